@@ -1,0 +1,1 @@
+"""OMNI Relay: send requests from RabbitMQ to OMNI, status events back."""

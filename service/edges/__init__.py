@@ -1,0 +1,1 @@
+"""Where the relay touches the world, one library a file."""

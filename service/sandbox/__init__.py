@@ -1,0 +1,1 @@
+"""A simulator of the OMNI HTTP API, for development and tests."""

@@ -1,0 +1,1 @@
+"""OMNI's own vocabulary."""
