@@ -1,0 +1,119 @@
+"""Deliveries in, and the one place where they are settled.
+
+Each delivery gets a task of our own: one run inside the library's callback would be cancelled in mid-call when
+the connection drops. Cancelled, a task settles nothing: when its channel closes, the broker has the delivery
+again. The prefetch bounds how many there are.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from service.app.turnstile import Turnstile
+from service.edges.log import describe, get_logger
+from service.edges.metric import Metrics
+from service.edges.rabbitmq import BrokerErrors, Link, Receipt
+from service.path.handler import Handler
+from service.words.delivery import Delivery, Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What an intake works with."""
+
+    link: Link
+    handle: Handler
+    turnstile: Turnstile
+    metrics: Metrics
+    prefetch: int
+
+
+class Intake:
+    """Takes deliveries as long as the gate and the connection allow."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._log = get_logger()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Consume until cancelled; each turn lasts until the session breaks or the gate moves."""
+        while True:
+            gate = await self._bench.turnstile.passable()
+            session = await self._bench.link.session()
+            prefetch = self._bench.prefetch if gate.mode == "open" else 1
+            try:
+                async with session.consuming(prefetch, self._receive):
+                    self._bench.metrics.consuming.set(1)
+                    await _first(session.broken, self._bench.turnstile.moved)
+            except BrokerErrors as error:
+                self._log.warning("consumer.failed", **describe(error))
+                session.broken.set()
+            finally:
+                self._bench.metrics.consuming.set(0)
+
+    async def drain(self, deadline: float, aborted: asyncio.Event) -> None:
+        """Finish what is in flight until the loop's clock shows `deadline` or somebody insists, then give up on it."""
+        patience = asyncio.create_task(aborted.wait())
+        while self._tasks and not patience.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait({*self._tasks, patience}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        patience.cancel()
+        abandoned = [task for task in self._tasks if task.cancel()]
+        await asyncio.gather(*abandoned, return_exceptions=True)
+        self._log.info("intake.drained", abandoned=len(abandoned))
+
+    def _receive(self, delivery: Delivery, receipt: Receipt) -> None:
+        task = asyncio.create_task(self._serve(delivery, receipt))
+        self._tasks.add(task)
+        self._bench.metrics.deliveries_in_flight.set(len(self._tasks))
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._bench.metrics.deliveries_in_flight.set(len(self._tasks))
+
+    async def _serve(self, delivery: Delivery, receipt: Receipt) -> None:
+        started = time.perf_counter()
+        settled = "abandoned"
+        facts: Mapping[str, object] = {}
+        try:
+            try:
+                settlement = await self._bench.handle(delivery)
+            except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
+                facts = describe(error)
+                await receipt.dead_letter()
+                settled = "dead_lettered"
+            else:
+                facts = self._facts(settlement)
+                await receipt.ack()
+                settled = "acked"
+        except BrokerErrors:
+            settled = "lost"  # a normal end when the connection goes: the broker hands the delivery out again
+        finally:
+            self._tell(settled, time.perf_counter() - started, {**facts, "redelivered": delivery.redelivered})
+
+    def _facts(self, settlement: Settlement) -> Mapping[str, object]:
+        if not settlement.identified:
+            self._bench.metrics.unidentified.inc()
+        return {
+            "request_id": settlement.request_id,
+            "attempts": settlement.attempts,
+            "events": settlement.words,
+        }
+
+    def _tell(self, settled: str, seconds: float, facts: Mapping[str, object]) -> None:
+        self._bench.metrics.deliveries.labels(settled).inc()
+        self._bench.metrics.handling_seconds.observe(seconds)
+        write: Callable[..., object] = self._log.error if settled == "dead_lettered" else self._log.info
+        write("delivery.settled", settlement=settled, seconds=round(seconds, 4), **facts)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -1,0 +1,189 @@
+"""The worker: everything bound together, started, and stopped in the right order."""
+
+import asyncio
+import random
+import signal
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+
+from service import __version__
+from service.app.intake import Bench, Intake
+from service.app.turnstile import Turnstile
+from service.edges.log import Logger, describe, get_logger
+from service.edges.metric import Metrics
+from service.edges.omni import OmniAccess, OmniClient
+from service.edges.operation import Condition, make_app, serving
+from service.edges.rabbitmq import Link, LinkEvents
+from service.edges.settings import Settings
+from service.path.handler import Effects, make_handler
+from service.rules.gate import Gate
+from service.rules.report import Policy
+from service.rules.retry import RetryPolicy
+from service.words import topology
+from service.words.call import OmniCall
+from service.words.delivery import Publication
+from service.words.outcome import Denied, Outcome
+
+
+async def work(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; a second one stops waiting for what is in flight.
+
+    Raises `SettingsError`, `TopologyError`, and `OSError` when the operations port is taken.
+    """
+    stop, abort = _listen_for_signals()
+    log, metrics = get_logger(), Metrics()
+    metrics.build.info({"version": __version__})
+    retry = RetryPolicy(settings.retry_max_attempts, settings.retry_base_delay, settings.retry_max_delay)
+    turnstile = Turnstile(_gate_teller(log, metrics))
+    link = Link(settings.rabbitmq_urls, retry.rooms, _link_events(log, metrics), declare=settings.rabbitmq_declare)
+    client = OmniClient(access(settings), _now)
+    effects = Effects(
+        attempt=_attempt(client, turnstile, metrics, asyncio.Semaphore(settings.omni_concurrency)),
+        publish=_publish(link, metrics),
+        notice=turnstile.notice,
+        now=_now,
+        draw=random.random,
+        make_id=lambda: str(uuid.uuid4()),
+    )
+    handle = make_handler(effects, Policy(retry, settings.unknown_policy), settings.omni_scenario_key)
+    intake = Intake(Bench(link, handle, turnstile, metrics, settings.rabbitmq_prefetch))
+
+    def condition() -> Condition:
+        if stop.is_set():
+            return Condition(ready=False, reason="stopping")
+        if not link.is_connected:
+            return Condition(ready=False, reason="not connected to RabbitMQ")
+        paused = turnstile.gate.mode != "open"
+        return Condition(ready=True, reason=turnstile.gate.cause or None, paused=paused)
+
+    async with serving(make_app(metrics.registry, condition), settings.http_host, settings.http_port) as port:
+        log.info("worker.started", version=__version__, port=port)
+        connecting, consuming = asyncio.create_task(link.run()), asyncio.create_task(intake.run())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({connecting, consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            deadline = asyncio.get_running_loop().time() + settings.shutdown_grace
+            log.info("worker.stopping")
+            await _end(consuming)
+            await intake.drain(deadline, abort)
+        finally:
+            await _end(stopping)
+            await _end(connecting)
+            await client.close()
+    log.info("worker.stopped")
+
+
+def access(settings: Settings) -> OmniAccess:
+    """Take what the HTTP client needs. Raises `SettingsError`."""
+    return OmniAccess(
+        base_url=settings.omni_url,
+        authorization=settings.omni_authorization,
+        connect_timeout=settings.omni_connect_timeout,
+        read_timeout=settings.omni_read_timeout,
+        concurrency=settings.omni_concurrency,
+    )
+
+
+def _attempt(
+    client: OmniClient, turnstile: Turnstile, metrics: Metrics, slots: asyncio.Semaphore
+) -> Callable[[OmniCall], Awaitable[Outcome]]:
+    log = get_logger()
+
+    async def attempt(call: OmniCall) -> Outcome:
+        async with slots:
+            if turnstile.gate.mode == "closed":
+                return Denied(turnstile.gate.cause)  # already known: asking again would only be heard as hammering
+            started = time.perf_counter()
+            if call.attempt == 1 and call.published is not None:
+                metrics.queue_seconds.observe(max(0.0, (_now() - call.published).total_seconds()))
+            with metrics.attempts_in_flight.track_inprogress():
+                outcome = await client.post(call)
+        seconds = time.perf_counter() - started
+        name = type(outcome).__name__.lower()
+        metrics.attempts.labels(name).inc()
+        metrics.attempt_seconds.observe(seconds)
+        log.info(
+            "attempt.made",
+            request_id=call.request_id,
+            attempt=call.attempt,
+            messages=len(call.messages),
+            outcome=name,
+            cause=getattr(outcome, "cause", None),
+            seconds=round(seconds, 4),
+        )
+        return outcome
+
+    return attempt
+
+
+def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], Awaitable[None]]:
+    async def publish(publications: Iterable[Publication]) -> None:
+        publications = tuple(publications)
+        await link.publish(publications)
+        for publication in publications:
+            if publication.exchange == topology.RESULTS:
+                metrics.events.labels(publication.routing_key).inc()
+            elif publication.exchange == topology.DEAD:
+                metrics.dead_letters.labels(publication.headers["omni-reason"]).inc()
+            elif publication.must_arrive:
+                metrics.parked.inc()
+
+    return publish
+
+
+def _gate_teller(log: Logger, metrics: Metrics) -> Callable[[Gate], None]:
+    def tell(gate: Gate) -> None:
+        metrics.paused.set(gate.mode != "open")
+        if gate.mode == "closed":
+            log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
+        elif gate.mode == "open":
+            log.info("sending.resumed")
+
+    return tell
+
+
+def _link_events(log: Logger, metrics: Metrics) -> LinkEvents:
+    def connected(address: str) -> None:
+        metrics.connected.set(1)
+        log.info("broker.connected", address=address)
+
+    def disconnected() -> None:
+        metrics.connected.set(0)
+        log.warning("broker.disconnected")
+
+    def repeated(error: BaseException | None) -> None:
+        metrics.publish_failures.inc()
+        log.warning("publication.repeated", **(describe(error) if error else {"error": "unroutable"}))
+
+    return LinkEvents(
+        connected=connected,
+        disconnected=disconnected,
+        refused=lambda error: log.warning("broker.refused", **describe(error)),
+        unroutable=lambda _: metrics.unroutable.inc(),
+        repeated=repeated,
+    )
+
+
+def _listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    stop, abort = asyncio.Event(), asyncio.Event()
+
+    def ask() -> None:
+        (abort if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ask)
+    return stop, abort
+
+
+async def _end(task: asyncio.Task[object]) -> None:
+    """Cancel a task and take its last word: its own fault is raised, its cancellation is not."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled() and (error := task.exception()):
+        raise error
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,75 @@
+"""Logs: one JSON object a line, or something pleasant on a terminal.
+
+Names of log events are a noun and a past participle (`delivery.settled`). No phone number, e-mail address, text or
+key goes in: what is logged is chosen field by field, and of an exception only its kind and place.
+"""
+
+import logging
+import sys
+import traceback
+from types import TracebackType
+from typing import Literal
+
+import structlog
+
+LogFormat = Literal["json", "console"]
+Logger = structlog.stdlib.BoundLogger
+
+
+def configure_logs(format_: LogFormat | None, level: str) -> None:
+    """Send everything, what libraries log included, to standard error; `None` chooses by whether it is a terminal."""
+    console = format_ == "console" or (format_ is None and sys.stderr.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_without_exception, structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("service").setLevel(level.upper())
+
+
+def get_logger() -> Logger:
+    """Give the relay's logger."""
+    logger: Logger = structlog.get_logger("service")
+    return logger
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """Tell an exception's kind and place. Its text is left out: it may repeat what was sent."""
+    return {"error": type(error).__name__, "where": _where(error.__traceback__)}
+
+
+def _where(trace: TracebackType | None) -> str:
+    frames = traceback.extract_tb(trace)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _without_exception(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Keep a library's exceptions to their kind: their texts may hold addresses and URLs with passwords."""
+    record: logging.LogRecord = event["_record"]
+    if record.exc_info and record.exc_info[1] is not None:
+        event.update(describe(record.exc_info[1]))
+        record.exc_info = None
+        event.pop("exc_info", None)
+    return event

@@ -1,0 +1,112 @@
+"""Metrics: numbers that answer a question. Help texts say what to do when one moves.
+
+Labels are closed sets, set to 0 at the start, so that an alert can tell "none" from "unknown". No id, number,
+address or text is ever one.
+"""
+
+from collections.abc import Iterable
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from service.words.event import EventType
+from service.words.letter import DeadReason
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+
+OUTCOMES = ("accepted", "rejected", "unavailable", "unknown", "denied")
+SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
+
+
+class Metrics:
+    """Everything the relay counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self.build = Info("omni_relay_build", "The version that is running.", registry=self.registry)
+        self.deliveries = self._counter(
+            "deliveries",
+            "Deliveries by what became of them. dead_lettered: the relay broke on it, read the log line "
+            "delivery.broken. lost: the connection went before the ack, so it comes again. abandoned: shutdown.",
+            "settlement",
+            SETTLEMENTS,
+        )
+        self.events = self._counter(
+            "events",
+            "Status events confirmed by the broker. message.failed and message.unknown rise: see omni.dead.",
+            "type",
+            get_args(EventType),
+        )
+        self.unroutable = self._plain(
+            "events_unroutable",
+            "Events that no queue wanted. Rises: nobody is bound to omni.results, or reply_to is gone.",
+        )
+        self.unidentified = self._plain(
+            "requests_unidentified",
+            "Requests with neither requestId nor message_id: their redelivery cannot be recognised. Tell the producer.",
+        )
+        self.attempts = self._counter(
+            "attempts",
+            "Calls to OMNI by outcome. denied: credentials or credit; unavailable, unknown: OMNI or the network.",
+            "outcome",
+            OUTCOMES,
+        )
+        self.dead_letters = self._counter(
+            "dead_letters",
+            "Requests put into omni.dead by reason. Rises: look at omni.dead, mend the cause, send again.",
+            "reason",
+            get_args(DeadReason),
+        )
+        self.parked = self._plain("retries", "Requests put into a waiting room. Rises with unavailable attempts.")
+        self.publish_failures = self._plain(
+            "publish_failures",
+            "Publications that had to be repeated. Rises: the broker is away, full or refusing.",
+        )
+        self.attempt_seconds = self._histogram(
+            "attempt_seconds", "Duration of a call to OMNI. Rises: OMNI or the network is slow.", _LATENCY
+        )
+        self.handling_seconds = self._histogram(
+            "handling_seconds",
+            "From delivery to settlement. Rises without attempt_seconds: the broker is slow.",
+            _LATENCY,
+        )
+        self.queue_seconds = self._histogram(
+            "queue_seconds",
+            "From publishing (AMQP timestamp, whole seconds) to the first attempt. Rises: more workers are due.",
+            _WAIT,
+        )
+        self.deliveries_in_flight = self._gauge(
+            "deliveries_in_flight", "Deliveries not settled yet; at most the prefetch."
+        )
+        self.attempts_in_flight = self._gauge("attempts_in_flight", "Calls to OMNI that are running.")
+        self.connected = self._gauge("connected", "1 while there is a connection to RabbitMQ.")
+        self.consuming = self._gauge(
+            "consuming", "1 while deliveries are asked for. 0: paused, draining or not connected."
+        )
+        self.paused = self._gauge(
+            "paused", "1 while sending is paused because OMNI refuses our credentials or account: mend those."
+        )
+
+    def _name(self, name: str) -> str:
+        return f"omni_relay_{name}"
+
+    def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> Counter:
+        counter = Counter(self._name(name), text, [label], registry=self.registry)
+        for value in values:
+            counter.labels(value)
+        return counter
+
+    def _plain(self, name: str, text: str) -> Counter:
+        return Counter(self._name(name), text, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(self._name(name), text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(self._name(name), text, buckets=buckets, registry=self.registry)

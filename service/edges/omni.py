@@ -1,0 +1,113 @@
+"""The OMNI API over HTTP: one POST a call, and an outcome whatever happens. The only file that knows httpx.
+
+The one thing that must not go wrong here is taking a call for "not taken" when it may have been: then a
+phone rings twice. So only what provably happened before the first byte of the request left counts as not
+taken, and everything else that is not an answer is `Unknown`.
+
+The transport maps a connection lost after writing to `httpx.ConnectTimeout` (httpx-aiohttp 0.2.0, its
+exception table), so the httpx class alone proves nothing: what aiohttp raised beneath it decides.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from service import __version__
+from service.rules.answer import read_answer
+from service.words.call import OmniCall
+from service.words.outcome import Denied, Outcome, Unavailable, Unknown
+
+ADVANCED: Final = "/omni/1/advanced"
+SCENARIOS: Final = "/omni/1/scenarios"
+_MAX_ANSWER: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OmniAccess:
+    """Where OMNI is, what it wants to see, and how long we wait, in seconds."""
+
+    base_url: str
+    authorization: str
+    connect_timeout: float = 5.0
+    read_timeout: float = 30.0
+    concurrency: int = 100
+
+
+class OmniClient:
+    """A client of one account; open it once and keep it: its connections are reused."""
+
+    def __init__(self, access: OmniAccess, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._deadline = access.connect_timeout + access.read_timeout
+        limits = httpx.Limits(max_connections=access.concurrency, max_keepalive_connections=access.concurrency)
+        self._client = httpx.AsyncClient(
+            base_url=access.base_url,
+            headers={
+                "authorization": access.authorization,
+                "content-type": "application/json",
+                "accept": "application/json",
+                "user-agent": f"omni-relay/{__version__}",
+            },
+            timeout=httpx.Timeout(access.read_timeout, connect=access.connect_timeout, pool=None),
+            transport=AiohttpTransport(limits=limits),
+        )
+
+    async def post(self, call: OmniCall) -> Outcome:
+        """Make one attempt. Raises nothing but cancellation.
+
+        The deadline bounds the whole exchange: a read timeout alone starts again with every byte.
+        """
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._post(call)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
+            return read_failure(error)
+
+    async def _post(self, call: OmniCall) -> Outcome:
+        async with self._client.stream("POST", ADVANCED, content=call.payload.to_json()) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _MAX_ANSWER:
+                    return Unknown("answer_too_long")
+            return read_answer(response.status_code, response.headers, bytes(body), call.messages, self._now())
+
+    async def authorized(self) -> int:
+        """Ask for something harmless; returns the HTTP status. Raises `httpx.HTTPError`, `aiohttp.ClientError`."""
+        response = await self._client.get(SCENARIOS, params={"limit": 1})
+        return response.status_code
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+
+def read_failure(error: Exception) -> Outcome:
+    """Turn an exception of `OmniClient.post` into an outcome; total."""
+    match error.__cause__ or error:
+        case aiohttp.ClientConnectorError():
+            return Unavailable("no_connection")  # name not found, refused, unreachable, TLS
+        case aiohttp.ConnectionTimeoutError():
+            return Unavailable("connect_timeout")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return Denied("base_url")
+        case beneath:
+            return Unknown(_doubt(beneath))
+
+
+def _doubt(error: BaseException) -> str:
+    match error:
+        case TimeoutError():
+            return "timeout"
+        case aiohttp.ClientPayloadError() | httpx.DecodingError():
+            return "broken_answer"
+        case OSError() | aiohttp.ClientConnectionError():
+            return "connection_lost"
+        case _:
+            return "exception"

@@ -1,0 +1,69 @@
+"""The operations port: what a probe, a scrape and a person at night want to know."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the relay is. `reason` says why it is not ready, or why it is paused; OMNI never makes it unready."""
+
+    ready: bool
+    reason: str | None = None
+    paused: bool = False
+
+
+def make_app(registry: CollectorRegistry, condition: Callable[[], Condition]) -> Starlette:
+    """Put the three pages together."""
+
+    async def livez(_request: Request) -> JSONResponse:
+        return JSONResponse({"live": True})
+
+    async def readyz(_request: Request) -> JSONResponse:
+        now = condition()
+        return JSONResponse(asdict(now), status_code=200 if now.ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        render, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(render(registry), headers={"content-type": content_type})
+
+    return Starlette(
+        routes=[
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ]
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program: whoever is asked to stop drains first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
+    """Serve while inside; gives the port. Raises `OSError` when it is taken."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task

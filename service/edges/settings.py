@@ -1,0 +1,156 @@
+"""Settings: environment variables with the prefix `RELAY_`, a `.env` file, a directory of secrets.
+
+Read once, frozen. A `RELAY_…` name that does not exist is an error, wherever it stands: a slip of the
+keyboard must not pass in silence. No message repeats a value, since any of them may be a secret.
+"""
+
+import base64
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.words.request import OnUnknown
+
+PREFIX: Final = "RELAY_"
+SECRETS: Final = "RELAY_SECRETS_DIR"
+ENV_FILE: Final = ".env"
+
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+
+_LOOPBACK: Final = ("localhost", "::1")
+
+
+class SettingsError(Exception):
+    """The configuration is wrong; the message names each setting, one a line."""
+
+
+class Settings(BaseSettings):
+    """Every setting there is; `deploy/env.example` tells them one by one."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    rabbitmq_url: Secret = SecretStr("amqp://guest:guest@localhost:5672/")
+    rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
+    rabbitmq_declare: bool = True
+
+    omni_base_url: str = "https://api.infobip.com"
+    omni_allow_http: bool = False
+    omni_api_key: Secret | None = None
+    omni_username: str | None = None
+    omni_password: Secret | None = None
+    omni_token: Secret | None = None
+    omni_scenario_key: str | None = None
+    omni_format: Literal["json"] = "json"
+    omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
+    omni_connect_timeout: Seconds = 5.0
+    omni_read_timeout: Seconds = 30.0
+
+    retry_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 8
+    retry_base_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 1.0
+    retry_max_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 300.0
+    unknown_policy: OnUnknown = "resend"
+
+    http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other machines
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
+
+    log_format: Literal["json", "console"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    shutdown_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
+
+    @field_validator("rabbitmq_url")
+    @classmethod
+    def _amqp(cls, value: SecretStr) -> SecretStr:
+        for url in value.get_secret_value().split(","):
+            parts = urlsplit(url.strip())
+            if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
+                raise PydanticCustomError("amqp_url", "must be amqp://… or amqps://…, several separated by commas")
+        return value
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> "Settings":
+        if (self.omni_username is None) != (self.omni_password is None):
+            raise PydanticCustomError("basic", "RELAY_OMNI_USERNAME and RELAY_OMNI_PASSWORD go together")
+        if sum(one is not None for one in (self.omni_api_key, self.omni_password, self.omni_token)) > 1:
+            raise PydanticCustomError(
+                "authorization",
+                "set one of RELAY_OMNI_API_KEY, RELAY_OMNI_USERNAME with _PASSWORD, RELAY_OMNI_TOKEN",
+            )
+        if self.retry_base_delay > self.retry_max_delay:
+            raise PydanticCustomError("delays", "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY")
+        return self
+
+    @property
+    def rabbitmq_urls(self) -> tuple[str, ...]:
+        """Brokers to try, in turn."""
+        return tuple(url.strip() for url in self.rabbitmq_url.get_secret_value().split(","))
+
+    @property
+    def omni_url(self) -> str:
+        """The base URL as it is used: https unless allowed otherwise, and no slash at its end.
+
+        Raises `SettingsError` where it cannot be used.
+        """
+        given = self.omni_base_url.strip().rstrip("/")
+        url = urlsplit(given if "://" in given else f"https://{given}")
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
+            raise SettingsError("RELAY_OMNI_BASE_URL: must be https://HOST, with nothing behind it but a path")
+        if url.scheme == "http" and not (self.omni_allow_http or _is_loopback(url.hostname)):
+            raise SettingsError("RELAY_OMNI_BASE_URL: must be https://; RELAY_OMNI_ALLOW_HTTP=true allows http://")
+        return url.geturl()
+
+    @property
+    def omni_authorization(self) -> str:
+        """The `Authorization` header's value. Raises `SettingsError` where no credentials are set."""
+        if self.omni_api_key is not None:
+            return f"App {self.omni_api_key.get_secret_value()}"
+        if self.omni_token is not None:
+            return f"Bearer {self.omni_token.get_secret_value()}"
+        if self.omni_username is not None and self.omni_password is not None:
+            pair = f"{self.omni_username}:{self.omni_password.get_secret_value()}"
+            return f"Basic {base64.b64encode(pair.encode()).decode()}"
+        raise SettingsError(
+            "RELAY_OMNI_API_KEY: is not set, nor RELAY_OMNI_USERNAME and RELAY_OMNI_PASSWORD, nor RELAY_OMNI_TOKEN"
+        )
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises `SettingsError` that names every setting that is wrong."""
+    secrets = Path(environ.get(SECRETS, "/run/secrets"))
+    if SECRETS in environ and not secrets.is_dir():
+        raise SettingsError(f"{SECRETS}: is not a directory")
+    files = [path.name for path in secrets.iterdir()] if secrets.is_dir() else []
+    _refuse_unknown([*environ, *(name for name in dotenv_values(ENV_FILE) if name), *files])
+    try:
+        return Settings(
+            _env_file=ENV_FILE,
+            _secrets_dir=secrets if files else None,
+        )
+    except ValidationError as error:
+        raise SettingsError("\n".join(_lines(error))) from None  # the cause repeats the values
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {SECRETS}
+    unknown = sorted({name for name in names if name.upper().startswith(PREFIX)} - known)
+    unknown = [name for name in unknown if name.upper() not in known]
+    if unknown:
+        raise SettingsError("\n".join(f"{name}: there is no such setting" for name in unknown))
+
+
+def _lines(error: ValidationError) -> Iterable[str]:
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        name = f"{PREFIX}{str(fault['loc'][0]).upper()}: " if fault["loc"] else ""
+        yield name + fault["msg"].removeprefix("Input ")
+
+
+def _is_loopback(host: str) -> bool:
+    return host in _LOOPBACK or host.startswith("127.")

@@ -1,0 +1,119 @@
+"""What an HTTP answer means: total over every status, every header and every body.
+
+2xx readable                 Accepted
+2xx unreadable, 5xx others   Unknown      it may have been taken
+408 425 429 503              Unavailable  it was not
+401 402 403 407, 3xx         Denied       our credentials, our account, our base URL: not the request's fault
+4xx others                   Rejected
+
+A body never changes what a status means; it only says more about it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from pydantic import ValidationError
+
+from service.words.omni.answer import OmniAnswer, SentMessage
+from service.words.omni.error import ApiError, LegacyError
+from service.words.omni.status import Status
+from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.request import Message
+
+_NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
+_DENIED: Final = frozenset({401, 402, 403, 407})
+_MAX_DETAIL: Final = 500
+_MAX_WAIT: Final = 366 * 86400
+
+
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...], now: datetime
+) -> Outcome:
+    """Turn one HTTP answer to a call about `messages` into its outcome. `headers` has lower-case names."""
+    cause = f"http_{status}" if 100 <= status <= 599 else "http_other"  # noqa: PLR2004 - what HTTP defines
+    match status // 100:
+        case 2:
+            return _read_success(body, messages)
+        case 3:
+            return Denied(cause)
+        case 4 if status in _DENIED:
+            return Denied(cause)
+        case 4 | 5 if status in _NOT_TAKEN:
+            return Unavailable(cause, retry_after(headers.get("retry-after"), now))
+        case 4:
+            return Rejected(cause, f"HTTP {status}{_said(body)}")
+        case _:
+            return Unknown(cause)
+
+
+def retry_after(value: str | None, now: datetime) -> datetime | None:
+    """Read `Retry-After` in both its forms, seconds and HTTP date (RFC 9110, 10.2.3); None for nonsense."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return now + timedelta(seconds=min(int(value[:10]), _MAX_WAIT))
+    try:
+        instant = parsedate_to_datetime(value)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _read_success(body: bytes, messages: tuple[Message, ...]) -> Outcome:
+    try:
+        answer = OmniAnswer.model_validate_json(body)
+    except ValidationError:
+        return Unknown("unreadable_answer")
+    statuses = _match(answer.messages, messages)
+    return Accepted(statuses, answer.bulk_id) if statuses else Unknown("answer_to_others")
+
+
+def _match(sent: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> dict[str, Status]:
+    """Find each message's status: by messageId, which we always send; else by an address nobody shares.
+
+    The order of an answer is not promised, so a position proves nothing, but for a single message.
+    """
+    named = {entry.message_id: entry.status for entry in sent if entry.message_id is not None}
+    statuses = {message.message_id: named[message.message_id] for message in messages if message.message_id in named}
+    left = [message for message in messages if message.message_id not in statuses]
+    ours = {message.message_id for message in messages}
+    strangers = [entry for entry in sent if entry.message_id not in ours]
+    if len(messages) == len(sent) == 1:
+        return {messages[0].message_id: sent[0].status}
+    for message in left:
+        at = (message.to.phone_number, message.to.email_address)
+        found = [entry for entry in strangers if entry.to and (entry.to.phone_number, entry.to.email_address) == at]
+        rivals = [other for other in left if (other.to.phone_number, other.to.email_address) == at]
+        if len(found) == len(rivals) == 1:
+            statuses[message.message_id] = found[0].status
+    return statuses
+
+
+def _said(body: bytes) -> str:
+    """Take what OMNI says is wrong out of either envelope; nothing where it says nothing readable."""
+    try:
+        error = LegacyError.model_validate_json(body).request_error.service_exception
+    except ValidationError:
+        return _said_anew(body)
+    faults = [f"{path}: {what}" for path, what in (error.validation_errors or {}).items()]
+    return _join(error.message_id, error.text, faults)
+
+
+def _said_anew(body: bytes) -> str:
+    try:
+        error = ApiError.model_validate_json(body)
+    except ValidationError:
+        return ""
+    return _join(
+        error.error_code,
+        error.description,
+        [f"{fault.property}: {fault.violation}" for fault in error.violations],
+    )
+
+
+def _join(code: str | None, text: str | None, faults: list[str]) -> str:
+    words = [word for word in (code, text, *faults) if word]
+    return (", " + "; ".join(words))[:_MAX_DETAIL] if words else ""

@@ -1,0 +1,202 @@
+"""Bytes into a `SendRequest`, or into faults that name their paths.
+
+A wrong destination never holds back a valid neighbour; a fault in what they share rejects them all, one
+rejection a message. Only a body that names no message at all is refused as a whole.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, TypeGuard
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from service.rules.fault import ADDRESSES, bounded, by_destination, shape_faults
+from service.rules.identity import message_id
+from service.words.body import MAX_DESTINATIONS, MAX_ID, RequestBody, is_request_id
+from service.words.delivery import Delivery, History
+from service.words.event import Fault
+from service.words.omni.content import Content, Email, Facebook, Sms, Viber, Voice
+from service.words.omni.destination import To
+from service.words.request import Message, Parsed, Rejection, SendRequest
+
+_MAX_ADDRESS: Final = 254
+_A_CENTURY: Final = 100 * 365 * 86400
+
+_FIELDS: Final = {name: field.alias or name for name, field in RequestBody.model_fields.items()}
+
+Raw = Mapping[str, object]
+
+
+class _Source(NamedTuple):
+    """Where a body came from."""
+
+    delivery: Delivery
+    history: History
+    make_id: Callable[[], str]
+
+
+def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
+    """Read a delivery's body; `make_id` names a request that came without an id."""
+    source = _Source(delivery, history, make_id)
+    kind = (delivery.content_type or "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        return _unreadable({}, source, [Fault("$", "must have the content type application/json")])
+    try:
+        body = RequestBody.model_validate_json(delivery.body)
+    except ValidationError as error:
+        return _parse_faulty(source, error.errors(include_url=False, include_input=False))
+    present = {alias for name, alias in _FIELDS.items() if getattr(body, name) is not None}
+    if shape_faults(present):
+        return _parse_faulty(source, [])
+    return _read(body, range(MAX_DESTINATIONS), {}, source)
+
+
+def _parse_faulty(source: _Source, errors: list[ErrorDetails]) -> Parsed:
+    """Tell the wrong destinations from the right ones. Slow, and off the path of a valid request."""
+    raw = _object(source.delivery.body)
+    shared, own = by_destination(errors)
+    if raw:
+        shared += shape_faults({name for name, value in raw.items() if value is not None})
+    entries = _entries(raw)
+    if not entries:
+        return _unreadable(raw, source, [*shared, *(fault for faults in own.values() for fault in faults)])
+    wrong = {
+        position: (entry, (*shared, *own.get(position, ())))
+        for position, entry in enumerate(entries)
+        if shared or position in own
+    }
+    right = [position for position in range(len(entries)) if position not in wrong]
+    if right:
+        remaining = {**raw, "destinations": [entries[position] for position in right]}
+        body = RequestBody.model_validate_json(to_json(remaining))
+        return _read(body, right, wrong, source)
+    request_id, identified = _request_id(raw.get("requestId"), source)
+    rejections = _reject(request_id, wrong, set())
+    return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
+
+
+def _read(
+    body: RequestBody,
+    positions: Iterable[int],
+    wrong: Mapping[int, tuple[object, tuple[Fault, ...]]],
+    source: _Source,
+) -> Parsed:
+    """Give every message its name and put the request together."""
+    request_id, identified = _request_id(body.request_id, source)
+    used: set[str] = set()
+    messages: list[Message] = []
+    repeated: dict[int, tuple[object, tuple[Fault, ...]]] = {}
+    for position, (to, given) in zip(positions, _destinations(body), strict=False):
+        if given is not None and given in used:
+            fault = Fault(f"destinations[{position}].messageId", "is used by an earlier destination")
+            repeated[position] = ({"to": to.model_dump(by_alias=True, exclude_none=True)}, (fault,))
+            continue
+        messages.append(Message(given or message_id(request_id, position), to))
+        used.add(messages[-1].message_id)
+    metadata = body.metadata or {}
+    return Parsed(
+        request_id,
+        identified,
+        request=SendRequest(
+            request_id=request_id,
+            content=_content(body),
+            messages=tuple(messages),
+            expires_at=_deadline(body.expires_at, source),
+            on_unknown=body.on_unknown,
+            metadata=metadata,
+        ),
+        rejections=_reject(request_id, {**wrong, **repeated}, used),
+        metadata=metadata,
+    )
+
+
+def _destinations(body: RequestBody) -> list[tuple[To, str | None]]:
+    if body.destinations is not None:
+        return [(destination.to, destination.message_id) for destination in body.destinations]
+    return [(To(phone_number=body.phone_number, email_address=body.email_address), body.message_id)]
+
+
+def _content(body: RequestBody) -> Content:
+    """Take the channels' contents; a simple request says the same on each, and its subject goes to e-mail."""
+    given = {name: getattr(body, name) for name in Content.model_fields}
+    if body.text is not None:
+        given["sms"] = Sms(text=body.text)
+        given["viber"] = Viber(text=body.text)
+        given["voice"] = Voice(text=body.text)
+        given["facebook"] = Facebook(text=body.text)
+        given["email"] = Email(text=body.text, subject=body.mail_subject)
+    return Content.model_construct(None, **given)
+
+
+def _deadline(expires_at: datetime | None, source: _Source) -> datetime | None:
+    """Take the earlier of `expiresAt` and the AMQP expiration, which the broker forgets in a waiting room."""
+    if source.delivery.expiration is None:
+        return expires_at
+    published = source.delivery.timestamp or source.history.first_seen
+    lapses = published + timedelta(seconds=min(source.delivery.expiration, _A_CENTURY))
+    return min(expires_at, lapses) if expires_at else lapses
+
+
+def _object(body: bytes) -> Raw:
+    """Read the body as far as it is a JSON object; anything else names nothing."""
+    try:
+        raw = from_json(body)
+    except ValueError:
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _entries(raw: Raw) -> list[object]:
+    """List what stands for a message: each destination, or the one recipient of the flat shape."""
+    destinations = raw.get("destinations")
+    if isinstance(destinations, list):
+        return destinations if len(destinations) <= MAX_DESTINATIONS else []
+    if destinations is None and any(raw.get(name) is not None for name in ADDRESSES):
+        return [{"to": {name: raw.get(name) for name in ADDRESSES}, "messageId": raw.get("messageId")}]
+    return []
+
+
+def _reject(
+    request_id: str, wrong: Mapping[int, tuple[object, tuple[Fault, ...]]], used: set[str]
+) -> tuple[Rejection, ...]:
+    """Name each message that cannot be sent: by its own id where it has one that no other message has."""
+    rejections = []
+    for position, (entry, faults) in sorted(wrong.items()):
+        given = entry.get("messageId") if isinstance(entry, dict) else None
+        own = given if _is_message_id(given) and given not in used else message_id(request_id, position)
+        used.add(own)
+        rejections.append(Rejection(own, _addresses(entry), bounded(faults)))
+    return tuple(rejections)
+
+
+def _addresses(entry: object) -> dict[str, str]:
+    to = entry.get("to") if isinstance(entry, dict) else None
+    if not isinstance(to, dict):
+        return {}
+    return {name: to[name][:_MAX_ADDRESS] for name in ADDRESSES if isinstance(to.get(name), str)}
+
+
+def _metadata(raw: Raw, shared: Iterable[Fault]) -> Mapping[str, str]:
+    """Echo what is valid even of a request that is not."""
+    metadata = raw.get("metadata")
+    if not isinstance(metadata, dict) or any(fault.path.startswith("metadata") for fault in shared):
+        return {}
+    return metadata
+
+
+def _is_message_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID
+
+
+def _request_id(given: object, source: _Source) -> tuple[str, bool]:
+    """Choose the request's name: its own, else the AMQP message_id, else one made up."""
+    for candidate in (given, source.delivery.message_id):
+        if is_request_id(candidate):
+            return candidate, True
+    return source.make_id(), False
+
+
+def _unreadable(raw: Raw, source: _Source, faults: Iterable[Fault]) -> Parsed:
+    request_id, identified = _request_id(raw.get("requestId"), source)
+    return Parsed(request_id, identified, faults=bounded(tuple(faults)), metadata=_metadata(raw, faults))

@@ -1,0 +1,139 @@
+"""Events and letters as messages for the broker: names, headers and bytes that others rely on."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, assert_never
+
+from pydantic_core import to_json
+
+from service.rules.history import write_history
+from service.rules.identity import event_id
+from service.rules.report import Report
+from service.words import topology
+from service.words.body import RequestBody
+from service.words.delivery import Delivery, Header, Publication
+from service.words.event import StatusEvent
+from service.words.letter import Dead, DeadReason, Letter, Parked
+from service.words.omni.content import Content
+from service.words.omni.destination import Destination
+from service.words.request import SendRequest
+
+SOURCE: Final = "/omni-relay"
+CLOUD_EVENT: Final = "application/cloudevents+json"
+JSON: Final = "application/json"
+
+_EXCHANGE: Final = "omni-original-exchange"
+_ROUTING_KEY: Final = "omni-original-routing-key"
+_REDRIVES: Final = "omni-redrive-count"
+_BROKERS: Final = "x-"
+_TRACE: Final = ("traceparent", "tracestate")
+
+
+def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[Publication, ...]:
+    """Render all that a report says and puts aside."""
+    events = [publication for event in report.events for publication in _publish_event(event, delivery)]
+    return (*events, *(_publish_letter(letter, delivery, now) for letter in report.letters))
+
+
+def render_event(event: StatusEvent) -> bytes:
+    """Render a CloudEvents 1.0 event in structured JSON."""
+    envelope = {
+        "specversion": "1.0",
+        "id": event_id(event),
+        "source": SOURCE,
+        "type": f"omni.{event.type}",
+        "time": event.time,
+        "datacontenttype": JSON,
+        "data": {
+            "requestId": event.request_id,
+            "bulkId": event.bulk_id,
+            "messageId": event.message_id,
+            "to": event.to,
+            "status": event.status and event.status.model_dump(by_alias=True),
+            "attempt": event.attempt,
+            "nextAttemptAt": event.next_attempt_at,
+            "reason": event.reason,
+            "metadata": event.metadata,
+        },
+    }
+    if event.message_id is not None:
+        envelope["subject"] = event.message_id
+    return to_json(envelope)
+
+
+def render_request(request: SendRequest) -> bytes:
+    """Render a request in its normal form: advanced, every id written out, so that it is read as it was."""
+    content = {name: getattr(request.content, name) for name in Content.model_fields}
+    body = RequestBody.model_construct(
+        None,
+        **content,
+        destinations=tuple(Destination(to=message.to, message_id=message.message_id) for message in request.messages),
+        request_id=request.request_id,
+        expires_at=request.expires_at,
+        on_unknown=request.on_unknown,
+        metadata=dict(request.metadata) or None,
+    )
+    return body.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
+    publication = Publication(
+        topology.RESULTS,
+        event.type,
+        render_event(event),
+        CLOUD_EVENT,
+        event_id(event),
+        type=f"omni.{event.type}",
+        correlation_id=delivery.correlation_id or event.request_id,
+        timestamp=event.time,
+        headers=_trace(delivery.headers),
+        must_arrive=False,
+    )
+    if not delivery.reply_to or topology.is_own_queue(delivery.reply_to):
+        return [publication]
+    return [publication, replace(publication, exchange=topology.DIRECT, routing_key=delivery.reply_to)]
+
+
+def _publish_letter(letter: Letter, delivery: Delivery, now: datetime) -> Publication:
+    headers = {**_kept(delivery.headers), **write_history(letter.history), **_origin(delivery)}
+    match letter:
+        case Parked():
+            exchange, routing_key = topology.DIRECT, topology.waiting_room(letter.room)
+        case Dead():
+            exchange, routing_key = topology.DEAD, ""
+            headers |= _epitaph(letter.reason, letter.cause, now)
+        case _:
+            assert_never(letter)
+    return Publication(
+        exchange,
+        routing_key,
+        render_request(letter.request),
+        JSON,
+        letter.request.request_id,
+        correlation_id=delivery.correlation_id,
+        reply_to=delivery.reply_to,
+        timestamp=delivery.timestamp,
+        priority=delivery.priority,
+        headers=headers,
+    )
+
+
+def _kept(headers: Mapping[str, Header]) -> dict[str, Header]:
+    """Keep the producer's headers. What the broker wrote (`x-…`) is its own, and would look like a cycle."""
+    return {name: value for name, value in headers.items() if not name.startswith(_BROKERS)}
+
+
+def _trace(headers: Mapping[str, Header]) -> dict[str, Header]:
+    return {name: headers[name] for name in _TRACE if isinstance(headers.get(name), str)}
+
+
+def _origin(delivery: Delivery) -> dict[str, Header]:
+    """Remember how the producer published it; a waiting room forgets, and what was written before stays."""
+    written = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key, _REDRIVES: 0}
+    return {name: delivery.headers.get(name, value) for name, value in written.items()}
+
+
+def _epitaph(reason: DeadReason, cause: str, now: datetime) -> dict[str, Header]:
+    """Say on a dead letter why it is one. Only closed words: those who read headers may not see messages."""
+    return {"omni-reason": reason, "omni-detail": cause, "omni-failed-at": now.isoformat()}

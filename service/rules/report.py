@@ -1,0 +1,194 @@
+"""What is said about each message, and what is put aside.
+
+Every message ends this step in exactly one of: a last word, or a deferral together with a parked letter.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from typing import Final, assert_never
+
+from service.rules.retry import RetryPolicy, delay, due, pause_delay
+from service.rules.verdict import Standing, Verdict
+from service.words.delivery import History
+from service.words.event import EventType, Reason, ReasonCode, StatusEvent
+from service.words.letter import Dead, Letter, Parked
+from service.words.request import Message, OnUnknown, Parsed, SendRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Events and letters: published and confirmed together, before the delivery is settled."""
+
+    events: tuple[StatusEvent, ...] = ()
+    letters: tuple[Letter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings have to say about messages that were not accepted."""
+
+    retry: RetryPolicy
+    on_unknown: OnUnknown = "resend"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at (a part of) a request, with the clock and the dice read once."""
+
+    request: SendRequest
+    history: History
+    policy: Policy
+    now: datetime
+    draw: float
+    """From [0, 1)."""
+
+    @property
+    def number(self) -> int:
+        """Count it, from 1 on."""
+        return self.history.attempts + 1
+
+
+_CODES: Final[Mapping[Standing, ReasonCode]] = {
+    "again": "unavailable",
+    "doubtful": "doubtful",
+    "denied": "denied",
+    "refused": "refused",
+}
+_DETAILS: Final[Mapping[ReasonCode, str]] = {
+    "refused": "OMNI refused the message",
+    "unavailable": "OMNI did not take the message",
+    "doubtful": "OMNI may or may not have taken the message",
+    "denied": "OMNI refuses our credentials or our account; sending is paused",
+}
+
+
+def report_rejections(parsed: Parsed, history: History, now: datetime) -> Report:
+    """Say what is wrong with each message that cannot be sent, or with the body that names none."""
+    if parsed.request is None and not parsed.rejections:
+        reason = Reason("invalid", "names no readable message", parsed.faults)
+        refusal = StatusEvent(
+            "request.rejected",
+            now,
+            parsed.request_id,
+            history.attempts,
+            reason=reason,
+            metadata=parsed.metadata,
+        )
+        return Report((refusal,))
+    return Report(
+        tuple(
+            StatusEvent(
+                "message.rejected",
+                now,
+                parsed.request_id,
+                history.attempts,
+                message_id=rejection.message_id,
+                to=rejection.to,
+                reason=Reason("invalid", "the request is not valid", rejection.faults),
+                metadata=parsed.metadata,
+            )
+            for rejection in parsed.rejections
+        )
+    )
+
+
+def report_expiry(request: SendRequest, history: History, now: datetime) -> Report:
+    """Say that a request came too late to be tried (again)."""
+    reason = Reason("expired", "expiresAt passed before an attempt could be made")
+    said = (_event("message.expired", request, message, history.attempts, now) for message in request.messages)
+    return Report(tuple(replace(event, reason=reason) for event in said))
+
+
+def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
+    """Say how an attempt ended for each of its messages, and put aside those that need another."""
+    events: list[StatusEvent] = []
+    letters: list[Letter] = []
+    for standing, group in groupby(sorted(verdicts, key=_standing), _standing):
+        members = tuple(group)
+        match standing:
+            case "taken":
+                events += _say(attempt, "message.accepted", members)
+            case "refused":
+                events += _say(attempt, "message.rejected", members)
+            case "again" | "doubtful" | "denied":
+                unfinished = _report_unfinished(attempt, standing, members)
+                events += unfinished.events
+                letters += unfinished.letters
+            case _:
+                assert_never(standing)
+    return Report(tuple(events), tuple(letters))
+
+
+def _standing(verdict: Verdict) -> Standing:
+    return verdict.standing
+
+
+def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> Report:
+    """Decide between another attempt and the three ways of giving up."""
+    cause = verdicts[0].cause
+    rest = replace(attempt.request, messages=tuple(verdict.message for verdict in verdicts))
+    past = _past(attempt, standing)
+    if standing == "doubtful" and (rest.on_unknown or attempt.policy.on_unknown) == "park":
+        events = _say(attempt, "message.unknown", verdicts)
+        return Report(events, (Dead(rest, past, "unknown", cause),))
+    if past.attempts >= attempt.policy.retry.max_attempts:
+        return Report(_say(attempt, "message.failed", verdicts), (Dead(rest, past, "failed", cause),))
+    room = _room(attempt, standing, verdicts)
+    next_attempt_at = due(attempt.now, room)
+    if rest.expires_at is not None and next_attempt_at >= rest.expires_at:
+        return Report(_say(attempt, "message.expired", verdicts))
+    deferred = _say(attempt, "message.deferred", verdicts)
+    events = tuple(replace(event, next_attempt_at=next_attempt_at) for event in deferred)
+    return Report(events, (Parked(rest, past, room),))
+
+
+def _past(attempt: Attempt, standing: Standing) -> History:
+    """Count the attempt, unless the fault was ours."""
+    if standing == "denied":
+        return attempt.history
+    ambiguous = attempt.history.ambiguous or standing == "doubtful"
+    return replace(attempt.history, attempts=attempt.number, ambiguous=ambiguous)
+
+
+def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> float:
+    if standing == "denied":
+        return pause_delay(attempt.policy.retry)
+    asked = [verdict.retry_at - attempt.now for verdict in verdicts if verdict.retry_at is not None]
+    return delay(attempt.policy.retry, attempt.number, attempt.draw, max(asked, default=None))
+
+
+def _say(attempt: Attempt, type_: EventType, verdicts: tuple[Verdict, ...]) -> tuple[StatusEvent, ...]:
+    return tuple(
+        replace(
+            _event(type_, attempt.request, verdict.message, attempt.number, attempt.now),
+            bulk_id=verdict.bulk_id or attempt.request.content.bulk_id,
+            status=verdict.status,
+            reason=_reason(type_, verdict),
+        )
+        for verdict in verdicts
+    )
+
+
+def _reason(type_: EventType, verdict: Verdict) -> Reason | None:
+    if verdict.standing == "taken":
+        return None
+    code = _CODES[verdict.standing]
+    detail = f"{_DETAILS[code]}: {verdict.detail or verdict.cause}"
+    if type_ == "message.expired":
+        return Reason("expired", f"no further attempt fits before expiresAt; {detail}")
+    return Reason(code, detail)
+
+
+def _event(type_: EventType, request: SendRequest, message: Message, attempt: int, now: datetime) -> StatusEvent:
+    return StatusEvent(
+        type_,
+        now,
+        request.request_id,
+        attempt,
+        message_id=message.message_id,
+        to=message.to.model_dump(by_alias=True, exclude_none=True),
+        bulk_id=request.content.bulk_id,
+        metadata=request.metadata,
+    )

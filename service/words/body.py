@@ -1,0 +1,62 @@
+"""The body of a send request as it may arrive: three shapes of the same thing.
+
+advanced  `destinations`, and a content object for each channel
+simple    `destinations`, `text` and `mailSubject`: one text for every channel
+flat      `phoneNumber`, `emailAddress` and `messageId` of one recipient at the top level, with either content
+
+Each field is checked here; what no single field can know (shapes mixed, nothing to say) is a rule.
+"""
+
+from typing import Annotated, Final, TypeGuard
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from service.words.omni.content import Content, Text
+from service.words.omni.destination import EMAIL, Destination, MessageId, digits
+from service.words.request import OnUnknown
+
+MAX_DESTINATIONS: Final = 10_000
+"""Messages in one request. OMNI publishes no limit; ours keeps one body from becoming a flood of events."""
+
+MAX_METADATA: Final = 4096
+
+MAX_ID: Final = 200
+
+
+def is_request_id(value: object) -> TypeGuard[str]:
+    """Tell what may name a request: it also travels as an AMQP short string, which holds 255 bytes."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and len(value.encode()) <= 255  # noqa: PLR2004
+
+
+def _named(value: str) -> str:
+    if not is_request_id(value):
+        raise PydanticCustomError("request_id", "must have 1 to 200 characters and at most 255 bytes")
+    return value
+
+
+RequestId = Annotated[str, AfterValidator(_named)]
+
+
+def _small(metadata: dict[str, str]) -> dict[str, str]:
+    if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > MAX_METADATA:
+        raise PydanticCustomError("metadata_size", "must hold at most 4 KiB of keys and values")
+    return metadata
+
+
+class RequestBody(Content):
+    """Every field of every shape."""
+
+    destinations: Annotated[tuple[Destination, ...], Field(min_length=1, max_length=MAX_DESTINATIONS)] | None = None
+
+    phone_number: Annotated[str, BeforeValidator(digits)] | None = None
+    email_address: Annotated[str, Field(max_length=254, pattern=EMAIL)] | None = None
+    message_id: MessageId | None = None
+
+    text: Text | None = None
+    mail_subject: Text | None = None
+
+    request_id: RequestId | None = None
+    expires_at: AwareDatetime | None = None
+    on_unknown: OnUnknown | None = None
+    metadata: Annotated[dict[str, str], AfterValidator(_small)] | None = None

@@ -1,0 +1,60 @@
+"""How an attempt ended; five ways, told apart by whether the same call may be made again.
+
+Accepted     OMNI took the call; each message has its own first status, and some may be refusals: never again.
+Rejected     the call is wrong and would be again: never.
+Unavailable  not taken: yes, by schedule.
+Unknown      perhaps taken: by policy only.
+Denied       not taken, and the fault is the account's or the set-up's, not the request's: not now.
+
+`cause` is a short closed word for logs, metrics and headers; it never holds anything that came from outside.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.words.omni.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A readable answer. A message that the answer does not name is in doubt."""
+
+    statuses: Mapping[str, Status]
+    """OMNI's word by our messageId."""
+    bulk_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """OMNI says the call is wrong."""
+
+    cause: str
+    detail: str
+    """What OMNI said, for the producer's eyes: it may repeat what was sent, so it goes into events only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Nothing was taken."""
+
+    cause: str
+    retry_at: datetime | None = None
+    """The earliest time OMNI wants to see us again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The call was sent and the answer was not, or not to be read."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Nothing was taken, and nothing will be until somebody mends it."""
+
+    cause: str
+
+
+Outcome = Accepted | Rejected | Unavailable | Unknown | Denied

@@ -1,0 +1,57 @@
+"""A valid send request, whichever of the three shapes it came in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from service.words.event import Fault
+from service.words.omni.content import Content
+from service.words.omni.destination import To
+
+OnUnknown = Literal["resend", "park"]
+"""What to do about an attempt in doubt: post again with the same messageId, or leave it to a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One destination, with the id it keeps for life."""
+
+    message_id: str
+    to: To
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """What the relay acts upon: normalised, complete, and all of it valid."""
+
+    request_id: str
+    content: Content
+    messages: tuple[Message, ...]
+    expires_at: datetime | None = None
+    """Never attempt after it."""
+    on_unknown: OnUnknown | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A message that cannot be sent, with what could be read of it."""
+
+    message_id: str
+    to: Mapping[str, str]
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a delivery's body says: the valid part, the messages that are not, or why it says nothing."""
+
+    request_id: str
+    identified: bool
+    """Whether the producer gave it an id: one without cannot be recognised when it is redelivered."""
+    request: SendRequest | None = None
+    rejections: tuple[Rejection, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    """Of a body that names no readable message."""
+    metadata: Mapping[str, str] = field(default_factory=dict)

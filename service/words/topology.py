@@ -1,0 +1,25 @@
+"""The names of everything the relay owns in RabbitMQ. Producers and operators rely on them."""
+
+from typing import Final
+
+REQUESTS: Final = "omni.requests"
+"""Exchange (topic) and queue (quorum) of send requests."""
+
+RESULTS: Final = "omni.results"
+"""Exchange (topic) of status events."""
+
+DEAD: Final = "omni.dead"
+"""Exchange (fanout) and queue (quorum) of dead letters."""
+
+DIRECT: Final = ""
+"""The broker's default exchange: its routing key is the name of a queue."""
+
+
+def waiting_room(seconds: float) -> str:
+    """Name the queue whose messages go back to the request queue after `seconds`."""
+    return f"{REQUESTS}.delay.{seconds:g}"
+
+
+def is_own_queue(name: str) -> bool:
+    """Tell the relay's own queues: an event there would come back as a request, or lie among dead letters."""
+    return name in {REQUESTS, DEAD} or name.startswith(f"{REQUESTS}.")
