@@ -60,7 +60,10 @@ def demo(keep: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Run the whole system on this machine and show what happens to sample requests."""
     from service.demo.show import show
 
-    sys.exit(asyncio.run(show(keep=keep)))
+    try:
+        sys.exit(asyncio.run(show(keep=keep)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("stopped everything that was started")
 
 
 @commands.command()

@@ -35,7 +35,7 @@ async def work(settings: Settings) -> None:
     stop, abort = _listen_for_signals()
     log, metrics = get_logger(), Metrics()
     metrics.build.info({"version": __version__})
-    retry = RetryPolicy(settings.retry_max_attempts, settings.retry_base_delay, settings.retry_max_delay)
+    retry = retry_policy(settings)
     turnstile = Turnstile(_gate_teller(log, metrics))
     link = Link(settings.rabbitmq_urls, retry.rooms, _link_events(log, metrics), declare=settings.rabbitmq_declare)
     client = OmniClient(access(settings), _now)
@@ -84,6 +84,11 @@ def access(settings: Settings) -> OmniAccess:
         read_timeout=settings.omni_read_timeout,
         concurrency=settings.omni_concurrency,
     )
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """Take what the retry schedule needs."""
+    return RetryPolicy(settings.retry_max_attempts, settings.retry_base_delay, settings.retry_max_delay)
 
 
 def _attempt(

@@ -78,9 +78,12 @@ class OmniClient:
                     return Unknown("answer_too_long")
             return read_answer(response.status_code, response.headers, bytes(body), call.messages, self._now())
 
-    async def authorized(self) -> int:
-        """Ask for something harmless; returns the HTTP status. Raises `httpx.HTTPError`, `aiohttp.ClientError`."""
-        response = await self._client.get(SCENARIOS, params={"limit": 1})
+    async def probe(self) -> int | None:
+        """Ask for something harmless; gives the HTTP status, or None where there was no answer."""
+        try:
+            response = await self._client.get(SCENARIOS, params={"limit": 1})
+        except (httpx.HTTPError, aiohttp.ClientError, OSError):
+            return None
         return response.status_code
 
     async def close(self) -> None:

@@ -1,0 +1,60 @@
+"""`omni-relay check`: can this configuration work? A line each; nothing is changed and nothing is sent."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from service.app.worker import access, retry_policy
+from service.edges.omni import OmniClient
+from service.edges.rabbitmq import BrokerErrors, TopologyError, connect, declare
+from service.edges.settings import Settings, SettingsError
+
+_OK, _REFUSED, _FORBIDDEN = 200, 401, 403
+_OMNI: Final[dict[int, tuple[bool, str]]] = {
+    _OK: (True, "credentials accepted"),
+    _REFUSED: (False, "refuses the credentials (401)"),
+    _FORBIDDEN: (True, "knows the credentials; they may not list scenarios, so whether they may send is not known"),
+}
+
+
+async def check_all(settings: Settings) -> int:
+    """Print a line for each check; returns the exit status."""
+    click.echo("ok    configuration  read")  # or load_settings would have said what is wrong
+    passed = [await _check_broker(settings), await _check_omni(settings)]
+    return 0 if all(passed) else 1
+
+
+async def _check_broker(settings: Settings) -> bool:
+    try:
+        session = await connect(settings.rabbitmq_urls)
+    except BrokerErrors as error:
+        return _tell("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
+    _tell("broker", "connected", good=True)
+    try:
+        await declare(session.connection, retry_policy(settings).rooms, passive=True)
+    except TopologyError as error:
+        return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
+    finally:
+        await session.close()
+    return _tell("topology", "as the worker needs it", good=True)
+
+
+async def _check_omni(settings: Settings) -> bool:
+    try:
+        client = OmniClient(access(settings), lambda: datetime.now(UTC))
+    except SettingsError as error:
+        return _tell("OMNI", str(error), good=False)
+    try:
+        status = await client.probe()
+    finally:
+        await client.close()
+    if status is None:
+        return _tell("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
+    good, text = _OMNI.get(status, (False, f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
+    return _tell("OMNI", text, good=good)
+
+
+def _tell(what: str, text: str, *, good: bool) -> bool:
+    click.echo(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}")
+    return good

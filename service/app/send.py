@@ -1,0 +1,97 @@
+"""`omni-relay send`: send requests from files into RabbitMQ, each confirmed.
+
+A file holds one JSON value: a request or a list of them; or JSON Lines: a request a line. What a request
+says is checked by the worker, not here, so what is wrong comes back as an event like anybody's.
+"""
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from service.edges.rabbitmq import Session, UnroutableError, connect
+from service.edges.settings import Settings
+from service.words import topology
+from service.words.body import is_request_id
+from service.words.delivery import Publication
+
+_IN_FLIGHT: Final = 200
+
+
+async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
+    """Publish every request of the files, or of standard input; returns the exit status."""
+    try:
+        requests = [request for name, text in _texts(files) for request in read_requests(name, text)]
+    except ValueError as error:
+        click.echo(f"omni-relay: {error}", err=True)
+        return 1
+    session = await connect(settings.rabbitmq_urls)
+    try:
+        await _publish(session, requests)
+    except UnroutableError:
+        click.echo(
+            "omni-relay: no queue takes send requests; start a worker once, it declares what is needed", err=True
+        )
+        return 1
+    finally:
+        await session.close()
+    click.echo(f"{len(requests)} request{'s'[: len(requests) != 1]} confirmed by the broker", err=True)
+    return 0
+
+
+def read_requests(name: str, text: str) -> list[object]:
+    """Take a text apart into requests. Raises `ValueError` that names the place."""
+    if not text.strip():
+        raise ValueError(f"{name}: is empty")
+    try:
+        whole = json.loads(text)
+    except ValueError as error:
+        if "\n" not in text.strip():
+            raise ValueError(f"{name}: {error}") from None
+        return list(_lines(name, text))
+    return whole if isinstance(whole, list) else [whole]
+
+
+def _lines(name: str, text: str) -> Iterator[object]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{name}, line {number}: is neither JSON nor JSON Lines: {error}") from None
+
+
+def _texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+    if not files:
+        yield "standard input", sys.stdin.read()
+    for file in files:
+        yield str(file), file.read_text(encoding="utf-8")
+
+
+async def _publish(session: Session, requests: list[object]) -> None:
+    """Keep a bounded number of confirms outstanding."""
+    bar = track(range(0, len(requests), _IN_FLIGHT), "sending", console=Console(stderr=True), transient=True)
+    for start in bar if sys.stderr.isatty() else range(0, len(requests), _IN_FLIGHT):
+        part = requests[start : start + _IN_FLIGHT]
+        await asyncio.gather(*(session.publish(publication) for publication in _publications(part)))
+
+
+def _publications(requests: Iterable[object]) -> Iterator[Publication]:
+    for request in requests:
+        given = request.get("requestId") if isinstance(request, dict) else None
+        yield Publication(
+            topology.REQUESTS,
+            "send",
+            json.dumps(request, ensure_ascii=False).encode(),
+            "application/json",
+            given if is_request_id(given) else str(uuid.uuid4()),
+            timestamp=datetime.now(UTC),
+        )

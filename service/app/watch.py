@@ -1,0 +1,24 @@
+"""`omni-relay watch`: status events as they come."""
+
+import click
+
+from service.edges.rabbitmq import connect
+from service.edges.settings import Settings
+from service.edges.terminal import EventTable, read_row
+
+
+async def watch_events(settings: Settings, *, as_json: bool) -> None:
+    """Print events until the connection goes or somebody interrupts. Raises one of `BrokerErrors`."""
+    session = await connect(settings.rabbitmq_urls)
+    table = EventTable()
+    if not as_json:
+        table.head()
+    try:
+        async for body in session.events():
+            if as_json:
+                click.echo(body)
+            else:
+                table.add(read_row(body))
+    finally:
+        await session.close()
+    raise ConnectionResetError("the broker closed the connection")

@@ -1,0 +1,140 @@
+"""A tie to RabbitMQ that comes back.
+
+A session ends as a whole: when the connection, a channel or the consumer goes, all of it is closed and a new
+one is opened and everything declared again. So there is one way of recovering, and it is the way of starting.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from yarl import URL
+
+from service.edges.rabbitmq.session import CONNECT_TIMEOUT, BrokerErrors, Session, UnroutableError, open_session
+from service.edges.rabbitmq.topology import declare
+from service.words.delivery import Publication
+
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEvents:
+    """What a link tells while it works."""
+
+    connected: Callable[[str], None]
+    """With host and port."""
+    disconnected: Callable[[], None]
+    refused: Callable[[BaseException], None]
+    """An attempt to connect failed; another follows."""
+    unroutable: Callable[[Publication], None]
+    repeated: Callable[[BaseException | None], None]
+    """A publication was not confirmed and is repeated."""
+
+
+class Link:
+    """The relay's tie to RabbitMQ, over as many sessions as it takes. Make it where a loop is running."""
+
+    def __init__(self, urls: tuple[str, ...], rooms: Iterable[float], events: LinkEvents, *, declare: bool) -> None:
+        self._urls = urls
+        self._rooms = tuple(rooms)
+        self._events = events
+        self._declare = declare
+        self._session = _promise()
+
+    async def run(self) -> None:
+        """Keep a session open until cancelled. Raises `TopologyError` when the broker has other ideas."""
+        waits = _waits()
+        for url in _endless(self._urls):
+            try:
+                session = await self._open(url)
+            except BrokerErrors as error:
+                self._events.refused(error)
+                await asyncio.sleep(next(waits))
+                continue
+            waits = _waits()
+            self._events.connected(_address(url))
+            self._session.set_result(session)
+            try:
+                await session.broken.wait()
+            finally:
+                self._session = _promise()
+                await session.close()
+                self._events.disconnected()
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether there is a session now."""
+        return self._session.done()
+
+    async def session(self) -> Session:
+        """Give the session there is, or wait for the next."""
+        return await asyncio.shield(self._session)
+
+    async def publish(self, publications: Iterable[Publication]) -> None:
+        """Return when the broker has confirmed every one, over as many sessions as it takes."""
+        await asyncio.gather(*(self._publish(publication) for publication in publications))
+
+    async def _open(self, url: str) -> Session:
+        session = await open_session(url)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT * 3):
+                await declare(session.connection, self._rooms, passive=not self._declare)
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def _publish(self, publication: Publication) -> None:
+        for wait in _waits():
+            session = await self.session()
+            try:
+                return await session.publish(publication)
+            except UnroutableError:
+                if not publication.must_arrive:
+                    return self._events.unroutable(publication)
+                self._events.repeated(None)
+                session.broken.set()  # a queue of ours is gone: a new session declares it again
+            except BrokerErrors as error:
+                self._events.repeated(error)
+            await asyncio.sleep(wait)
+        return None
+
+
+async def connect(urls: Iterable[str]) -> Session:
+    """Open one session, for a command that runs once: the first broker that answers.
+
+    Raises one of `BrokerErrors`, the last one's, when none does. Nothing is declared.
+    """
+    last: BaseException = OSError("no broker is named")
+    for url in urls:
+        try:
+            return await open_session(url)
+        except BrokerErrors as error:
+            last = error
+    raise last
+
+
+def _promise() -> asyncio.Future[Session]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _waits() -> Iterator[float]:
+    """Wait longer each time, and never in step with others."""
+    wait = _FIRST_WAIT
+    while True:
+        yield random.uniform(wait / 2, wait)  # noqa: S311 - jitter
+        wait = min(wait * 2, _LONGEST_WAIT)
+
+
+def _endless(urls: tuple[str, ...]) -> Iterator[str]:
+    while True:
+        yield from urls
+
+
+def _address(url: str) -> str:
+    """Tell host and port alone: a URL holds a password."""
+    address = URL(url)
+    return f"{address.host}:{address.port or 5672}"

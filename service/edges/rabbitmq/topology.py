@@ -1,0 +1,67 @@
+"""What the relay owns in RabbitMQ, declared or only looked at."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import aiormq
+from aio_pika.abc import AbstractConnection
+
+from service.words import topology
+
+DELIVERY_LIMIT: Final = 20
+"""Deliveries of one message before the broker takes it for poison. A crash counts for all that was prefetched,
+so this stands well above what a few crashes eat.
+"""
+
+
+class TopologyError(Exception):
+    """A queue or exchange is missing or not as the relay needs it; nothing was changed."""
+
+
+async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, passive: bool) -> None:
+    """Declare what the relay owns; when `passive`, only look. A broker refuses whatever differs from what is there."""
+    channel = await connection.channel()
+    try:
+        exchanges = {
+            name: await channel.declare_exchange(name, kind, durable=True, passive=passive)
+            for name, kind in (
+                (topology.REQUESTS, "topic"),
+                (topology.RESULTS, "topic"),
+                (topology.DEAD, "fanout"),
+            )
+        }
+        for name, arguments in _queues(rooms):
+            queue = await channel.declare_queue(name, durable=True, passive=passive, arguments=arguments)
+            if name in exchanges and not passive:
+                await queue.bind(exchanges[name], "#")
+    except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelNotFoundEntity) as error:
+        raise TopologyError(str(error)) from None
+    await channel.close()
+
+
+def _queues(rooms: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name each queue with its arguments.
+
+    A dead letter and a message leaving its room are handed over at least once; without reject-publish the
+    broker would quietly make that at most once.
+    """
+    kept = {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+    }
+    yield topology.DEAD, {"x-queue-type": "quorum"}
+    yield (
+        topology.REQUESTS,
+        {**kept, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": topology.DEAD},
+    )
+    for room in rooms:
+        yield (
+            topology.waiting_room(room),
+            {
+                **kept,
+                "x-message-ttl": round(room * 1000),
+                "x-dead-letter-exchange": topology.DIRECT,
+                "x-dead-letter-routing-key": topology.REQUESTS,
+            },
+        )

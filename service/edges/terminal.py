@@ -1,0 +1,79 @@
+"""What a person sees: status events as the rows of a table that grows."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+_COLOURS: Final = {
+    "accepted": "green",
+    "deferred": "yellow",
+    "rejected": "red",
+    "failed": "red",
+    "expired": "magenta",
+    "unknown": "magenta",
+}
+_WIDTHS: Final = (12, 19, 22, 9, 7)
+_TITLES: Final = ("time", "request", "to", "event", "attempt", "what OMNI or the relay says")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The part of a status event that is worth a person's glance."""
+
+    time: str
+    request: str
+    to: str
+    event: str
+    attempt: str
+    says: str
+
+
+def read_row(body: bytes) -> Row:
+    """Read a status event. Raises `ValueError` or `KeyError` when it is none."""
+    event: dict[str, Any] = json.loads(body)
+    data = event["data"]
+    return Row(
+        time=event["time"][11:23],
+        request=data["requestId"],
+        to=", ".join(data["to"].values()) or "-",
+        event=event["type"].rpartition(".")[2],
+        attempt=str(data["attempt"]),
+        says=_says(data),
+    )
+
+
+def _says(data: dict[str, Any]) -> str:
+    reason, status = data["reason"], data["status"]
+    if reason and reason["faults"]:
+        return "; ".join(f"{fault['path']} {fault['message']}" for fault in reason["faults"])
+    said = reason["detail"] if reason else status["name"] if status else ""
+    return f"{said}; again at {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else said
+
+
+class EventTable:
+    """Prints a row at a time, so it works for a pipe as for a terminal."""
+
+    def __init__(self) -> None:
+        width = shutil.get_terminal_size((140, 40)).columns
+        self._console = Console(width=max(width, 100), highlight=False)
+
+    def head(self) -> None:
+        """Print the titles."""
+        self._console.print(f"[bold]{self._line(*_TITLES)}[/bold]")
+
+    def add(self, row: Row) -> None:
+        """Print a row."""
+        colour = _COLOURS.get(row.event, "white")
+        line = escape(self._line(row.time, row.request, row.to, row.event, row.attempt, row.says))
+        self._console.print(f"[{colour}]{line}[/{colour}]", soft_wrap=True)
+
+    @staticmethod
+    def _line(*cells: str) -> str:
+        cut = [
+            cell if len(cell) <= width else f"{cell[: width - 1]}…" for cell, width in zip(cells, _WIDTHS, strict=False)
+        ]
+        return "  ".join([*(cell.ljust(width) for cell, width in zip(cut, _WIDTHS, strict=True)), cells[-1]])
