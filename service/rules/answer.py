@@ -9,6 +9,7 @@
 A body never changes what a status means; it only says more about it.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from service.words.omni.answer import OmniAnswer, SentMessage
+from service.words.omni.answer import OmniAnswer, SentMessage, SentTo
+from service.words.omni.destination import To
 from service.words.omni.error import ApiError, LegacyError
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
@@ -76,20 +78,25 @@ def _match(sent: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> dict
 
     The order of an answer is not promised, so a position proves nothing, but for a single message.
     """
+    if len(messages) == len(sent) == 1:
+        return {messages[0].message_id: sent[0].status}
     named = {entry.message_id: entry.status for entry in sent if entry.message_id is not None}
     statuses = {message.message_id: named[message.message_id] for message in messages if message.message_id in named}
     left = [message for message in messages if message.message_id not in statuses]
-    ours = {message.message_id for message in messages}
-    strangers = [entry for entry in sent if entry.message_id not in ours]
-    if len(messages) == len(sent) == 1:
-        return {messages[0].message_id: sent[0].status}
-    for message in left:
-        at = (message.to.phone_number, message.to.email_address)
-        found = [entry for entry in strangers if entry.to and (entry.to.phone_number, entry.to.email_address) == at]
-        rivals = [other for other in left if (other.to.phone_number, other.to.email_address) == at]
-        if len(found) == len(rivals) == 1:
-            statuses[message.message_id] = found[0].status
+    if left:
+        ours = {message.message_id for message in messages}
+        answers = Counter(_address(entry.to) for entry in sent if entry.message_id not in ours)
+        askers = Counter(_address(message.to) for message in left)
+        found = {_address(entry.to): entry.status for entry in sent if entry.message_id not in ours}
+        for message in left:
+            address = _address(message.to)
+            if answers[address] == askers[address] == 1:
+                statuses[message.message_id] = found[address]
     return statuses
+
+
+def _address(to: To | SentTo | None) -> tuple[str | None, str | None]:
+    return (to.phone_number, to.email_address) if to else (None, None)
 
 
 def _said(body: bytes) -> str:
