@@ -1,0 +1,129 @@
+"""From the bytes of a body to one document: a dictionary of plain values.
+
+XML becomes the dictionary the same request would be in JSON: local names, no attributes; repeated
+siblings become a list; `destinations` always is one, whether its items are called `destination` (the
+form of the old examples) or `destinations` (the form of the current specification); and the few fields
+that are numbers or booleans are read as such, since XML has only text.
+
+Refused: what is not UTF-8, JSON constants outside the standard, numbers without end, lone surrogates, DTDs,
+entities, and documents nested deeper than any request is.
+"""
+
+import json
+import math
+import re
+from typing import NoReturn
+from xml.etree.ElementTree import Element, ParseError  # types only; defusedxml does the parsing
+
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+
+from service.sandbox.format import Format
+
+MAX_DEPTH = 64
+
+_ROOTS = frozenset({"request", "OmniAdvancedRequest", "OmniSimpleRequest"})
+_ITEMS = frozenset({"destination", "destinations"})
+_FLAGS = frozenset({"notify", "intermediateReport", "isPromotional", "forcePrimaryDevice", "previewUrl"})
+_WHOLE = frozenset({"validityPeriod"})
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
+
+
+class UnreadableError(ValueError):
+    """The body is not one document in its format; the message says why."""
+
+
+def read(raw: bytes, form: Format) -> dict[str, object]:
+    """Read the one document in a body."""
+    match form:
+        case Format.JSON:
+            return _read_json(raw)
+        case Format.XML:
+            return _read_xml(raw)
+
+
+def _read_json(raw: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite)
+        if b"\\u" in raw:
+            json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate cannot be written out again
+    except RecursionError:
+        raise UnreadableError("nested too deeply") from None
+    except ValueError:
+        raise UnreadableError("not valid JSON in UTF-8") from None
+    if not isinstance(document, dict):
+        raise UnreadableError("must be a JSON object")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:  # counting is cheap, walking is not
+        _limit_depth(document)
+    return document
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):  # 1e999 is valid JSON, and cannot be written out again either
+        raise ValueError(digits)
+    return number
+
+
+def _limit_depth(document: object) -> None:
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [child for value in level for child in _children(value)]
+    if level:
+        raise UnreadableError("nested too deeply")
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _read_xml(raw: bytes) -> dict[str, object]:
+    try:
+        root = ElementTree.fromstring(raw, forbid_dtd=True)
+    except DefusedXmlException:
+        raise UnreadableError("document types and entities are not allowed") from None
+    except (ParseError, ValueError, LookupError):  # the latter two: encodings nobody knows
+        raise UnreadableError("not valid XML") from None
+    if _local(root) not in _ROOTS:
+        raise UnreadableError("the root element must be request")
+    document = _value(root, MAX_DEPTH)
+    return document if isinstance(document, dict) else {}
+
+
+def _local(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _value(element: Element, room: int) -> object:
+    if room == 0:
+        raise UnreadableError("nested too deeply")
+    name = _local(element)
+    if name == "destinations" and all(_local(child) in _ITEMS for child in element):
+        return [_value(child, room - 1) if len(child) else child.text or "" for child in element]
+    if not len(element):
+        return _scalar(name, element.text or "")
+    document: dict[str, object] = {}
+    for child in element:
+        key, value = _local(child), _value(child, room - 1)
+        earlier = document.get(key)
+        if key not in document:
+            document[key] = value
+        elif isinstance(earlier, list):
+            earlier.append(value)
+        else:
+            document[key] = [earlier, value]
+    return document
+
+
+def _scalar(name: str, text: str) -> object:
+    if name in _FLAGS and text.strip() in {"true", "false"}:
+        return text.strip() == "true"
+    if name in _WHOLE and _NUMBER.fullmatch(text.strip()):
+        return int(text)
+    return text

@@ -1,0 +1,41 @@
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import httpx
+import pytest
+
+from service.sandbox import create_app, serve
+
+Send = Callable[..., Coroutine[None, None, httpx.Response]]
+
+
+@pytest.fixture
+async def omni() -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client of a sandbox of its own, over TCP, with a key that is let in."""
+    async with (
+        serve(create_app(seed=1, refused={"revoked", "mallory:guess"})) as running,
+        httpx.AsyncClient(
+            base_url=running.url,
+            headers={"authorization": "App key"},
+            timeout=5,
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: this is plain HTTP
+        ) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def send(omni: httpx.AsyncClient) -> Send:
+    """Post a good request to one number, or with other fields."""
+
+    async def send(
+        phone_number: str = "41793026727",
+        message_id: str = "m-1",
+        **fields: Any,  # noqa: ANN401  # JSON
+    ) -> httpx.Response:
+        destination = {"to": {"phoneNumber": phone_number}, "messageId": message_id}
+        request = {"destinations": [destination], "sms": {"text": "hello"}, **fields}
+        return await omni.post("/omni/1/advanced", json=request)
+
+    return send

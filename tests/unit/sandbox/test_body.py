@@ -1,0 +1,47 @@
+import pytest
+
+from service.sandbox.body import UnreadableError, read
+from service.sandbox.format import Format
+
+
+def test_xml_becomes_the_document_the_same_request_would_be_in_json() -> None:
+    xml = """<r:request xmlns:r="urn:x" ignored="yes"><!-- a remark -->
+      <r:destinations><r:destination><r:to><r:phoneNumber>1</r:phoneNumber></r:to></r:destination></r:destinations>
+      <sms><text> two  words </text><validityPeriod> 5 </validityPeriod></sms>
+      <viber><text/><isPromotional>true</isPromotional></viber>
+      <whatsApp><templateData>a</templateData><templateData>b</templateData><templateData>c</templateData></whatsApp>
+      <notify>maybe</notify>
+    </r:request>"""
+
+    assert read(xml.encode(), Format.XML) == {
+        "destinations": [{"to": {"phoneNumber": "1"}}],
+        "sms": {"text": " two  words ", "validityPeriod": 5},
+        "viber": {"text": "", "isPromotional": True},
+        "whatsApp": {"templateData": ["a", "b", "c"]},
+        "notify": "maybe",
+    }
+
+
+@pytest.mark.parametrize("item", ["destination", "destinations"])
+def test_destinations_are_a_list_however_many_and_however_named(item: str) -> None:
+    one = f"<{item}><to><phoneNumber>1</phoneNumber></to></{item}>"
+
+    for count in range(4):
+        document = read(f"<request><destinations>{one * count}</destinations></request>".encode(), Format.XML)
+        assert document["destinations"] == [{"to": {"phoneNumber": "1"}}] * count
+
+
+@pytest.mark.parametrize("number", ["5.0", "1_000", "\u0665", "9" * 5000, "", "five"])
+def test_what_is_no_plain_number_stays_text(number: str) -> None:
+    xml = f"<request><sms><validityPeriod>{number}</validityPeriod></sms></request>"
+
+    assert read(xml.encode(), Format.XML) == {"sms": {"validityPeriod": number}}
+
+
+def test_json_is_as_deep_as_any_request_but_not_deeper() -> None:
+    def nested(depth: int) -> bytes:
+        return b'{"a":' * depth + b"1" + b"}" * depth
+
+    assert read(nested(63), Format.JSON)
+    with pytest.raises(UnreadableError, match="deep"):
+        read(nested(65), Format.JSON)
