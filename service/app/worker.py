@@ -7,24 +7,27 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from typing import Final
 
 from service import __version__
 from service.app.intake import Bench, Intake
 from service.app.turnstile import Turnstile
 from service.edges.log import Logger, describe, get_logger
 from service.edges.metric import Metrics
-from service.edges.omni import OmniAccess, OmniClient
+from service.edges.omni import Credentials, Deprecation, OmniAccess, OmniClient
 from service.edges.operation import Condition, make_app, serving
 from service.edges.rabbitmq import Link, LinkEvents
 from service.edges.settings import Settings
 from service.path.handler import Effects, make_handler
 from service.rules.gate import Gate
-from service.rules.report import Policy
+from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words import topology
 from service.words.call import OmniCall
 from service.words.delivery import Publication
 from service.words.outcome import Denied, Outcome
+
+_TOLD_AT_MOST: Final = 20
 
 
 async def work(settings: Settings) -> None:
@@ -38,7 +41,7 @@ async def work(settings: Settings) -> None:
     retry = retry_policy(settings)
     turnstile = Turnstile(_gate_teller(log, metrics))
     link = Link(settings.rabbitmq_urls, retry.rooms, _link_events(log, metrics), declare=settings.rabbitmq_declare)
-    client = OmniClient(access(settings), _now)
+    client = OmniClient(access(settings), _now, _deprecation_teller(log, metrics))
     effects = Effects(
         attempt=_attempt(client, turnstile, metrics, asyncio.Semaphore(settings.omni_concurrency)),
         publish=_publish(link, metrics),
@@ -47,7 +50,8 @@ async def work(settings: Settings) -> None:
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
     )
-    handle = make_handler(effects, Policy(retry, settings.unknown_policy), settings.omni_scenario_key)
+    policy = Policy(retry, settings.unknown_policy, settings.omni_scenario_key, settings.omni_call_size)
+    handle = make_handler(effects, policy)
     intake = Intake(Bench(link, handle, turnstile, metrics, settings.rabbitmq_prefetch))
 
     def condition() -> Condition:
@@ -77,9 +81,15 @@ async def work(settings: Settings) -> None:
 
 def access(settings: Settings) -> OmniAccess:
     """Take what the HTTP client needs. Raises `SettingsError`."""
+    secret = settings.omni_client_secret
     return OmniAccess(
         base_url=settings.omni_url,
-        authorization=settings.omni_authorization,
+        credentials=Credentials(
+            fixed=settings.omni_authorization,
+            client_id=settings.omni_client_id or "",
+            client_secret=secret.get_secret_value() if secret else "",
+        ),
+        format=settings.omni_format,
         connect_timeout=settings.omni_connect_timeout,
         read_timeout=settings.omni_read_timeout,
         concurrency=settings.omni_concurrency,
@@ -101,8 +111,8 @@ def _attempt(
             if turnstile.gate.mode == "closed":
                 return Denied(turnstile.gate.cause)  # already known: asking again would only be heard as hammering
             started = time.perf_counter()
-            if call.attempt == 1 and call.published is not None:
-                metrics.queue_seconds.observe(max(0.0, (_now() - call.published).total_seconds()))
+            if call.attempt == 1:
+                _observe_first(call, metrics)
             with metrics.attempts_in_flight.track_inprogress():
                 outcome = await client.post(call)
         seconds = time.perf_counter() - started
@@ -121,6 +131,16 @@ def _attempt(
         return outcome
 
     return attempt
+
+
+def _observe_first(call: OmniCall, metrics: Metrics) -> None:
+    if call.published is not None:
+        metrics.queue_seconds.observe(max(0.0, (_now() - call.published).total_seconds()))
+    if call.payload.sms is not None:
+        size = call.payload.sms.size
+        metrics.sms_parts.labels(size.encoding).inc(size.parts * len(call.messages))
+    if call.payload.facebook is not None:
+        metrics.legacy.labels("facebook").inc(len(call.messages))
 
 
 def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], Awaitable[None]]:
@@ -145,6 +165,18 @@ def _gate_teller(log: Logger, metrics: Metrics) -> Callable[[Gate], None]:
             log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
         elif gate.mode == "open":
             log.info("sending.resumed")
+
+    return tell
+
+
+def _deprecation_teller(log: Logger, metrics: Metrics) -> Callable[[Deprecation], None]:
+    told: set[Deprecation] = set()
+
+    def tell(deprecation: Deprecation) -> None:
+        metrics.deprecated.inc()
+        if deprecation not in told and len(told) < _TOLD_AT_MOST:
+            told.add(deprecation)
+            log.warning("api.deprecated", deprecation=deprecation.deprecation, sunset=deprecation.sunset)
 
     return tell
 

@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from service.words.event import EventType
 from service.words.letter import DeadReason
+from service.words.omni.channel.sms import Encoding
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
@@ -67,6 +68,21 @@ class Metrics:
         self.publish_failures = self._plain(
             "publish_failures",
             "Publications that had to be repeated. Rises: the broker is away, full or refusing.",
+        )
+        self.sms_parts = self._counter(
+            "sms_parts",
+            "Parts of SMS asked for, by encoding; parts are what is paid. ucs2 rises: a text left GSM-7.",
+            "encoding",
+            get_args(Encoding),
+        )
+        self.legacy = self._counter(
+            "legacy_channel_messages",
+            "Messages with content for a channel that OMNI no longer documents. Rises: tell the producer.",
+            "channel",
+            ("facebook",),
+        )
+        self.deprecated = self._plain(
+            "deprecated_answers", "Answers with a Deprecation or Sunset header. Rises: see the log line api.deprecated."
         )
         self.attempt_seconds = self._histogram(
             "attempt_seconds", "Duration of a call to OMNI. Rises: OMNI or the network is slow.", _LATENCY

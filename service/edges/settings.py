@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.words.body import MAX_DESTINATIONS
 from service.words.request import OnUnknown
 
 PREFIX: Final = "RELAY_"
@@ -25,6 +26,9 @@ ENV_FILE: Final = ".env"
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
+_WAYS: Final = (
+    "RELAY_OMNI_API_KEY, RELAY_OMNI_USERNAME/_PASSWORD, RELAY_OMNI_TOKEN, RELAY_OMNI_CLIENT_ID/_CLIENT_SECRET"
+)
 _LOOPBACK: Final = ("localhost", "::1")
 
 
@@ -47,8 +51,11 @@ class Settings(BaseSettings):
     omni_username: str | None = None
     omni_password: Secret | None = None
     omni_token: Secret | None = None
+    omni_client_id: str | None = None
+    omni_client_secret: Secret | None = None
     omni_scenario_key: str | None = None
-    omni_format: Literal["json"] = "json"
+    omni_format: Literal["json", "xml"] = "json"
+    omni_call_size: Annotated[int, Field(ge=1, le=MAX_DESTINATIONS)] = 500
     omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
     omni_connect_timeout: Seconds = 5.0
     omni_read_timeout: Seconds = 30.0
@@ -79,11 +86,11 @@ class Settings(BaseSettings):
     def _one_authorization(self) -> "Settings":
         if (self.omni_username is None) != (self.omni_password is None):
             raise PydanticCustomError("basic", "RELAY_OMNI_USERNAME and RELAY_OMNI_PASSWORD go together")
-        if sum(one is not None for one in (self.omni_api_key, self.omni_password, self.omni_token)) > 1:
-            raise PydanticCustomError(
-                "authorization",
-                "set one of RELAY_OMNI_API_KEY, RELAY_OMNI_USERNAME with _PASSWORD, RELAY_OMNI_TOKEN",
-            )
+        if (self.omni_client_id is None) != (self.omni_client_secret is None):
+            raise PydanticCustomError("oauth", "RELAY_OMNI_CLIENT_ID and RELAY_OMNI_CLIENT_SECRET go together")
+        ways = (self.omni_api_key, self.omni_password, self.omni_token, self.omni_client_secret)
+        if sum(way is not None for way in ways) > 1:
+            raise PydanticCustomError("authorization", "set only one of {ways}", {"ways": _WAYS})
         if self.retry_base_delay > self.retry_max_delay:
             raise PydanticCustomError("delays", "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY")
         return self
@@ -108,8 +115,11 @@ class Settings(BaseSettings):
         return url.geturl()
 
     @property
-    def omni_authorization(self) -> str:
-        """The `Authorization` header's value. Raises `SettingsError` where no credentials are set."""
+    def omni_authorization(self) -> str | None:
+        """The `Authorization` header's value; None where a client's id and secret are to fetch it.
+
+        Raises `SettingsError` where no credentials are set.
+        """
         if self.omni_api_key is not None:
             return f"App {self.omni_api_key.get_secret_value()}"
         if self.omni_token is not None:
@@ -117,9 +127,9 @@ class Settings(BaseSettings):
         if self.omni_username is not None and self.omni_password is not None:
             pair = f"{self.omni_username}:{self.omni_password.get_secret_value()}"
             return f"Basic {base64.b64encode(pair.encode()).decode()}"
-        raise SettingsError(
-            "RELAY_OMNI_API_KEY: is not set, nor RELAY_OMNI_USERNAME and RELAY_OMNI_PASSWORD, nor RELAY_OMNI_TOKEN"
-        )
+        if self.omni_client_secret is not None:
+            return None
+        raise SettingsError(f"RELAY_OMNI_API_KEY: OMNI needs credentials; set one of {_WAYS}")
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

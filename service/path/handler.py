@@ -13,8 +13,9 @@ from datetime import datetime
 from service.rules.history import read_history
 from service.rules.parse import parse
 from service.rules.plan import plan
+from service.rules.policy import Policy
 from service.rules.publication import publish_report
-from service.rules.report import Attempt, Policy, Report, report_attempt, report_expiry, report_rejections
+from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
 from service.rules.verdict import denial, judge
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication, Settlement
@@ -40,7 +41,7 @@ class Effects:
 Handler = Callable[[Delivery], Awaitable[Settlement]]
 
 
-def make_handler(effects: Effects, policy: Policy, scenario_key: str | None) -> Handler:
+def make_handler(effects: Effects, policy: Policy) -> Handler:
     """Bind the line from a delivery to its settlement."""
 
     async def handle(delivery: Delivery) -> Settlement:
@@ -58,7 +59,7 @@ def make_handler(effects: Effects, policy: Policy, scenario_key: str | None) -> 
         if request is not None and request.expires_at is not None and request.expires_at <= effects.now():
             await say(report_expiry(request, history, effects.now()))
         elif request is not None:
-            for call in plan(request, history, delivery.timestamp, scenario_key):
+            for call in plan(request, history, delivery.timestamp, policy):
                 verdicts = judge(call, await effects.attempt(call), ambiguous=history.ambiguous)
                 effects.notice(denial(verdicts))
                 part = replace(request, messages=call.messages)

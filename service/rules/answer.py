@@ -15,15 +15,19 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from service.rules.xml import XmlError, xml_to_json
 from service.words.omni.answer import OmniAnswer, SentMessage, SentTo
 from service.words.omni.destination import To
-from service.words.omni.error import ApiError, LegacyError
+from service.words.omni.error import ApiError, LegacyError, RequestError, ServiceException
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
 
+_ANSWER: Final = frozenset({"omniResponse"})
+_EXCEPTION: Final = frozenset({"ApiException"})
+_ERROR: Final = frozenset({"requestError"})
 _NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
 _DENIED: Final = frozenset({401, 402, 403, 407})
 _MAX_DETAIL: Final = 500
@@ -66,7 +70,7 @@ def retry_after(value: str | None, now: datetime) -> datetime | None:
 
 def _read_success(body: bytes, messages: tuple[Message, ...]) -> Outcome:
     try:
-        answer = OmniAnswer.model_validate_json(body)
+        answer = OmniAnswer.model_validate_json(_as_json(body, OmniAnswer, _ANSWER))
     except ValidationError:
         return Unknown("unreadable_answer")
     statuses = _match(answer.messages, messages)
@@ -95,18 +99,41 @@ def _match(sent: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> dict
     return statuses
 
 
-def _address(to: To | SentTo | None) -> tuple[str | None, str | None]:
-    return (to.phone_number, to.email_address) if to else (None, None)
+def _address(to: To | SentTo | None) -> tuple[str | None, ...]:
+    if to is None:
+        return ()
+    return to.phone_number, to.email_address, to.push_registration_id, to.whats_app_user_id
+
+
+def _as_json(body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
+    """Read XML where it is XML; what is neither stays as it is, and is unreadable as JSON."""
+    if not _is_xml(body):
+        return body
+    try:
+        return xml_to_json(body, model, roots)
+    except XmlError:
+        return b""
 
 
 def _said(body: bytes) -> str:
     """Take what OMNI says is wrong out of either envelope; nothing where it says nothing readable."""
     try:
-        error = LegacyError.model_validate_json(body).request_error.service_exception
+        error = _legacy(body)
     except ValidationError:
         return _said_anew(body)
     faults = [f"{path}: {what}" for path, what in (error.validation_errors or {}).items()]
     return _join(error.message_id, error.text, faults)
+
+
+def _is_xml(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
+
+
+def _legacy(body: bytes) -> ServiceException:
+    """Read the legacy envelope; in XML it comes with and without its root. Raises `ValidationError`."""
+    if b"<ApiException" in body[:200] or not _is_xml(body):
+        return LegacyError.model_validate_json(_as_json(body, LegacyError, _EXCEPTION)).request_error.service_exception
+    return RequestError.model_validate_json(_as_json(body, RequestError, _ERROR)).service_exception
 
 
 def _said_anew(body: bytes) -> str:

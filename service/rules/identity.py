@@ -10,12 +10,18 @@ from uuid import UUID, uuid5
 from service.words.event import StatusEvent
 
 _MESSAGES: Final = UUID("6f6d6e69-7265-4c61-8179-6d6573736167")
+_BULKS: Final = UUID("6f6d6e69-7265-4c61-8179-62756c6b7300")
 _EVENTS: Final = UUID("6f6d6e69-7265-4c61-8179-6576656e7473")
 
 
 def message_id(request_id: str, position: int) -> str:
     """Name the message at a position of a request's destinations that has no name of its own."""
     return str(uuid5(_MESSAGES, f"{request_id}/{position}"))
+
+
+def bulk_id(request_id: str, first_message_id: str) -> str:
+    """Name one of several calls that a request takes."""
+    return str(uuid5(_BULKS, f"{request_id}\n{first_message_id}"))
 
 
 def event_id(event: StatusEvent) -> str:

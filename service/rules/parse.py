@@ -11,16 +11,21 @@ from typing import Final, NamedTuple, TypeGuard
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
-from service.rules.fault import ADDRESSES, bounded, by_destination, shape_faults
+from service.rules.fault import FLAT, bounded, by_destination, shape_faults, time_faults
 from service.rules.identity import message_id
-from service.words.body import MAX_DESTINATIONS, MAX_ID, RequestBody, is_request_id
+from service.rules.xml import XmlError, xml_to_json
+from service.words.body import MAX_DESTINATIONS, MAX_ID, SIMPLE, RequestBody, is_request_id
 from service.words.delivery import Delivery, History
 from service.words.event import Fault
-from service.words.omni.content import Content, Email, Facebook, Sms, Viber, Voice
-from service.words.omni.destination import To
+from service.words.omni.channel.email import Email
+from service.words.omni.content import Content
+from service.words.omni.destination import ADDRESSES, To
 from service.words.request import Message, Parsed, Rejection, SendRequest
 
 _MAX_ADDRESS: Final = 254
+_JSON: Final = "application/json"
+_XML: Final = ("application/xml", "text/xml")
+_ROOTS: Final = frozenset({"request", "OmniAdvancedRequest"})
 _A_CENTURY: Final = 100 * 365 * 86400
 
 _FIELDS: Final = {name: field.alias or name for name, field in RequestBody.model_fields.items()}
@@ -29,8 +34,9 @@ Raw = Mapping[str, object]
 
 
 class _Source(NamedTuple):
-    """Where a body came from."""
+    """A body, as JSON, and where it came from."""
 
+    body: bytes
     delivery: Delivery
     history: History
     make_id: Callable[[], str]
@@ -38,25 +44,32 @@ class _Source(NamedTuple):
 
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
     """Read a delivery's body; `make_id` names a request that came without an id."""
-    source = _Source(delivery, history, make_id)
-    kind = (delivery.content_type or "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        return _unreadable({}, source, [Fault("$", "must have the content type application/json")])
+    kind = (delivery.content_type or _JSON).partition(";")[0].strip().lower()
+    source = _Source(delivery.body, delivery, history, make_id)
+    if kind in _XML:
+        try:
+            source = source._replace(body=xml_to_json(delivery.body, RequestBody, _ROOTS))
+        except XmlError as error:
+            return _unreadable({}, source, [Fault("$", str(error))])
+    elif kind != _JSON:
+        return _unreadable({}, source, [Fault("$", f"must have the content type {_JSON} or {_XML[0]}")])
     try:
-        body = RequestBody.model_validate_json(delivery.body)
+        body = RequestBody.model_validate_json(source.body)
     except ValidationError as error:
-        return _parse_faulty(source, error.errors(include_url=False, include_input=False))
+        return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
     present = {alias for name, alias in _FIELDS.items() if getattr(body, name) is not None}
-    if shape_faults(present):
-        return _parse_faulty(source, [])
+    shared = [*shape_faults(present), *time_faults(body, history.first_seen)]
+    if shared:
+        return _parse_faulty(source, [], shared)
     return _read(body, range(MAX_DESTINATIONS), {}, source)
 
 
-def _parse_faulty(source: _Source, errors: list[ErrorDetails]) -> Parsed:
+def _parse_faulty(source: _Source, errors: list[ErrorDetails], known: list[Fault]) -> Parsed:
     """Tell the wrong destinations from the right ones. Slow, and off the path of a valid request."""
-    raw = _object(source.delivery.body)
+    raw = _object(source.body)
     shared, own = by_destination(errors)
-    if raw:
+    shared += known
+    if raw and not known:
         shared += shape_faults({name for name, value in raw.items() if value is not None})
     entries = _entries(raw)
     if not entries:
@@ -121,10 +134,7 @@ def _content(body: RequestBody) -> Content:
     """Take the channels' contents; a simple request says the same on each, and its subject goes to e-mail."""
     given = {name: getattr(body, name) for name in Content.model_fields}
     if body.text is not None:
-        given["sms"] = Sms(text=body.text)
-        given["viber"] = Viber(text=body.text)
-        given["voice"] = Voice(text=body.text)
-        given["facebook"] = Facebook(text=body.text)
+        given |= {channel.__name__.lower(): channel(text=body.text) for channel in SIMPLE}
         given["email"] = Email(text=body.text, subject=body.mail_subject)
     return Content.model_construct(None, **given)
 
@@ -152,8 +162,8 @@ def _entries(raw: Raw) -> list[object]:
     destinations = raw.get("destinations")
     if isinstance(destinations, list):
         return destinations if len(destinations) <= MAX_DESTINATIONS else []
-    if destinations is None and any(raw.get(name) is not None for name in ADDRESSES):
-        return [{"to": {name: raw.get(name) for name in ADDRESSES}, "messageId": raw.get("messageId")}]
+    if destinations is None and any(raw.get(name) is not None for name in FLAT):
+        return [{"to": {name: raw.get(name) for name in FLAT}, "messageId": raw.get("messageId")}]
     return []
 
 

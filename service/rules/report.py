@@ -5,16 +5,17 @@ Every message ends this step in exactly one of: a last word, or a deferral toget
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, assert_never
 
-from service.rules.retry import RetryPolicy, delay, due, pause_delay
+from service.rules.policy import Policy
+from service.rules.retry import HOUR, delay, due, pause_delay
 from service.rules.verdict import Standing, Verdict
 from service.words.delivery import History
 from service.words.event import EventType, Reason, ReasonCode, StatusEvent
 from service.words.letter import Dead, Letter, Parked
-from service.words.request import Message, OnUnknown, Parsed, SendRequest
+from service.words.request import Message, Parsed, SendRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +24,6 @@ class Report:
 
     events: tuple[StatusEvent, ...] = ()
     letters: tuple[Letter, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the settings have to say about messages that were not accepted."""
-
-    retry: RetryPolicy
-    on_unknown: OnUnknown = "resend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
     """Say how an attempt ended for each of its messages, and put aside those that need another."""
     events: list[StatusEvent] = []
     letters: list[Letter] = []
-    for standing, group in groupby(sorted(verdicts, key=_standing), _standing):
+    for (standing, _), group in groupby(sorted(verdicts, key=_kind), _kind):
         members = tuple(group)
         match standing:
             case "taken":
@@ -121,8 +114,9 @@ def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
     return Report(tuple(events), tuple(letters))
 
 
-def _standing(verdict: Verdict) -> Standing:
-    return verdict.standing
+def _kind(verdict: Verdict) -> tuple[Standing, timedelta]:
+    """Tell apart what is put aside apart."""
+    return verdict.standing, verdict.wait or timedelta()
 
 
 def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> Report:
@@ -155,6 +149,8 @@ def _past(attempt: Attempt, standing: Standing) -> History:
 def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> float:
     if standing == "denied":
         return pause_delay(attempt.policy.retry)
+    if verdicts[0].wait is not None:
+        return HOUR
     asked = [verdict.retry_at - attempt.now for verdict in verdicts if verdict.retry_at is not None]
     return delay(attempt.policy.retry, attempt.number, attempt.draw, max(asked, default=None))
 

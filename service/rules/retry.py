@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+HOUR: Final = 3600.0
+"""Seconds in the room for messages that OMNI's flooding filter refused."""
+
 _DENIED_WAIT: Final = 30.0
 """Seconds until a request refused for our own fault looks again; nothing is counted against it."""
 
@@ -23,33 +26,32 @@ class RetryPolicy:
 
     @property
     def rooms(self) -> tuple[float, ...]:
-        """Delays there is a waiting room for: doubling from the base, up to the longest."""
-        rooms = [min(self.base_delay, self.max_delay)]
-        while rooms[-1] < self.max_delay:
-            rooms.append(min(rooms[-1] * 2, self.max_delay))
-        return tuple(rooms)
+        """Delays there is a waiting room for: doubling from the base, up to the longest; and an hour."""
+        return tuple(sorted({*self.ladder, HOUR}))
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """The rooms of ordinary retries."""
+        ladder = [self.base_delay]
+        while ladder[-1] < self.max_delay:
+            ladder.append(min(ladder[-1] * 2, self.max_delay))
+        return tuple(ladder)
 
 
-def delay(policy: RetryPolicy, attempt: int, draw: float, not_before: timedelta | None = None) -> float:
+def delay(policy: RetryPolicy, attempt: int, draw: float, asked: timedelta | None = None) -> float:
     """Choose the room after a failed `attempt` (from 1 on); `draw` is from [0, 1).
 
-    What OMNI asks for is waited for in full, up to the longest room there is: whoever asks for more is
-    asked again then.
+    What OMNI `asked` for is waited for in full, up to the longest room of the ladder: whoever asks for more is asked
+    again then.
     """
     ceiling = min(policy.max_delay, policy.base_delay * 2 ** min(attempt - 1, 62))
-    wanted = draw * ceiling
-    if not_before is not None:
-        wanted = max(wanted, not_before.total_seconds())
-    return _room(policy, wanted)
+    wanted = max(draw * ceiling, asked.total_seconds() if asked else 0)
+    return next((room for room in policy.ladder if room >= wanted), policy.ladder[-1])
 
 
 def pause_delay(policy: RetryPolicy) -> float:
     """Choose the room for a request that was refused for our own fault."""
-    return _room(policy, _DENIED_WAIT)
-
-
-def _room(policy: RetryPolicy, seconds: float) -> float:
-    return next((room for room in policy.rooms if room >= seconds), policy.rooms[-1])
+    return next((room for room in policy.ladder if room >= _DENIED_WAIT), policy.ladder[-1])
 
 
 def due(now: datetime, room: float) -> datetime:

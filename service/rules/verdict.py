@@ -1,10 +1,11 @@
 """What an outcome means for each message of the call: the status tables, and what may be done next."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from service.words.call import OmniCall
+from service.words.omni.catalogue import Course, course_of
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
@@ -12,13 +13,8 @@ from service.words.request import Message
 Standing = Literal["taken", "refused", "again", "doubtful", "denied"]
 """taken: OMNI has it. refused: for good. again: not taken, may be. doubtful: who knows. denied: not now."""
 
-_UNDELIVERABLE, _EXPIRED, _REJECTED = 2, 4, 5
-_FAILURES: Final = frozenset({_UNDELIVERABLE, _EXPIRED, _REJECTED})
-_FAILURE_NAMES: Final = frozenset({"UNDELIVERABLE", "EXPIRED", "REJECTED"})
-
-_SYSTEM_ERROR: Final = 21
-_NO_CREDIT: Final = frozenset({12, 17})
-_DUPLICATE_ID: Final = 23
+_FLOODED: Final = timedelta(hours=1)
+"""The flooding filter counts refused messages too, by the hour: tried sooner, a message prolongs its refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +28,9 @@ class Verdict:
     status: Status | None = None
     bulk_id: str | None = None
     retry_at: datetime | None = None
+    """The earliest time OMNI wants to see us again."""
+    wait: timedelta | None = None
+    """What the status itself asks for."""
 
 
 def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Verdict, ...]:
@@ -55,26 +54,24 @@ def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> 
     status = accepted.statuses.get(message.message_id)
     if status is None:
         return Verdict(message, "doubtful", "not_in_answer")
-    standing = _standing(status, ambiguous=ambiguous)
-    cause = "accepted" if standing == "taken" else f"status_{_bounded(status.id)}"
-    return Verdict(message, standing, cause, status.name or "", status, accepted.bulk_id)
+    course = course_of(status.group_id, status.id, status.group_name)
+    cause = "accepted" if course == "taken" else f"status_{_bounded(status.id)}"
+    verdict = Verdict(
+        message, _standing(course, ambiguous=ambiguous), cause, status.name or "", status, accepted.bulk_id
+    )
+    return replace(verdict, wait=_FLOODED) if course == "later" else verdict
 
 
-def _standing(status: Status, *, ambiguous: bool) -> Standing:
-    """Read the group first: ids and names move between editions of the vendor's tables, groups have not.
-
-    A group nobody has seen counts as taken: OMNI lists the message and does not say that it refused it, and
-    sending it again could reach the person twice.
-    """
-    if status.group_id not in _FAILURES and (status.group_name or "").upper() not in _FAILURE_NAMES:
-        return "taken"
-    if status.id in _NO_CREDIT:
-        return "denied"
-    if status.id == _SYSTEM_ERROR:
-        return "again"  # its own description asks to send again
-    if status.id == _DUPLICATE_ID and ambiguous:
-        return "taken"  # the attempt in doubt got through
-    return "refused"
+def _standing(course: Course, *, ambiguous: bool) -> Standing:
+    match course:
+        case "taken" | "refused" | "again" | "denied":
+            return course
+        case "later":
+            return "again"
+        case "duplicate":
+            return "taken" if ambiguous else "refused"  # the attempt in doubt got through
+        case _:
+            assert_never(course)
 
 
 def _bounded(status_id: int | None) -> str:

@@ -9,10 +9,15 @@ Each field is checked here; what no single field can know (shapes mixed, nothing
 
 from typing import Annotated, Final, TypeGuard
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from service.words.omni.content import Content, Text
+from service.words.omni.channel.email import Email
+from service.words.omni.channel.facebook import Facebook
+from service.words.omni.channel.sms import Sms
+from service.words.omni.channel.viber import Viber
+from service.words.omni.channel.voice import Voice
+from service.words.omni.content import Content
 from service.words.omni.destination import EMAIL, Destination, MessageId, digits
 from service.words.request import OnUnknown
 
@@ -22,6 +27,9 @@ MAX_DESTINATIONS: Final = 10_000
 MAX_METADATA: Final = 4096
 
 MAX_ID: Final = 200
+
+SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
+"""The channels on which a simple request says its text."""
 
 
 def is_request_id(value: object) -> TypeGuard[str]:
@@ -44,6 +52,18 @@ def _small(metadata: dict[str, str]) -> dict[str, str]:
     return metadata
 
 
+def _fits_every_channel(text: str) -> str:
+    for channel in SIMPLE:
+        try:
+            channel(text=text)
+        except ValidationError as error:
+            told = {"channel": channel.__name__.lower(), "what": error.errors()[0]["msg"].removeprefix("String ")}
+            raise PydanticCustomError(
+                "simple_text", "must suit every channel, but for {channel}: {what}", told
+            ) from None
+    return text
+
+
 class RequestBody(Content):
     """Every field of every shape."""
 
@@ -53,8 +73,8 @@ class RequestBody(Content):
     email_address: Annotated[str, Field(max_length=254, pattern=EMAIL)] | None = None
     message_id: MessageId | None = None
 
-    text: Text | None = None
-    mail_subject: Text | None = None
+    text: Annotated[str, AfterValidator(_fits_every_channel)] | None = None
+    mail_subject: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
 
     request_id: RequestId | None = None
     expires_at: AwareDatetime | None = None

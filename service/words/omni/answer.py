@@ -9,6 +9,8 @@ class SentTo(Lenient):
 
     phone_number: str | None = None
     email_address: str | None = None
+    push_registration_id: str | None = None
+    whats_app_user_id: str | None = None
 
 
 class SentMessage(Lenient):

@@ -1,28 +1,44 @@
-"""What a message says, channel by channel. Source: the OMNI advanced request.
+"""Everything an advanced request says, apart from to whom. Source: the vendor's specification, `OmniAdvancedRequest`.
 
-`validityPeriod` is how long a step may try before the scenario goes on to the next; the vendor allows
-30 seconds to 48 hours and counts in minutes unless told otherwise.
+`facebook` is on the vendor's old pages only. Whatever else messages elsewhere may have (a sender, attachments …) OMNI
+has not: it stands in the scenario, or nowhere.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field, PlainSerializer, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AwareDatetime, Field, PlainSerializer
 
+from service.words.omni.channel.email import Email
+from service.words.omni.channel.facebook import Facebook
+from service.words.omni.channel.kakao import KakaoAlim, KakaoChingu
+from service.words.omni.channel.line import Line
+from service.words.omni.channel.push import Push
+from service.words.omni.channel.sms import Sms
+from service.words.omni.channel.step import Step, Text, Url
+from service.words.omni.channel.viber import Viber
+from service.words.omni.channel.vkontakte import VKontakte
+from service.words.omni.channel.voice import Voice
+from service.words.omni.channel.whatsapp import WhatsApp
 from service.words.omni.model import Strict
 
-Text = Annotated[str, Field(min_length=1)]
+CHANNELS: Final = {
+    "sms": "sms",
+    "whats_app": "whatsApp",
+    "viber": "viber",
+    "voice": "voice",
+    "email": "email",
+    "push": "push",
+    "line": "line",
+    "v_kontakte": "vKontakte",
+    "kakao_alim": "kakaoAlim",
+    "kakao_chingu": "kakaoChingu",
+    "facebook": "facebook",
+}
+"""Each channel's attribute of a `Content`, and its name as OMNI spells it."""
 
-MIN_VALIDITY: Final = 30
-MAX_VALIDITY: Final = 48 * 3600
-_UNITS: Final[Mapping[str, int]] = {"SECONDS": 1, "MINUTES": 60, "HOURS": 3600}
-
-
-def _number(value: object) -> object:
-    """Read a whole number that came as text: one of the vendor's pages calls `validityPeriod` a string."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+MAX_CALLBACK_DATA: Final = 4000
+MAX_DAYS_AHEAD: Final = 180
 
 
 def vendor_time(instant: datetime) -> str:
@@ -33,81 +49,42 @@ def vendor_time(instant: datetime) -> str:
 VendorTime = Annotated[AwareDatetime, PlainSerializer(vendor_time, return_type=str)]
 
 
-class Channel(Strict):
-    """What every channel's content has."""
-
-    text: Text
-    validity_period: Annotated[int, BeforeValidator(_number)] | None = None
-    validity_period_time_unit: Literal["SECONDS", "MINUTES", "HOURS"] | None = None
-
-    @model_validator(mode="after")
-    def _within_limits(self) -> "Channel":
-        if self.validity_period is not None:
-            seconds = self.validity_period * _UNITS[self.validity_period_time_unit or "MINUTES"]
-            if not MIN_VALIDITY <= seconds <= MAX_VALIDITY:
-                raise PydanticCustomError("validity", "validityPeriod must be from 30 seconds to 48 hours")
-        return self
-
-
-class Language(Strict):
-    """The national language shift of an SMS."""
-
-    language_code: Literal["NONE", "TR", "ES", "PT", "AUTODETECT"]
-
-
-class Sms(Channel):
-    """A text message."""
-
-    language: Language | None = None
-    transliteration: (
-        Literal[
-            "NONE",
-            "ALL",
-            "BALTIC",
-            "BULGARIAN_CYRILLIC",
-            "CENTRAL_EUROPEAN",
-            "COLOMBIAN",
-            "CYRILLIC",
-            "GREEK",
-            "NON_UNICODE",
-            "PORTUGUESE",
-            "SERBIAN_CYRILLIC",
-            "TURKISH",
-        ]
-        | None
-    ) = None
-
-
-class Viber(Channel):
-    """A Viber message."""
-
-
-class Voice(Channel):
-    """A call that reads the text out."""
-
-
-class Facebook(Channel):
-    """A Messenger message. Legacy: absent from the vendor's current specification."""
-
-
-class Email(Channel):
-    """An e-mail in plain text."""
-
-    subject: Text | None = None
-
-
 class Content(Strict):
-    """Everything an advanced request says, apart from to whom."""
+    """The channels' contents, and what happens to reports. At least one channel has content."""
 
     bulk_id: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Unpublished for OMNI; 100 characters in the vendor's other products."""
     scenario_key: Text | None = None
+
     sms: Sms | None = None
+    whats_app: WhatsApp | None = None
     viber: Viber | None = None
     voice: Voice | None = None
-    facebook: Facebook | None = None
     email: Email | None = None
+    push: Push | None = None
+    line: Line | None = None
+    v_kontakte: VKontakte | None = None
+    kakao_alim: KakaoAlim | None = None
+    kakao_chingu: KakaoChingu | None = None
+    facebook: Facebook | None = None
+
+    notify: bool | None = None
+    """False: OMNI makes no delivery reports."""
+    intermediate_report: bool | None = None
+    notify_url: Annotated[Url, Field(max_length=2048)] | None = None
+    notify_content_type: Literal["application/json", "application/xml"] | None = None
+    callback_data: Annotated[str, Field(max_length=MAX_CALLBACK_DATA)] | None = None
+    """Comes back in delivery reports."""
     send_at: VendorTime | None = None
+    """When the scenario's first step is due; less than 180 days ahead."""
 
+    @property
+    def steps(self) -> dict[str, Step]:
+        """Contents by the channel's name, as OMNI spells it."""
+        found = {alias: getattr(self, name) for name, alias in CHANNELS.items()}
+        return {alias: step for alias, step in found.items() if step is not None}
 
-CHANNELS: Final = ("sms", "viber", "voice", "facebook", "email")
-"""Names of the channel objects of a `Content`, as OMNI spells them."""
+    @property
+    def longest(self) -> int:
+        """Seconds the scenario may take, as far as its steps say."""
+        return sum(step.validity or 0 for step in self.steps.values())

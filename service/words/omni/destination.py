@@ -11,6 +11,9 @@ from service.words.omni.model import Strict
 _DECORATION: Final = str.maketrans("", "", " -.()\u00a0\t")
 _NUMBER: Final = re.compile(r"[0-9]{5,15}", re.ASCII)
 
+ADDRESSES: Final = ("phoneNumber", "emailAddress", "pushRegistrationId", "whatsAppUserId")
+"""Names of the addresses, as OMNI spells them."""
+
 EMAIL: Final = r"^[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)+$"
 """Only the shape: whether a mailbox exists is known to nobody before it is tried."""
 
@@ -33,11 +36,17 @@ class To(Strict):
 
     phone_number: Annotated[str, BeforeValidator(digits)] | None = None
     email_address: Annotated[str, Field(max_length=254, pattern=EMAIL)] | None = None
+    push_registration_id: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    whats_app_user_id: Annotated[str, Field(max_length=150, pattern=r"^[A-Z]{2}\.[A-Za-z0-9]+$")] | None = None
+    """The id of a business's user, `CC.…`; where a number is given too, that is used."""
 
     @model_validator(mode="after")
     def _somewhere(self) -> "To":
-        if self.phone_number is None and self.email_address is None:
-            raise PydanticCustomError("no_address", "needs at least one address: phoneNumber or emailAddress")
+        if not any((self.phone_number, self.email_address, self.push_registration_id, self.whats_app_user_id)):
+            raise PydanticCustomError(
+                "no_address",
+                "needs at least one address: phoneNumber, emailAddress, pushRegistrationId, whatsAppUserId",
+            )
         return self
 
 

@@ -1,4 +1,4 @@
-"""The OMNI API over HTTP: one POST a call, and an outcome whatever happens. The only file that knows httpx.
+"""The OMNI API over HTTP: one POST a call, and an outcome whatever happens.
 
 The one thing that must not go wrong here is taking a call for "not taken" when it may have been: then a
 phone rings twice. So only what provably happened before the first byte of the request left counts as not
@@ -12,51 +12,67 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from service import __version__
+from service.edges.omni.token import Authorization, Credentials, NoTokenError
 from service.rules.answer import read_answer
+from service.rules.xml import XmlError, write_xml
 from service.words.call import OmniCall
-from service.words.outcome import Denied, Outcome, Unavailable, Unknown
+from service.words.outcome import Denied, Outcome, Rejected, Unavailable, Unknown
 
 ADVANCED: Final = "/omni/1/advanced"
 SCENARIOS: Final = "/omni/1/scenarios"
+_EXPIRED: Final = Denied("http_401")
 _MAX_ANSWER: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class OmniAccess:
-    """Where OMNI is, what it wants to see, and how long we wait, in seconds."""
+    """Where OMNI is, how we are known there, what is spoken, and how long we wait, in seconds."""
 
     base_url: str
-    authorization: str
+    credentials: Credentials
+    format: Literal["json", "xml"] = "json"
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     concurrency: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Deprecation:
+    """OMNI's word that what we use will go: the headers `Deprecation` and `Sunset`, as they came."""
+
+    deprecation: str | None
+    sunset: str | None
+
+
+def _ignore(_: Deprecation) -> None:
+    pass
+
+
 class OmniClient:
     """A client of one account; open it once and keep it: its connections are reused."""
 
-    def __init__(self, access: OmniAccess, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, access: OmniAccess, now: Callable[[], datetime], deprecated: Callable[[Deprecation], None] = _ignore
+    ) -> None:
         self._now = now
+        self._deprecated = deprecated
+        self._format = access.format
         self._deadline = access.connect_timeout + access.read_timeout
         limits = httpx.Limits(max_connections=access.concurrency, max_keepalive_connections=access.concurrency)
         self._client = httpx.AsyncClient(
             base_url=access.base_url,
-            headers={
-                "authorization": access.authorization,
-                "content-type": "application/json",
-                "accept": "application/json",
-                "user-agent": f"omni-relay/{__version__}",
-            },
+            headers={"accept": f"application/{access.format}", "user-agent": f"omni-relay/{__version__}"},
             timeout=httpx.Timeout(access.read_timeout, connect=access.connect_timeout, pool=None),
             transport=AiohttpTransport(limits=limits),
         )
+        self._authorization = Authorization(access.credentials, self._client, now)
 
     async def post(self, call: OmniCall) -> Outcome:
         """Make one attempt. Raises nothing but cancellation.
@@ -64,25 +80,49 @@ class OmniClient:
         The deadline bounds the whole exchange: a read timeout alone starts again with every byte.
         """
         try:
+            content = self._render(call)
+        except XmlError as error:
+            return Rejected("not_xml", str(error))
+        try:
+            authorization = await self._authorization.value()
+            outcome = await self._attempt(call, content, authorization)
+            if outcome == _EXPIRED and self._authorization.renewable:
+                fresh = await self._authorization.value(refused=authorization)
+                outcome = await self._attempt(call, content, fresh)  # a 401 took nothing, so this is no second call
+        except NoTokenError as error:
+            return error.outcome
+        return outcome
+
+    async def _attempt(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
+        try:
             async with asyncio.timeout(self._deadline):
-                return await self._post(call)
+                return await self._exchange(call, content, authorization)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
             return read_failure(error)
 
-    async def _post(self, call: OmniCall) -> Outcome:
-        async with self._client.stream("POST", ADVANCED, content=call.payload.to_json()) as response:
+    async def _exchange(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
+        headers = {"authorization": authorization, "content-type": f"application/{self._format}"}
+        async with self._client.stream("POST", ADVANCED, content=content, headers=headers) as response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > _MAX_ANSWER:
                     break  # what is cut off cannot be read, so a 2xx becomes doubtful of itself
+            if "deprecation" in response.headers or "sunset" in response.headers:
+                self._deprecated(Deprecation(response.headers.get("deprecation"), response.headers.get("sunset")))
             return read_answer(response.status_code, response.headers, bytes(body), call.messages, self._now())
+
+    def _render(self, call: OmniCall) -> bytes:
+        if self._format == "json":
+            return call.payload.to_json()
+        return write_xml("request", call.payload.model_dump(mode="json", by_alias=True, exclude_none=True))
 
     async def probe(self) -> int | None:
         """Ask for something harmless; gives the HTTP status, or None where there was no answer."""
         try:
-            response = await self._client.get(SCENARIOS, params={"limit": 1})
-        except (httpx.HTTPError, aiohttp.ClientError, OSError):
+            headers = {"authorization": await self._authorization.value()}
+            response = await self._client.get(SCENARIOS, params={"limit": 1}, headers=headers)
+        except (NoTokenError, httpx.HTTPError, aiohttp.ClientError, OSError):
             return None
         return response.status_code
 

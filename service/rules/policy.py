@@ -1,0 +1,19 @@
+"""What the settings have to say about messages."""
+
+from dataclasses import dataclass
+
+from service.rules.retry import RetryPolicy
+from service.words.request import OnUnknown
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Read once, the same for every request."""
+
+    retry: RetryPolicy
+    on_unknown: OnUnknown = "resend"
+    """For a request that does not say."""
+    scenario_key: str | None = None
+    """For a request that names none."""
+    call_size: int = 500
+    """Destinations in one call; a larger request takes several."""

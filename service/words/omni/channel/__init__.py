@@ -1,0 +1,1 @@
+"""What a message says on each channel, as OMNI spells it."""
