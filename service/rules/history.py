@@ -29,6 +29,11 @@ def read_history(headers: Mapping[str, Header], now: datetime) -> History:
     )
 
 
+def is_returning(headers: Mapping[str, Header]) -> bool:
+    """Tell whether the relay has put this request aside before."""
+    return _whole(headers.get(FIRST_SEEN), _END_OF_TIME) is not None
+
+
 def write_history(history: History) -> dict[str, Header]:
     """Write it for the next reader; `omni-first-seen` in milliseconds since 1970."""
     return {

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from service.rules.fault import FLAT, bounded, by_destination, shape_faults, time_faults
+from service.rules.history import is_returning
 from service.rules.identity import message_id
 from service.rules.xml import XmlError, xml_to_json
 from service.words.body import MAX_DESTINATIONS, MAX_ID, SIMPLE, RequestBody, is_request_id
@@ -58,18 +59,18 @@ def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> P
     except ValidationError as error:
         return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
     present = {alias for name, alias in _FIELDS.items() if getattr(body, name) is not None}
-    shared = [*shape_faults(present), *time_faults(body, history.first_seen)]
-    if shared:
-        return _parse_faulty(source, [], shared)
+    late = _time_faults(body, source)
+    if late or shape_faults(present):
+        return _parse_faulty(source, [], late)
     return _read(body, range(MAX_DESTINATIONS), {}, source)
 
 
-def _parse_faulty(source: _Source, errors: list[ErrorDetails], known: list[Fault]) -> Parsed:
+def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]) -> Parsed:
     """Tell the wrong destinations from the right ones. Slow, and off the path of a valid request."""
     raw = _object(source.body)
     shared, own = by_destination(errors)
-    shared += known
-    if raw and not known:
+    shared += late
+    if raw:
         shared += shape_faults({name for name, value in raw.items() if value is not None})
     entries = _entries(raw)
     if not entries:
@@ -83,6 +84,8 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], known: list[Fault
     if right:
         remaining = {**raw, "destinations": [entries[position] for position in right]}
         body = RequestBody.model_validate_json(to_json(remaining))
+        if late := _time_faults(body, source):
+            return _parse_faulty(source, errors, late)
         return _read(body, right, wrong, source)
     request_id, identified = _request_id(raw.get("requestId"), source)
     rejections = _reject(request_id, wrong, set())
@@ -122,6 +125,11 @@ def _read(
         rejections=_reject(request_id, {**wrong, **repeated}, used),
         metadata=metadata,
     )
+
+
+def _time_faults(body: RequestBody, source: _Source) -> list[Fault]:
+    """Check the schedule once: a request that comes back has its AMQP expiration written into `expiresAt`."""
+    return [] if is_returning(source.delivery.headers) else time_faults(body, source.history.first_seen)
 
 
 def _destinations(body: RequestBody) -> list[tuple[To, str | None]]:
