@@ -1,0 +1,32 @@
+"""How a RabbitMQ node greets an AMQP client: the sign that it is ready, and which version it is.
+
+Without a client library: nothing but the first frame is wanted.
+"""
+
+import asyncio
+import re
+import struct
+
+_PROTOCOL_HEADER = b"AMQP\0\0\x09\x01"
+_METHOD_FRAME = 1
+_CONNECTION_START = struct.pack(">HH", 10, 10)
+
+
+async def greeting(port: int, name: str) -> str:
+    """Return the version that the node of this name greets an AMQP client with, or nothing if it does not."""
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(_PROTOCOL_HEADER)
+                kind, size = struct.unpack(">BxxI", await reader.readexactly(7))
+                payload = await reader.readexactly(size)
+            finally:
+                writer.close()
+    except (OSError, asyncio.IncompleteReadError, TimeoutError):
+        return ""
+    version = re.search(rb"\x07versionS\0\0\0.([0-9.]+)", payload, re.DOTALL)
+    if kind != _METHOD_FRAME or not payload.startswith(_CONNECTION_START) or not version:
+        return ""
+    # A default cluster is called after its node: another broker on this port would not know the name.
+    return version[1].decode() if name.partition("@")[0].encode() in payload else ""

@@ -1,0 +1,48 @@
+"""What all tests may ask for."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from service.demo.node import Node
+from tests.support.broker import ROOT_VARIABLE, VirtualHost, shared_node, virtual_host
+
+# Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.
+_TREE = os.environ.pop(ROOT_VARIABLE, "")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_root() -> Path | None:
+    """Name the system tree with the RabbitMQ to test against; nothing means the installed one."""
+    return Path(_TREE).resolve() if _TREE else None
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory, rabbitmq_root: Path | None) -> Iterator[Node]:
+    """One node for all tests that neither stop nor change it; with the management plugin."""
+    with shared_node(tmp_path_factory.mktemp("broker"), rabbitmq_root) as node:
+        yield node
+
+
+@pytest.fixture
+def vhost(broker: Node) -> Iterator[VirtualHost]:
+    """Make an empty virtual host on the shared node."""
+    with virtual_host(broker) as host:
+        yield host
+
+
+@pytest.fixture
+async def own_broker(tmp_path: Path, rabbitmq_root: Path | None) -> AsyncIterator[Callable[[], Awaitable[Node]]]:
+    """Start nodes that the test may kill, pause and restart as it likes."""
+    numbers = itertools.count(1)
+    async with AsyncExitStack() as nodes:
+
+        async def start() -> Node:
+            node = Node(tmp_path / f"broker-{next(numbers)}", root=rabbitmq_root)
+            return await nodes.enter_async_context(node)
+
+        yield start

@@ -1,0 +1,151 @@
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from service.demo.node import Node, NodeError, ServerMissingError
+from tests.support.broker import VirtualHost, manage, virtual_host
+
+StartNode = Callable[[], Awaitable[Node]]
+
+QUEUE_ON_DISK = 1.5  # Seconds: a quorum queue younger than that is not on disk yet, messages or no messages.
+
+_PARENT = """
+import asyncio, sys
+from pathlib import Path
+from service.demo.node import Node
+
+async def main() -> None:
+    directory, root = sys.argv[1:]
+    node = Node(Path(directory), root=Path(root) if root else None)
+    print(node.name, flush=True)
+    await node.start()
+    print("running", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_confirmed_message_survives_a_crash_and_the_address_stays_the_same(own_broker: StartNode) -> None:
+    node = await own_broker()
+    url = node.url
+    assert node.version.split(".")[0].isdigit()
+    connection = await aio_pika.connect(url)
+    channel = await connection.channel()
+    queue = await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
+    await channel.default_exchange.publish(aio_pika.Message(b"here", delivery_mode=2), queue.name)
+    await asyncio.sleep(QUEUE_ON_DISK)
+    await node.kill()
+    assert not node.running
+    await node.restart()
+    assert node.url == url
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("kept", passive=True)
+        received = await queue.get(timeout=10)
+        assert received is not None
+        assert received.body == b"here"
+
+
+async def test_a_paused_node_hears_nothing_until_it_goes_on(own_broker: StartNode) -> None:
+    node = await own_broker()
+    await node.pause()
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(b"AMQP\0\0\x09\x01")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.5)
+    await node.resume()
+    assert await asyncio.wait_for(reader.read(1), 10)
+    writer.close()
+    await node.pause()
+    await node.stop()  # asks first, and waits
+    assert not node.running
+
+
+async def test_a_node_whose_port_was_taken_meanwhile_moves_to_another(
+    tmp_path: Path, rabbitmq_root: Path | None
+) -> None:
+    node = Node(tmp_path, root=rabbitmq_root)
+    taken = node.port
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", taken))
+        stranger.listen()
+        async with node:
+            assert node.port != taken
+
+
+async def test_a_missing_server_is_named_with_the_package_to_install(tmp_path: Path) -> None:
+    with pytest.raises(ServerMissingError, match="install the package rabbitmq-server"):
+        await Node(tmp_path / "node", root=tmp_path).start()
+
+
+async def test_a_node_that_cannot_start_tells_why(tmp_path: Path, rabbitmq_root: Path | None) -> None:
+    tmp_path.joinpath("data").write_text("not a directory")
+    with pytest.raises(NodeError, match=r"ended before it was ready\n--- .*\.log\n(.*\n)*.*BOOT FAILED"):
+        await Node(tmp_path, root=rabbitmq_root).start()
+
+
+@pytest.mark.parametrize("moment", ["while it starts", "once it runs"])
+def test_nothing_is_left_of_a_node_whose_parent_is_killed(
+    tmp_path: Path, rabbitmq_root: Path | None, moment: str
+) -> None:
+    command = [sys.executable, "-c", _PARENT, str(tmp_path), str(rabbitmq_root or "")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603  # our own program
+        assert parent.stdout
+        name = parent.stdout.readline().strip()
+        if moment == "once it runs":
+            assert parent.stdout.readline() == "running\n"
+            assert len(list(_processes_of(name))) >= 4  # guardian, epmd, the Erlang machine and its helpers
+        else:
+            _until(lambda: len(list(_processes_of(name))) >= 3)
+        parent.kill()
+    _until(lambda: not list(_processes_of(name)))
+
+
+async def test_nothing_is_left_of_a_node_whose_guardian_is_killed(own_broker: StartNode) -> None:
+    node = await own_broker()
+    guardians = [pid for pid in _processes_of(node.name) if b"guardian.py" in _read(pid, "cmdline")]
+    assert len(guardians) == 1
+    os.kill(guardians[0], signal.SIGKILL)
+    await asyncio.to_thread(_until, lambda: not list(_processes_of(node.name)))
+
+
+async def test_virtual_hosts_keep_tests_apart_on_the_shared_node(vhost: VirtualHost, broker: Node) -> None:
+    async with await aio_pika.connect(vhost.url) as connection:
+        await (await connection.channel()).declare_queue("mine")
+        with virtual_host(broker) as other:
+            assert manage(broker, "GET", f"queues/{other.name}") == []
+        closed = asyncio.Event()
+        connection.close_callbacks.add(lambda *_: closed.set())
+        await vhost.close_connections()
+        await asyncio.wait_for(closed.wait(), 10)
+
+
+def _processes_of(name: str) -> Iterator[int]:
+    """Find by environment: a node's name is in that of everything that was started for it."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and name.encode() in _read(int(entry.name), "environ"):
+            yield int(entry.name)
+
+
+def _read(pid: int, what: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{what}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "waited for 5 s"
+        time.sleep(0.05)

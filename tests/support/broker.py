@@ -1,0 +1,79 @@
+"""Real RabbitMQ nodes for tests: one shared by all, in virtual hosts of one's own, or several of one's own.
+
+A node belongs to no event loop, so the shared one needs no loop that lasts as long as the session.
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+import urllib.request
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.demo.node import Node
+
+ROOT_VARIABLE = "RELAY_TEST_RABBITMQ_ROOT"
+
+
+@contextmanager
+def shared_node(directory: Path, root: Path | None) -> Iterator[Node]:
+    """Run a node with the management plugin, from code that is not asynchronous."""
+    node = Node(directory, root=root, management=True)
+    _complete(node.start())
+    try:
+        yield node
+    finally:
+        _complete(node.__aexit__())
+
+
+def _complete(coroutine: Coroutine[object, object, None]) -> None:
+    # Not asyncio.run(): it would take away the loop that pytest-asyncio has set.
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """An empty broker within the broker: a test's queues and exchanges meet nobody else's."""
+
+    node: Node
+    name: str
+
+    @property
+    def url(self) -> str:
+        """Where AMQP clients connect."""
+        return self.node.url + self.name
+
+    async def close_connections(self) -> None:
+        """Have the broker close every connection to this virtual host, as an operator may."""
+        await self.node.ctl("close_all_connections", "--vhost", self.name, "closed by a test")
+
+
+@contextmanager
+def virtual_host(node: Node) -> Iterator[VirtualHost]:
+    """Make a virtual host, and drop it with everything in it afterwards."""
+    host = VirtualHost(node, f"test-{secrets.token_hex(4)}")
+    manage(node, "PUT", f"vhosts/{host.name}")
+    try:
+        yield host
+    finally:
+        if node.running:
+            manage(node, "DELETE", f"vhosts/{host.name}")
+
+
+def manage(node: Node, method: str, path: str) -> object:
+    """Ask the management interface; return what it answers, read from JSON."""
+    request = urllib.request.Request(  # noqa: S310  # the URL is a node's own
+        f"{node.management_url}api/{path}",
+        method=method,
+        headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # the same
+        body = answer.read()
+    return json.loads(body) if body else None
