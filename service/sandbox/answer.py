@@ -37,9 +37,11 @@ class Envelope(Enum):
     NEW = "new"
 
 
-def success(document: Mapping[str, object], form: Format, root: str, items: Mapping[str, str]) -> Response:
-    """Answer 200 with a document; `root` and the names of list items are for XML."""
-    return Response(_written(document, form, root, items), media_type=form.value)
+def success(
+    document: Mapping[str, object], form: Format, root: str, items: Mapping[str, str], status: int = 200
+) -> Response:
+    """Answer with a document; `root` and the names of list items are for XML."""
+    return Response(written(document, form, root, items), status, media_type=form.value)
 
 
 def failure(
@@ -52,7 +54,7 @@ def failure(
     """Answer with an HTTP error."""
     told = dict(list((faults or {}).items())[:MAX_ERRORS_TOLD])
     document = _legacy(status, told, form) if envelope is Envelope.LEGACY else _new(status, told)
-    return Response(_written(document, form, "ApiException", _ERROR_ITEMS), status, headers, form.value)
+    return Response(written(document, form, "ApiException", _ERROR_ITEMS), status, headers, form.value)
 
 
 def _legacy(status: int, faults: Mapping[str, Sequence[str]], form: Format) -> dict[str, object]:
@@ -88,7 +90,8 @@ def _words(status: int) -> tuple[str, str]:
     return known.name, known.phrase
 
 
-def _written(document: Mapping[str, object], form: Format, root: str, items: Mapping[str, str]) -> str:
+def written(document: Mapping[str, object], form: Format, root: str, items: Mapping[str, str]) -> str:
+    """Write a document."""
     match form:
         case Format.JSON:
             return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -1,16 +1,19 @@
 """The sandbox as an ASGI app.
 
-POST /omni/1/advanced   send, each channel with its own content
-POST /omni/1/text       send one text through every channel
-GET  /omni/1/scenarios  no scenarios: an empty list
-     /sandbox/…         see `control`
+POST /omni/1/advanced         send, each channel with its own content: see `judgement` and `content`
+POST /omni/1/text             send one text through every channel
+     /omni/1/scenarios[/key]  the order of channels: see `playbook` and `scenario`
+GET  /omni/1/reports          what became of messages, each report once: see `inquiry`, `report`, `journey`
+GET  /omni/1/logs             the same, to look at as often as one may
+     /sandbox/…               see `control` and `dial`
 
 Everything else is 404, a known path with another method 405, always in OMNI's error envelope.
 """
 
+import contextlib
 import random
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Collection, Mapping
+from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,67 +21,80 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.sandbox.answer import failure, success
+from service.sandbox.answer import failure
+from service.sandbox.clock import Clock
 from service.sandbox.control import Control
+from service.sandbox.courier import Courier
 from service.sandbox.credential import Access
+from service.sandbox.dial import Dial
 from service.sandbox.hazard import Hazards
+from service.sandbox.inquiry import Inquiry
 from service.sandbox.intake import Intake, opened
 from service.sandbox.judgement import Refusal, SendRequest, judge_advanced, judge_simple
 from service.sandbox.ledger import Ledger
+from service.sandbox.mailbox import Mailbox
+from service.sandbox.options import Options
+from service.sandbox.playbook import Playbook
 from service.sandbox.state import State, form_of
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  # every one has a default and is given by its name
     *,
     api_key: str | None = None,
     refused: Collection[str] = (),
     seed: int | None = None,
     keep: int = 100_000,
+    speed: float = 1.0,
+    strict_scenarios: bool = False,
+    refuse_duplicates: bool = False,
+    logs_allowed: bool = True,
+    logs_per_minute: int = 120,
+    logs_lag: float = 0.0,
+    push_anywhere: bool = False,
 ) -> Starlette:
     """Make a sandbox with a memory of its own.
 
     `api_key` is the only key let in, if given; `refused` are keys, tokens and `user:password` pairs sent
-    away with 401; `seed` makes faults with a probability repeatable; `keep` bounds what is remembered.
+    away with 401; `seed` makes faults with a probability repeatable; `keep` bounds what is remembered;
+    `speed` is how many of the sandbox's seconds pass in one of the world's; with `push_anywhere` reports are
+    pushed to any `notifyUrl`, not to loopback alone. The others can be changed later: see `options`.
     """
+    clock = Clock(speed)
     state = State(
         access=Access(api_key, frozenset(refused)),
         ledger=Ledger(keep),
         hazards=Hazards(random.Random(seed), keep),  # noqa: S311  # repeatable dice for tests, no secrets
-        clock=_now,
+        clock=clock,
+        options=Options(strict_scenarios, refuse_duplicates, logs_allowed, logs_per_minute, logs_lag),
+        mailbox=Mailbox(keep),
+        courier=Courier(clock, keep, anywhere=push_anywhere),
     )
-    missing = _Missing(state)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await state.courier.close()
+
     app = Starlette(
         routes=[
             Route("/omni/1/advanced", Intake(state, judge_advanced), methods=["POST"]),
             Route("/omni/1/text", Intake(state, _judge_simple), methods=["POST"]),
-            Route("/omni/1/scenarios", _Scenarios(state).page, methods=["GET"]),
+            *Playbook(state).routes(),
+            *Inquiry(state).routes(),
             *Control(state).routes(),
+            *Dial(state).routes(),
         ],
-        exception_handlers={HTTPException: missing.answer},
+        exception_handlers={HTTPException: _Missing(state).answer},
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # OMNI's paths are exact
     return app
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _judge_simple(document: Mapping[str, object], _now: datetime) -> SendRequest | Refusal:
     return judge_simple(document)
-
-
-class _Scenarios:
-    """The list of scenarios: there are none."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    async def page(self, request: Request) -> Response:
-        """Answer with an empty page."""
-        if not self._state.access.allows(request.headers.get("authorization", "")):
-            return failure(401, form_of(request))
-        return success({"scenarios": []}, form_of(request), "scenariosResponse", {"scenarios": "scenario"})
 
 
 class _Missing:
@@ -93,6 +109,6 @@ class _Missing:
         headers = error.headers if isinstance(error, HTTPException) else None
         if request.method == "POST" and not request.url.path.startswith("/sandbox/"):
             ledger = self._state.ledger
-            ledger.amend(ledger.open(opened(request, self._state.clock())), status=status)
+            ledger.amend(ledger.open(opened(request, self._state.clock.now())), status=status)
             ledger.close()
         return failure(status, form_of(request), headers=headers)

@@ -1,9 +1,10 @@
 """From the bytes of a body to one document: a dictionary of plain values.
 
 XML becomes the dictionary the same request would be in JSON: local names, no attributes; repeated
-siblings become a list; `destinations` always is one, whether its items are called `destination` (the
-form of the old examples) or `destinations` (the form of the current specification); and the few fields
-that are numbers or booleans are read as such, since XML has only text.
+siblings become a list, and so does an element that wraps items, whether these are called by another name
+(`destinations/destination`, the form of the old examples) or by its own (`destinations/destinations`, the
+form of the current specification); and the fields that are numbers or booleans are read as such, since XML
+has only text.
 
 Refused: what is not UTF-8, JSON constants outside the standard, numbers without end, lone surrogates, DTDs,
 entities, and documents nested deeper than any request is.
@@ -22,11 +23,36 @@ from service.sandbox.format import Format
 
 MAX_DEPTH = 64
 
-_ROOTS = frozenset({"request", "OmniAdvancedRequest", "OmniSimpleRequest"})
-_ITEMS = frozenset({"destination", "destinations"})
-_FLAGS = frozenset({"notify", "intermediateReport", "isPromotional", "forcePrimaryDevice", "previewUrl"})
-_WHOLE = frozenset({"validityPeriod"})
+_ROOTS = frozenset({"request", "OmniAdvancedRequest", "OmniSimpleRequest", "scenario", "CreateOrUpdateScenarioRequest"})
+# The lists of all requests, and what else than by its own name an item may be called.
+_ITEMS = {
+    "destinations": "destination",
+    "flow": "step",
+    "templateData": "templateData",
+    "placeholders": "placeholder",
+    "buttons": "button",
+    "contacts": "contact",
+    "addresses": "address",
+    "emails": "email",
+    "phones": "phone",
+    "urls": "url",
+    "personSubscriptions": "personSubscription",
+    "deviceSubscriptions": "deviceSubscription",
+    "contents": "content",
+}
+# Empty, these are lists; an empty one of the others may as well be an empty item of a list without a wrapper.
+_NEVER_TEXT = frozenset({"destinations", "flow", "placeholders", "buttons", "contacts"})
+_FLAGS = frozenset(
+    {
+        *("notify", "intermediateReport", "isPromotional", "forcePrimaryDevice", "previewUrl", "default"),
+        *("vibrationEnabled", "soundEnabled", "isSilent", "singleShift", "lockingShift", "wrap", "separator"),
+        *("targetOnlyPrimaryDevices", "includeNotificationsDisabledDevices"),
+    }
+)
+_WHOLE = frozenset({"validityPeriod", "badge", "duration", "flex", "maxLines"})
+_DECIMAL = frozenset({"latitude", "longitude"})
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 
 class UnreadableError(ValueError):
@@ -103,11 +129,17 @@ def _local(element: Element) -> str:
 def _value(element: Element, room: int) -> object:
     if room == 0:
         raise UnreadableError("nested too deeply")
-    name = _local(element)
-    if name == "destinations" and all(_local(child) in _ITEMS for child in element):
-        return [_value(child, room - 1) if len(child) else child.text or "" for child in element]
-    if not len(element):
-        return _scalar(name, element.text or "")
+    name, blank = _local(element), not (element.text or "").strip()
+    if name in _ITEMS and (len(element) or (blank and name in _NEVER_TEXT)):
+        names = {name, _ITEMS[name]}
+        if all(_local(child) in names for child in element):
+            return [_object(child, room - 1) if len(child) else child.text or "" for child in element]
+    return _object(element, room) if len(element) else _scalar(name, element.text or "")
+
+
+def _object(element: Element, room: int) -> dict[str, object]:
+    if room == 0:
+        raise UnreadableError("nested too deeply")
     document: dict[str, object] = {}
     for child in element:
         key, value = _local(child), _value(child, room - 1)
@@ -126,4 +158,6 @@ def _scalar(name: str, text: str) -> object:
         return text.strip() == "true"
     if name in _WHOLE and _NUMBER.fullmatch(text.strip()):
         return int(text)
+    if name in _DECIMAL and _DECIMAL_NUMBER.fullmatch(text.strip()):
+        return float(text)
     return text

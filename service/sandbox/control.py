@@ -3,12 +3,14 @@
 No credential is asked for: the sandbox sits on loopback and holds nothing real.
 
 GET    /sandbox/messages   the messages taken; `messageId=` and `since=` (a moment with a zone) narrow it
-DELETE /sandbox/messages   forget messages, calls, counters, and which numbers have had their fault
+DELETE /sandbox/messages   forget messages, calls, counters, reports, and which numbers have had their fault
 GET    /sandbox/calls      every POST outside this folder; `since=`
 GET    /sandbox/stats      counters
 GET    /sandbox/faults     the faults now set; `times` is how often each will strike yet
 POST   /sandbox/faults     set one: see `fault`
 DELETE /sandbox/faults     clear them
+
+More of them, for time and options, are in `dial`.
 """
 
 from collections.abc import Mapping
@@ -62,8 +64,7 @@ class Control:
 
     async def forget(self, _request: Request) -> Response:
         """Forget all that was taken."""
-        self._state.ledger.forget()
-        self._state.hazards.forget()
+        self._state.forget()
         return Response(status_code=204)
 
     async def stats(self, _request: Request) -> Response:

@@ -11,8 +11,9 @@ empty      an answer without a body: `status` (default 200)
 html       a web page: `status` (default 200)
 refuse     HTTP 200 with status `statusId` (default 6) for every destination
 
-Options of all: `seconds` to wait first, `times` (how often; absent: until deleted), `probability` (of
-each call), `taken` (the messages count as taken although the call fails: the doubtful case).
+Options of all: `path` ("send", the default, or "logs", where nothing can be refused), `seconds` to wait
+first, `times` (how often; absent: until deleted), `probability` (of each call), `taken` (the messages count
+as taken although the call fails: the doubtful case).
 """
 
 from collections.abc import Callable, Mapping
@@ -37,6 +38,13 @@ class Kind(StrEnum):
     REFUSE = "refuse"
 
 
+class Path(StrEnum):
+    """Which calls a fault is for."""
+
+    SEND = "send"
+    LOGS = "logs"
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing to go wrong."""
@@ -50,6 +58,7 @@ class Fault:
     probability: float = 1.0
     taken: bool = False
     envelope: Envelope = Envelope.LEGACY
+    path: Path = Path.SEND
 
     def document(self) -> dict[str, object]:
         """Write it as a control call would ask for it."""
@@ -63,6 +72,7 @@ class Fault:
             "probability": self.probability,
             "taken": self.taken,
             "envelope": self.envelope.value,
+            "path": self.path.value,
         }
 
 
@@ -84,6 +94,8 @@ def parse_fault(document: Mapping[str, object]) -> Fault | Misfit:
         wrong["seconds"] = ["must be present for a latency"]
     if document.get("kind") == Kind.STATUS and document.get("status") == 200:  # noqa: PLR2004  # HTTP's own number
         wrong["status"] = ["must be an error for this kind"]
+    if document.get("kind") == Kind.REFUSE and document.get("path") == Path.LOGS:
+        wrong["path"] = ["must be send for a refusal"]
     if wrong:
         return Misfit(wrong)
     return _fault(document)
@@ -104,6 +116,7 @@ def _fault(document: Mapping[str, object]) -> Fault:
         probability=float(option("probability", 1.0)),
         taken=document.get("taken") is True,
         envelope=Envelope(option("envelope", Envelope.LEGACY.value)),
+        path=Path(option("path", Path.SEND.value)),
     )
 
 
@@ -135,4 +148,5 @@ _OPTIONS: dict[str, tuple[Callable[[object], bool], str]] = {
     "probability": (_number_in(0, 1), "must be between 0 and 1"),
     "taken": (lambda value: isinstance(value, bool), "must be true or false"),
     "envelope": (lambda value: value in ("legacy", "new"), "must be legacy or new"),
+    "path": (lambda value: value in tuple(Path), "must be send or logs"),
 }

@@ -1,8 +1,8 @@
 """Which fault strikes a call: those set by control calls first, then those the numbers ask for.
 
-Set faults strike every call to a sending path, right or wrong, as a failing gateway would; a `refuse`
-waits for a call that is right. The waits of latencies add up; of the other kinds the earliest set
-strikes. A fault that has struck `times` times is gone.
+Set faults strike every call to a sending path (or, if set so, to the logs), right or wrong, as a failing
+gateway would; a `refuse` waits for a call that is right. The waits of latencies add up; of the other kinds
+the earliest set strikes. A fault that has struck `times` times is gone.
 """
 
 import random
@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from service.sandbox.fault import Fault, Kind
+from service.sandbox.fault import Fault, Kind, Path
 from service.sandbox.judgement import Destination, SendRequest
 from service.sandbox.number import Wish, wish_of
 from service.sandbox.status import ENROUTE, Status, status_of
@@ -52,7 +52,7 @@ class Hazards:
 
     def strike(self, request: SendRequest | None) -> Strike:
         """Decide what happens to a call; None is a call that is refused anyway."""
-        seconds, fault = self._draw(right=request is not None)
+        seconds, fault = self._draw(Path.SEND, right=request is not None)
         if request is None:
             return Strike(seconds, fault, ())
         if fault is not None and fault.kind is Kind.REFUSE:
@@ -62,9 +62,16 @@ class Hazards:
             return Strike(seconds, fault, [ENROUTE] * len(request.destinations))
         return self._by_number(seconds, request.destinations)
 
-    def _draw(self, *, right: bool) -> tuple[float, Fault | None]:
+    def strike_logs(self) -> Strike:
+        """Decide what happens to a look at the logs."""
+        seconds, fault = self._draw(Path.LOGS, right=True)
+        return Strike(seconds, fault, ())
+
+    def _draw(self, path: Path, *, right: bool) -> tuple[float, Fault | None]:
         seconds, struck = 0.0, None
         for index, fault in enumerate(self._set):
+            if fault.path is not path:
+                continue
             if fault.kind is not Kind.LATENCY and struck is not None:
                 continue
             if fault.kind is Kind.REFUSE and not right:

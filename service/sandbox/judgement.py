@@ -2,34 +2,33 @@
 
 Stricter than OMNI is known to be, on purpose: it exists to make mistakes visible.
 
-* A key that is not in the tables below is refused, at the top, in a destination and in the sms, viber,
-  voice, facebook and email objects. What OMNI does with such keys is not published.
-* A validity period outside 30 seconds to 48 hours (viber: 14 days) is refused. OMNI shortens a longer
-  one without a word.
+* A key that is not in the tables of `content` or below is refused. What OMNI does with such keys is not
+  published. Free are only a push's `customPayload` and the `templateData` of vKontakte.
+* A validity period outside 30 seconds to 48 hours (viber: 35 seconds to 14 days) is refused. OMNI shortens
+  a longer one without a word.
 * `null` is a value of the wrong type, not an absent field.
-
-The insides of the other channels are not looked at.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
+from service.sandbox.content import CHANNELS, UNITS, Channel
 from service.sandbox.field import (
-    Check,
     anything,
     at_most,
     flag,
-    language_code,
+    moment_of,
     one_of,
     phone_number,
     send_at,
     string,
     text,
-    thing,
+    web_address,
 )
+from service.sandbox.shape import Shape, Wrong, wrongs
 
-Faults = dict[str, list[str]]
+DEFAULT_VALIDITY = timedelta(hours=48)  # of a channel that names none; not published, so the longest of all
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,40 @@ class Destination:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What one channel is to say, and for how long before the next one is tried."""
+
+    text: str
+    validity: timedelta = DEFAULT_VALIDITY
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Which reports the caller wants, and where."""
+
+    wanted: bool = True
+    intermediate: bool = False
+    url: str | None = None
+    content_type: str = "application/json"
+    callback_data: str | None = None
+
+
+@dataclass(frozen=True)
 class SendRequest:
-    """A request OMNI would take."""
+    """A request OMNI would take; `contents` has what each of the channels says."""
 
     destinations: Sequence[Destination]
     channels: Sequence[str]
     bulk_id: str | None
     send_at: str | None
+    scenario_key: str | None = None
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    notice: Notice = Notice()
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """The moment of `send_at`."""
+        return moment_of(self.send_at)
 
 
 @dataclass(frozen=True)
@@ -63,188 +89,138 @@ class Refusal:
     faults: Mapping[str, Sequence[str]]
 
 
-_NANOSECONDS = {
-    "NANOSECONDS": 1,
-    "MICROSECONDS": 10**3,
-    "MILLISECONDS": 10**6,
-    "SECONDS": 10**9,
-    "MINUTES": 60 * 10**9,
-    "HOURS": 3600 * 10**9,
-    "DAYS": 86400 * 10**9,
-}
-_SHORTEST = 30 * _NANOSECONDS["SECONDS"]
-_LONGEST = 48 * _NANOSECONDS["HOURS"]
-_LONGEST_VIBER = 14 * _NANOSECONDS["DAYS"]
-
-_OPAQUE_CHANNELS = ("whatsApp", "push", "line", "vKontakte", "kakaoAlim", "kakaoChingu", "parseco")
-_VALIDITY: dict[str, Check] = {"validityPeriod": anything, "validityPeriodTimeUnit": one_of(*_NANOSECONDS)}
-_CHANNELS: dict[str, dict[str, Check]] = {
-    "sms": {
-        "text": text,
-        "transliteration": one_of(
-            "NONE",
-            "ALL",
-            "BALTIC",
-            "CENTRAL_EUROPEAN",
-            "COLOMBIAN",
-            "CYRILLIC",
-            "GREEK",
-            "NON_UNICODE",
-            "PORTUGUESE",
-            "SERBIAN_CYRILLIC",
-            "BULGARIAN_CYRILLIC",
-            "TURKISH",
-        ),
-        "language": language_code,
-        "regional": thing,
-    },
-    "viber": {
-        "text": text,
-        "imageURL": string,
-        "buttonText": string,
-        "buttonURL": string,
-        "isPromotional": flag,
-        "fileName": string,
-        "fileType": string,
-        "fileUrl": string,
-        "trackingData": string,
-        "forcePrimaryDevice": flag,
-    },
-    "voice": {"text": text, "language": text},
-    "facebook": {"text": text, "type": one_of("TEXT", "IMAGE", "AUDIO", "VIDEO", "FILE"), "url": text},
-    "email": {"text": text, "subject": string},
-}
-# What a channel can say instead of a text.
-_INSTEAD_OF_TEXT = {"viber": ("imageURL", "fileUrl"), "facebook": ("url",)}
-
-_TO: dict[str, Check] = {
-    "phoneNumber": phone_number,
-    "emailAddress": text,
-    "pushRegistrationId": text,
-    "whatsAppUserId": text,
-    "facebookUserKey": text,
-    "lineUserKey": text,
-}
-_SIMPLE: dict[str, Check] = {
-    "scenarioKey": text,
-    "bulkId": text,
-    "destinations": anything,
-    "text": text,
-    "mailSubject": string,
-}
-_ADVANCED: dict[str, Check] = {
-    "scenarioKey": text,
-    "bulkId": text,
-    "destinations": anything,
-    "notify": flag,
-    "intermediateReport": flag,
-    "notifyUrl": text,
-    "notifyContentType": one_of("application/json", "application/xml"),
-    "callbackData": at_most(4000),
-    "sendAt": anything,
-    **dict.fromkeys((*_CHANNELS, *_OPAQUE_CHANNELS), thing),
-}
+_TO = Shape(
+    {
+        "phoneNumber": phone_number,
+        "emailAddress": text,
+        "pushRegistrationId": text,
+        "whatsAppUserId": at_most(150, least=1),
+        "facebookUserKey": text,  # these two from the older description
+        "lineUserKey": text,
+    }
+)
+_DESTINATION = Shape({"to": _TO, "messageId": text})
+_SIMPLE = Shape(
+    {"scenarioKey": text, "bulkId": text, "destinations": anything, "text": text, "mailSubject": string}, ("text",)
+)
+_ADVANCED = Shape(
+    {
+        "scenarioKey": text,
+        "bulkId": text,
+        "destinations": anything,
+        "notify": flag,
+        "intermediateReport": flag,
+        "notifyUrl": web_address,
+        "notifyContentType": one_of("application/json", "application/xml"),
+        "callbackData": at_most(4000),
+        "sendAt": anything,
+        **{name: channel.rule for name, channel in CHANNELS.items()},
+    }
+)
 # The simple form sends one text through all of these.
-_SIMPLE_CHANNELS = tuple(_CHANNELS)
+_SIMPLE_CHANNELS = ("sms", "viber", "voice", "facebook", "email")
 
 
 def judge_simple(document: Mapping[str, object]) -> SendRequest | Refusal:
     """Judge a body of `POST /omni/1/text`."""
-    faults: Faults = {}
-    _check(document, _SIMPLE, "", faults)
-    if "text" not in document:
-        _add(faults, "text", "must be present")
-    destinations = _destinations(document.get("destinations"), faults)
-    return _verdict(document, destinations, _SIMPLE_CHANNELS, faults)
+    found = [*wrongs(document, _SIMPLE, ""), *_wrong_destinations(document.get("destinations"))]
+    content = Content(str(document.get("text")))
+    return _verdict(document, dict.fromkeys(_SIMPLE_CHANNELS, content), found)
 
 
 def judge_advanced(document: Mapping[str, object], now: datetime) -> SendRequest | Refusal:
     """Judge a body of `POST /omni/1/advanced`."""
-    faults: Faults = {}
-    _check(document, _ADVANCED, "", faults)
+    found = [*wrongs(document, _ADVANCED, ""), *_wrong_destinations(document.get("destinations"))]
     if "sendAt" in document and (wrong := send_at(document["sendAt"], now)):
-        _add(faults, "sendAt", wrong)
-    for name in _CHANNELS:
+        found.append(("sendAt", wrong))
+    contents: dict[str, Content] = {}
+    for name, channel in CHANNELS.items():
         content = document.get(name)
         if isinstance(content, dict):
-            _check_channel(name, content, faults)
-    destinations = _destinations(document.get("destinations"), faults)
-    channels = tuple(name for name in (*_CHANNELS, *_OPAQUE_CHANNELS) if name in document)
-    if not channels:
-        _add(faults, "", "must have content for at least one channel")
-    return _verdict(document, destinations, channels, faults)
+            found += _wrong_ways(name, channel, content)
+            validity = _validity(channel, content)
+            if isinstance(validity, str):
+                found.append((f"{name}.validityPeriod", validity))
+            else:
+                contents[name] = Content(str(content.get("text", "")), validity)
+    if not any(name in document for name in CHANNELS):
+        found.append(("", "must have content for at least one channel"))
+    return _verdict(document, contents, found)
 
 
 def _verdict(
-    document: Mapping[str, object],
-    destinations: Sequence[Destination],
-    channels: Sequence[str],
-    faults: Faults,
+    document: Mapping[str, object], contents: Mapping[str, Content], found: Sequence[Wrong]
 ) -> SendRequest | Refusal:
-    if faults:
+    if found:
+        faults: dict[str, list[str]] = {}
+        for path, message in found:
+            faults.setdefault(path or "request", []).append(message)
         return Refusal(400, faults)
     return SendRequest(
-        destinations=destinations,
-        channels=channels,
+        destinations=[_destination(item) for item in _items(document["destinations"])],
+        channels=tuple(contents),
         bulk_id=_string_or_none(document.get("bulkId")),
         send_at=_string_or_none(document.get("sendAt")),
+        scenario_key=_string_or_none(document.get("scenarioKey")),
+        contents=contents,
+        notice=Notice(
+            wanted=document.get("notify") is not False,
+            intermediate=document.get("intermediateReport") is True,
+            url=_string_or_none(document.get("notifyUrl")),
+            content_type=str(document.get("notifyContentType", "application/json")),
+            callback_data=_string_or_none(document.get("callbackData")),
+        ),
     )
 
 
-def _check_channel(name: str, content: Mapping[str, object], faults: Faults) -> None:
-    _check(content, {**_CHANNELS[name], **_VALIDITY}, f"{name}.", faults)
-    ways = ("text", *_INSTEAD_OF_TEXT.get(name, ()))
-    if not any(way in content for way in ways):
-        _add(faults, f"{name}.text", "must be present")
-    if "validityPeriod" in content:
-        wrong = _validity(content, _LONGEST_VIBER if name == "viber" else _LONGEST)
-        if wrong:
-            _add(faults, f"{name}.validityPeriod", wrong)
+def _wrong_ways(name: str, channel: Channel, content: Mapping[str, object]) -> list[Wrong]:
+    said = content.keys()
+    if channel.ways and not any(way <= said for way in map(set, channel.ways)):
+        return [(f"{name}.text", f"must be present, or instead {_listed(channel)}")]
+    if channel.exact and not any(said & set(channel.exact) == set(way) for way in channel.ways):
+        return [(name, f"must be exactly one of: text, {_listed(channel)}")]
+    return []
 
 
-def _validity(content: Mapping[str, object], longest: int) -> str | None:
+def _listed(channel: Channel) -> str:
+    return ", ".join(" with ".join(sorted(way)) for way in channel.ways if set(way) != {"text"})
+
+
+def _validity(channel: Channel, content: Mapping[str, object]) -> timedelta | str:
+    """Read a validity period, or say what is wrong with it."""
+    if "validityPeriod" not in content:
+        return DEFAULT_VALIDITY
     period, unit = content["validityPeriod"], content.get("validityPeriodTimeUnit", "MINUTES")
     if isinstance(period, bool) or not isinstance(period, int):
         return "must be an integer"
-    if not isinstance(unit, str) or unit not in _NANOSECONDS:
-        return None  # told at the unit's own path
-    hours = longest // _NANOSECONDS["HOURS"]
-    if _SHORTEST <= period * _NANOSECONDS[unit] <= longest:
-        return None
-    return f"must be between 30 seconds and {hours} hours"
+    if not isinstance(unit, str) or unit not in UNITS:
+        return DEFAULT_VALIDITY  # told at the unit's own path
+    nanoseconds, second = period * UNITS[unit], UNITS["SECONDS"]
+    shortest, longest = (int(bound.total_seconds()) for bound in (channel.shortest, channel.longest))
+    if shortest * second <= nanoseconds <= longest * second:
+        return timedelta(microseconds=nanoseconds // 1000)
+    return f"must be between {shortest} seconds and {longest // 3600} hours"
 
 
-def _destinations(value: object, faults: Faults) -> list[Destination]:
+def _wrong_destinations(value: object) -> list[Wrong]:
     if not isinstance(value, list) or not value:
-        _add(faults, "destinations", "must be a list with at least one destination")
-        return []
-    return [_destination(item, f"destinations[{index}]", faults) for index, item in enumerate(value)]
+        return [("destinations", "must be a list with at least one destination")]
+    found: list[Wrong] = []
+    for index, item in enumerate(value):
+        path = f"destinations[{index}]"
+        found += wrongs(item, _DESTINATION, path)
+        if isinstance(item, dict) and item.get("to", {}) == {}:
+            found.append((f"{path}.to", "must have at least one address"))
+    return found
 
 
-def _destination(item: object, path: str, faults: Faults) -> Destination:
-    if not isinstance(item, dict):
-        _add(faults, path, "must be an object")
-        return Destination({}, None)
-    _check(item, {"to": thing, "messageId": text}, f"{path}.", faults)
-    to = item.get("to")
-    if "to" not in item or to == {}:
-        _add(faults, f"{path}.to", "must have at least one address")
-    if not isinstance(to, dict):
-        return Destination({}, None)
-    _check(to, _TO, f"{path}.to.", faults)
-    return Destination(to, _string_or_none(item.get("messageId")))
+def _items(value: object) -> list[dict[str, object]]:
+    return value if isinstance(value, list) else []
 
 
-def _check(document: Mapping[str, object], table: Mapping[str, Check], prefix: str, faults: Faults) -> None:
-    for key, value in document.items():
-        check = table.get(key)
-        wrong = check(value) if check else "is not a known field"
-        if wrong:
-            _add(faults, f"{prefix}{key}", wrong)
-
-
-def _add(faults: Faults, path: str, message: str) -> None:
-    faults.setdefault(path or "request", []).append(message)
+def _destination(item: Mapping[str, object]) -> Destination:
+    to = item["to"]
+    return Destination(to if isinstance(to, dict) else {}, _string_or_none(item.get("messageId")))
 
 
 def _string_or_none(value: object) -> str | None:

@@ -6,9 +6,12 @@ so that a message sent twice shows. Bodies are kept as bytes; whoever asks for t
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from service.sandbox.journey import Journey
+from service.sandbox.judgement import Notice
 
 KEPT_BYTES = 64 * 1024 * 1024
 
@@ -28,7 +31,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Message:
-    """One message taken; `call` is the number of the call that brought it first."""
+    """One message taken; `call` is the number of the call that brought it first, `journey` what became of that."""
 
     message_id: str
     bulk_id: str | None
@@ -38,6 +41,8 @@ class Message:
     received_at: datetime
     call: int
     times: int = 1
+    journey: Journey = field(default_factory=Journey)
+    notice: Notice = field(default_factory=Notice)
 
 
 class Ledger:
@@ -77,18 +82,29 @@ class Ledger:
         """Note that a call is over, however it ended."""
         self._in_flight -= 1
 
-    def take(self, messages: Iterable[Message]) -> None:
-        """Write down messages taken."""
+    def take(self, messages: Iterable[Message]) -> list[Message]:
+        """Write down messages taken; those taken for the first time come back."""
+        new: list[Message] = []
         for message in messages:
             earlier = self._messages.get(message.message_id)
             if earlier is None:
                 self._messages[message.message_id] = message
                 self._count["messagesTaken"] += 1
+                new.append(message)
                 continue
             self._messages[message.message_id] = replace(earlier, times=earlier.times + 1)
             self._count["messagesTakenMoreThanOnce"] += earlier.times == 1
         while len(self._messages) > self._keep:
             self._messages.popitem(last=False)
+        return new
+
+    def knows(self, message_id: str | None) -> bool:
+        """Whether a message of that id was taken."""
+        return message_id in self._messages
+
+    def latest(self) -> Iterator[Message]:
+        """List the messages taken, newest first."""
+        return reversed(self._messages.values())
 
     def messages(self, message_id: str | None = None, since: datetime | None = None) -> list[Message]:
         """List the messages taken, oldest first."""

@@ -13,8 +13,9 @@ ccc         what
 200         HTTP 200 with an unreadable body
 400 to 599  that HTTP status; 429 and 503 come with `Retry-After: 1`
 
-Any other ccc is an ordinary number. What is not about one destination alone strikes the whole call: the
-first destination that asks decides, and the others that ask for the same have been served by it.
+Any other ccc is an ordinary number; `92…` says which channel answers, see `journey`. What is not about one
+destination alone strikes the whole call: the first destination that asks decides, and the others that ask
+for the same have been served by it.
 """
 
 import re

@@ -40,6 +40,9 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn itself
         super().connection_made(transport)
+        # asyncio does this only for sockets made with a protocol number. Without it the kernel holds an
+        # answer's body back until its head is acknowledged: 40 milliseconds for nothing.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app = functools.partial(_with_reset, self.app, transport)
 
 
@@ -99,6 +102,7 @@ class _Server(uvicorn.Server):
                     for connection in list(state.connections):
                         connection.transport.abort()
                     await asyncio.sleep(0.01)
+        await self.lifespan.shutdown()
 
 
 @contextlib.asynccontextmanager
@@ -109,7 +113,7 @@ async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIt
         app,
         http=_Protocol,
         ws="none",
-        lifespan="off",
+        lifespan="auto",
         proxy_headers=False,
         log_config=None,
         access_log=False,  # a path may carry an id, and calls are in the ledger anyway

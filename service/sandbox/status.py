@@ -78,6 +78,7 @@ _ALL = (
     Status(5, 100, "UNDELIVERABLE_REJECTED_PLATFORM", "Malformed, or the service is away for a moment"),
 )
 CATALOGUE = {status.id: status for status in _ALL}
+DUPLICATE = CATALOGUE[23]
 
 
 def status_of(status_id: int) -> Status:

@@ -1,3 +1,4 @@
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -10,11 +11,11 @@ from service.sandbox import create_app, serve
 Send = Callable[..., Coroutine[None, None, httpx.Response]]
 
 
-@pytest.fixture
-async def omni() -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of a sandbox of its own, over TCP, with a key that is let in."""
+@contextlib.asynccontextmanager
+async def sandbox(**options: Any) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401  # those of create_app
+    """Give a client of a sandbox with these options, over TCP, with a key that is let in."""
     async with (
-        serve(create_app(seed=1, refused={"revoked", "mallory:guess"})) as running,
+        serve(create_app(**options)) as running,
         httpx.AsyncClient(
             base_url=running.url,
             headers={"authorization": "App key"},
@@ -22,6 +23,13 @@ async def omni() -> AsyncIterator[httpx.AsyncClient]:
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: this is plain HTTP
         ) as client,
     ):
+        yield client
+
+
+@pytest.fixture
+async def omni() -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client of a sandbox of its own."""
+    async with sandbox(seed=1, refused={"revoked", "mallory:guess"}) as client:
         yield client
 
 

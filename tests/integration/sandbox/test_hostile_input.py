@@ -1,4 +1,5 @@
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +30,15 @@ KEYS = st.sampled_from(
         "callbackData",
         "bulkId",
         "notify",
+        "whatsApp",
+        "mediaTemplateData",
+        "contacts",
+        "push",
+        "line",
+        "contents",
+        "type",
+        "kakaoAlim",
+        "buttons",
     ]
 )
 VALUES = st.recursive(
@@ -36,7 +46,11 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=3), inner, max_size=4),
     max_leaves=12,
 )
-LAW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PARAMETERS = st.sampled_from(["limit", "messageId", "bulkId", "sentSince", "sentUntil", "channel", "from", "x"])
+VALUES_ASKED = st.sampled_from(["1", "SMS", "2026-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "٣"]) | st.text(
+    max_size=9
+)
+LAW = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 async def post(path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  # httpx's own options
@@ -82,6 +96,16 @@ async def test_no_document_makes_the_sandbox_fail(document: dict[str, Any], path
 @LAW
 async def test_no_fault_asked_for_makes_the_sandbox_fail(document: dict[str, Any]) -> None:
     assert (await post("/sandbox/faults", json=document)).status_code in {201, 400}
+
+
+@given(query=st.lists(st.tuples(PARAMETERS, VALUES_ASKED), max_size=4), path=st.sampled_from(["logs", "reports"]))
+@LAW
+async def test_no_query_makes_the_sandbox_fail(query: list[tuple[str, str]], path: str) -> None:
+    transport = httpx.ASGITransport(app=create_app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://sandbox") as client:
+        answer = await client.get(f"/omni/1/{path}?{urlencode(query)}", headers={"authorization": "App key"})
+
+    assert answer.status_code in {200, 400}
 
 
 @given(authorization=st.binary(max_size=30))

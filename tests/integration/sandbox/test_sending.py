@@ -8,6 +8,7 @@ import pytest
 from defusedxml import ElementTree
 
 from service.sandbox import create_app, serve
+from tests.integration.sandbox.conftest import Send
 
 ENROUTE = {
     "groupId": 1,
@@ -203,7 +204,8 @@ async def test_with_a_key_of_its_own_the_sandbox_takes_no_other_credential() -> 
         ("POST", "/omni/1/advanced/", {}, 404),
         ("GET", "/", {}, 404),
         ("GET", "/omni/1/advanced", {}, 405),
-        ("POST", "/omni/1/scenarios", {}, 405),
+        ("POST", "/omni/1/scenarios", {}, 415),
+        ("DELETE", "/omni/1/scenarios/00000000000000000000000000000001", {}, 405),
         ("POST", "/omni/1/advanced", {"content": "{}"}, 415),
         ("POST", "/omni/1/advanced", {"content": "a=b", "headers": {"content-type": "text/plain"}}, 415),
         ("POST", "/omni/1/advanced", {"content": b"x" * (10 * 1024 * 1024 + 1)}, 413),
@@ -256,9 +258,16 @@ async def test_a_caller_that_leaves_within_its_body_is_no_error(omni: httpx.Asyn
     assert (call["status"], call["fault"], call["body"]) == (None, None, None)
 
 
-async def test_there_are_no_scenarios(omni: httpx.AsyncClient) -> None:
-    as_json = await omni.get("/omni/1/scenarios")
-    as_xml = await omni.get("/omni/1/scenarios", headers={"accept": "application/xml"})
+async def test_a_message_id_taken_before_is_refused_on_demand(omni: httpx.AsyncClient, send: Send) -> None:
+    twice = [{"to": {"phoneNumber": "41793026727"}, "messageId": "m-2"}] * 2
+    await send(message_id="m-1")
+    assert (await send(message_id="m-1")).json()["messages"][0]["status"] == ENROUTE
 
-    assert as_json.json() == {"scenarios": []}
-    assert as_xml.text == "<scenariosResponse><scenarios></scenarios></scenariosResponse>"
+    await omni.post("/sandbox/options", json={"refuseDuplicates": True})
+    again = (await send(message_id="m-1")).json()["messages"]
+    within = (await send(destinations=twice)).json()["messages"]
+
+    assert [one["status"]["name"] for one in again] == ["REJECTED_DUPLICATE_MESSAGE_ID"]
+    assert [one["status"]["id"] for one in within] == [7, 23]
+    taken = (await omni.get("/sandbox/messages")).json()["messages"]
+    assert {message["messageId"]: message["times"] for message in taken} == {"m-1": 2, "m-2": 1}

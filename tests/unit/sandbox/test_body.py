@@ -31,6 +31,37 @@ def test_destinations_are_a_list_however_many_and_however_named(item: str) -> No
         assert document["destinations"] == [{"to": {"phoneNumber": "1"}}] * count
 
 
+def test_wrapped_items_are_a_list_in_both_spellings() -> None:
+    old = """<request><whatsApp>
+      <templateData><templateData>a</templateData></templateData>
+      <mediaTemplateData><body><placeholders><placeholder/><placeholder>b</placeholder></placeholders></body>
+      <buttons><button><urlPlaceholder>u</urlPlaceholder></button></buttons></mediaTemplateData>
+      <contacts><contact><emails><email><email>e</email></email></emails></contact></contacts>
+      <latitude>-5.5</latitude></whatsApp></request>"""
+    new = old
+    for item, wrapper in {"placeholder": "placeholders", "button": "buttons", "contact": "contacts"}.items():
+        new = new.replace(f"<{item}>", f"<{wrapper}>").replace(f"</{item}>", f"</{wrapper}>")
+    new = new.replace("<placeholder/>", "<placeholders/>")
+    new = new.replace("<email><email>e</email></email>", "<emails><email>e</email></emails>")
+
+    expected = {
+        "whatsApp": {
+            "templateData": ["a"],
+            "mediaTemplateData": {"body": {"placeholders": ["", "b"]}, "buttons": [{"urlPlaceholder": "u"}]},
+            "contacts": [{"emails": [{"email": "e"}]}],
+            "latitude": -5.5,
+        }
+    }
+    assert read(old.encode(), Format.XML) == expected
+    assert read(new.encode(), Format.XML) == expected
+
+
+def test_a_map_that_is_called_like_a_list_stays_a_map() -> None:
+    xml = "<request><vKontakte><templateData><one>1</one><two>2</two></templateData></vKontakte></request>"
+
+    assert read(xml.encode(), Format.XML) == {"vKontakte": {"templateData": {"one": "1", "two": "2"}}}
+
+
 @pytest.mark.parametrize("number", ["5.0", "1_000", "\u0665", "9" * 5000, "", "five"])
 def test_what_is_no_plain_number_stays_text(number: str) -> None:
     xml = f"<request><sms><validityPeriod>{number}</validityPeriod></sms></request>"

@@ -3,7 +3,15 @@ from typing import Any
 
 import pytest
 
-from service.sandbox.judgement import Refusal, SendRequest, judge_advanced, judge_simple
+from service.sandbox.judgement import (
+    DEFAULT_VALIDITY,
+    Content,
+    Notice,
+    Refusal,
+    SendRequest,
+    judge_advanced,
+    judge_simple,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DESTINATIONS = [{"to": {"phoneNumber": "41793026727"}, "messageId": "m-1"}]
@@ -39,10 +47,18 @@ def test_a_request_with_everything_of_the_old_documentation_is_taken() -> None:
     assert (verdict.bulk_id, verdict.send_at) == ("b", "2016-04-26T10:52:15.000+01:00")
 
 
-@pytest.mark.parametrize("channel", ["whatsApp", "push", "line", "vKontakte", "kakaoAlim", "kakaoChingu", "parseco"])
-def test_other_channels_are_not_looked_into(channel: str) -> None:
-    assert faults_of(sms=..., **{channel: {"anything": [1]}}) == set()
-    assert faults_of(**{channel: "text"}) == {channel}
+def test_what_the_rest_of_the_sandbox_needs_is_read_out_of_a_request() -> None:
+    verdict = judge_advanced({**SEED, "notify": False, "callbackData": "c"}, NOW)
+
+    assert isinstance(verdict, SendRequest), verdict
+    assert (verdict.scenario_key, verdict.starts_at) == (
+        "AD9E01A5DC7BEE2C2B828D208182A611",
+        datetime(2016, 4, 26, 9, 52, 15, tzinfo=UTC),
+    )
+    assert verdict.contents["sms"] == Content("s", timedelta(minutes=1))
+    assert verdict.contents["viber"] == Content("v", DEFAULT_VALIDITY)
+    assert verdict.contents["email"] == Content("e", timedelta(hours=2))
+    assert verdict.notice == Notice(wanted=False, callback_data="c")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +75,8 @@ def test_other_channels_are_not_looked_into(channel: str) -> None:
         ([{"to": {"phoneNumber": ""}}], "destinations[0].to.phoneNumber"),
         ([{"to": {"phoneNumber": "+41793026727"}}], "destinations[0].to.phoneNumber"),
         ([{"to": {"phoneNumber": "0041793026727"}}], "destinations[0].to.phoneNumber"),
+        ([{"to": {"phoneNumber": "1" * 18}}], "destinations[0].to.phoneNumber"),
+        ([{"to": {"whatsAppUserId": "x" * 151}}], "destinations[0].to.whatsAppUserId"),
         ([{"to": {"phoneNumber": "41 79 302 67 27"}}], "destinations[0].to.phoneNumber"),
         ([{"to": {"phoneNumber": "4179302672\n"}}], "destinations[0].to.phoneNumber"),
         ([{"to": {"phoneNumber": "٤١٧٩٣٠٢٦٧٢٧"}}], "destinations[0].to.phoneNumber"),
@@ -86,7 +104,7 @@ def test_one_address_of_any_kind_is_enough(address: str) -> None:
         ({"sms": {"text": None}}, {"sms.text"}),
         ({"sms": {"text": "t", "from": "me"}}, {"sms.from"}),
         ({"sms": {"text": "t", "transliteration": "KLINGON"}}, {"sms.transliteration"}),
-        ({"sms": {"text": "t", "language": {"languageCode": "DE"}}}, {"sms.language"}),
+        ({"sms": {"text": "t", "language": {"languageCode": "DE"}}}, {"sms.language.languageCode"}),
         ({"sms": {"text": "t", "language": "TR"}}, {"sms.language"}),
         ({"viber": {"buttonText": "b"}}, {"viber.text"}),
         ({"viber": {"imageURL": "https://example.com/i.png"}}, set()),
@@ -97,6 +115,7 @@ def test_one_address_of_any_kind_is_enough(address: str) -> None:
         ({"bulkId": 1}, {"bulkId"}),
         ({"notify": "false"}, {"notify"}),
         ({"notifyContentType": "text/plain"}, {"notifyContentType"}),
+        ({"notifyUrl": "ftp://example.com"}, {"notifyUrl"}),
         ({"callbackData": "x" * 4000}, set()),
         ({"callbackData": "x" * 4001}, {"callbackData"}),
         ({"callbackData": 1}, {"callbackData"}),
@@ -118,6 +137,8 @@ def test_every_wrong_field_is_named(fields: dict[str, Any], paths: set[str]) -> 
         ("sms", 2881, "MINUTES", False),
         ("voice", 2, "DAYS", True),
         ("voice", 3, "DAYS", False),
+        ("viber", 34, "SECONDS", False),
+        ("viber", 35, "SECONDS", True),
         ("viber", 14, "DAYS", True),
         ("viber", 15, "DAYS", False),
         ("sms", 1, None, True),
@@ -129,7 +150,7 @@ def test_every_wrong_field_is_named(fields: dict[str, Any], paths: set[str]) -> 
         ("sms", 10**400, None, False),
     ],
 )
-def test_a_validity_period_is_30_seconds_to_48_hours_or_with_viber_14_days(
+def test_a_validity_period_is_30_seconds_to_48_hours_or_with_viber_35_seconds_to_14_days(
     channel: str, period: object, unit: str | None, *, fits: bool
 ) -> None:
     content = {"text": "t", "validityPeriod": period} | ({"validityPeriodTimeUnit": unit} if unit else {})
