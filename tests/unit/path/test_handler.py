@@ -1,0 +1,259 @@
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from service.path.handler import Effects, make_handler
+from service.rules.policy import Policy
+from service.rules.retry import RetryPolicy
+from service.words.call import OmniCall
+from service.words.delivery import Delivery, Publication, Settlement
+from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_status
+
+POLICY = Policy(RetryPolicy())
+TWO_PEOPLE = a_body(destinations=[a_destination(message_id="m-1"), a_destination(OTHER_PHONE, "m-2")])
+
+
+async def nothing(_: tuple[Publication, ...]) -> None:
+    """Confirm at once."""
+
+
+def accept(call: OmniCall) -> Outcome:
+    return Accepted({message.message_id: a_status() for message in call.messages}, "bulk-1")
+
+
+@dataclass
+class World:
+    """Effects that write down in which order they were asked for."""
+
+    outcome: Callable[[OmniCall], Outcome] = accept
+    confirm: Callable[[tuple[Publication, ...]], Awaitable[None]] = nothing
+    clock: Callable[[], datetime] = lambda: NOW
+    policy: Policy = POLICY
+    told: list[object] = field(default_factory=list)
+
+    async def handle(self, delivery: Delivery) -> Settlement:
+        """Serve one delivery."""
+        effects = Effects(self._attempt, self._publish, self._notice, self.clock, lambda: 0.5, lambda: "made-up")
+        return await make_handler(effects, self.policy)(delivery)
+
+    async def _attempt(self, call: OmniCall) -> Outcome:
+        self.told.append(call)
+        return self.outcome(call)
+
+    async def _publish(self, publications: tuple[Publication, ...]) -> None:
+        self.told.append([publication.routing_key for publication in publications])
+        await self.confirm(publications)
+
+    def _notice(self, cause: str | None) -> None:
+        self.told.append(("notice", cause))
+
+    @property
+    def story(self) -> list[object]:
+        """Tell what happened, each call by the ids of its messages."""
+        return [
+            tuple(message.message_id for message in one.messages) if isinstance(one, OmniCall) else one
+            for one in self.told
+        ]
+
+    @property
+    def calls(self) -> list[OmniCall]:
+        """List the attempts."""
+        return [one for one in self.told if isinstance(one, OmniCall)]
+
+
+async def test_a_request_is_attempted_noticed_and_published_in_this_order() -> None:
+    world = World()
+
+    settlement = await world.handle(a_delivery(TWO_PEOPLE))
+
+    assert world.story == [("m-1", "m-2"), ("notice", None), ["message.accepted", "message.accepted"]]
+    assert settlement == Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 2})
+
+
+async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
+    world = World()
+
+    settlement = await world.handle(
+        a_delivery(a_body(destinations=[a_destination("call me"), a_destination(message_id="m-2")]))
+    )
+
+    assert world.story == [["message.rejected"], ("m-2",), ("notice", None), ["message.accepted"]]
+    assert settlement.words == {"message.rejected": 1, "message.accepted": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"nonsense", ["request.rejected"]),
+        (a_body(TWO_PEOPLE, unheardOf=1), ["message.rejected", "message.rejected"]),
+    ],
+)
+async def test_what_is_wrong_altogether_is_never_attempted(body: object, said: list[str]) -> None:
+    world = World()
+
+    await world.handle(a_delivery(body))
+
+    assert world.story == [said]
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(days=1)])
+async def test_an_expired_request_is_never_attempted(late: timedelta) -> None:
+    world = World()
+
+    await world.handle(a_delivery(a_body(TWO_PEOPLE, expiresAt=(NOW - late).isoformat())))
+
+    assert world.story == [["message.expired", "message.expired"]]
+
+
+async def test_a_request_that_expires_later_is_attempted() -> None:
+    world = World()
+
+    await world.handle(a_delivery(a_body(expiresAt=(NOW + timedelta(milliseconds=1)).isoformat())))
+
+    assert len(world.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "noticed", "said"),
+    [
+        (Rejected("http_400", "HTTP 400"), None, ["message.rejected"]),
+        (Unavailable("http_503"), None, ["message.deferred", "omni.requests.delay.1"]),
+        (Unknown("timeout"), None, ["message.deferred", "omni.requests.delay.1"]),
+        (Denied("http_401"), "http_401", ["message.deferred", "omni.requests.delay.32"]),
+        (Accepted({}), None, ["message.deferred", "omni.requests.delay.1"]),
+    ],
+)
+async def test_events_and_letters_of_an_attempt_are_published_together(
+    outcome: Outcome, noticed: str | None, said: list[str]
+) -> None:
+    world = World(outcome=lambda _: outcome)
+
+    await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
+
+    assert world.story == [("m-1",), ("notice", noticed), said]
+
+
+async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> None:
+    """If we are killed between them, what was said of the first stays said."""
+    outcomes: dict[str, Outcome] = {"m-1": Unavailable("http_503"), "m-2": Denied("http_401")}
+    world = World(outcome=lambda call: outcomes[call.messages[0].message_id], policy=Policy(RetryPolicy(), call_size=1))
+
+    settlement = await world.handle(a_delivery(TWO_PEOPLE))
+
+    assert world.story == [
+        ("m-1",),
+        ("notice", None),
+        ["message.deferred", "omni.requests.delay.1"],
+        ("m-2",),
+        ("notice", "http_401"),
+        ["message.deferred", "omni.requests.delay.32"],
+    ]
+    assert settlement.words == {"message.deferred": 2}
+
+
+async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
+    bodies: list[object] = []
+
+    async def keep(publications: tuple[Publication, ...]) -> None:
+        bodies.extend(json.loads(it.body) for it in publications if it.routing_key.startswith("omni.requests"))
+
+    world = World(lambda _: Unavailable("x"), keep, policy=Policy(RetryPolicy(), call_size=1))
+    await world.handle(a_delivery(TWO_PEOPLE))
+
+    assert bodies == [
+        a_body(destinations=[a_destination(message_id="m-1")]),
+        a_body(destinations=[a_destination(OTHER_PHONE, "m-2")]),
+    ]
+
+
+@pytest.mark.parametrize(("ambiguous", "said"), [(True, "message.accepted"), (False, "message.rejected")])
+async def test_an_earlier_attempt_in_doubt_is_remembered(said: str, *, ambiguous: bool) -> None:
+    world = World(outcome=lambda call: Accepted({call.messages[0].message_id: a_status(5, 23)}))
+
+    await world.handle(replace(a_delivery(), headers={"omni-ambiguous": ambiguous}))
+
+    assert world.told[-1] == [said]
+
+
+async def test_a_call_tells_how_often_it_was_tried_and_when_it_was_published() -> None:
+    world = World()
+
+    settlement = await world.handle(replace(a_delivery(), headers={"omni-attempt": 3}, timestamp=NOW))
+
+    (call,) = world.calls
+    assert (call.request_id, call.attempt, call.published) == ("order-1", 4, NOW)
+    assert settlement.attempts == 3
+
+
+async def test_a_request_without_a_name_is_given_one() -> None:
+    settlement = await World().handle(a_delivery(a_body(requestId=...)))
+
+    assert (settlement.request_id, settlement.identified) == ("made-up", False)
+
+
+@pytest.mark.parametrize("body", [a_body(), b"nonsense", a_body(expiresAt="2026-01-01T00:00:00Z")])
+async def test_nothing_is_settled_before_the_broker_has_confirmed(body: object) -> None:
+    asked, confirmed = asyncio.Event(), asyncio.Event()
+
+    async def confirm(_: tuple[Publication, ...]) -> None:
+        asked.set()
+        await confirmed.wait()
+
+    handling = asyncio.create_task(World(confirm=confirm).handle(a_delivery(body)))
+    await asked.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+        assert not handling.done()
+    confirmed.set()
+
+    assert (await handling).words
+
+
+async def test_cancelled_in_mid_call_it_says_and_settles_nothing() -> None:
+    started = asyncio.Event()
+
+    async def hang(_: OmniCall) -> Outcome:
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    world = World()
+    effects = Effects(hang, world._publish, world._notice, lambda: NOW, lambda: 0.5, str)  # noqa: SLF001 - the same effects
+    handling = asyncio.ensure_future(make_handler(effects, POLICY)(a_delivery()))
+    await started.wait()
+    handling.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+    assert world.told == []
+
+
+async def test_cancelled_while_the_broker_confirms_it_settles_nothing() -> None:
+    asked = asyncio.Event()
+
+    async def hang(_: tuple[Publication, ...]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    handling = asyncio.create_task(World(confirm=hang).handle(a_delivery()))
+    await asked.wait()
+    handling.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+
+
+async def test_a_publication_that_fails_is_not_settled_and_ends_the_rest() -> None:
+    async def fail(_: tuple[Publication, ...]) -> None:
+        raise RuntimeError("the channel is closed")
+
+    world = World(confirm=fail, policy=Policy(RetryPolicy(), call_size=1))
+
+    with pytest.raises(RuntimeError, match="the channel is closed"):
+        await world.handle(a_delivery(TWO_PEOPLE))
+    assert len(world.calls) == 1

@@ -1,0 +1,316 @@
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.rules.answer import read_answer, retry_after
+from service.words.omni.status import Status
+from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.request import Message
+from tests.support.builder import EMAIL, NOW, OTHER_PHONE, PHONE, a_message, an_answer, an_entry
+from tests.unit.strategy import law, nonsense
+
+ONE, TWO = a_message("m-1", PHONE), a_message("m-2", OTHER_PHONE)
+
+
+def read(status: int, body: bytes = b"", messages: Iterable[Message] = (ONE, TWO), **headers: str) -> Outcome:
+    lower = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_answer(status, lower, body, tuple(messages), NOW)
+
+
+def statuses_of(outcome: Outcome) -> dict[str, int]:
+    """Tell each message's status by its group."""
+    assert isinstance(outcome, Accepted)
+    return {name: status.group_id for name, status in outcome.statuses.items()}
+
+
+# The status decides
+
+REJECTED = {*range(400, 500)} - {401, 402, 403, 407, 408, 425, 429}
+CONTRACT: dict[int, type[Outcome]] = {
+    **dict.fromkeys(range(100, 200), Unknown),
+    **dict.fromkeys(range(200, 300), Unknown),  # with an empty body: unreadable
+    **dict.fromkeys(range(300, 400), Denied),
+    **dict.fromkeys(REJECTED, Rejected),
+    401: Denied,
+    402: Denied,
+    403: Denied,
+    407: Denied,
+    408: Unavailable,
+    425: Unavailable,
+    429: Unavailable,
+    **dict.fromkeys(range(500, 600), Unknown),
+    503: Unavailable,
+}
+
+
+@pytest.mark.parametrize("statuses", [range(start, start + 100) for start in range(100, 600, 100)])
+def test_each_http_status_means_what_the_contract_says(statuses: range) -> None:
+    assert {status: type(read(status)) for status in statuses} == {status: CONTRACT[status] for status in statuses}
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 413, 415, 422])
+def test_a_wrong_call_is_never_made_again(status: int) -> None:
+    assert read(status) == Rejected(f"http_{status}", f"HTTP {status}")
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_fault_of_the_server_leaves_it_open_whether_the_call_was_taken(status: int) -> None:
+    assert read(status) == Unknown(f"http_{status}")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_call_not_taken_is_made_again_no_sooner_than_asked(status: int) -> None:
+    assert read(status) == Unavailable(f"http_{status}")
+    assert read(status, retry_after="7") == Unavailable(f"http_{status}", NOW + timedelta(seconds=7))
+    assert read(status, retry_after="soon") == Unavailable(f"http_{status}")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_our_fault(status: int) -> None:
+    assert read(status, retry_after="7") == Denied(f"http_{status}")
+
+
+@pytest.mark.parametrize("status", [0, 99, 600, 999])
+def test_a_status_http_does_not_know_has_a_closed_word_too(status: int) -> None:
+    assert read(status) == Unknown("http_other")
+
+
+# What a body adds
+
+LEGACY = {
+    "requestError": {
+        "serviceException": {
+            "messageId": "BAD_REQUEST",
+            "text": "Bad request",
+            "validationErrors": {"to.phoneNumber": "is not a number"},
+        }
+    }
+}
+NEW = {
+    "errorCode": "E400",
+    "description": "Bad request",
+    "violations": [{"property": "to.phoneNumber", "violation": "is not a number"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (LEGACY, ", BAD_REQUEST; Bad request; to.phoneNumber: is not a number"),
+        (NEW, ", E400; Bad request; to.phoneNumber: is not a number"),
+        ({"requestError": {"serviceException": {"messageId": "BAD_REQUEST"}}}, ", BAD_REQUEST"),
+        ({"requestError": {"serviceException": {}}}, ""),
+        ({"errorCode": "E400"}, ", E400"),
+        ({"error": "x"}, ""),
+        (["x"], ""),
+    ],
+)
+def test_what_omni_says_is_wrong_is_told_from_either_envelope(body: object, said: str) -> None:
+    assert read(400, json.dumps(body).encode()) == Rejected("http_400", f"HTTP 400{said}")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            (
+                b"<requestError><serviceException><messageId>BAD_REQUEST</messageId><text>Bad request</text>"
+                b"</serviceException></requestError>"
+            ),
+            ", BAD_REQUEST; Bad request",
+        ),
+        (
+            (
+                b"<ApiException><requestError><serviceException><text>Bad request</text></serviceException>"
+                b"</requestError></ApiException>"
+            ),
+            ", Bad request",
+        ),
+        (b"<html><body>nginx</body></html>", ""),
+        (b"  <html", ""),
+        (b"Bad Request", ""),
+        (b"\xff\x00", ""),
+    ],
+)
+def test_an_answer_in_xml_or_in_no_form_at_all_is_read_as_far_as_it_goes(body: bytes, said: str) -> None:
+    assert read(400, body) == Rejected("http_400", f"HTTP 400{said}")
+
+
+def test_what_omni_says_is_bounded() -> None:
+    outcome = read(400, json.dumps({"errorCode": "E400", "description": "x" * 10_000}).encode())
+
+    assert isinstance(outcome, Rejected)
+    assert len(outcome.detail) == len("HTTP 400") + 500
+
+
+# Whose status is whose
+
+
+def test_an_answer_is_matched_by_message_id_in_whatever_order() -> None:
+    answer = an_answer(an_entry("m-2", group_id=5), an_entry("m-1"), bulk_id="bulk-1")
+
+    outcome = read(200, answer)
+
+    assert statuses_of(outcome) == {"m-1": 1, "m-2": 5}
+    assert isinstance(outcome, Accepted)
+    assert outcome.bulk_id == "bulk-1"
+
+
+def test_else_by_an_address_that_nobody_shares() -> None:
+    answer = an_answer(an_entry("theirs-2", {"phoneNumber": OTHER_PHONE}, 5), an_entry(None, {"phoneNumber": PHONE}, 1))
+
+    assert statuses_of(read(200, answer)) == {"m-1": 1, "m-2": 5}
+
+
+def test_all_addresses_of_a_person_have_to_agree() -> None:
+    both = a_message("m-1", PHONE, EMAIL)
+    answer = an_answer(
+        an_entry(None, {"phoneNumber": PHONE}, 5), an_entry(None, {"phoneNumber": PHONE, "emailAddress": EMAIL}, 1)
+    )
+
+    assert statuses_of(read(200, answer, [both, a_message("m-2", PHONE)])) == {"m-1": 1, "m-2": 5}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [an_entry("m-1"), an_entry(None, {"phoneNumber": PHONE}), an_entry(None, {"phoneNumber": PHONE})],
+        [an_entry("m-1"), an_entry("theirs", {"phoneNumber": PHONE})],
+        [an_entry("m-1")],
+    ],
+)
+def test_a_shared_address_proves_nothing(entries: list[dict[str, object]]) -> None:
+    """Three messages to one number: the two without a name in the answer stay in doubt."""
+    people = [a_message("m-1"), a_message("m-2"), a_message("m-3")]
+
+    assert statuses_of(read(200, an_answer(*entries), people)) == {"m-1": 1}
+
+
+def test_the_answer_to_a_single_message_is_its_own_whatever_it_names() -> None:
+    assert statuses_of(read(200, an_answer(an_entry(None)), [ONE])) == {"m-1": 1}
+    assert statuses_of(read(200, an_answer(an_entry("theirs")), [ONE])) == {"m-1": 1}
+
+
+def test_an_answer_about_nobody_we_know_leaves_all_in_doubt() -> None:
+    answer = an_answer(an_entry("theirs-1", {"phoneNumber": "49301234567"}), an_entry(None))
+
+    assert read(200, answer) == Unknown("answer_to_others")
+    assert read(200, b'{"messages": []}') == Unknown("answer_to_others")
+
+
+def test_an_answer_in_xml_says_the_same() -> None:
+    answer = (
+        b"<omniResponse><bulkId>bulk-1</bulkId><messages>"
+        b"<message><to><phoneNumber>41793026727</phoneNumber></to><status><groupId>0</groupId><groupName>ACCEPTED"
+        b"</groupName><id>0</id><name>MESSAGE_ACCEPTED</name></status><messageId>m-1</messageId></message>"
+        b"<message><status><groupId>5</groupId></status><messageId>m-2</messageId></message>"
+        b"</messages></omniResponse>"
+    )
+
+    assert read(200, answer) == Accepted(
+        {
+            "m-1": Status(group_id=0, group_name="ACCEPTED", id=0, name="MESSAGE_ACCEPTED"),
+            "m-2": Status(group_id=5),
+        },
+        "bulk-1",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"OK",
+        b"<html></html>",
+        b"<omniResponse",
+        b"{}",
+        b"[]",
+        b'{"messages": [{"messageId": "m-1"}]}',
+        b"\xff",
+        b'{"messages": [',
+        json.dumps(LEGACY).encode(),
+    ],
+)
+def test_a_success_that_cannot_be_read_may_have_been_one(body: bytes) -> None:
+    assert read(200, body) == Unknown("unreadable_answer")
+
+
+# Retry-After
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        (" 120 ", 120),
+        ("99999999999999999999", 366 * 86400),
+        ("Sun, 22 Nov 2026 12:00:30 GMT", 30),
+        ("Sun, 22 Nov 2026 12:00:30 -0000", 30),
+        ("Sun, 22 Nov 2026 13:00:30 +0100", 30),
+        ("Sun, 22 Nov 2026 11:59:30 GMT", -30),
+    ],
+)
+def test_retry_after_is_a_number_of_seconds_or_a_date(value: str, seconds: int) -> None:
+    assert retry_after(value, NOW) == NOW + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "soon", "-5", "1.5", "٣", "(", "Sun, 99 Nov 2026", "1 Jan 2024 0:0:0 +99999999"]
+)
+def test_a_nonsensical_retry_after_asks_for_nothing(value: str | None) -> None:
+    assert retry_after(value, NOW) is None
+
+
+@law
+@given(
+    value=st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,3} (Jan|Feb|xxx) [0-9]{1,5} [0-9:]{1,9} .{0,8}")
+)
+def test_any_retry_after_can_be_read(value: str) -> None:
+    instant = retry_after(value, datetime(2026, 1, 1, tzinfo=UTC))
+
+    assert instant is None or instant.tzinfo is not None
+
+
+# Laws
+
+entries = st.lists(
+    st.builds(
+        an_entry,
+        st.none() | st.sampled_from(["m-1", "m-2", "theirs"]),
+        st.none() | st.sampled_from([{"phoneNumber": PHONE}, {"phoneNumber": OTHER_PHONE}]),
+        st.integers(-1, 9),
+    ),
+    max_size=4,
+)
+answer_bodies = st.one_of(
+    st.binary(max_size=80),
+    nonsense.map(lambda value: json.dumps(value).encode()),
+    st.sampled_from(
+        [b"", b"<html>nginx</html>", b"<omniResponse/>", *(json.dumps(it).encode() for it in (LEGACY, NEW))]
+    ),
+    entries.map(lambda listed: json.dumps({"messages": listed}).encode()),
+)
+answer_headers = st.dictionaries(st.sampled_from(["retry-after", "content-type", "x"]), st.text(max_size=30))
+
+
+@law
+@given(status=st.integers(0, 999), headers=answer_headers, body=answer_bodies)
+def test_any_answer_has_an_outcome_and_only_a_success_looks_at_the_body(
+    status: int, headers: dict[str, str], body: bytes
+) -> None:
+    outcome = read_answer(status, headers, body, (ONE, TWO), NOW)
+
+    if 200 <= status <= 299:
+        assert isinstance(outcome, Accepted | Unknown)
+    else:
+        assert type(outcome) is CONTRACT.get(status, Unknown)
+    if isinstance(outcome, Accepted):
+        assert outcome.statuses
+        assert set(outcome.statuses) <= {"m-1", "m-2"}
+    else:
+        assert outcome.cause in {f"http_{status}", "http_other", "unreadable_answer", "answer_to_others"}

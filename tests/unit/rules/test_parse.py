@@ -1,0 +1,525 @@
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.rules.fault import MAX_FAULTS
+from service.rules.identity import message_id
+from service.rules.publication import render_request
+from service.words.body import MAX_DESTINATIONS
+from service.words.delivery import Delivery
+from service.words.event import Fault
+from service.words.omni.channel.email import Email
+from service.words.omni.channel.facebook import Facebook
+from service.words.omni.channel.sms import Sms
+from service.words.omni.channel.viber import Viber
+from service.words.omni.channel.voice import Voice
+from service.words.omni.content import Content
+from service.words.omni.destination import To
+from service.words.request import Parsed
+from tests.support.builder import (
+    EMAIL,
+    MADE_UP,
+    NOW,
+    OTHER_PHONE,
+    PHONE,
+    a_body,
+    a_delivery,
+    a_destination,
+    a_history,
+    parsed,
+)
+from tests.unit.strategy import any_deliveries, at_any_place, bodies, broken_bodies, law
+
+
+def faults_of(reading: Parsed) -> list[tuple[str, str]]:
+    """List every fault: of the body, or of each message in turn."""
+    each = [reading.faults, *(rejection.faults for rejection in reading.rejections)]
+    return [(fault.path, fault.message) for faults in each for fault in faults]
+
+
+def paths_of(reading: Parsed) -> list[str]:
+    return [path for path, _ in faults_of(reading)]
+
+
+# Three shapes of the same thing
+
+
+def test_the_advanced_shape_is_taken_field_for_field() -> None:
+    body = a_body(
+        bulkId="bulk-1",
+        scenarioKey="scenario-1",
+        destinations=[{"messageId": "m-1", "to": {"phoneNumber": PHONE, "emailAddress": EMAIL}}],
+        sms={"text": "Hello", "language": {"languageCode": "TR"}, "transliteration": "TURKISH"},
+        viber={"text": "Hi", "validityPeriod": 1},
+        sendAt="2016-04-26T10:52:15.000+01:00",
+        expiresAt="2026-11-22T13:00:00Z",
+        onUnknown="park",
+        metadata={"tenant": "acme"},
+    )
+
+    request = parsed(body).request
+
+    assert request is not None
+    assert request.request_id == "order-1"
+    assert request.content.bulk_id == "bulk-1"
+    assert request.content.scenario_key == "scenario-1"
+    assert request.content.sms == Sms.model_validate(body["sms"])
+    assert request.content.viber == Viber(text="Hi", validity_period=1)
+    assert request.content.send_at == datetime(2016, 4, 26, 9, 52, 15, tzinfo=UTC)
+    assert [(message.message_id, message.to) for message in request.messages] == [
+        ("m-1", To(phone_number=PHONE, email_address=EMAIL))
+    ]
+    assert request.expires_at == datetime(2026, 11, 22, 13, tzinfo=UTC)
+    assert request.on_unknown == "park"
+    assert request.metadata == {"tenant": "acme"}
+
+
+def test_the_simple_shape_says_one_text_on_every_channel_and_its_subject_by_email() -> None:
+    request = parsed(a_body(sms=..., text="Hello", mailSubject="A greeting")).request
+
+    assert request is not None
+    assert request.content == Content(
+        sms=Sms(text="Hello"),
+        viber=Viber(text="Hello"),
+        voice=Voice(text="Hello"),
+        facebook=Facebook(text="Hello"),
+        email=Email(text="Hello", subject="A greeting"),
+    )
+
+
+@pytest.mark.parametrize("content", [{}, {"sms": ..., "text": "Hello"}])
+def test_the_flat_shape_names_one_recipient_with_either_content(content: dict[str, object]) -> None:
+    to = {"phoneNumber": PHONE, "emailAddress": EMAIL}
+    long = a_body(content, destinations=[{"messageId": "m-1", "to": to}])
+    flat = a_body(content, destinations=..., messageId="m-1", **to)
+
+    assert parsed(flat).request is not None
+    assert parsed(flat) == parsed(long)
+
+
+@pytest.mark.parametrize("address", [{"phoneNumber": PHONE}, {"emailAddress": EMAIL}])
+def test_one_address_is_enough(address: dict[str, str]) -> None:
+    request = parsed(a_body(address, destinations=...)).request
+
+    assert request is not None
+    assert request.messages[0].to == To.model_validate(address)
+
+
+@pytest.mark.parametrize("field", ["bulkId", "sendAt", "expiresAt", "metadata", "text", "phoneNumber", "voice"])
+def test_null_is_the_same_as_absent(field: str) -> None:
+    assert parsed(a_body({field: None})) == parsed(a_body())
+
+
+@pytest.mark.parametrize(
+    ("content_type", "taken"),
+    [
+        (None, True),
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        (" application/json ", True),
+        ("text/plain", False),
+        ("application/xml", False),
+        ("application/jsonl", False),
+        ("application/octet-stream", False),
+    ],
+)
+def test_a_body_is_json_unless_its_content_type_says_otherwise(content_type: str | None, *, taken: bool) -> None:
+    reading = parsed(replace(a_delivery(), content_type=content_type))
+
+    assert (reading.request is not None) is taken
+
+
+# Faults, each with its path
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"unheardOf": 1}, "unheardOf"),
+        ({"sms": {"text": "x", "flash": True}}, "sms.flash"),
+        ({"sms": {}}, "sms.text"),
+        ({"sms": {"text": 5}}, "sms.text"),
+        ({"sms": {"text": "x", "validityPeriod": 3, "validityPeriodTimeUnit": "WEEKS"}}, "sms.validityPeriodTimeUnit"),
+        ({"sms": {"text": "x", "validityPeriod": 49, "validityPeriodTimeUnit": "HOURS"}}, "sms"),
+        ({"sms": {"text": "x", "language": {"languageCode": "DE"}}}, "sms.language.languageCode"),
+        ({"requestId": ""}, "requestId"),
+        ({"requestId": 5}, "requestId"),
+        ({"bulkId": "x" * 101}, "bulkId"),
+        ({"sendAt": "2016-04-26T10:52:15"}, "sendAt"),
+        ({"expiresAt": "soon"}, "expiresAt"),
+        ({"expiresAt": 1461660735}, "expiresAt"),
+        ({"onUnknown": "drop"}, "onUnknown"),
+        ({"metadata": {"k": 1}}, "metadata.k"),
+        ({"metadata": {"k": "x" * 4096}}, "metadata"),
+        ({"text": "x"}, "text"),
+        ({"mailSubject": "x"}, "mailSubject"),
+        ({"phoneNumber": PHONE}, "phoneNumber"),
+        ({"emailAddress": EMAIL}, "emailAddress"),
+        ({"messageId": "m"}, "messageId"),
+        ({"sms": ...}, "$"),
+        ({"sms": ..., "mailSubject": "x"}, "$"),
+        ({"sendAt": (NOW + timedelta(days=180)).isoformat()}, "sendAt"),
+        ({"sms": {"text": "x", "validityPeriod": 1}, "expiresAt": NOW.isoformat()}, "expiresAt"),
+        ({"from": "x"}, "from"),
+    ],
+)
+def test_a_fault_that_all_messages_share_rejects_each_of_them(changes: dict[str, object], path: str) -> None:
+    people = [a_destination(PHONE, "m-1"), a_destination(OTHER_PHONE, "m-2")]
+
+    reading = parsed(a_body(changes, destinations=people))
+
+    assert reading.request is None
+    assert reading.faults == ()
+    assert [(rejection.message_id, rejection.to) for rejection in reading.rejections] == [
+        ("m-1", {"phoneNumber": PHONE}),
+        ("m-2", {"phoneNumber": OTHER_PHONE}),
+    ]
+    assert paths_of(reading) == [path, path]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"to": {"phoneNumber": "call me"}}, "destinations[1].to.phoneNumber"),
+        ({"to": {"emailAddress": "nobody"}}, "destinations[1].to.emailAddress"),
+        ({"to": {"phoneNumber": PHONE, "faxNumber": "1"}}, "destinations[1].to.faxNumber"),
+        ({"to": {}}, "destinations[1].to"),
+        ({"to": None}, "destinations[1].to"),
+        ({"messageId": "m"}, "destinations[1].to"),
+        ({"to": {"phoneNumber": PHONE}, "messageId": ""}, "destinations[1].messageId"),
+        ({"to": {"phoneNumber": PHONE}, "from": "x"}, "destinations[1].from"),
+        ("41793026727", "destinations[1]"),
+        (None, "destinations[1]"),
+        ([], "destinations[1]"),
+    ],
+)
+def test_a_wrong_destination_is_rejected_alone(wrong: object, path: str) -> None:
+    reading = parsed(a_body(destinations=[a_destination(), wrong, a_destination(OTHER_PHONE)]))
+
+    assert reading.request is not None
+    assert [message.to.phone_number for message in reading.request.messages] == [PHONE, OTHER_PHONE]
+    assert paths_of(reading) == [path]
+
+
+def test_wrong_destinations_are_told_beside_what_all_share() -> None:
+    reading = parsed(a_body(destinations=[a_destination(), a_destination("call me")], unheardOf=1))
+
+    assert reading.request is None
+    assert [[fault.path for fault in rejection.faults] for rejection in reading.rejections] == [
+        ["unheardOf"],
+        ["unheardOf", "destinations[1].to.phoneNumber"],
+    ]
+
+
+def test_a_schedule_that_cannot_be_kept_is_told_beside_a_wrong_destination() -> None:
+    people = [a_destination("call me"), a_destination()]
+
+    reading = parsed(a_body(destinations=people, sendAt=(NOW + timedelta(days=180)).isoformat()))
+
+    assert [[fault.path for fault in rejection.faults] for rejection in reading.rejections] == [
+        ["sendAt", "destinations[0].to.phoneNumber"],
+        ["sendAt"],
+    ]
+
+
+def test_a_simple_text_must_suit_every_channel() -> None:
+    for text in ("?!", "x" * 1401, "☎" * 2001, ""):
+        assert paths_of(parsed(a_body(sms=..., text=text))) == ["text"]
+
+
+def test_a_rejection_tells_what_could_be_read_of_the_addresses() -> None:
+    to = {"phoneNumber": "call me", "emailAddress": "x" * 300, "faxNumber": "1"}
+
+    reading = parsed(a_body(destinations=[{"to": to}, {"to": {"phoneNumber": 5}}, "nobody", a_destination()]))
+
+    assert [rejection.to for rejection in reading.rejections] == [
+        {"phoneNumber": "call me", "emailAddress": "x" * 254},
+        {},
+        {},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b"", "$"),
+        (b"not json", "$"),
+        (b"\xff\xfe", "$"),
+        (b'{"requestId": "order-1"', "$"),
+        (b'{"text": "\\ud800"}', "$"),
+        (b"[" * 5000, "$"),
+        ([], "$"),
+        ([a_body()], "$"),
+        ("text", "$"),
+        (5, "$"),
+        (a_body(destinations=...), "destinations"),
+        (a_body(destinations=None), "destinations"),
+        (a_body(destinations=[]), "destinations"),
+        (a_body(destinations={}), "destinations"),
+        (a_body(destinations="41793026727"), "destinations"),
+        (a_body(destinations=[a_destination()] * (MAX_DESTINATIONS + 1)), "destinations"),
+        (a_body(destinations=..., messageId="m"), "destinations"),
+    ],
+)
+def test_a_body_that_names_no_readable_message_is_refused_as_a_whole(body: object, path: str) -> None:
+    reading = parsed(body)
+
+    assert reading.request is None
+    assert reading.rejections == ()
+    assert path in paths_of(reading)
+
+
+def test_only_so_many_faults_are_told_of_one_message() -> None:
+    """A hostile body cannot make its event grow."""
+    reading = parsed(a_body({f"x{number}": 1 for number in range(MAX_FAULTS + 5)}))
+
+    (rejection,) = reading.rejections
+    assert len(rejection.faults) == MAX_FAULTS + 1
+    assert rejection.faults[-1] == Fault("$", "has 5 more faults")
+
+
+def test_metadata_is_echoed_even_of_a_request_that_is_wrong_elsewhere() -> None:
+    assert parsed(a_body(metadata={"tenant": "acme"}, unheardOf=1)).metadata == {"tenant": "acme"}
+    assert parsed(a_body(metadata={"tenant": "acme"}, destinations=[])).metadata == {"tenant": "acme"}
+    assert parsed(a_body(metadata={"tenant": 1})).metadata == {}
+    assert parsed(a_body(metadata="acme", destinations=[])).metadata == {}
+
+
+# Identity
+
+
+@pytest.mark.parametrize(
+    ("body_id", "amqp_id", "chosen", "identified"),
+    [
+        ("order-1", "amqp-1", "order-1", True),
+        ("order-1", None, "order-1", True),
+        (..., "amqp-1", "amqp-1", True),
+        (..., None, MADE_UP, False),
+        (..., "", MADE_UP, False),
+        (..., "x" * 201, MADE_UP, False),
+        ("", "amqp-1", "amqp-1", True),
+        (5, None, MADE_UP, False),
+    ],
+)
+def test_a_request_is_named_by_its_id_else_by_the_messages_else_by_one_made_up(
+    body_id: object, amqp_id: str | None, chosen: str, *, identified: bool
+) -> None:
+    reading = parsed(replace(a_delivery(a_body(requestId=body_id)), message_id=amqp_id))
+
+    assert (reading.request_id, reading.identified) == (chosen, identified)
+    assert reading.request is None or reading.request.request_id == chosen
+
+
+def test_even_what_cannot_be_read_keeps_its_name() -> None:
+    assert parsed(replace(a_delivery(b"not json"), message_id="amqp-1")).request_id == "amqp-1"
+    assert parsed(a_body(requestId="order-1", destinations=[])).request_id == "order-1"
+
+
+def test_a_message_without_a_name_is_named_for_the_request_and_its_position() -> None:
+    request = parsed(a_body(destinations=[a_destination(), a_destination(message_id="m-2"), a_destination()])).request
+
+    assert request is not None
+    assert [message.message_id for message in request.messages] == [
+        message_id("order-1", 0),
+        "m-2",
+        message_id("order-1", 2),
+    ]
+
+
+def test_a_wrong_neighbour_before_it_does_not_rename_a_message() -> None:
+    whole = parsed(a_body(destinations=[a_destination(), a_destination(OTHER_PHONE)]))
+    partly = parsed(a_body(destinations=[a_destination("call me"), a_destination(OTHER_PHONE)]))
+
+    assert whole.request is not None
+    assert partly.request is not None
+    assert partly.request.messages == whole.request.messages[1:]
+    assert partly.rejections[0].message_id == whole.request.messages[0].message_id
+
+
+def test_a_name_used_twice_rejects_the_later_message_under_another_name() -> None:
+    people = [a_destination(message_id="m"), a_destination(OTHER_PHONE, "m")]
+
+    reading = parsed(a_body(destinations=people))
+
+    assert reading.request is not None
+    assert [message.message_id for message in reading.request.messages] == ["m"]
+    assert faults_of(reading) == [("destinations[1].messageId", "is used by an earlier destination")]
+    assert reading.rejections[0].message_id == message_id("order-1", 1)
+    assert reading.rejections[0].to == {"phoneNumber": OTHER_PHONE}
+
+
+def test_a_wrong_message_leaves_its_name_to_a_right_one() -> None:
+    reading = parsed(a_body(destinations=[a_destination("call me", "m"), a_destination(PHONE, "m")]))
+
+    assert reading.request is not None
+    assert [message.message_id for message in reading.request.messages] == ["m"]
+    assert [rejection.message_id for rejection in reading.rejections] == [message_id("order-1", 0)]
+
+
+# The deadline
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "expiration", "published", "deadline_in"),
+    [
+        (None, None, NOW, None),
+        (60, None, NOW, 60),
+        (None, 90.0, NOW, 90),
+        (60, 90.0, NOW, 60),
+        (120, 90.0, NOW, 90),
+        (None, 90.0, NOW - timedelta(seconds=30), 60),
+        (None, 90.0, None, 90 - 3600),
+        (None, 1e15, NOW, 100 * 365 * 86400),
+    ],
+)
+def test_the_earlier_of_expires_at_and_the_amqp_expiration_counts(
+    expires_in: int | None, expiration: float | None, published: datetime | None, deadline_in: int | None
+) -> None:
+    """The broker forgets the expiration in a waiting room; without a timestamp it runs from when we first saw it."""
+    expires_at = ... if expires_in is None else (NOW + timedelta(seconds=expires_in)).isoformat()
+    delivery = replace(a_delivery(a_body(expiresAt=expires_at)), expiration=expiration, timestamp=published)
+
+    request = parsed(delivery, replace(a_history(), first_seen=NOW - timedelta(hours=1))).request
+
+    assert request is not None
+    assert request.expires_at == (None if deadline_in is None else NOW + timedelta(seconds=deadline_in))
+
+
+# Laws
+
+
+def entries_of(delivery: Delivery) -> int | None:
+    """Count what stands for a message, independently of the code; None where the body is no JSON object."""
+    try:
+        body = json.loads(delivery.body)
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or not body:
+        return None
+    people = body.get("destinations")
+    if isinstance(people, list):
+        return len(people)
+    flat = people is None and (body.get("phoneNumber") is not None or body.get("emailAddress") is not None)
+    return int(flat)
+
+
+@law
+@given(delivery=any_deliveries)
+def test_whatever_comes_every_message_of_it_appears_exactly_once_under_its_own_name(delivery: Delivery) -> None:
+    reading = parsed(delivery)
+
+    kept = reading.request.messages if reading.request else ()
+    ids = [message.message_id for message in kept] + [rejection.message_id for rejection in reading.rejections]
+    assert len(ids) == len(set(ids))
+    assert all(ids)
+    readable = (delivery.content_type or "application/json").lower().startswith("application/json")
+    if readable and (count := entries_of(delivery)) is not None:
+        assert len(ids) == count
+        assert bool(reading.faults) is (count == 0)
+    else:
+        assert ids == []
+    assert all(rejection.faults for rejection in reading.rejections)
+    assert all(path for path in paths_of(reading))
+
+
+@law
+@given(body=bodies)
+def test_a_valid_request_is_taken_whole(body: dict[str, object]) -> None:
+    asked = [person.get("messageId") for person in people_of(body)]
+    twice = sum(times - 1 for name, times in Counter(asked).items() if name is not None)
+
+    reading = parsed(body)
+
+    assert reading.request is not None
+    assert len(reading.request.messages) == len(asked) - twice
+    assert reading.faults == ()
+    assert all(path.endswith(".messageId") for path in paths_of(reading))
+
+
+def people_of(body: dict[str, object]) -> list[dict[str, object]]:
+    people = body.get("destinations", [body])
+    assert isinstance(people, list)
+    return people
+
+
+@law
+@given(body=bodies, amqp_id=st.none() | st.text(min_size=1, max_size=20))
+def test_the_normal_form_of_a_request_is_read_as_the_same_request(body: dict[str, object], amqp_id: str | None) -> None:
+    """So a message put aside keeps its name, its words and its deadline, whatever shape it came in."""
+    delivery = replace(a_delivery(body), message_id=amqp_id, expiration=300 * 86400.0, timestamp=NOW)
+    request = parsed(delivery).request
+    assert request is not None
+
+    again = parsed(Delivery(render_request(request)))
+
+    assert again.request == request
+    assert again.rejections == ()
+    assert again.identified
+    assert render_request(again.request) == render_request(request)
+
+
+@law
+@given(body=st.one_of(bodies, broken_bodies))
+def test_a_redelivery_names_everything_as_before(body: dict[str, object]) -> None:
+    delivery = replace(a_delivery(body), message_id="amqp-1")
+
+    assert parsed(replace(delivery, redelivered=True)) == parsed(delivery)
+
+
+@law
+@given(body=bodies, data=st.data())
+def test_a_message_keeps_its_derived_name_whichever_neighbour_is_wrong(
+    body: dict[str, object], data: st.DataObject
+) -> None:
+    people = [{"to": person["to"]} for person in people_of(body) if "to" in person] or [a_destination()] * 3
+    wrong = data.draw(st.sets(st.integers(0, len(people) - 1)))
+    broken: list[object] = [{"to": {}} if position in wrong else person for position, person in enumerate(people)]
+
+    reading = parsed(a_body(destinations=broken))
+
+    kept = reading.request.messages if reading.request else ()
+    right = [position for position in range(len(people)) if position not in wrong]
+    assert [message.message_id for message in kept] == [message_id("order-1", position) for position in right]
+    assert [rejection.message_id for rejection in reading.rejections] == [
+        message_id("order-1", position) for position in sorted(wrong)
+    ]
+
+
+CANARY: Final = "+41 79 777 55 33 open sesame"
+WRAPPINGS: Final[tuple[Callable[[str], object], ...]] = (
+    lambda canary: canary,
+    lambda canary: canary * 500,
+    lambda canary: [canary],
+    lambda canary: {"text": [canary]},
+    lambda canary: {"to": {"phoneNumber": canary, "emailAddress": canary}, "messageId": [canary]},
+    lambda _: 41797775533,
+    lambda _: [417977.75533],
+)
+
+
+@law
+@given(data=st.data(), body=bodies, wrap=st.sampled_from(WRAPPINGS))
+def test_no_fault_repeats_the_offending_value(
+    data: st.DataObject, body: dict[str, object], wrap: Callable[[str], object]
+) -> None:
+    """It is personal data, and more people read events than requests."""
+    broken = data.draw(at_any_place(body, wrap(CANARY)))
+
+    for _, message in faults_of(parsed(broken)):
+        for secret in ("777", "sesame", "41797775533", "417977.75533"):
+            assert secret not in message
+
+
+@pytest.mark.parametrize("channel", ["sms", "viber", "voice", "facebook", "email", "push", "whatsApp"])
+def test_the_text_of_a_channel_is_never_in_a_fault(channel: str) -> None:
+    body = a_body({"sms": ..., channel: {"text": CANARY, "validityPeriod": CANARY, "flash": CANARY}})
+
+    assert faults_of(parsed(body))
+    assert not any("sesame" in path + message for path, message in faults_of(parsed(body)))

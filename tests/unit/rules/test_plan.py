@@ -1,0 +1,88 @@
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from service.rules.identity import bulk_id
+from service.rules.plan import plan
+from service.rules.policy import Policy
+from service.rules.retry import RetryPolicy
+from service.words.call import OmniCall
+from service.words.omni.content import Content
+from service.words.request import SendRequest
+from tests.support.builder import EMAIL, NOW, PHONE, a_content, a_history, a_message, a_request
+
+POLICY = Policy(RetryPolicy())
+
+
+def payload_of(call: OmniCall) -> dict[str, object]:
+    payload: dict[str, object] = json.loads(call.payload.to_json())
+    return payload
+
+
+def saying(content: Content) -> SendRequest:
+    return replace(a_request(), content=content)
+
+
+def test_one_call_says_it_all_to_all() -> None:
+    messages = (a_message("m-1", PHONE, EMAIL), a_message("m-2"))
+
+    (call,) = plan(a_request(*messages), a_history(), NOW, POLICY)
+
+    assert call.messages == messages
+    assert call.request_id == "order-1"
+    assert call.published == NOW
+    assert payload_of(call) == {
+        "sms": {"text": "Hello"},
+        "email": {"text": "Hello", "subject": "A greeting"},
+        "destinations": [
+            {"to": {"phoneNumber": PHONE, "emailAddress": EMAIL}, "messageId": "m-1"},
+            {"to": {"phoneNumber": PHONE}, "messageId": "m-2"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(("attempts", "number"), [(0, 1), (3, 4)])
+def test_attempts_are_counted_from_one(attempts: int, number: int) -> None:
+    (call,) = plan(a_request(), a_history(attempts), None, POLICY)
+
+    assert call.attempt == number
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "used"), [("own", "default", "own"), (None, "default", "default"), (None, None, None)]
+)
+def test_the_scenario_of_the_settings_is_for_a_request_that_names_none(
+    own: str | None, default: str | None, used: str | None
+) -> None:
+    request = saying(a_content().model_copy(update={"scenario_key": own}))
+
+    (call,) = plan(request, a_history(), None, replace(POLICY, scenario_key=default))
+
+    assert payload_of(call).get("scenarioKey") == used
+
+
+def test_a_request_too_large_for_one_call_takes_several_each_a_bulk_of_its_own() -> None:
+    messages = tuple(a_message(f"m-{number}") for number in range(5))
+    request = replace(a_request(*messages), content=a_content().model_copy(update={"bulk_id": "bulk-1"}))
+
+    calls = plan(request, a_history(), None, replace(POLICY, call_size=2))
+
+    assert [call.messages for call in calls] == [messages[:2], messages[2:4], messages[4:]]
+    assert [payload_of(call)["bulkId"] for call in calls] == [
+        bulk_id("order-1", "m-0"),
+        bulk_id("order-1", "m-2"),
+        bulk_id("order-1", "m-4"),
+    ]
+    assert plan(request, a_history(), None, replace(POLICY, call_size=2)) == calls
+
+
+def test_a_request_that_just_fits_keeps_its_bulk_id() -> None:
+    content = a_content().model_copy(update={"bulk_id": "bulk-1", "send_at": NOW + timedelta(hours=1)})
+    request = replace(a_request(a_message("m-1"), a_message("m-2")), content=content)
+
+    (call,) = plan(request, a_history(), None, replace(POLICY, call_size=2))
+
+    assert payload_of(call)["bulkId"] == "bulk-1"
+    assert payload_of(call)["sendAt"] == "2026-11-22T13:00:00.000+0000"

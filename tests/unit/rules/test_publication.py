@@ -1,0 +1,236 @@
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.rules.identity import event_id
+from service.rules.publication import publish_report, render_event, render_request
+from service.rules.report import Report
+from service.words.delivery import Publication
+from service.words.event import Fault, Reason, StatusEvent
+from service.words.letter import Dead, Letter, Parked
+from tests.support.builder import NOW, PHONE, a_delivery, a_history, a_message, a_request, a_status
+from tests.unit.strategy import headers, law
+
+EVENT = StatusEvent(
+    "message.accepted",
+    NOW,
+    "order-8812",
+    1,
+    message_id="m-1",
+    to={"phoneNumber": PHONE},
+    bulk_id="bulk-1",
+    status=a_status(),
+    metadata={"tenant": "acme"},
+)
+PARKED = Parked(a_request(), a_history(2, ambiguous=True), 8)
+DEAD = Dead(a_request(), a_history(8), "failed", "http_503")
+
+
+def test_an_event_is_a_structured_cloud_event() -> None:
+    assert json.loads(render_event(EVENT)) == {
+        "specversion": "1.0",
+        "id": event_id(EVENT),
+        "source": "/omni-relay",
+        "type": "omni.message.accepted",
+        "subject": "m-1",
+        "time": "2026-11-22T12:00:00Z",
+        "datacontenttype": "application/json",
+        "data": {
+            "requestId": "order-8812",
+            "bulkId": "bulk-1",
+            "messageId": "m-1",
+            "to": {"phoneNumber": PHONE},
+            "status": {
+                "groupId": 1,
+                "groupName": "PENDING",
+                "id": 7,
+                "name": "PENDING_ENROUTE",
+                "description": None,
+                "action": None,
+            },
+            "attempt": 1,
+            "nextAttemptAt": None,
+            "reason": None,
+            "metadata": {"tenant": "acme"},
+        },
+    }
+
+
+def test_an_event_without_a_message_has_no_subject_and_says_why() -> None:
+    reason = Reason("invalid", "names no readable message", (Fault("$", "is not JSON"),))
+
+    event = json.loads(render_event(StatusEvent("request.rejected", NOW, "order-1", 0, reason=reason)))
+
+    assert "subject" not in event
+    assert event["data"] == {
+        "requestId": "order-1",
+        "bulkId": None,
+        "messageId": None,
+        "to": {},
+        "status": None,
+        "attempt": 0,
+        "nextAttemptAt": None,
+        "reason": {
+            "code": "invalid",
+            "detail": "names no readable message",
+            "faults": [{"path": "$", "message": "is not JSON"}],
+        },
+        "metadata": {},
+    }
+
+
+def test_a_deferral_tells_the_next_attempt() -> None:
+    event = replace(EVENT, type="message.deferred", next_attempt_at=NOW + timedelta(seconds=8.5))
+
+    assert json.loads(render_event(event))["data"]["nextAttemptAt"] == "2026-11-22T12:00:08.500000Z"
+
+
+def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
+    delivery = replace(
+        a_delivery(), headers={"traceparent": "00-1-2-01", "tracestate": "a=b", "mine": 1, "x-death": []}
+    )
+
+    (publication,) = publish_report(Report((EVENT,)), delivery, NOW)
+
+    assert publication == Publication(
+        "omni.results",
+        "message.accepted",
+        render_event(EVENT),
+        "application/cloudevents+json",
+        event_id(EVENT),
+        type="omni.message.accepted",
+        correlation_id="order-8812",
+        timestamp=NOW,
+        headers={"traceparent": "00-1-2-01", "tracestate": "a=b"},
+        must_arrive=False,
+    )
+
+
+@pytest.mark.parametrize(("given", "echoed"), [("corr-1", "corr-1"), (None, "order-8812"), ("", "order-8812")])
+def test_the_correlation_id_is_the_requests_else_its_id(given: str | None, echoed: str) -> None:
+    (publication,) = publish_report(Report((EVENT,)), replace(a_delivery(), correlation_id=given), NOW)
+
+    assert publication.correlation_id == echoed
+
+
+def test_only_texts_are_passed_on_as_a_trace() -> None:
+    (publication,) = publish_report(Report((EVENT,)), replace(a_delivery(), headers={"traceparent": 5}), NOW)
+
+    assert publication.headers == {}
+
+
+def test_an_event_also_goes_where_the_producer_wants_an_answer() -> None:
+    first, second = publish_report(Report((EVENT,)), replace(a_delivery(), reply_to="orders.replies"), NOW)
+
+    assert (second.exchange, second.routing_key) == ("", "orders.replies")
+    assert replace(second, exchange=first.exchange, routing_key=first.routing_key) == first
+
+
+@pytest.mark.parametrize("name", ["omni.requests", "omni.dead", "omni.requests.delay.8", "", None])
+def test_but_never_to_a_queue_of_the_relay(name: str | None) -> None:
+    """There it would come back as a request."""
+    assert len(publish_report(Report((EVENT,)), replace(a_delivery(), reply_to=name), NOW)) == 1
+
+
+def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
+    delivery = replace(
+        a_delivery(),
+        correlation_id="corr-1",
+        reply_to="orders.replies",
+        timestamp=NOW,
+        priority=5,
+        expiration=60.0,
+        exchange="omni.requests",
+        routing_key="send",
+        headers={"mine": 1, "x-death": [], "omni-attempt": 1},
+    )
+
+    (publication,) = publish_report(Report((), (PARKED,)), delivery, NOW)
+
+    assert publication == Publication(
+        "",
+        "omni.requests.delay.8",
+        render_request(PARKED.request),
+        "application/json",
+        "order-1",
+        correlation_id="corr-1",
+        reply_to="orders.replies",
+        timestamp=NOW,
+        priority=5,
+        headers={
+            "mine": 1,
+            "omni-attempt": 2,
+            "omni-first-seen": 1_795_348_800_000,
+            "omni-ambiguous": True,
+            "omni-original-exchange": "omni.requests",
+            "omni-original-routing-key": "send",
+            "omni-redrive-count": 0,
+        },
+    )
+
+
+def test_a_dead_letter_says_why_it_is_one() -> None:
+    (publication,) = publish_report(Report((), (DEAD,)), a_delivery(), NOW)
+
+    assert (publication.exchange, publication.routing_key, publication.must_arrive) == ("omni.dead", "", True)
+    assert publication.headers == {
+        "omni-attempt": 8,
+        "omni-first-seen": 1_795_348_800_000,
+        "omni-ambiguous": False,
+        "omni-original-exchange": "",
+        "omni-original-routing-key": "",
+        "omni-redrive-count": 0,
+        "omni-reason": "failed",
+        "omni-detail": "http_503",
+        "omni-failed-at": "2026-11-22T12:00:00+00:00",
+    }
+
+
+def test_where_a_request_came_from_survives_the_waiting_room() -> None:
+    origin = {"omni-original-exchange": "orders", "omni-original-routing-key": "send", "omni-redrive-count": 2}
+    delivery = replace(a_delivery(), headers=origin, exchange="", routing_key="omni.requests")
+
+    (publication,) = publish_report(Report((), (DEAD,)), delivery, NOW)
+
+    assert {name: publication.headers[name] for name in origin} == origin
+
+
+def test_events_come_before_letters() -> None:
+    """Both are confirmed before the request is settled; the order is for whoever reads along."""
+    published = publish_report(Report((EVENT, EVENT), (PARKED, DEAD)), a_delivery(), NOW)
+
+    assert [publication.exchange for publication in published] == ["omni.results", "omni.results", "", "omni.dead"]
+
+
+def test_the_normal_form_writes_everything_out() -> None:
+    request = replace(
+        a_request(a_message("m-1", PHONE, "email@example.com")),
+        expires_at=NOW,
+        on_unknown="park",
+        metadata={"tenant": "acme"},
+    )
+
+    assert json.loads(render_request(request)) == {
+        "requestId": "order-1",
+        "destinations": [{"messageId": "m-1", "to": {"phoneNumber": PHONE, "emailAddress": "email@example.com"}}],
+        "sms": {"text": "Hello"},
+        "email": {"text": "Hello", "subject": "A greeting"},
+        "expiresAt": "2026-11-22T12:00:00Z",
+        "onUnknown": "park",
+        "metadata": {"tenant": "acme"},
+    }
+
+
+@law
+@given(given_headers=headers, letter=st.sampled_from([PARKED, DEAD]))
+def test_the_brokers_own_headers_are_never_sent_back(given_headers: dict[str, object], letter: Letter) -> None:
+    delivery = replace(a_delivery(), headers={**given_headers, "x-death": [], "x-delivery-count": 3})
+
+    (publication,) = publish_report(Report((), (letter,)), delivery, NOW)
+
+    assert not any(name.startswith("x-") for name in publication.headers)
+    assert publication.headers["omni-attempt"] == letter.history.attempts

@@ -1,0 +1,307 @@
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.rules.identity import event_id
+from service.rules.policy import Policy
+from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
+from service.rules.retry import HOUR, RetryPolicy
+from service.rules.verdict import Standing, Verdict
+from service.words.event import LAST_WORDS, Fault, Reason
+from service.words.letter import Dead, Parked
+from service.words.request import OnUnknown, Parsed, Rejection
+from tests.support.builder import (
+    NOW,
+    PHONE,
+    a_history,
+    a_message,
+    a_request,
+    a_status,
+    a_verdict,
+    an_attempt,
+    parsed,
+)
+from tests.unit.strategy import law
+
+
+def words_of(report: Report) -> list[str]:
+    return [event.type for event in report.events]
+
+
+# What is wrong from the start
+
+
+def test_a_body_that_names_no_message_has_one_event() -> None:
+    (event,) = report_rejections(replace(parsed(b"nonsense"), metadata={"k": "v"}), a_history(2), NOW).events
+
+    assert (event.type, event.message_id, event.attempt, event.metadata) == ("request.rejected", None, 2, {"k": "v"})
+    assert event.reason is not None
+    assert (event.reason.code, event.reason.detail) == ("invalid", "names no readable message")
+    assert [fault.path for fault in event.reason.faults] == ["$"]
+
+
+def test_each_message_that_cannot_be_sent_has_one() -> None:
+    fault = Fault("destinations[0].to", "is required")
+    rejections = (Rejection("m-1", {"phoneNumber": "x"}, (fault,)), Rejection("m-2", {}, (fault,)))
+
+    report = report_rejections(Parsed("order-1", identified=True, rejections=rejections), a_history(), NOW)
+
+    assert [(event.type, event.message_id, event.to) for event in report.events] == [
+        ("message.rejected", "m-1", {"phoneNumber": "x"}),
+        ("message.rejected", "m-2", {}),
+    ]
+    assert {event.reason for event in report.events} == {Reason("invalid", "the request is not valid", (fault,))}
+    assert report.letters == ()
+
+
+def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
+    request = replace(a_request(a_message("m-1"), a_message("m-2")), metadata={"k": "v"})
+
+    report = report_expiry(request, a_history(3), NOW)
+
+    assert words_of(report) == ["message.expired"] * 2
+    assert [event.message_id for event in report.events] == ["m-1", "m-2"]
+    assert {event.attempt for event in report.events} == {3}
+    assert {event.reason and event.reason.code for event in report.events} == {"expired"}
+    assert report.letters == ()
+
+
+# What an attempt came to
+
+
+def test_an_accepted_message_carries_omnis_word() -> None:
+    verdict = replace(a_verdict("taken"), status=a_status(), bulk_id="bulk-1")
+
+    report = report_attempt(an_attempt(replace(a_request(), metadata={"k": "v"}), a_history(1)), [verdict])
+
+    (event,) = report.events
+    assert (event.type, event.attempt, event.status, event.bulk_id) == ("message.accepted", 2, a_status(), "bulk-1")
+    assert (event.reason, event.next_attempt_at, event.to) == (None, None, {"phoneNumber": PHONE})
+    assert event.metadata == {"k": "v"}
+    assert report.letters == ()
+
+
+def test_an_event_carries_the_requests_bulk_id_where_omni_answered_with_none() -> None:
+    request = replace(a_request(), content=a_request().content.model_copy(update={"bulk_id": "ours"}))
+
+    for standing in get_args(Standing):
+        (event,) = report_attempt(an_attempt(request), [a_verdict(standing)]).events
+        assert event.bulk_id == "ours"
+
+
+def test_a_refused_message_says_why() -> None:
+    verdict = replace(a_verdict("refused"), detail="REJECTED_NETWORK", status=a_status(5, 6))
+
+    (event,) = report_attempt(an_attempt(), [verdict]).events
+
+    assert event.type == "message.rejected"
+    assert event.reason == Reason("refused", "OMNI refused the message: REJECTED_NETWORK")
+
+
+@pytest.mark.parametrize(
+    ("standing", "code", "attempts", "ambiguous"),
+    [("again", "unavailable", 1, False), ("doubtful", "doubtful", 1, True), ("denied", "denied", 0, False)],
+)
+def test_a_message_to_be_tried_again_is_deferred_and_parked(
+    standing: Standing, code: str, attempts: int, *, ambiguous: bool
+) -> None:
+    """An attempt that failed for our account's sake is not counted against the message."""
+    report = report_attempt(an_attempt(), [a_verdict(standing)])
+
+    (event,), (letter,) = report.events, report.letters
+    assert isinstance(letter, Parked)
+    assert (event.type, event.attempt) == ("message.deferred", 1)
+    assert event.next_attempt_at == NOW + timedelta(seconds=letter.room)
+    assert event.reason is not None
+    assert event.reason.code == code
+    assert event.reason.detail.endswith(f": cause_{standing}")
+    assert letter.history == a_history(attempts, ambiguous=ambiguous)
+    assert letter.request == a_request()
+
+
+@pytest.mark.parametrize("standing", ["again", "doubtful", "denied"])
+def test_doubt_is_never_forgotten(standing: Standing) -> None:
+    (letter,) = report_attempt(an_attempt(history=a_history(1, ambiguous=True)), [a_verdict(standing)]).letters
+
+    assert letter.history.ambiguous
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "word"),
+    [
+        (None, "resend", "message.deferred"),
+        (None, "park", "message.unknown"),
+        ("resend", "park", "message.deferred"),
+        ("park", "resend", "message.unknown"),
+    ],
+)
+def test_a_message_in_doubt_is_sent_again_or_left_to_a_person(
+    own: OnUnknown | None, default: OnUnknown, word: str
+) -> None:
+    attempt = replace(an_attempt(replace(a_request(), on_unknown=own)), policy=Policy(RetryPolicy(), default))
+
+    report = report_attempt(attempt, [a_verdict("doubtful")])
+
+    assert words_of(report) == [word]
+    if word == "message.unknown":
+        assert report.letters == (Dead(attempt.request, a_history(1, ambiguous=True), "unknown", "cause_doubtful"),)
+
+
+@pytest.mark.parametrize("standing", ["again", "doubtful"])
+def test_a_message_has_failed_when_its_attempts_are_used_up(standing: Standing) -> None:
+    report = report_attempt(an_attempt(history=a_history(7)), [a_verdict(standing)])
+
+    assert words_of(report) == ["message.failed"]
+    (letter,) = report.letters
+    assert isinstance(letter, Dead)
+    assert (letter.reason, letter.cause, letter.history.attempts) == ("failed", f"cause_{standing}", 8)
+
+
+def test_a_message_refused_for_our_fault_waits_however_often() -> None:
+    history = a_history(7)
+
+    for _ in range(100):
+        (letter,) = report_attempt(an_attempt(history=history), [a_verdict("denied")]).letters
+        assert isinstance(letter, Parked)
+        history = letter.history
+
+    assert history == a_history(7)
+
+
+@pytest.mark.parametrize("standing", ["again", "doubtful", "denied"])
+def test_a_message_that_would_be_late_by_then_has_expired_now(standing: Standing) -> None:
+    deferred = report_attempt(an_attempt(), [a_verdict(standing)]).events[0].next_attempt_at
+    assert deferred is not None
+
+    late = report_attempt(an_attempt(replace(a_request(), expires_at=deferred)), [a_verdict(standing)])
+    in_time = replace(a_request(), expires_at=deferred + timedelta(microseconds=1))
+
+    assert words_of(late) == ["message.expired"]
+    assert late.letters == ()
+    assert late.events[0].reason is not None
+    assert late.events[0].reason.code == "expired"
+    assert words_of(report_attempt(an_attempt(in_time), [a_verdict(standing)])) == ["message.deferred"]
+
+
+def test_the_longest_wait_that_omni_asks_for_counts_for_all() -> None:
+    verdicts = [
+        replace(a_verdict("again", a_message("m-1")), retry_at=NOW + timedelta(seconds=5)),
+        replace(a_verdict("again", a_message("m-2")), retry_at=NOW + timedelta(seconds=50)),
+        a_verdict("again", a_message("m-3")),
+    ]
+
+    (letter,) = report_attempt(an_attempt(draw=0.0), verdicts).letters
+
+    assert isinstance(letter, Parked)
+    assert letter.room == 64
+    assert [message.message_id for message in letter.request.messages] == ["m-1", "m-2", "m-3"]
+
+
+def test_a_message_that_needs_an_hour_does_not_hold_back_its_neighbours() -> None:
+    verdicts = [
+        replace(a_verdict("again", a_message("m-1")), wait=timedelta(hours=1)),
+        a_verdict("again", a_message("m-2")),
+    ]
+
+    report = report_attempt(an_attempt(), verdicts)
+
+    rooms = {
+        letter.request.messages[0].message_id: letter.room for letter in report.letters if isinstance(letter, Parked)
+    }
+    assert rooms == {"m-1": HOUR, "m-2": 1}
+
+
+# Laws
+
+verdict_lists = st.lists(
+    st.tuples(
+        st.sampled_from(get_args(Standing)),
+        st.none() | st.just(timedelta(hours=1)),
+        st.none() | st.timedeltas(timedelta(-5), timedelta(days=2)).map(lambda wait: NOW + wait),
+        st.none() | st.just(a_status(5, 21)),
+    ),
+    min_size=1,
+    max_size=6,
+).map(
+    lambda rows: [
+        Verdict(a_message(f"m-{number}"), standing, "cause", status=status, retry_at=retry_at, wait=wait)
+        for number, (standing, wait, retry_at, status) in enumerate(rows)
+    ]
+)
+attempts = st.builds(
+    lambda past, ambiguous, expires, own, policy, draw: Attempt(
+        replace(a_request(), expires_at=expires, on_unknown=own),
+        a_history(past, ambiguous=ambiguous),
+        policy,
+        NOW,
+        draw,
+    ),
+    past=st.integers(0, 4),
+    ambiguous=st.booleans(),
+    expires=st.none() | st.timedeltas(timedelta(0), timedelta(hours=2)).map(lambda left: NOW + left),
+    own=st.sampled_from([None, "resend", "park"]),
+    policy=st.builds(
+        Policy,
+        st.builds(RetryPolicy, max_attempts=st.integers(1, 5)),
+        on_unknown=st.sampled_from(["resend", "park"]),
+    ),
+    draw=st.floats(0, 1, exclude_max=True),
+)
+
+
+@law
+@given(attempt=attempts, verdicts=verdict_lists)
+def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_parked(
+    attempt: Attempt, verdicts: list[Verdict]
+) -> None:
+    attempt = replace(attempt, request=replace(attempt.request, messages=tuple(one.message for one in verdicts)))
+
+    report = report_attempt(attempt, verdicts)
+
+    said = {event.message_id: event for event in report.events}
+    assert set(said) == {one.message.message_id for one in verdicts}
+    assert len(report.events) == len(verdicts)
+    parked: Counter[str] = Counter()
+    dead: Counter[str] = Counter()
+    for letter in report.letters:
+        (parked if isinstance(letter, Parked) else dead).update(one.message_id for one in letter.request.messages)
+        if isinstance(letter, Parked):
+            assert letter.room in attempt.policy.retry.rooms
+    for verdict in verdicts:
+        name = verdict.message.message_id
+        event = said[name]
+        assert parked[name] == (event.type == "message.deferred")
+        assert (event.type in LAST_WORDS) is (not parked[name])
+        assert dead[name] == (event.type in {"message.failed", "message.unknown"})
+        assert (event.type == "message.accepted") is (verdict.standing == "taken")
+        assert (event.type == "message.rejected") is (verdict.standing == "refused")
+        assert (event.next_attempt_at is None) is (event.type != "message.deferred")
+
+
+@law
+@given(attempt=attempts, verdicts=verdict_lists)
+def test_attempts_are_counted_and_bounded(attempt: Attempt, verdicts: list[Verdict]) -> None:
+    standings = {one.message.message_id: one.standing for one in verdicts}
+
+    for letter in report_attempt(attempt, verdicts).letters:
+        denied = {standings[one.message_id] for one in letter.request.messages} == {"denied"}
+        assert letter.history.attempts == attempt.history.attempts + (not denied)
+        assert letter.history.first_seen == attempt.history.first_seen
+        if isinstance(letter, Parked):
+            assert letter.history.attempts < attempt.policy.retry.max_attempts
+
+
+@law
+@given(attempt=attempts, verdicts=verdict_lists)
+def test_a_repeated_event_carries_the_id_it_had_and_no_two_messages_share_one(
+    attempt: Attempt, verdicts: list[Verdict]
+) -> None:
+    ids = [event_id(event) for event in report_attempt(attempt, verdicts).events]
+
+    assert len(set(ids)) == len(verdicts)
+    assert ids == [event_id(event) for event in report_attempt(attempt, verdicts).events]

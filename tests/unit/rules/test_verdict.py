@@ -1,0 +1,102 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from service.rules.verdict import Verdict, denial, judge
+from service.words.omni.status import Status
+from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from tests.support.builder import NOW, a_call, a_message, a_status, a_verdict
+
+ONE, TWO = a_message("m-1"), a_message("m-2")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [
+        (Rejected("http_400", "HTTP 400, Bad request"), Verdict(ONE, "refused", "http_400", "HTTP 400, Bad request")),
+        (Unavailable("http_503", NOW), Verdict(ONE, "again", "http_503", retry_at=NOW)),
+        (Unavailable("no_connection"), Verdict(ONE, "again", "no_connection")),
+        (Unknown("timeout"), Verdict(ONE, "doubtful", "timeout")),
+        (Denied("http_401"), Verdict(ONE, "denied", "http_401")),
+    ],
+)
+def test_a_call_that_ended_without_an_answer_ends_the_same_for_each_message(outcome: Outcome, verdict: Verdict) -> None:
+    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (verdict, replace(verdict, message=TWO))
+
+
+def test_an_answer_has_a_word_for_each_message() -> None:
+    taken, refused = a_status(1, 7, "PENDING_ENROUTE"), a_status(5, 6, "REJECTED_NETWORK")
+    outcome = Accepted({"m-1": taken, "m-2": refused}, "bulk-1")
+
+    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (
+        Verdict(ONE, "taken", "accepted", "PENDING_ENROUTE", taken, "bulk-1"),
+        Verdict(TWO, "refused", "status_6", "REJECTED_NETWORK", refused, "bulk-1"),
+    )
+
+
+def test_a_message_the_answer_does_not_name_is_in_doubt() -> None:
+    verdicts = judge(a_call(ONE, TWO), Accepted({"m-1": a_status()}), ambiguous=False)
+
+    assert verdicts[1] == Verdict(TWO, "doubtful", "not_in_answer")
+
+
+@pytest.mark.parametrize(
+    ("status", "standing"),
+    [
+        (a_status(0, 0, "MESSAGE_ACCEPTED"), "taken"),
+        (a_status(1, 7), "taken"),
+        (a_status(1, 26), "taken"),
+        (a_status(1, None, None), "taken"),
+        (a_status(3, 2), "taken"),
+        (a_status(3, 5), "taken"),
+        (a_status(77, 12), "taken"),
+        (a_status(-1, None, None), "taken"),
+        (a_status(2, 9), "refused"),
+        (a_status(4, 15), "refused"),
+        (a_status(5, 6), "refused"),
+        (a_status(5, 4711), "refused"),
+        (a_status(5, None, None), "refused"),
+        (a_status(5, 12), "denied"),
+        (a_status(5, 17), "denied"),
+        (a_status(5, 21), "again"),
+        (a_status(5, 23), "refused"),
+        (Status(group_id=77, group_name="rejected", id=6), "refused"),
+    ],
+)
+def test_the_group_decides_unless_the_table_knows_better(status: Status, standing: str) -> None:
+    """A group nobody has seen counts as taken: to send again could reach the person twice."""
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": status}), ambiguous=False)
+
+    assert verdict.standing == standing
+    assert verdict.status == status
+
+
+def test_a_message_the_flooding_filter_refused_is_tried_after_an_hour() -> None:
+    """The filter counts refused messages too, so to try sooner prolongs the refusal."""
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 20)}), ambiguous=False)
+
+    assert (verdict.standing, verdict.wait) == ("again", timedelta(hours=1))
+
+
+@pytest.mark.parametrize(("ambiguous", "standing"), [(True, "taken"), (False, "refused")])
+def test_a_used_id_means_that_the_attempt_in_doubt_got_through(standing: str, *, ambiguous: bool) -> None:
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 23)}), ambiguous=ambiguous)
+
+    assert verdict.standing == standing
+
+
+@pytest.mark.parametrize(
+    ("status_id", "cause"),
+    [(6, "status_6"), (999, "status_999"), (1000, "status_other"), (-1, "status_other"), (None, "status_other")],
+)
+def test_a_cause_is_a_closed_word(status_id: int | None, cause: str) -> None:
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
+
+    assert (verdict.cause, verdict.detail) == (cause, "")
+
+
+def test_one_message_refused_for_our_accounts_sake_is_a_reason_to_pause() -> None:
+    assert denial((a_verdict("taken"), a_verdict("denied"), a_verdict("again"))) == "cause_denied"
+    assert denial((a_verdict("taken"), a_verdict("doubtful"), a_verdict("refused"))) is None
+    assert denial(()) is None
