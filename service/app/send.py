@@ -52,7 +52,7 @@ def read_requests(name: str, text: str) -> list[object]:
     if not text.strip():
         raise ValueError(f"{name}: is empty")
     try:
-        whole = json.loads(text)
+        whole = _read(text)
     except ValueError as error:
         if "\n" not in text.strip():
             raise ValueError(f"{name}: {error}") from None
@@ -61,12 +61,19 @@ def read_requests(name: str, text: str) -> list[object]:
 
 
 def _lines(name: str, text: str) -> Iterator[object]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield json.loads(line)
+                yield _read(line)
             except ValueError as error:
                 raise ValueError(f"{name}, line {number}: is neither JSON nor JSON Lines: {error}") from None
+
+
+def _read(text: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
 
 
 def _texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:

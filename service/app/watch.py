@@ -18,7 +18,14 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
             if as_json:
                 click.echo(body)
             else:
-                table.add(read_row(body))
+                _show(table, body)
     finally:
         await session.close()
     raise ConnectionResetError("the broker closed the connection")
+
+
+def _show(table: EventTable, body: bytes) -> None:
+    try:
+        table.add(read_row(body))
+    except ValueError as error:
+        click.echo(f"omni-relay: a message {error}", err=True)

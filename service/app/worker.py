@@ -25,7 +25,7 @@ from service.rules.retry import RetryPolicy
 from service.words import topology
 from service.words.call import OmniCall
 from service.words.delivery import Publication
-from service.words.outcome import Denied, Outcome
+from service.words.outcome import Denied, Outcome, Unavailable
 
 _TOLD_AT_MOST: Final = 20
 
@@ -83,7 +83,7 @@ def access(settings: Settings) -> OmniAccess:
     """Take what the HTTP client needs. Raises `SettingsError`."""
     secret = settings.omni_client_secret
     return OmniAccess(
-        base_url=settings.omni_url,
+        base_url=settings.omni_base_url,
         credentials=Credentials(
             fixed=settings.omni_authorization,
             client_id=settings.omni_client_id or "",
@@ -110,6 +110,8 @@ def _attempt(
         async with slots:
             if turnstile.gate.mode == "closed":
                 return Denied(turnstile.gate.cause)  # already known: asking again would only be heard as hammering
+            if call.expires_at is not None and call.expires_at <= _now():
+                return Unavailable("expired")  # while it waited for a slot
             started = time.perf_counter()
             if call.attempt == 1:
                 _observe_first(call, metrics)

@@ -5,11 +5,13 @@ keyboard must not pass in silence. No message repeats a value, since any of them
 """
 
 import base64
+import ipaddress
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -29,7 +31,7 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 _WAYS: Final = (
     "RELAY_OMNI_API_KEY, RELAY_OMNI_USERNAME/_PASSWORD, RELAY_OMNI_TOKEN, RELAY_OMNI_CLIENT_ID/_CLIENT_SECRET"
 )
-_LOOPBACK: Final = ("localhost", "::1")
+_HOST: Final = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -77,9 +79,26 @@ class Settings(BaseSettings):
     @classmethod
     def _amqp(cls, value: SecretStr) -> SecretStr:
         for url in value.get_secret_value().split(","):
-            parts = urlsplit(url.strip())
-            if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
+            if not (parts := _parts(url)) or parts.scheme not in {"amqp", "amqps"}:
                 raise PydanticCustomError("amqp_url", "must be amqp://… or amqps://…, several separated by commas")
+        return value
+
+    @field_validator("omni_base_url")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        given = value.strip()
+        url = (given if "://" in given else f"https://{given}").rstrip("/")
+        parts = _parts(url)
+        if not parts or parts.scheme not in {"http", "https"} or "@" in parts.netloc or parts.query or parts.fragment:
+            raise PydanticCustomError("base_url", "must be https://HOST, with nothing behind it but a path")
+        return url
+
+    @field_validator("omni_api_key", "omni_username", "omni_password", "omni_token")
+    @classmethod
+    def _one_line(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if secret is not None and not secret.isprintable():
+            raise PydanticCustomError("one_line", "must be one line of printable characters")
         return value
 
     @model_validator(mode="after")
@@ -91,6 +110,11 @@ class Settings(BaseSettings):
         ways = (self.omni_api_key, self.omni_password, self.omni_token, self.omni_client_secret)
         if sum(way is not None for way in ways) > 1:
             raise PydanticCustomError("authorization", "set only one of {ways}", {"ways": _WAYS})
+        url = urlsplit(self.omni_base_url)
+        if url.scheme == "http" and not (self.omni_allow_http or _is_loopback(url.hostname or "")):
+            raise PydanticCustomError(
+                "https", "RELAY_OMNI_BASE_URL must be https://…; RELAY_OMNI_ALLOW_HTTP=true allows http://…"
+            )
         if self.retry_base_delay > self.retry_max_delay:
             raise PydanticCustomError("delays", "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY")
         return self
@@ -99,20 +123,6 @@ class Settings(BaseSettings):
     def rabbitmq_urls(self) -> tuple[str, ...]:
         """Brokers to try, in turn."""
         return tuple(url.strip() for url in self.rabbitmq_url.get_secret_value().split(","))
-
-    @property
-    def omni_url(self) -> str:
-        """The base URL as it is used: https unless allowed otherwise, and no slash at its end.
-
-        Raises `SettingsError` where it cannot be used.
-        """
-        given = self.omni_base_url.strip().rstrip("/")
-        url = urlsplit(given if "://" in given else f"https://{given}")
-        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
-            raise SettingsError("RELAY_OMNI_BASE_URL: must be https://HOST, with nothing behind it but a path")
-        if url.scheme == "http" and not (self.omni_allow_http or _is_loopback(url.hostname)):
-            raise SettingsError("RELAY_OMNI_BASE_URL: must be https://; RELAY_OMNI_ALLOW_HTTP=true allows http://")
-        return url.geturl()
 
     @property
     def omni_authorization(self) -> str | None:
@@ -138,7 +148,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     if SECRETS in environ and not secrets.is_dir():
         raise SettingsError(f"{SECRETS}: is not a directory")
     files = [path.name for path in secrets.iterdir()] if secrets.is_dir() else []
-    _refuse_unknown([*environ, *(name for name in dotenv_values(ENV_FILE) if name), *files])
+    dotenv = dotenv_values(ENV_FILE)
+    if SECRETS in dotenv:
+        raise SettingsError(f"{SECRETS}: must be an environment variable")
+    _refuse_unknown([*environ, *dotenv, *files])
     try:
         return Settings(
             _env_file=ENV_FILE,
@@ -162,5 +175,18 @@ def _lines(error: ValidationError) -> Iterable[str]:
         yield name + fault["msg"].removeprefix("Input ")
 
 
+def _parts(url: str) -> SplitResult | None:
+    """Take a URL apart; None where it is none. The library's own error would repeat it, password and all."""
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.hostname and _HOST.fullmatch(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
 def _is_loopback(host: str) -> bool:
-    return host in _LOOPBACK or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -33,24 +33,32 @@ class Row:
 
 
 def read_row(body: bytes) -> Row:
-    """Read a status event. Raises `ValueError` or `KeyError` when it is none."""
-    event: dict[str, Any] = json.loads(body)
-    data = event["data"]
-    return Row(
-        time=event["time"][11:23],
-        request=data["requestId"],
-        to=", ".join(data["to"].values()) or "-",
-        event=event["type"].rpartition(".")[2],
-        attempt=str(data["attempt"]),
-        says=_says(data),
-    )
+    """Read a status event. Raises `ValueError` when it is none: anybody may publish to the results exchange."""
+    try:
+        event: dict[str, Any] = json.loads(body)
+        data = event["data"]
+        return Row(
+            time=_shown(event["time"][11:23]),
+            request=_shown(data["requestId"]),
+            to=_shown(", ".join(data["to"].values())) or "-",
+            event=_shown(event["type"].rpartition(".")[2]),
+            attempt=str(data["attempt"]),
+            says=_shown(_says(data)),
+        )
+    except (KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError("is not a status event") from None
+
+
+def _shown(text: str) -> str:
+    """Keep a terminal from being steered by what somebody else wrote."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _says(data: dict[str, Any]) -> str:
     reason, status = data["reason"], data["status"]
     if reason and reason["faults"]:
         return "; ".join(f"{fault['path']} {fault['message']}" for fault in reason["faults"])
-    said = reason["detail"] if reason else status["name"] if status else ""
+    said = reason["detail"] if reason else (status or {}).get("name") or ""
     return f"{said}; again at {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else said
 
 

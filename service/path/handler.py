@@ -19,7 +19,7 @@ from service.rules.report import Attempt, Report, report_attempt, report_expiry,
 from service.rules.verdict import denial, judge
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication, Settlement
-from service.words.outcome import Outcome
+from service.words.outcome import Accepted, Outcome, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Effects:
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
     """Return when the broker has confirmed every one, however long that takes."""
     notice: Callable[[str | None], None]
-    """Hear after each attempt why our account was refused, or that it was not: the first pauses the intake."""
+    """Hear why our account was refused, which pauses the intake, or that it was not."""
     now: Callable[[], datetime]
     draw: Callable[[], float]
     """Throw the dice: a number from [0, 1)."""
@@ -60,8 +60,10 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
             await say(report_expiry(request, history, effects.now()))
         elif request is not None:
             for call in plan(request, history, delivery.timestamp, policy):
-                verdicts = judge(call, await effects.attempt(call), ambiguous=history.ambiguous)
-                effects.notice(denial(verdicts))
+                outcome = await effects.attempt(call)
+                verdicts = judge(call, outcome, ambiguous=history.ambiguous)
+                if (cause := denial(verdicts)) or isinstance(outcome, Accepted | Rejected):
+                    effects.notice(cause)  # of any other outcome nothing is learnt about the account
                 part = replace(request, messages=call.messages)
                 await say(report_attempt(Attempt(part, history, policy, effects.now(), effects.draw()), verdicts))
         return Settlement(parsed.request_id, parsed.identified, history.attempts, dict(said))

@@ -73,11 +73,11 @@ def _read_success(body: bytes, messages: tuple[Message, ...]) -> Outcome:
         answer = OmniAnswer.model_validate_json(_as_json(body, OmniAnswer, _ANSWER))
     except ValidationError:
         return Unknown("unreadable_answer")
-    statuses = _match(answer.messages, messages)
+    statuses = _match([entry for entry in answer.messages if entry], messages)
     return Accepted(statuses, answer.bulk_id) if statuses else Unknown("answer_to_others")
 
 
-def _match(sent: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> dict[str, Status]:
+def _match(sent: list[SentMessage], messages: tuple[Message, ...]) -> dict[str, Status]:
     """Find each message's status: by messageId, which we always send; else by an address nobody shares.
 
     The order of an answer is not promised, so a position proves nothing, but for a single message.
@@ -121,7 +121,8 @@ def _said(body: bytes) -> str:
         error = _legacy(body)
     except ValidationError:
         return _said_anew(body)
-    faults = [f"{path}: {what}" for path, what in (error.validation_errors or {}).items()]
+    errors = (error.validation_errors or {}).items()
+    faults = [f"{path}: {what if isinstance(what, str) else ', '.join(what)}" for path, what in errors]
     return _join(error.message_id, error.text, faults)
 
 
@@ -141,11 +142,8 @@ def _said_anew(body: bytes) -> str:
         error = ApiError.model_validate_json(body)
     except ValidationError:
         return ""
-    return _join(
-        error.error_code,
-        error.description,
-        [f"{fault.property}: {fault.violation}" for fault in error.violations],
-    )
+    faults = [": ".join(filter(None, (fault.property, fault.violation))) for fault in error.violations]
+    return _join(error.error_code, error.description, faults)
 
 
 def _join(code: str | None, text: str | None, faults: list[str]) -> str:

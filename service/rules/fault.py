@@ -4,7 +4,6 @@ No message repeats the offending value: it is personal data, and more people rea
 """
 
 import re
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,7 +19,7 @@ MAX_FAULTS: Final = 32
 FLAT: Final = ("phoneNumber", "emailAddress")
 """The addresses of the flat shape."""
 
-_MAX_PATH: Final = 200
+MAX_PATH: Final = 200
 _NO_CONTENT: Final = "names no content: give text, or at least one of " + ", ".join(CHANNELS.values())
 _SENDER: Final = "the sender stands in the scenario's step"
 _ELSEWHERE: Final = {
@@ -48,7 +47,21 @@ _ELSEWHERE: Final = {
 }
 """What people look for in OMNI that it does not have, and where it is."""
 
-_TOLD: Final = {"extra_forbidden": "is not a field of a send request", "missing": "is required"}
+_TOLD: Final = {
+    "extra_forbidden": "is not a field of a send request",
+    "missing": "is required",
+    "union_tag_not_found": "needs a type, and a box a layout",
+}
+_FORMS: Final = {
+    "emailAddress": "must be an e-mail address, such as name@example.com",
+    "whatsAppUserId": "must be a country code, a dot, letters and digits, such as US.13491208655302741918",
+    "birthday": "must be a date, such as 1990-12-31",
+    "language": "must be the code of a language, such as en",
+    "text": "must hold more than punctuation",
+    "buttonURL": "must be a web address, or tel: and a number",
+}
+"""What a field must look like, where a pattern says so; all others are web addresses."""
+
 _SUBJECT: Final = re.compile(r"^(Input|String|Tuple|Dictionary) ")
 
 
@@ -82,11 +95,14 @@ def time_faults(body: RequestBody, now: datetime) -> list[Fault]:
     return faults
 
 
-def by_destination(errors: Iterable[ErrorDetails]) -> tuple[list[Fault], dict[int, list[Fault]]]:
+def by_destination(errors: list[ErrorDetails]) -> tuple[list[Fault], dict[int, list[Fault]]]:
     """Sort errors into those that all messages share and those of one destination."""
     shared: list[Fault] = []
     own: dict[int, list[Fault]] = {}
+    faulty = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
     for error in errors:
+        if error["type"] == "too_short" and error["loc"] in faulty:
+            continue  # it has items, and each is told what is wrong with it
         match error["loc"]:
             case ("destinations", int(position), *_):
                 own.setdefault(position, []).append(_fault(error))
@@ -96,17 +112,32 @@ def by_destination(errors: Iterable[ErrorDetails]) -> tuple[list[Fault], dict[in
 
 
 def _fault(error: ErrorDetails) -> Fault:
-    *above, last = error["loc"] or ("",)
+    loc = error["loc"]
     unknown = error["type"] == "extra_forbidden"
-    # A model chosen by its type adds that type to the place (`…contents[0].TEXT.text`), where the body has no name.
-    parts = [part for part in above if isinstance(part, int) or not part.isupper()]
-    if isinstance(last, int) or not last.isupper() or unknown:
-        parts.append(last)
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-    message = _TOLD.get(error["type"]) or _SUBJECT.sub("", error["msg"])
-    if unknown and last in _ELSEWHERE:
-        message = f"is not an option of OMNI: {_ELSEWHERE[str(last)]}"
-    return Fault(path[:_MAX_PATH] or "$", message)
+    if loc[:2] == ("line", "contents"):
+        # A component chosen by its type adds that type (`….contents[0].TEXT.text`); the body has no such name.
+        last = len(loc) - 1
+        loc = tuple(
+            part
+            for at, part in enumerate(loc)
+            if isinstance(part, int) or not part.isupper() or (unknown and at == last)
+        )
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    return Fault(path[:MAX_PATH] or "$", _tell(error))
+
+
+def _tell(error: ErrorDetails) -> str:
+    """Tell what is allowed. Only what comes from us is repeated, never what came from outside."""
+    last = str(error["loc"][-1]) if error["loc"] else ""
+    match error["type"]:
+        case "extra_forbidden" if last in _ELSEWHERE:
+            return f"is not an option of OMNI: {_ELSEWHERE[last]}"
+        case "union_tag_invalid":
+            return f"must be one of {error['ctx']['expected_tags']}"
+        case "string_pattern_mismatch":
+            return _FORMS.get(last, "must be a web address, with http:// or https://")
+        case type_:
+            return _TOLD.get(type_) or _SUBJECT.sub("", error["msg"])
 
 
 def bounded(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:

@@ -4,14 +4,15 @@ A wrong destination never holds back a valid neighbour; a fault in what they sha
 rejection a message. Only a body that names no message at all is refused as a whole.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeGuard
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, from_json, to_json
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
-from service.rules.fault import FLAT, bounded, by_destination, shape_faults, time_faults
+from service.rules.fault import FLAT, MAX_PATH, bounded, by_destination, shape_faults, time_faults
 from service.rules.history import is_returning
 from service.rules.identity import message_id
 from service.rules.xml import XmlError, xml_to_json
@@ -20,7 +21,7 @@ from service.words.delivery import Delivery, History
 from service.words.event import Fault
 from service.words.omni.channel.email import Email
 from service.words.omni.content import Content
-from service.words.omni.destination import ADDRESSES, To
+from service.words.omni.destination import ADDRESSES, To, digits
 from service.words.request import Message, Parsed, Rejection, SendRequest
 
 _MAX_ADDRESS: Final = 254
@@ -51,11 +52,11 @@ def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> P
         try:
             source = source._replace(body=xml_to_json(delivery.body, RequestBody, _ROOTS))
         except XmlError as error:
-            return _unreadable({}, source, [Fault("$", str(error))])
+            return _unreadable({}, source, [Fault(error.path[:MAX_PATH] or "$", error.message)])
     elif kind != _JSON:
         return _unreadable({}, source, [Fault("$", f"must have the content type {_JSON} or {_XML[0]}")])
     try:
-        body = RequestBody.model_validate_json(source.body)
+        body = RequestBody.model_validate_json(source.body, by_alias=True, by_name=False)
     except ValidationError as error:
         return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
     present = {alias for name, alias in _FIELDS.items() if getattr(body, name) is not None}
@@ -70,20 +71,22 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
     raw = _object(source.body)
     shared, own = by_destination(errors)
     shared += late
-    if raw:
+    if raw is not None:
         shared += shape_faults({name for name, value in raw.items() if value is not None})
+    raw = raw or {}
     entries = _entries(raw)
     if not entries:
         return _unreadable(raw, source, [*shared, *(fault for faults in own.values() for fault in faults)])
+    common = bounded(tuple(shared))  # before it is multiplied by the number of messages
     wrong = {
-        position: (entry, (*shared, *own.get(position, ())))
+        position: (entry, (*common, *own.get(position, ())))
         for position, entry in enumerate(entries)
         if shared or position in own
     }
     right = [position for position in range(len(entries)) if position not in wrong]
     if right:
         remaining = {**raw, "destinations": [entries[position] for position in right]}
-        body = RequestBody.model_validate_json(to_json(remaining))
+        body = RequestBody.model_validate_json(to_json(remaining), by_alias=True, by_name=False)
         if late := _time_faults(body, source):
             return _parse_faulty(source, errors, late)
         return _read(body, right, wrong, source)
@@ -100,15 +103,17 @@ def _read(
 ) -> Parsed:
     """Give every message its name and put the request together."""
     request_id, identified = _request_id(body.request_id, source)
+    destinations = _destinations(body)
+    given_names = {given for _, given in destinations if given is not None}
     used: set[str] = set()
     messages: list[Message] = []
     repeated: dict[int, tuple[object, tuple[Fault, ...]]] = {}
-    for position, (to, given) in zip(positions, _destinations(body), strict=False):
+    for position, (to, given) in zip(positions, destinations, strict=False):
         if given is not None and given in used:
             fault = Fault(f"destinations[{position}].messageId", "is used by an earlier destination")
             repeated[position] = ({"to": to.model_dump(by_alias=True, exclude_none=True)}, (fault,))
             continue
-        messages.append(Message(given or message_id(request_id, position), to))
+        messages.append(Message(given or message_id(request_id, position, given_names), to))
         used.add(messages[-1].message_id)
     metadata = body.metadata or {}
     return Parsed(
@@ -122,7 +127,7 @@ def _read(
             on_unknown=body.on_unknown,
             metadata=metadata,
         ),
-        rejections=_reject(request_id, {**wrong, **repeated}, used),
+        rejections=_reject(request_id, {**wrong, **repeated}, used | given_names),
         metadata=metadata,
     )
 
@@ -152,17 +157,20 @@ def _deadline(expires_at: datetime | None, source: _Source) -> datetime | None:
     if source.delivery.expiration is None:
         return expires_at
     published = source.delivery.timestamp or source.history.first_seen
-    lapses = published + timedelta(seconds=min(source.delivery.expiration, _A_CENTURY))
+    try:
+        lapses = published + timedelta(seconds=min(source.delivery.expiration, _A_CENTURY))
+    except OverflowError:
+        return expires_at  # published in the year 9999: the broker knows better than its producer's clock
     return min(expires_at, lapses) if expires_at else lapses
 
 
-def _object(body: bytes) -> Raw:
+def _object(body: bytes) -> Raw | None:
     """Read the body as far as it is a JSON object; anything else names nothing."""
     try:
         raw = from_json(body)
     except ValueError:
-        return {}
-    return raw if isinstance(raw, dict) else {}
+        return None
+    return raw if isinstance(raw, dict) else None
 
 
 def _entries(raw: Raw) -> list[object]:
@@ -182,17 +190,21 @@ def _reject(
     rejections = []
     for position, (entry, faults) in sorted(wrong.items()):
         given = entry.get("messageId") if isinstance(entry, dict) else None
-        own = given if _is_message_id(given) and given not in used else message_id(request_id, position)
+        own = given if _is_message_id(given) and given not in used else message_id(request_id, position, used)
         used.add(own)
         rejections.append(Rejection(own, _addresses(entry), bounded(faults)))
     return tuple(rejections)
 
 
 def _addresses(entry: object) -> dict[str, str]:
+    """Take what can be read of the addresses: as they would have been posted, else as they came."""
     to = entry.get("to") if isinstance(entry, dict) else None
     if not isinstance(to, dict):
         return {}
-    return {name: to[name][:_MAX_ADDRESS] for name in ADDRESSES if isinstance(to.get(name), str)}
+    read = {name: to[name][:_MAX_ADDRESS] for name in ADDRESSES if isinstance(to.get(name), str)}
+    with contextlib.suppress(PydanticCustomError):
+        read |= {"phoneNumber": digits(read["phoneNumber"])} if "phoneNumber" in read else {}
+    return read
 
 
 def _metadata(raw: Raw, shared: Iterable[Fault]) -> Mapping[str, str]:

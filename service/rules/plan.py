@@ -26,5 +26,5 @@ def plan(request: SendRequest, history: History, published: datetime | None, pol
             given["bulk_id"] = bulk_id(request.request_id, part[0].message_id)
         destinations = tuple(Destination(to=message.to, message_id=message.message_id) for message in part)
         payload = AdvancedPayload.model_construct(None, **given, destinations=destinations)
-        calls.append(OmniCall(payload, part, request.request_id, history.attempts + 1, published))
+        calls.append(OmniCall(payload, part, request.request_id, history.attempts + 1, request.expires_at, published))
     return tuple(calls)

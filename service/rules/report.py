@@ -127,7 +127,7 @@ def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Ver
     if standing == "doubtful" and (rest.on_unknown or attempt.policy.on_unknown) == "park":
         events = _say(attempt, "message.unknown", verdicts)
         return Report(events, (Dead(rest, past, "unknown", cause),))
-    if past.attempts >= attempt.policy.retry.max_attempts:
+    if standing != "denied" and past.attempts >= attempt.policy.retry.max_attempts:
         return Report(_say(attempt, "message.failed", verdicts), (Dead(rest, past, "failed", cause),))
     room = _room(attempt, standing, verdicts)
     next_attempt_at = due(attempt.now, room)
@@ -161,17 +161,20 @@ def _say(attempt: Attempt, type_: EventType, verdicts: tuple[Verdict, ...]) -> t
             _event(type_, attempt.request, verdict.message, attempt.number, attempt.now),
             bulk_id=verdict.bulk_id or attempt.request.content.bulk_id,
             status=verdict.status,
-            reason=_reason(type_, verdict),
+            reason=_reason(attempt, type_, verdict),
         )
         for verdict in verdicts
     )
 
 
-def _reason(type_: EventType, verdict: Verdict) -> Reason | None:
+def _reason(attempt: Attempt, type_: EventType, verdict: Verdict) -> Reason | None:
+    """Say why; a doubt about an earlier attempt outlives those that were refused for certain."""
     if verdict.standing == "taken":
         return None
     code = _CODES[verdict.standing]
     detail = f"{_DETAILS[code]}: {verdict.detail or verdict.cause}"
+    if attempt.history.ambiguous and type_ in {"message.failed", "message.expired"}:
+        code, detail = "doubtful", f"{detail}; an earlier attempt may have been taken"
     if type_ == "message.expired":
         return Reason("expired", f"no further attempt fits before expiresAt; {detail}")
     return Reason(code, detail)

@@ -30,7 +30,12 @@ _TRUTH: Final = {"true": True, "false": False}
 
 
 class XmlError(ValueError):
-    """The document is not what it should be; the message says where, and never what it holds."""
+    """The document is not what it should be: where, and what is allowed. It never repeats what the document holds."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class _Shape:
 
 
 _TEXT: Final = _Shape("text")
+_HOLDERS: Final = frozenset({"list", "map", "object"})
 
 
 def xml_to_json(body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
@@ -50,11 +56,13 @@ def xml_to_json(body: bytes, model: type[BaseModel], roots: frozenset[str]) -> b
     try:
         root = fromstring(body, forbid_dtd=True)
     except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
-        kind = "has a document type or entities" if isinstance(error, DefusedXmlException) else "is not well-formed"
-        raise XmlError(f"XML {kind}") from None
+        kind = (
+            "without document types and entities" if isinstance(error, DefusedXmlException) else "that is well-formed"
+        )
+        raise XmlError(f"must be XML {kind}") from None
     if _local(root) not in roots:
-        raise XmlError(f"XML must have the root element {' or '.join(sorted(roots))}")
-    return to_json(_read(root, _Shape("object", models=(model,)), 0))
+        raise XmlError(f"must be XML with the root element {' or '.join(sorted(roots))}")
+    return to_json(_read(root, _Shape("object", models=(model,)), "", 0))
 
 
 def write_xml(name: str, value: Mapping[str, Any]) -> bytes:
@@ -68,39 +76,48 @@ def write_xml(name: str, value: Mapping[str, Any]) -> bytes:
     return text.replace("\r", "&#13;").encode()
 
 
-def _read(element: Element, shape: _Shape, depth: int) -> object:
+def _read(element: Element, shape: _Shape, path: str, depth: int) -> object:
     if depth > MAX_DEPTH:
-        raise XmlError("XML is nested too deeply")
-    match shape.kind:
-        case "list":
-            return [_read(child, shape.item or _TEXT, depth + 1) for child in _items(element)]
-        case "map":
-            return {_local(child): child.text or "" for child in element}
-        case "object":
-            return _read_object(element, shape, depth)
-        case "text":
-            return element.text or ""
-        case _:
-            return _scalar(shape.kind, (element.text or "").strip())
+        raise XmlError("is nested too deeply", path)
+    if element.attrib:
+        raise XmlError("must have no XML attributes", path)
+    if shape.kind in _HOLDERS:
+        _refuse_stray_text(element, path)
+        return _read_holder(element, shape, path, depth)
+    if len(element):
+        raise XmlError("must hold a text, not XML elements", path)
+    text = element.text or ""
+    return text if shape.kind == "text" else _scalar(shape.kind, text.strip())
 
 
-def _read_object(element: Element, shape: _Shape, depth: int) -> dict[str, object]:
+def _read_holder(element: Element, shape: _Shape, path: str, depth: int) -> object:
+    if shape.kind == "list":
+        items = enumerate(_items(element, path))
+        return [_read(child, shape.item or _TEXT, f"{path}[{at}]", depth + 1) for at, child in items]
     fields = {alias: inner for model in shape.models for alias, inner in _fields(model).items()}
     read: dict[str, object] = {}
     for child in element:
         name = _local(child)
+        place = f"{path}.{name}".lstrip(".")
         if name in read:
-            raise XmlError(f"XML gives {name if name in fields else 'an element'} twice")
-        read[name] = _read(child, fields.get(name, _TEXT), depth + 1)
+            raise XmlError("is given twice", place)
+        # What no model knows is kept as it is, to be refused by its path.
+        known = shape.kind == "map" or name in fields
+        read[name] = _read(child, fields.get(name, _TEXT), place, depth + 1) if known else ""
     return read
 
 
-def _items(element: Element) -> Iterator[Element]:
+def _refuse_stray_text(element: Element, path: str) -> None:
+    if any(text and not text.isspace() for text in (element.text, *(child.tail for child in element))):
+        raise XmlError("must hold XML elements, not a text", path)
+
+
+def _items(element: Element, path: str) -> Iterator[Element]:
     """Give a list's items; they are named like the list, or in its singular."""
     name = _local(element)
     for child in element:
         if _local(child) not in {name, name.removesuffix("s"), name.removesuffix("es")}:
-            raise XmlError(f"XML may hold only {name.removesuffix('s')} in {name}")
+            raise XmlError(f"may hold only elements named {name.removesuffix('s')}", path)
         yield child
 
 

@@ -9,7 +9,7 @@ Each field is checked here; what no single field can know (shapes mixed, nothing
 
 from typing import Annotated, Final, TypeGuard
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from service.words.omni.channel.email import Email
@@ -19,6 +19,7 @@ from service.words.omni.channel.viber import Viber
 from service.words.omni.channel.voice import Voice
 from service.words.omni.content import Content
 from service.words.omni.destination import EMAIL, Destination, MessageId, digits
+from service.words.omni.time import Instant
 from service.words.request import OnUnknown
 
 MAX_DESTINATIONS: Final = 10_000
@@ -27,19 +28,25 @@ MAX_DESTINATIONS: Final = 10_000
 MAX_METADATA: Final = 4096
 
 MAX_ID: Final = 200
+_MAX_OCTETS: Final = 255
 
 SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
 """The channels on which a simple request says its text."""
 
 
 def is_request_id(value: object) -> TypeGuard[str]:
-    """Tell what may name a request: it also travels as an AMQP short string, which holds 255 bytes."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID and len(value.encode()) <= 255  # noqa: PLR2004
+    """Tell what may name a request.
+
+    It also travels as an AMQP short string, which holds 255 bytes, and stands in logs.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
+        return False
+    return len(value.encode(errors="replace")) <= _MAX_OCTETS and value.isprintable()
 
 
 def _named(value: str) -> str:
     if not is_request_id(value):
-        raise PydanticCustomError("request_id", "must have 1 to 200 characters and at most 255 bytes")
+        raise PydanticCustomError("request_id", "must have 1 to 200 printable characters, and at most 255 bytes")
     return value
 
 
@@ -77,6 +84,6 @@ class RequestBody(Content):
     mail_subject: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
 
     request_id: RequestId | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
     on_unknown: OnUnknown | None = None
     metadata: Annotated[dict[str, str], AfterValidator(_small)] | None = None

@@ -16,5 +16,7 @@ class OmniCall:
     request_id: str
     attempt: int
     """From 1 on."""
+    expires_at: datetime | None = None
+    """Never post it after that."""
     published: datetime | None = None
     """When the request was published, where its producer says so."""

@@ -17,7 +17,7 @@ DIRECT: Final = ""
 
 def waiting_room(seconds: float) -> str:
     """Name the queue whose messages go back to the request queue after `seconds`."""
-    return f"{REQUESTS}.delay.{seconds:g}"
+    return f"{REQUESTS}.delay.{f'{seconds:.3f}'.rstrip('0').rstrip('.')}"
 
 
 def is_own_queue(name: str) -> bool:

@@ -1,5 +1,9 @@
 """The bodies OMNI answers with: read leniently, since the vendor may add fields at any time."""
 
+from typing import Annotated
+
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
 from service.words.omni.model import Lenient
 from service.words.omni.status import Status
 
@@ -13,10 +17,18 @@ class SentTo(Lenient):
     whats_app_user_id: str | None = None
 
 
+def _or_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """Leave out what cannot be read: its neighbours can."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
 class SentMessage(Lenient):
     """One message of the answer."""
 
-    to: SentTo | None = None
+    to: Annotated[SentTo | None, WrapValidator(_or_none)] = None
     status: Status
     message_id: str | None = None
 
@@ -25,4 +37,5 @@ class OmniAnswer(Lenient):
     """The answer to a call that OMNI took. `bulk_id` comes only where there were several destinations."""
 
     bulk_id: str | None = None
-    messages: tuple[SentMessage, ...]
+    messages: tuple[Annotated[SentMessage | None, WrapValidator(_or_none)], ...]
+    """None stands for one that cannot be read."""

@@ -4,10 +4,9 @@
 has not: it stands in the scenario, or nowhere.
 """
 
-from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, Field, PlainSerializer
+from pydantic import Field
 
 from service.words.omni.channel.email import Email
 from service.words.omni.channel.facebook import Facebook
@@ -21,6 +20,7 @@ from service.words.omni.channel.vkontakte import VKontakte
 from service.words.omni.channel.voice import Voice
 from service.words.omni.channel.whatsapp import WhatsApp
 from service.words.omni.model import Strict
+from service.words.omni.time import VendorTime
 
 CHANNELS: Final = {
     "sms": "sms",
@@ -39,14 +39,6 @@ CHANNELS: Final = {
 
 MAX_CALLBACK_DATA: Final = 4000
 MAX_DAYS_AHEAD: Final = 180
-
-
-def vendor_time(instant: datetime) -> str:
-    """Render an instant as the vendor writes it: `yyyy-MM-dd'T'HH:mm:ss.SSSZ`, in UTC."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "+0000"
-
-
-VendorTime = Annotated[AwareDatetime, PlainSerializer(vendor_time, return_type=str)]
 
 
 class Content(Strict):

@@ -1,7 +1,7 @@
 """Where a message goes."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, overload
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from service.words.omni.model import Strict
 
 _DECORATION: Final = str.maketrans("", "", " -.()\u00a0\t")
-_NUMBER: Final = re.compile(r"[0-9]{5,15}", re.ASCII)
+_NUMBER: Final = re.compile(r"(?!00)[0-9]{5,15}", re.ASCII)
 
 ADDRESSES: Final = ("phoneNumber", "emailAddress", "pushRegistrationId", "whatsAppUserId")
 """Names of the addresses, as OMNI spells them."""
@@ -18,6 +18,10 @@ EMAIL: Final = r"^[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)+$"
 """Only the shape: whether a mailbox exists is known to nobody before it is tried."""
 
 
+@overload
+def digits(value: str) -> str: ...
+@overload
+def digits(value: object) -> object: ...
 def digits(value: object) -> object:
     """Strip a phone number to the digits OMNI wants: no `+`, `00`, spaces, dashes, dots, parentheses.
 
@@ -25,7 +29,8 @@ def digits(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    bare = value.translate(_DECORATION).removeprefix("+").removeprefix("00")
+    bare = value.translate(_DECORATION)
+    bare = bare[1:] if bare.startswith("+") else bare.removeprefix("00")
     if not _NUMBER.fullmatch(bare):
         raise PydanticCustomError("phone_number", "must be an international number of 5 to 15 digits")
     return bare

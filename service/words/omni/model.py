@@ -15,6 +15,8 @@ class Strict(BaseModel):
 
 
 class Lenient(BaseModel):
-    """Ignores unknown fields."""
+    """Ignores unknown fields, and takes a number where a text is due."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, coerce_numbers_to_str=True
+    )

@@ -173,6 +173,9 @@ Component = Annotated[
 ]
 
 
+RowBox.model_rebuild()
+
+
 class BlockStyle(Strict):
     """How one block looks."""
 
