@@ -35,18 +35,18 @@ SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
 
 
 def is_request_id(value: object) -> TypeGuard[str]:
-    """Tell what may name a request.
-
-    It also travels as an AMQP short string, which holds 255 bytes, and stands in logs.
-    """
+    """Tell what may name a request: it also travels as an AMQP short string, which holds 255 bytes."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
         return False
-    return len(value.encode(errors="replace")) <= _MAX_OCTETS and value.isprintable()
+    try:
+        return len(value.encode()) <= _MAX_OCTETS
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _named(value: str) -> str:
     if not is_request_id(value):
-        raise PydanticCustomError("request_id", "must have 1 to 200 printable characters, and at most 255 bytes")
+        raise PydanticCustomError("request_id", "must have 1 to 200 characters and at most 255 bytes")
     return value
 
 

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from service.words.omni.channel.email import Email
 from service.words.omni.channel.sms import Sms
 from service.words.omni.channel.viber import Viber
-from service.words.omni.content import Content, vendor_time
+from service.words.omni.content import Content
+from service.words.omni.time import vendor_time
 
 
 @pytest.mark.parametrize(
