@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from service.app.registry import Registry
 from service.app.turnstile import Turnstile
 from service.edges.log import describe, get_logger
 from service.edges.metric import Metrics
@@ -36,6 +37,8 @@ class Intake:
         self._bench = bench
         self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Those in flight, and those whose acks may be lost with the connection.
+        self._registry = Registry(3 * bench.prefetch)
 
     async def run(self) -> None:
         """Consume until cancelled; each turn lasts until the session breaks or the gate moves."""
@@ -79,7 +82,7 @@ class Intake:
         facts: Mapping[str, object] = {}
         try:
             try:
-                settlement = await self._bench.handle(delivery)
+                settlement = await self._settlement(delivery)
             except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
                 facts = describe(error)
                 await receipt.dead_letter()
@@ -92,6 +95,20 @@ class Intake:
             settled = "lost"  # a normal end when the connection goes: the broker hands the delivery out again
         finally:
             self._tell(settled, time.perf_counter() - started, {**facts, "redelivered": delivery.redelivered})
+
+    async def _settlement(self, delivery: Delivery) -> Settlement:
+        """Serve a delivery, or take over what is or was done about it before it was handed out again."""
+        if known := self._registry.find(delivery):
+            self._bench.metrics.joined.inc()
+            return await asyncio.shield(known)
+        promise = self._registry.enter(delivery)
+        try:
+            settlement = await self._bench.handle(delivery)
+        except BaseException:
+            promise.cancel()
+            raise
+        promise.set_result(settlement)
+        return settlement
 
     def _facts(self, settlement: Settlement) -> Mapping[str, object]:
         if not settlement.identified:

@@ -199,7 +199,7 @@ def _link_events(log: Logger, metrics: Metrics) -> LinkEvents:
     return LinkEvents(
         connected=connected,
         disconnected=disconnected,
-        refused=lambda error: log.warning("broker.refused", **describe(error)),
+        refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),
         unroutable=lambda _: metrics.unroutable.inc(),
         repeated=repeated,
     )

@@ -4,6 +4,7 @@ Names of log events are a noun and a past participle (`delivery.settled`). No ph
 key goes in: what is logged is chosen field by field, and of an exception only its kind and place.
 """
 
+import errno
 import logging
 import sys
 import traceback
@@ -46,6 +47,8 @@ def configure_logs(format_: LogFormat | None, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    for library in ("aiormq", "aio_pika"):  # what they shout about, the link tells in a line of its own
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("service").setLevel(level.upper())
 
 
@@ -57,7 +60,9 @@ def get_logger() -> Logger:
 
 def describe(error: BaseException) -> dict[str, str]:
     """Tell an exception's kind and place. Its text is left out: it may repeat what was sent."""
-    return {"error": type(error).__name__, "where": _where(error.__traceback__)}
+    numbers = [errno.errorcode.get(arg) for arg in error.args if isinstance(arg, int)]
+    reason = {"reason": numbers[0]} if numbers and numbers[0] else {}
+    return {"error": type(error).__name__, **reason, "where": _where(error.__traceback__)}
 
 
 def _where(trace: TracebackType | None) -> str:

@@ -38,6 +38,11 @@ class Metrics:
             "settlement",
             SETTLEMENTS,
         )
+        self.joined = self._plain(
+            "deliveries_joined",
+            "Redeliveries that took over what was running or done: phones that would have rung twice. "
+            "Rises: the connection to the broker drops.",
+        )
         self.events = self._counter(
             "events",
             "Status events confirmed by the broker. message.failed and message.unknown rise: see omni.dead.",

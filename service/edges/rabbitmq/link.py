@@ -27,8 +27,8 @@ class LinkEvents:
     connected: Callable[[str], None]
     """With host and port."""
     disconnected: Callable[[], None]
-    refused: Callable[[BaseException], None]
-    """An attempt to connect failed; another follows."""
+    refused: Callable[[str, BaseException], None]
+    """An attempt to connect to that host and port failed; another follows."""
     unroutable: Callable[[Publication], None]
     repeated: Callable[[BaseException | None], None]
     """A publication was not confirmed and is repeated."""
@@ -51,7 +51,7 @@ class Link:
             try:
                 session = await self._open(url)
             except BrokerErrors as error:
-                self._events.refused(error)
+                self._events.refused(_address(url), error)
                 await asyncio.sleep(next(waits))
                 continue
             waits = _waits()
