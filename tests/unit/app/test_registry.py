@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import pytest
+
+from service.app.registry import Registry
+from service.words.delivery import Delivery, Settlement
+
+DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
+SETTLEMENT = Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 1})
+
+
+async def test_a_redelivery_finds_what_is_running() -> None:
+    registry = Registry(10)
+    promise = registry.enter(DELIVERY)
+    assert registry.find(replace(DELIVERY, redelivered=True)) is promise
+
+
+async def test_a_redelivery_finds_what_was_done() -> None:
+    """Its ack may have been lost with the connection."""
+    registry = Registry(10)
+    registry.enter(DELIVERY).set_result(SETTLEMENT)
+    found = registry.find(replace(DELIVERY, redelivered=True))
+    assert found is not None
+    assert found.result() == SETTLEMENT
+
+
+async def test_what_was_given_up_is_done_anew() -> None:
+    registry = Registry(10)
+    registry.enter(DELIVERY).cancel()
+    assert registry.find(replace(DELIVERY, redelivered=True)) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        DELIVERY,
+        replace(DELIVERY, redelivered=True, message_id="order-2"),
+        replace(DELIVERY, redelivered=True, body=b"{}"),
+        replace(DELIVERY, redelivered=True, headers={"omni-attempt": 1}),
+        replace(DELIVERY, redelivered=True, headers={"omni-redrive-count": 1}),
+    ],
+    ids=["not redelivered", "another name", "another body", "a later attempt", "sent again by a person"],
+)
+async def test_anything_else_is_another_delivery(other: Delivery) -> None:
+    registry = Registry(10)
+    registry.enter(DELIVERY)
+    assert registry.find(other) is None
+
+
+async def test_two_equal_requests_without_a_name_may_be_two() -> None:
+    registry = Registry(10)
+    nameless = replace(DELIVERY, message_id=None)
+    registry.enter(nameless)
+    assert registry.find(replace(nameless, redelivered=True)) is None
+
+
+async def test_a_name_in_the_body_is_a_name() -> None:
+    registry = Registry(10)
+    named = Delivery(b'{"requestId": "r", "phoneNumber": "41793026727", "text": "hello"}')
+    promise = registry.enter(named)
+    assert registry.find(replace(named, redelivered=True)) is promise
+
+
+async def test_only_so_many_are_remembered() -> None:
+    registry = Registry(1)
+    registry.enter(DELIVERY)
+    registry.enter(replace(DELIVERY, message_id="order-2"))
+    assert registry.find(replace(DELIVERY, redelivered=True)) is None
