@@ -37,7 +37,7 @@ async def _check_broker(settings: Settings) -> bool:
         return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
     finally:
         await session.close()
-    return _tell("topology", "as the worker needs it", good=True)
+    return _tell("topology", "exchanges, queues and waiting rooms are there", good=True)
 
 
 async def _check_omni(settings: Settings) -> bool:

@@ -2,9 +2,10 @@
 
 import click
 
-from service.edges.rabbitmq import connect
+from service.edges.rabbitmq import BrokerErrors, connect
 from service.edges.settings import Settings
 from service.edges.terminal import EventTable, read_row
+from service.words import topology
 
 
 async def watch_events(settings: Settings, *, as_json: bool) -> None:
@@ -19,6 +20,8 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
                 click.echo(body)
             else:
                 _show(table, body)
+    except BrokerErrors as error:
+        raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
     finally:
         await session.close()
     raise ConnectionResetError("the broker closed the connection")

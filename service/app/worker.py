@@ -217,11 +217,13 @@ def _listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 
 async def _end(task: asyncio.Task[object]) -> None:
-    """Cancel a task and take its last word: its own fault is raised, its cancellation is not."""
-    task.cancel()
+    """Cancel a task and take its last word: its own fault is raised, its cancellation by us is not."""
+    by_itself = not task.cancel()
     await asyncio.wait({task})
     if not task.cancelled() and (error := task.exception()):
         raise error
+    if by_itself and task.cancelled():
+        raise RuntimeError("a part of the worker ended by itself")
 
 
 def _now() -> datetime:

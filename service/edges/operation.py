@@ -64,6 +64,7 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen()
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -72,7 +72,7 @@ class OmniClient:
             timeout=httpx.Timeout(access.read_timeout, connect=access.connect_timeout, pool=None),
             transport=AiohttpTransport(limits=limits),
         )
-        self._authorization = Authorization(access.credentials, self._client, now)
+        self._authorization = Authorization(access.credentials, self._client, now, self._deadline)
 
     async def post(self, call: OmniCall) -> Outcome:
         """Make one attempt. Raises nothing but cancellation.
@@ -133,14 +133,15 @@ class OmniClient:
 
 def read_failure(error: Exception) -> Outcome:
     """Turn an exception of `OmniClient.post` into an outcome; total."""
-    match error.__cause__ or error:
+    beneath = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    match beneath:
         case aiohttp.ClientConnectorError():
             return Unavailable("no_connection")  # name not found, refused, unreachable, TLS
         case aiohttp.ConnectionTimeoutError():
             return Unavailable("connect_timeout")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return Denied("base_url")
-        case beneath:
+        case _:
             return Unknown(_doubt(beneath))
 
 

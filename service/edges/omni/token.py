@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import aiohttp
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
@@ -47,7 +46,10 @@ class _Token(BaseModel):
 class Authorization:
     """Gives the header's value, and fetches a token when there is need for one."""
 
-    def __init__(self, credentials: Credentials, client: httpx.AsyncClient, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, credentials: Credentials, client: httpx.AsyncClient, now: Callable[[], datetime], deadline: float
+    ) -> None:
+        self._deadline = deadline
         self._credentials = credentials
         self._client = client
         self._now = now
@@ -77,8 +79,9 @@ class Authorization:
             "client_secret": self._credentials.client_secret,
         }
         try:
-            response = await self._client.post(TOKENS, data=form)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(self._deadline):
+                response = await self._client.post(TOKENS, data=form)
+        except Exception:  # noqa: BLE001 - whatever it is, nothing was sent to OMNI
             raise NoTokenError(Unavailable("no_token")) from None
         if _CLIENT_ERROR <= response.status_code < _SERVER_ERROR:
             raise NoTokenError(Denied(f"token_http_{response.status_code}"))

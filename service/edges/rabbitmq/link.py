@@ -12,7 +12,14 @@ from typing import Final
 
 from yarl import URL
 
-from service.edges.rabbitmq.session import CONNECT_TIMEOUT, BrokerErrors, Session, UnroutableError, open_session
+from service.edges.rabbitmq.session import (
+    CONNECT_TIMEOUT,
+    BrokerErrors,
+    Session,
+    UnroutableError,
+    open_session,
+    own_cancellation,
+)
 from service.edges.rabbitmq.topology import declare
 from service.words.delivery import Publication
 
@@ -74,14 +81,22 @@ class Link:
         return await asyncio.shield(self._session)
 
     async def publish(self, publications: Iterable[Publication]) -> None:
-        """Return when the broker has confirmed every one, over as many sessions as it takes."""
-        await asyncio.gather(*(self._publish(publication) for publication in publications))
+        """Return when the broker has confirmed every one, over as many sessions as it takes.
+
+        Of two with the same message_id the second waits: in flight together, each may get the other's verdict.
+        """
+        waiting = list(publications)
+        while waiting:
+            wave = {publication.message_id: publication for publication in reversed(waiting)}
+            await asyncio.gather(*(self._publish(publication) for publication in wave.values()))
+            waiting = [publication for publication in waiting if wave[publication.message_id] is not publication]
 
     async def _open(self, url: str) -> Session:
         session = await open_session(url)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT * 3):
-                await declare(session.connection, self._rooms, passive=not self._declare)
+                with own_cancellation():
+                    await declare(session.connection, self._rooms, passive=not self._declare)
         except BaseException:
             await session.close()
             raise

@@ -6,9 +6,9 @@ producer may set (a delivery mode of 3), and the delivery would be stuck unsettl
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, cast
 
 import aio_pika
@@ -18,6 +18,7 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage, FieldTable
 from yarl import URL
 
+from service.edges.rabbitmq.wire import make_reading_total, writable
 from service.words import topology
 from service.words.delivery import Delivery, Publication
 
@@ -33,6 +34,22 @@ class UnroutableError(Exception):
     """No queue wants a publication."""
 
 
+@contextlib.contextmanager
+def own_cancellation() -> Iterator[None]:
+    """Let through only our own cancellation.
+
+    When heartbeats stay away, the library ends what waits for the broker with `CancelledError`. Taken for our own, that
+    would drop what is known of a call already made, or end the intake without a word.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionResetError("the broker has gone silent") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The right to settle one delivery, once, as long as its session lives."""
@@ -42,11 +59,13 @@ class Receipt:
 
     async def ack(self) -> None:
         """Settle it: done. Raises one of `BrokerErrors` when the session is gone, and the delivery comes again."""
-        await self.channel.basic_ack(self.tag)
+        with own_cancellation():
+            await self.channel.basic_ack(self.tag)
 
     async def dead_letter(self) -> None:
         """Settle it: the broker moves it, untouched, to the dead-letter queue. Raises as `ack` does."""
-        await self.channel.basic_nack(self.tag, requeue=False)
+        with own_cancellation():
+            await self.channel.basic_nack(self.tag, requeue=False)
 
 
 OnDelivery = Callable[[Delivery, Receipt], None]
@@ -65,17 +84,18 @@ class Session:
     async def consuming(self, prefetch: int, on_delivery: OnDelivery) -> AsyncIterator[None]:
         """Take deliveries while inside; those not settled at the end stay ours as long as the session lives."""
         channel = await self.intake.get_underlay_channel()
-        await channel.basic_qos(prefetch_count=prefetch)
 
         async def receive(message: DeliveredMessage) -> None:
             on_delivery(read_delivery(message), Receipt(channel, message.delivery_tag or 0))
 
-        consumer = await channel.basic_consume(topology.REQUESTS, receive)
+        with own_cancellation():
+            await channel.basic_qos(prefetch_count=prefetch)
+            consumer = await channel.basic_consume(topology.REQUESTS, receive)
         try:
             yield
         finally:
             if not self.broken.is_set():
-                with contextlib.suppress(*BrokerErrors):
+                with contextlib.suppress(*BrokerErrors), own_cancellation():
                     async with asyncio.timeout(CLOSE_TIMEOUT):  # it would wait for an absent broker for ever
                         await channel.basic_cancel(consumer.consumer_tag or "")
 
@@ -83,7 +103,8 @@ class Session:
         """Return when the broker has confirmed it. Raises `UnroutableError`, or one of `BrokerErrors`."""
         exchange = await self.outlet.get_exchange(publication.exchange, ensure=False)
         try:
-            await exchange.publish(_message(publication), publication.routing_key, mandatory=True)
+            with own_cancellation():
+                await exchange.publish(_message(publication), publication.routing_key, mandatory=True)
         except aio_pika.exceptions.PublishError:
             raise UnroutableError from None
 
@@ -115,17 +136,18 @@ class Session:
     async def close(self) -> None:
         """Close channels before the connection: the other way round an ack on its way is an error."""
         self.broken.set()
-        with contextlib.suppress(*BrokerErrors):
+        with contextlib.suppress(*BrokerErrors), own_cancellation():
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.intake.close()
                 await self.outlet.close()
-        with contextlib.suppress(*BrokerErrors):
+        with contextlib.suppress(*BrokerErrors), own_cancellation():
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.connection.close()
 
 
 async def open_session(url: str) -> Session:
     """Connect. Raises one of `BrokerErrors`."""
+    make_reading_total()
     address = URL(url)
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT)
@@ -151,8 +173,6 @@ def read_delivery(message: DeliveredMessage) -> Delivery:
     """Take a delivery as it came; any producer may set any property, so this is total."""
     properties = message.header.properties
     timestamp = properties.timestamp
-    if isinstance(timestamp, datetime) and timestamp.tzinfo is None:
-        timestamp = timestamp.replace(tzinfo=UTC)
     return Delivery(
         body=message.body,
         content_type=properties.content_type or None,
@@ -185,5 +205,5 @@ def _message(publication: Publication) -> aio_pika.Message:
         reply_to=publication.reply_to,
         timestamp=publication.timestamp,
         priority=publication.priority,
-        headers=cast("FieldTable", publication.headers),  # each came off the wire, or is a str, int or bool
+        headers=writable(cast("FieldTable", publication.headers)),  # what came off the wire, and our own
     )

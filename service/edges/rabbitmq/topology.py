@@ -15,11 +15,14 @@ so this stands well above what a few crashes eat.
 
 
 class TopologyError(Exception):
-    """A queue or exchange is missing or not as the relay needs it; nothing was changed."""
+    """A queue or exchange is missing, or not as the relay needs it; it was left as it is."""
 
 
 async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, passive: bool) -> None:
-    """Declare what the relay owns; when `passive`, only look. A broker refuses whatever differs from what is there."""
+    """Declare what the relay owns; a broker refuses whatever differs from what is there.
+
+    When `passive`, only look whether it is there: a broker then compares nothing but the names.
+    """
     channel = await connection.channel()
     try:
         exchanges = {

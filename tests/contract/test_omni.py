@@ -1,0 +1,85 @@
+"""What the relay takes for granted about OMNI: the same against the sandbox and against a real account.
+
+A real one is asked where `RELAY_TEST_OMNI_URL` and `RELAY_TEST_OMNI_KEY` name it. Nothing here makes it send
+anything: each call is one that must be refused.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from service.edges.omni import Credentials, OmniAccess, OmniClient
+from service.sandbox import create_app, serve
+from service.words.call import OmniCall
+from service.words.omni.channel.sms import Sms
+from service.words.omni.destination import Destination, To
+from service.words.omni.payload import AdvancedPayload
+from service.words.outcome import Denied, Outcome, Rejected
+
+# Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.
+_URL, _KEY = os.environ.pop("RELAY_TEST_OMNI_URL", ""), os.environ.pop("RELAY_TEST_OMNI_KEY", "")
+
+NOBODY = To.model_construct(phone_number="not a number")
+CALL = OmniCall(
+    AdvancedPayload.model_construct(destinations=(Destination.model_construct(to=NOBODY),), sms=Sms(text="hello")),
+    (),
+    "request",
+    1,
+)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where OMNI is, and a key that it accepts."""
+
+    access: OmniAccess
+
+    async def post(self, key: str = "") -> Outcome:
+        """Post the call that is wrong, with another key if one is given."""
+        client = self._client(key)
+        try:
+            return await client.post(CALL)
+        finally:
+            await client.close()
+
+    async def probe(self, key: str = "") -> int | None:
+        """Ask for what the relay's check asks for."""
+        client = self._client(key)
+        try:
+            return await client.probe()
+        finally:
+            await client.close()
+
+    def _client(self, key: str) -> OmniClient:
+        access = replace(self.access, credentials=Credentials(f"App {key}")) if key else self.access
+        return OmniClient(access, lambda: datetime.now(UTC))
+
+
+@pytest.fixture(params=["sandbox", "real"])
+async def omni(request: pytest.FixtureRequest) -> AsyncIterator[Account]:
+    if request.param == "real":
+        if not (_URL and _KEY):
+            pytest.skip("RELAY_TEST_OMNI_URL and RELAY_TEST_OMNI_KEY name no account")
+        yield Account(OmniAccess(_URL, Credentials(f"App {_KEY}")))
+        return
+    async with serve(create_app(api_key="good")) as sandbox:
+        yield Account(OmniAccess(sandbox.url, Credentials("App good")))
+
+
+async def test_a_good_key_may_list_scenarios_and_a_wrong_one_may_not(omni: Account) -> None:
+    assert await omni.probe() in {200, 403}
+    assert await omni.probe("wrong") == 401
+
+
+async def test_a_wrong_key_is_denied_before_anything_else(omni: Account) -> None:
+    assert await omni.post("wrong") == Denied("http_401")
+
+
+async def test_a_call_that_is_wrong_is_rejected_with_a_reason(omni: Account) -> None:
+    outcome = await omni.post()
+    assert isinstance(outcome, Rejected)
+    assert outcome.cause == "http_400"
+    assert len(outcome.detail) > len("HTTP 400")

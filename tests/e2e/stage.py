@@ -1,0 +1,232 @@
+"""Everything around a worker: a broker, an OMNI sandbox, a producer, and somebody who listens."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import ssl
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import aiormq
+import httpx
+
+from service.sandbox import create_app, serve
+from tests.support.worker import PATIENCE, Ended, Worker, run, started
+
+KEY = "canary-key"
+RESULTS = "results"
+DEFERRED = "omni.message.deferred"
+BROKEN = (aiormq.exceptions.AMQPError, RuntimeError, OSError)
+
+Message = aio_pika.abc.AbstractIncomingMessage
+
+
+@dataclass(frozen=True)
+class Event:
+    """A status event as it came."""
+
+    message: Message
+    body: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        """The last part of its type."""
+        return str(self.body["type"].rpartition(".")[2])
+
+    @property
+    def subject(self) -> str:
+        """The message it is about; nothing for a request that names none."""
+        return str(self.body.get("subject", ""))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What it says."""
+        data: dict[str, Any] = self.body["data"]
+        return data
+
+
+@dataclass
+class Stage:
+    """One test's world."""
+
+    url: str
+    directory: Path
+    sandbox: httpx.AsyncClient
+    life: AsyncExitStack
+    settings: dict[str, str]
+    events: list[Event] = field(default_factory=list)
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    async def worker(self, *, ready: bool = True, **settings: str) -> Worker:
+        """Start a worker; names of settings come without their prefix."""
+        worker = await self.life.enter_async_context(started(self._folder(), self._with(settings), "worker"))
+        if ready:
+            await worker.until_ready()
+        return worker
+
+    async def command(self, *arguments: str, stdin: bytes | None = None, **settings: str) -> Ended:
+        """Run a command to its end."""
+        return await run(self._folder(), self._with(settings), *arguments, stdin=stdin)
+
+    async def watching(self, *arguments: str) -> Worker:
+        """Start a command that runs on."""
+        return await self.life.enter_async_context(started(self._folder(), self.settings, *arguments))
+
+    def _folder(self) -> Path:
+        return self.directory / f"process-{next(self._numbers)}"
+
+    def _with(self, settings: dict[str, str]) -> dict[str, str]:
+        return {**self.settings, **{f"RELAY_{name}": value for name, value in settings.items()}}
+
+    async def send(self, *bodies: object, exchange: str = "omni.requests", key: str = "send", **fields: Any) -> None:  # noqa: ANN401  # AMQP properties
+        """Publish requests, bytes as they are and all else as JSON, and have them confirmed."""
+        async with connected(self.url) as channel:
+            target = await channel.get_exchange(exchange, ensure=False)
+            for body in bodies:
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
+                message = aio_pika.Message(content, **{"delivery_mode": aio_pika.DeliveryMode.PERSISTENT, **fields})
+                await target.publish(message, key)
+
+    async def listen(self) -> None:
+        """Write down every event, over as many connections as it takes, until cancelled."""
+        while True:
+            with contextlib.suppress(*BROKEN):
+                async with connected(self.url) as channel:
+                    await channel.set_qos(100)
+                    queue = await channel.get_queue(RESULTS, ensure=False)
+                    broken = asyncio.Event()
+                    channel.close_callbacks.add(partial(_set, broken))
+                    await queue.consume(self._hear)
+                    await broken.wait()
+            await asyncio.sleep(0.1)
+
+    async def _hear(self, message: Message) -> None:
+        self.events.append(Event(message, json.loads(message.body)))
+        with contextlib.suppress(*BROKEN):
+            await message.ack()
+
+    async def until(self, condition: Callable[[], bool], within: float = PATIENCE) -> None:
+        """Wait until what was heard is as wanted."""
+        try:
+            async with asyncio.timeout(within):
+                while not condition():  # noqa: ASYNC110  # conditions are the test's own
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not within {within} s; heard {dict(self.heard())}") from None
+
+    async def until_last_words(self, count: int, within: float = PATIENCE) -> None:
+        """Wait until that many messages have had their last word."""
+        await self.until(lambda: len(self.last_words()) >= count, within)
+
+    def last_words(self) -> dict[str, list[str]]:
+        """List the types of the last words about each message."""
+        words: defaultdict[str, list[str]] = defaultdict(list)
+        for event in self.events:
+            if event.body["type"] != DEFERRED:
+                words[event.subject or event.body["data"]["requestId"]].append(event.type)
+        return dict(words)
+
+    def heard(self) -> dict[str, list[str]]:
+        """List the types of all events about each message, in order."""
+        words: defaultdict[str, list[str]] = defaultdict(list)
+        for event in self.events:
+            words[event.subject or event.body["data"]["requestId"]].append(event.type)
+        return dict(words)
+
+    def about(self, name: str) -> list[Event]:
+        """List the events about one message, by its id, or about a request's, by the request's."""
+        return [event for event in self.events if name in (event.subject, event.data["requestId"])]
+
+    async def calls(self) -> list[dict[str, Any]]:
+        """List the calls the sandbox got."""
+        calls: list[dict[str, Any]] = (await self.sandbox.get("/sandbox/calls")).json()["calls"]
+        return calls
+
+    async def posts(self) -> Counter[str]:
+        """Count how often each message was posted."""
+        return Counter(one["messageId"] for call in await self.calls() for one in call["body"]["destinations"])
+
+    async def fault(self, **options: Any) -> None:  # noqa: ANN401  # JSON
+        """Have the sandbox misbehave."""
+        answer = await self.sandbox.post("/sandbox/faults", json=options)
+        assert answer.status_code == 201, answer.text
+
+    async def mend(self) -> None:
+        """Have the sandbox behave again."""
+        await self.sandbox.delete("/sandbox/faults")
+
+    async def until_in_flight(self, count: int) -> None:
+        """Wait until that many calls are being served."""
+        async with asyncio.timeout(PATIENCE):
+            while (await self.sandbox.get("/sandbox/stats")).json()["inFlight"] != count:  # noqa: ASYNC110  # a server
+                await asyncio.sleep(0.02)
+
+    def channel(self) -> AbstractAsyncContextManager[aio_pika.abc.AbstractChannel]:
+        """Open a channel of the test's own."""
+        return connected(self.url)
+
+    async def waiting(self, queue: str) -> int:
+        """Count the messages that wait in a queue."""
+        async with connected(self.url) as channel:
+            found = await channel.declare_queue(queue, passive=True)
+            return found.declaration_result.message_count or 0
+
+    async def take(self, queue: str) -> Message:
+        """Take one message out of a queue, waiting for it if need be."""
+        async with connected(self.url) as channel, asyncio.timeout(PATIENCE):
+            source = await channel.get_queue(queue)
+            while (message := await source.get(no_ack=True, fail=False)) is None:  # noqa: ASYNC110  # a server
+                await asyncio.sleep(0.02)
+            return message
+
+
+def _set(event: asyncio.Event, *_: object) -> None:
+    event.set()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+    """Open a channel on a connection of its own."""
+    async with await aio_pika.connect(url) as connection:
+        yield await connection.channel()
+
+
+@asynccontextmanager
+async def staged(url: str, directory: Path) -> AsyncIterator[Stage]:
+    """Set the stage on a broker. The results queue outlives connections and restarts."""
+    async with (
+        serve(create_app(api_key=KEY)) as sandbox,
+        httpx.AsyncClient(
+            base_url=sandbox.url,
+            timeout=10,
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: this is plain HTTP
+        ) as client,
+        AsyncExitStack() as life,
+    ):
+        async with connected(url) as channel:
+            results = await channel.declare_exchange("omni.results", "topic", durable=True)
+            queue = await channel.declare_queue(RESULTS, durable=True)
+            await queue.bind(results, "#")
+        settings = {
+            "RELAY_RABBITMQ_URL": url,
+            "RELAY_OMNI_BASE_URL": sandbox.url,
+            "RELAY_OMNI_API_KEY": KEY,
+            "RELAY_HTTP_HOST": "127.0.0.1",
+            "RELAY_HTTP_PORT": "0",
+            "RELAY_RETRY_BASE_DELAY": "0.1",
+            "RELAY_RETRY_MAX_DELAY": "0.4",
+        }
+        stage = Stage(url, directory, client, life, settings)
+        listening = asyncio.create_task(stage.listen())
+        try:
+            yield stage
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)

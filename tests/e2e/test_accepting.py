@@ -1,0 +1,213 @@
+"""Requests that can be served, and those that are wrong: what is said about each message."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import aio_pika
+
+from service.words.event import LAST_WORDS
+from tests.e2e.stage import Stage, connected
+
+NUMBER = "41793026727"
+SHAPES: dict[str, dict[str, object]] = {
+    "advanced": {
+        "requestId": "advanced",
+        "bulkId": "bulk-1",
+        "destinations": [
+            {"messageId": "first", "to": {"phoneNumber": "+41 79 302-67-27", "emailAddress": "a@example.com"}},
+            {"messageId": "second", "to": {"phoneNumber": "0041793026731"}},
+        ],
+        "sms": {"text": "one"},
+        "email": {"text": "two", "subject": "three"},
+        "metadata": {"tenant": "acme"},
+    },
+    "simple": {
+        "requestId": "simple",
+        "destinations": [{"to": {"phoneNumber": NUMBER}}],
+        "text": "four",
+        "mailSubject": "five",
+    },
+    "flat": {"requestId": "flat", "phoneNumber": NUMBER, "messageId": "flat-1", "sms": {"text": "six"}},
+}
+
+
+async def test_each_shape_is_accepted_with_one_event_a_message(stage: Stage) -> None:
+    await stage.worker()
+    await stage.send(*SHAPES.values())
+    await stage.send({"phoneNumber": NUMBER, "text": "named by the property"}, message_id="amqp-id")
+    await stage.send(SHAPES["flat"] | {"requestId": "direct", "messageId": "direct"}, exchange="", key="omni.requests")
+    await stage.until_last_words(6)
+
+    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert {event.data["requestId"] for event in stage.events} == {"advanced", "simple", "flat", "amqp-id", "direct"}
+    (simple,) = stage.about("simple")
+    assert UUID(simple.subject).version == 5
+    assert set((await stage.posts()).values()) == {1}
+    assert await stage.waiting("omni.requests") == 0
+    posted = next(call["body"] for call in await stage.calls() if call["body"].get("bulkId"))
+    assert posted == {
+        "bulkId": "bulk-1",
+        "destinations": [
+            {"messageId": "first", "to": {"phoneNumber": NUMBER, "emailAddress": "a@example.com"}},
+            {"messageId": "second", "to": {"phoneNumber": "41793026731"}},
+        ],
+        "sms": {"text": "one"},
+        "email": {"text": "two", "subject": "three"},
+    }
+
+
+async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:
+    await stage.worker()
+    before = datetime.now(UTC)
+    await stage.send(SHAPES["advanced"], message_id="other", correlation_id="corr", headers={"traceparent": "00-1-2-3"})
+    await stage.send(SHAPES["flat"])
+    await stage.until_last_words(3)
+
+    (first,) = stage.about("first")
+    moment = datetime.fromisoformat(first.body.pop("time"))
+    assert before <= moment <= datetime.now(UTC)
+    assert UUID(first.body["id"]).version == 5
+    assert first.body == {
+        "specversion": "1.0",
+        "id": first.body["id"],
+        "source": "/omni-relay",
+        "type": "omni.message.accepted",
+        "subject": "first",
+        "datacontenttype": "application/json",
+        "data": {
+            "requestId": "advanced",
+            "bulkId": "bulk-1",
+            "messageId": "first",
+            "to": {"phoneNumber": NUMBER, "emailAddress": "a@example.com"},
+            "status": {
+                "groupId": 1,
+                "groupName": "PENDING",
+                "id": 7,
+                "name": "PENDING_ENROUTE",
+                "description": "Message sent to next instance",
+                "action": None,
+            },
+            "attempt": 1,
+            "nextAttemptAt": None,
+            "reason": None,
+            "metadata": {"tenant": "acme"},
+        },
+    }
+    message = first.message
+    assert (message.exchange, message.routing_key) == ("omni.results", "message.accepted")
+    assert (message.content_type, message.type) == ("application/cloudevents+json", "omni.message.accepted")
+    assert (message.message_id, message.correlation_id) == (first.body["id"], "corr")
+    assert message.delivery_mode is aio_pika.DeliveryMode.PERSISTENT
+    assert message.headers == {"traceparent": "00-1-2-3"}
+    assert message.timestamp is not None
+    (flat,) = stage.about("flat-1")
+    assert (flat.message.correlation_id, flat.data["metadata"], flat.data["bulkId"]) == ("flat", {}, None)
+
+
+async def test_reply_to_gets_a_copy_and_a_queue_of_the_relay_does_not(stage: Stage) -> None:
+    await stage.worker()
+    async with connected(stage.url) as channel:
+        await channel.declare_queue("replies", durable=True)
+        await stage.send(SHAPES["flat"], reply_to="replies")
+        copy = await stage.take("replies")
+    for number, own in enumerate(("omni.requests", "omni.dead", "omni.requests.delay.0.1", "no.such.queue")):
+        await stage.send(SHAPES["flat"] | {"requestId": own, "messageId": str(number)}, reply_to=own)
+    await stage.until_last_words(5)
+
+    (event,) = stage.about("flat-1")
+    assert (copy.body, copy.message_id, copy.type) == (
+        event.message.body,
+        event.message.message_id,
+        event.message.type,
+    )
+    assert stage.heard() == {"flat-1": ["accepted"], **{str(number): ["accepted"] for number in range(4)}}
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def test_a_wrong_destination_is_rejected_and_its_neighbours_go(stage: Stage) -> None:
+    await stage.worker()
+    wrong = {"messageId": "wrong", "to": {"phoneNumber": "call me"}}
+    right = {"messageId": "right", "to": {"phoneNumber": NUMBER}}
+    await stage.send({"requestId": "r", "destinations": [wrong, right], "text": "hello"})
+    await stage.until_last_words(2)
+
+    assert stage.heard() == {"wrong": ["rejected"], "right": ["accepted"]}
+    (event,) = stage.about("wrong")
+    reason = event.data["reason"]
+    assert reason["code"] == "invalid"
+    assert [fault["path"] for fault in reason["faults"]] == ["destinations[0].to.phoneNumber"]
+    assert "call me" not in json.dumps(reason)
+    assert (event.data["attempt"], event.data["status"]) == (0, None)
+    assert await stage.posts() == {"right": 1}
+
+
+async def test_what_names_no_message_is_rejected_as_a_request(stage: Stage) -> None:
+    await stage.worker()
+    await stage.send(b"{", b"", b"\xff", b"[]", b"null", b"[" * 100_000, message_id="broken")
+    await stage.send(b"a,b", message_id="table", content_type="text/csv")
+    await stage.send({"requestId": "nobody", "text": "hello"}, correlation_id="corr")
+    await stage.until(lambda: len(stage.events) == 8)
+
+    assert {event.body["type"] for event in stage.events} == {"omni.request.rejected"}
+    assert {event.message.routing_key for event in stage.events} == {"request.rejected"}
+    assert not any("subject" in event.body for event in stage.events)
+    (nobody,) = stage.about("nobody")
+    assert nobody.message.correlation_id == "corr"
+    assert [fault["path"] for fault in nobody.data["reason"]["faults"]] == ["destinations"]
+    assert await stage.calls() == []
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def test_a_fault_of_the_whole_request_rejects_each_of_its_messages(stage: Stage) -> None:
+    await stage.worker()
+    destinations = [{"messageId": name, "to": {"phoneNumber": NUMBER}} for name in ("a", "b")]
+    await stage.send(
+        {"requestId": "r", "destinations": destinations, "text": "hello", "txt": "?", "metadata": {"k": "v"}}
+    )
+    await stage.until_last_words(2)
+
+    assert stage.heard() == {"a": ["rejected"], "b": ["rejected"]}
+    for event in stage.events:
+        assert [fault["path"] for fault in event.data["reason"]["faults"]] == ["txt"]
+        assert event.data["metadata"] == {"k": "v"}
+    assert await stage.calls() == []
+
+
+async def test_what_omni_refuses_is_rejected_with_its_word(stage: Stage) -> None:
+    await stage.worker()
+    await stage.send({"requestId": "status", "messageId": "status", "phoneNumber": "41790091014", "text": "hello"})
+    await stage.send({"requestId": "http", "messageId": "http", "phoneNumber": "41790091400", "text": "hello"})
+    await stage.until_last_words(2)
+
+    assert stage.heard() == {"status": ["rejected"], "http": ["rejected"]}
+    (status,), (http,) = stage.about("status"), stage.about("http")
+    assert status.data["status"]["name"] == "REJECTED_DESTINATION_BLOCKLISTED"
+    assert http.data["status"] is None
+    assert {status.data["reason"]["code"], http.data["reason"]["code"]} == {"refused"}
+    assert set((await stage.posts()).values()) == {1}
+
+
+async def test_what_has_expired_is_never_posted(stage: Stage) -> None:
+    await stage.worker()
+    late = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    await stage.send({"requestId": "late", "messageId": "m", "phoneNumber": NUMBER, "text": "t", "expiresAt": late})
+    await stage.until_last_words(1)
+
+    (event,) = stage.events
+    assert (event.type, event.data["attempt"], event.data["reason"]["code"]) == ("expired", 0, "expired")
+    assert await stage.calls() == []
+
+
+async def test_the_same_request_twice_says_the_same_twice(stage: Stage) -> None:
+    """So a reader can tell a repeat from news: the ids are the same."""
+    await stage.worker()
+    await stage.send(SHAPES["simple"], SHAPES["simple"])
+    await stage.until(lambda: len(stage.events) == 2)
+    assert len({event.subject for event in stage.events}) == 1
+    assert len({event.message.message_id for event in stage.events}) == 1
+
+
+def test_every_event_but_a_deferral_is_a_last_word() -> None:
+    """What the helpers of these tests rely on."""
+    assert "message.deferred" not in LAST_WORDS

@@ -1,0 +1,131 @@
+"""The other commands, as processes, against a broker and a worker."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stage import Stage
+from tests.support.broker import VirtualHost, manage
+from tests.support.worker import PATIENCE, run
+
+NUMBER = "41793026727"
+
+
+def request(name: str) -> dict[str, object]:
+    return {"requestId": name, "messageId": name, "phoneNumber": NUMBER, "text": "Grüße"}
+
+
+async def test_requests_of_files_and_of_standard_input_are_sent(stage: Stage, tmp_path: Path) -> None:
+    await stage.worker()
+    one, several, lines = tmp_path / "one.json", tmp_path / "several.json", tmp_path / "lines.jsonl"
+    one.write_text(json.dumps(request("one"), indent=2))
+    several.write_text(json.dumps([request("a"), request("b")]))
+    lines.write_text("\n\n".join(json.dumps(request(name)) for name in ("c", "d")))
+    sent = await stage.command("send", str(one), str(several), str(lines))
+    piped = await stage.command("send", stdin=json.dumps(request("piped")).encode())
+    await stage.until_last_words(6)
+
+    assert (sent.status, sent.errors) == (0, "5 requests confirmed by the broker\n")
+    assert (piped.status, piped.errors) == (0, "1 request confirmed by the broker\n")
+    assert set(stage.last_words()) == {"one", "a", "b", "c", "d", "piped"}
+
+
+async def test_a_broken_file_is_named_and_nothing_is_sent(stage: Stage, tmp_path: Path) -> None:
+    await stage.worker()
+    good = tmp_path / "good.json"
+    good.write_text(json.dumps(request("good")))
+    texts = {"cut.jsonl": b"{}\n{", "empty.json": b"", "blank.json": b"\n", "binary.json": b"\xff\xfe"}
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text)
+    several = await asyncio.gather(*(stage.command("send", str(good), str(tmp_path / name)) for name in texts))
+    for name, ended in zip(texts, several, strict=True):
+        assert ended.status == 1
+        assert ended.errors.count("\n") == 1
+        assert name in ended.errors or name == "binary.json"
+    assert (await stage.command("send", str(tmp_path / "absent.json"))).status == 2
+    assert stage.events == []
+    assert await stage.waiting("omni.requests") == 0
+
+
+async def test_requests_nobody_would_take_are_an_error(stage: Stage) -> None:
+    ended = await stage.command("send", stdin=json.dumps(request("lost")).encode())
+    assert ended.status == 1
+    assert "Traceback" not in ended.errors
+
+
+async def test_events_can_be_watched_as_they_are_on_the_wire(stage: Stage, vhost: VirtualHost) -> None:
+    await stage.worker()
+    watcher = await stage.watching("watch", "--json")
+    await asyncio.to_thread(_until_bound, vhost, 2)
+    await stage.send(request("seen"))
+    await stage.until_last_words(1)
+    await watcher.until(lambda: watcher.output.read_text().endswith("\n"))
+    watcher.send(signal.SIGINT)
+
+    assert await watcher.ended() == 0
+    assert [json.loads(line) for line in watcher.output.read_text().splitlines()] == [stage.events[0].body]
+
+
+async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tcp_port: int) -> None:
+    await stage.worker()
+    nowhere = f"127.0.0.1:{unused_tcp_port}"
+    good, key, broker, omni, rooms = await asyncio.gather(
+        stage.command("check"),
+        stage.command("check", OMNI_API_KEY="wrong-canary"),
+        stage.command("check", RABBITMQ_URL=f"amqp://guest:wrong-canary@{nowhere}/"),
+        stage.command("check", OMNI_BASE_URL=f"http://{nowhere}"),
+        stage.command("check", RETRY_MAX_DELAY="3"),
+    )
+
+    assert good.status == 0
+    assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 4
+    for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (rooms, "topology")):
+        assert ended.status == 1
+        assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == [at]
+        assert "wrong-canary" not in ended.output + ended.errors
+        assert "Traceback" not in ended.errors
+    assert await stage.calls() == []
+
+
+@pytest.mark.timeout(120)  # it starts a broker of its own
+async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    ended = await run(tmp_path / "demo", {"TMPDIR": str(temporary)}, "demo", within=100)
+    assert ended.status == 0, ended.output + ended.errors
+    assert "accepted" in ended.output
+    assert list(_processes_of(temporary)) == []
+
+
+async def test_the_demo_keeps_away_from_a_broker_that_is_in_use(stage: Stage) -> None:
+    await stage.worker()
+    ended = await stage.command("demo")
+    assert ended.status == 1
+    assert "in use" in ended.errors
+    assert await stage.calls() == []
+
+
+def _until_bound(vhost: VirtualHost, count: int) -> None:
+    """Wait until that many queues are bound to the results exchange."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        bindings = manage(vhost.node, "GET", f"exchanges/{vhost.name}/omni.results/bindings/source")
+        assert isinstance(bindings, list)
+        if len(bindings) == count:
+            return
+        assert time.monotonic() < deadline, bindings
+        time.sleep(0.05)
+
+
+def _processes_of(directory: Path) -> Iterator[int]:
+    """Find by environment: everything the demo starts has a directory within this one there."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and str(directory).encode() in (entry / "environ").read_bytes():
+                yield int(entry.name)

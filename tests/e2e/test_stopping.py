@@ -1,0 +1,136 @@
+"""The worker and the broker end, politely or not, with calls in flight: nothing is lost."""
+
+import logging
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from service.demo.node import Node
+from tests.e2e.stage import Stage, staged
+
+NUMBER = "41793026727"
+
+
+def requests(count: int, prefix: str = "m") -> list[dict[str, object]]:
+    return [
+        {"requestId": f"{prefix}-{number}", "messageId": f"{prefix}-{number}", "phoneNumber": NUMBER, "text": "hello"}
+        for number in range(count)
+    ]
+
+
+async def test_a_worker_asked_to_stop_finishes_what_is_in_flight(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.fault(kind="latency", seconds=0.7)
+    await stage.send(*requests(10))
+    await stage.until_in_flight(10)
+    worker.send(signal.SIGTERM)
+    await worker.until_line("worker.stopping", within=2)
+    await stage.send(*requests(3, "late"))
+
+    assert await worker.ended(within=5) == 0
+    await stage.until_last_words(10)
+    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert await stage.posts() == {f"m-{number}": 1 for number in range(10)}
+    assert await stage.waiting("omni.requests") == 3
+    assert worker.lines("worker.stopped")
+    assert not [line for line in worker.lines() if line["level"] in {"error", "critical"}]
+
+
+async def test_a_worker_that_stops_says_so_where_it_is_asked_whether_it_is_ready(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.fault(kind="latency", seconds=0.7)
+    await stage.send(*requests(1))
+    await stage.until_in_flight(1)
+    worker.send(signal.SIGINT)
+    await worker.until_line("worker.stopping", within=2)
+
+    assert await worker.readiness() == (503, {"ready": False, "reason": "stopping", "paused": False})
+    assert (await worker.get("/livez"))[0] == 200
+    assert await worker.ended(within=5) == 0
+    await stage.until_last_words(1)
+
+
+async def test_a_grace_that_is_over_gives_the_rest_back(stage: Stage) -> None:
+    worker = await stage.worker(SHUTDOWN_GRACE="0.3")
+    await stage.fault(kind="hang")
+    await stage.send(*requests(4))
+    await stage.until_in_flight(4)
+
+    assert await worker.stop() == 0
+    assert stage.events == []
+    assert await stage.waiting("omni.requests") == 4
+    assert Counter(line["settlement"] for line in worker.lines("delivery.settled")) == {"abandoned": 4}
+
+
+async def test_asked_twice_a_worker_gives_up_at_once_and_the_next_one_finishes(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.send(*requests(3, "said"))
+    await stage.until_last_words(3)
+    await stage.fault(kind="hang")
+    await stage.send(*requests(5))
+    await stage.until_in_flight(5)
+    worker.send(signal.SIGTERM)
+    await worker.until_line("worker.stopping", within=2)
+    worker.send(signal.SIGTERM)
+
+    assert await worker.ended(within=5) == 0
+    assert await stage.waiting("omni.requests") == 5
+    assert len(stage.events) == 3
+
+    await stage.mend()
+    await stage.worker()
+    await stage.until_last_words(8)
+    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    posts = await stage.posts()
+    assert [posts[f"said-{number}"] for number in range(3)] == [1, 1, 1]
+
+
+async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.fault(kind="latency", seconds=0.3)
+    await stage.send(*requests(40))
+    await stage.until(lambda: bool(stage.events))
+    await stage.send(*requests(40, "more"))
+    worker.send(signal.SIGKILL)
+    assert await worker.ended() == -signal.SIGKILL
+
+    await stage.worker()
+    await stage.until_last_words(80)
+    assert {word for words in stage.last_words().values() for word in words} == {"accepted"}
+    assert all(len({event.message.message_id for event in stage.about(name)}) == 1 for name in stage.last_words())
+    assert max((await stage.posts()).values()) <= 2
+    assert await stage.waiting("omni.dead") == 0
+
+
+@pytest.mark.timeout(120)  # a broker is started three times, and older ones take their time
+async def test_a_worker_outlives_its_broker(own_broker: Callable[[], Awaitable[Node]], tmp_path: Path) -> None:
+    """Stopped or killed, with calls in flight: whoever comes back finds the worker waiting."""
+    node = await own_broker()
+    async with staged(node.url, tmp_path / "stage") as stage:
+        worker = await stage.worker()
+        await stage.fault(kind="latency", seconds=0.5)
+        ends = {"stopped": node.stop, "killed": node.kill}
+        for number, (how, end) in enumerate(ends.items(), 1):
+            await stage.send(*requests(30, how))
+            await stage.until_in_flight(30)
+            await end()
+            await worker.until_metric("omni_relay_connected", 0)
+            assert await worker.readiness() == (
+                503,
+                {"ready": False, "reason": "not connected to RabbitMQ", "paused": False},
+            )
+            await node.start()
+            await stage.until_last_words(30 * number, within=40)
+        await worker.until_metric("omni_relay_connected", 1)
+        await stage.send(*requests(5, "after"))
+        await stage.until_last_words(65)
+
+        assert {word for words in stage.last_words().values() for word in words} == {"accepted"}
+        assert await stage.waiting("omni.dead") == 0
+        # How many were posted twice is told and not judged: the broker hands out again what was in flight.
+        posts, events = Counter((await stage.posts()).values()), Counter(map(len, stage.heard().values()))
+        logging.getLogger(__name__).warning("posts per message %s, events per message %s", posts, events)
+        assert await worker.stop() == 0

@@ -1,0 +1,161 @@
+"""What is tried again, how often, and what becomes of it when that does not help."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import Stage
+from tests.integration.test_rabbitmq_link import EVERY_TYPE, HEADERS, MESSAGE_ID, properties, publish_raw, short
+
+# What the sandbox does with a number: 90ccc once, 91ccc always.
+UNAVAILABLE_ONCE, UNAVAILABLE, GARBLED_ONCE, GARBLED, TRY_AGAIN_ONCE = (
+    f"41790{suffix}" for suffix in ("090503", "091503", "090200", "091200", "090021")
+)
+NUMBER = "41793026727"
+
+
+def request(name: str, number: str, **fields: object) -> dict[str, object]:
+    return {"requestId": name, "messageId": name, "phoneNumber": number, "sms": {"text": "hello"}, **fields}
+
+
+def moment(text: Any) -> datetime:  # noqa: ANN401  # JSON
+    return datetime.fromisoformat(text)
+
+
+async def test_unavailability_is_waited_out_as_long_as_omni_asks(stage: Stage) -> None:
+    await stage.worker(RETRY_MAX_DELAY="1.6")
+    await stage.send(request("m", UNAVAILABLE_ONCE))
+    await stage.until_last_words(1)
+
+    deferred, accepted = stage.events
+    assert (deferred.type, accepted.type) == ("deferred", "accepted")
+    assert (deferred.data["attempt"], accepted.data["attempt"]) == (1, 2)
+    assert deferred.data["reason"]["code"] == "unavailable"
+    assert deferred.message.routing_key == "message.deferred"
+    said = moment(deferred.body["time"])
+    assert moment(deferred.data["nextAttemptAt"]) - said == timedelta(seconds=1.6)
+    first, second = await stage.calls()
+    assert moment(second["receivedAt"]) - moment(first["receivedAt"]) >= timedelta(seconds=1)
+    assert first["body"] == second["body"]
+
+
+async def test_only_messages_that_need_it_are_tried_again(stage: Stage) -> None:
+    await stage.worker()
+    destinations = [
+        {"messageId": "again", "to": {"phoneNumber": TRY_AGAIN_ONCE}},
+        {"messageId": "taken", "to": {"phoneNumber": NUMBER}},
+    ]
+    await stage.send({"requestId": "r", "destinations": destinations, "text": "hello"})
+    await stage.until_last_words(2)
+
+    assert stage.heard() == {"again": ["deferred", "accepted"], "taken": ["accepted"]}
+    assert await stage.posts() == {"again": 2, "taken": 1}
+
+
+async def test_attempts_used_up_end_in_failure_and_a_dead_letter(stage: Stage) -> None:
+    await stage.worker(RETRY_MAX_ATTEMPTS="2", RETRY_MAX_DELAY="0.2")
+    before = datetime.now(UTC)
+    flat = {"requestId": "r", "phoneNumber": f"+{UNAVAILABLE}", "text": "hello", "metadata": {"tenant": "acme"}}
+    await stage.send(flat, headers={"team": "blue"}, correlation_id="corr", priority=3)
+    await stage.until_last_words(1)
+    letter = await stage.take("omni.dead")
+
+    deferred, failed = stage.events
+    assert (deferred.type, failed.type) == ("deferred", "failed")
+    assert (failed.data["attempt"], failed.data["nextAttemptAt"]) == (2, None)
+    assert failed.data["reason"]["code"] == "unavailable"
+    headers = {name: value for name, value in letter.headers.items() if not name.startswith("x-")}
+    failed_at = datetime.fromisoformat(str(headers.pop("omni-failed-at")))
+    first_seen = headers.pop("omni-first-seen")
+    assert before <= failed_at <= datetime.now(UTC)
+    assert isinstance(first_seen, int)
+    assert abs(first_seen / 1000 - before.timestamp()) < 10
+    assert headers == {
+        "team": "blue",
+        "omni-attempt": 2,
+        "omni-ambiguous": False,
+        "omni-reason": "failed",
+        "omni-detail": "http_503",
+        "omni-original-exchange": "omni.requests",
+        "omni-original-routing-key": "send",
+        "omni-redrive-count": 0,
+    }
+    assert (letter.message_id, letter.correlation_id, letter.content_type) == ("r", "corr", "application/json")
+    assert letter.priority == 3
+    body = json.loads(letter.body)
+    assert (body["requestId"], body["metadata"]) == ("r", {"tenant": "acme"})
+    assert body["destinations"] == [{"to": {"phoneNumber": UNAVAILABLE}, "messageId": failed.subject}]
+    assert set(body) - {"requestId", "metadata", "destinations"} == {"sms", "viber", "voice", "facebook", "email"}
+    assert set((await stage.posts()).values()) == {2}
+
+
+async def test_a_deadline_ends_the_tries(stage: Stage) -> None:
+    await stage.worker()
+    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    await stage.send(request("m", UNAVAILABLE, expiresAt=deadline.isoformat()))
+    await stage.until_last_words(1)
+
+    *deferred, expired = stage.heard()["m"]
+    assert (set(deferred), expired) == ({"deferred"}, "expired")
+    assert stage.events[-1].data["reason"]["code"] == "expired"
+    assert all(moment(call["receivedAt"]) <= deadline for call in await stage.calls())
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def test_a_doubt_may_be_parked(stage: Stage) -> None:
+    await stage.worker()
+    await stage.send(request("m", GARBLED, onUnknown="park"))
+    await stage.until_last_words(1)
+    letter = await stage.take("omni.dead")
+
+    (event,) = stage.events
+    assert (event.type, event.data["reason"]["code"], event.data["attempt"]) == ("unknown", "doubtful", 1)
+    assert (letter.headers["omni-reason"], letter.headers["omni-detail"]) == ("unknown", "unreadable_answer")
+    assert letter.headers["omni-ambiguous"] is True
+    assert await stage.posts() == {"m": 1}
+
+
+async def test_a_doubt_may_be_posted_again_under_the_same_name(stage: Stage) -> None:
+    await stage.worker(UNKNOWN_POLICY="park")
+    await stage.send(request("m", GARBLED_ONCE, onUnknown="resend"))
+    await stage.until_last_words(1)
+
+    deferred, accepted = stage.events
+    assert (deferred.type, deferred.data["reason"]["code"]) == ("deferred", "doubtful")
+    assert (accepted.type, accepted.data["attempt"]) == ("accepted", 2)
+    assert await stage.posts() == {"m": 2}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stage: Stage, seconds: float) -> None:
+    """Many calls are refused at once, or late ones come in while it is paused already: no matter."""
+    worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
+    await stage.fault(kind="status", status=401, seconds=seconds)
+    await stage.send(*(request(f"m-{number}", NUMBER) for number in range(8)))
+    await worker.until_metric("omni_relay_paused", 1)
+    await worker.until_metric("omni_relay_consuming", 0)
+    assert await worker.readiness() == (200, {"ready": True, "reason": "http_401", "paused": True})
+
+    await stage.mend()
+    await stage.until_last_words(8)
+
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert {event.data["attempt"] for event in stage.events if event.type == "accepted"} == {1}
+    reasons = {event.data["reason"]["code"] for event in stage.events if event.type == "deferred"}
+    assert reasons == {"denied"}
+    assert await stage.waiting("omni.dead") == 0
+    await worker.until_metric("omni_relay_paused", 0)
+    assert await worker.readiness() == (200, {"ready": True, "reason": None, "paused": False})
+    assert worker.lines("sending.paused")[0]["cause"] == "http_401"
+    assert worker.lines("sending.resumed")
+
+
+async def test_headers_of_every_type_do_not_keep_a_request_from_being_tried_again(stage: Stage) -> None:
+    await stage.worker()
+    wire = properties((HEADERS, EVERY_TYPE), (MESSAGE_ID, short(b"hostile")))
+    await publish_raw(stage.url, wire, json.dumps(request("m", UNAVAILABLE_ONCE)).encode())
+    await stage.until(lambda: bool(stage.events))
+    await stage.until_last_words(1, within=5)
+    assert stage.heard() == {"m": ["deferred", "accepted"]}

@@ -1,0 +1,361 @@
+"""How a call ends, over real sockets.
+
+What matters most: a call counts as not taken only where no byte of it can have left. Every way to fail
+after that is in doubt, and a doubt is never told as anything else.
+"""
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import httpx
+import pytest
+
+from service.edges.omni import Credentials, OmniAccess, OmniClient, read_failure
+from service.sandbox import create_app, serve
+from service.words.call import OmniCall
+from service.words.omni.channel.sms import Sms
+from service.words.omni.destination import Destination, To
+from service.words.omni.payload import AdvancedPayload
+from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.request import Message
+from tests.support.omni_server import (
+    Act,
+    answer,
+    drip,
+    full_backlog,
+    misbehaving,
+    say,
+    silence,
+    then_close,
+    then_reset,
+)
+
+KEY, NUMBER, TEXT, MESSAGE = "canary-key", "41793026727", "canary-text", "message-1"
+TAKEN = json.dumps(
+    {"messages": [{"messageId": MESSAGE, "status": {"groupId": 1, "id": 7, "name": "PENDING_ENROUTE"}}]}
+).encode()
+CONNECT, READ = 0.7, 0.3
+
+Post = Callable[[str], Awaitable[Outcome]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_tls_context() -> Iterator[None]:
+    """Read the system's certificates once: each client would, and they are many."""
+    context = httpx.create_ssl_context()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx, "create_ssl_context", lambda **_: context)
+        yield
+
+
+def call() -> OmniCall:
+    to = To(phone_number=NUMBER)
+    payload = AdvancedPayload(destinations=(Destination(to=to, message_id=MESSAGE),), sms=Sms(text=TEXT))
+    return OmniCall(payload, (Message(MESSAGE, to),), "request-1", 1)
+
+
+@asynccontextmanager
+async def client_of(base_url: str, *, read: float = READ) -> AsyncIterator[OmniClient]:
+    access = OmniAccess(base_url, Credentials(f"App {KEY}"), connect_timeout=CONNECT, read_timeout=read, concurrency=10)
+    client = OmniClient(access, lambda: datetime.now(UTC))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def outcome_at(base_url: str, *, read: float = READ) -> Outcome:
+    async with client_of(base_url, read=read) as client:
+        return await outcome_of(client)
+
+
+async def outcome_of(client: OmniClient) -> Outcome:
+    """Post within a bound. Whatever comes of it, it gives away nothing of what was sent."""
+    outcome = await asyncio.wait_for(client.post(call()), 10)
+    assert not any(secret in repr(outcome) for secret in (KEY, NUMBER, TEXT))
+    return outcome
+
+
+async def outcome_after(*acts: Act, read: float = READ) -> Outcome:
+    async with misbehaving(*acts) as server:
+        outcome = await outcome_at(f"http://127.0.0.1:{server.port}", read=read)
+        assert len(server.requests) == 1, "a POST was repeated, or never arrived"
+        return outcome
+
+
+async def test_a_call_carries_the_credentials_and_the_payload_and_nothing_surprising() -> None:
+    async with misbehaving(answer(TAKEN)) as server:
+        outcome = await outcome_at(f"http://127.0.0.1:{server.port}/some/path")
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])}
+
+    assert isinstance(outcome, Accepted)
+    assert lines[0] == "POST /some/path/omni/1/advanced HTTP/1.1"
+    assert (headers["authorization"], headers["content-type"]) == (f"App {KEY}", "application/json")
+    assert headers["accept"] == "application/json"
+    assert json.loads(body) == {
+        "destinations": [{"to": {"phoneNumber": NUMBER}, "messageId": MESSAGE}],
+        "sms": {"text": TEXT},
+    }
+
+
+async def test_a_name_that_nobody_knows_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    # Not asked for real: where there is no resolver, that takes longer than a test may.
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    assert await outcome_at("http://omni.invalid") == Unavailable("no_connection")
+
+
+async def test_a_port_nobody_listens_on_is_unavailable(unused_tcp_port: int) -> None:
+    assert await outcome_at(f"http://127.0.0.1:{unused_tcp_port}") == Unavailable("no_connection")
+
+
+async def test_a_connection_that_is_never_made_is_unavailable() -> None:
+    with full_backlog() as port:
+        assert await outcome_at(f"http://127.0.0.1:{port}") == Unavailable("connect_timeout")
+
+
+async def test_a_port_that_does_not_speak_tls_is_unavailable() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail ready\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as mail, misbehaving(silence) as server:
+        port = mail.sockets[0].getsockname()[1]
+        assert await outcome_at(f"https://127.0.0.1:{port}") == Unavailable("no_connection")
+        assert await outcome_at(f"https://127.0.0.1:{server.port}") == Unavailable("connect_timeout")
+
+
+async def test_a_certificate_nobody_trusts_is_unavailable_and_the_key_is_not_shown() -> None:
+    async with misbehaving(answer(TAKEN), tls=True) as server:
+        assert await outcome_at(f"https://localhost:{server.port}") == Unavailable("no_connection")
+        assert server.requests == []
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+LONG = HEAD + b"Content-Length: 1000\r\n\r\n" + TAKEN
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+GZIPPED = ("Content-Type: application/json", "Content-Encoding: gzip")
+
+
+@pytest.mark.parametrize(
+    ("act", "cause"),
+    [
+        pytest.param(silence, "timeout", id="silence"),
+        pytest.param(say(LONG), "timeout", id="silence in the body"),
+        pytest.param(then_reset(silence), "connection_lost", id="reset"),
+        pytest.param(then_reset(say(LONG)), "broken_answer", id="reset in the body"),
+        pytest.param(then_close(silence), "connection_lost", id="closed without an answer"),
+        pytest.param(then_close(say(HEAD)), "connection_lost", id="closed in the headers"),
+        pytest.param(then_close(say(LONG)), "broken_answer", id="closed before the end of the body"),
+        pytest.param(then_close(say(CHUNKED + b"5\r\n{")), "broken_answer", id="closed in a chunk"),
+        pytest.param(say(CHUNKED + b"zz\r\n{}\r\n"), "exception", id="chunk without a size"),
+        pytest.param(say(b"\x00\xff garbage\r\n\r\n"), "exception", id="garbage"),
+        pytest.param(say(b"HTTP/1.1 2000 OK\r\n\r\n"), "exception", id="status of four digits"),
+        pytest.param(say(HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n"), "exception", id="endless header"),
+        pytest.param(drip(HEAD + b"\r\n" + TAKEN, 0.1), "timeout", id="a byte at a time"),
+        pytest.param(drip(LONG.partition(TAKEN)[0], 0.001), "timeout", id="headers alone"),
+        pytest.param(answer(b"not gzip", 200, *GZIPPED), "broken_answer", id="bad gzip"),
+        pytest.param(answer(gzip.compress(TAKEN)[:30], 200, *GZIPPED), "unreadable_answer", id="half a gzip"),
+        pytest.param(answer(TAKEN[:-2]), "unreadable_answer", id="half a JSON"),
+        pytest.param(answer(b""), "unreadable_answer", id="no body"),
+        pytest.param(answer(b"<html>It works</html>"), "unreadable_answer", id="a web page"),
+        pytest.param(answer(TAKEN, 500), "http_500", id="500"),
+        pytest.param(answer(TAKEN, 502), "http_502", id="502"),
+        pytest.param(answer(TAKEN, 504), "http_504", id="504"),
+    ],
+)
+async def test_what_fails_after_the_request_has_left_is_in_doubt_and_not_repeated(act: Act, cause: str) -> None:
+    assert await outcome_after(act) == Unknown(cause)
+
+
+async def test_an_answer_that_is_too_long_is_given_up_on() -> None:
+    zeros = bytes(17 * 1024 * 1024)
+    assert await outcome_after(answer(zeros), read=20) == Unknown("unreadable_answer")
+    assert await outcome_after(answer(gzip.compress(zeros), 200, *GZIPPED), read=20) == Unknown("unreadable_answer")
+
+
+async def test_a_kept_connection_that_the_server_closes_meanwhile_is_never_taken_for_a_refusal_to_take() -> None:
+    """Whether our bytes or the server's end came first cannot be known, so it is in doubt, and not repeated."""
+    async with misbehaving(answer(TAKEN), then_close(silence)) as server:
+        async with client_of(f"http://127.0.0.1:{server.port}") as client:
+            assert isinstance(await outcome_of(client), Accepted)
+            assert await outcome_of(client) == Unknown("connection_lost")
+        assert (len(server.requests), server.connections) == (2, 1)
+
+
+async def test_the_race_between_a_servers_close_and_our_next_call_has_only_honest_ends() -> None:
+    for close in (then_close, then_reset):
+        async with misbehaving(close(answer(TAKEN))) as server:
+            async with client_of(f"http://127.0.0.1:{server.port}") as client:
+                outcomes = [await outcome_of(client) for _ in range(20)]
+            doubtful = outcomes.count(Unknown("connection_lost"))
+            assert sum(isinstance(outcome, Accepted) for outcome in outcomes) + doubtful == 20
+            assert 20 - doubtful <= len(server.requests) <= 20
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+async def test_a_redirect_is_denied_and_not_followed(status: int) -> None:
+    """It would carry the key to wherever it points."""
+    async with misbehaving(answer(TAKEN)) as elsewhere:
+        location = f"Location: http://127.0.0.1:{elsewhere.port}/omni/1/advanced"
+        assert await outcome_after(answer(b"", status, location)) == Denied(f"http_{status}")
+        assert elsewhere.connections == 0
+
+
+async def test_credentials_the_sandbox_does_not_accept_are_denied() -> None:
+    async with serve(create_app(api_key="another")) as sandbox, client_of(sandbox.url, read=5) as client:
+        assert await client.probe() == 401
+        assert await outcome_of(client) == Denied("http_401")
+
+
+async def test_the_sandbox_takes_a_call_and_names_its_message() -> None:
+    async with serve(create_app(api_key=KEY)) as sandbox, client_of(sandbox.url, read=5) as client:
+        assert await client.probe() == 200
+        outcome = await outcome_of(client)
+    assert isinstance(outcome, Accepted)
+    assert outcome.statuses[MESSAGE].name == "PENDING_ENROUTE"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (429, ("Retry-After: 0",), Unavailable),
+        (503, (), Unavailable),
+        (400, (), Rejected),
+        (413, (), Rejected),
+        (403, (), Denied),
+    ],
+)
+async def test_a_status_means_over_a_socket_what_the_table_says(
+    status: int, headers: tuple[str, ...], expected: type[Outcome]
+) -> None:
+    outcome = await outcome_after(answer(b"{}", status, *headers))
+    assert isinstance(outcome, expected)
+    if headers:
+        assert isinstance(outcome, Unavailable)
+        assert outcome.retry_at is not None
+
+
+async def test_a_probe_without_an_answer_gives_nothing(unused_tcp_port: int) -> None:
+    async with client_of(f"http://127.0.0.1:{unused_tcp_port}") as client:
+        assert await client.probe() is None
+    async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
+        assert await asyncio.wait_for(client.probe(), 5) is None
+
+
+async def test_a_token_that_drips_does_not_hold_calls_up_for_ever() -> None:
+    async with misbehaving(drip(HEAD + b"\r\n" + b"{" * 1000, 0.1)) as server:
+        access = OmniAccess(
+            f"http://127.0.0.1:{server.port}",
+            Credentials(client_id="us", client_secret=KEY),
+            connect_timeout=CONNECT,
+            read_timeout=READ,
+        )
+        client = OmniClient(access, lambda: datetime.now(UTC))
+        try:
+            async with asyncio.timeout(4 * (CONNECT + READ)):
+                assert isinstance(await client.post(call()), Unavailable)
+        finally:
+            await client.close()
+
+
+async def test_a_cancelled_call_ends_at_once_and_closes_its_connection() -> None:
+    async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}", read=30) as client:
+        posting = asyncio.create_task(client.post(call()))
+        async with asyncio.timeout(5):
+            while not server.requests:  # noqa: ASYNC110  # the server is not asked to tell
+                await asyncio.sleep(0.01)
+        posting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(posting, 1)
+
+
+def every_class_of(*tops: type[Exception]) -> Iterator[type[Exception]]:
+    for top in tops:
+        yield top
+        yield from every_class_of(*top.__subclasses__())
+
+
+def bare(kind: type[Exception]) -> Exception:
+    """Make one without its arguments, of which each class wants others; none of them counts."""
+    return kind.__new__(kind)
+
+
+BEFORE_THE_FIRST_BYTE = {
+    "ClientConnectorCertificateError",
+    "ClientConnectorDNSError",
+    "ClientConnectorError",
+    "ClientConnectorSSLError",
+    "ClientProxyConnectionError",
+    "ClientSSLError",
+    "ConnectionTimeoutError",
+    "UnixClientConnectorError",
+}
+MAKES_NO_SENSE_OF_THE_URL = {
+    "InvalidURL",
+    "InvalidUrlClientError",
+    "InvalidUrlRedirectClientError",
+    "NonHttpUrlClientError",
+    "NonHttpUrlRedirectClientError",
+}
+
+
+def test_only_what_happens_before_the_first_byte_counts_as_not_taken() -> None:
+    """A class that a new release brings is in doubt until somebody has read when it is raised."""
+    said: dict[type[Outcome], set[str]] = {Unavailable: set(), Unknown: set(), Denied: set()}
+    for kind in every_class_of(aiohttp.ClientError):
+        said[type(read_failure(bare(kind)))].add(kind.__name__)
+    assert said[Unavailable] == BEFORE_THE_FIRST_BYTE
+    assert said[Denied] == MAKES_NO_SENSE_OF_THE_URL
+    assert len(said[Unknown]) > 10
+
+
+def test_what_the_transport_makes_of_a_failure_changes_nothing() -> None:
+    """It calls a connection lost after writing a `ConnectTimeout`: what lies beneath decides."""
+    for kind in every_class_of(aiohttp.ClientError):
+        beneath = bare(kind)
+        wrapped = httpx.ConnectTimeout("")
+        wrapped.__cause__ = beneath
+        assert read_failure(wrapped) == read_failure(beneath)
+
+
+@pytest.mark.parametrize("kind", sorted({*every_class_of(httpx.HTTPError, httpx.StreamError)}, key=str))
+def test_an_exception_of_httpx_alone_proves_nothing(kind: type[Exception]) -> None:
+    assert isinstance(read_failure(bare(kind)), Unknown)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(9, "canary-text"),
+        ConnectionResetError("canary-text"),
+        TimeoutError("canary-text"),
+        ssl.SSLError("canary-text"),
+        zlib.error("canary-text"),
+        httpx.DecodingError("canary-text"),
+        httpx.InvalidURL("canary-text"),
+        ValueError("canary-text"),
+        RuntimeError("canary-text"),
+        RecursionError(),
+        MemoryError(),
+        Exception("canary-text"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_anything_else_is_in_doubt_and_its_text_is_left_out(error: Exception) -> None:
+    outcome = read_failure(error)
+    assert isinstance(outcome, Unknown)
+    assert outcome.cause.isidentifier()
+    assert "canary" not in outcome.cause

@@ -1,0 +1,487 @@
+"""The tie to RabbitMQ, against a real one: what it declares, what it repeats, and how it comes back."""
+
+import asyncio
+import contextlib
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aio_pika
+import aiormq
+import pamqp.commands
+import pamqp.frame
+import pytest
+from aiormq.abc import ChannelFrame
+
+from service.edges.rabbitmq import Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
+from service.edges.rabbitmq.topology import DELIVERY_LIMIT
+from service.words import topology
+from service.words.delivery import Delivery, Publication
+from tests.support.broker import VirtualHost, manage
+from tests.support.proxy import Proxy
+
+SOON = 15.0
+"""Seconds that anything may take; what is meant to be quick says so."""
+
+KEPT = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+QUEUES: dict[str, dict[str, Any]] = {
+    "omni.requests": {**KEPT, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": "omni.dead"},
+    "omni.dead": {"x-queue-type": "quorum"},
+    "omni.requests.delay.0.2": {
+        **KEPT,
+        "x-message-ttl": 200,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "omni.requests",
+    },
+    "omni.requests.delay.300": {
+        **KEPT,
+        "x-message-ttl": 300_000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "omni.requests",
+    },
+}
+ROOMS = (0.2, 300.0)
+
+
+@dataclass
+class Told:
+    """What a link has told."""
+
+    connected: list[str] = field(default_factory=list)
+    disconnected: int = 0
+    refused: list[tuple[str, BaseException]] = field(default_factory=list)
+    unroutable: list[Publication] = field(default_factory=list)
+    repeated: list[BaseException | None] = field(default_factory=list)
+
+    def events(self) -> LinkEvents:
+        """Make what writes it down."""
+
+        def disconnected() -> None:
+            self.disconnected += 1
+
+        return LinkEvents(
+            connected=self.connected.append,
+            disconnected=disconnected,
+            refused=lambda address, error: self.refused.append((address, error)),
+            unroutable=self.unroutable.append,
+            repeated=self.repeated.append,
+        )
+
+
+@dataclass
+class Tie:
+    """A link that runs, with what came in through it."""
+
+    link: Link
+    told: Told
+    running: asyncio.Task[None]
+    received: list[Delivery] = field(default_factory=list)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def consume(self, *, ack: bool = True) -> None:
+        """Take deliveries over as many sessions as it takes, as the relay does."""
+
+        async def settle(delivery: Delivery, receipt: Receipt) -> None:
+            self.received.append(delivery)
+            if ack:
+                with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError):
+                    await receipt.ack()
+            async with self.changed:
+                self.changed.notify_all()
+
+        tasks = set()
+
+        def receive(delivery: Delivery, receipt: Receipt) -> None:
+            tasks.add(asyncio.create_task(settle(delivery, receipt)))
+
+        while True:
+            session = await self.link.session()
+            try:
+                async with session.consuming(10, receive):
+                    await session.broken.wait()
+            except (aiormq.exceptions.AMQPError, RuntimeError, OSError):
+                session.broken.set()
+
+    async def until(self, condition: Callable[[list[Delivery]], bool], within: float = SOON) -> None:
+        """Wait until the deliveries so far are as wanted."""
+        async with asyncio.timeout(within), self.changed:
+            await self.changed.wait_for(lambda: condition(self.received))
+
+
+@asynccontextmanager
+async def tied(
+    *urls: str, rooms: Iterable[float] = ROOMS, declare: bool = True, consume: bool = False
+) -> AsyncIterator[Tie]:
+    told = Told()
+    link = Link(urls, rooms, told.events(), declare=declare)
+    tie = Tie(link, told, asyncio.create_task(link.run()))
+    consuming = asyncio.create_task(tie.consume()) if consume else None
+    try:
+        async with asyncio.timeout(SOON):
+            first = asyncio.create_task(link.session())
+            await asyncio.wait({tie.running, first}, return_when=asyncio.FIRST_COMPLETED)
+            first.cancel()
+        if tie.running.done():
+            await tie.running
+        yield tie
+    finally:
+        for task in (consuming, tie.running):
+            if task:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, TopologyError):
+                    await task
+
+
+@asynccontextmanager
+async def channel_of(url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+    """Open a channel of the test's own."""
+    async with await aio_pika.connect(url) as connection:
+        yield await connection.channel()
+
+
+def letter(name: str, queue: str = topology.REQUESTS, **fields: Any) -> Publication:  # noqa: ANN401  # its fields
+    return Publication("", queue, b"{}", "application/json", name, **fields)
+
+
+def event(name: str) -> Publication:
+    return Publication(topology.RESULTS, "message.accepted", b"{}", "application/json", name, must_arrive=False)
+
+
+def names(deliveries: Iterable[Delivery]) -> set[str]:
+    return {delivery.message_id or "" for delivery in deliveries}
+
+
+def listed(vhost: VirtualHost, what: str) -> list[dict[str, Any]]:
+    found = manage(vhost.node, "GET", f"{what}/{vhost.name}")
+    assert isinstance(found, list)
+    return found
+
+
+async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHost) -> None:
+    async with tied(vhost.url):
+        queues = {queue["name"]: (queue["durable"], queue["arguments"]) for queue in listed(vhost, "queues")}
+        exchanges = {
+            exchange["name"]: (exchange["type"], exchange["durable"])
+            for exchange in listed(vhost, "exchanges")
+            if exchange["name"].startswith("omni")
+        }
+        bindings = {
+            (binding["source"], binding["routing_key"], binding["destination"])
+            for binding in listed(vhost, "bindings")
+            if binding["source"]
+        }
+    assert queues == {name: (True, arguments) for name, arguments in QUEUES.items()}
+    assert exchanges == {
+        "omni.requests": ("topic", True),
+        "omni.results": ("topic", True),
+        "omni.dead": ("fanout", True),
+    }
+    assert bindings == {("omni.requests", "#", "omni.requests"), ("omni.dead", "#", "omni.dead")}
+
+
+async def test_declaring_again_changes_nothing_and_a_worker_that_only_looks_is_content(vhost: VirtualHost) -> None:
+    async with tied(vhost.url), tied(vhost.url), tied(vhost.url, declare=False):
+        pass
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-queue-type": "classic"},
+        {**QUEUES["omni.requests"], "x-delivery-limit": 3},
+        {name: value for name, value in QUEUES["omni.requests"].items() if name != "x-dead-letter-strategy"},
+    ],
+    ids=["classic", "another delivery limit", "dead-lettering at most once"],
+)
+async def test_a_request_queue_made_otherwise_is_a_clear_error_and_stays_as_it_is(
+    vhost: VirtualHost, arguments: dict[str, Any]
+) -> None:
+    async with channel_of(vhost.url) as channel:
+        await channel.declare_queue(topology.REQUESTS, durable=True, arguments=arguments)
+        await channel.default_exchange.publish(aio_pika.Message(b"kept"), topology.REQUESTS)
+
+        with pytest.raises(TopologyError, match=r"omni\.requests"):
+            async with tied(vhost.url):
+                pass
+
+        kept = await channel.declare_queue(topology.REQUESTS, durable=True, arguments=arguments)
+        assert kept.declaration_result.message_count == 1
+
+
+async def test_an_exchange_made_otherwise_is_a_clear_error_and_stays_as_it_is(vhost: VirtualHost) -> None:
+    async with channel_of(vhost.url) as channel:
+        await channel.declare_exchange(topology.RESULTS, "fanout", durable=True)
+        with pytest.raises(TopologyError, match=r"omni\.results"):
+            async with tied(vhost.url):
+                pass
+        await channel.declare_exchange(topology.RESULTS, "fanout", durable=True)
+
+
+async def test_a_worker_that_only_looks_says_what_is_missing_and_makes_nothing(vhost: VirtualHost) -> None:
+    with pytest.raises(TopologyError, match=r"omni\.requests"):
+        async with tied(vhost.url, declare=False):
+            pass
+    assert listed(vhost, "queues") == []
+
+    async with tied(vhost.url):
+        pass
+    with pytest.raises(TopologyError, match=r"omni\.requests\.delay\.7"):
+        async with tied(vhost.url, rooms=(7.0,), declare=False):
+            pass
+    assert {queue["name"] for queue in listed(vhost, "queues")} == set(QUEUES)
+
+
+async def test_what_is_published_is_confirmed_persistent_and_whole(vhost: VirtualHost) -> None:
+    published = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+    async with tied(vhost.url) as tie:
+        await tie.link.publish(
+            [
+                letter(
+                    "whole",
+                    type="omni.test",
+                    correlation_id="c",
+                    reply_to="r",
+                    timestamp=published,
+                    priority=3,
+                    headers={"omni-attempt": 2, "omni-ambiguous": True, "traceparent": "00-é"},
+                )
+            ]
+        )
+        async with channel_of(vhost.url) as channel:
+            message = await (await channel.get_queue(topology.REQUESTS)).get(timeout=SOON)
+    assert message is not None
+    assert (message.body, message.content_type, message.message_id) == (b"{}", "application/json", "whole")
+    assert message.delivery_mode is aio_pika.DeliveryMode.PERSISTENT
+    assert (message.type, message.correlation_id, message.reply_to) == ("omni.test", "c", "r")
+    assert (message.timestamp, message.priority) == (published, 3)
+    message.headers.pop("x-delivery-count", None)  # newer brokers write it from the first time on
+    assert message.headers == {"omni-attempt": 2, "omni-ambiguous": True, "traceparent": "00-é"}
+
+
+async def test_an_event_nobody_wants_is_counted_and_a_letter_without_a_room_waits_for_the_room(
+    vhost: VirtualHost,
+) -> None:
+    room = topology.waiting_room(0.2)
+    async with tied(vhost.url, consume=True) as tie:
+        await asyncio.wait_for(tie.link.publish([event("e")]), SOON)
+        assert [publication.message_id for publication in tie.told.unroutable] == ["e"]
+        assert tie.told.repeated == []
+
+        async with channel_of(vhost.url) as channel:
+            await channel.queue_delete(room)
+        await asyncio.wait_for(tie.link.publish([letter("l", room)]), SOON)
+
+        assert tie.told.repeated == [None]
+        await tie.until(lambda received: names(received) == {"l"})
+
+
+async def test_a_command_that_runs_once_is_told_that_nothing_takes_its_requests(vhost: VirtualHost) -> None:
+    session = await connect((vhost.url,))
+    with pytest.raises(UnroutableError):
+        await session.publish(letter("lost"))
+    await session.close()
+
+
+async def test_a_waiting_room_gives_its_message_back_in_time_with_our_headers(vhost: VirtualHost) -> None:
+    headers = {
+        "omni-attempt": 1,
+        "omni-first-seen": 1_750_000_000_000,
+        "omni-ambiguous": False,
+        "omni-original-exchange": "omni.requests",
+        "tenant": "acme",
+    }
+    async with tied(vhost.url, consume=True) as tie:
+        started = time.monotonic()
+        await tie.link.publish([letter("back", topology.waiting_room(0.2), headers=headers, correlation_id="c")])
+        await tie.until(lambda received: names(received) == {"back"}, within=5)
+        assert time.monotonic() - started >= 0.2
+
+    back = tie.received[0]
+    assert {name: value for name, value in back.headers.items() if not name.startswith("x-")} == headers
+    assert (back.correlation_id, back.routing_key) == ("c", topology.REQUESTS)
+
+
+async def test_the_second_url_serves_where_the_first_is_dead_and_passwords_are_not_told(
+    vhost: VirtualHost, unused_tcp_port: int
+) -> None:
+    dead = f"amqp://guest:canary@127.0.0.1:{unused_tcp_port}/"
+    async with tied(dead, vhost.url) as tie:
+        assert [address for address, _ in tie.told.refused] == [f"127.0.0.1:{unused_tcp_port}"]
+        assert tie.told.connected == [f"127.0.0.1:{vhost.node.port}"]
+
+    session = await connect((dead, vhost.url))
+    await session.close()
+
+
+async def test_a_queue_deleted_under_the_consumer_is_made_again_and_consumed(vhost: VirtualHost) -> None:
+    """The broker cancels the consumer, and everything else about the connection stays open."""
+    async with tied(vhost.url, consume=True) as tie:
+        await tie.link.publish([letter("before")])
+        await tie.until(lambda received: names(received) == {"before"})
+        async with channel_of(vhost.url) as channel:
+            await channel.queue_delete(topology.REQUESTS)
+        await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+        await tie.until(lambda received: "after" in names(received), within=5)
+
+
+async def test_connections_the_operator_closes_come_back(vhost: VirtualHost) -> None:
+    async with tied(vhost.url, consume=True) as tie:
+        await tie.link.publish([letter("before")])
+        await vhost.close_connections()
+        await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+        await tie.until(lambda received: names(received) == {"before", "after"})
+        assert tie.told.disconnected == 1
+
+
+async def test_everything_published_while_the_connection_is_cut_arrives_at_least_once(vhost: VirtualHost) -> None:
+    expected = {f"m-{number}" for number in range(400)}
+    async with Proxy(vhost.node.port) as proxy:
+        through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")
+        async with tied(through, consume=True) as tie:
+            publishing = [asyncio.create_task(tie.link.publish([letter(name)])) for name in sorted(expected)]
+            for cut in range(1, 4):
+                await tie.until(lambda received, goal=cut * 20: len(received) >= goal)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                proxy.cut()
+            await asyncio.wait_for(asyncio.gather(*publishing), 2 * SOON)
+            await tie.until(lambda received: names(received) == expected)
+            assert tie.told.disconnected >= 3
+            assert tie.told.repeated
+
+
+async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_silence(vhost: VirtualHost) -> None:
+    async with Proxy(vhost.node.port) as proxy:
+        through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/") + "?heartbeat=1"
+        async with tied(through, consume=True) as tie:
+            await tie.link.publish([letter("before")])
+            proxy.half_open()
+            await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+            await tie.until(lambda received: names(received) == {"before", "after"})
+
+
+async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vhost: VirtualHost) -> None:
+    async with Proxy(vhost.node.port) as proxy:
+        through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")
+        async with tied(through) as tie:
+            consuming = asyncio.create_task(tie.consume(ack=False))
+            await tie.link.publish([letter("unsettled")])
+            await tie.until(lambda received: len(received) == 1)
+            proxy.cut()
+            await tie.until(lambda received: len(received) == 2)
+            consuming.cancel()
+    assert [delivery.redelivered for delivery in tie.received] == [False, True]
+
+
+# Properties as they are on the wire: the flags say which are there.
+CONTENT_TYPE, HEADERS, DELIVERY_MODE, PRIORITY, CORRELATION_ID = 15, 13, 12, 11, 10
+REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP, TYPE, APP_ID = 9, 8, 7, 6, 5, 3
+
+
+def properties(*fields: tuple[int, bytes]) -> bytes:
+    flags = sum(1 << bit for bit, _ in fields)
+    return struct.pack(">H", flags) + b"".join(value for _, value in sorted(fields, reverse=True))
+
+
+def short(value: bytes) -> bytes:
+    return bytes([len(value)]) + value
+
+
+def long(value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + value
+
+
+def table(*entries: bytes) -> bytes:
+    return long(b"".join(short(b"h%d" % number) + entry for number, entry in enumerate(entries)))
+
+
+def nested(depth: int) -> bytes:
+    inside = b""
+    for _ in range(depth):
+        inside = short(b"n") + b"F" + long(inside)
+    return long(inside)
+
+
+EVERY_TYPE = table(
+    b"t\x01",
+    b"b\x80",
+    b"B\xff",
+    b"s\x80\x00",
+    b"u\xff\xff",
+    b"I\x80\x00\x00\x00",
+    b"i\xff\xff\xff\xff",
+    b"l" + struct.pack(">q", -(2**63)),
+    b"f" + struct.pack(">f", 1.5),
+    b"d" + struct.pack(">d", 1e300),
+    b"D\x02" + struct.pack(">i", 314),
+    b"S" + long("naïve".encode()),
+    b"S" + long(b"\xff\xfe"),
+    b"x" + long(b"\x00\xff"),
+    b"A" + long(b"t\x01" + b"S" + long(b"in a list")),
+    b"F" + table(b"V"),
+    b"T" + struct.pack(">Q", 1_750_000_000),
+    b"V",
+)
+HOSTILE = {
+    "nothing at all": properties(),
+    "delivery mode 0": properties((DELIVERY_MODE, b"\x00")),
+    "delivery mode 3": properties((DELIVERY_MODE, b"\x03")),
+    "priority 255": properties((PRIORITY, b"\xff")),
+    "empty strings": properties(*((bit, b"\x00") for bit in (CONTENT_TYPE, CORRELATION_ID, REPLY_TO, MESSAGE_ID))),
+    "expiration of 49 days": properties((EXPIRATION, short(b"4294967295"))),
+    "headers of every type": properties((HEADERS, EVERY_TYPE)),
+    "headers nested 50 deep": properties((HEADERS, nested(50))),
+    "timestamp in year 2554": properties((TIMESTAMP, struct.pack(">Q", 18_446_744_073))),
+}
+POISONOUS = {
+    "timestamp of all ones": properties((TIMESTAMP, b"\xff" * 8)),
+    "timestamp in milliseconds": properties((TIMESTAMP, struct.pack(">Q", 1_750_000_000_000_000))),
+    "timestamp of all ones in a header": properties((HEADERS, table(b"T" + b"\xff" * 8))),
+    "headers nested 2000 deep": properties((HEADERS, nested(2000))),
+    "message_id that is not UTF-8": properties((MESSAGE_ID, short(b"\xff\xfe"))),
+    "correlation_id that is not UTF-8": properties((CORRELATION_ID, short(b"\xff\xfe"))),
+    "content_type that is not UTF-8": properties((CONTENT_TYPE, short(b"\xff\xfe"))),
+    "app_id that is not UTF-8": properties((APP_ID, short(b"\xff\xfe"))),
+    "header name that is not UTF-8": properties((HEADERS, long(short(b"\xff") + b"V"))),
+}
+
+
+async def publish_raw(url: str, wire: bytes, body: bytes = b"{}") -> None:
+    """Publish a message whose properties are these bytes. No client would; anybody can."""
+    connection = await aiormq.connect(url)
+    channel = await connection.channel(publisher_confirms=False)
+    publish = pamqp.commands.Basic.Publish(exchange="", routing_key=topology.REQUESTS)
+    header = struct.pack(">HHQ", 60, 0, len(body)) + wire
+    payload = pamqp.frame.marshal(publish, channel.number)
+    for kind, content in ((2, header), (3, body)):
+        payload += struct.pack(">BHI", kind, channel.number, len(content)) + content + b"\xce"
+    assert isinstance(channel, aiormq.Channel)
+    await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
+    await channel.basic_qos(prefetch_count=1)  # answered after the publish was taken; raises if it was not
+    await connection.close()
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_no_property_a_producer_can_set_stalls_the_consumer(vhost: VirtualHost, hostile: str) -> None:
+    await check_consumer_survives(vhost, HOSTILE[hostile])
+
+
+@pytest.mark.parametrize("hostile", POISONOUS)
+async def test_no_property_the_library_cannot_read_stalls_the_consumer(vhost: VirtualHost, hostile: str) -> None:
+    await check_consumer_survives(vhost, POISONOUS[hostile])
+
+
+async def check_consumer_survives(vhost: VirtualHost, wire: bytes) -> None:
+    async with tied(vhost.url, consume=True) as tie:
+        try:
+            await publish_raw(vhost.url, wire)
+        except aiormq.exceptions.ChannelPreconditionFailed:
+            return  # newer brokers refuse some of them at the door
+        await tie.link.publish([letter("good")])
+        async with asyncio.timeout(SOON):
+            while len(tie.received) < 2 and not tie.told.disconnected:  # noqa: ASYNC110  # two things to wait for
+                await asyncio.sleep(0.01)
+        assert tie.told.disconnected == 0, "the connection was lost over it"
+        assert "good" in names(tie.received)
