@@ -13,6 +13,7 @@ from service.app.send import read_requests
         ('{"a": 1}\n{"b": 2}\n', [{"a": 1}, {"b": 2}]),
         ('\n{"a": 1}\r\n\n  {"b": 2}\n\n', [{"a": 1}, {"b": 2}]),
         ('{"text": "Grüezi ☎"}', [{"text": "Grüezi ☎"}]),
+        ('{"text": "a\u2028b"}\n{"text": "c\u0085d"}', [{"text": "a\u2028b"}, {"text": "c\u0085d"}]),
         ("5", [5]),
         ('"text"', ["text"]),
     ],
@@ -30,6 +31,8 @@ def test_a_text_is_a_request_or_a_list_or_a_request_a_line(text: str, requests: 
         ("nonsense", r"^orders\.json: Expecting value: line 1 column 1"),
         ('{"a": 1', r"^orders\.json: Expecting"),
         ('{"a": 1}\n{"b": \n', r"^orders\.json, line 2: is neither JSON nor JSON Lines: Expecting value"),
+        ("[" * 200_000, r"^orders\.json: is nested too deeply$"),
+        ("5\n" + "[" * 200_000, r"^orders\.json, line 2: is neither JSON nor JSON Lines: is nested too deeply$"),
         ('\n{"a": 1}\n\n{"b"}', r"^orders\.json, line 4: is neither JSON nor JSON Lines"),
     ],
 )

@@ -104,7 +104,12 @@ NEW = {
         (NEW, ", E400; Bad request; to.phoneNumber: is not a number"),
         ({"requestError": {"serviceException": {"messageId": "BAD_REQUEST"}}}, ", BAD_REQUEST"),
         ({"requestError": {"serviceException": {}}}, ""),
+        (
+            {"requestError": {"serviceException": {"validationErrors": {"to": ["is empty", "is required"]}}}},
+            ", to: is empty, is required",
+        ),
         ({"errorCode": "E400"}, ", E400"),
+        ({"errorCode": "E400", "violations": [{"violation": "v"}, {"property": "p"}, {}]}, ", E400; v; p"),
         ({"error": "x"}, ""),
         (["x"], ""),
     ],
@@ -200,6 +205,25 @@ def test_an_answer_about_nobody_we_know_leaves_all_in_doubt() -> None:
 
     assert read(200, answer) == Unknown("answer_to_others")
     assert read(200, b'{"messages": []}') == Unknown("answer_to_others")
+    assert read(200, b'{"messages": [{"messageId": "m-1"}]}') == Unknown("answer_to_others")
+
+
+def test_a_message_that_cannot_be_read_does_not_hide_its_neighbours() -> None:
+    answer = an_answer({"messageId": "m-1", "status": "fine"}, an_entry("m-2"))
+
+    assert statuses_of(read(200, answer)) == {"m-2": 1}
+
+
+def test_an_address_that_cannot_be_read_does_not_hide_its_message() -> None:
+    answer = an_answer({**an_entry("m-1"), "to": "nobody"}, {**an_entry("m-2"), "to": {"phoneNumber": {}}})
+
+    assert statuses_of(read(200, answer)) == {"m-1": 1, "m-2": 1}
+
+
+def test_a_number_without_quotation_marks_is_still_an_address() -> None:
+    answer = an_answer({**an_entry(None), "to": {"phoneNumber": int(PHONE)}}, an_entry("m-2"))
+
+    assert statuses_of(read(200, answer)) == {"m-1": 1, "m-2": 1}
 
 
 def test_an_answer_in_xml_says_the_same() -> None:
@@ -229,7 +253,6 @@ def test_an_answer_in_xml_says_the_same() -> None:
         b"<omniResponse",
         b"{}",
         b"[]",
-        b'{"messages": [{"messageId": "m-1"}]}',
         b"\xff",
         b'{"messages": [',
         json.dumps(LEGACY).encode(),

@@ -1,9 +1,10 @@
 import pytest
+from pydantic_core import ErrorDetails
 
 from service.rules.fault import MAX_FAULTS, bounded, by_destination, shape_faults
 from service.words.body import RequestBody
 from service.words.event import Fault
-from tests.support.builder import a_body, parsed
+from tests.support.builder import a_body, a_destination, parsed
 
 BUBBLE = {"type": "BUBBLE", "body": {"layout": "VERTICAL", "contents": [{"type": "TEXT"}]}}
 BOTH = "is required, unless phoneNumber or emailAddress names one recipient"
@@ -90,7 +91,6 @@ def test_faults_of_one_destination_are_told_from_those_of_all() -> None:
     shared, own = by_destination(
         [
             {"type": "missing", "loc": ("destinations", 2, "to"), "msg": "Field required", "input": None},
-            {"type": "too_short", "loc": ("destinations",), "msg": "Tuple should have more", "input": None},
             {"type": "extra_forbidden", "loc": ("from",), "msg": "Extra inputs", "input": None},
             {"type": "model_type", "loc": (), "msg": "Input should be an object", "input": None},
         ]
@@ -98,10 +98,20 @@ def test_faults_of_one_destination_are_told_from_those_of_all() -> None:
 
     assert own == {2: [Fault("destinations[2].to", "is required")]}
     assert shared == [
-        Fault("destinations", "should have more"),
         Fault("from", "is not an option of OMNI: the sender stands in the scenario's step"),
         Fault("$", "should be an object"),
     ]
+
+
+def test_a_list_of_nothing_but_wrong_items_is_not_also_called_too_short() -> None:
+    """The parser drops each wrong item, and then misses it."""
+    short: ErrorDetails = {"type": "too_short", "loc": ("destinations",), "msg": "Tuple should be longer", "input": []}
+    wrong: ErrorDetails = {"type": "missing", "loc": ("destinations", 0, "to"), "msg": "Field required", "input": {}}
+
+    assert by_destination([short]) == ([Fault("destinations", "should be longer")], {})
+    assert by_destination([wrong, short]) == ([], {0: [Fault("destinations[0].to", "is required")]})
+    (rejection,) = parsed(a_body(destinations=[a_destination("1")])).rejections
+    assert [fault.path for fault in rejection.faults] == ["destinations[0].to.phoneNumber"]
 
 
 def test_what_is_more_than_enough_is_counted() -> None:

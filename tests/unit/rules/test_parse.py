@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.rules.fault import MAX_FAULTS
+from service.rules.history import read_history
 from service.rules.identity import message_id
-from service.rules.publication import render_request
-from service.words.body import MAX_DESTINATIONS
+from service.rules.publication import publish_report, render_request
+from service.rules.report import report_attempt
+from service.rules.verdict import Standing
+from service.rules.xml import write_xml
+from service.words.body import MAX_DESTINATIONS, RequestBody
 from service.words.delivery import Delivery
-from service.words.event import Fault
 from service.words.omni.channel.email import Email
 from service.words.omni.channel.facebook import Facebook
 from service.words.omni.channel.sms import Sms
@@ -22,7 +25,7 @@ from service.words.omni.channel.viber import Viber
 from service.words.omni.channel.voice import Voice
 from service.words.omni.content import Content
 from service.words.omni.destination import To
-from service.words.request import Parsed
+from service.words.request import Parsed, SendRequest
 from tests.support.builder import (
     EMAIL,
     MADE_UP,
@@ -33,9 +36,11 @@ from tests.support.builder import (
     a_delivery,
     a_destination,
     a_history,
+    a_verdict,
+    an_attempt,
     parsed,
 )
-from tests.unit.strategy import any_deliveries, at_any_place, bodies, broken_bodies, law
+from tests.unit.strategy import any_deliveries, at_any_place, bodies, broken_bodies, law, spoken_bodies
 
 
 def faults_of(reading: Parsed) -> list[tuple[str, str]]:
@@ -282,7 +287,59 @@ def test_only_so_many_faults_are_told_of_one_message() -> None:
 
     (rejection,) = reading.rejections
     assert len(rejection.faults) == MAX_FAULTS + 1
-    assert rejection.faults[-1] == Fault("$", "has 5 more faults")
+    assert [fault.path for fault in rejection.faults] == [*(f"x{number}" for number in range(MAX_FAULTS)), "$"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"destinations": [{"to": {"phone_number": PHONE}}]}, "destinations[0].to.phone_number"),
+        ({"phone_number": OTHER_PHONE}, "phone_number"),
+        ({"scenario_key": "x"}, "scenario_key"),
+        ({"sms": {"text": "x", "validity_period": 1}}, "sms.validity_period"),
+        ({"metadata": {"TENANT": 1}}, "metadata.TENANT"),
+        ({"SMS": {"text": "x"}}, "SMS"),
+    ],
+)
+def test_a_name_counts_as_it_is_written(changes: dict[str, object], path: str) -> None:
+    assert path in paths_of(parsed(a_body(changes)))
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"type": "sesame"},
+        {"type": "BUBBLE", "body": {"layout": "sesame"}},
+        {"type": "BUBBLE", "body": {"layout": "VERTICAL", "contents": [{"type": "sesame"}]}},
+    ],
+)
+def test_a_type_that_chooses_nothing_is_not_repeated(contents: dict[str, object]) -> None:
+    faults = faults_of(parsed(a_body(sms=..., line={"type": "FLEX", "altText": "x", "contents": contents})))
+
+    assert len(faults) == 1
+    assert "sesame" not in str(faults)
+
+
+@pytest.mark.parametrize("written", ["1461660735", "2016-04-26 10:52:15Z", "2016-04-26_10:52:15Z", "2016-04-26"])
+def test_a_time_is_written_as_rfc_3339_has_it(written: str) -> None:
+    told = ("expiresAt", "must be a time with a zone, such as 2026-11-22T10:52:15Z")
+
+    assert faults_of(parsed(a_body(expiresAt=written))) == [told]
+
+
+def test_a_fault_does_not_speak_of_the_code_beneath() -> None:
+    for _, message in faults_of(parsed(a_body(sms={"text": "x", "validityPeriod": "9" * 5000}))):
+        assert "Value error" not in message
+
+
+def test_a_rejected_message_tells_its_number_as_it_would_have_been_posted() -> None:
+    (rejection,) = parsed(a_body(destinations=[a_destination("+41 79 302 67 31")], unheardOf=1)).rejections
+
+    assert rejection.to == {"phoneNumber": OTHER_PHONE}
+
+
+def test_an_empty_object_is_told_what_it_lacks() -> None:
+    assert paths_of(parsed({})) == ["destinations", "$"]
 
 
 def test_metadata_is_echoed_even_of_a_request_that_is_wrong_elsewhere() -> None:
@@ -363,6 +420,19 @@ def test_a_wrong_message_leaves_its_name_to_a_right_one() -> None:
     assert [rejection.message_id for rejection in reading.rejections] == [message_id("order-1", 0)]
 
 
+def test_a_name_copied_from_an_event_does_not_hide_the_message_it_was_made_for() -> None:
+    copied = message_id("order-1", 1)
+
+    reading = parsed(a_body(destinations=[a_destination(message_id=copied), a_destination(OTHER_PHONE)]))
+
+    assert reading.request is not None
+    assert [message.to.phone_number for message in reading.request.messages] == [PHONE, OTHER_PHONE]
+    assert [message.message_id for message in reading.request.messages] == [
+        copied,
+        message_id("order-1", 1, {copied}),
+    ]
+
+
 # The deadline
 
 
@@ -401,7 +471,7 @@ def entries_of(delivery: Delivery) -> int | None:
         body = json.loads(delivery.body)
     except ValueError:
         return None
-    if not isinstance(body, dict) or not body:
+    if not isinstance(body, dict):
         return None
     people = body.get("destinations")
     if isinstance(people, list):
@@ -449,20 +519,104 @@ def people_of(body: dict[str, object]) -> list[dict[str, object]]:
     return people
 
 
+def sent_back(request: SendRequest, delivery: Delivery, standing: Standing) -> list[Delivery]:
+    """Make an attempt at a request, and hand out again what was put aside."""
+    verdicts = [a_verdict(standing, message) for message in request.messages]
+    report = report_attempt(replace(an_attempt(request), now=delivery.timestamp or NOW), verdicts)
+    return [
+        Delivery(one.body, one.content_type, one.message_id, headers=one.headers, timestamp=one.timestamp)
+        for one in publish_report(report, delivery, NOW)
+        if not one.routing_key.startswith("message.")
+    ]
+
+
 @law
-@given(body=bodies, amqp_id=st.none() | st.text(min_size=1, max_size=20))
-def test_the_normal_form_of_a_request_is_read_as_the_same_request(body: dict[str, object], amqp_id: str | None) -> None:
-    """So a message put aside keeps its name, its words and its deadline, whatever shape it came in."""
-    delivery = replace(a_delivery(body), message_id=amqp_id, expiration=300 * 86400.0, timestamp=NOW)
+@given(
+    body=bodies,
+    amqp_id=st.none() | st.text(min_size=1, max_size=20),
+    expiration=st.none() | st.integers(60_000, 10**12).map(lambda milliseconds: milliseconds / 1000),
+    published=st.none() | st.just(NOW),
+    standing=st.sampled_from(["again", "doubtful", "denied"]),
+)
+def test_a_request_put_aside_comes_back_as_the_same_request(
+    body: dict[str, object],
+    amqp_id: str | None,
+    expiration: float | None,
+    published: datetime | None,
+    standing: Standing,
+) -> None:
+    """It keeps its names, its words and its deadline, whatever shape it came in and however little time is left."""
+    delivery = replace(a_delivery(body), message_id=amqp_id, expiration=expiration, timestamp=published)
     request = parsed(delivery).request
     assert request is not None
 
-    again = parsed(Delivery(render_request(request)))
+    for returning in sent_back(request, delivery, standing):
+        again = parsed(returning, read_history(returning.headers, NOW + timedelta(hours=1)))
+        assert again.request == request
+        assert again.rejections == ()
+        assert again.identified
+        assert render_request(again.request) == render_request(request)
 
-    assert again.request == request
-    assert again.rejections == ()
-    assert again.identified
-    assert render_request(again.request) == render_request(request)
+
+def test_a_deadline_that_the_validity_periods_would_overrun_is_told_once() -> None:
+    """The AMQP expiration becomes the `expiresAt` of what is put aside: checked anew, it would be a fault."""
+    delivery = replace(a_delivery(a_body(sms={"text": "x", "validityPeriod": 60})), expiration=90.0, timestamp=NOW)
+    request = parsed(delivery).request
+    assert request is not None
+
+    (returning,) = sent_back(request, delivery, "again")
+
+    assert parsed(returning).request == request
+    assert paths_of(parsed(replace(returning, headers={}))) == ["expiresAt"]
+
+
+@pytest.mark.parametrize("written", ["2026-12-01T00:00:00.123456Z", "2026-12-01T00:00:00.1Z", "2026-12-01t00:00:00z"])
+def test_a_schedule_is_kept_to_the_millisecond_from_the_start(written: str) -> None:
+    request = parsed(a_body(sendAt=written, expiresAt=written)).request
+    assert request is not None
+
+    assert parsed(Delivery(render_request(request))).request == request
+
+
+@pytest.mark.parametrize("written", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_before_or_after_all_calendars_is_a_fault(written: str) -> None:
+    assert paths_of(parsed(a_body(sendAt=written))) == ["sendAt"]
+
+
+@pytest.mark.parametrize("published", [None, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
+def test_an_expiration_after_the_end_of_the_calendar_is_none(published: datetime | None) -> None:
+    """Any clock may be wrong, also that of a producer or of whoever wrote our headers."""
+    delivery = replace(a_delivery(), expiration=1.0, timestamp=published)
+    history = replace(a_history(), first_seen=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+
+    request = parsed(delivery, history).request
+
+    assert request is not None
+    assert request.expires_at is None
+
+
+@law
+@given(body=spoken_bodies, broken=st.booleans())
+def test_a_request_in_xml_names_every_message_as_in_json(body: dict[str, object], *, broken: bool) -> None:
+    given = {**body, "unheardOf": "x"} if broken else body
+    document = replace(a_delivery(write_xml("request", given)), content_type="text/xml")
+
+    reading = parsed(document)
+
+    assert reading == parsed(given)
+    assert (reading.request is None) is broken
+
+
+@law
+@given(body=bodies, data=st.data())
+def test_a_name_in_snake_case_is_no_field(body: dict[str, object], data: st.DataObject) -> None:
+    """Names have one spelling; another would pass unseen, and say something else than its neighbour."""
+    name = data.draw(st.sampled_from([name for name, it in RequestBody.model_fields.items() if it.alias != name]))
+
+    reading = parsed({**body, name: "x"})
+
+    assert reading.request is None
+    assert {path for path in paths_of(reading) if path.endswith(name)} == {name}
 
 
 @law

@@ -1,6 +1,6 @@
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import get_args
 
 import pytest
@@ -163,14 +163,35 @@ def test_a_message_has_failed_when_its_attempts_are_used_up(standing: Standing) 
 
 
 def test_a_message_refused_for_our_fault_waits_however_often() -> None:
-    history = a_history(7)
+    """Also one that came back from the dead with all its attempts used up."""
+    for used in (7, 8, 9):
+        history = a_history(used)
+        for _ in range(100):
+            (letter,) = report_attempt(an_attempt(history=history), [a_verdict("denied")]).letters
+            assert isinstance(letter, Parked)
+            history = letter.history
 
-    for _ in range(100):
-        (letter,) = report_attempt(an_attempt(history=history), [a_verdict("denied")]).letters
-        assert isinstance(letter, Parked)
-        history = letter.history
+        assert history == a_history(used)
 
-    assert history == a_history(7)
+
+@pytest.mark.parametrize(
+    ("expires", "type_", "code"), [(None, "message.failed", "doubtful"), (NOW, "message.expired", "expired")]
+)
+def test_a_doubt_about_an_earlier_attempt_outlives_one_that_was_refused_for_certain(
+    expires: datetime | None, type_: str, code: str
+) -> None:
+    request = replace(a_request(), expires_at=expires)
+    used_up = 7 if expires is None else 1
+
+    (clear,) = report_attempt(an_attempt(request, a_history(used_up)), [a_verdict("again")]).events
+    (event,) = report_attempt(an_attempt(request, a_history(used_up, ambiguous=True)), [a_verdict("again")]).events
+
+    assert clear.reason is not None
+    assert "may have been taken" not in clear.reason.detail
+    assert event.type == type_
+    assert event.reason is not None
+    assert event.reason.code == code
+    assert event.reason.detail.endswith("; an earlier attempt may have been taken")
 
 
 @pytest.mark.parametrize("standing", ["again", "doubtful", "denied"])
@@ -292,7 +313,7 @@ def test_attempts_are_counted_and_bounded(attempt: Attempt, verdicts: list[Verdi
         denied = {standings[one.message_id] for one in letter.request.messages} == {"denied"}
         assert letter.history.attempts == attempt.history.attempts + (not denied)
         assert letter.history.first_seen == attempt.history.first_seen
-        if isinstance(letter, Parked):
+        if isinstance(letter, Parked) and not denied:
             assert letter.history.attempts < attempt.policy.retry.max_attempts
 
 

@@ -1,7 +1,6 @@
 """Every channel's content, as `judge_advanced` sees it."""
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import pytest
 from service.sandbox.body import read
 from service.sandbox.format import Format
 from service.sandbox.judgement import Refusal, judge_advanced
+from tests.unit.specification import FILE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SPECIFICATION = os.environ.get("RELAY_TEST_OMNI_SPEC")
 IMAGE = "https://example.com/i.png"
 BUTTON = {"buttonText": "b", "buttonURL": "tel:41793026727"}
 CONTACT = {"name": {"firstName": "a", "formattedName": "a b"}, "phones": [{"phone": "1", "type": "WORK"}]}
@@ -113,9 +112,9 @@ def test_other_content_is_refused_at_its_path(channel: str, content: object, pat
     assert faults_of(**{channel: content}) == {f"{channel}{path}"}
 
 
-@pytest.mark.skipif(SPECIFICATION is None, reason="RELAY_TEST_OMNI_SPEC names no copy of the vendor's specification")
+@pytest.mark.skipif(not FILE, reason="RELAY_TEST_OMNI_SPEC names no copy of the vendor's specification")
 def test_every_example_of_the_specification_is_taken() -> None:
-    specification = json.loads(Path(SPECIFICATION or "").read_text())
+    specification = json.loads(Path(FILE).read_text())
     bodies = specification["paths"]["/omni/1/advanced"]["post"]["requestBody"]["content"]
     refused = {}
     for media_type, body in bodies.items():

@@ -20,7 +20,7 @@ def test_a_longer_one_or_none_is_a_fault(value: str) -> None:
         RequestBody.model_validate({"requestId": value})
 
 
-@pytest.mark.parametrize("value", [None, 5, b"x", ["x"], {}])
+@pytest.mark.parametrize("value", [None, 5, b"x", ["x"], {}, "\ud800"])
 def test_only_text_names_a_request(value: object) -> None:
     assert not is_request_id(value)
 

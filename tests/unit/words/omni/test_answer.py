@@ -30,12 +30,14 @@ def test_an_answer_is_read_whole() -> None:
         )
     )
 
+    (message,) = answer.messages
     assert answer.bulk_id == "bulk-1"
-    assert answer.messages[0].message_id == "m-1"
-    assert answer.messages[0].to is not None
-    assert answer.messages[0].to.phone_number == "41793026727"
-    assert answer.messages[0].to.email_address == "email@example.com"
-    assert answer.messages[0].status == Status(
+    assert message is not None
+    assert message.message_id == "m-1"
+    assert message.to is not None
+    assert message.to.phone_number == "41793026727"
+    assert message.to.email_address == "email@example.com"
+    assert message.status == Status(
         group_id=5,
         group_name="REJECTED",
         id=6,
@@ -59,8 +61,29 @@ def test_what_is_unknown_or_left_out_does_no_harm(answer: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, {"messages": None}, {"messages": [{}]}, {"messages": [{"status": {}}]}, {"messages": {}}, [], None]
+    "entry", [None, "fine", 5, [], {}, {"messageId": "m-1"}, {"status": {}}, {"status": {"groupId": "many"}}]
 )
-def test_without_messages_and_their_status_it_is_no_answer(answer: object) -> None:
+def test_a_message_that_cannot_be_read_is_nothing_and_its_neighbours_count(entry: object) -> None:
+    neighbour = {"messageId": "m-2", "status": {"groupId": 1}}
+
+    unread, read = OmniAnswer.model_validate_json(json.dumps({"messages": [entry, neighbour]})).messages
+
+    assert unread is None
+    assert read is not None
+    assert read.message_id == "m-2"
+
+
+@pytest.mark.parametrize("to", ["nobody", 5, [], {"phoneNumber": {}}])
+def test_an_address_that_cannot_be_read_is_none(to: object) -> None:
+    (message,) = OmniAnswer.model_validate_json(
+        json.dumps({"messages": [{"to": to, "status": {"groupId": 1}}]})
+    ).messages
+
+    assert message is not None
+    assert message.to is None
+
+
+@pytest.mark.parametrize("answer", [{}, {"messages": None}, {"messages": {}}, {"messages": "none"}, [], None])
+def test_without_messages_it_is_no_answer(answer: object) -> None:
     with pytest.raises(ValidationError):
         OmniAnswer.model_validate_json(json.dumps(answer))
