@@ -63,7 +63,8 @@ class Intake:
             await asyncio.wait({*self._tasks, patience}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         patience.cancel()
         abandoned = [task for task in self._tasks if task.cancel()]
-        await asyncio.gather(*abandoned, return_exceptions=True)
+        if abandoned:
+            await asyncio.wait(abandoned, timeout=1)
         self._log.info("intake.drained", abandoned=len(abandoned))
 
     def _receive(self, delivery: Delivery, receipt: Receipt) -> None:

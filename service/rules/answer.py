@@ -73,16 +73,17 @@ def _read_success(body: bytes, messages: tuple[Message, ...]) -> Outcome:
         answer = OmniAnswer.model_validate_json(_as_json(body, OmniAnswer, _ANSWER))
     except ValidationError:
         return Unknown("unreadable_answer")
-    statuses = _match([entry for entry in answer.messages if entry], messages)
+    statuses = _match(answer.messages, messages)
     return Accepted(statuses, answer.bulk_id) if statuses else Unknown("answer_to_others")
 
 
-def _match(sent: list[SentMessage], messages: tuple[Message, ...]) -> dict[str, Status]:
+def _match(answered: tuple[SentMessage | None, ...], messages: tuple[Message, ...]) -> dict[str, Status]:
     """Find each message's status: by messageId, which we always send; else by an address nobody shares.
 
     The order of an answer is not promised, so a position proves nothing, but for a single message.
     """
-    if len(messages) == len(sent) == 1:
+    sent = [entry for entry in answered if entry is not None]
+    if len(messages) == len(answered) == len(sent) == 1:
         return {messages[0].message_id: sent[0].status}
     named = {entry.message_id: entry.status for entry in sent if entry.message_id is not None}
     statuses = {message.message_id: named[message.message_id] for message in messages if message.message_id in named}

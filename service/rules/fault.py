@@ -4,6 +4,7 @@ No message repeats the offending value: it is personal data, and more people rea
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -55,7 +56,6 @@ _TOLD: Final = {
 _FORMS: Final = {
     "emailAddress": "must be an e-mail address, such as name@example.com",
     "whatsAppUserId": "must be a country code, a dot, letters and digits, such as US.13491208655302741918",
-    "birthday": "must be a date, such as 1990-12-31",
     "language": "must be the code of a language, such as en",
     "text": "must hold more than punctuation",
     "buttonURL": "must be a web address, or tel: and a number",
@@ -140,8 +140,8 @@ def _tell(error: ErrorDetails) -> str:
             return _TOLD.get(type_) or _SUBJECT.sub("", error["msg"])
 
 
-def bounded(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
-    """Keep the first `MAX_FAULTS` and count the rest."""
-    if len(faults) <= MAX_FAULTS:
-        return faults
-    return (*faults[:MAX_FAULTS], Fault("$", f"has {len(faults) - MAX_FAULTS} more faults"))
+def bounded(shared: Sequence[Fault], own: Sequence[Fault] = ()) -> tuple[Fault, ...]:
+    """Keep the first `MAX_FAULTS` and count the rest; what is shared is not copied before it is cut."""
+    kept = (*shared[:MAX_FAULTS], *own[:MAX_FAULTS])[:MAX_FAULTS]
+    left = len(shared) + len(own) - len(kept)
+    return (*kept, Fault("$", f"has {left} more fault{'s' if left > 1 else ''}")) if left else kept

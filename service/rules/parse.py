@@ -77,9 +77,8 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
     entries = _entries(raw)
     if not entries:
         return _unreadable(raw, source, [*shared, *(fault for faults in own.values() for fault in faults)])
-    common = bounded(tuple(shared))  # before it is multiplied by the number of messages
     wrong = {
-        position: (entry, (*common, *own.get(position, ())))
+        position: (entry, bounded(shared, own.get(position, ())))
         for position, entry in enumerate(entries)
         if shared or position in own
     }
@@ -161,6 +160,7 @@ def _deadline(expires_at: datetime | None, source: _Source) -> datetime | None:
         lapses = published + timedelta(seconds=min(source.delivery.expiration, _A_CENTURY))
     except OverflowError:
         return expires_at  # published in the year 9999: the broker knows better than its producer's clock
+    lapses = lapses.replace(microsecond=lapses.microsecond // 1000 * 1000)  # as it is written on
     return min(expires_at, lapses) if expires_at else lapses
 
 
@@ -192,7 +192,7 @@ def _reject(
         given = entry.get("messageId") if isinstance(entry, dict) else None
         own = given if _is_message_id(given) and given not in used else message_id(request_id, position, used)
         used.add(own)
-        rejections.append(Rejection(own, _addresses(entry), bounded(faults)))
+        rejections.append(Rejection(own, _addresses(entry), faults))
     return tuple(rejections)
 
 

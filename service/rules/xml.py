@@ -9,6 +9,7 @@ Document types, entities and external references are refused before anything is 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -25,7 +26,7 @@ MAX_DEPTH: Final = 60
 _UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
-_DECIMAL: Final = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,400})?", re.ASCII)
 _TRUTH: Final = {"true": True, "false": False}
 
 
@@ -177,5 +178,7 @@ def _fill(parent: Element, value: object) -> None:
                 _fill(SubElement(parent, name), inner)
         case bool():
             parent.text = "true" if value else "false"
+        case float():
+            parent.text = format(Decimal(repr(value)), "f")  # 1e-05 is not how XML writes a number
         case _:
             parent.text = str(value)

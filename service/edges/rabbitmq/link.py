@@ -18,7 +18,6 @@ from service.edges.rabbitmq.session import (
     Session,
     UnroutableError,
     open_session,
-    own_cancellation,
 )
 from service.edges.rabbitmq.topology import declare
 from service.words.delivery import Publication
@@ -94,9 +93,8 @@ class Link:
     async def _open(self, url: str) -> Session:
         session = await open_session(url)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT * 3):
-                with own_cancellation():
-                    await declare(session.connection, self._rooms, passive=not self._declare)
+            declaring = declare(session.connection, self._rooms, passive=not self._declare)
+            await session.broken.ask(declaring, CONNECT_TIMEOUT * 3)
         except BaseException:
             await session.close()
             raise

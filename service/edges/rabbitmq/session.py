@@ -6,7 +6,7 @@ producer may set (a delivery mode of 3), and the delivery would be stuck unsettl
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, cast
@@ -18,6 +18,7 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage, FieldTable
 from yarl import URL
 
+from service.edges.rabbitmq.life import Life, at_most
 from service.edges.rabbitmq.wire import make_reading_total, writable
 from service.words import topology
 from service.words.delivery import Delivery, Publication
@@ -34,38 +35,21 @@ class UnroutableError(Exception):
     """No queue wants a publication."""
 
 
-@contextlib.contextmanager
-def own_cancellation() -> Iterator[None]:
-    """Let through only our own cancellation.
-
-    When heartbeats stay away, the library ends what waits for the broker with `CancelledError`. Taken for our own, that
-    would drop what is known of a call already made, or end the intake without a word.
-    """
-    try:
-        yield
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise ConnectionResetError("the broker has gone silent") from None
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The right to settle one delivery, once, as long as its session lives."""
 
     channel: RawChannel
     tag: int
+    broken: Life
 
     async def ack(self) -> None:
         """Settle it: done. Raises one of `BrokerErrors` when the session is gone, and the delivery comes again."""
-        with own_cancellation():
-            await self.channel.basic_ack(self.tag)
+        await self.broken.ask(self.channel.basic_ack(self.tag))
 
     async def dead_letter(self) -> None:
         """Settle it: the broker moves it, untouched, to the dead-letter queue. Raises as `ack` does."""
-        with own_cancellation():
-            await self.channel.basic_nack(self.tag, requeue=False)
+        await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
 
 
 OnDelivery = Callable[[Delivery, Receipt], None]
@@ -78,7 +62,7 @@ class Session:
     connection: AbstractConnection
     intake: AbstractChannel
     outlet: AbstractChannel
-    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: Life = field(default_factory=Life)
 
     @contextlib.asynccontextmanager
     async def consuming(self, prefetch: int, on_delivery: OnDelivery) -> AsyncIterator[None]:
@@ -86,25 +70,21 @@ class Session:
         channel = await self.intake.get_underlay_channel()
 
         async def receive(message: DeliveredMessage) -> None:
-            on_delivery(read_delivery(message), Receipt(channel, message.delivery_tag or 0))
+            on_delivery(read_delivery(message), Receipt(channel, message.delivery_tag or 0, self.broken))
 
-        with own_cancellation():
-            await channel.basic_qos(prefetch_count=prefetch)
-            consumer = await channel.basic_consume(topology.REQUESTS, receive)
+        await self.broken.ask(channel.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
+        consumer = await self.broken.ask(channel.basic_consume(topology.REQUESTS, receive), CONNECT_TIMEOUT)
         try:
             yield
         finally:
             if not self.broken.is_set():
-                with contextlib.suppress(*BrokerErrors), own_cancellation():
-                    async with asyncio.timeout(CLOSE_TIMEOUT):  # it would wait for an absent broker for ever
-                        await channel.basic_cancel(consumer.consumer_tag or "")
+                await at_most(CLOSE_TIMEOUT, channel.basic_cancel(consumer.consumer_tag or ""))
 
     async def publish(self, publication: Publication) -> None:
         """Return when the broker has confirmed it. Raises `UnroutableError`, or one of `BrokerErrors`."""
         exchange = await self.outlet.get_exchange(publication.exchange, ensure=False)
         try:
-            with own_cancellation():
-                await exchange.publish(_message(publication), publication.routing_key, mandatory=True)
+            await self.broken.ask(exchange.publish(_message(publication), publication.routing_key, mandatory=True))
         except aio_pika.exceptions.PublishError:
             raise UnroutableError from None
 
@@ -136,13 +116,12 @@ class Session:
     async def close(self) -> None:
         """Close channels before the connection: the other way round an ack on its way is an error."""
         self.broken.set()
-        with contextlib.suppress(*BrokerErrors), own_cancellation():
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self.intake.close()
-                await self.outlet.close()
-        with contextlib.suppress(*BrokerErrors), own_cancellation():
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self.connection.close()
+        await at_most(CLOSE_TIMEOUT, self._close_channels())
+        await at_most(CLOSE_TIMEOUT, self.connection.close())
+
+    async def _close_channels(self) -> None:
+        await self.intake.close()
+        await self.outlet.close()
 
 
 async def open_session(url: str) -> Session:
@@ -151,22 +130,25 @@ async def open_session(url: str) -> Session:
     address = URL(url)
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT)
-    connection = await aio_pika.connect(
-        address, timeout=CONNECT_TIMEOUT, client_properties={"connection_name": "omni-relay"}
-    )
+    life = Life()
+    properties: FieldTable = {"connection_name": "omni-relay"}
+    connecting = aio_pika.connect(address, timeout=CONNECT_TIMEOUT, client_properties=properties)
+    connection = await life.ask(connecting, 2 * CONNECT_TIMEOUT)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            intake = await connection.channel(publisher_confirms=False)
-            outlet = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            session = Session(connection, intake, outlet)
-            (await intake.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda _: session.broken.set())
+        intake = await life.ask(_channel(connection), CONNECT_TIMEOUT)
+        outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
+        (await intake.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda _: life.set())
     except BaseException:
-        with contextlib.suppress(*BrokerErrors):
-            await connection.close()
+        await at_most(CLOSE_TIMEOUT, connection.close())
         raise
     for part in (connection, intake, outlet):
-        part.close_callbacks.add(lambda *_: session.broken.set())
-    return session
+        part.close_callbacks.add(lambda *_: life.set())
+    return Session(connection, intake, outlet, life)
+
+
+async def _channel(connection: AbstractConnection, *, on_return_raises: bool = False) -> AbstractChannel:
+    """Open a channel; one that publishes waits for confirms, and hears what came back."""
+    return await connection.channel(publisher_confirms=on_return_raises, on_return_raises=on_return_raises)
 
 
 def read_delivery(message: DeliveredMessage) -> Delivery:

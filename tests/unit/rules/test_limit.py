@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from service.rules.fault import shape_faults
-from tests.support.builder import EMAIL, NOW, PHONE, a_body, a_destination, parsed
+from tests.support.builder import EMAIL, NOW, PHONE, a_body, a_delivery, a_destination, parsed
 
 Fields = dict[str, object]
 
@@ -168,3 +168,12 @@ def test_a_request_may_not_say(changes: Fields, path: str, message: str) -> None
     (rejection,) = parsed(a_body(changes)).rejections
 
     assert [(fault.path, fault.message) for fault in rejection.faults] == [(path, message)]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_what_is_not_json_is_refused_even_where_any_json_is_taken(number: str) -> None:
+    body = b'{"phoneNumber": "41793026727", "push": {"customPayload": {"a": [%s]}}}' % number.encode()
+
+    (rejection,) = parsed(a_delivery(body)).rejections
+
+    assert [fault.path for fault in rejection.faults] == ["push.customPayload"]

@@ -182,3 +182,13 @@ def test_what_is_written_in_xml_means_what_it_meant_in_json(body: dict[str, obje
     document = write_xml("request", body)
 
     assert parsed(replace(a_delivery(document), content_type="application/xml")) == parsed(body)
+
+
+@pytest.mark.parametrize(
+    ("number", "written"), [(1e-05, "0.00001"), (-73.5, "-73.5"), (0.1 + 0.2, "0.30000000000000004")]
+)
+def test_a_number_is_written_out_and_read_as_it_was(number: float, written: str) -> None:
+    document = write_xml("request", {"whatsApp": {"latitude": number}})
+
+    assert document.decode() == f"<request><whatsApp><latitude>{written}</latitude></whatsApp></request>"
+    assert read(document.decode()) == {"whatsApp": {"latitude": number}}

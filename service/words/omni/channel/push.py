@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError, to_json
 
-from service.words.omni.channel.step import Step, Text, Url
+from service.words.omni.channel.step import FreeObject, Step, Text, Url
 from service.words.omni.model import Strict
 
 MAX_PAYLOAD: Final = 4000
@@ -46,7 +46,7 @@ class Push(Step):
     """A text of at most 2000 characters, for the devices behind a `pushRegistrationId`."""
 
     text: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
-    custom_payload: Annotated[dict[str, JsonValue], AfterValidator(_small)] | None = None
+    custom_payload: Annotated[FreeObject, AfterValidator(_small)] | None = None
     notification_options: NotificationOptions | None = None
     target_only_primary_devices: bool | None = None
     include_notifications_disabled_devices: bool | None = None

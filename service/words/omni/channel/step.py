@@ -4,11 +4,12 @@ Source: the vendor's specification for the units, the OMNI pages for the limits.
 and hours only, so other units are turned into those; minutes where none is given.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.words.omni.model import Strict
@@ -16,6 +17,18 @@ from service.words.omni.model import Strict
 Text = Annotated[str, Field(min_length=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s]*$")]
 """An address on the web; each field adds its own length."""
+
+
+def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise PydanticCustomError("not_json", "must hold only what JSON can say: no NaN, no infinite number") from None
+    return value
+
+
+FreeObject = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+"""An object of any keys."""
 
 MIN_VALIDITY: Final = 30
 MAX_VALIDITY: Final = 48 * 3600
@@ -33,7 +46,7 @@ _NANOSECONDS: Final[Mapping[Unit, int]] = {
 _SPOKEN: Final = frozenset({"SECONDS", "MINUTES", "HOURS"})
 
 
-_DIGITS: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
+_DIGITS: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 
 def _number(value: object) -> object:

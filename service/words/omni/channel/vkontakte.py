@@ -2,10 +2,10 @@
 
 from typing import Self
 
-from pydantic import JsonValue, model_validator
+from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from service.words.omni.channel.step import Step, Text
+from service.words.omni.channel.step import FreeObject, Step, Text
 
 
 class VKontakte(Step):
@@ -13,7 +13,7 @@ class VKontakte(Step):
 
     text: Text | None = None
     template_name: Text | None = None
-    template_data: dict[str, JsonValue] | None = None
+    template_data: FreeObject | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

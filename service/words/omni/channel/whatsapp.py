@@ -4,9 +4,10 @@ Source: the vendor's specification; the length of a text from its WhatsApp API. 
 `mediaTemplateData` and every field of a header as required; its own examples leave them out, and so may you.
 """
 
+from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.words.omni.channel.step import Step, Text, Url
@@ -103,12 +104,19 @@ class ContactUrl(Strict):
     type: Literal["HOME", "WORK"] | None = None
 
 
+def _day(value: str) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise PydanticCustomError("day", "must be a date, such as 1990-12-31") from None
+
+
 class Contact(Strict):
     """A contact's card; `birthday` as YYYY-MM-DD."""
 
     name: ContactName
     addresses: tuple[ContactAddress, ...] | None = None
-    birthday: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
+    birthday: Annotated[str, AfterValidator(_day)] | None = None
     emails: tuple[ContactEmail, ...] | None = None
     org: Organization | None = None
     phones: tuple[ContactPhone, ...] | None = None

@@ -1,0 +1,68 @@
+"""Waiting for the broker without being at the library's mercy.
+
+When heartbeats stay away, the library ends some of what waits for the broker with `CancelledError`, lets other things
+wait for ever, and holds up who cancels them. The first, taken for our own cancellation, would drop what is known of a
+call already made; the second would put the intake to sleep; the third would hold up a shutdown. So each question to
+the broker is a task of its own, which is left alone when the session is over or patience is.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Life(asyncio.Event):
+    """A session's life; the event is set when it is over. Whoever waits for an answer is let go then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def set(self) -> None:
+        """End it."""
+        super().set()
+        for waiter in self._waiting:
+            _release(waiter)
+
+    async def ask(self, question: Awaitable[T], seconds: float | None = None) -> T:
+        """Give the answer, or what the question raised. Raises `ConnectionError` when there will be none."""
+        task = asyncio.ensure_future(question)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task.add_done_callback(lambda _: _release(waiter))
+        timer = asyncio.get_running_loop().call_later(seconds, _release, waiter) if seconds is not None else None
+        self._waiting.add(waiter)
+        if self.is_set():
+            _release(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+            if timer:
+                timer.cancel()
+            if not task.done():
+                _abandon(task)
+        if not task.done() or task.cancelled():
+            raise ConnectionResetError("the broker has gone silent")
+        return task.result()
+
+
+async def at_most(seconds: float, question: Awaitable[object]) -> None:
+    """Wait for something, but no longer, and whatever becomes of it."""
+    task = asyncio.ensure_future(question)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        _abandon(task)
+
+
+def _abandon(task: asyncio.Future[Any]) -> None:
+    """Cancel it and ask no more; what it raises in the end is nobody's business."""
+    task.cancel()
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
