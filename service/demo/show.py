@@ -62,7 +62,8 @@ async def show(*, keep: bool) -> int:
     """Run the demo; returns the exit status."""
     task = asyncio.current_task()
     if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-demo-"))
     try:
         async with _broker(directory / "broker") as url, _stage(url, directory) as stage:
