@@ -83,11 +83,12 @@ def _spawn(command: Sequence[str], console: BinaryIO) -> subprocess.Popen[bytes]
         stdout=console,
         stderr=console,
         process_group=0,
-        preexec_fn=_die_with_guardian,  # noqa: PLW1509  # one thread only, so nothing can be held locked
+        preexec_fn=die_with_parent,  # noqa: PLW1509  # one thread only, so nothing can be held locked
     )
 
 
-def _die_with_guardian() -> None:
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent is gone; for between fork and exec."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -6,7 +6,6 @@ kernel ends the worker when this process is gone.
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Final
 
 import click
 
+from service.demo.guardian import die_with_parent
 from service.demo.node import private_node
 from service.demo.port import free_port
 from service.demo.sample import SAMPLES
@@ -35,7 +35,6 @@ from service.words.delivery import Publication
 
 _BROKER: Final = "RELAY_RABBITMQ_URL"
 _PATIENCE: Final = 60
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class DemoError(Exception):
@@ -130,7 +129,7 @@ async def _stage(broker: str, directory: Path) -> AsyncIterator[Stage]:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # a Ctrl-C is for us; the worker is asked to stop in its turn
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         stage = Stage(broker, sandbox.url, port, log, worker)
         try:
@@ -226,7 +225,3 @@ async def _stop(worker: asyncio.subprocess.Process) -> None:
         except TimeoutError:
             worker.kill()
             await worker.wait()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

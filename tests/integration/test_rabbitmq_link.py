@@ -362,6 +362,13 @@ async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_sile
             await tie.until(lambda received: names(received) == {"before", "after"})
 
 
+async def test_a_session_that_is_over_is_never_given_out(vhost: VirtualHost) -> None:
+    async with tied(vhost.url) as tie:
+        over = await tie.link.session()
+        over.broken.set()
+        assert await asyncio.wait_for(tie.link.session(), SOON) is not over
+
+
 async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vhost: VirtualHost) -> None:
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")

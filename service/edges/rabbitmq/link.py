@@ -76,8 +76,13 @@ class Link:
         return self._session.done()
 
     async def session(self) -> Session:
-        """Give the session there is, or wait for the next."""
-        return await asyncio.shield(self._session)
+        """Give the session there is, or wait for the next: never one that is over.
+
+        Whoever asked again at once for one that is over would leave no room for the next to be opened.
+        """
+        while (session := await asyncio.shield(self._session)).broken.is_set():
+            await asyncio.sleep(_FIRST_WAIT)
+        return session
 
     async def publish(self, publications: Iterable[Publication]) -> None:
         """Return when the broker has confirmed every one, over as many sessions as it takes.
