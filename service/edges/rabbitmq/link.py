@@ -80,9 +80,11 @@ class Link:
 
         Whoever asked again at once for one that is over would leave no room for the next to be opened.
         """
-        while (session := await asyncio.shield(self._session)).broken.is_set():
+        while True:
+            session = await asyncio.shield(self._session)
+            if not session.broken.is_set():
+                return session
             await asyncio.sleep(_FIRST_WAIT)
-        return session
 
     async def publish(self, publications: Iterable[Publication]) -> None:
         """Return when the broker has confirmed every one, over as many sessions as it takes.
