@@ -105,6 +105,10 @@ class Intake:
         promise = self._registry.enter(delivery)
         try:
             settlement = await self._bench.handle(delivery)
+        except Exception as error:
+            promise.set_exception(error)
+            promise.exception()  # nobody need have joined
+            raise
         except BaseException:
             promise.cancel()
             raise

@@ -213,7 +213,9 @@ def _tell_more(stage: Stage, *, keep: bool) -> None:
         f"  readiness        {stage.operations}/readyz\n"
         f"  worker's log     {stage.log}\n"
         f"  what OMNI took   {stage.sandbox}/sandbox/messages\n"
-        f"  send and watch   export {_BROKER}={stage.broker}; omni-relay send FILE; omni-relay watch"
+        f"  watch and send   export {_BROKER}={stage.broker}\n"
+        f"                   .venv/bin/omni-relay watch &\n"
+        f"                   .venv/bin/omni-relay send FILE"
     )
 
 

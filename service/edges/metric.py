@@ -33,8 +33,8 @@ class Metrics:
         self.build = Info("omni_relay_build", "The version that is running.", registry=self.registry)
         self.deliveries = self._counter(
             "deliveries",
-            "Deliveries by what became of them. dead_lettered: the relay broke on it, read the log line "
-            "delivery.broken. lost: the connection went before the ack, so it comes again. abandoned: shutdown.",
+            "Deliveries by what became of them. dead_lettered: the relay broke on it, read its log line "
+            "delivery.settled. lost: the connection went before the ack, so it comes again. abandoned: shutdown.",
             "settlement",
             SETTLEMENTS,
         )
