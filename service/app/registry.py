@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import UTC, datetime
 
-from service.rules.history import read_history
+from service.rules.history import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES, read_history
 from service.rules.parse import parse
 from service.words.delivery import Delivery, Settlement
 
@@ -44,7 +44,7 @@ class Registry:
 
 
 def _key(delivery: Delivery) -> Hashable:
-    mine = tuple(repr(delivery.headers.get(name)) for name in ("omni-attempt", "omni-first-seen", "omni-redrive-count"))
+    mine = tuple(repr(delivery.headers.get(name)) for name in (ATTEMPT, FIRST_SEEN, PARKED, REDRIVES))
     return delivery.message_id, mine, hashlib.blake2b(delivery.body, digest_size=16).digest()
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from service import __version__
 from service.app.intake import Bench, Intake
+from service.app.lookout import Lookout
 from service.app.turnstile import Turnstile
 from service.edges.log import Logger, describe, get_logger
 from service.edges.metric import Metrics
@@ -25,6 +26,7 @@ from service.rules.retry import RetryPolicy
 from service.words import topology
 from service.words.call import OmniCall
 from service.words.delivery import Publication
+from service.words.finding import Answered, Finding
 from service.words.outcome import Denied, Outcome, Unavailable
 
 _TOLD_AT_MOST: Final = 20
@@ -42,15 +44,23 @@ async def work(settings: Settings) -> None:
     turnstile = Turnstile(_gate_teller(log, metrics))
     link = Link(settings.rabbitmq_urls, retry.rooms, _link_events(log, metrics), declare=settings.rabbitmq_declare)
     client = OmniClient(access(settings), _now, _deprecation_teller(log, metrics))
+    lookout = Lookout(client.look, settings.omni_logs_rate, _finding_teller(log, metrics))
     effects = Effects(
         attempt=_attempt(client, turnstile, metrics, asyncio.Semaphore(settings.omni_concurrency)),
+        look=lookout.look,
         publish=_publish(link, metrics),
         notice=turnstile.notice,
         now=_now,
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
     )
-    policy = Policy(retry, settings.unknown_policy, settings.omni_scenario_key, settings.omni_call_size)
+    policy = Policy(
+        retry=retry,
+        on_unknown=settings.unknown_policy,
+        looks=settings.unknown_looks,
+        scenario_key=settings.omni_scenario_key,
+        call_size=settings.omni_call_size,
+    )
     handle = make_handler(effects, policy)
     intake = Intake(Bench(link, handle, turnstile, metrics, settings.rabbitmq_prefetch))
 
@@ -167,6 +177,15 @@ def _gate_teller(log: Logger, metrics: Metrics) -> Callable[[Gate], None]:
             log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
         elif gate.mode == "open":
             log.info("sending.resumed")
+
+    return tell
+
+
+def _finding_teller(log: Logger, metrics: Metrics) -> Callable[[Finding], None]:
+    def tell(finding: Finding) -> None:
+        metrics.looks.labels(type(finding).__name__.lower()).inc()
+        if not isinstance(finding, Answered):
+            log.warning("logs.refused", finding=type(finding).__name__.lower(), cause=finding.cause)
 
     return tell
 

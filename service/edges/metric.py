@@ -20,6 +20,7 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = ("accepted", "rejected", "unavailable", "unknown", "denied")
+FINDINGS = ("answered", "unanswered", "forbidden")
 SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
 
 
@@ -62,6 +63,13 @@ class Metrics:
             "Calls to OMNI by outcome. denied: credentials or credit; unavailable, unknown: OMNI or the network.",
             "outcome",
             OUTCOMES,
+        )
+        self.looks = self._counter(
+            "looks",
+            "Questions to OMNI's logs about messages in doubt. forbidden: the credentials may not read logs, so doubts "
+            "are settled by policy alone; grant omni-failover:logs:read. unanswered: doubts wait.",
+            "finding",
+            FINDINGS,
         )
         self.dead_letters = self._counter(
             "dead_letters",

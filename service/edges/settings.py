@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     omni_format: Literal["json", "xml"] = "json"
     omni_call_size: Annotated[int, Field(ge=1, le=MAX_DESTINATIONS)] = 500
     omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
+    omni_logs_rate: Annotated[float, Field(gt=0, le=6000, allow_inf_nan=False)] = 100.0
     omni_connect_timeout: Seconds = 5.0
     omni_read_timeout: Seconds = 30.0
 
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     retry_base_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 1.0
     retry_max_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 300.0
     unknown_policy: OnUnknown = "resend"
+    unknown_looks: Annotated[int, Field(ge=1, le=100)] = 3
 
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other machines
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9464

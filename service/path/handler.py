@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from service.rules.history import read_history
+from service.rules.doubt import purpose_of_look, resolve
+from service.rules.history import recall
 from service.rules.parse import parse
 from service.rules.plan import plan
 from service.rules.policy import Policy
@@ -19,7 +20,9 @@ from service.rules.report import Attempt, Report, report_attempt, report_expiry,
 from service.rules.verdict import denial, judge
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication, Settlement
+from service.words.finding import Finding, Purpose
 from service.words.outcome import Accepted, Outcome, Rejected
+from service.words.request import SendRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Effects:
 
     attempt: Callable[[OmniCall], Awaitable[Outcome]]
     """Make one attempt; returns an outcome whatever happens."""
+    look: Callable[[tuple[str, ...], Purpose], Awaitable[Finding]]
+    """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
     """Return when the broker has confirmed every one, however long that takes."""
     notice: Callable[[str | None], None]
@@ -45,7 +50,7 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
     """Bind the line from a delivery to its settlement."""
 
     async def handle(delivery: Delivery) -> Settlement:
-        history = read_history(delivery.headers, effects.now())
+        history = recall(delivery, effects.now())
         parsed = parse(delivery, history, effects.make_id)
         said: Counter[str] = Counter()
 
@@ -53,9 +58,17 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
             await effects.publish(publish_report(report, delivery, effects.now()))
             said.update(event.type for event in report.events)
 
+        def attempt(request: SendRequest) -> Attempt:
+            return Attempt(request, history, policy, effects.now(), effects.draw())
+
         request = parsed.request
         if parsed.rejections or request is None:
             await say(report_rejections(parsed, history, effects.now()))
+        if request is not None and (purpose := purpose_of_look(history)):
+            finding = await effects.look(request.message_ids, purpose)
+            resolution = resolve(attempt(request), finding)
+            request, history = resolution.rest, resolution.history
+            await say(resolution.report)
         if request is not None and request.expires_at is not None and request.expires_at <= effects.now():
             await say(report_expiry(request, history, effects.now()))
         elif request is not None:
@@ -64,8 +77,7 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
                 verdicts = judge(call, outcome, ambiguous=history.ambiguous)
                 if (cause := denial(verdicts)) or isinstance(outcome, Accepted | Rejected):
                     effects.notice(cause)  # of any other outcome nothing is learnt about the account
-                part = replace(request, messages=call.messages)
-                await say(report_attempt(Attempt(part, history, policy, effects.now(), effects.draw()), verdicts))
+                await say(report_attempt(attempt(replace(request, messages=call.messages)), verdicts))
         return Settlement(parsed.request_id, parsed.identified, history.attempts, dict(said))
 
     return handle

@@ -18,7 +18,8 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 from service.rules.xml import XmlError, xml_to_json
-from service.words.omni.answer import OmniAnswer, SentMessage, SentTo
+from service.words.finding import Answered, Finding, Forbidden, Unanswered
+from service.words.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage, SentTo
 from service.words.omni.destination import To
 from service.words.omni.error import ApiError, LegacyError, RequestError, ServiceException
 from service.words.omni.status import Status
@@ -26,10 +27,12 @@ from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailab
 from service.words.request import Message
 
 _ANSWER: Final = frozenset({"omniResponse"})
+_LOGS: Final = frozenset({"omniLogsResponse"})
 _EXCEPTION: Final = frozenset({"ApiException"})
 _ERROR: Final = frozenset({"requestError"})
 _NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
 _DENIED: Final = frozenset({401, 402, 403, 407})
+_FORBIDDEN: Final = frozenset({403, 404, 405, 410})
 _MAX_DETAIL: Final = 500
 _MAX_WAIT: Final = 366 * 86400
 
@@ -38,7 +41,7 @@ def read_answer(
     status: int, headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...], now: datetime
 ) -> Outcome:
     """Turn one HTTP answer to a call about `messages` into its outcome. `headers` has lower-case names."""
-    cause = f"http_{status}" if 100 <= status <= 599 else "http_other"  # noqa: PLR2004 - what HTTP defines
+    cause = _cause(status)
     match status // 100:
         case 2:
             return _read_success(body, messages)
@@ -54,6 +57,28 @@ def read_answer(
             return Unknown(cause)
 
 
+def read_logs(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Finding:
+    """Turn one HTTP answer to a look into the logs into what it found. `headers` has lower-case names.
+
+    401 is no word about the logs: with credentials that are refused nothing goes, and sending is paused for it.
+    """
+    cause = _cause(status)
+    if status in _FORBIDDEN:
+        return Forbidden(cause)
+    if status // 100 != 2:  # noqa: PLR2004 - what HTTP defines
+        return Unanswered(cause, retry_after(headers.get("retry-after"), now))
+    try:
+        logs = OmniLogs.model_validate_json(_as_json(body, OmniLogs, _LOGS))
+    except ValidationError:
+        return Unanswered("unreadable_answer")
+    entries: dict[str, tuple[LogEntry, ...]] = {}
+    for entry in logs.results:
+        if entry is None:
+            return Unanswered("unreadable_answer")  # it may be the very one that was looked for
+        entries[entry.message_id] = (*entries.get(entry.message_id, ()), entry)
+    return Answered(entries)
+
+
 def retry_after(value: str | None, now: datetime) -> datetime | None:
     """Read `Retry-After` in both its forms, seconds and HTTP date (RFC 9110, 10.2.3); None for nonsense."""
     if value is None:
@@ -66,6 +91,10 @@ def retry_after(value: str | None, now: datetime) -> datetime | None:
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _cause(status: int) -> str:
+    return f"http_{status}" if 100 <= status <= 599 else "http_other"  # noqa: PLR2004 - what HTTP defines
 
 
 def _read_success(body: bytes, messages: tuple[Message, ...]) -> Outcome:

@@ -1,32 +1,71 @@
 """A request's past, in headers. Anyone may publish any header, so nonsense there counts as absent."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from service.words.delivery import Header, History
+from service.words.delivery import Delivery, Header, History
 
 ATTEMPT: Final = "omni-attempt"
 FIRST_SEEN: Final = "omni-first-seen"
 AMBIGUOUS: Final = "omni-ambiguous"
+LOOKS: Final = "omni-looks"
+RESOLVED: Final = "omni-resolved"
+PARKED: Final = "omni-parked"
+REDELIVERIES: Final = "omni-redeliveries"
+PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES})
+REDRIVES: Final = "omni-redrive-count"
+
+MOST_REDELIVERIES: Final = 20
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _END_OF_TIME: Final = 253_402_300_799_000  # ms; the last second of year 9999
-_MOST_ATTEMPTS: Final = 1_000_000
+_MOST: Final = 1_000_000
 
 
 def _whole(value: Header, most: int) -> int | None:
-    return value if type(value) is int and 0 <= value <= most else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else None
 
 
 def read_history(headers: Mapping[str, Header], now: datetime) -> History:
-    """Read what the relay wrote when it put the request aside; a request never seen is seen now."""
+    """Read what happened to a request before; one that was never put aside begins at `now`."""
     seen = _whole(headers.get(FIRST_SEEN), _END_OF_TIME)
     return History(
         first_seen=now if seen is None else _EPOCH + timedelta(milliseconds=seen),
-        attempts=_whole(headers.get(ATTEMPT), _MOST_ATTEMPTS) or 0,
+        attempts=_whole(headers.get(ATTEMPT), _MOST) or 0,
         ambiguous=headers.get(AMBIGUOUS) is True,
+        looks=_whole(headers.get(LOOKS), _MOST) or 0,
+        resolved=headers.get(RESOLVED) is True,
+        parked=_whole(headers.get(PARKED), _MOST) or 0,
+        redeliveries=_whole(headers.get(REDELIVERIES), _MOST) or 0,
+        redrives=_whole(headers.get(REDRIVES), _MOST) or 0,
     )
+
+
+def recall(delivery: Delivery, now: datetime) -> History:
+    """Read a delivery's past. One that was handed out before may have been posted by a worker that died since.
+
+    So that counts as an attempt. A broker also marks what a worker handed back untouched, hence `is_used_up`.
+    """
+    history = read_history(delivery.headers, now)
+    if not delivery.redelivered:
+        return history
+    return doubt(replace(history, attempts=history.attempts + 1, redeliveries=history.redeliveries + 1))
+
+
+def is_used_up(history: History, max_attempts: int) -> bool:
+    """Tell whether there is no further attempt.
+
+    Redeliveries are allowed on top, since most follow from the death of a neighbour; but a request that kills workers
+    whenever it is posted, and is a new message to the broker each time, must come to an end too.
+    """
+    return history.attempts - history.redeliveries >= max_attempts or history.redeliveries >= MOST_REDELIVERIES
+
+
+def doubt(history: History) -> History:
+    """Write down that the latest attempt may have been taken."""
+    return replace(history, ambiguous=True, resolved=False, looks=0)
 
 
 def is_returning(headers: Mapping[str, Header]) -> bool:
@@ -35,9 +74,19 @@ def is_returning(headers: Mapping[str, Header]) -> bool:
 
 
 def write_history(history: History) -> dict[str, Header]:
-    """Write it for the next reader; `omni-first-seen` in milliseconds since 1970."""
+    """Write the past down for whoever meets the request next; it travels in milliseconds."""
     return {
         ATTEMPT: history.attempts,
         FIRST_SEEN: (history.first_seen - _EPOCH) // timedelta(milliseconds=1),
         AMBIGUOUS: history.ambiguous,
+    }
+
+
+def write_progress(history: History) -> dict[str, Header]:
+    """Write down how far the relay has come; a dead letter needs none of it, since it begins anew when replayed."""
+    return {
+        LOOKS: history.looks,
+        RESOLVED: history.resolved,
+        PARKED: history.parked,
+        REDELIVERIES: history.redeliveries,
     }

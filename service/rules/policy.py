@@ -13,6 +13,8 @@ class Policy:
     retry: RetryPolicy
     on_unknown: OnUnknown = "resend"
     """For a request that does not say."""
+    looks: int = 3
+    """Looks into OMNI's logs that must have missed a message in doubt before it counts as not taken: logs may lag."""
     scenario_key: str | None = None
     """For a request that names none."""
     call_size: int = 500

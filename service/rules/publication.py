@@ -7,7 +7,7 @@ from typing import Final, assert_never
 
 from pydantic_core import to_json
 
-from service.rules.history import write_history
+from service.rules.history import PROGRESS, REDRIVES, write_history, write_progress
 from service.rules.identity import event_id
 from service.rules.report import Report
 from service.words import topology
@@ -25,7 +25,6 @@ JSON: Final = "application/json"
 
 _EXCHANGE: Final = "omni-original-exchange"
 _ROUTING_KEY: Final = "omni-original-routing-key"
-_REDRIVES: Final = "omni-redrive-count"
 _BROKERS: Final = "x-"
 _TRACE: Final = ("traceparent", "tracestate")
 
@@ -100,6 +99,7 @@ def _publish_letter(letter: Letter, delivery: Delivery, now: datetime) -> Public
     match letter:
         case Parked():
             exchange, routing_key = topology.DIRECT, topology.waiting_room(letter.room)
+            headers |= write_progress(letter.history)
         case Dead():
             exchange, routing_key = topology.DEAD, ""
             headers |= _epitaph(letter.reason, letter.cause, now)
@@ -121,7 +121,7 @@ def _publish_letter(letter: Letter, delivery: Delivery, now: datetime) -> Public
 
 def _kept(headers: Mapping[str, Header]) -> dict[str, Header]:
     """Keep the producer's headers. What the broker wrote (`x-…`) is its own, and would look like a cycle."""
-    return {name: value for name, value in headers.items() if not name.startswith(_BROKERS)}
+    return {name: value for name, value in headers.items() if not name.startswith(_BROKERS) and name not in PROGRESS}
 
 
 def _trace(headers: Mapping[str, Header]) -> dict[str, Header]:
@@ -130,7 +130,7 @@ def _trace(headers: Mapping[str, Header]) -> dict[str, Header]:
 
 def _origin(delivery: Delivery) -> dict[str, Header]:
     """Remember how the producer published it; a waiting room forgets, and what was written before stays."""
-    written = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key, _REDRIVES: 0}
+    written = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key, REDRIVES: 0}
     return {name: delivery.headers.get(name, value) for name, value in written.items()}
 
 

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never
 
+from service.rules.history import doubt, is_used_up
 from service.rules.policy import Policy
-from service.rules.retry import HOUR, delay, due, pause_delay
+from service.rules.retry import HOUR, delay, due, look_delay, pause_delay
 from service.rules.verdict import Standing, Verdict
 from service.words.delivery import History
 from service.words.event import EventType, Reason, ReasonCode, StatusEvent
-from service.words.letter import Dead, Letter, Parked
+from service.words.letter import Dead, DeadReason, Letter, Parked
 from service.words.request import Message, Parsed, SendRequest
 
 
@@ -48,6 +49,7 @@ _CODES: Final[Mapping[Standing, ReasonCode]] = {
     "doubtful": "doubtful",
     "denied": "denied",
     "refused": "refused",
+    "held": "unavailable",
 }
 _DETAILS: Final[Mapping[ReasonCode, str]] = {
     "refused": "OMNI refused the message",
@@ -55,6 +57,7 @@ _DETAILS: Final[Mapping[ReasonCode, str]] = {
     "doubtful": "OMNI may or may not have taken the message",
     "denied": "OMNI refuses our credentials or our account; sending is paused",
 }
+_DOUBT_REMAINS: Final = "an earlier attempt may have been taken"
 
 
 def report_rejections(parsed: Parsed, history: History, now: datetime) -> Report:
@@ -89,7 +92,8 @@ def report_rejections(parsed: Parsed, history: History, now: datetime) -> Report
 
 def report_expiry(request: SendRequest, history: History, now: datetime) -> Report:
     """Say that a request came too late to be tried (again)."""
-    reason = Reason("expired", "expiresAt passed before an attempt could be made")
+    detail = "expiresAt passed before an attempt could be made"
+    reason = Reason("expired", f"{detail}; {_DOUBT_REMAINS}" if history.ambiguous else detail)
     said = (_event("message.expired", request, message, history.attempts, now) for message in request.messages)
     return Report(tuple(replace(event, reason=reason) for event in said))
 
@@ -105,7 +109,7 @@ def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
                 events += _say(attempt, "message.accepted", members)
             case "refused":
                 events += _say(attempt, "message.rejected", members)
-            case "again" | "doubtful" | "denied":
+            case "again" | "doubtful" | "denied" | "held":
                 unfinished = _report_unfinished(attempt, standing, members)
                 events += unfinished.events
                 letters += unfinished.letters
@@ -120,39 +124,63 @@ def _kind(verdict: Verdict) -> tuple[Standing, timedelta]:
 
 
 def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> Report:
-    """Decide between another attempt and the three ways of giving up."""
-    cause = verdicts[0].cause
-    rest = replace(attempt.request, messages=tuple(verdict.message for verdict in verdicts))
+    """Decide between another attempt and giving up; what may have been taken is looked for before either."""
     past = _past(attempt, standing)
-    if standing == "doubtful" and (rest.on_unknown or attempt.policy.on_unknown) == "park":
-        events = _say(attempt, "message.unknown", verdicts)
-        return Report(events, (Dead(rest, past, "unknown", cause),))
-    if standing != "denied" and past.attempts >= attempt.policy.retry.max_attempts:
-        return Report(_say(attempt, "message.failed", verdicts), (Dead(rest, past, "failed", cause),))
+    if standing == "again" and is_used_up(past, attempt.policy.retry.max_attempts):
+        return give_up(attempt, "message.failed", verdicts, past)
     room = _room(attempt, standing, verdicts)
-    next_attempt_at = due(attempt.now, room)
-    if rest.expires_at is not None and next_attempt_at >= rest.expires_at:
+    expires_at = attempt.request.expires_at
+    if standing != "doubtful" and expires_at is not None and due(attempt.now, room) >= expires_at:
         return Report(_say(attempt, "message.expired", verdicts))
+    return put_aside(attempt, verdicts, past, room)
+
+
+def put_aside(attempt: Attempt, verdicts: tuple[Verdict, ...], past: History, room: float) -> Report:
+    """Say when the relay takes them up again, and have a waiting room bring them back."""
+    next_attempt_at = due(attempt.now, room)
     deferred = _say(attempt, "message.deferred", verdicts)
     events = tuple(replace(event, next_attempt_at=next_attempt_at) for event in deferred)
-    return Report(events, (Parked(rest, past, room),))
+    return Report(events, (Parked(_rest(attempt, verdicts), replace(past, parked=past.parked + 1), room),))
+
+
+def give_up(
+    attempt: Attempt,
+    type_: Literal["message.failed", "message.unknown"],
+    verdicts: tuple[Verdict, ...],
+    past: History,
+) -> Report:
+    """Say so, and leave them to a person."""
+    reason: DeadReason = "failed" if type_ == "message.failed" else "unknown"
+    letter = Dead(_rest(attempt, verdicts), past, reason, verdicts[0].cause)
+    return Report(_say(attempt, type_, verdicts), (letter,))
+
+
+def _rest(attempt: Attempt, verdicts: tuple[Verdict, ...]) -> SendRequest:
+    return replace(attempt.request, messages=tuple(verdict.message for verdict in verdicts))
 
 
 def _past(attempt: Attempt, standing: Standing) -> History:
-    """Count the attempt, unless the fault was ours."""
-    if standing == "denied":
+    """Count the attempt, unless the fault was ours or none was made."""
+    if standing in {"denied", "held"}:
         return attempt.history
-    ambiguous = attempt.history.ambiguous or standing == "doubtful"
-    return replace(attempt.history, attempts=attempt.number, ambiguous=ambiguous)
+    counted = replace(attempt.history, attempts=attempt.number)
+    return doubt(counted) if standing == "doubtful" else counted
 
 
 def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> float:
-    if standing == "denied":
-        return pause_delay(attempt.policy.retry)
-    if verdicts[0].wait is not None:
-        return HOUR
+    retry = attempt.policy.retry
     asked = [verdict.retry_at - attempt.now for verdict in verdicts if verdict.retry_at is not None]
-    return delay(attempt.policy.retry, attempt.number, attempt.draw, max(asked, default=None))
+    match standing:
+        case "denied":
+            return pause_delay(retry)
+        case "doubtful":
+            return look_delay(retry, 0)
+        case "held":
+            return delay(retry, 1, attempt.draw, max(asked, default=None))
+        case _:
+            if verdicts[0].wait is not None:
+                return HOUR
+            return delay(retry, attempt.number, attempt.draw, max(asked, default=None))
 
 
 def _say(attempt: Attempt, type_: EventType, verdicts: tuple[Verdict, ...]) -> tuple[StatusEvent, ...]:
@@ -174,7 +202,7 @@ def _reason(attempt: Attempt, type_: EventType, verdict: Verdict) -> Reason | No
     code = _CODES[verdict.standing]
     detail = f"{_DETAILS[code]}: {verdict.detail or verdict.cause}"
     if attempt.history.ambiguous and type_ in {"message.failed", "message.expired"}:
-        code, detail = "doubtful", f"{detail}; an earlier attempt may have been taken"
+        code, detail = "doubtful", f"{detail}; {_DOUBT_REMAINS}"
     if type_ == "message.expired":
         return Reason("expired", f"no further attempt fits before expiresAt; {detail}")
     return Reason(code, detail)

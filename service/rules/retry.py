@@ -15,6 +15,9 @@ HOUR: Final = 3600.0
 _DENIED_WAIT: Final = 30.0
 """Seconds until a request refused for our own fault looks again; nothing is counted against it."""
 
+_FIRST_LOOK: Final = 4
+"""Base delays until the first look at a doubt."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -46,6 +49,12 @@ def delay(policy: RetryPolicy, attempt: int, draw: float, asked: timedelta | Non
     """
     ceiling = min(policy.max_delay, policy.base_delay * 2 ** min(attempt - 1, 62))
     wanted = max(draw * ceiling, asked.total_seconds() if asked else 0)
+    return next((room for room in policy.ladder if room >= wanted), policy.ladder[-1])
+
+
+def look_delay(policy: RetryPolicy, parked: int) -> float:
+    """Choose the room before a look into the logs: time for a message to show there, more each time it is put aside."""
+    wanted = policy.base_delay * _FIRST_LOOK * 2 ** min(parked, 62)
     return next((room for room in policy.ladder if room >= wanted), policy.ladder[-1])
 
 

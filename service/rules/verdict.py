@@ -5,14 +5,19 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from service.words.call import OmniCall
-from service.words.omni.catalogue import Course, course_of
+from service.words.omni.answer import LogEntry
+from service.words.omni.catalogue import GROUPS, Course, course_of, group_of
 from service.words.omni.status import Status
-from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
 
-Standing = Literal["taken", "refused", "again", "doubtful", "denied"]
-"""taken: OMNI has it. refused: for good. again: not taken, may be. doubtful: who knows. denied: not now."""
+Standing = Literal["taken", "refused", "again", "doubtful", "denied", "held"]
+"""taken: OMNI has it. refused: for good. again: not taken, may be. doubtful: who knows. denied: not now.
 
+held: not even tried.
+"""
+
+_REJECTED: Final = GROUPS.index("REJECTED")
 _FLOODED: Final = timedelta(hours=1)
 """The flooding filter counts refused messages too, by the hour: tried sooner, a message prolongs its refusal."""
 
@@ -46,8 +51,23 @@ def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Verdict
             return tuple(Verdict(message, "doubtful", cause) for message in call.messages)
         case Denied(cause):
             return tuple(Verdict(message, "denied", cause) for message in call.messages)
+        case Held(cause, denied, until):
+            standing: Standing = "denied" if denied else "held"
+            return tuple(Verdict(message, standing, cause, retry_at=until) for message in call.messages)
         case _:
             assert_never(outcome)
+
+
+def judge_found(message: Message, entries: tuple[LogEntry, ...]) -> Verdict:
+    """Judge a message that shows in OMNI's logs: taken, whatever became of it since, unless all of it was rejected.
+
+    A step of a scenario may be rejected where another got through.
+    """
+    taken = [entry for entry in entries if group_of(entry.status.group_id, entry.status.group_name) != _REJECTED]
+    entry = (taken or entries)[-1]
+    if taken:
+        return Verdict(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
+    return _judge_message(message, Accepted({message.message_id: entry.status}, entry.bulk_id), ambiguous=True)
 
 
 def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> Verdict:

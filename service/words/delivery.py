@@ -34,9 +34,29 @@ class History:
 
     first_seen: datetime
     attempts: int = 0
-    """Attempts already made and counted."""
+    """Attempts that were, or may have been, made."""
     ambiguous: bool = False
     """An earlier attempt may have been taken."""
+    looks: int = 0
+    """Looks into OMNI's logs about the latest doubt that were answered and did not show every message."""
+    resolved: bool = False
+    """The latest doubt was looked into, and it was decided to post again."""
+    parked: int = 0
+    """Times it was put aside: no two letters of one request are alike."""
+    redeliveries: int = 0
+    """Attempts among those above that may not have been any: a worker died with it, or it was handed back untouched."""
+    redrives: int = 0
+    """Times a person has sent it again from among the dead letters."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Tell whether a post now might be a second one that nobody decided on."""
+        return self.ambiguous and not self.resolved
+
+    @property
+    def is_ordered(self) -> bool:
+        """Tell whether the next attempt is the one that a person ordered by sending a dead letter again."""
+        return self.redrives > 0 and self.attempts == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""How an attempt ended; five ways, told apart by whether the same call may be made again.
+"""How an attempt ended, told apart by whether the same call may be made again.
 
 Accepted     OMNI took the call; each message has its own first status, and some may be refusals: never again.
 Rejected     the call is wrong and would be again: never.
 Unavailable  not taken: yes, by schedule.
-Unknown      perhaps taken: by policy only.
+Unknown      perhaps taken: only after a look into the logs, then by policy.
 Denied       not taken, and the fault is the account's or the set-up's, not the request's: not now.
+Held         no call was made at all: later.
 
 `cause` is a short closed word for logs, metrics and headers; it never holds anything that came from outside.
 """
@@ -57,4 +58,15 @@ class Denied:
     cause: str
 
 
-Outcome = Accepted | Rejected | Unavailable | Unknown | Denied
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The relay is paused, or the request's time ran out while it waited for its turn."""
+
+    cause: str
+    denied: bool = False
+    """Whether what pauses us is the account's fault."""
+    until: datetime | None = None
+    """When it makes sense to try."""
+
+
+Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | Held

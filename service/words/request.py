@@ -33,6 +33,11 @@ class SendRequest:
     on_unknown: OnUnknown | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        """List the ids, in the order of the destinations."""
+        return tuple(message.message_id for message in self.messages)
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:

@@ -83,7 +83,7 @@ async def test_asked_twice_a_worker_gives_up_at_once_and_the_next_one_finishes(s
     await stage.mend()
     await stage.worker()
     await stage.until_last_words(8)
-    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
     posts = await stage.posts()
     assert [posts[f"said-{number}"] for number in range(3)] == [1, 1, 1]
 

@@ -20,14 +20,18 @@ from httpx_aiohttp import AiohttpTransport
 
 from service import __version__
 from service.edges.omni.token import Authorization, Credentials, NoTokenError
-from service.rules.answer import read_answer
+from service.rules.answer import read_answer, read_logs
 from service.rules.xml import XmlError, write_xml
 from service.words.call import OmniCall
+from service.words.finding import Finding, Unanswered
 from service.words.outcome import Denied, Outcome, Rejected, Unavailable, Unknown
 
 ADVANCED: Final = "/omni/1/advanced"
+LOGS: Final = "/omni/1/logs"
 SCENARIOS: Final = "/omni/1/scenarios"
 _EXPIRED: Final = Denied("http_401")
+_REFUSED: Final = Unanswered("http_401")
+_MOST_ENTRIES: Final = 1000  # the specification's own maximum for one answer
 _MAX_ANSWER: Final = 16 * 1024 * 1024
 
 
@@ -103,14 +107,35 @@ class OmniClient:
     async def _exchange(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
         headers = {"authorization": authorization, "content-type": f"application/{self._format}"}
         async with self._client.stream("POST", ADVANCED, content=content, headers=headers) as response:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MAX_ANSWER:
-                    break  # what is cut off cannot be read, so a 2xx becomes doubtful of itself
+            body = await _read(response)
             if "deprecation" in response.headers or "sunset" in response.headers:
                 self._deprecated(Deprecation(response.headers.get("deprecation"), response.headers.get("sunset")))
-            return read_answer(response.status_code, response.headers, bytes(body), call.messages, self._now())
+            return read_answer(response.status_code, response.headers, body, call.messages, self._now())
+
+    async def look(self, message_ids: tuple[str, ...]) -> Finding:
+        """Ask OMNI's logs about messages, as many as fit in a URL. Raises nothing but cancellation.
+
+        Never `/omni/1/reports`: it hands out each report once, and that once is somebody else's.
+        """
+        try:
+            authorization = await self._authorization.value()
+            finding = await self._look(message_ids, authorization)
+            if finding == _REFUSED and self._authorization.renewable:
+                return await self._look(message_ids, await self._authorization.value(refused=authorization))
+        except NoTokenError as error:
+            return Unanswered(error.outcome.cause)
+        return finding
+
+    async def _look(self, message_ids: tuple[str, ...], authorization: str) -> Finding:
+        query: dict[str, tuple[str, ...] | int] = {"messageId": message_ids, "limit": _MOST_ENTRIES}
+        headers = {"authorization": authorization}
+        try:
+            async with asyncio.timeout(self._deadline):
+                async with self._client.stream("GET", LOGS, params=query, headers=headers) as response:
+                    body = await _read(response)
+                return read_logs(response.status_code, response.headers, body, self._now())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
+            return Unanswered(read_failure(error).cause)
 
     def _render(self, call: OmniCall) -> bytes:
         if self._format == "json":
@@ -131,7 +156,16 @@ class OmniClient:
         await self._client.aclose()
 
 
-def read_failure(error: Exception) -> Outcome:
+async def _read(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > _MAX_ANSWER:
+            break  # what is cut off cannot be read, so a 2xx becomes doubtful of itself
+    return bytes(body)
+
+
+def read_failure(error: Exception) -> Denied | Unavailable | Unknown:
     """Turn an exception of `OmniClient.post` into an outcome; total."""
     beneath = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
     match beneath:

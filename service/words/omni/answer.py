@@ -39,3 +39,18 @@ class OmniAnswer(Lenient):
     bulk_id: str | None = None
     messages: tuple[Annotated[SentMessage | None, WrapValidator(_or_none)], ...]
     """None stands for one that cannot be read."""
+
+
+class LogEntry(Lenient):
+    """What the logs say about one message, or about one step of its scenario."""
+
+    message_id: str
+    bulk_id: str | None = None
+    status: Status
+
+
+class OmniLogs(Lenient):
+    """The answer to a look into the logs. Source: the specification, `OmniLogsResponse`."""
+
+    results: tuple[Annotated[LogEntry | None, WrapValidator(_or_none)], ...]
+    """None stands for one that cannot be read."""

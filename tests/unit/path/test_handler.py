@@ -11,6 +11,8 @@ from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication, Settlement
+from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
+from service.words.omni.answer import LogEntry
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_status
 
@@ -34,12 +36,20 @@ class World:
     confirm: Callable[[tuple[Publication, ...]], Awaitable[None]] = nothing
     clock: Callable[[], datetime] = lambda: NOW
     policy: Policy = POLICY
+    finding: Finding = Answered({})  # noqa: RUF009 - frozen
     told: list[object] = field(default_factory=list)
 
     async def handle(self, delivery: Delivery) -> Settlement:
         """Serve one delivery."""
-        effects = Effects(self._attempt, self._publish, self._notice, self.clock, lambda: 0.5, lambda: "made-up")
-        return await make_handler(effects, self.policy)(delivery)
+        return await make_handler(self.effects(self._attempt), self.policy)(delivery)
+
+    def effects(self, attempt: Callable[[OmniCall], Awaitable[Outcome]]) -> Effects:
+        """Bind them."""
+        return Effects(attempt, self._look, self._publish, self._notice, self.clock, lambda: 0.5, lambda: "made-up")
+
+    async def _look(self, ids: tuple[str, ...], purpose: Purpose) -> Finding:
+        self.told.append(("look", ids, purpose))
+        return self.finding
 
     async def _attempt(self, call: OmniCall) -> Outcome:
         self.told.append(call)
@@ -123,9 +133,9 @@ async def test_a_request_that_expires_later_is_attempted() -> None:
     [
         (Rejected("http_400", "HTTP 400"), [None], ["message.rejected"]),
         (Unavailable("http_503"), [], ["message.deferred", "omni.requests.delay.1"]),
-        (Unknown("timeout"), [], ["message.deferred", "omni.requests.delay.1"]),
+        (Unknown("timeout"), [], ["message.deferred", "omni.requests.delay.4"]),
         (Denied("http_401"), ["http_401"], ["message.deferred", "omni.requests.delay.32"]),
-        (Accepted({}), [None], ["message.deferred", "omni.requests.delay.1"]),
+        (Accepted({}), [None], ["message.deferred", "omni.requests.delay.4"]),
         (Accepted({"m-1": a_status(5, 12)}), ["status_12"], ["message.deferred", "omni.requests.delay.32"]),
     ],
 )
@@ -172,11 +182,66 @@ async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
     ]
 
 
+REDELIVERED = replace(a_delivery(TWO_PEOPLE), redelivered=True)
+
+
+def shows(*names: str) -> Finding:
+    return Answered({name: (LogEntry(message_id=name, status=a_status()),) for name in names})
+
+
+async def test_what_a_dead_worker_may_have_posted_is_looked_for_and_not_posted_where_omni_has_it() -> None:
+    world = World(finding=shows("m-1", "m-2"))
+
+    settlement = await world.handle(REDELIVERED)
+
+    assert world.story == [("look", ("m-1", "m-2"), "doubt"), ["message.accepted", "message.accepted"]]
+    assert settlement.words == {"message.accepted": 2}
+
+
+async def test_what_does_not_show_waits_for_another_look() -> None:
+    world = World(finding=shows("m-1"))
+
+    await world.handle(REDELIVERED)
+
+    assert world.story[1:] == [["message.accepted", "message.deferred", "omni.requests.delay.8"]]
+
+
+async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_only_that() -> None:
+    headers = {"omni-attempt": 1, "omni-ambiguous": True, "omni-looks": 2, "omni-parked": 3}
+    world = World(finding=shows("m-1"))
+
+    await world.handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
+
+    look, found, posted, _, accepted = world.story
+    assert look == ("look", ("m-1", "m-2"), "doubt")
+    assert (found, posted, accepted) == (["message.accepted"], ("m-2",), ["message.accepted"])
+    assert world.calls[0].attempt == 2
+
+
+async def test_a_doubt_is_looked_into_even_after_the_deadline() -> None:
+    late = a_body(TWO_PEOPLE, expiresAt=NOW.isoformat())
+    world = World(finding=shows("m-1"), policy=Policy(RetryPolicy(), looks=1))
+
+    await world.handle(replace(a_delivery(late), redelivered=True))
+
+    assert world.story[1:] == [["message.accepted"], ["message.expired"]]
+
+
+@pytest.mark.parametrize("finding", [Unanswered("busy"), Forbidden("http_403"), shows()])
+async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(finding: Finding) -> None:
+    world = World(finding=finding)
+
+    await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-parked": 1}))
+
+    ids = (world.calls[0].messages[0].message_id,)
+    assert world.story[:3] == [("look", ids, "glance"), [], ids]
+
+
 @pytest.mark.parametrize(("ambiguous", "said"), [(True, "message.accepted"), (False, "message.rejected")])
 async def test_an_earlier_attempt_in_doubt_is_remembered(said: str, *, ambiguous: bool) -> None:
     world = World(outcome=lambda call: Accepted({call.messages[0].message_id: a_status(5, 23)}))
 
-    await world.handle(replace(a_delivery(), headers={"omni-ambiguous": ambiguous}))
+    await world.handle(replace(a_delivery(), headers={"omni-ambiguous": ambiguous, "omni-resolved": True}))
 
     assert world.told[-1] == [said]
 
@@ -224,8 +289,7 @@ async def test_cancelled_in_mid_call_it_says_and_settles_nothing() -> None:
         raise AssertionError
 
     world = World()
-    effects = Effects(hang, world._publish, world._notice, lambda: NOW, lambda: 0.5, str)  # noqa: SLF001 - the same effects
-    handling = asyncio.ensure_future(make_handler(effects, POLICY)(a_delivery()))
+    handling = asyncio.ensure_future(make_handler(world.effects(hang), POLICY)(a_delivery()))
     await started.wait()
     handling.cancel()
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.answer import read_answer, retry_after
+from service.rules.answer import read_answer, read_logs, retry_after
+from service.words.finding import Answered, Forbidden, Unanswered
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
@@ -337,3 +338,54 @@ def test_any_answer_has_an_outcome_and_only_a_success_looks_at_the_body(
         assert set(outcome.statuses) <= {"m-1", "m-2"}
     else:
         assert outcome.cause in {f"http_{status}", "http_other", "unreadable_answer", "answer_to_others"}
+
+
+# A look into the logs
+
+LOGGED = {"messageId": "m-1", "bulkId": "b-1", "to": "41793026727", "status": {"groupId": 3, "id": 5}}
+
+
+def test_logs_are_read_by_message() -> None:
+    body = json.dumps({"results": [LOGGED, {**LOGGED, "messageId": "m-2"}, {**LOGGED, "status": {"groupId": 5}}]})
+
+    finding = read_logs(200, {}, body.encode(), NOW)
+
+    assert isinstance(finding, Answered)
+    assert {name: [one.status.group_id for one in entries] for name, entries in finding.entries.items()} == {
+        "m-1": [3, 5],
+        "m-2": [3],
+    }
+
+
+def test_logs_are_read_in_xml_too() -> None:
+    entry = "<result><messageId>m-1</messageId><status><groupId>1</groupId></status></result>"
+
+    finding = read_logs(200, {}, f"<omniLogsResponse><results>{entry}</results></omniLogsResponse>".encode(), NOW)
+
+    assert isinstance(finding, Answered)
+    assert finding.entries["m-1"][0].status.group_id == 1
+
+
+@pytest.mark.parametrize("body", [b'{"results":[]}', b"<omniLogsResponse><results/></omniLogsResponse>"])
+def test_logs_may_show_nothing(body: bytes) -> None:
+    assert read_logs(200, {}, body, NOW) == Answered({})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{}", b"<html>", b'{"results":[{"messageId":"m-1"}]}'])
+def test_of_logs_that_cannot_be_read_nothing_is_learnt(body: bytes) -> None:
+    """One entry that cannot be read may be the very one that was looked for."""
+    assert read_logs(200, {}, body, NOW) == Unanswered("unreadable_answer")
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 503, 302, 999])
+def test_a_question_that_is_refused_for_now_is_asked_again(status: int) -> None:
+    later = NOW + timedelta(seconds=7)
+
+    assert read_logs(status, {"retry-after": "7"}, b"", NOW) == Unanswered(
+        f"http_{status}" if status < 600 else "http_other", later
+    )
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 410])
+def test_logs_may_be_closed_to_us(status: int) -> None:
+    assert read_logs(status, {}, b"", NOW) == Forbidden(f"http_{status}")

@@ -1,12 +1,25 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.history import AMBIGUOUS, ATTEMPT, FIRST_SEEN, read_history, write_history
+from service.rules.history import (
+    AMBIGUOUS,
+    ATTEMPT,
+    FIRST_SEEN,
+    LOOKS,
+    REDRIVES,
+    RESOLVED,
+    is_used_up,
+    read_history,
+    recall,
+    write_history,
+    write_progress,
+)
 from service.words.delivery import History
-from tests.support.builder import NOW
+from tests.support.builder import NOW, a_delivery
 from tests.unit.strategy import headers, instants, law
 
 
@@ -40,11 +53,42 @@ def test_only_true_is_true(ambiguous: object) -> None:
 
 
 @law
-@given(seen=instants, attempts=st.integers(0, 1_000_000), ambiguous=st.booleans())
-def test_what_is_written_is_read_again(seen: datetime, attempts: int, *, ambiguous: bool) -> None:
-    history = History(seen, attempts, ambiguous)
+@given(
+    history=st.builds(
+        History,
+        instants,
+        attempts=st.integers(0, 1_000_000),
+        ambiguous=st.booleans(),
+        looks=st.integers(0, 9),
+        resolved=st.booleans(),
+        parked=st.integers(0, 9),
+        redeliveries=st.integers(0, 9),
+    )
+)
+def test_what_is_written_is_read_again(history: History) -> None:
+    assert read_history({**write_history(history), **write_progress(history)}, NOW) == history
 
-    assert read_history(write_history(history), NOW) == history
+
+def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
+    """So it counts as an attempt, in doubt, whatever was decided about the attempts before."""
+    headers = {ATTEMPT: 2, AMBIGUOUS: True, RESOLVED: True, LOOKS: 3}
+    delivery = replace(a_delivery(), headers=headers)
+
+    assert recall(delivery, NOW) == History(NOW, 2, ambiguous=True, resolved=True, looks=3)
+    assert recall(replace(delivery, redelivered=True), NOW) == History(NOW, 3, ambiguous=True, redeliveries=1)
+
+
+@pytest.mark.parametrize(
+    ("ambiguous", "resolved", "in_doubt"),
+    [(False, False, False), (True, False, True), (True, True, False)],
+)
+def test_a_doubt_lasts_until_it_is_resolved(*, ambiguous: bool, resolved: bool, in_doubt: bool) -> None:
+    assert History(NOW, ambiguous=ambiguous, resolved=resolved).in_doubt is in_doubt
+
+
+@pytest.mark.parametrize(("redrives", "attempts", "ordered"), [(0, 0, False), (1, 0, True), (1, 1, False)])
+def test_whoever_replays_a_dead_letter_orders_one_attempt(redrives: int, attempts: int, *, ordered: bool) -> None:
+    assert read_history({REDRIVES: redrives, ATTEMPT: attempts}, NOW).is_ordered is ordered
 
 
 @law
@@ -63,3 +107,11 @@ def test_any_table_can_be_read(table: dict[str, object], value: object) -> None:
 
     assert history.attempts >= 0
     assert history.first_seen.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("attempts", "redeliveries", "used_up"),
+    [(7, 0, False), (8, 0, True), (8, 1, False), (9, 1, True), (20, 20, True), (19, 19, False)],
+)
+def test_redeliveries_are_allowed_on_top_and_not_for_ever(attempts: int, redeliveries: int, *, used_up: bool) -> None:
+    assert is_used_up(History(NOW, attempts, redeliveries=redeliveries), 8) is used_up

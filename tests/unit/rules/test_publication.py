@@ -166,6 +166,10 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
             "omni-attempt": 2,
             "omni-first-seen": 1_795_348_800_000,
             "omni-ambiguous": True,
+            "omni-looks": 0,
+            "omni-resolved": False,
+            "omni-parked": 0,
+            "omni-redeliveries": 0,
             "omni-original-exchange": "omni.requests",
             "omni-original-routing-key": "send",
             "omni-redrive-count": 0,
@@ -174,7 +178,9 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
 
 
 def test_a_dead_letter_says_why_it_is_one() -> None:
-    (publication,) = publish_report(Report((), (DEAD,)), a_delivery(), NOW)
+    delivery = replace(a_delivery(), headers={"omni-looks": 3, "omni-resolved": True, "omni-parked": 4})
+
+    (publication,) = publish_report(Report((), (DEAD,)), delivery, NOW)
 
     assert (publication.exchange, publication.routing_key, publication.must_arrive) == ("omni.dead", "", True)
     assert publication.headers == {

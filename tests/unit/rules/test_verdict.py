@@ -3,9 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from service.rules.verdict import Verdict, denial, judge
+from service.rules.verdict import Verdict, denial, judge, judge_found
+from service.words.omni.answer import LogEntry
 from service.words.omni.status import Status
-from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import NOW, a_call, a_message, a_status, a_verdict
 
 ONE, TWO = a_message("m-1"), a_message("m-2")
@@ -100,3 +101,33 @@ def test_one_message_refused_for_our_accounts_sake_is_a_reason_to_pause() -> Non
     assert denial((a_verdict("taken"), a_verdict("denied"), a_verdict("again"))) == "cause_denied"
     assert denial((a_verdict("taken"), a_verdict("doubtful"), a_verdict("refused"))) is None
     assert denial(()) is None
+
+
+def test_a_call_that_was_not_made_waits_until_it_makes_sense() -> None:
+    (verdict,) = judge(a_call(ONE), Held("http_503", until=NOW), ambiguous=False)
+    assert (verdict.standing, verdict.cause, verdict.retry_at) == ("held", "http_503", NOW)
+
+    (verdict,) = judge(a_call(ONE), Held("http_401", denied=True), ambiguous=False)
+    assert verdict.standing == "denied"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "standing", "told"),
+    [
+        ([a_status()], "taken", 0),
+        ([a_status(4, 15)], "taken", 0),  # taken, whatever became of it since
+        ([a_status(5, 6), a_status(3, 5)], "taken", 1),  # one step was rejected, another got through
+        ([a_status(3, 5), a_status(5, 6)], "taken", 0),
+        ([a_status(5, 6)], "refused", 0),
+        ([a_status(5, 6), a_status(5, 21)], "again", 1),
+        ([a_status(5, 12)], "denied", 0),
+    ],
+)
+def test_a_message_found_in_the_logs_is_judged_by_what_they_say(
+    statuses: list[Status], standing: str, told: int
+) -> None:
+    entries = tuple(LogEntry(message_id="m-1", bulk_id="bulk-1", status=status) for status in statuses)
+
+    verdict = judge_found(ONE, entries)
+
+    assert (verdict.standing, verdict.status, verdict.bulk_id) == (standing, statuses[told], "bulk-1")

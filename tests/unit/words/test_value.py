@@ -9,7 +9,7 @@ from service.words.call import OmniCall
 from service.words.delivery import Delivery, History, Publication, Settlement
 from service.words.event import Fault, Reason, StatusEvent
 from service.words.letter import Dead, Letter, Parked
-from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message, Parsed, Rejection, SendRequest
 from tests.support.builder import a_call, a_delivery, a_history, a_message, a_request, parsed
 
@@ -64,8 +64,8 @@ def test_a_value_has_room_for_its_own_fields_only(kind: type) -> None:
     assert "__slots__" in vars(kind)
 
 
-def test_an_attempt_ends_in_one_of_five_ways() -> None:
-    assert get_args(Outcome) == (Accepted, Rejected, Unavailable, Unknown, Denied)
+def test_an_attempt_ends_in_one_of_five_ways_or_is_not_made() -> None:
+    assert get_args(Outcome) == (Accepted, Rejected, Unavailable, Unknown, Denied, Held)
 
 
 def test_a_letter_is_parked_or_dead() -> None:

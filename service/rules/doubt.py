@@ -1,0 +1,94 @@
+"""What becomes of messages that OMNI may have taken: looked for in its logs, and never posted again blindly.
+
+found                 OMNI has it: its status there is the answer that got lost
+not found             look again, a few times, since logs may lag; then by policy: post it again, or park it
+no answer             nothing is learnt, so nothing is decided: look again
+we may not read them  by policy, at once
+
+Every request that comes back is looked for, in doubt or not: a worker that dies between putting a letter aside
+and settling leaves two copies of a request behind, and one of them may have been posted when the other returns.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from service.rules.history import is_used_up
+from service.rules.report import Attempt, Report, give_up, put_aside, report_attempt
+from service.rules.retry import look_delay
+from service.rules.verdict import Verdict, judge_found
+from service.words.delivery import History
+from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
+from service.words.request import Message, SendRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What to say now, and what is left to be posted: nothing, or a request with the past it has then."""
+
+    report: Report
+    rest: SendRequest | None
+    history: History
+
+
+def purpose_of_look(history: History) -> Purpose | None:
+    """Tell what OMNI is asked for before a post; nothing where nothing was posted yet."""
+    if history.in_doubt:
+        return "doubt"
+    return "glance" if history.parked > 0 else None
+
+
+def resolve(attempt: Attempt, finding: Finding) -> Resolution:
+    """Decide about each message of a request; `attempt` is the one that would follow."""
+    entries = finding.entries if isinstance(finding, Answered) else {}
+    latest = _latest(attempt)
+    found = [message for message in attempt.request.messages if message.message_id in entries]
+    report = report_attempt(latest, (judge_found(message, entries[message.message_id]) for message in found))
+    missing = tuple(message for message in attempt.request.messages if message.message_id not in entries)
+    if not missing:
+        return Resolution(report, None, attempt.history)
+    rest = replace(attempt.request, messages=missing)
+    if not attempt.history.in_doubt:
+        return Resolution(report, rest, attempt.history)
+    history = replace(attempt.history, looks=attempt.history.looks + isinstance(finding, Answered))
+    match _next(attempt, history, finding):
+        case "post":
+            return Resolution(report, rest, replace(history, resolved=True))
+        case "look":
+            wait = look_delay(attempt.policy.retry, history.looks if isinstance(finding, Answered) else history.parked)
+            more = put_aside(latest, _doubtful(missing, finding), history, wait)
+        case type_:
+            more = give_up(latest, type_, _doubtful(missing, finding), history)
+    return Resolution(Report(report.events + more.events, report.letters + more.letters), None, history)
+
+
+def _next(
+    attempt: Attempt, history: History, finding: Finding
+) -> Literal["post", "look", "message.unknown", "message.failed"]:
+    """Decide about what was not found. Whoever sends a dead letter again has had the logs' lag behind them."""
+    if isinstance(finding, Unanswered):
+        return "look"
+    if isinstance(finding, Answered) and history.looks < attempt.policy.looks and not history.is_ordered:
+        return "look"
+    if history.is_ordered:
+        return "post"
+    if (attempt.request.on_unknown or attempt.policy.on_unknown) == "park":
+        return "message.unknown"
+    return "message.failed" if is_used_up(history, attempt.policy.retry.max_attempts) else "post"
+
+
+def _latest(attempt: Attempt) -> Attempt:
+    """Give the attempt in doubt, which a look completes: what is found is told under its number."""
+    return replace(attempt, history=replace(attempt.history, attempts=max(attempt.history.attempts - 1, 0)))
+
+
+def _doubtful(messages: tuple[Message, ...], finding: Finding) -> tuple[Verdict, ...]:
+    match finding:
+        case Answered():
+            cause = "not_in_logs"
+        case Unanswered():
+            cause = "logs_unanswered"
+        case Forbidden():
+            cause = "logs_forbidden"
+        case _:
+            assert_never(finding)
+    return tuple(Verdict(message, "doubtful", cause) for message in messages)

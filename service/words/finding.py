@@ -1,0 +1,44 @@
+"""What a look into OMNI's logs has found out about messages that may have been taken.
+
+Answered    OMNI told what it knows; a message it does not name was not taken, or does not show yet
+Unanswered  nothing is learnt: look again
+Forbidden   our account may not read the logs: nothing will be learnt
+
+`cause` is a short closed word, as in an outcome.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from service.words.omni.answer import LogEntry
+
+Purpose = Literal["doubt", "glance"]
+"""doubt: nothing can go on without an answer. glance: to make sure, and not worth a wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """OMNI's words by our messageId: one for each step of the scenario that shows."""
+
+    entries: Mapping[str, tuple[LogEntry, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """No answer, or none that can be read."""
+
+    cause: str
+    retry_at: datetime | None = None
+    """The earliest time OMNI wants to be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """The logs are closed to us."""
+
+    cause: str
+
+
+Finding = Answered | Unanswered | Forbidden

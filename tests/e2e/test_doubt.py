@@ -1,0 +1,127 @@
+"""Calls that OMNI may have taken: looked for in its logs, and never posted again blindly."""
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.e2e.stage import Stage
+from tests.e2e.test_trying_again import GARBLED, GARBLED_ONCE, NUMBER, request
+
+
+async def options(stage: Stage, **changes: object) -> None:
+    answer = await stage.sandbox.post("/sandbox/options", json=changes)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 502},
+        {"kind": "reset"},
+        {"kind": "garbage"},
+        {"kind": "hang"},
+    ],
+    ids=lambda fault: str(fault.get("status", fault["kind"])),
+)
+async def test_what_was_taken_though_nobody_said_so_is_found_and_not_posted_again(
+    stage: Stage, fault: dict[str, object]
+) -> None:
+    worker = await stage.worker(UNKNOWN_POLICY="resend", OMNI_READ_TIMEOUT="0.5", OMNI_CONNECT_TIMEOUT="0.5")
+    await stage.fault(**fault, taken=True, times=1)
+    await stage.send(request("m", NUMBER))
+    await stage.until_last_words(1)
+
+    assert stage.heard() == {"m": ["deferred", "accepted"]}
+    deferred, accepted = stage.events
+    assert (deferred.data["reason"]["code"], deferred.data["attempt"]) == ("doubtful", 1)
+    assert accepted.data["attempt"] == 1
+    assert accepted.data["status"]["groupId"] in {0, 1, 3}
+    assert await stage.posts() == {"m": 1}
+    assert (await worker.metrics())['omni_relay_looks_total{finding="answered"}'] == 1
+
+
+async def test_what_was_not_taken_is_posted_again_under_the_same_name_after_several_looks(stage: Stage) -> None:
+    worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOOKS="2")
+    await stage.send(request("m", GARBLED_ONCE, onUnknown="resend"))
+    await stage.until_last_words(1)
+
+    assert stage.heard() == {"m": ["deferred", "deferred", "accepted"]}
+    assert [event.data["attempt"] for event in stage.events] == [1, 1, 2]
+    assert await stage.posts() == {"m": 2}
+    assert (await worker.metrics())['omni_relay_looks_total{finding="answered"}'] == 2
+
+
+async def test_what_was_not_found_may_be_parked(stage: Stage) -> None:
+    await stage.worker(UNKNOWN_LOOKS="1")
+    await stage.send(request("m", GARBLED, onUnknown="park"))
+    await stage.until_last_words(1)
+    letter = await stage.take("omni.dead")
+
+    event = stage.events[-1]
+    assert (event.type, event.data["reason"]["code"], event.data["attempt"]) == ("unknown", "doubtful", 1)
+    assert (letter.headers["omni-reason"], letter.headers["omni-detail"]) == ("unknown", "not_in_logs")
+    assert letter.headers["omni-ambiguous"] is True
+    assert await stage.posts() == {"m": 1}
+
+
+async def test_logs_that_lag_are_looked_into_until_they_show_it(stage: Stage) -> None:
+    await stage.worker(UNKNOWN_LOOKS="10")
+    await options(stage, logsLag=1)
+    await stage.fault(kind="status", status=504, taken=True, times=1)
+    await stage.send(request("m", NUMBER))
+    await stage.until_last_words(1)
+
+    assert set(stage.heard()["m"][:-1]) == {"deferred"}
+    assert stage.last_words() == {"m": ["accepted"]}
+    assert await stage.posts() == {"m": 1}
+
+
+@pytest.mark.parametrize(("policy", "word", "posts"), [("resend", "accepted", 2), ("park", "unknown", 1)])
+async def test_without_permission_for_the_logs_the_policy_applies_at_once(
+    stage: Stage, policy: str, word: str, posts: int
+) -> None:
+    worker = await stage.worker(UNKNOWN_POLICY=policy)
+    await options(stage, logsAllowed=False)
+    await stage.fault(kind="reset", times=1)
+    await stage.send(request("m", NUMBER))
+    await stage.until_last_words(1)
+
+    assert stage.heard() == {"m": ["deferred", word]}
+    assert await stage.posts() == {"m": posts}
+    assert (await worker.metrics())['omni_relay_looks_total{finding="forbidden"}'] == 1
+    assert worker.lines("logs.refused")[0]["level"] == "warning"
+
+
+async def test_while_the_logs_do_not_answer_nothing_is_decided(stage: Stage) -> None:
+    worker = await stage.worker(UNKNOWN_LOOKS="1", UNKNOWN_POLICY="park")
+    await stage.fault(kind="status", status=503, path="logs")
+    await stage.fault(kind="reset", taken=True, times=1)
+    await stage.send(request("m", NUMBER))
+    await worker.until(lambda: len(worker.lines("logs.refused")) >= 2)
+    assert stage.last_words() == {}
+
+    await stage.mend()
+    await stage.until_last_words(1)
+    assert stage.last_words() == {"m": ["accepted"]}
+    assert await stage.posts() == {"m": 1}
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, *, taken: bool) -> None:
+    worker = await stage.worker(RABBITMQ_PREFETCH="10")
+    kind = {"kind": "latency"} if taken else {"kind": "status", "status": 503}
+    await stage.fault(**kind, seconds=30, times=10)
+    await stage.send(*(request(f"m-{number}", NUMBER) for number in range(10)))
+    await stage.until_in_flight(10)
+    worker.send(signal.SIGKILL)
+    await worker.ended()
+
+    await stage.worker(UNKNOWN_LOOKS="2")
+    await stage.until_last_words(10)
+    await asyncio.sleep(0.5)  # a second last word would come now
+
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set((await stage.posts()).values()) == {1 if taken else 2}
+    assert await stage.waiting("omni.requests") == await stage.waiting("omni.dead") == 0

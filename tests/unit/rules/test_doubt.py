@@ -1,0 +1,197 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.rules.doubt import purpose_of_look, resolve
+from service.rules.policy import Policy
+from service.rules.report import Attempt
+from service.rules.retry import RetryPolicy
+from service.words.delivery import History
+from service.words.event import LAST_WORDS
+from service.words.finding import Answered, Finding, Forbidden, Unanswered
+from service.words.letter import Dead, Parked
+from service.words.omni.answer import LogEntry
+from service.words.request import OnUnknown
+from tests.support.builder import NOW, a_history, a_message, a_request, a_status, an_attempt
+from tests.unit.strategy import law
+
+NOTHING, SILENCE, CLOSED = Answered({}), Unanswered("timeout"), Forbidden("http_403")
+
+
+def found(*names: str) -> Answered:
+    return Answered({name: (LogEntry(message_id=name, bulk_id="b-1", status=a_status(3, 5)),) for name in names})
+
+
+def in_doubt(looks: int = 0, attempts: int = 1, parked: int = 1, own: OnUnknown | None = None) -> Attempt:
+    past = replace(a_history(attempts, ambiguous=True), looks=looks, parked=parked)
+    return an_attempt(replace(a_request(a_message("m-1"), a_message("m-2")), on_unknown=own), past)
+
+
+def test_what_omni_has_is_accepted_under_the_number_of_the_attempt_in_doubt() -> None:
+    resolution = resolve(in_doubt(attempts=2), found("m-1", "m-2"))
+
+    assert resolution.rest is None
+    assert [(event.type, event.attempt, event.bulk_id) for event in resolution.report.events] == [
+        ("message.accepted", 2, "b-1")
+    ] * 2
+    assert resolution.report.events[0].status == a_status(3, 5)
+    assert resolution.report.letters == ()
+
+
+def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhile() -> None:
+    resolution = resolve(in_doubt(), found("m-1"))
+
+    assert [(event.message_id, event.type) for event in resolution.report.events] == [
+        ("m-1", "message.accepted"),
+        ("m-2", "message.deferred"),
+    ]
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Parked)
+    assert [message.message_id for message in letter.request.messages] == ["m-2"]
+    assert letter.history == replace(a_history(1, ambiguous=True), looks=1, parked=2)
+    assert letter.room == 8
+    deferred = resolution.report.events[1]
+    assert deferred.next_attempt_at == NOW + timedelta(seconds=8)
+    assert deferred.reason is not None
+    assert (deferred.reason.code, deferred.attempt) == ("doubtful", 1)
+    assert resolution.rest is None
+
+
+def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> None:
+    resolution = resolve(in_doubt(looks=2), found("m-1"))
+
+    assert resolution.rest is not None
+    assert [message.message_id for message in resolution.rest.messages] == ["m-2"]
+    assert (resolution.history.ambiguous, resolution.history.resolved, resolution.history.in_doubt) == (
+        True,
+        True,
+        False,
+    )
+    assert [event.type for event in resolution.report.events] == ["message.accepted"]
+
+
+@pytest.mark.parametrize(("looks", "finding"), [(2, NOTHING), (0, CLOSED)])
+def test_the_policy_may_leave_it_to_a_person(looks: int, finding: Finding) -> None:
+    resolution = resolve(in_doubt(looks, own="park"), finding)
+
+    assert resolution.rest is None
+    assert [event.type for event in resolution.report.events] == ["message.unknown"] * 2
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Dead)
+    assert (letter.reason, letter.cause) == ("unknown", "not_in_logs" if finding == NOTHING else "logs_forbidden")
+
+
+def test_a_request_speaks_for_itself_where_the_setting_says_otherwise() -> None:
+    park = Policy(RetryPolicy(), "park")
+
+    assert resolve(replace(in_doubt(2, own="resend"), policy=park), NOTHING).rest is not None
+    assert resolve(replace(in_doubt(2), policy=park), NOTHING).rest is None
+
+
+def test_where_the_logs_are_closed_the_policy_applies_at_once() -> None:
+    resolution = resolve(in_doubt(), CLOSED)
+
+    assert resolution.rest is not None
+    assert resolution.history.resolved
+    assert resolution.report.events == ()
+
+
+@pytest.mark.parametrize("finding", [NOTHING, CLOSED])
+def test_attempts_used_up_end_in_failure_once_the_looks_are_over(finding: Finding) -> None:
+    (event, _) = resolve(in_doubt(looks=2, attempts=8), finding).report.events
+
+    assert (event.type, event.attempt) == ("message.failed", 8)
+    assert event.reason is not None
+    assert event.reason.code == "doubtful"
+
+
+@pytest.mark.parametrize("own", ["resend", "park"])
+def test_without_an_answer_nothing_is_decided_however_often(own: OnUnknown) -> None:
+    for looks, attempts, parked, room in ((0, 1, 0, 4), (2, 8, 3, 32), (2, 8, 50, 300)):
+        resolution = resolve(in_doubt(looks, attempts, parked, own), SILENCE)
+
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        assert (letter.history.looks, letter.history.parked, letter.room) == (looks, parked + 1, room)
+        assert {event.type for event in resolution.report.events} == {"message.deferred"}
+
+
+@pytest.mark.parametrize("finding", [NOTHING, CLOSED])
+def test_a_dead_letter_sent_again_is_posted_after_one_look_whatever_the_policy(finding: Finding) -> None:
+    """A person has ordered it, and the logs have had their time."""
+    ordered = in_doubt(attempts=0, own="park")
+    ordered = replace(ordered, history=replace(ordered.history, redrives=1))
+
+    resolution = resolve(ordered, finding)
+
+    assert resolution.rest == ordered.request
+    assert not resolution.history.in_doubt
+
+
+def test_a_dead_letter_sent_again_is_not_posted_where_omni_has_it_or_says_nothing() -> None:
+    ordered = in_doubt(attempts=0)
+    ordered = replace(ordered, history=replace(ordered.history, redrives=1))
+
+    assert resolve(ordered, found("m-1", "m-2")).rest is None
+    assert resolve(ordered, SILENCE).rest is None
+
+
+@pytest.mark.parametrize("finding", [NOTHING, SILENCE, CLOSED])
+def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(finding: Finding) -> None:
+    """It may be the second copy of a request whose first a dead worker has left behind."""
+    attempt = an_attempt(a_request(), replace(a_history(3), parked=3))
+
+    resolution = resolve(attempt, finding)
+
+    assert (resolution.rest, resolution.history) == (attempt.request, attempt.history)
+    assert resolution.report.events == ()
+    assert resolve(attempt, found("m-1")).rest is None
+
+
+@pytest.mark.parametrize(
+    ("history", "purpose"),
+    [
+        (a_history(), None),
+        (a_history(1, ambiguous=True), "doubt"),
+        (replace(a_history(1, ambiguous=True), parked=1), "doubt"),
+        (replace(a_history(), parked=1), "glance"),
+        (replace(a_history(1, ambiguous=True), parked=1, resolved=True), "glance"),
+    ],
+)
+def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, purpose: str | None) -> None:
+    assert purpose_of_look(history) == purpose
+
+
+@law
+@given(
+    past=st.builds(
+        History,
+        st.just(NOW),
+        attempts=st.integers(0, 9),
+        ambiguous=st.booleans(),
+        looks=st.integers(0, 5),
+        redrives=st.integers(0, 1),
+    ),
+    own=st.sampled_from([None, "resend", "park"]),
+    shown=st.sets(st.sampled_from(["m-1", "m-2", "m-3"])),
+    finding=st.sampled_from([None, SILENCE, CLOSED]),
+)
+def test_each_message_is_told_of_once_or_left_to_be_posted(
+    past: History, own: OnUnknown | None, shown: set[str], finding: Finding | None
+) -> None:
+    attempt = replace(in_doubt(own=own), history=past)
+
+    resolution = resolve(attempt, finding or found(*shown))
+
+    told = [event.message_id for event in resolution.report.events]
+    left = [message.message_id for message in resolution.rest.messages] if resolution.rest else []
+    assert sorted([*map(str, told), *left]) == ["m-1", "m-2"]
+    put_aside = {m.message_id for letter in resolution.report.letters for m in letter.request.messages}
+    final = {event.message_id for event in resolution.report.events if event.type in LAST_WORDS}
+    accepted = {event.message_id for event in resolution.report.events if event.type == "message.accepted"}
+    assert put_aside | final == set(told)
+    assert accepted == (set() if finding else {"m-1", "m-2"} & shown)
+    assert not (left and resolution.history.in_doubt)
