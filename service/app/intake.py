@@ -7,16 +7,24 @@ again. The prefetch bounds how many there are.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from service.app.registry import Registry
 from service.app.turnstile import Turnstile
 from service.edges.log import describe, get_logger
 from service.edges.metric import Metrics
-from service.edges.rabbitmq import BrokerErrors, Link, Receipt
+from service.edges.rabbitmq import BrokerErrors, Link, Receipt, Session
 from service.path.handler import Handler
 from service.words.delivery import Delivery, Settlement
+
+_PULSE: Final = 0.5
+_ROUND: Final = 5.0
+"""Seconds between two questions to the broker whether it still has our consumer."""
+_STALLED: Final = 2.0
+"""Seconds without a confirm after which no further call is made."""
+_STUCK: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +47,73 @@ class Intake:
         self._tasks: set[asyncio.Task[None]] = set()
         # Those in flight, and those whose acks may be lost with the connection.
         self._registry = Registry(3 * bench.prefetch)
+        self._consuming = False
+        self._well_at = time.monotonic()
 
     async def run(self) -> None:
-        """Consume until cancelled; each turn lasts until the session breaks or the gate moves."""
+        """Consume until cancelled; each turn lasts until the session breaks or the turnstile wants another amount."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            while True:
+                appetite = self._appetite()
+                if not appetite:
+                    await self._bench.turnstile.moves()
+                    continue
+                session = await self._bench.link.session()
+                if appetite == self._appetite():
+                    await self._consume(session, appetite)
+        finally:
+            watching.cancel()
+
+    async def _consume(self, session: Session, appetite: int) -> None:
+        try:
+            async with session.consuming(appetite, self._receive):
+                self._bench.metrics.consuming.set(1)
+                self._consuming = True
+                while not session.broken.is_set() and appetite == self._appetite():
+                    await _first(session.broken.wait(), self._bench.turnstile.moves())
+        except BrokerErrors as error:
+            self._log.warning("consumer.failed", **describe(error))
+            session.broken.set()
+        finally:
+            self._consuming = False
+            self._bench.metrics.consuming.set(0)
+
+    async def _watch(self) -> None:
+        """Doubt what the library says: whether the broker has our consumer, and whether it confirms.
+
+        Deliveries stop without a word where a queue was deleted and made again behind the broker's back, or a consumer
+        was lost; publications, where a queue that is full refuses them or an alarm makes the broker stop reading.
+        """
+        asked_at = self._well_at = time.monotonic()
         while True:
-            gate = await self._bench.turnstile.passable()
-            session = await self._bench.link.session()
-            prefetch = self._bench.prefetch if gate.mode == "open" else 1
-            try:
-                async with session.consuming(prefetch, self._receive):
-                    self._bench.metrics.consuming.set(1)
-                    await _first(session.broken, self._bench.turnstile.moved)
-            except BrokerErrors as error:
-                self._log.warning("consumer.failed", **describe(error))
-                session.broken.set()
-            finally:
-                self._bench.metrics.consuming.set(0)
+            await asyncio.sleep(_PULSE)
+            now, bench = time.monotonic(), self._bench
+            bench.turnstile.stall(stalled=bench.link.oldest_publication > _STALLED)
+            if self._consuming or not (self._appetite() and bench.link.is_connected):
+                self._well_at = now
+            if self._consuming and now - asked_at >= _ROUND:
+                asked_at = now
+                await self._make_sure(await bench.link.session())
+
+    async def _make_sure(self, session: Session) -> None:
+        try:
+            _, consumers = await session.broken.ask(session.waiting(), _ROUND)
+        except BrokerErrors as error:
+            self._log.warning("consumer.lost", **describe(error))
+        else:
+            if consumers or not self._consuming:
+                return
+            self._log.warning("consumer.lost")
+        session.broken.set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether it has not consumed for a minute for no reason that it knows of."""
+        return time.monotonic() - self._well_at > _STUCK
+
+    def _appetite(self) -> int:
+        return self._bench.turnstile.appetite(self._bench.prefetch)
 
     async def drain(self, deadline: float, aborted: asyncio.Event) -> None:
         """Finish what is in flight until the loop's clock shows `deadline` or somebody insists, then give up on it."""
@@ -131,9 +190,9 @@ class Intake:
         write("delivery.settled", settlement=settled, seconds=round(seconds, 4), **facts)
 
 
-async def _first(*events: asyncio.Event) -> None:
-    """Wait until one of them is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
+async def _first(*waits: Coroutine[object, object, object]) -> None:
+    """Wait until one of them is over."""
+    waiting = [asyncio.create_task(wait) for wait in waits]
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -12,7 +12,8 @@ from typing import Final
 from service import __version__
 from service.app.intake import Bench, Intake
 from service.app.lookout import Lookout
-from service.app.turnstile import Turnstile
+from service.app.throttle import Throttle
+from service.app.turnstile import RESULTS_STALLED, Turnstile
 from service.edges.log import Logger, describe, get_logger
 from service.edges.metric import Metrics
 from service.edges.omni import Credentials, Deprecation, OmniAccess, OmniClient
@@ -20,6 +21,7 @@ from service.edges.operation import Condition, make_app, serving
 from service.edges.rabbitmq import Link, LinkEvents
 from service.edges.settings import Settings
 from service.path.handler import Effects, make_handler
+from service.rules.concurrency import START, Limit
 from service.rules.gate import Gate
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
@@ -27,7 +29,7 @@ from service.words import topology
 from service.words.call import OmniCall
 from service.words.delivery import Publication
 from service.words.finding import Answered, Finding
-from service.words.outcome import Denied, Outcome, Unavailable
+from service.words.outcome import Held, Outcome
 
 _TOLD_AT_MOST: Final = 20
 
@@ -41,12 +43,13 @@ async def work(settings: Settings) -> None:
     log, metrics = get_logger(), Metrics()
     metrics.build.info({"version": __version__})
     retry = retry_policy(settings)
-    turnstile = Turnstile(_gate_teller(log, metrics))
+    throttle = Throttle(_limit(settings), settings.omni_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
+    turnstile = Turnstile(_gate_teller(log, metrics, throttle), _stall_teller(log, metrics))
     link = Link(settings.rabbitmq_urls, retry.rooms, _link_events(log, metrics), declare=settings.rabbitmq_declare)
     client = OmniClient(access(settings), _now, _deprecation_teller(log, metrics))
     lookout = Lookout(client.look, settings.omni_logs_rate, _finding_teller(log, metrics))
     effects = Effects(
-        attempt=_attempt(client, turnstile, metrics, asyncio.Semaphore(settings.omni_concurrency)),
+        attempt=_attempt(client, turnstile, throttle, metrics),
         look=lookout.look,
         publish=_publish(link, metrics),
         notice=turnstile.notice,
@@ -69,10 +72,10 @@ async def work(settings: Settings) -> None:
             return Condition(ready=False, reason="stopping")
         if not link.is_connected:
             return Condition(ready=False, reason="not connected to RabbitMQ")
-        paused = turnstile.gate.mode != "open"
-        return Condition(ready=True, reason=turnstile.gate.cause or None, paused=paused)
+        return Condition(ready=True, reason=turnstile.pause, paused=turnstile.pause is not None)
 
-    async with serving(make_app(metrics.registry, condition), settings.http_host, settings.http_port) as port:
+    app = make_app(metrics.registry, condition, lambda: not intake.is_stuck)
+    async with serving(app, settings.http_host, settings.http_port) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming = asyncio.create_task(link.run()), asyncio.create_task(intake.run())
         stopping = asyncio.create_task(stop.wait())
@@ -80,6 +83,7 @@ async def work(settings: Settings) -> None:
             await asyncio.wait({connecting, consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             deadline = asyncio.get_running_loop().time() + settings.shutdown_grace
             log.info("worker.stopping")
+            turnstile.shut()
             await _end(consuming)
             await intake.drain(deadline, abort)
         finally:
@@ -102,7 +106,7 @@ def access(settings: Settings) -> OmniAccess:
         format=settings.omni_format,
         connect_timeout=settings.omni_connect_timeout,
         read_timeout=settings.omni_read_timeout,
-        concurrency=settings.omni_concurrency,
+        concurrency=settings.omni_concurrency or settings.rabbitmq_prefetch,
     )
 
 
@@ -111,23 +115,26 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     return RetryPolicy(settings.retry_max_attempts, settings.retry_base_delay, settings.retry_max_delay)
 
 
+def _limit(settings: Settings) -> Limit:
+    """More calls than deliveries are never under way; a number that is set is kept to."""
+    if settings.omni_concurrency is not None:
+        return Limit(settings.omni_concurrency, settings.omni_concurrency, fixed=True)
+    return Limit(min(START, settings.rabbitmq_prefetch), settings.rabbitmq_prefetch)
+
+
 def _attempt(
-    client: OmniClient, turnstile: Turnstile, metrics: Metrics, slots: asyncio.Semaphore
+    client: OmniClient, turnstile: Turnstile, throttle: Throttle, metrics: Metrics
 ) -> Callable[[OmniCall], Awaitable[Outcome]]:
     log = get_logger()
 
-    async def attempt(call: OmniCall) -> Outcome:
-        async with slots:
-            if turnstile.gate.mode == "closed":
-                return Denied(turnstile.gate.cause)  # already known: asking again would only be heard as hammering
-            if call.expires_at is not None and call.expires_at <= _now():
-                return Unavailable("expired")  # while it waited for a slot
-            started = time.perf_counter()
-            if call.attempt == 1:
-                _observe_first(call, metrics)
-            with metrics.attempts_in_flight.track_inprogress():
-                outcome = await client.post(call)
+    async def post(call: OmniCall) -> Outcome:
+        started = time.perf_counter()
+        if call.attempt == 1:
+            _observe_first(call, metrics)
+        with metrics.attempts_in_flight.track_inprogress():
+            outcome = await client.post(call)
         seconds = time.perf_counter() - started
+        throttle.notice(outcome, seconds)
         name = type(outcome).__name__.lower()
         metrics.attempts.labels(name).inc()
         metrics.attempt_seconds.observe(seconds)
@@ -141,6 +148,20 @@ def _attempt(
             seconds=round(seconds, 4),
         )
         return outcome
+
+    async def attempt(call: OmniCall) -> Outcome:
+        try:
+            while True:
+                if held := await turnstile.enter():
+                    return held
+                async with throttle.slot(len(call.messages)):
+                    if not turnstile.passes():
+                        continue  # it was closed while we waited for the slot
+                    if call.expires_at is not None and call.expires_at <= _now():
+                        return Held("expired")
+                    return await post(call)
+        finally:
+            turnstile.leave()
 
     return attempt
 
@@ -170,12 +191,28 @@ def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], 
     return publish
 
 
-def _gate_teller(log: Logger, metrics: Metrics) -> Callable[[Gate], None]:
+def _gate_teller(log: Logger, metrics: Metrics, throttle: Throttle) -> Callable[[Gate], None]:
+    """Tell of the first closing, and then ever fewer of those in a row: they may go on all night."""
+
     def tell(gate: Gate) -> None:
-        metrics.paused.set(gate.mode != "open")
+        metrics.paused.labels("denied").set(gate.mode != "open" and gate.denied)
+        metrics.paused.labels("failing").set(gate.mode != "open" and not gate.denied)
         if gate.mode == "closed":
-            log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
+            throttle.begin_anew()
+            if gate.closings.bit_count() == 1:
+                log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
         elif gate.mode == "open":
+            log.info("sending.resumed")
+
+    return tell
+
+
+def _stall_teller(log: Logger, metrics: Metrics) -> Callable[[bool], None]:
+    def tell(stalled: bool) -> None:  # noqa: FBT001 - the turnstile's own word
+        metrics.paused.labels(RESULTS_STALLED).set(stalled)
+        if stalled:
+            log.error("sending.paused", cause=RESULTS_STALLED)
+        else:
             log.info("sending.resumed")
 
     return tell

@@ -20,6 +20,7 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = ("accepted", "rejected", "unavailable", "unknown", "denied")
+PAUSES = ("denied", "failing", "results_stalled")
 FINDINGS = ("answered", "unanswered", "forbidden")
 SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
 
@@ -118,9 +119,20 @@ class Metrics:
         self.consuming = self._gauge(
             "consuming", "1 while deliveries are asked for. 0: paused, draining or not connected."
         )
-        self.paused = self._gauge(
-            "paused", "1 while sending is paused because OMNI refuses our credentials or account: mend those."
+        self.concurrency_limit = self._gauge(
+            "concurrency_limit",
+            "Calls to OMNI allowed at once. Falls: OMNI answers 429 or too late; it grows again by itself.",
         )
+        self.paused = Gauge(
+            self._name("paused"),
+            "1 while no calls are made. denied: OMNI refuses our credentials or account, mend those. failing: OMNI "
+            "cannot take calls, it is tried every few seconds. results_stalled: the broker confirms no events, look "
+            "for a full queue or an alarm.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in PAUSES:
+            self.paused.labels(reason)
 
     def _name(self, name: str) -> str:
         return f"omni_relay_{name}"

@@ -24,11 +24,12 @@ class Condition:
     paused: bool = False
 
 
-def make_app(registry: CollectorRegistry, condition: Callable[[], Condition]) -> Starlette:
-    """Put the three pages together."""
+def make_app(registry: CollectorRegistry, condition: Callable[[], Condition], is_live: Callable[[], bool]) -> Starlette:
+    """Put the three pages together. Not live is only what a restart would mend."""
 
     async def livez(_request: Request) -> JSONResponse:
-        return JSONResponse({"live": True})
+        live = is_live()
+        return JSONResponse({"live": live}, status_code=200 if live else 503)
 
     async def readyz(_request: Request) -> JSONResponse:
         now = condition()

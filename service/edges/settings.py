@@ -58,7 +58,8 @@ class Settings(BaseSettings):
     omni_scenario_key: str | None = None
     omni_format: Literal["json", "xml"] = "json"
     omni_call_size: Annotated[int, Field(ge=1, le=MAX_DESTINATIONS)] = 500
-    omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
+    omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    omni_rate: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
     omni_logs_rate: Annotated[float, Field(gt=0, le=6000, allow_inf_nan=False)] = 100.0
     omni_connect_timeout: Seconds = 5.0
     omni_read_timeout: Seconds = 30.0

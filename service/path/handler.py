@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.rules.doubt import purpose_of_look, resolve
+from service.rules.gate import Signal, read_signal
 from service.rules.history import recall
 from service.rules.parse import parse
 from service.rules.plan import plan
 from service.rules.policy import Policy
 from service.rules.publication import publish_report
 from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
-from service.rules.verdict import denial, judge
+from service.rules.verdict import judge
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication, Settlement
 from service.words.finding import Finding, Purpose
-from service.words.outcome import Accepted, Outcome, Rejected
+from service.words.outcome import Outcome
 from service.words.request import SendRequest
 
 
@@ -35,8 +36,8 @@ class Effects:
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
     """Return when the broker has confirmed every one, however long that takes."""
-    notice: Callable[[str | None], None]
-    """Hear why our account was refused, which pauses the intake, or that it was not."""
+    notice: Callable[[Signal], None]
+    """Hear what a call says about OMNI and our account, which may pause the intake."""
     now: Callable[[], datetime]
     draw: Callable[[], float]
     """Throw the dice: a number from [0, 1)."""
@@ -75,8 +76,8 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
             for call in plan(request, history, delivery.timestamp, policy):
                 outcome = await effects.attempt(call)
                 verdicts = judge(call, outcome, ambiguous=history.ambiguous)
-                if (cause := denial(verdicts)) or isinstance(outcome, Accepted | Rejected):
-                    effects.notice(cause)  # of any other outcome nothing is learnt about the account
+                if signal := read_signal(outcome, verdicts):
+                    effects.notice(signal)
                 await say(report_attempt(attempt(replace(request, messages=call.messages)), verdicts))
         return Settlement(parsed.request_id, parsed.identified, history.attempts, dict(said))
 

@@ -1,16 +1,42 @@
-"""Whether to take deliveries: stop when our account is refused, look again ever more rarely, go on when it is not.
+"""Whether to make calls: stop when OMNI cannot take them or refuses our account, look again, go on when it does.
 
-open     deliveries are taken
+open     calls are made
 closed   none are, until a time
-probing  one at a time, until one tells how things stand
+probing  one is, and how it ends tells how things stand
+
+It closes on a refusal of our account at once, where OMNI asks for time (`Retry-After`) until then, and where calls fail
+as a rule: several in a row, or a good share of enough of them. A request that is refused for its own fault shows that
+OMNI works.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
+from service.rules.verdict import Verdict, denial
+from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+
+ROW: Final = 5
+"""Calls failed in a row that close it: enough where there are few."""
+VOLUME: Final = 10.0
+"""Calls within about the last half-minute, of which a share says something."""
+SHARE: Final = 0.5
+_HALF_LIFE: Final = 10.0
+"""Seconds after which a call counts half."""
 _FIRST_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 60.0
+_LONGEST_PAUSE: Final = {False: 4.0, True: 60.0}
+"""Seconds, by whether our account is refused: that is for a person to mend. OMNI's return is to be seen soon."""
+_LONGEST_ASKED: Final = 300.0
+"""Seconds that OMNI may ask for; whoever asks for more is asked again then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What an outcome says about OMNI and our account."""
+
+    kind: Literal["healthy", "failing", "denied"]
+    cause: str = ""
+    retry_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,31 +44,86 @@ class Gate:
     """The gate's state."""
 
     mode: Literal["open", "closed", "probing"] = "open"
-    failures: int = 0
-    """Refusals in a row."""
     cause: str = ""
+    """Why it is not open."""
+    denied: bool = False
+    """Whether that is our account's fault."""
     until: datetime | None = None
     """When a closed gate is tried again."""
+    closings: int = 0
+    """Times in a row it was closed."""
+    row: int = 0
+    """Calls failed in a row."""
+    good: float = 0.0
+    bad: float = 0.0
+    """Calls of late that went well, and that failed."""
+    counted_at: datetime | None = None
 
 
 OPEN: Final = Gate()
 
 
-def refuse(gate: Gate, cause: str, now: datetime, draw: float) -> Gate:
-    """Close it after a refusal; those that come late, from calls already under way, change nothing."""
+def read_signal(outcome: Outcome, verdicts: tuple[Verdict, ...]) -> Signal | None:
+    """Tell what a call's end says about OMNI; nothing where none was made. One denied message denies us all."""
+    if isinstance(outcome, Held):
+        return None
+    if cause := denial(verdicts):
+        return Signal("denied", cause)
+    match outcome:
+        case Accepted() | Rejected():
+            return Signal("healthy")
+        case Unavailable(cause, retry_at):
+            return Signal("failing", cause, retry_at)
+        case Unknown(cause):
+            return Signal("failing", cause)
+        case Denied(cause):
+            return Signal("denied", cause)
+        case _:
+            assert_never(outcome)
+
+
+def hear(gate: Gate, signal: Signal, now: datetime, draw: float) -> Gate:
+    """Move it; `draw`, from [0, 1), keeps those who stopped together from starting together.
+
+    Calls under way when it was closed change nothing, but for a wait that OMNI asks for.
+    """
     if gate.mode == "closed":
-        return gate
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(gate.failures, 30))
-    return Gate("closed", gate.failures + 1, cause, now + timedelta(seconds=pause * (0.5 + draw / 2)))
-
-
-def admit(gate: Gate) -> Gate:
-    """Open it after a call that was not refused, if that was the probe."""
-    return OPEN if gate.mode == "probing" else gate
+        longer = _asked(signal, now)
+        return replace(gate, until=longer) if longer and gate.until and longer > gate.until else gate
+    counted = _count(gate, signal, now)
+    if signal.kind == "healthy":
+        return OPEN if gate.mode == "probing" else counted
+    if signal.kind == "failing" and gate.mode == "open" and signal.retry_at is None and not _trips(counted):
+        return counted
+    denied = signal.kind == "denied"
+    pause = min(_LONGEST_PAUSE[denied], _FIRST_PAUSE * 2 ** min(gate.closings, 30)) * (0.5 + draw / 2)
+    until = max(now + timedelta(seconds=pause), _asked(signal, now) or now)
+    return Gate("closed", signal.cause, denied, until, gate.closings + 1)
 
 
 def look(gate: Gate, now: datetime) -> Gate:
-    """Let the next delivery through as a probe once a closed gate's time has come."""
+    """Let one call through as a probe once a closed gate's time has come."""
     if gate.mode == "closed" and gate.until is not None and gate.until <= now:
-        return Gate("probing", gate.failures, gate.cause)
+        return replace(gate, mode="probing", until=None)
     return gate
+
+
+def _asked(signal: Signal, now: datetime) -> datetime | None:
+    return signal.retry_at and min(signal.retry_at, now + timedelta(seconds=_LONGEST_ASKED))
+
+
+def _count(gate: Gate, signal: Signal, now: datetime) -> Gate:
+    age = max(0.0, (now - gate.counted_at).total_seconds()) if gate.counted_at else 0.0
+    fade, failed = 0.5 ** (age / _HALF_LIFE), signal.kind != "healthy"
+    return replace(
+        gate,
+        row=gate.row + 1 if failed else 0,
+        good=gate.good * fade + (not failed),
+        bad=gate.bad * fade + failed,
+        counted_at=now,
+    )
+
+
+def _trips(gate: Gate) -> bool:
+    volume = gate.good + gate.bad
+    return gate.row >= ROW or (volume >= VOLUME and gate.bad >= volume * SHARE)

@@ -1,6 +1,6 @@
 """What is said about each message, and what is put aside.
 
-Every message ends this step in exactly one of: a last word, or a deferral together with a parked letter.
+Every message ends this step in exactly one of: a last word, or a parked letter, with a deferral if it was attempted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -132,6 +132,8 @@ def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Ver
     expires_at = attempt.request.expires_at
     if standing != "doubtful" and expires_at is not None and due(attempt.now, room) >= expires_at:
         return Report(_say(attempt, "message.expired", verdicts))
+    if standing == "held":
+        return Report((), put_aside(attempt, verdicts, past, room).letters)  # nothing has happened to tell of
     return put_aside(attempt, verdicts, past, room)
 
 
@@ -180,7 +182,15 @@ def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -
         case _:
             if verdicts[0].wait is not None:
                 return HOUR
-            return delay(retry, attempt.number, attempt.draw, max(asked, default=None))
+            return delay(retry, attempt.number, attempt.draw, max([*asked, _patience(attempt)]))
+
+
+def _patience(attempt: Attempt) -> timedelta:
+    """Tell how long to wait at least: luck with the dice must not bring the last attempt before its time."""
+    made = attempt.number - attempt.history.redeliveries
+    if made + 1 < attempt.policy.retry.max_attempts:
+        return timedelta()
+    return timedelta(seconds=attempt.policy.retry.span) - (attempt.now - attempt.history.first_seen)
 
 
 def _say(attempt: Attempt, type_: EventType, verdicts: tuple[Verdict, ...]) -> tuple[StatusEvent, ...]:

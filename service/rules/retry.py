@@ -40,6 +40,12 @@ class RetryPolicy:
             ladder.append(min(ladder[-1] * 2, self.max_delay))
         return tuple(ladder)
 
+    @property
+    def span(self) -> float:
+        """The seconds that all waits take together when the dice fall high: no message is given up before."""
+        ladder = self.ladder
+        return sum(ladder[min(wait, len(ladder) - 1)] for wait in range(self.max_attempts - 1))
+
 
 def delay(policy: RetryPolicy, attempt: int, draw: float, asked: timedelta | None = None) -> float:
     """Choose the room after a failed `attempt` (from 1 on); `draw` is from [0, 1).

@@ -100,7 +100,8 @@ async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
     await stage.worker()
     await stage.until_last_words(80)
     assert {word for words in stage.last_words().values() for word in words} == {"accepted"}
-    assert all(len({event.message.message_id for event in stage.about(name)}) == 1 for name in stage.last_words())
+    for name in stage.last_words():
+        assert len({event.message.message_id for event in stage.about(name) if event.type == "accepted"}) == 1
     assert max((await stage.posts()).values()) <= 2
     assert await stage.waiting("omni.dead") == 0
 

@@ -110,7 +110,7 @@ async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stag
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.fault(kind="status", status=401, seconds=seconds)
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(8)))
-    await worker.until_metric("omni_relay_paused", 1)
+    await worker.until_metric('omni_relay_paused{reason="denied"}', 1)
     await worker.until_metric("omni_relay_consuming", 0)
     assert await worker.readiness() == (200, {"ready": True, "reason": "http_401", "paused": True})
 
@@ -122,7 +122,7 @@ async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stag
     assert "denied" in reasons
     assert reasons <= {"denied", "doubtful"}  # a broker may hand out again what was on its way when consuming stopped
     assert await stage.waiting("omni.dead") == 0
-    await worker.until_metric("omni_relay_paused", 0)
+    await worker.until_metric('omni_relay_paused{reason="denied"}', 0)
     assert await worker.readiness() == (200, {"ready": True, "reason": None, "paused": False})
     assert worker.lines("sending.paused")[0]["cause"] == "http_401"
     assert worker.lines("sending.resumed")

@@ -21,6 +21,7 @@ class Relay:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.condition = Condition(ready=True)
+        self.live = True
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def relay() -> Relay:
 
 @pytest.fixture
 async def port(relay: Relay) -> AsyncIterator[httpx.AsyncClient]:
-    app = make_app(relay.metrics.registry, lambda: relay.condition)
+    app = make_app(relay.metrics.registry, lambda: relay.condition, lambda: relay.live)
     async with (
         serving(app, "127.0.0.1", 0) as number,
         httpx.AsyncClient(
@@ -46,6 +47,12 @@ async def test_it_is_live_whatever_its_condition(relay: Relay, port: httpx.Async
     relay.condition = Condition(ready=False, reason="not connected to RabbitMQ")
     answer = await port.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"live": True})
+
+
+async def test_it_is_not_live_when_only_a_restart_would_help(relay: Relay, port: httpx.AsyncClient) -> None:
+    relay.live = False
+    answer = await port.get("/livez")
+    assert (answer.status_code, answer.json()) == (503, {"live": False})
 
 
 @pytest.mark.parametrize(
@@ -93,11 +100,15 @@ async def test_there_is_nothing_else(port: httpx.AsyncClient, method: str, path:
 
 async def test_a_taken_port_is_told_at_once(relay: Relay) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        async with serving(make_app(relay.metrics.registry, lambda: relay.condition), *taken.getsockname()):
+        async with serving(
+            make_app(relay.metrics.registry, lambda: relay.condition, lambda: relay.live), *taken.getsockname()
+        ):
             pass
 
 
 async def test_it_listens_once_it_has_told_its_port(relay: Relay) -> None:
-    async with serving(make_app(relay.metrics.registry, lambda: relay.condition), "127.0.0.1", 0) as number:
+    async with serving(
+        make_app(relay.metrics.registry, lambda: relay.condition, lambda: relay.live), "127.0.0.1", 0
+    ) as number:
         with socket.create_connection(("127.0.0.1", number), timeout=1):
             pass

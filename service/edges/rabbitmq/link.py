@@ -5,7 +5,9 @@ one is opened and everything declared again. So there is one way of recovering, 
 """
 
 import asyncio
+import itertools
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -49,6 +51,8 @@ class Link:
         self._events = events
         self._declare = declare
         self._session = _promise()
+        self._unconfirmed: dict[int, float] = {}
+        self._numbers = itertools.count()
 
     async def run(self) -> None:
         """Keep a session open until cancelled. Raises `TopologyError` when the broker has other ideas."""
@@ -74,6 +78,11 @@ class Link:
     def is_connected(self) -> bool:
         """Tell whether there is a session now."""
         return self._session.done()
+
+    @property
+    def oldest_publication(self) -> float:
+        """Tell how many seconds the one that has waited longest has been without a confirm."""
+        return time.monotonic() - next(iter(self._unconfirmed.values())) if self._unconfirmed else 0.0
 
     async def session(self) -> Session:
         """Give the session there is, or wait for the next: never one that is over.
@@ -108,6 +117,14 @@ class Link:
         return session
 
     async def _publish(self, publication: Publication) -> None:
+        number = next(self._numbers)
+        self._unconfirmed[number] = time.monotonic()
+        try:
+            await self._insist(publication)
+        finally:
+            del self._unconfirmed[number]
+
+    async def _insist(self, publication: Publication) -> None:
         for wait in _waits():
             session = await self.session()
             try:

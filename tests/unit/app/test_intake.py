@@ -36,7 +36,7 @@ async def test_a_redelivery_that_joined_a_defect_is_settled_as_it_is() -> None:
         await go.wait()
         raise ValueError("a defect")
 
-    turnstile = Turnstile(lambda _: None)
+    turnstile = Turnstile(lambda _: None, lambda _: None)
     intake = Intake(Bench(cast("Link", None), handle, turnstile, Metrics(), prefetch=10))
     for tag, delivery in enumerate([DELIVERY, replace(DELIVERY, redelivered=True)], 1):
         intake._receive(delivery, Receipt(cast("AbstractChannel", channel), tag, Life()))  # noqa: SLF001 - what the broker calls

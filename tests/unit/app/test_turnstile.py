@@ -1,70 +1,160 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 
-from service.app.turnstile import Turnstile
-from service.rules.gate import OPEN, Gate
+from service.app.turnstile import RESULTS_STALLED, Turnstile
+from service.rules.gate import Signal
+from service.words.outcome import Held
 
-PAST = Gate("closed", 3, "http_401", datetime(2026, 1, 1, tzinfo=UTC) - timedelta(days=3650))
+HEALTHY, DENIED, FAILING = Signal("healthy"), Signal("denied", "http_401"), Signal("failing", "http_503")
+PREFETCH = 100
 
 
-def a_turnstile() -> tuple[Turnstile, list[str]]:
-    told: list[str] = []
-    return Turnstile(lambda gate: told.append(gate.mode)), told
+def a_turnstile() -> tuple[Turnstile, list[object]]:
+    told: list[object] = []
+    return Turnstile(lambda gate: told.append(gate.mode), told.append), told
+
+
+def far() -> Signal:
+    return Signal("failing", "http_429", datetime.now(UTC) + timedelta(seconds=60))
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Callers:
+    """Some who want to make a call, and say when they may."""
+
+    def __init__(self, turnstile: Turnstile, count: int) -> None:
+        self.through: list[int] = []
+        self.go = asyncio.Event()
+        self._turnstile = turnstile
+        self.tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
+
+    async def _call(self, number: int) -> Held | None:
+        try:
+            if held := await self._turnstile.enter():
+                return held
+            self.through.append(number)
+            await self.go.wait()
+            return None
+        finally:
+            self._turnstile.leave()
+
+    async def end(self) -> list[Held | None]:
+        self.go.set()
+        return await asyncio.gather(*self.tasks)
 
 
 async def test_at_first_it_is_open() -> None:
     turnstile, told = a_turnstile()
 
-    assert await turnstile.passable() == OPEN
+    assert await turnstile.enter() is None
+    assert (turnstile.passes(), turnstile.pause, turnstile.appetite(PREFETCH)) == (True, None, PREFETCH)
     assert told == []
-    assert not turnstile.moved.is_set()
 
 
-def test_good_news_while_open_is_no_news() -> None:
+async def test_good_news_while_open_is_no_news() -> None:
     turnstile, told = a_turnstile()
-    turnstile.notice(None)
+    turnstile.notice(HEALTHY)
 
-    assert (turnstile.gate, told, turnstile.moved.is_set()) == (OPEN, [], False)
+    assert told == []
+    assert turnstile.appetite(PREFETCH) == PREFETCH
 
 
-def test_a_refusal_closes_it_and_is_told_once() -> None:
+async def test_a_refusal_closes_it_and_is_told_once() -> None:
     turnstile, told = a_turnstile()
-    turnstile.notice("http_401")
-    turnstile.notice("http_401")
-    turnstile.notice(None)
+    for signal in (DENIED, DENIED, HEALTHY):
+        turnstile.notice(signal)
 
-    assert (turnstile.gate.mode, turnstile.gate.cause, turnstile.gate.failures) == ("closed", "http_401", 1)
+    assert (turnstile.pause, turnstile.passes(), turnstile.appetite(PREFETCH)) == ("http_401", False, 0)
     assert told == ["closed"]
-    assert turnstile.moved.is_set()
 
 
-async def test_when_its_time_has_come_a_probe_may_pass() -> None:
+async def test_of_those_who_wait_one_is_the_probe_and_the_others_follow_when_it_went_well() -> None:
     turnstile, told = a_turnstile()
-    turnstile.gate = PAST
-    turnstile.moved.set()
+    turnstile.notice(DENIED)
+    callers = Callers(turnstile, 3)
+    await settle()
+    assert callers.through == []
 
-    gate = await turnstile.passable()
+    while turnstile.gate.mode == "closed":  # noqa: ASYNC110  # a timer
+        await asyncio.sleep(0.02)
+    await settle()
+    assert callers.through == [0]
+    assert turnstile.appetite(PREFETCH) == 0  # nothing more is asked for as long as there is somebody to try
 
-    assert gate == Gate("probing", 3, "http_401")
-    assert told == ["probing"]
-    assert not turnstile.moved.is_set()
+    turnstile.notice(HEALTHY)
+    await settle()
+    assert callers.through == [0, 1, 2]
+    assert told == ["closed", "probing", "open"]
+    assert await callers.end() == [None] * 3
 
 
-async def test_a_probe_that_passes_opens_it() -> None:
+async def test_where_nobody_waits_one_delivery_is_asked_for() -> None:
     turnstile, told = a_turnstile()
-    turnstile.gate = PAST
-    await turnstile.passable()
-    turnstile.notice(None)
+    turnstile.notice(DENIED)
+    while turnstile.gate.mode == "closed":  # a timer
+        await asyncio.wait_for(turnstile.moves(), 2)
+    assert turnstile.appetite(PREFETCH) == 1
 
-    assert turnstile.gate == OPEN
-    assert told == ["probing", "open"]
-    assert turnstile.moved.is_set()
+    assert await turnstile.enter() is None
+    turnstile.notice(FAILING)
+    assert (turnstile.pause, turnstile.gate.closings, turnstile.appetite(PREFETCH)) == ("http_503", 2, 0)
+    assert told == ["closed", "probing", "closed"]
 
 
-async def test_a_probe_that_is_refused_closes_it_for_longer() -> None:
+async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
+    turnstile, _ = a_turnstile()
+    turnstile.notice(DENIED)
+    callers = Callers(turnstile, 2)
+    while not callers.through:  # noqa: ASYNC110  # a timer
+        await asyncio.sleep(0.02)
+    (first,) = callers.through
+    callers.tasks[first].cancel()
+    await settle()
+
+    assert sorted(callers.through) == [0, 1]
+    await asyncio.wait(callers.tasks, timeout=0)
+    callers.go.set()
+    await asyncio.wait(callers.tasks)
+
+
+async def test_nobody_waits_for_long() -> None:
+    """What is not on its way yet goes back to the broker: a process that holds it may die."""
+    turnstile, _ = a_turnstile()
+    turnstile.notice(far())
+
+    held = await turnstile.enter()
+
+    assert isinstance(held, Held)
+    assert (held.cause, held.denied, held.until) == ("http_429", False, turnstile.gate.until)
+
+
+async def test_while_results_are_stuck_no_call_is_made_and_nobody_is_sent_away() -> None:
     turnstile, told = a_turnstile()
-    turnstile.gate = PAST
-    await turnstile.passable()
-    turnstile.notice("status_12")
+    turnstile.stall(stalled=True)
+    turnstile.stall(stalled=True)
+    callers = Callers(turnstile, 2)
+    await settle()
+    assert callers.through == []
+    assert (turnstile.pause, turnstile.appetite(PREFETCH)) == (RESULTS_STALLED, 0)
 
-    assert (turnstile.gate.mode, turnstile.gate.failures, turnstile.gate.cause) == ("closed", 4, "status_12")
-    assert told == ["probing", "closed"]
+    turnstile.stall(stalled=False)
+    await settle()
+    assert callers.through == [0, 1]
+    assert told == [True, False]
+    assert await callers.end() == [None, None]
+
+
+async def test_when_it_is_shut_those_who_wait_are_sent_away_at_once() -> None:
+    turnstile, _ = a_turnstile()
+    turnstile.stall(stalled=True)
+    callers = Callers(turnstile, 2)
+    await settle()
+    turnstile.shut()
+
+    assert await callers.end() == [Held("stopping")] * 2
+    assert turnstile.appetite(PREFETCH) == 0
+    assert not turnstile.passes()

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from service.path.handler import Effects, make_handler
+from service.rules.gate import Signal
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication, Settlement
 from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.words.omni.answer import LogEntry
-from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_status
 
 POLICY = Policy(RetryPolicy())
@@ -59,8 +60,8 @@ class World:
         self.told.append([publication.routing_key for publication in publications])
         await self.confirm(publications)
 
-    def _notice(self, cause: str | None) -> None:
-        self.told.append(("notice", cause))
+    def _notice(self, signal: Signal) -> None:
+        self.told.append(("notice", signal.kind))
 
     @property
     def story(self) -> list[object]:
@@ -81,7 +82,7 @@ async def test_a_request_is_attempted_noticed_and_published_in_this_order() -> N
 
     settlement = await world.handle(a_delivery(TWO_PEOPLE))
 
-    assert world.story == [("m-1", "m-2"), ("notice", None), ["message.accepted", "message.accepted"]]
+    assert world.story == [("m-1", "m-2"), ("notice", "healthy"), ["message.accepted", "message.accepted"]]
     assert settlement == Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 2})
 
 
@@ -92,7 +93,7 @@ async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
         a_delivery(a_body(destinations=[a_destination("call me"), a_destination(message_id="m-2")]))
     )
 
-    assert world.story == [["message.rejected"], ("m-2",), ("notice", None), ["message.accepted"]]
+    assert world.story == [["message.rejected"], ("m-2",), ("notice", "healthy"), ["message.accepted"]]
     assert settlement.words == {"message.rejected": 1, "message.accepted": 1}
 
 
@@ -131,18 +132,18 @@ async def test_a_request_that_expires_later_is_attempted() -> None:
 @pytest.mark.parametrize(
     ("outcome", "noticed", "said"),
     [
-        (Rejected("http_400", "HTTP 400"), [None], ["message.rejected"]),
-        (Unavailable("http_503"), [], ["message.deferred", "omni.requests.delay.1"]),
-        (Unknown("timeout"), [], ["message.deferred", "omni.requests.delay.4"]),
-        (Denied("http_401"), ["http_401"], ["message.deferred", "omni.requests.delay.32"]),
-        (Accepted({}), [None], ["message.deferred", "omni.requests.delay.4"]),
-        (Accepted({"m-1": a_status(5, 12)}), ["status_12"], ["message.deferred", "omni.requests.delay.32"]),
+        (Rejected("http_400", "HTTP 400"), ["healthy"], ["message.rejected"]),
+        (Unavailable("http_503"), ["failing"], ["message.deferred", "omni.requests.delay.1"]),
+        (Unknown("timeout"), ["failing"], ["message.deferred", "omni.requests.delay.4"]),
+        (Denied("http_401"), ["denied"], ["message.deferred", "omni.requests.delay.32"]),
+        (Accepted({}), ["healthy"], ["message.deferred", "omni.requests.delay.4"]),
+        (Held("http_503"), [], ["omni.requests.delay.1"]),
+        (Accepted({"m-1": a_status(5, 12)}), ["denied"], ["message.deferred", "omni.requests.delay.32"]),
     ],
 )
 async def test_events_and_letters_of_an_attempt_are_published_together(
-    outcome: Outcome, noticed: list[str | None], said: list[str]
+    outcome: Outcome, noticed: list[str], said: list[str]
 ) -> None:
-    """Of an outcome that says nothing about our account, whoever minds the intake hears nothing."""
     world = World(outcome=lambda _: outcome)
 
     await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
@@ -159,9 +160,10 @@ async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> N
 
     assert world.story == [
         ("m-1",),
+        ("notice", "failing"),
         ["message.deferred", "omni.requests.delay.1"],
         ("m-2",),
-        ("notice", "http_401"),
+        ("notice", "denied"),
         ["message.deferred", "omni.requests.delay.32"],
     ]
     assert settlement.words == {"message.deferred": 2}

@@ -1,36 +1,135 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.rules.gate import OPEN, Gate, admit, look, refuse
-from tests.support.builder import NOW
+from service.rules.gate import OPEN, ROW, VOLUME, Gate, Signal, hear, look, read_signal
+from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from tests.support.builder import NOW, a_verdict
 
-CLOSED = Gate("closed", 1, "http_401", NOW + timedelta(seconds=1))
-PROBING = Gate("probing", 1, "http_401")
-
-
-def test_a_refusal_closes_it_for_a_while() -> None:
-    assert refuse(OPEN, "http_401", NOW, 0.0) == Gate("closed", 1, "http_401", NOW + timedelta(seconds=0.5))
+CLOSED = Gate("closed", "http_401", denied=True, until=NOW + timedelta(seconds=1), closings=1)
+PROBING = Gate("probing", "http_401", denied=True, closings=1)
+HEALTHY, FAILING, DENIED = Signal("healthy"), Signal("failing", "http_503"), Signal("denied", "http_401")
 
 
-def test_late_refusals_change_nothing() -> None:
-    """They come from calls that were under way when it was closed."""
-    assert refuse(CLOSED, "http_403", NOW, 0.9) == CLOSED
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
-    ("failures", "shortest", "longest"), [(0, 0.5, 1), (1, 1, 2), (5, 16, 32), (6, 30, 60), (1000, 30, 60)]
+    ("outcome", "signal"),
+    [
+        (Accepted({}), HEALTHY),
+        (Rejected("http_400", "HTTP 400"), HEALTHY),
+        (Unavailable("http_503"), FAILING),
+        (Unavailable("http_429", NOW), Signal("failing", "http_429", NOW)),
+        (Unknown("timeout"), Signal("failing", "timeout")),
+        (Denied("http_401"), DENIED),
+        (Held("http_503"), None),
+    ],
 )
-def test_it_is_looked_at_ever_more_rarely_with_jitter(failures: int, shortest: float, longest: float) -> None:
-    gate = replace(PROBING, failures=failures)
+def test_every_outcome_says_something_about_omni_unless_no_call_was_made(
+    outcome: Outcome, signal: Signal | None
+) -> None:
+    assert read_signal(outcome, ()) == signal
 
-    assert refuse(gate, "x", NOW, 0.0).until == NOW + timedelta(seconds=shortest)
-    assert refuse(gate, "x", NOW, 1.0).until == NOW + timedelta(seconds=longest)
-    assert refuse(gate, "x", NOW, 0.5).failures == failures + 1
+
+def test_one_message_denied_among_those_taken_denies_us_all() -> None:
+    signal = read_signal(Accepted({}), (a_verdict("taken"), a_verdict("denied")))
+
+    assert signal == Signal("denied", "cause_denied")
+
+
+def test_a_refusal_of_our_account_closes_it_at_once() -> None:
+    assert hear(OPEN, DENIED, NOW, 0.0) == replace(CLOSED, until=later(0.5))
+
+
+def test_calls_that_fail_in_a_row_close_it() -> None:
+    gate = OPEN
+    for number in range(1, ROW):
+        gate = hear(gate, FAILING, later(3600 * number), 0.0)
+        assert (gate.mode, gate.row) == ("open", number)
+
+    assert hear(gate, FAILING, NOW, 0.0) == Gate("closed", "http_503", until=later(0.5), closings=1)
+    assert hear(gate, HEALTHY, NOW, 0.0).row == 0
+
+
+def failing_share(failed: int, calls: int, seconds: float) -> Gate:
+    """Hear so many calls, of which some fail, never in a row, at such distances."""
+    gate = OPEN
+    for number in range(calls):
+        signal = FAILING if (number + 1) * failed // calls > number * failed // calls else HEALTHY
+        gate = hear(gate, signal, later(number * seconds), 0.0)
+        if gate.mode == "closed":
+            break
+    return gate
+
+
+@pytest.mark.parametrize(
+    ("failed", "calls", "seconds", "mode"),
+    [
+        (50, 100, 0.1, "closed"),
+        (40, 100, 0.1, "open"),
+        (50, 100, 60, "open"),  # too few at a time to tell
+        (4, 8, 0, "open"),  # the same
+    ],
+)
+def test_a_good_share_of_many_failed_calls_closes_it(failed: int, calls: int, seconds: float, mode: str) -> None:
+    assert failing_share(failed, calls, seconds).mode == mode
+    assert VOLUME > 8
+
+
+def test_requests_refused_for_their_own_fault_never_close_it() -> None:
+    gate = OPEN
+    for _ in range(1000):
+        signal = read_signal(Rejected("http_400", ""), ())
+        assert signal is not None
+        gate = hear(gate, signal, NOW, 0.0)
+
+    assert gate.mode == "open"
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [(7, 7), (0.1, 0.5), (-5, 0.5), (86400, 300)])
+def test_when_omni_asks_for_time_nobody_calls_until_then(asked: float, seconds: float) -> None:
+    gate = hear(OPEN, Signal("failing", "http_429", later(asked)), NOW, 0.0)
+
+    assert (gate.mode, gate.until) == ("closed", later(seconds))
+
+
+@pytest.mark.parametrize("signal", [HEALTHY, FAILING, DENIED])
+def test_calls_that_were_under_way_when_it_was_closed_change_nothing(signal: Signal) -> None:
+    assert hear(CLOSED, signal, NOW, 0.9) == CLOSED
+
+
+def test_but_for_a_longer_wait_that_omni_asks_for() -> None:
+    assert hear(CLOSED, replace(FAILING, retry_at=later(9)), NOW, 0.0) == replace(CLOSED, until=later(9))
+    assert hear(CLOSED, replace(FAILING, retry_at=later(0.1)), NOW, 0.0) == CLOSED
+
+
+@pytest.mark.parametrize(
+    ("signal", "closings", "shortest", "longest"),
+    [
+        (DENIED, 0, 0.5, 1),
+        (DENIED, 1, 1, 2),
+        (DENIED, 5, 16, 32),
+        (DENIED, 6, 30, 60),
+        (DENIED, 1000, 30, 60),
+        (FAILING, 0, 0.5, 1),
+        (FAILING, 2, 2, 4),
+        (FAILING, 1000, 2, 4),
+    ],
+)
+def test_it_is_tried_ever_more_rarely_with_jitter_and_omnis_return_is_seen_soon(
+    signal: Signal, closings: int, shortest: float, longest: float
+) -> None:
+    gate = replace(PROBING, closings=closings)
+
+    assert hear(gate, signal, NOW, 0.0).until == later(shortest)
+    assert hear(gate, signal, NOW, 1.0).until == later(longest)
+    assert hear(gate, signal, NOW, 0.5).closings == closings + 1
 
 
 @pytest.mark.parametrize(
@@ -44,52 +143,44 @@ def test_it_is_looked_at_ever_more_rarely_with_jitter(failures: int, shortest: f
     ],
 )
 def test_a_closed_gate_lets_a_probe_through_once_its_time_has_come(gate: Gate, seconds: float, mode: str) -> None:
-    assert look(gate, NOW + timedelta(seconds=seconds)).mode == mode
+    assert look(gate, later(seconds)).mode == mode
 
 
 def test_a_probe_remembers_why_the_gate_was_closed() -> None:
-    assert look(CLOSED, NOW + timedelta(seconds=1)) == PROBING
+    assert look(CLOSED, later(1)) == PROBING
 
 
-@pytest.mark.parametrize(("gate", "after"), [(OPEN, OPEN), (PROBING, OPEN), (CLOSED, CLOSED)])
-def test_only_a_probe_that_was_not_refused_opens_it(gate: Gate, after: Gate) -> None:
-    assert admit(gate) == after
+def test_a_probe_that_went_well_opens_it_and_the_past_is_forgotten() -> None:
+    assert hear(PROBING, HEALTHY, NOW, 0.0) == OPEN
 
 
 class GateMachine(RuleBasedStateMachine):
-    """Refusals, admissions and looks in any order, as time goes on."""
+    """Signals and looks in any order, as time goes on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
         self.gate = OPEN
-        self.refusals = 0
 
     @rule(seconds=st.floats(0, 120))
     def time_passes(self, seconds: float) -> None:
         """Let time go on."""
         self.now += timedelta(seconds=seconds)
 
-    @rule(draw=st.floats(0, 1, exclude_max=True), cause=st.sampled_from(["http_401", "status_12"]))
-    def is_refused(self, draw: float, cause: str) -> None:
-        """Refuse a call for our account's sake."""
-        before = self.gate
-        self.gate = refuse(before, cause, self.now, draw)
+    @rule(draw=st.floats(0, 1, exclude_max=True), kind=st.sampled_from(["healthy", "failing", "denied"]))
+    def a_call_ends(self, draw: float, kind: str) -> None:
+        """Hear of it."""
+        signal = {"healthy": HEALTHY, "failing": FAILING, "denied": DENIED}[kind]
+        before, self.gate = self.gate, hear(self.gate, signal, self.now, draw)
         if before.mode == "closed":
-            assert self.gate is before
-        else:
-            self.refusals += 1
+            assert self.gate == before
+        elif signal is HEALTHY:
+            assert self.gate.mode == "open"
+        elif self.gate.mode == "closed":
             assert self.gate.until is not None
             pause = (self.gate.until - self.now).total_seconds()
-            assert 0.5 <= pause <= 60
-            assert self.gate.cause == cause
-
-    @rule()
-    def is_admitted(self) -> None:
-        """Let a call through."""
-        self.gate = admit(self.gate)
-        if self.gate.mode == "open":
-            self.refusals = 0
+            assert 0.5 <= pause <= (60 if signal is DENIED else 4)
+            assert (self.gate.cause, self.gate.denied) == (signal.cause, signal is DENIED)
 
     @rule()
     def is_looked_at(self) -> None:
@@ -101,14 +192,9 @@ class GateMachine(RuleBasedStateMachine):
 
     @invariant()
     def knows_when_it_is_tried_again_only_while_closed(self) -> None:
-        """Only a closed gate has a time."""
+        """Only a closed gate has a time, and only an open one has no cause."""
         assert (self.gate.until is not None) is (self.gate.mode == "closed")
-
-    @invariant()
-    def counts_refusals_in_a_row(self) -> None:
-        """Only an open gate has none."""
-        assert self.gate.failures == self.refusals
-        assert (self.gate == OPEN) is (self.refusals == 0)
+        assert (self.gate.cause == "") is (self.gate.mode == "open") is (self.gate.closings == 0)
 
 
 GateMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None, derandomize=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.retry import HOUR, RetryPolicy, delay, due, pause_delay
+from service.rules.retry import HOUR, RetryPolicy, delay, due, look_delay, pause_delay
 from tests.support.builder import NOW
 from tests.unit.strategy import law
 
@@ -30,6 +30,19 @@ waits = st.none() | st.timedeltas(timedelta(-10), timedelta(400))
 def test_delays_double_up_to_the_longest(policy: RetryPolicy, ladder: tuple[float, ...]) -> None:
     assert policy.ladder == ladder
     assert policy.rooms == (*ladder, HOUR)
+
+
+@pytest.mark.parametrize(
+    ("policy", "span"),
+    [(RetryPolicy(), 127), (RetryPolicy(1), 0), (RetryPolicy(2, 3, 9), 3), (RetryPolicy(12, 1, 4), 1 + 2 + 9 * 4)],
+)
+def test_the_schedule_spans_all_its_waits(policy: RetryPolicy, span: float) -> None:
+    assert policy.span == span
+
+
+@pytest.mark.parametrize(("parked", "room"), [(0, 4), (1, 8), (2, 16), (50, 300)])
+def test_a_look_is_taken_when_a_message_has_had_time_to_show(parked: int, room: float) -> None:
+    assert look_delay(RetryPolicy(), parked) == room
 
 
 def test_there_is_one_room_of_an_hour() -> None:

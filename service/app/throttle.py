@@ -1,0 +1,74 @@
+"""The limit in use: slots for calls, and a pace for messages."""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from service.rules.concurrency import Limit, begin_anew, cut, grow, is_congestion, reserve
+from service.words.outcome import Accepted, Outcome
+
+
+class Throttle:
+    """Gives out slots, first come first served; `rate` is messages a second, None for as fast as they come."""
+
+    def __init__(self, limit: Limit, rate: float | None, on_change: Callable[[Limit], None]) -> None:
+        self.limit = limit
+        self._rate = rate
+        self._on_change = on_change
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._free_at = 0.0
+        on_change(limit)
+
+    @contextlib.asynccontextmanager
+    async def slot(self, messages: int) -> AsyncIterator[None]:
+        """Hold a slot for a call while inside."""
+        if self._waiting or self._in_flight >= int(self.limit.size):
+            await self._queue()
+        else:
+            self._in_flight += 1
+        try:
+            if self._rate is not None:
+                self._free_at, wait = reserve(self._free_at, time.monotonic(), messages, self._rate)
+                await asyncio.sleep(wait)
+            yield
+        finally:
+            self._in_flight -= 1
+            self._admit()
+
+    def notice(self, outcome: Outcome, seconds: float) -> None:
+        """Hear how a call went."""
+        if isinstance(outcome, Accepted):
+            self._set(grow(self.limit, seconds, self._in_flight))
+        elif is_congestion(outcome):
+            self._set(cut(self.limit, time.monotonic()))
+
+    def begin_anew(self) -> None:
+        """Hear that calls were paused."""
+        self._set(begin_anew(self.limit))
+
+    def _set(self, limit: Limit) -> None:
+        if int(limit.size) != int(self.limit.size):
+            self._on_change(limit)
+        self.limit = limit
+        self._admit()
+
+    async def _queue(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._in_flight -= 1  # its turn came in the same moment
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        while self._waiting and self._in_flight < int(self.limit.size):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._in_flight += 1
+                turn.set_result(None)

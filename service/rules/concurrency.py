@@ -1,0 +1,71 @@
+"""How many calls to make at once, and how fast: found out by trying, as TCP finds out what a line carries.
+
+It grows by one for each call that went well until the first sign of congestion (slow start), and by one a round from
+then on, as long as calls take no longer than they did when there was room. It is halved, once a round, when OMNI says
+that it is too much (429) or answers too late.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from service.words.outcome import Outcome, Unavailable, Unknown
+
+START: Final = 32.0
+"""Calls at once to begin with, at the start and after a pause."""
+_TOLERANCE: Final = 2.0
+_SLACK: Final = 0.05
+"""A call has slowed down if it takes longer than so many times the usual, and so many seconds."""
+_DRIFT: Final = 0.01
+"""How far one slow call moves what is usual: a lasting change becomes usual within some hundred calls."""
+_ROUND: Final = 1.0
+"""Seconds in which congestion counts once: those who were under way together hear of it together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Calls allowed at once: `size`, rounded down; a fixed one stays as it is."""
+
+    size: float
+    most: float
+    fixed: bool = False
+    slow_start: bool = True
+    usual: float | None = None
+    """Seconds a call takes where there is room."""
+    cut_at: float = float("-inf")
+    """When it was last cut, on the caller's clock."""
+
+
+def is_congestion(outcome: Outcome) -> bool:
+    """Tell whether OMNI had too much to do."""
+    match outcome:
+        case Unavailable("http_429" | "connect_timeout") | Unknown("timeout"):
+            return True
+        case _:
+            return False
+
+
+def grow(limit: Limit, seconds: float, in_flight: int) -> Limit:
+    """Hear of a call that went well and took so long, with so many others under way."""
+    usual = seconds if limit.usual is None or seconds < limit.usual else limit.usual + (seconds - limit.usual) * _DRIFT
+    limit = replace(limit, usual=usual)
+    if limit.fixed or in_flight < limit.size / 2 or seconds > max(usual * _TOLERANCE, usual + _SLACK):
+        return limit
+    return replace(limit, size=min(limit.most, limit.size + (1 if limit.slow_start else 1 / limit.size)))
+
+
+def cut(limit: Limit, now: float) -> Limit:
+    """Hear of congestion."""
+    if limit.fixed or now - limit.cut_at < _ROUND:
+        return limit
+    return replace(limit, size=max(1.0, limit.size / 2), slow_start=False, cut_at=now)
+
+
+def begin_anew(limit: Limit) -> Limit:
+    """After a pause nothing is known of what OMNI can take."""
+    return limit if limit.fixed else replace(limit, size=min(limit.size, START), slow_start=True)
+
+
+def reserve(free_at: float, now: float, count: int, rate: float) -> tuple[float, float]:
+    """Take `count` messages' time of a line that carries `rate` a second; gives when it is free again, and the wait."""
+    start = max(free_at, now)
+    return start + count / rate, start - now

@@ -1,0 +1,119 @@
+"""When calls cannot succeed, or their ends cannot be told, none is made; and it goes on by itself."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.e2e.stage import RESULTS, Stage
+from tests.e2e.test_trying_again import NUMBER, moment, request
+
+FAILING, STALLED = 'omni_relay_paused{reason="failing"}', 'omni_relay_paused{reason="results_stalled"}'
+
+
+def requests(count: int, prefix: str = "m") -> list[dict[str, object]]:
+    return [request(f"{prefix}-{number}", NUMBER) for number in range(count)]
+
+
+async def test_while_omni_is_away_it_is_only_probed_and_nobody_is_given_up(stage: Stage) -> None:
+    worker = await stage.worker(RETRY_MAX_ATTEMPTS="8", RETRY_BASE_DELAY="0.5", RETRY_MAX_DELAY="4")
+    await stage.fault(kind="status", status=503)
+    await stage.send(*requests(60))
+    await worker.until_metric(FAILING, 1)
+    status, body = await worker.readiness()
+    assert (status, body["ready"], body["paused"], body["reason"]) == (200, True, True, "http_503")
+    assert (await worker.get("/livez"))[0] == 200
+    called = len(await stage.calls())
+    await asyncio.sleep(2)
+    assert len(await stage.calls()) - called <= 3 + 32  # probes, and what was on its way
+    await stage.send(*requests(20, "later"))
+
+    await stage.mend()
+    mended = time.monotonic()
+    await stage.until(lambda: any(event.type == "accepted" for event in stage.events))
+    assert time.monotonic() - mended < 5
+    await stage.until_last_words(80)
+
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert await stage.waiting("omni.dead") == 0
+    await worker.until_metric(FAILING, 0)
+    assert worker.lines("sending.paused")[0]["cause"] == "http_503"
+    assert worker.lines("sending.resumed")
+
+
+async def test_when_omni_asks_for_time_nobody_calls_until_then(stage: Stage) -> None:
+    worker = await stage.worker(OMNI_CONCURRENCY="1")
+    await stage.fault(kind="status", status=429, retryAfter="2", times=1)
+    await stage.send(*requests(20))
+    await stage.until_last_words(20)
+
+    received = [moment(call["receivedAt"]) for call in await stage.calls()]
+    assert received[1] - received[0] >= timedelta(seconds=2)
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert [line["cause"] for line in worker.lines("sending.paused")] == ["http_429"]
+
+
+async def test_requests_refused_for_their_own_fault_pause_nothing(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.send(*(request(f"m-{number}", "4179091400") for number in range(40)))
+    await stage.until_last_words(40)
+
+    assert set(map(tuple, stage.last_words().values())) == {("rejected",)}
+    assert worker.lines("sending.paused") == []
+
+
+async def test_while_results_are_stuck_no_call_is_made_and_none_is_repeated(stage: Stage) -> None:
+    worker = await stage.worker(RABBITMQ_PREFETCH="10", OMNI_CONCURRENCY="10")
+    async with stage.channel() as channel:
+        limited: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        blocked = await channel.declare_queue("blocked", durable=True, arguments=limited)
+        await blocked.bind("omni.results", "#")
+        await stage.send(*requests(30))
+        await worker.until_metric(STALLED, 1)
+        assert (await worker.readiness()) == (200, {"ready": True, "reason": "results_stalled", "paused": True})
+        stuck = len(await stage.calls())
+        await asyncio.sleep(2)
+        assert len(await stage.calls()) == stuck < 30
+        await channel.queue_delete("blocked")
+    await stage.until_last_words(30)
+
+    assert await stage.posts() == {f"m-{number}": 1 for number in range(30)}
+    assert {len(set(words)) for words in stage.last_words().values()} == {1}
+    await worker.until_metric(STALLED, 0)
+
+
+async def test_stopped_while_paused_it_leaves_no_doubt_behind(stage: Stage) -> None:
+    worker = await stage.worker(OMNI_CONCURRENCY="1")
+    await stage.fault(kind="status", status=503, retryAfter="3", times=1, seconds=0.5)
+    await stage.send(*requests(20))
+    await worker.until_metric(FAILING, 1)
+    stopping = time.monotonic()
+    assert await worker.stop() == 0
+    assert time.monotonic() - stopping < 3
+
+    await stage.worker(UNKNOWN_POLICY="park")
+    await stage.until_last_words(20)
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert {count for name, count in (await stage.posts()).items() if name != "m-0"} == {1}
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def test_a_rate_that_is_set_is_kept(stage: Stage) -> None:
+    await stage.worker(OMNI_RATE="20")
+    started = datetime.now(UTC)
+    await stage.send(*requests(40))
+    await stage.until_last_words(40)
+
+    assert datetime.now(UTC) - started >= timedelta(seconds=39 / 20)
+
+
+async def test_a_queue_deleted_and_made_again_behind_the_workers_back_is_consumed_within_seconds(stage: Stage) -> None:
+    worker = await stage.worker()
+    for name in ("omni.requests", RESULTS):
+        async with stage.channel() as channel:
+            await channel.queue_delete(name)
+    await asyncio.sleep(1)
+    await worker.until_metric("omni_relay_consuming", 1)
+    await stage.send(*requests(3))
+    await worker.until(lambda: len(worker.lines("delivery.settled")) == 3, within=12)
+    assert (await worker.get("/livez"))[0] == 200
