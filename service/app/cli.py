@@ -5,15 +5,20 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import click
 
 from service import __version__
 from service.edges.rabbitmq import BrokerErrors, TopologyError
 from service.edges.settings import Settings, SettingsError, load_settings
+from service.rules.redrive import REASONS, Selection
 
 _FAULT = 1
+_DIGITS = 9
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,6 +91,88 @@ def watch(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(watch_events(load_settings(), as_json=as_json))
+
+
+@commands.group()
+def dead() -> None:
+    """Look at the dead letters, send them again, drop them."""
+
+
+class _Duration(click.ParamType[timedelta]):
+    """A number with a unit: 90s, 15m, 2h, 3d."""
+
+    name = "duration"
+    _UNITS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        number, unit = str(value)[:-1], str(value)[-1:]
+        if not (number.isascii() and number.isdigit()) or len(number) > _DIGITS or unit not in self._UNITS:
+            self.fail(f"{value!r} is not a duration such as 90s, 15m, 2h or 3d", param, ctx)
+        return timedelta(seconds=int(number) * self._UNITS[unit])
+
+
+_SELECTING = (
+    click.option("--reason", "reasons", multiple=True, type=click.Choice(REASONS), help="May be repeated."),
+    click.option("--request-id", "request_ids", multiple=True, help="May be repeated."),
+    click.option("--older-than", type=_Duration(), help="Such as 90s, 15m, 2h, 3d."),
+    click.option("--newer-than", type=_Duration()),
+    click.option("--limit", type=click.IntRange(min=1), help="So many at most, oldest first."),
+)
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only tell how many.")
+
+
+def _selecting(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_SELECTING):
+        command = option(command)
+    return command
+
+
+@dead.command("list")
+@_selecting
+@click.option("--json", "as_json", is_flag=True, help="One letter a line.")
+def list_(limit: int | None, as_json: bool, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
+    """List dead letters. They stay where they are."""
+    from service.app.dead import Choice, list_dead
+
+    asyncio.run(list_dead(load_settings(), Choice(Selection(**selection), limit), as_json=as_json))
+
+
+@dead.command()
+@_selecting
+@click.argument("request_id", required=False)
+def show(limit: int | None, request_id: str | None, **selection: Any) -> None:  # noqa: ANN401 - click's own way
+    """Print dead letters whole: headers, and the body, which holds personal data."""
+    from service.app.dead import Choice, show_dead
+
+    if request_id:
+        selection["request_ids"] = (*selection["request_ids"], request_id)
+    if not asyncio.run(show_dead(load_settings(), Choice(Selection(**selection), limit))):
+        _say("no such dead letter")
+        sys.exit(_FAULT)
+
+
+@dead.command()
+@_selecting
+@_DRY_RUN
+@click.option("--rate", type=click.FloatRange(min=0.01), default=50.0, show_default=True, help="Letters a second.")
+def replay(limit: int | None, dry_run: bool, rate: float, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
+    """Send dead letters again. OMNI is asked about each message first, and has those it knows already."""
+    from service.app.dead import Choice, replay_dead
+
+    asyncio.run(replay_dead(load_settings(), Choice(Selection(**selection), limit), rate=rate, dry_run=dry_run))
+
+
+@dead.command()
+@_selecting
+@_DRY_RUN
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(limit: int | None, dry_run: bool, yes: bool, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
+    """Drop dead letters for good."""
+    from service.app.dead import Choice, purge_dead
+
+    if not (dry_run or yes):
+        click.confirm("Drop these dead letters for good?", abort=True)
+    asyncio.run(purge_dead(load_settings(), Choice(Selection(**selection), limit), dry_run=dry_run))
 
 
 @commands.command()

@@ -8,6 +8,7 @@ again. The prefetch bounds how many there are.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,19 @@ _ROUND: Final = 5.0
 _STALLED: Final = 2.0
 """Seconds without a confirm after which no further call is made."""
 _STUCK: Final = 60.0
+
+_session: ContextVar[asyncio.Event | None] = ContextVar("_session", default=None)
+
+
+class HandedBackError(Exception):
+    """The session went before a call was made: by now another worker may have the delivery, so none is."""
+
+
+def keep_or_let_go() -> None:
+    """Raise `HandedBackError` unless the delivery that this task serves is still ours."""
+    session = _session.get()
+    if session is not None and session.is_set():
+        raise HandedBackError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +59,7 @@ class Intake:
         self._bench = bench
         self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
-        # Those in flight, and those whose acks may be lost with the connection.
-        self._registry = Registry(3 * bench.prefetch)
+        self._registry = Registry(3 * bench.prefetch)  # acks lost with the connection: no more than unsettled ones
         self._consuming = False
         self._well_at = time.monotonic()
 
@@ -137,12 +150,15 @@ class Intake:
         self._bench.metrics.deliveries_in_flight.set(len(self._tasks))
 
     async def _serve(self, delivery: Delivery, receipt: Receipt) -> None:
+        _session.set(receipt.broken)
         started = time.perf_counter()
         settled = "abandoned"
         facts: Mapping[str, object] = {}
         try:
             try:
                 settlement = await self._settlement(delivery)
+            except HandedBackError:
+                settled = "lost"
             except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
                 facts = describe(error)
                 await receipt.dead_letter()
@@ -158,12 +174,17 @@ class Intake:
 
     async def _settlement(self, delivery: Delivery) -> Settlement:
         """Serve a delivery, or take over what is or was done about it before it was handed out again."""
-        if known := self._registry.find(delivery):
-            self._bench.metrics.joined.inc()
-            return await asyncio.shield(known)
+        while known := self._registry.find(delivery):
+            await asyncio.wait({known})
+            if not known.cancelled():
+                self._bench.metrics.joined.inc()
+                return known.result()
         promise = self._registry.enter(delivery)
         try:
             settlement = await self._bench.handle(delivery)
+        except HandedBackError:
+            promise.cancel()
+            raise
         except Exception as error:
             promise.set_exception(error)
             promise.exception()  # nobody need have joined

@@ -19,28 +19,42 @@ Promise = asyncio.Future[Settlement]
 
 
 class Registry:
-    """Remembers deliveries by what they are; the broker gives a redelivery another tag."""
+    """Remembers deliveries by what they are, since the broker gives a redelivery another tag.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._promises: OrderedDict[Hashable, Promise] = OrderedDict()
+    Those that are running are remembered for as long as they run; of those that are done, so many.
+    """
+
+    def __init__(self, done: int) -> None:
+        self._most = done
+        self._running: dict[Hashable, Promise] = {}
+        self._done: OrderedDict[Hashable, Promise] = OrderedDict()
 
     def find(self, delivery: Delivery) -> Promise | None:
         """Give what is known of a delivery that was handed out before; nothing of a new one, or one without a name.
 
-        Two equal requests without a name may be two, so they are never taken for one.
+        Two equal requests may be two, so they are never taken for one; two equal letters are copies of one.
         """
-        if not delivery.redelivered or (promise := self._promises.get(_key(delivery))) is None:
+        if not delivery.redelivered and PARKED not in delivery.headers:
             return None
-        return promise if not promise.cancelled() and _is_named(delivery) else None
+        key = _key(delivery)
+        promise = self._running.get(key) or self._done.get(key)
+        return promise if promise is not None and not promise.cancelled() and _is_named(delivery) else None
 
     def enter(self, delivery: Delivery) -> Promise:
         """Remember a delivery that is going to be served; its settlement is promised."""
         promise: Promise = asyncio.get_running_loop().create_future()
-        self._promises[_key(delivery)] = promise
-        while len(self._promises) > self._size:
-            self._promises.popitem(last=False)
+        key = _key(delivery)
+        self._running[key] = promise
+        promise.add_done_callback(lambda _: self._finish(key, promise))
         return promise
+
+    def _finish(self, key: Hashable, promise: Promise) -> None:
+        if self._running.get(key) is promise:
+            del self._running[key]
+        if not promise.cancelled():
+            self._done[key] = promise
+            while len(self._done) > self._most:
+                self._done.popitem(last=False)
 
 
 def _key(delivery: Delivery) -> Hashable:

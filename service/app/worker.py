@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from service import __version__
-from service.app.intake import Bench, Intake
+from service.app.intake import Bench, Intake, keep_or_let_go
 from service.app.lookout import Lookout
 from service.app.throttle import Throttle
 from service.app.turnstile import RESULTS_STALLED, Turnstile
@@ -157,6 +157,7 @@ def _attempt(
                 async with throttle.slot(len(call.messages)):
                     if not turnstile.passes():
                         continue  # it was closed while we waited for the slot
+                    keep_or_let_go()
                     if call.expires_at is not None and call.expires_at <= _now():
                         return Held("expired")
                     return await post(call)

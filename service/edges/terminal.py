@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,18 +39,18 @@ def read_row(body: bytes) -> Row:
         event: dict[str, Any] = json.loads(body)
         data = event["data"]
         return Row(
-            time=_shown(event["time"][11:23]),
-            request=_shown(data["requestId"]),
-            to=_shown(", ".join(data["to"].values())) or "-",
-            event=_shown(event["type"].rpartition(".")[2]),
+            time=shown(event["time"][11:23]),
+            request=shown(data["requestId"]),
+            to=shown(", ".join(data["to"].values())) or "-",
+            event=shown(event["type"].rpartition(".")[2]),
             attempt=str(data["attempt"]),
-            says=_shown(_says(data)),
+            says=shown(_says(data)),
         )
     except (KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("is not a status event") from None
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Keep a terminal from being steered by what somebody else wrote."""
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -62,26 +63,42 @@ def _says(data: dict[str, Any]) -> str:
     return f"{said}; again at {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else said
 
 
-class EventTable:
+class Table:
     """Prints a row at a time, so it works for a pipe as for a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: Sequence[int], titles: Sequence[str]) -> None:
         width = shutil.get_terminal_size((140, 40)).columns
         self._console = Console(width=max(width, 100), highlight=False)
+        self._widths = widths
+        self._titles = titles
 
     def head(self) -> None:
         """Print the titles."""
-        self._console.print(f"[bold]{self._line(*_TITLES)}[/bold]")
+        self._console.print(f"[bold]{self._line(self._titles)}[/bold]")
+
+    def add(self, cells: Sequence[str], colour: str = "white") -> None:
+        """Print a row; the last cell is as long as it likes."""
+        self._console.print(f"[{colour}]{escape(self._line(cells))}[/{colour}]", soft_wrap=True)
+
+    def _line(self, cells: Sequence[str]) -> str:
+        cut = [
+            cell if len(cell) <= width else f"{cell[: width - 1]}…"
+            for cell, width in zip(cells, self._widths, strict=False)
+        ]
+        return "  ".join([*(cell.ljust(width) for cell, width in zip(cut, self._widths, strict=True)), cells[-1]])
+
+
+class EventTable:
+    """Status events."""
+
+    def __init__(self) -> None:
+        self._table = Table(_WIDTHS, _TITLES)
+
+    def head(self) -> None:
+        """Print the titles."""
+        self._table.head()
 
     def add(self, row: Row) -> None:
-        """Print a row."""
-        colour = _COLOURS.get(row.event, "white")
-        line = escape(self._line(row.time, row.request, row.to, row.event, row.attempt, row.says))
-        self._console.print(f"[{colour}]{line}[/{colour}]", soft_wrap=True)
-
-    @staticmethod
-    def _line(*cells: str) -> str:
-        cut = [
-            cell if len(cell) <= width else f"{cell[: width - 1]}…" for cell, width in zip(cells, _WIDTHS, strict=False)
-        ]
-        return "  ".join([*(cell.ljust(width) for cell, width in zip(cut, _WIDTHS, strict=True)), cells[-1]])
+        """Print an event."""
+        cells = (row.time, row.request, row.to, row.event, row.attempt, row.says)
+        self._table.add(cells, _COLOURS.get(row.event, "white"))

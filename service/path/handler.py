@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from service.rules.doubt import purpose_of_look, resolve
+from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.gate import Signal, read_signal
-from service.rules.history import recall
+from service.rules.history import may_be_a_copy, recall
 from service.rules.parse import parse
 from service.rules.plan import plan
 from service.rules.policy import Policy
@@ -66,7 +66,7 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
         if parsed.rejections or request is None:
             await say(report_rejections(parsed, history, effects.now()))
         if request is not None and (purpose := purpose_of_look(history)):
-            finding = await effects.look(request.message_ids, purpose)
+            finding = NOT_ASKED if may_be_a_copy(delivery) else await effects.look(request.message_ids, purpose)
             resolution = resolve(attempt(request), finding)
             request, history = resolution.rest, resolution.history
             await say(resolution.report)

@@ -6,11 +6,12 @@ no answer             nothing is learnt, so nothing is decided: look again
 we may not read them  by policy, at once
 
 Every request that comes back is looked for, in doubt or not: a worker that dies between putting a letter aside
-and settling leaves two copies of a request behind, and one of them may have been posted when the other returns.
+and settling leaves two copies of a request behind, and one of them may have been posted when the other returns. What
+keeps the two from being posted at once is that the copy needs a look more, and so is always later.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from service.rules.history import is_used_up
 from service.rules.report import Attempt, Report, give_up, put_aside, report_attempt
@@ -19,6 +20,9 @@ from service.rules.verdict import Verdict, judge_found
 from service.words.delivery import History
 from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.words.request import Message, SendRequest
+
+NOT_ASKED: Final = Unanswered("redelivered")
+"""What is known of a redelivery: whoever had it may be posting it this moment, so there is no use in asking yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def resolve(attempt: Attempt, finding: Finding) -> Resolution:
         case "post":
             return Resolution(report, rest, replace(history, resolved=True))
         case "look":
-            wait = look_delay(attempt.policy.retry, history.looks if isinstance(finding, Answered) else history.parked)
+            wait = look_delay(attempt.policy.retry, _patience(history, finding))
             more = put_aside(latest, _doubtful(missing, finding), history, wait)
         case type_:
             more = give_up(latest, type_, _doubtful(missing, finding), history)
@@ -67,13 +71,26 @@ def _next(
     """Decide about what was not found. Whoever sends a dead letter again has had the logs' lag behind them."""
     if isinstance(finding, Unanswered):
         return "look"
-    if isinstance(finding, Answered) and history.looks < attempt.policy.looks and not history.is_ordered:
+    needed = attempt.policy.looks + _lag(history)
+    if isinstance(finding, Answered) and history.looks < needed and not history.is_ordered:
         return "look"
     if history.is_ordered:
         return "post"
     if (attempt.request.on_unknown or attempt.policy.on_unknown) == "park":
         return "message.unknown"
     return "message.failed" if is_used_up(history, attempt.policy.retry.max_attempts) else "post"
+
+
+def _patience(history: History, finding: Finding) -> int:
+    """Tell how often the first wait for a look is to be doubled."""
+    if finding is NOT_ASKED:
+        return 1
+    return max(history.looks - _lag(history), 0) if isinstance(finding, Answered) else history.parked
+
+
+def _lag(history: History) -> int:
+    """Tell how many looks one that may be a copy is behind."""
+    return min(history.redeliveries, 1)
 
 
 def _latest(attempt: Attempt) -> Attempt:
@@ -85,8 +102,8 @@ def _doubtful(messages: tuple[Message, ...], finding: Finding) -> tuple[Verdict,
     match finding:
         case Answered():
             cause = "not_in_logs"
-        case Unanswered():
-            cause = "logs_unanswered"
+        case Unanswered(cause):
+            cause = cause if cause == NOT_ASKED.cause else "logs_unanswered"
         case Forbidden():
             cause = "logs_forbidden"
         case _:

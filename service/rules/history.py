@@ -14,7 +14,8 @@ LOOKS: Final = "omni-looks"
 RESOLVED: Final = "omni-resolved"
 PARKED: Final = "omni-parked"
 REDELIVERIES: Final = "omni-redeliveries"
-PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES})
+REPEATED: Final = "omni-repeated"
+PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, REPEATED})
 REDRIVES: Final = "omni-redrive-count"
 
 MOST_REDELIVERIES: Final = 20
@@ -49,9 +50,17 @@ def recall(delivery: Delivery, now: datetime) -> History:
     So that counts as an attempt. A broker also marks what a worker handed back untouched, hence `is_used_up`.
     """
     history = read_history(delivery.headers, now)
-    if not delivery.redelivered:
+    if not may_be_a_copy(delivery):
         return history
     return doubt(replace(history, attempts=history.attempts + 1, redeliveries=history.redeliveries + 1))
+
+
+def may_be_a_copy(delivery: Delivery) -> bool:
+    """Tell whether another worker may have this request too, or a letter about it may be on its way.
+
+    The broker says so of what it hands out again, and the relay of a letter that it published twice.
+    """
+    return delivery.redelivered or delivery.headers.get(REPEATED) is True
 
 
 def is_used_up(history: History, max_attempts: int) -> bool:

@@ -9,7 +9,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from yarl import URL
@@ -22,6 +22,7 @@ from service.edges.rabbitmq.session import (
     open_session,
 )
 from service.edges.rabbitmq.topology import declare
+from service.rules.history import REPEATED
 from service.words.delivery import Publication
 
 _FIRST_WAIT: Final = 0.1
@@ -125,6 +126,7 @@ class Link:
             del self._unconfirmed[number]
 
     async def _insist(self, publication: Publication) -> None:
+        """Publish until it is confirmed. A letter that is published again may be there twice, and says so."""
         for wait in _waits():
             session = await self.session()
             try:
@@ -136,6 +138,8 @@ class Link:
                 session.broken.set()  # a queue of ours is gone: a new session declares it again
             except BrokerErrors as error:
                 self._events.repeated(error)
+            if publication.must_arrive:
+                publication = replace(publication, headers={**publication.headers, REPEATED: True})
             await asyncio.sleep(wait)
         return None
 

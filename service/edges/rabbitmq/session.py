@@ -6,7 +6,7 @@ producer may set (a delivery mode of 3), and the delivery would be stuck unsettl
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, cast
@@ -103,6 +103,23 @@ class Session:
             part.close_callbacks.add(lambda *_: bodies.put_nowait(None))
         while (body := await bodies.get()) is not None:
             yield body
+
+    async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Receipt]]:
+        """Give what is in a queue now, oldest first. What is not acknowledged goes back when the iteration ends.
+
+        Raises one of `BrokerErrors`, if there is no such queue.
+        """
+        channel = await self.connection.channel(publisher_confirms=False)
+        try:
+            found = (await channel.declare_queue(queue, passive=True)).declaration_result
+            raw = await channel.get_underlay_channel()
+            for _ in range(found.message_count or 0):
+                message = await self.broken.ask(raw.basic_get(queue), CONNECT_TIMEOUT)
+                if message.delivery_tag is None:
+                    return  # somebody else was faster
+                yield read_delivery(message), Receipt(raw, message.delivery_tag, self.broken)
+        finally:
+            await at_most(CLOSE_TIMEOUT, channel.close())
 
     async def waiting(self) -> tuple[int, int]:
         """Count the requests that wait, and the consumers there are. Raises one of `BrokerErrors`, if no queue is."""

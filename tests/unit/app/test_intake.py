@@ -4,14 +4,29 @@ from typing import cast
 
 from aiormq.abc import AbstractChannel
 
-from service.app.intake import Bench, Intake
+from service.app.intake import Bench, Intake, keep_or_let_go
 from service.app.turnstile import Turnstile
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import Link, Receipt
 from service.edges.rabbitmq.life import Life
+from service.path.handler import Handler
 from service.words.delivery import Delivery, Settlement
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
+
+
+def an_intake(handle: Handler) -> Intake:
+    turnstile = Turnstile(lambda _: None, lambda _: None)
+    return Intake(Bench(cast("Link", None), handle, turnstile, Metrics(), prefetch=10))
+
+
+def receive(intake: Intake, delivery: Delivery, channel: "Channel", tag: int, life: Life | None = None) -> None:
+    """Hand in a delivery, as the broker does."""
+    intake._receive(delivery, Receipt(cast("AbstractChannel", channel), tag, life or Life()))  # noqa: SLF001
+
+
+async def drained(intake: Intake) -> None:
+    await intake.drain(asyncio.get_running_loop().time() + 5, asyncio.Event())
 
 
 @dataclass
@@ -36,13 +51,36 @@ async def test_a_redelivery_that_joined_a_defect_is_settled_as_it_is() -> None:
         await go.wait()
         raise ValueError("a defect")
 
-    turnstile = Turnstile(lambda _: None, lambda _: None)
-    intake = Intake(Bench(cast("Link", None), handle, turnstile, Metrics(), prefetch=10))
+    intake = an_intake(handle)
     for tag, delivery in enumerate([DELIVERY, replace(DELIVERY, redelivered=True)], 1):
-        intake._receive(delivery, Receipt(cast("AbstractChannel", channel), tag, Life()))  # noqa: SLF001 - what the broker calls
+        receive(intake, delivery, channel, tag)
         await asyncio.sleep(0)
     go.set()
-    await intake.drain(asyncio.get_running_loop().time() + 5, asyncio.Event())
+    await drained(intake)
 
     assert len(calls) == 1
     assert channel.said == ["nack 1 requeue=False", "nack 2 requeue=False"]
+
+
+async def test_what_was_not_posted_when_the_session_went_is_let_go_and_done_anew_when_it_comes_again() -> None:
+    """By then another worker may have it, so it is not posted on the old ground."""
+    life, go, channel, posted = Life(), asyncio.Event(), Channel(), []
+
+    async def handle(delivery: Delivery) -> Settlement:
+        await go.wait()
+        keep_or_let_go()
+        posted.append(delivery)
+        return Settlement("order-1", identified=True, attempts=0, words={})
+
+    intake = an_intake(handle)
+    receive(intake, DELIVERY, channel, 1, life)
+    await asyncio.sleep(0)
+    life.set()
+    again = replace(DELIVERY, redelivered=True)
+    receive(intake, again, channel, 2)
+    await asyncio.sleep(0)
+    go.set()
+    await drained(intake)
+
+    assert posted == [again]
+    assert channel.said == ["ack 2"]

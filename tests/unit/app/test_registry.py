@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -47,6 +48,15 @@ async def test_anything_else_is_another_delivery(other: Delivery) -> None:
     assert registry.find(other) is None
 
 
+async def test_two_equal_letters_are_copies_of_one() -> None:
+    """No two letters of a request are alike, but a broker that crashes may hand one over twice."""
+    registry = Registry(10)
+    letter = replace(DELIVERY, headers={"omni-parked": 2})
+    promise = registry.enter(letter)
+    assert registry.find(letter) is promise
+    assert registry.find(replace(letter, headers={"omni-parked": 3})) is None
+
+
 async def test_two_equal_requests_without_a_name_may_be_two() -> None:
     registry = Registry(10)
     nameless = replace(DELIVERY, message_id=None)
@@ -61,8 +71,31 @@ async def test_a_name_in_the_body_is_a_name() -> None:
     assert registry.find(replace(named, redelivered=True)) is promise
 
 
-async def test_only_so_many_are_remembered() -> None:
-    registry = Registry(1)
-    registry.enter(DELIVERY)
-    registry.enter(replace(DELIVERY, message_id="order-2"))
-    assert registry.find(replace(DELIVERY, redelivered=True)) is None
+async def test_of_those_that_are_done_only_so_many_are_remembered() -> None:
+    registry = Registry(2)
+    deliveries = [replace(DELIVERY, message_id=f"order-{number}") for number in range(5)]
+    for delivery in deliveries:
+        registry.enter(delivery).set_result(SETTLEMENT)
+    await asyncio.sleep(0)
+
+    found = [registry.find(replace(delivery, redelivered=True)) for delivery in deliveries]
+    assert [promise is not None for promise in found] == [False, False, False, True, True]
+
+
+async def test_one_that_is_running_is_remembered_however_many_pass_it_by() -> None:
+    registry = Registry(2)
+    slow = registry.enter(DELIVERY)
+    for number in range(100):
+        registry.enter(replace(DELIVERY, message_id=f"order-{number + 2}")).set_result(SETTLEMENT)
+        await asyncio.sleep(0)
+
+    assert registry.find(replace(DELIVERY, redelivered=True)) is slow
+
+
+async def test_an_equal_one_that_ends_first_does_not_hide_the_other() -> None:
+    registry = Registry(2)
+    first, second = registry.enter(DELIVERY), registry.enter(DELIVERY)
+    first.cancel()
+    await asyncio.sleep(0)
+
+    assert registry.find(replace(DELIVERY, redelivered=True)) is second

@@ -184,17 +184,31 @@ async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
     ]
 
 
-REDELIVERED = replace(a_delivery(TWO_PEOPLE), redelivered=True)
+DOUBT = {"omni-attempt": 1, "omni-ambiguous": True, "omni-parked": 1}
+IN_DOUBT = replace(a_delivery(TWO_PEOPLE), headers=DOUBT)
 
 
 def shows(*names: str) -> Finding:
     return Answered({name: (LogEntry(message_id=name, status=a_status()),) for name in names})
 
 
-async def test_what_a_dead_worker_may_have_posted_is_looked_for_and_not_posted_where_omni_has_it() -> None:
+@pytest.mark.parametrize(
+    "copy", [replace(a_delivery(), redelivered=True), replace(a_delivery(), headers={"omni-repeated": True})]
+)
+async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_before_anybody_is_asked(
+    copy: Delivery,
+) -> None:
+    world = World()
+
+    await world.handle(copy)
+
+    assert world.story == [["message.deferred", "omni.requests.delay.8"]]
+
+
+async def test_what_is_in_doubt_is_looked_for_and_not_posted_where_omni_has_it() -> None:
     world = World(finding=shows("m-1", "m-2"))
 
-    settlement = await world.handle(REDELIVERED)
+    settlement = await world.handle(IN_DOUBT)
 
     assert world.story == [("look", ("m-1", "m-2"), "doubt"), ["message.accepted", "message.accepted"]]
     assert settlement.words == {"message.accepted": 2}
@@ -203,7 +217,7 @@ async def test_what_a_dead_worker_may_have_posted_is_looked_for_and_not_posted_w
 async def test_what_does_not_show_waits_for_another_look() -> None:
     world = World(finding=shows("m-1"))
 
-    await world.handle(REDELIVERED)
+    await world.handle(IN_DOUBT)
 
     assert world.story[1:] == [["message.accepted", "message.deferred", "omni.requests.delay.8"]]
 
@@ -224,7 +238,7 @@ async def test_a_doubt_is_looked_into_even_after_the_deadline() -> None:
     late = a_body(TWO_PEOPLE, expiresAt=NOW.isoformat())
     world = World(finding=shows("m-1"), policy=Policy(RetryPolicy(), looks=1))
 
-    await world.handle(replace(a_delivery(late), redelivered=True))
+    await world.handle(replace(a_delivery(late), headers=DOUBT))
 
     assert world.story[1:] == [["message.accepted"], ["message.expired"]]
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.doubt import purpose_of_look, resolve
+from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.policy import Policy
 from service.rules.report import Attempt
-from service.rules.retry import RetryPolicy
+from service.rules.retry import RetryPolicy, look_delay
 from service.words.delivery import History
 from service.words.event import LAST_WORDS
 from service.words.finding import Answered, Finding, Forbidden, Unanswered
@@ -71,6 +71,44 @@ def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> Non
         False,
     )
     assert [event.type for event in resolution.report.events] == ["message.accepted"]
+
+
+def waits(attempt: Attempt, finding: Finding = NOTHING) -> list[float]:
+    """List the rooms a message in doubt goes through until it is posted again."""
+    rooms: list[float] = []
+    while (resolution := resolve(attempt, finding)).rest is None:
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        rooms.append(letter.room)
+        attempt, finding = replace(attempt, history=letter.history), NOTHING
+    return rooms
+
+
+def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
+    """Otherwise both would be looked for, missed and posted in the same moment.
+
+    Four seconds went by before the first look at a doubt. The copy outwaits also a call under way, by the defaults.
+    """
+    copy = in_doubt()
+    copy = replace(copy, history=replace(copy.history, redeliveries=1))
+
+    assert waits(in_doubt()) == [8, 16]
+    assert waits(copy, NOT_ASKED) == [8, 4, 8, 16]
+    for flat in (RetryPolicy(8, 1, 1), RetryPolicy(8, 1, 4)):
+        policy = Policy(flat)
+        original = sum(waits(replace(in_doubt(), policy=policy))) + look_delay(flat, 0)
+        assert sum(waits(replace(copy, policy=policy), NOT_ASKED)) > original
+
+
+def test_one_that_may_be_a_copy_is_put_aside_and_nothing_is_decided() -> None:
+    resolution = resolve(in_doubt(looks=0, parked=7), NOT_ASKED)
+
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Parked)
+    assert (letter.room, letter.history.looks) == (8, 0)
+    reason = resolution.report.events[0].reason
+    assert reason is not None
+    assert reason.detail.endswith(": redelivered")
 
 
 @pytest.mark.parametrize(("looks", "finding"), [(2, NOTHING), (0, CLOSED)])

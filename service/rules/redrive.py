@@ -1,0 +1,166 @@
+"""Dead letters: what they say of themselves, which of them somebody means, and how one is sent again.
+
+A letter put there by the relay says why in `omni-reason`. One put there by the broker says it in `x-death`: it killed
+workers up to the queue's delivery limit (`poison`), outlived its `expiration` (`lapsed`), or broke the relay's own code
+(`defect`).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, get_args
+
+from pydantic_core import from_json
+
+from service.rules.history import AMBIGUOUS, ATTEMPT, PROGRESS, REDRIVES, read_history
+from service.words import topology
+from service.words.delivery import Delivery, Header, Publication
+from service.words.letter import DeadReason
+
+BrokersReason = Literal["poison", "lapsed", "defect", "other"]
+Reason = DeadReason | BrokersReason
+REASONS: Final = (*get_args(DeadReason), *get_args(BrokersReason))
+
+_REASONS: Final[Mapping[str, Reason]] = {reason: reason for reason in get_args(DeadReason)}
+_BROKERS: Final[Mapping[str, Reason]] = {
+    "delivery_limit": "poison",
+    "expired": "lapsed",
+    "rejected": "defect",
+}
+_EPITAPH: Final = frozenset({"omni-reason", "omni-detail", "omni-failed-at"})
+_LONGEST_DETAIL: Final = 100
+_WEARY: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What a dead letter's headers say."""
+
+    delivery: Delivery
+    reason: Reason
+    detail: str
+    failed_at: datetime | None
+    request_id: str
+    attempts: int
+    redrives: int
+
+    @property
+    def identity(self) -> bytes:
+        """What two copies of one letter have in common: a connection that broke may have left two."""
+        text = f"{self.request_id}\n{self.failed_at}\n{self.redrives}\n".encode()
+        return hashlib.blake2b(text + self.delivery.body, digest_size=16).digest()
+
+    @property
+    def is_weary(self) -> bool:
+        """Tell whether it has been looked at so often that the broker may soon take it for poison and drop it.
+
+        Where a queue has no limit of its own, RabbitMQ 4 drops at the twenty-first time.
+        """
+        count = self.delivery.headers.get("x-delivery-count")
+        return isinstance(count, int) and count >= _WEARY
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters somebody means: all that fit every part that is given."""
+
+    reasons: tuple[str, ...] = ()
+    request_ids: tuple[str, ...] = ()
+    older_than: timedelta | None = None
+    newer_than: timedelta | None = None
+
+    def holds(self, letter: DeadLetter, now: datetime) -> bool:
+        """Tell whether a letter is meant. One of unknown age is neither older nor newer than anything."""
+        age = now - letter.failed_at if letter.failed_at else None
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (not self.request_ids or letter.request_id in self.request_ids)
+            and (self.older_than is None or (age is not None and age > self.older_than))
+            and (self.newer_than is None or (age is not None and age < self.newer_than))
+        )
+
+
+def read_dead(delivery: Delivery) -> DeadLetter:
+    """Read a dead letter; total, since anybody may publish anything to the exchange."""
+    headers = delivery.headers
+    history = read_history(headers, datetime.fromtimestamp(0, UTC))
+    death = _first_death(headers)
+    reason = _REASONS.get(_word(headers.get("omni-reason"))) or _BROKERS.get(_word(death.get("reason")), "other")
+    return DeadLetter(
+        delivery,
+        reason,
+        _word(headers.get("omni-detail"))[:_LONGEST_DETAIL],
+        _moment(headers.get("omni-failed-at")) or _moment(death.get("time")),
+        _request_id(delivery),
+        history.attempts,
+        history.redrives,
+    )
+
+
+def redrive(letter: DeadLetter) -> Publication:
+    """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first."""
+    delivery, headers = letter.delivery, letter.delivery.headers
+    kept = {name: value for name, value in headers.items() if not name.startswith("x-")}
+    own = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
+    given = headers.get("omni-original-exchange") == topology.REQUESTS
+    key = _word(headers.get("omni-original-routing-key"))
+    return _published(
+        delivery,
+        topology.REQUESTS if given else topology.DIRECT,
+        key if given else topology.REQUESTS,
+        {name: value for name, value in kept.items() if name not in PROGRESS | _EPITAPH} | own,
+    )
+
+
+def renew(letter: DeadLetter) -> Publication:
+    """Render a letter to be put back as it is, as a new message to the broker."""
+    headers = {name: value for name, value in letter.delivery.headers.items() if name != "x-delivery-count"}
+    return _published(letter.delivery, topology.DEAD, letter.delivery.routing_key, headers)
+
+
+def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:
+    return Publication(
+        exchange,
+        routing_key,
+        delivery.body,
+        delivery.content_type or "",
+        delivery.message_id or "",
+        correlation_id=delivery.correlation_id,
+        reply_to=delivery.reply_to,
+        timestamp=delivery.timestamp,
+        priority=delivery.priority,
+        headers=headers,
+    )
+
+
+def _first_death(headers: Mapping[str, Header]) -> Mapping[str, Header]:
+    """Take the latest entry of `x-death`, which the broker puts first."""
+    deaths = headers.get("x-death")
+    first = deaths[0] if isinstance(deaths, list) and deaths else None
+    return first if isinstance(first, dict) else {}
+
+
+def _moment(value: Header) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _request_id(delivery: Delivery) -> str:
+    """Give the id as the relay would: the body's, else the message's."""
+    try:
+        body = from_json(delivery.body)
+    except ValueError:
+        body = None
+    own = body.get("requestId") if isinstance(body, dict) else None
+    return own if isinstance(own, str) else delivery.message_id or ""
+
+
+def _word(value: Header) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,116 @@
+"""The dead-letter queue as a tool: look, send again, drop."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from service.app.dead import Choice, list_dead
+from service.edges.settings import Settings
+from service.rules.redrive import Selection
+from tests.e2e.stage import Stage
+from tests.e2e.test_trying_again import GARBLED, NUMBER, UNAVAILABLE, request
+from tests.support.worker import Ended
+
+
+async def listed(stage: Stage, *arguments: str) -> list[dict[str, Any]]:
+    told = await stage.command("dead", "list", "--json", *arguments)
+    assert told.status == 0, told.errors
+    return [json.loads(line) for line in told.output.splitlines()]
+
+
+async def dead(stage: Stage, *arguments: str) -> Ended:
+    told = await stage.command("dead", *arguments)
+    assert told.status == 0, told.errors
+    return told
+
+
+async def with_dead_letters(stage: Stage) -> None:
+    """Have three requests die: two in failure, one in doubt."""
+    await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOOKS="1")
+    await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), request("u-1", GARBLED))
+    await stage.until_last_words(3)
+
+
+async def test_dead_letters_are_listed_and_shown_and_stay_where_they_are(stage: Stage) -> None:
+    await with_dead_letters(stage)
+
+    letters = await listed(stage)
+    assert sorted((letter["requestId"], letter["reason"], letter["attempts"]) for letter in letters) == [
+        ("f-1", "failed", 1),
+        ("f-2", "failed", 1),
+        ("u-1", "unknown", 1),
+    ]
+    assert [letter["requestId"] for letter in await listed(stage, "--reason", "unknown")] == ["u-1"]
+    assert len(await listed(stage, "--limit", "2")) == 2
+    assert await listed(stage, "--older-than", "1h") == []
+    assert len(await listed(stage, "--newer-than", "1h", "--request-id", "f-1")) == 1
+    table = (await dead(stage, "list")).output
+    assert "3 dead letters" in table
+    assert NUMBER[:5] not in table
+    shown = (await dead(stage, "show", "u-1")).output
+    assert '"omni-reason": "unknown"' in shown
+    assert GARBLED in shown
+    assert await stage.waiting("omni.dead") == 3
+    assert (await stage.command("dead", "show", "nobody")).status == 1
+
+
+async def test_looked_at_however_often_none_is_lost(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """RabbitMQ 4 drops what it has handed out twenty times, where a queue sets no limit of its own."""
+    await with_dead_letters(stage)
+    settings = Settings(rabbitmq_url=SecretStr(stage.url))
+    for _ in range(25):
+        await list_dead(settings, Choice(Selection()), as_json=False)
+    assert capsys.readouterr().out.count("3 dead letters") == 25
+    assert await stage.waiting("omni.dead") == 3
+
+
+async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_posted_again(stage: Stage) -> None:
+    await with_dead_letters(stage)
+    await stage.fault(kind="reset", taken=True, times=1)
+    await stage.send(request("u-2", NUMBER))
+    await stage.until_last_words(4)
+    before = await stage.posts()
+
+    assert "1 dead letter would be sent again" in (await dead(stage, "replay", "--limit", "1", "--dry-run")).output
+    told = await dead(stage, "replay", "--reason", "unknown", "--rate", "100")
+
+    assert "sent again" in told.output
+    await stage.until(lambda: bool(stage.about("u-1")) and len(stage.last_words()["u-1"]) == 2)
+    assert stage.last_words()["u-2"] == ["accepted"]
+    posts = await stage.posts()
+    assert posts["u-1"] == before["u-1"] + 1  # OMNI did not have it: posted once more, as was ordered
+    assert posts["u-2"] == 1
+    (letter,) = await listed(stage, "--reason", "unknown")
+    assert (letter["requestId"], letter["redrives"]) == ("u-1", 1)
+
+
+@pytest.mark.parametrize("logs", [True, False])
+async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
+    """Where the logs are closed nobody can know; whoever sends it again has decided."""
+    worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOOKS="1")
+    answer = await stage.sandbox.post("/sandbox/options", json={"logsAllowed": False})
+    assert answer.status_code == 200
+    await stage.fault(kind="reset", taken=True, times=1)
+    await stage.send(request("m", NUMBER))
+    await stage.until_last_words(1)
+    assert stage.last_words() == {"m": ["unknown"]}
+    await stage.sandbox.post("/sandbox/options", json={"logsAllowed": logs})
+    await worker.stop()  # it remembers for a while that they were closed
+    await stage.worker()
+
+    await dead(stage, "replay")
+    await stage.until(lambda: stage.last_words()["m"] == ["unknown", "accepted"])
+    assert await stage.posts() == {"m": 1 if logs else 2}
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def test_dead_letters_are_dropped_only_on_purpose(stage: Stage) -> None:
+    await with_dead_letters(stage)
+
+    assert (await stage.command("dead", "purge")).status == 1
+    assert "2 dead letters would be dropped" in (await dead(stage, "purge", "--reason", "failed", "--dry-run")).output
+    assert await stage.waiting("omni.dead") == 3
+    assert "2 dead letters dropped" in (await dead(stage, "purge", "--reason", "failed", "--yes")).output
+    assert [letter["requestId"] for letter in await listed(stage)] == ["u-1"]

@@ -1,0 +1,1 @@
+"""Long runs by hand, against real processes that are really killed."""

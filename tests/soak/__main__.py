@@ -1,0 +1,233 @@
+"""Many requests through workers, brokers and connections that die all the time, and an OMNI that misbehaves.
+
+    .venv/bin/python -m tests.soak --requests 20000 --seed 1
+    .venv/bin/python -m tests.soak --requests 20000 --seed 1 --logs refused --policy park
+    .venv/bin/python -m tests.soak --requests 20000 --nodes 3 --rabbitmq-root .tools/rabbitmq-sid
+
+Prints what came of them; exit status 1 if one was lost, had two last words, or was taken twice where that can be known.
+On this machine alone, bounded in count and time, and it ends everything it has started.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from service.demo.port import free_port
+from tests.soak.broker import Broker, running
+from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
+from tests.support.worker import Worker, run, started
+
+KEY, TEXT, ADDRESS = "canary-key", "canary text", "canary@example.com"
+_CANARY: Final = re.compile(rf"{KEY}|{TEXT}|{ADDRESS}|\b417\d{{9}}\b")
+_IDLE: Final = 180.0
+_LONGEST: Final = 3600.0
+
+# What OMNI does to a share of the calls; 5 % of them leave a doubt.
+FAULTS: Final = (
+    {"kind": "latency", "seconds": 0.05},
+    {"kind": "reset", "taken": True, "probability": 0.015},
+    {"kind": "reset", "probability": 0.01},
+    {"kind": "status", "status": 500, "probability": 0.01},
+    {"kind": "status", "status": 504, "taken": True, "probability": 0.01},
+    {"kind": "garbage", "taken": True, "probability": 0.005},
+    {"kind": "status", "status": 503, "probability": 0.01},
+)
+
+
+@dataclass
+class Soak:
+    """One run."""
+
+    options: argparse.Namespace
+    directory: Path
+    dice: random.Random
+    ledger: Ledger
+    settings: dict[str, str]
+    sandbox: str
+    done: Counter[str] = field(default_factory=Counter)
+    workers: list[Worker] = field(default_factory=list)
+    lives: list[Path] = field(default_factory=list)
+
+    async def keep_working(self, number: int) -> None:
+        """Run a worker, and another when it has died, until cancelled."""
+        for life in range(100_000):
+            folder = self.directory / f"worker-{number}-{life}"
+            async with started(folder, self.settings, "worker") as worker:
+                self.workers.append(worker)
+                self.lives.append(worker.log)
+                try:
+                    await worker.process.wait()
+                finally:
+                    self.workers.remove(worker)
+
+    async def make_trouble(self, broker: Broker) -> None:
+        """Kill and cut, at moments spread over the run, in an order drawn from the seed."""
+        troubles = ["kill"] * self.options.kills + ["cut"] * self.options.cuts + ["crash"] * self.options.crashes
+        self.dice.shuffle(troubles)
+        for number, trouble in enumerate(troubles, 1):
+            due = len(self.ledger.expected) * 0.95 * number / (len(troubles) + 1)
+            while len(self.ledger.words) < due:
+                self.ledger.heard.clear()
+                await self.ledger.heard.wait()
+            match trouble:
+                case "kill":
+                    while not self.workers:  # noqa: ASYNC110 - another process
+                        await asyncio.sleep(0.1)
+                    self.dice.choice(self.workers).send(signal.SIGKILL)
+                case "cut":
+                    broker.cut()
+                case _:
+                    await broker.crash(self.done[trouble])
+            self.done[trouble] += 1
+            _tell(f"{trouble} {self.done[trouble]}: {len(self.ledger.words)} of {len(self.ledger.expected)} told")
+
+    async def until_told(self) -> None:
+        """Wait until each message has had its last word, or nothing comes any more."""
+        before, since = -1, time.monotonic()
+        while self.ledger.lost and time.monotonic() - since < _IDLE:
+            if len(self.ledger.words) != before:
+                before, since = len(self.ledger.words), time.monotonic()
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(self.options.settle)  # a second last word, or a second post, would come now
+
+    def ask(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Ask the sandbox."""
+        with urllib.request.urlopen(self.sandbox + path, timeout=60) as answer:  # noqa: S310 - our own
+            return json.load(answer)
+
+    def tell(self, path: str, body: object) -> None:
+        """Tell the sandbox something."""
+        content, header = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(self.sandbox + path, content, header), timeout=60):  # noqa: S310
+            pass
+
+
+def requests(count: int) -> list[dict[str, object]]:
+    """Write them: most of them good, some wrong, some for numbers that OMNI refuses, or refuses once."""
+    bodies: list[dict[str, object]] = []
+    for number in range(count):
+        ending = {97: "91006", 98: "90021"}.get(number % 200, f"1{number % 10_000:04d}")
+        body: dict[str, object] = {
+            "requestId": f"r-{number}",
+            "messageId": f"m-{number}",
+            "phoneNumber": f"417{number // 10_000:04d}{ending}",
+            "emailAddress": ADDRESS,
+            "text": TEXT,
+        }
+        bodies.append(body if number % 200 != 99 else {**body, "unheardOf": TEXT})
+    return bodies
+
+
+async def main(options: argparse.Namespace) -> int:
+    """Run once, print, and judge."""
+    directory = Path(tempfile.mkdtemp(prefix="omni-relay-soak-"))
+    bodies, port = requests(options.requests), free_port()
+    ledger = Ledger({f"m-{number}" for number in range(options.requests)})
+    _tell(f"in {directory}")
+    async with AsyncExitStack() as stack, asyncio.timeout(_LONGEST):
+        broker = await stack.enter_async_context(running(directory / "broker", options.nodes, options.rabbitmq_root))
+        sandbox = ("sandbox", "--port", str(port), "--api-key", KEY, "--seed", str(options.seed))
+        await stack.enter_async_context(started(directory / "sandbox", {}, *sandbox))
+        settings = {
+            "RELAY_RABBITMQ_URL": broker.urls,
+            "RELAY_OMNI_BASE_URL": f"http://127.0.0.1:{port}",
+            "RELAY_OMNI_API_KEY": KEY,
+            "RELAY_HTTP_HOST": "127.0.0.1",
+            "RELAY_HTTP_PORT": "0",
+            "RELAY_UNKNOWN_POLICY": options.policy,
+            "RELAY_OMNI_LOGS_RATE": str(100 / options.workers),
+            "RELAY_OMNI_READ_TIMEOUT": "5",
+        }
+        soak = Soak(options, directory, random.Random(options.seed), ledger, settings, f"http://127.0.0.1:{port}")  # noqa: S311
+        checked = await run(directory / "check", settings, "check", within=60)
+        _tell(checked.output.strip().replace("\n", "; "))
+        await _declare(directory, settings)
+        await prepare(broker.direct)
+        await publish(broker.direct[0], bodies)
+        for fault in FAULTS:
+            soak.tell("/sandbox/faults", fault)
+        soak.tell("/sandbox/options", {"logsAllowed": options.logs == "answered"})
+        tasks = [asyncio.create_task(listen(broker.direct, ledger))]
+        tasks += [asyncio.create_task(soak.keep_working(number)) for number in range(options.workers)]
+        began = time.monotonic()
+        try:
+            await soak.make_trouble(broker)
+            await soak.until_told()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return _judge(soak, time.monotonic() - began, await dead_letters(broker.direct[0]))
+
+
+async def _declare(directory: Path, settings: dict[str, str]) -> None:
+    """Have a worker make the topology."""
+    async with started(directory / "first", settings, "worker") as worker:
+        await worker.until_ready()
+        await worker.stop()
+
+
+def _judge(soak: Soak, seconds: float, letters: list[dict[str, Any]]) -> int:
+    ledger, stats = soak.ledger, soak.ask("/sandbox/stats")
+    twice = {one["messageId"] for one in soak.ask("/sandbox/messages")["messages"] if one["times"] > 1}
+    words = ledger.last_words
+    leaks = [str(log) for log in soak.lives if _CANARY.search(log.read_text(encoding="utf-8"))]
+    leaks += [f"dead letter {letter}" for letter in letters if _CANARY.search(str(letter))]
+    told = {
+        "requests": len(ledger.expected),
+        "done": dict(soak.done),
+        "seconds": round(seconds),
+        "attempted": stats["calls"],
+        **{word: words[word] for word in ("accepted", "rejected", "failed", "expired", "unknown")},
+        "deferred": dict(ledger.reasons),
+        "repeats of a last word": sum(ledger.events[word] for word in words) - sum(words.values()),
+        "dead letters": dict(Counter(str(letter.get("omni-reason")) for letter in letters)),
+        "lost": len(ledger.lost),
+        "more than one last word": len(ledger.contradicted),
+        "taken twice": len(twice),
+        "leaks": leaks,
+    }
+    for name, value in told.items():
+        _tell(f"{name:>24}: {value}")
+    for name, several in list(ledger.contradicted.items())[:20]:
+        _tell(f"contradicted: {name} {several}")
+    _tell(f"lost: {sorted(ledger.lost)[:20]}; twice: {sorted(twice)[:20]}")
+    knowable = soak.options.logs == "answered" or soak.options.policy == "park"
+    return int(
+        bool(ledger.lost or leaks or (knowable and twice) or (soak.options.logs == "answered" and ledger.contradicted))
+    )
+
+
+def _tell(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    for library in ("aiormq", "aio_pika"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # connections are cut on purpose
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--nodes", type=int, default=1, help="of RabbitMQ, as one cluster")
+    parser.add_argument("--kills", type=int, default=20, help="of workers")
+    parser.add_argument("--cuts", type=int, default=20, help="of all connections")
+    parser.add_argument("--crashes", type=int, default=3, help="of a broker's node")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--settle", type=float, default=30.0, help="seconds to wait for what must not come")
+    parser.add_argument("--logs", choices=["answered", "refused"], default="answered")
+    parser.add_argument("--policy", choices=["resend", "park"], default="resend")
+    parser.add_argument("--rabbitmq-root", type=Path, help="a system tree with another RabbitMQ")
+    sys.exit(asyncio.run(main(parser.parse_args())))

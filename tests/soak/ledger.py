@@ -1,0 +1,113 @@
+"""What was asked for, and what was heard of it: the two sides that a soak compares."""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aio_pika
+import aiormq
+
+RESULTS: Final = "soak.results"
+_BROKEN: Final = (aiormq.exceptions.AMQPError, RuntimeError, OSError, TimeoutError)
+_DEFERRED: Final = "deferred"
+
+
+@dataclass
+class Ledger:
+    """Last words by message, each by its event id; a repeat of one carries the id it had."""
+
+    expected: set[str]
+    words: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    events: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Write an event down."""
+        kind = event["type"].rpartition(".")[2]
+        self.events[kind] += 1
+        if kind == _DEFERRED:
+            self.reasons[event["data"]["reason"]["code"]] += 1
+            return
+        self.words[event.get("subject") or event["data"]["requestId"]][event["id"]] = kind
+        self.heard.set()
+
+    @property
+    def lost(self) -> set[str]:
+        """Messages without a last word."""
+        return self.expected - set(self.words)
+
+    @property
+    def contradicted(self) -> dict[str, list[str]]:
+        """Messages with several last words."""
+        return {name: sorted(words.values()) for name, words in self.words.items() if len(words) > 1}
+
+    @property
+    def last_words(self) -> Counter[str]:
+        """Last words by kind, a message with several once for each."""
+        return Counter(kind for words in self.words.values() for kind in words.values())
+
+
+async def prepare(urls: Sequence[str]) -> None:
+    """Declare the queue that listens; it outlives every crash."""
+    async with await aio_pika.connect(urls[0]) as connection:
+        channel = await connection.channel()
+        results = await channel.declare_exchange("omni.results", "topic", durable=True)
+        queue = await channel.declare_queue(RESULTS, durable=True, arguments={"x-queue-type": "quorum"})
+        await queue.bind(results, "#")
+
+
+async def publish(url: str, bodies: Sequence[dict[str, object]]) -> None:
+    """Publish requests, and have them confirmed: before anything crashes, so that none is published twice."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        exchange = await channel.get_exchange("omni.requests")
+        for start in range(0, len(bodies), 500):
+            await asyncio.gather(
+                *(
+                    exchange.publish(
+                        aio_pika.Message(json.dumps(body).encode(), delivery_mode=2, content_type="application/json"),
+                        "send",
+                        mandatory=True,
+                    )
+                    for body in bodies[start : start + 500]
+                )
+            )
+
+
+async def listen(urls: Sequence[str], ledger: Ledger) -> None:
+    """Write down every event, over as many connections as it takes, until cancelled."""
+
+    async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        ledger.write(json.loads(message.body))
+        with contextlib.suppress(*_BROKEN):
+            await message.ack()
+
+    number = 0
+    while True:
+        number += 1
+        with contextlib.suppress(*_BROKEN):
+            async with await aio_pika.connect(urls[number % len(urls)], timeout=5) as connection:
+                channel = await connection.channel()
+                await channel.set_qos(500)
+                queue = await channel.get_queue(RESULTS, ensure=False)
+                broken = asyncio.Event()
+                channel.close_callbacks.add(lambda *_, broken=broken: broken.set())
+                await queue.consume(hear)
+                await broken.wait()
+        await asyncio.sleep(0.2)
+
+
+async def dead_letters(url: str) -> list[dict[str, Any]]:
+    """Take every dead letter; gives their headers."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue("omni.dead")
+        letters = []
+        while (message := await queue.get(no_ack=True, fail=False)) is not None:
+            letters.append(dict(message.headers))
+        return letters

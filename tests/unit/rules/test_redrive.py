@@ -1,0 +1,193 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.rules.history import read_history
+from service.rules.publication import publish_report
+from service.rules.redrive import DeadLetter, Selection, read_dead, redrive, renew
+from service.rules.report import Report
+from service.words.delivery import Delivery, History, Publication
+from service.words.letter import Dead
+from tests.support.builder import NOW, a_delivery, a_history, a_request
+from tests.unit.strategy import headers, law
+
+DIED = datetime(2026, 11, 22, 11, 0, tzinfo=UTC)
+
+
+def delivered(publication: Publication, **changes: object) -> Delivery:
+    """Turn what was published into what is delivered."""
+    delivery = Delivery(
+        publication.body,
+        publication.content_type,
+        publication.message_id,
+        publication.correlation_id,
+        publication.reply_to,
+        None,
+        publication.timestamp,
+        publication.priority,
+        publication.headers,
+        publication.exchange,
+        publication.routing_key,
+    )
+    return replace(delivery, **changes)  # type: ignore[arg-type]  # its own fields
+
+
+def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
+    origin = replace(
+        a_delivery(),
+        exchange="omni.requests",
+        routing_key="send.now",
+        correlation_id="corr-1",
+        reply_to="replies",
+        timestamp=NOW,
+        priority=3,
+        headers={"team": "blue", "x-death": [], "omni-looks": 3, **headers},
+    )
+    report = Report((), (Dead(a_request(), past or a_history(8), "failed", "http_503"),))
+    (publication,) = publish_report(report, origin, NOW)
+    return read_dead(delivered(publication))
+
+
+def by_broker(reason: object, time: object = DIED, **changes: object) -> DeadLetter:
+    death = {"reason": reason, "time": time, "queue": "omni.requests", "count": 1}
+    return read_dead(replace(a_delivery(), headers={"x-death": [death, {"reason": "expired"}]}, **changes))  # type: ignore[arg-type]
+
+
+def test_a_letter_of_the_relay_says_why_when_and_about_which_request() -> None:
+    letter = a_letter()
+
+    assert (letter.reason, letter.detail, letter.failed_at) == ("failed", "http_503", NOW)
+    assert (letter.request_id, letter.attempts, letter.redrives) == ("order-1", 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("delivery_limit", "poison"),
+        ("expired", "lapsed"),
+        ("rejected", "defect"),
+        ("maxlen", "other"),
+        (7, "other"),
+    ],
+)
+def test_of_a_letter_of_the_brokers_the_last_death_tells(word: object, reason: str) -> None:
+    letter = by_broker(word)
+
+    assert (letter.reason, letter.failed_at, letter.request_id) == (reason, DIED, "order-1")
+
+
+@pytest.mark.parametrize("time", [datetime(2026, 11, 22, 11, 0), "2026-11-22T11:00:00+00:00"])  # noqa: DTZ001 - as pamqp may read it
+def test_a_time_without_a_zone_is_universal(time: object) -> None:
+    assert by_broker("expired", time).failed_at == DIED
+
+
+@pytest.mark.parametrize("time", [None, "yesterday", 5])
+def test_a_nonsensical_time_is_unknown(time: object) -> None:
+    assert by_broker("expired", time).failed_at is None
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "request_id"),
+    [
+        (b'{"requestId": "r"}', "m", "r"),
+        (b'{"requestId": 5}', "m", "m"),
+        (b"[]", "m", "m"),
+        (b"{", "m", "m"),
+        (b"<request/>", None, ""),
+    ],
+)
+def test_a_request_is_named_as_the_relay_would(body: bytes, name: str | None, request_id: str) -> None:
+    assert by_broker("expired", body=body, message_id=name).request_id == request_id
+
+
+def test_sent_again_it_is_as_the_producer_sent_it_and_omni_is_asked_first() -> None:
+    publication = redrive(a_letter(replace(a_history(8), looks=2, parked=9), **{"omni-repeated": True}))
+
+    assert (publication.exchange, publication.routing_key) == ("omni.requests", "send.now")
+    assert (publication.message_id, publication.content_type) == ("order-1", "application/json")
+    assert (publication.correlation_id, publication.reply_to, publication.priority) == ("corr-1", "replies", 3)
+    assert publication.timestamp == NOW
+    assert publication.headers == {
+        "team": "blue",
+        "omni-attempt": 0,
+        "omni-ambiguous": True,
+        "omni-redrive-count": 1,
+        "omni-first-seen": 1_795_348_800_000,
+        "omni-original-exchange": "omni.requests",
+        "omni-original-routing-key": "send.now",
+    }
+    past = read_history(publication.headers, NOW)
+    assert past.in_doubt
+    assert past.is_ordered
+
+
+def test_one_sent_again_before_counts_on_and_keeps_where_it_came_from() -> None:
+    first = redrive(a_letter())
+    second = redrive(read_dead(delivered(first, exchange="omni.dead", routing_key="")))
+
+    assert second.headers["omni-redrive-count"] == 2
+    assert (second.exchange, second.routing_key) == ("omni.requests", "send.now")
+
+
+@pytest.mark.parametrize("headers", [{}, {"omni-original-exchange": ""}, {"omni-original-exchange": "elsewhere"}])
+def test_one_that_came_otherwise_goes_straight_to_the_queue(headers: dict[str, object]) -> None:
+    publication = redrive(read_dead(replace(a_delivery(), headers=headers)))
+
+    assert (publication.exchange, publication.routing_key) == ("", "omni.requests")
+
+
+@pytest.mark.parametrize(("count", "weary"), [(None, False), (9, False), (10, True), ("10", False)])
+def test_one_that_was_looked_at_often_is_put_back_as_a_new_one(count: object, *, weary: bool) -> None:
+    """Else the broker would drop it one day as a poison, and nobody would have dropped it."""
+    letter = a_letter()
+    letter = replace(letter, delivery=replace(letter.delivery, headers={"team": "blue", "x-delivery-count": count}))
+
+    assert letter.is_weary is weary
+    renewed = renew(letter)
+    assert (renewed.exchange, renewed.body, renewed.headers) == ("omni.dead", letter.delivery.body, {"team": "blue"})
+
+
+OLD, YOUNG = by_broker("expired", NOW - timedelta(hours=2)), by_broker("rejected", NOW - timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("selection", "old", "young"),
+    [
+        (Selection(), True, True),
+        (Selection(reasons=("lapsed",)), True, False),
+        (Selection(reasons=("lapsed", "defect")), True, True),
+        (Selection(request_ids=("order-1",)), True, True),
+        (Selection(request_ids=("order-2",)), False, False),
+        (Selection(older_than=timedelta(hours=1)), True, False),
+        (Selection(newer_than=timedelta(hours=1)), False, True),
+        (Selection(("lapsed",), ("order-1",), timedelta(hours=1), timedelta(hours=3)), True, False),
+    ],
+)
+def test_every_part_of_a_selection_must_fit(selection: Selection, *, old: bool, young: bool) -> None:
+    assert (selection.holds(OLD, NOW), selection.holds(YOUNG, NOW)) == (old, young)
+
+
+def test_one_of_unknown_age_is_neither_older_nor_newer() -> None:
+    ageless = by_broker("expired", None)
+
+    assert Selection().holds(ageless, NOW)
+    assert not Selection(older_than=timedelta(0)).holds(ageless, NOW)
+    assert not Selection(newer_than=timedelta(days=999)).holds(ageless, NOW)
+
+
+def test_two_copies_of_a_letter_are_alike_and_two_letters_are_not() -> None:
+    assert a_letter().identity == a_letter(None, **{"x-delivery-count": 3}).identity
+    assert a_letter().identity != a_letter(None, **{"omni-redrive-count": 1}).identity
+    assert a_letter().identity != by_broker("rejected").identity
+
+
+@law
+@given(table=headers, value=st.one_of(st.none(), st.integers(), st.text(), st.lists(st.none()), st.binary()))
+def test_anything_can_be_read_and_sent_again(table: dict[str, object], value: object) -> None:
+    own = {"omni-reason": value, "omni-detail": value, "omni-failed-at": value, "x-death": value}
+    letter = read_dead(Delivery(b"\xff", headers={**table, **own}))
+
+    assert redrive(letter).headers["omni-redrive-count"] == letter.redrives + 1
