@@ -6,6 +6,7 @@ again. The prefetch bounds how many there are.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from service.edges.log import describe, get_logger
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import BrokerErrors, Link, Receipt, Session
 from service.path.handler import Handler
+from service.rules.poison import is_suspect, rank
 from service.words.delivery import Delivery, Settlement
 
 _PULSE: Final = 0.5
@@ -26,6 +28,8 @@ _ROUND: Final = 5.0
 _STALLED: Final = 2.0
 """Seconds without a confirm after which no further call is made."""
 _STUCK: Final = 60.0
+_GATHERING: Final = 0.1
+"""Seconds for all suspects to arrive before one is chosen."""
 
 _session: ContextVar[asyncio.Event | None] = ContextVar("_session", default=None)
 
@@ -60,6 +64,7 @@ class Intake:
         self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._registry = Registry(3 * bench.prefetch)  # acks lost with the connection: no more than unsettled ones
+        self._suspects: list[tuple[Delivery, Receipt]] = []
         self._consuming = False
         self._well_at = time.monotonic()
 
@@ -140,7 +145,25 @@ class Intake:
         self._log.info("intake.drained", abandoned=len(abandoned))
 
     def _receive(self, delivery: Delivery, receipt: Receipt) -> None:
-        task = asyncio.create_task(self._serve(delivery, receipt))
+        if not is_suspect(delivery):
+            self._start(self._serve(delivery, receipt))
+            return
+        self._suspects.append((delivery, receipt))
+        if len(self._suspects) == 1:
+            self._start(self._serve_suspects())
+
+    async def _serve_suspects(self) -> None:
+        await asyncio.sleep(_GATHERING)
+        while self._suspects:
+            self._suspects.sort(key=lambda suspect: rank(suspect[0]))
+            delivery, receipt = self._suspects[0]
+            await self._serve(delivery, receipt)
+            with contextlib.suppress(*BrokerErrors):
+                await receipt.heard()  # an ack that dies with us would not have been one
+            del self._suspects[0]
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         self._bench.metrics.deliveries_in_flight.set(len(self._tasks))
         task.add_done_callback(self._forget)

@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 from pydantic_core import from_json
 
 from service.rules.history import AMBIGUOUS, ATTEMPT, PROGRESS, REDRIVES, read_history
+from service.rules.poison import COUNT
 from service.words import topology
 from service.words.delivery import Delivery, Header, Publication
 from service.words.letter import DeadReason
@@ -57,7 +58,7 @@ class DeadLetter:
 
         Where a queue has no limit of its own, RabbitMQ 4 drops at the twenty-first time.
         """
-        count = self.delivery.headers.get("x-delivery-count")
+        count = self.delivery.headers.get(COUNT)
         return isinstance(count, int) and count >= _WEARY
 
 
@@ -115,7 +116,7 @@ def redrive(letter: DeadLetter) -> Publication:
 
 def renew(letter: DeadLetter) -> Publication:
     """Render a letter to be put back as it is, as a new message to the broker."""
-    headers = {name: value for name, value in letter.delivery.headers.items() if name != "x-delivery-count"}
+    headers = {name: value for name, value in letter.delivery.headers.items() if name != COUNT}
     return _published(letter.delivery, topology.DEAD, letter.delivery.routing_key, headers)
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import ssl
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ import aiormq
 import httpx
 
 from service.sandbox import create_app, serve
-from tests.support.worker import PATIENCE, Ended, Worker, run, started
+from tests.support.worker import PATIENCE, PROGRAM, Ended, Worker, run, started
 
 KEY = "canary-key"
 RESULTS = "results"
@@ -64,9 +64,10 @@ class Stage:
     events: list[Event] = field(default_factory=list)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    async def worker(self, *, ready: bool = True, **settings: str) -> Worker:
+    async def worker(self, *, ready: bool = True, program: Sequence[str] = PROGRAM, **settings: str) -> Worker:
         """Start a worker; names of settings come without their prefix."""
-        worker = await self.life.enter_async_context(started(self._folder(), self._with(settings), "worker"))
+        starting = started(self._folder(), self._with(settings), "worker", program=program)
+        worker = await self.life.enter_async_context(starting)
         if ready:
             await worker.until_ready()
         return worker

@@ -12,13 +12,14 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-PROGRAM: Final = Path(sys.executable).with_name("omni-relay")
+PROGRAM: Final = (str(Path(sys.executable).with_name("omni-relay")),)
+DEADLY: Final = (sys.executable, str(Path(__file__).with_name("deadly.py")))
 PATIENCE: Final = 25.0
 _POLL: Final = 0.02
 # The kernel ends it with whoever started it; that outlives the exec.
@@ -116,7 +117,11 @@ def _get(url: str) -> tuple[int, str]:
 
 @asynccontextmanager
 async def started(
-    directory: Path, settings: Mapping[str, str], *arguments: str, stdin: bytes | None = None
+    directory: Path,
+    settings: Mapping[str, str],
+    *arguments: str,
+    stdin: bytes | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> AsyncIterator[Worker]:
     """Start `omni-relay` with these arguments and settings; it is killed at the end, if it still runs."""
     log, output, given = _files(directory, stdin or b"")
@@ -126,7 +131,7 @@ async def started(
             sys.executable,
             "-c",
             _LEASH,
-            str(PROGRAM),
+            *program,
             *arguments,
             cwd=directory,
             env={**inherited, "RELAY_LOG_FORMAT": "json", **settings},

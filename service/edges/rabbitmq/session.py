@@ -51,6 +51,10 @@ class Receipt:
         """Settle it: the broker moves it, untouched, to the dead-letter queue. Raises as `ack` does."""
         await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
 
+    async def heard(self) -> None:
+        """Return when the broker has heard what was said before. Raises as `ack` does."""
+        await self.broken.ask(self.channel.queue_declare(topology.REQUESTS, passive=True))
+
 
 OnDelivery = Callable[[Delivery, Receipt], None]
 

@@ -38,6 +38,9 @@ class Channel:
     async def basic_ack(self, tag: int) -> None:
         self.said.append(f"ack {tag}")
 
+    async def queue_declare(self, queue: str, *, passive: bool) -> None:
+        assert (queue, passive) == ("omni.requests", True)
+
     async def basic_nack(self, tag: int, *, requeue: bool) -> None:
         self.said.append(f"nack {tag} requeue={requeue}")
 
@@ -84,3 +87,49 @@ async def test_what_was_not_posted_when_the_session_went_is_let_go_and_done_anew
 
     assert posted == [again]
     assert channel.said == ["ack 2"]
+
+
+async def test_what_was_handed_out_often_is_served_alone_and_by_turns() -> None:
+    """So a killer takes nobody with it who has gone before, and those before it change from life to life."""
+    running, most, served = 0, 0, []
+
+    async def handle(delivery: Delivery) -> Settlement:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        served.append(delivery.message_id)
+        return Settlement(str(delivery.message_id), identified=True, attempts=0, words={})
+
+    orders, channel = [], Channel()
+    for count in (2, 3, 4):
+        served.clear()
+        intake, channel = an_intake(handle), Channel()
+        for number in range(8):
+            suspect = replace(DELIVERY, message_id=f"m-{number}", redelivered=True, headers={"x-delivery-count": count})
+            receive(intake, suspect, channel, number)
+        await drained(intake)
+        orders.append(tuple(served))
+
+    assert most == 1
+    assert len(channel.said) == 8
+    assert len(set(orders)) == 3
+
+
+async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None:
+    go, served = asyncio.Event(), []
+
+    async def handle(delivery: Delivery) -> Settlement:
+        served.append(delivery.message_id)
+        await go.wait()
+        return Settlement(str(delivery.message_id), identified=True, attempts=0, words={})
+
+    intake = an_intake(handle)
+    for number in range(5):
+        again = replace(DELIVERY, message_id=f"m-{number}", redelivered=True, headers={"x-delivery-count": 1})
+        receive(intake, again, Channel(), number)
+    await asyncio.sleep(0)
+    assert len(served) == 5
+    go.set()
+    await drained(intake)

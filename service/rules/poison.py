@@ -1,0 +1,28 @@
+"""Which deliveries may be killing workers, and in which order to dare them.
+
+A broker hands out again what a dead worker held, and counts: the killer's count grows, and so does that of every
+innocent that was prefetched with it, until the delivery limit takes them all for poison. So what has been handed out
+often is served alone, in an order that changes with the count: whatever comes before the killer is done for good, about
+half of the innocents in each life, and long before the limit the killer is left alone.
+"""
+
+import hashlib
+from typing import Final
+
+from service.words.delivery import Delivery
+
+COUNT: Final = "x-delivery-count"
+SUSPICIOUS: Final = 2
+"""Times handed out before. Once is the usual crash, which should cost no time."""
+
+
+def is_suspect(delivery: Delivery) -> bool:
+    """Tell whether it should be served alone."""
+    count = delivery.headers.get(COUNT)
+    return isinstance(count, int) and count >= SUSPICIOUS
+
+
+def rank(delivery: Delivery) -> bytes:
+    """Give its place among suspects: by chance, another one each time it is handed out."""
+    text = f"{delivery.headers.get(COUNT)}\n{delivery.message_id}\n".encode()
+    return hashlib.blake2b(text + delivery.body, digest_size=8).digest()

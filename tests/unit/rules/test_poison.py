@@ -1,0 +1,25 @@
+from dataclasses import replace
+
+import pytest
+
+from service.rules.poison import is_suspect, rank
+from tests.support.builder import a_delivery
+
+
+@pytest.mark.parametrize(
+    ("count", "suspect"), [(None, False), (0, False), (1, False), (2, True), (20, True), ("2", False)]
+)
+def test_what_was_handed_out_more_than_once_before_is_suspect(count: object, *, suspect: bool) -> None:
+    assert is_suspect(replace(a_delivery(), headers={"x-delivery-count": count})) is suspect
+
+
+def test_the_innocent_survive_a_killer_among_them() -> None:
+    """A hundred prefetched with it, in the eighteen lives that are left of twenty."""
+    innocent = {f"m-{number}" for number in range(100)}
+    killer = replace(a_delivery(), message_id="killer")
+    for count in range(2, 20):
+        headers = {"x-delivery-count": count}
+        dared = rank(replace(killer, headers=headers))
+        innocent = {name for name in innocent if rank(replace(a_delivery(), message_id=name, headers=headers)) > dared}
+
+    assert innocent == set()
