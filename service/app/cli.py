@@ -187,7 +187,7 @@ def _with_logs(run: Callable[[Settings], Coroutine[None, None, None]]) -> None:
     from service.edges.log import configure_logs
 
     settings = load_settings()
-    configure_logs(settings.log_format, settings.log_level)
+    configure_logs(settings.log_format, settings.log_level, settings.log_rate)
     asyncio.run(run(settings))
 
 

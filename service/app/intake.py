@@ -221,6 +221,8 @@ class Intake:
     def _facts(self, settlement: Settlement) -> Mapping[str, object]:
         if not settlement.identified:
             self._bench.metrics.unidentified.inc()
+        if not settlement.valid:
+            self._bench.metrics.invalid.inc()
         return {
             "request_id": settlement.request_id,
             "attempts": settlement.attempts,

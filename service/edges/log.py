@@ -7,7 +7,10 @@ key goes in: what is logged is chosen field by field, and of an exception only i
 import errno
 import logging
 import sys
+import time
 import traceback
+from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
 
@@ -17,7 +20,37 @@ LogFormat = Literal["json", "console"]
 Logger = structlog.stdlib.BoundLogger
 
 
-def configure_logs(format_: LogFormat | None, level: str) -> None:
+class Sampler:
+    """Lets through so many lines of one event a second, of those that tell of nothing wrong.
+
+    The next line tells how many were left out. Warnings and errors are never left out.
+    """
+
+    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._second = 0
+        self._lines: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+
+    def __call__(self, _logger: object, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Let a line through, or raise `structlog.DropEvent`."""
+        if method not in {"debug", "info"}:
+            return line
+        if (second := int(self._clock())) != self._second:
+            self._second = second
+            self._lines.clear()
+        event = str(line["event"])
+        self._lines[event] += 1
+        if self._lines[event] > self._rate:
+            self._left_out[event] += 1
+            raise structlog.DropEvent
+        if left_out := self._left_out.pop(event, 0):
+            line["left_out"] = left_out
+        return line
+
+
+def configure_logs(format_: LogFormat | None, level: str, rate: int) -> None:
     """Send everything, what libraries log included, to standard error; `None` chooses by whether it is a terminal."""
     console = format_ == "console" or (format_ is None and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
@@ -30,6 +63,7 @@ def configure_logs(format_: LogFormat | None, level: str) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            Sampler(rate),
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],

@@ -59,6 +59,10 @@ class Metrics:
             "requests_unidentified",
             "Requests with neither requestId nor message_id: their redelivery cannot be recognised. Tell the producer.",
         )
+        self.invalid = self._plain(
+            "requests_invalid",
+            "Requests that were wrong, whole or in part. Rises fast: a producer is broken; its events name the faults.",
+        )
         self.attempts = self._counter(
             "attempts",
             "Calls to OMNI by outcome. denied: credentials or credit; unavailable, unknown: OMNI or the network.",

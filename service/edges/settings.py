@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
 
     log_format: Literal["json", "console"] | None = None
+    log_rate: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     shutdown_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0

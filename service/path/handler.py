@@ -79,6 +79,7 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
                 if signal := read_signal(outcome, verdicts):
                     effects.notice(signal)
                 await say(report_attempt(attempt(replace(request, messages=call.messages)), verdicts))
-        return Settlement(parsed.request_id, parsed.identified, history.attempts, dict(said))
+        valid = not parsed.rejections and parsed.request is not None
+        return Settlement(parsed.request_id, parsed.identified, history.attempts, dict(said), valid)
 
     return handle

@@ -89,3 +89,5 @@ class Settlement:
     """Attempts counted before this delivery."""
     words: Mapping[str, int]
     """How many events of each type were published for it."""
+    valid: bool = True
+    """Whether no part of it had to be rejected unread."""

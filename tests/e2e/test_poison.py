@@ -56,3 +56,54 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     letter = await stage.take("omni.dead")
     assert json.loads(letter.body)["requestId"] == "killer"
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0
+
+
+async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flood_the_log(stage: Stage) -> None:
+    worker = await stage.worker(LOG_RATE="20")
+    wrong = [{**request(f"m-{number}", NUMBER), "unheardOf": number} for number in range(2000)]
+    await stage.send(*wrong, request("good", NUMBER))
+    await stage.until_last_words(2001)
+
+    words = stage.last_words()
+    assert words.pop("good") == ["accepted"]
+    assert set(map(tuple, words.values())) == {("rejected",)}
+    assert (await worker.metrics())["omni_relay_requests_invalid_total"] == 2000
+    lines = worker.lines("delivery.settled")
+    assert len(lines) < 1000
+    assert len(lines) + sum(line.get("left_out", 0) for line in lines) <= 2001
+    assert any(line.get("left_out") for line in lines)
+
+
+HOSTILE = {
+    "five megabytes": (b'{"text": "' + b"x" * 5_000_000 + b'"}', "application/json"),
+    "nesting": (b'{"sms":' * 10_000 + b"1" + b"}" * 10_000, "application/json"),
+    "not a number": (b'{"requestId": "r", "phoneNumber": NaN, "text": Infinity}', "application/json"),
+    "broken encoding": (b'{"requestId": "\xff\xfe", "phoneNumber": "41793026727", "text": "\xc3"}', "application/json"),
+    "surrogates": (b'{"phoneNumber": "41793026727", "text": "\\ud800"}', "application/json"),
+    "many keys": (b"{" + b",".join(b'"k%d": 1' % number for number in range(100_000)) + b"}", "application/json"),
+    "entity bomb": (
+        b'<!DOCTYPE r [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;">]><request><text>&b;</text></request>',
+        "application/xml",
+    ),
+    "deep XML": (b"<request>" + b"<a>" * 50_000 + b"</a>" * 50_000 + b"</request>", "application/xml"),
+    "a picture": (b"\x89PNG\r\n", "image/png"),
+    "nothing": (b"", "application/json"),
+}
+
+
+async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) -> None:
+    worker = await stage.worker()
+    before = (await worker.metrics())["process_resident_memory_bytes"]
+    for number in range(5):
+        for name, (body, content_type) in HOSTILE.items():
+            await stage.send(body, content_type=content_type, message_id=f"{name} {number}")
+    await stage.send(request("good", NUMBER))
+    await stage.until(lambda: len(stage.events) >= 5 * len(HOSTILE) + 1)
+
+    assert stage.last_words().pop("good") == ["accepted"]
+    assert {event.type for event in stage.events if event.subject != "good"} == {"rejected"}
+    assert max(len(event.message.body) for event in stage.events) < 10_000
+    grown = (await worker.metrics())["process_resident_memory_bytes"] - before
+    assert grown < 150e6  # five megabytes five times, read and gone
+    assert worker.lines("delivery.settled")[-1]["level"] == "info"
+    assert (await worker.metrics())['omni_relay_deliveries_total{settlement="dead_lettered"}'] == 0

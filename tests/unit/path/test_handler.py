@@ -95,6 +95,7 @@ async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
 
     assert world.story == [["message.rejected"], ("m-2",), ("notice", "healthy"), ["message.accepted"]]
     assert settlement.words == {"message.rejected": 1, "message.accepted": 1}
+    assert not settlement.valid
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,10 @@ async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
 async def test_what_is_wrong_altogether_is_never_attempted(body: object, said: list[str]) -> None:
     world = World()
 
-    await world.handle(a_delivery(body))
+    settlement = await world.handle(a_delivery(body))
 
     assert world.story == [said]
+    assert not settlement.valid
 
 
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(days=1)])
