@@ -14,6 +14,7 @@ from service.app.intake import Bench, Intake, keep_or_let_go
 from service.app.lookout import Lookout
 from service.app.throttle import Throttle
 from service.app.turnstile import RESULTS_STALLED, Turnstile
+from service.app.undertaker import bury
 from service.edges.log import Logger, describe, get_logger
 from service.edges.metric import Metrics
 from service.edges.omni import Credentials, Deprecation, OmniAccess, OmniClient
@@ -57,6 +58,7 @@ async def work(settings: Settings) -> None:
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
     )
+    burying = bury(link, effects.publish, effects.now, effects.make_id)
     policy = Policy(
         retry=retry,
         on_unknown=settings.unknown_policy,
@@ -78,13 +80,14 @@ async def work(settings: Settings) -> None:
     async with serving(app, settings.http_host, settings.http_port) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming = asyncio.create_task(link.run()), asyncio.create_task(intake.run())
-        stopping = asyncio.create_task(stop.wait())
+        undertaking, stopping = asyncio.create_task(burying), asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({connecting, consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({connecting, consuming, undertaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             deadline = asyncio.get_running_loop().time() + settings.shutdown_grace
             log.info("worker.stopping")
             turnstile.shut()
             await _end(consuming)
+            await _end(undertaking)
             await intake.drain(deadline, abort)
         finally:
             await _end(stopping)

@@ -28,7 +28,7 @@ LAST_WORDS: Final[frozenset[EventType]] = frozenset(
     }
 )
 
-ReasonCode = Literal["invalid", "refused", "unavailable", "doubtful", "denied", "expired"]
+ReasonCode = Literal["invalid", "refused", "unavailable", "doubtful", "denied", "expired", "defect"]
 """Why an event is not simply good news.
 
 invalid      the request is wrong; `faults` names each place
@@ -37,6 +37,7 @@ unavailable  OMNI could not be reached, or asked us to wait
 doubtful     the call may or may not have been taken
 denied       OMNI refuses our credentials or our account; sending is paused
 expired      no attempt was possible before `expiresAt`
+defect       the relay broke on it; the request is among the dead letters
 """
 
 

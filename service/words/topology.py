@@ -11,6 +11,9 @@ RESULTS: Final = "omni.results"
 DEAD: Final = "omni.dead"
 """Exchange (fanout) and queue (quorum) of dead letters."""
 
+DIED: Final = "omni.requests.died"
+"""Queue of copies of the dead letters, for the relay's own eyes: it says the last word of those that had none."""
+
 DIRECT: Final = ""
 """The broker's default exchange: its routing key is the name of a queue."""
 

@@ -1,5 +1,6 @@
 """Requests that kill workers, and floods of wrong ones: nobody else suffers."""
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 from service.rules.poison import COUNT, rank
 from service.words.delivery import Delivery
 from tests.e2e.stage import Stage
-from tests.e2e.test_trying_again import NUMBER, request
-from tests.support.worker import DEADLY
+from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
+from tests.support.worker import DEADLY, PATIENCE
 
 LIMIT = 4
 
@@ -49,13 +50,41 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     for _ in range(LIMIT + 1):
         await (await stage.worker(ready=False, program=DEADLY, RABBITMQ_DECLARE="false")).ended()
     await stage.worker(program=DEADLY, RABBITMQ_DECLARE="false")
-    await stage.until_last_words(len(innocent))
+    await stage.until_last_words(len(innocent) + 1)
 
     assert len(innocent) > 10
-    assert stage.last_words() == {str(body["messageId"]): ["accepted"] for body in innocent}
+    words = stage.last_words()
+    assert words.pop("killer") == ["rejected"]
+    assert stage.about("killer")[-1].data["reason"]["code"] == "defect"
+    assert words == {str(body["messageId"]): ["accepted"] for body in innocent}
     letter = await stage.take("omni.dead")
     assert json.loads(letter.body)["requestId"] == "killer"
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0
+
+
+async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: Stage) -> None:
+    await (await stage.worker()).stop()
+    await stage.send(request("late", NUMBER), expiration=0.2, message_id="late")
+    await stage.send(request("in-time", NUMBER), expiration=60, message_id="in-time")
+    async with asyncio.timeout(PATIENCE):
+        while await stage.waiting("omni.dead") == 0:  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.05)
+
+    await stage.worker()
+    await stage.until_last_words(2)
+    assert stage.last_words() == {"late": ["expired"], "in-time": ["accepted"]}
+    assert await stage.waiting("omni.dead") == 1
+    assert await stage.posts() == {"in-time": 1}
+
+
+async def test_what_the_relay_told_before_it_put_it_among_the_dead_letters_is_not_told_again(stage: Stage) -> None:
+    await stage.worker(RETRY_MAX_ATTEMPTS="1")
+    await stage.send(request("m", UNAVAILABLE))
+    await stage.until_last_words(1)
+    async with asyncio.timeout(PATIENCE):
+        while await stage.waiting("omni.requests.died"):  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.05)
+    assert stage.heard() == {"m": ["failed"]}
 
 
 async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flood_the_log(stage: Stage) -> None:

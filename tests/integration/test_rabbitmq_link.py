@@ -31,6 +31,7 @@ KEPT = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter
 QUEUES: dict[str, dict[str, Any]] = {
     "omni.requests": {**KEPT, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": "omni.dead"},
     "omni.dead": {"x-queue-type": "quorum"},
+    "omni.requests.died": {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT},
     "omni.requests.delay.0.2": {
         **KEPT,
         "x-message-ttl": 200,
@@ -180,7 +181,11 @@ async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHos
         "omni.results": ("topic", True),
         "omni.dead": ("fanout", True),
     }
-    assert bindings == {("omni.requests", "#", "omni.requests"), ("omni.dead", "#", "omni.dead")}
+    assert bindings == {
+        ("omni.requests", "#", "omni.requests"),
+        ("omni.dead", "#", "omni.dead"),
+        ("omni.dead", "#", "omni.requests.died"),
+    }
 
 
 async def test_declaring_again_changes_nothing_and_a_worker_that_only_looks_is_content(vhost: VirtualHost) -> None:
@@ -342,14 +347,22 @@ async def test_everything_published_while_the_connection_is_cut_arrives_at_least
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")
         async with tied(through, consume=True) as tie:
-            publishing = [asyncio.create_task(tie.link.publish([letter(name)])) for name in sorted(expected)]
-            for cut in range(1, 4):
-                await tie.until(lambda received, goal=cut * 20: len(received) >= goal)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            publishing: list[asyncio.Task[None]] = []
+            for start in range(0, 400, 100):
+                session = await tie.link.session()
+                proxy.hold_answers()  # what is published now is not confirmed before the cut
+                publishing += [
+                    asyncio.create_task(tie.link.publish([letter(name)]))
+                    for name in sorted(expected)[start : start + 100]
+                ]
+                await asyncio.sleep(0.1)
                 proxy.cut()
+                proxy.release()
+                await asyncio.wait_for(session.broken.wait(), SOON)
             await asyncio.wait_for(asyncio.gather(*publishing), 2 * SOON)
             await tie.until(lambda received: names(received) == expected)
             assert tie.told.disconnected >= 3
-            assert tie.told.repeated
+            assert len(tie.told.repeated) >= 100
 
 
 async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_silence(vhost: VirtualHost) -> None:

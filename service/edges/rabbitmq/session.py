@@ -108,6 +108,26 @@ class Session:
         while (body := await bodies.get()) is not None:
             yield body
 
+    async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Receipt]]:
+        """Give what comes into a queue, on a channel of its own. Ends when that does; raises one of `BrokerErrors`."""
+        channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
+        arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+        for part in (self.connection, channel):
+            part.close_callbacks.add(lambda *_: arrived.put_nowait(None))
+        try:
+            raw = await channel.get_underlay_channel()
+            raw.on_consumer_cancel_callbacks.add(lambda _: arrived.put_nowait(None))
+            await self.broken.ask(raw.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
+
+            async def receive(message: DeliveredMessage) -> None:
+                arrived.put_nowait(message)
+
+            await self.broken.ask(raw.basic_consume(queue, receive), CONNECT_TIMEOUT)
+            while (message := await arrived.get()) is not None:
+                yield read_delivery(message), Receipt(raw, message.delivery_tag or 0, self.broken)
+        finally:
+            await at_most(CLOSE_TIMEOUT, channel.close())
+
     async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Receipt]]:
         """Give what is in a queue now, oldest first. What is not acknowledged goes back when the iteration ends.
 

@@ -13,6 +13,9 @@ DELIVERY_LIMIT: Final = 20
 so this stands well above what a few crashes eat.
 """
 
+_BOUND: Final = {topology.REQUESTS: topology.REQUESTS, topology.DEAD: topology.DEAD, topology.DIED: topology.DEAD}
+"""Queues by the exchange that fills them."""
+
 
 class TopologyError(Exception):
     """A queue or exchange is missing, or not as the relay needs it; it was left as it is."""
@@ -35,8 +38,8 @@ async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, p
         }
         for name, arguments in _queues(rooms):
             queue = await channel.declare_queue(name, durable=True, passive=passive, arguments=arguments)
-            if name in exchanges and not passive:
-                await queue.bind(exchanges[name], "#")
+            if name in _BOUND and not passive:
+                await queue.bind(exchanges[_BOUND[name]], "#")
     except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelNotFoundEntity) as error:
         raise TopologyError(str(error)) from None
     await channel.close()
@@ -54,6 +57,7 @@ def _queues(rooms: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
         "x-dead-letter-strategy": "at-least-once",
     }
     yield topology.DEAD, {"x-queue-type": "quorum"}
+    yield topology.DIED, {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
     yield (
         topology.REQUESTS,
         {**kept, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": topology.DEAD},
