@@ -58,7 +58,6 @@ async def work(settings: Settings) -> None:
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
     )
-    burying = bury(link, effects.publish, effects.now, effects.make_id)
     policy = Policy(
         retry=retry,
         on_unknown=settings.unknown_policy,
@@ -80,7 +79,8 @@ async def work(settings: Settings) -> None:
     async with serving(app, settings.http_host, settings.http_port) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming = asyncio.create_task(link.run()), asyncio.create_task(intake.run())
-        undertaking, stopping = asyncio.create_task(burying), asyncio.create_task(stop.wait())
+        undertaking = asyncio.create_task(bury(link, effects.publish, effects.now, effects.make_id))
+        stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({connecting, consuming, undertaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             deadline = asyncio.get_running_loop().time() + settings.shutdown_grace
