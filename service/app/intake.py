@@ -59,14 +59,15 @@ class Bench:
 class Intake:
     """Takes deliveries as long as the gate and the connection allow."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, clock: Callable[[], float] = time.monotonic) -> None:
         self._bench = bench
+        self._clock = clock
         self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._registry = Registry(3 * bench.prefetch)  # acks lost with the connection: no more than unsettled ones
         self._suspects: list[tuple[Delivery, Receipt]] = []
         self._consuming = False
-        self._well_at = time.monotonic()
+        self._well_at = clock()
 
     async def run(self) -> None:
         """Consume until cancelled; each turn lasts until the session breaks or the turnstile wants another amount."""
@@ -103,10 +104,10 @@ class Intake:
         Deliveries stop without a word where a queue was deleted and made again behind the broker's back, or a consumer
         was lost; publications, where a queue that is full refuses them or an alarm makes the broker stop reading.
         """
-        asked_at = self._well_at = time.monotonic()
+        asked_at = self._well_at = self._clock()
         while True:
             await asyncio.sleep(_PULSE)
-            now, bench = time.monotonic(), self._bench
+            now, bench = self._clock(), self._bench
             bench.turnstile.stall(stalled=bench.link.oldest_publication > _STALLED)
             if self._consuming or not (self._appetite() and bench.link.is_connected):
                 self._well_at = now
@@ -128,7 +129,7 @@ class Intake:
     @property
     def is_stuck(self) -> bool:
         """Tell whether it has not consumed for a minute for no reason that it knows of."""
-        return time.monotonic() - self._well_at > _STUCK
+        return self._clock() - self._well_at > _STUCK
 
     def _appetite(self) -> int:
         return self._bench.turnstile.appetite(self._bench.prefetch)

@@ -106,6 +106,8 @@ class Proxy:
             await self._connect(reader, client)
         except OSError:
             _reset(client)  # nobody is there upstream
+        except asyncio.CancelledError:
+            return  # the proxy itself ends; asyncio would tell of the cancelled task on standard error
         finally:
             self._tasks.discard(task)
 

@@ -1,7 +1,9 @@
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
+import pytest
 from aiormq.abc import AbstractChannel
 
 from service.app.intake import Bench, Intake, keep_or_let_go
@@ -10,6 +12,7 @@ from service.edges.metric import Metrics
 from service.edges.rabbitmq import Link, Receipt
 from service.edges.rabbitmq.life import Life
 from service.path.handler import Handler
+from service.rules.gate import Signal
 from service.words.delivery import Delivery, Settlement
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
@@ -133,3 +136,38 @@ async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None
     assert len(served) == 5
     go.set()
     await drained(intake)
+
+
+@dataclass
+class Broker:
+    """A link that is up and gives no session, or one that is down."""
+
+    is_connected: bool = True
+    oldest_publication: float = 0.0
+
+    async def session(self) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("connected", "paused", "stuck"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+async def test_one_that_should_consume_and_does_not_for_a_minute_is_stuck(
+    *, connected: bool, paused: bool, stuck: bool
+) -> None:
+    """Neither a broker that is away nor a pause is for a restart to mend."""
+    now = 1000.0
+    turnstile = Turnstile(lambda _: None, lambda _: None)
+    bench = Bench(cast("Link", Broker(connected)), cast("Handler", None), turnstile, Metrics(), prefetch=10)
+    intake = Intake(bench, lambda: now)
+    if paused:
+        turnstile.notice(Signal("denied", "http_401", datetime.now(UTC) + timedelta(seconds=300)))
+    running = asyncio.create_task(intake.run())
+    await asyncio.sleep(0.6)
+    now += 59
+    assert not intake.is_stuck
+    await asyncio.sleep(0.6)
+    now += 59
+    await asyncio.sleep(0)
+    assert intake.is_stuck is stuck
+    running.cancel()

@@ -1,0 +1,167 @@
+"""Outages by hand: OMNI away for a while, or the results exchange blocked, with a queue full of requests.
+
+    .venv/bin/python -m tests.soak.outage omni --seconds 120
+    .venv/bin/python -m tests.soak.outage results --seconds 60
+
+OMNI away: prints the calls a second before and after, how soon the first one succeeds again, and what was given up.
+Results blocked: prints calls against messages; none may be repeated. Exit status 1 where it is not as promised.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import aio_pika
+
+from service.demo.port import free_port
+from tests.soak.broker import Broker, running
+from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
+from tests.support.proxy import Proxy
+from tests.support.worker import Worker, started
+
+_STEADY: Final = 20
+_AFTER: Final = 60
+_LONGEST: Final = 1200.0
+
+
+@dataclass
+class Scene:
+    """What an outage has to do with."""
+
+    broker: Broker
+    omni: Proxy
+    sandbox: str
+    worker: Worker
+    ledger: Ledger
+
+    def calls(self) -> list[float]:
+        """List when OMNI was called."""
+        with urllib.request.urlopen(f"{self.sandbox}/sandbox/calls", timeout=60) as answer:  # noqa: S310 - our own
+            return [datetime.fromisoformat(call["receivedAt"]).timestamp() for call in json.load(answer)["calls"]]
+
+    async def until(self, condition: Callable[[], bool], within: float) -> None:
+        """Wait until the ledger is as wanted."""
+        async with asyncio.timeout(within):
+            while not condition():
+                self.ledger.heard.clear()
+                await self.ledger.heard.wait()
+
+
+async def main(options: argparse.Namespace) -> int:
+    """Set the scene, and play the outage."""
+    directory, port = Path(tempfile.mkdtemp(prefix="omni-relay-outage-")), free_port()
+    bodies: list[dict[str, object]] = [
+        # The last five digits never ask the sandbox for a fault.
+        {"requestId": f"r-{number}", "messageId": f"m-{number}", "phoneNumber": f"41{number:05d}10000", "text": "hello"}
+        for number in range(options.requests)
+    ]
+    ledger = Ledger({str(body["messageId"]) for body in bodies})
+    async with AsyncExitStack() as stack, asyncio.timeout(_LONGEST):
+        broker = await stack.enter_async_context(running(directory / "broker", 1, None))
+        await stack.enter_async_context(started(directory / "sandbox", {}, "sandbox", "--port", str(port)))
+        omni = await stack.enter_async_context(Proxy(port))
+        settings = {
+            "RELAY_RABBITMQ_URL": broker.direct[0],
+            "RELAY_OMNI_BASE_URL": f"http://127.0.0.1:{omni.port}",
+            "RELAY_OMNI_API_KEY": "soak",
+            "RELAY_HTTP_HOST": "127.0.0.1",
+            "RELAY_HTTP_PORT": "0",
+        }
+        async with started(directory / "first", settings, "worker") as first:
+            await first.until_ready()
+            await first.stop()
+        sandbox = f"http://127.0.0.1:{port}"
+        _tell_sandbox(sandbox, {"kind": "latency", "seconds": 0.05})
+        await prepare(broker.direct)
+        await publish(broker.direct[0], bodies)
+        worker = await stack.enter_async_context(started(directory / "worker", settings, "worker"))
+        await worker.until_ready()
+        listening = asyncio.create_task(listen(broker.direct, ledger))
+        try:
+            scene = Scene(broker, omni, sandbox, worker, ledger)
+            return await (omni_away if options.what == "omni" else results_blocked)(scene, options.seconds)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+
+async def omni_away(scene: Scene, seconds: float) -> int:
+    """Let it run, take OMNI away, bring it back."""
+    await asyncio.sleep(_STEADY)
+    await scene.omni.refuse()
+    scene.omni.cut()
+    left, told = time.time(), len(scene.ledger.words)
+    await asyncio.sleep(seconds / 2)
+    _print("ready and live meanwhile", [await scene.worker.get("/readyz"), await scene.worker.get("/livez")])
+    await asyncio.sleep(seconds / 2)
+    _print("told while it was away", len(scene.ledger.words) - told)
+    told = scene.ledger.events["accepted"]
+    await scene.omni.accept()
+    back = time.time()
+    await scene.until(lambda: scene.ledger.events["accepted"] > told, 60)
+    first = time.time() - back
+    await asyncio.sleep(_AFTER)
+    calls = scene.calls()
+    steady = _rates(calls, left - _STEADY + 5, left)
+    after = _rates(calls, back, back + _AFTER)
+    letters = await dead_letters(scene.broker.direct[0])
+    _print("calls a second before", f"mean {sum(steady) / len(steady):.0f}, most {max(steady)}")
+    _print("calls a second after", f"mean {sum(after) / len(after):.0f}, most {max(after)}, first ten {after[:10]}")
+    _print("first success after", f"{first:.1f} s")
+    _print("dead letters", len(letters))
+    _print("last words", dict(scene.ledger.last_words))
+    _print("requests left", len(scene.ledger.lost))
+    return int(bool(letters) or first > 5 or max(after) > max(steady) * 1.1)
+
+
+async def results_blocked(scene: Scene, seconds: float) -> int:
+    """Have a full queue refuse every event, and let go."""
+    limited: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    async with await aio_pika.connect(scene.broker.direct[0]) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("soak.blocked", durable=True, arguments=limited)
+        await scene.until(lambda: len(scene.ledger.words) > len(scene.ledger.expected) / 10, 60)
+        await queue.bind("omni.results", "#")
+        await asyncio.sleep(seconds)
+        _print("ready meanwhile", await scene.worker.get("/readyz"))
+        _print("told and called by then", (len(scene.ledger.words), len(scene.calls())))
+        await channel.queue_delete("soak.blocked")
+    await scene.until(lambda: not scene.ledger.lost, 300)
+    calls = len(scene.calls())
+    _print("calls and messages", (calls, len(scene.ledger.expected)))
+    _print("last words", dict(scene.ledger.last_words))
+    return int(calls != len(scene.ledger.expected) or bool(scene.ledger.contradicted))
+
+
+def _rates(calls: list[float], start: float, end: float) -> list[int]:
+    counted = Counter(int(call - start) for call in calls if start <= call < end)
+    return [counted[second] for second in range(int(end - start))]
+
+
+def _tell_sandbox(sandbox: str, fault: dict[str, object]) -> None:
+    content, header = json.dumps(fault).encode(), {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{sandbox}/sandbox/faults", content, header), timeout=60):  # noqa: S310
+        pass
+
+
+def _print(name: str, value: object) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {name:>26}: {value}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["omni", "results"])
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--requests", type=int, default=40_000)
+    sys.exit(asyncio.run(main(parser.parse_args())))
