@@ -2,7 +2,7 @@
 
 found                 OMNI has it: its status there is the answer that got lost
 not found             look again, a few times, since logs may lag; then by policy: post it again, or park it
-no answer             nothing is learnt, so nothing is decided: look again
+no answer             nothing is learnt, so nothing is decided: look again, for as long as the logs go back
 we may not read them  by policy, at once
 
 Every request that comes back is looked for, in doubt or not: a worker that dies between putting a letter aside
@@ -11,6 +11,7 @@ keeps the two from being posted at once is that the copy needs a look more, and 
 """
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final, Literal, assert_never
 
 from service.rules.history import is_used_up
@@ -23,6 +24,9 @@ from service.words.request import Message, SendRequest
 
 NOT_ASKED: Final = Unanswered("redelivered")
 """What is known of a redelivery: whoever had it may be posting it this moment, so there is no use in asking yet."""
+
+_KEPT: Final = timedelta(hours=48)
+"""So long OMNI keeps its logs; later no answer would tell. Source: the specification of `/omni/1/logs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,18 @@ def purpose_of_look(history: History) -> Purpose | None:
 
 def resolve(attempt: Attempt, finding: Finding) -> Resolution:
     """Decide about each message of a request; `attempt` is the one that would follow."""
+    in_doubt, latest = attempt.history.in_doubt, _latest(attempt)
     entries = finding.entries if isinstance(finding, Answered) else {}
-    latest = _latest(attempt)
-    found = [message for message in attempt.request.messages if message.message_id in entries]
-    report = report_attempt(latest, (judge_found(message, entries[message.message_id]) for message in found))
-    missing = tuple(message for message in attempt.request.messages if message.message_id not in entries)
+    verdicts = {
+        message: judge_found(message, entries.get(message.message_id, ()), in_doubt=in_doubt)
+        for message in attempt.request.messages
+    }
+    report = report_attempt(latest, (verdict for verdict in verdicts.values() if verdict))
+    missing = tuple(message for message, verdict in verdicts.items() if verdict is None)
     if not missing:
         return Resolution(report, None, attempt.history)
     rest = replace(attempt.request, messages=missing)
-    if not attempt.history.in_doubt:
+    if not in_doubt:
         return Resolution(report, rest, attempt.history)
     history = replace(attempt.history, looks=attempt.history.looks + isinstance(finding, Answered))
     match _next(attempt, history, finding):
@@ -69,7 +76,7 @@ def _next(
     attempt: Attempt, history: History, finding: Finding
 ) -> Literal["post", "look", "message.unknown", "message.failed"]:
     """Decide about what was not found. Whoever sends a dead letter again has had the logs' lag behind them."""
-    if isinstance(finding, Unanswered):
+    if isinstance(finding, Unanswered) and attempt.now - history.first_seen < _KEPT:
         return "look"
     needed = attempt.policy.looks + _lag(history)
     if isinstance(finding, Answered) and history.looks < needed and not history.is_ordered:

@@ -58,16 +58,20 @@ def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Verdict
             assert_never(outcome)
 
 
-def judge_found(message: Message, entries: tuple[LogEntry, ...]) -> Verdict:
-    """Judge a message that shows in OMNI's logs: taken, whatever became of it since, unless all of it was rejected.
+def judge_found(message: Message, entries: tuple[LogEntry, ...], *, in_doubt: bool) -> Verdict | None:
+    """Judge a message by what OMNI's logs show of it; None where that says nothing of the attempt in question.
 
-    A step of a scenario may be rejected where another got through.
+    Taken is taken, whatever became of it since, also where another step of its scenario was rejected. A refusal for
+    good ends a doubt. One that allows another try may be that of an earlier attempt.
     """
-    taken = [entry for entry in entries if group_of(entry.status.group_id, entry.status.group_name) != _REJECTED]
-    entry = (taken or entries)[-1]
-    if taken:
-        return Verdict(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
-    return _judge_message(message, Accepted({message.message_id: entry.status}, entry.bulk_id), ambiguous=True)
+    for entry in entries:
+        if group_of(entry.status.group_id, entry.status.group_name) != _REJECTED:
+            return Verdict(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
+    for entry in entries:
+        verdict = _judge_message(message, Accepted({message.message_id: entry.status}, entry.bulk_id), ambiguous=True)
+        if in_doubt and verdict.standing in {"taken", "refused"}:
+            return verdict
+    return None
 
 
 def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> Verdict:

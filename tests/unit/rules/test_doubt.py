@@ -157,6 +157,14 @@ def test_without_an_answer_nothing_is_decided_however_often(own: OnUnknown) -> N
         assert {event.type for event in resolution.report.events} == {"message.deferred"}
 
 
+@pytest.mark.parametrize(("own", "word"), [("park", "message.unknown"), ("resend", None)])
+def test_when_the_logs_no_longer_go_back_so_far_the_policy_applies(own: OnUnknown, word: str | None) -> None:
+    attempt = in_doubt(own=own)
+    old = replace(attempt, now=NOW + timedelta(hours=48))
+
+    assert {event.type for event in resolve(old, SILENCE).report.events} == ({word} if word else set())
+
+
 @pytest.mark.parametrize("finding", [NOTHING, CLOSED])
 def test_a_dead_letter_sent_again_is_posted_after_one_look_whatever_the_policy(finding: Finding) -> None:
     """A person has ordered it, and the logs have had their time."""

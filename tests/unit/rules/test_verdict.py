@@ -119,15 +119,31 @@ def test_a_call_that_was_not_made_waits_until_it_makes_sense() -> None:
         ([a_status(5, 6), a_status(3, 5)], "taken", 1),  # one step was rejected, another got through
         ([a_status(3, 5), a_status(5, 6)], "taken", 0),
         ([a_status(5, 6)], "refused", 0),
-        ([a_status(5, 6), a_status(5, 21)], "again", 1),
-        ([a_status(5, 12)], "denied", 0),
+        ([a_status(5, 21), a_status(5, 6)], "refused", 1),
+        ([a_status(5, 23)], "taken", 0),  # the attempt in doubt was a second one
+        ([a_status(5, 21)], None, 0),
+        ([a_status(5, 20)], None, 0),
+        ([a_status(5, 12)], None, 0),
+        ([], None, 0),
     ],
 )
-def test_a_message_found_in_the_logs_is_judged_by_what_they_say(
-    statuses: list[Status], standing: str, told: int
+def test_a_message_in_doubt_is_judged_by_what_the_logs_show(
+    statuses: list[Status], standing: str | None, told: int
 ) -> None:
     entries = tuple(LogEntry(message_id="m-1", bulk_id="bulk-1", status=status) for status in statuses)
 
-    verdict = judge_found(ONE, entries)
+    verdict = judge_found(ONE, entries, in_doubt=True)
 
-    assert (verdict.standing, verdict.status, verdict.bulk_id) == (standing, statuses[told], "bulk-1")
+    if standing is None:
+        assert verdict is None
+    else:
+        assert verdict is not None
+        assert (verdict.standing, verdict.status, verdict.bulk_id) == (standing, statuses[told], "bulk-1")
+
+
+@pytest.mark.parametrize(("status", "found"), [(a_status(), True), (a_status(5, 20), False), (a_status(5, 6), False)])
+def test_a_refusal_before_a_further_attempt_is_no_answer_to_it(status: Status, *, found: bool) -> None:
+    """Else one that the flooding filter refused would find its own refusal for ever."""
+    entries = (LogEntry(message_id="m-1", status=status),)
+
+    assert (judge_found(ONE, entries, in_doubt=False) is not None) is found
