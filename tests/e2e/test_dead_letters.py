@@ -1,5 +1,6 @@
 """The dead-letter queue as a tool: look, send again, drop."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from service.edges.settings import Settings
 from service.rules.redrive import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, UNAVAILABLE, request
-from tests.support.worker import Ended
+from tests.support.worker import PATIENCE, Ended
 
 
 async def listed(stage: Stage, *arguments: str) -> list[dict[str, Any]]:
@@ -31,6 +32,9 @@ async def with_dead_letters(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOOKS="1")
     await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), request("u-1", GARBLED))
     await stage.until_last_words(3)
+    async with asyncio.timeout(PATIENCE):
+        while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the word may be heard first
+            await asyncio.sleep(0.02)
 
 
 async def test_dead_letters_are_listed_and_shown_and_stay_where_they_are(stage: Stage) -> None:
