@@ -1,8 +1,8 @@
 """The paths that tell what became of messages: reports, each told once, and logs, which stay.
 
 GET /omni/1/reports   reports nobody has fetched yet, oldest first
-GET /omni/1/logs      a line for every message of the last 48 hours with its present step, newest first; those
-                      asked for by id come in the order of their ids
+GET /omni/1/logs      a line for every message of the last 48 hours with its present step, newest first, and for those
+                      refused one by one; those asked for by id come in the order of their ids
 
 Logs are read as the published limits have it, so many times a minute. A message shows there as soon as it is
 taken, unless the option `logsLag` holds it back; scheduled ones show too.
@@ -87,8 +87,8 @@ class Inquiry:
     def _candidates(self, query: QueryParams) -> Iterator[Message]:
         wanted = ids(query, "messageId")
         if wanted is None:
-            return self._state.ledger.latest()
-        return (message for one in sorted(wanted) for message in self._state.ledger.messages(one))
+            return self._state.ledger.logged()
+        return (message for one in sorted(wanted) for message in self._state.ledger.logged(one))
 
 
 def _limit(query: QueryParams) -> int:

@@ -20,7 +20,7 @@ from service.sandbox.connection import caller_leaves, read_body
 from service.sandbox.credential import scheme_of
 from service.sandbox.format import Format
 from service.sandbox.hazard import Strike
-from service.sandbox.journey import journey_of
+from service.sandbox.journey import journey_of, refused
 from service.sandbox.judgement import Destination, Refusal, SendRequest
 from service.sandbox.ledger import Call, Message
 from service.sandbox.mishap import struck
@@ -85,7 +85,9 @@ class Intake:
                 strike = self._state.hazards.strike(verdict)
                 posted, bulk_id = self._posted(verdict, strike), _bulk_id(verdict)
                 if strike.fault is None or strike.fault.taken:
-                    self._state.post(self._entries(verdict, posted, bulk_id, received_at, number))
+                    entries = self._entries(verdict, posted, bulk_id, received_at, number)
+                    self._state.post(entry for entry, taken in entries if taken)
+                    self._state.ledger.refuse(entry for entry, taken in entries if not taken)
                 return strike, success(_document(posted, bulk_id), form, "omniResponse", {"messages": "message"})
 
     def _posted(self, request: SendRequest, strike: Strike) -> list[_Posted]:
@@ -102,10 +104,13 @@ class Intake:
 
     def _entries(
         self, request: SendRequest, posted: Sequence[_Posted], bulk_id: str | None, received_at: datetime, call: int
-    ) -> list[Message]:
+    ) -> list[tuple[Message, bool]]:
+        """Make the ledger's entries, each with whether it was taken."""
         flow, usual = self._state.scenarios.flow(request.scenario_key), self._state.options.usual_answer
-        return [
-            Message(
+        entries = []
+        for one in posted:
+            journey = journey_of(request, one.destination, flow, received_at, usual)
+            entry = Message(
                 message_id=one.message_id,
                 bulk_id=bulk_id or request.bulk_id,
                 to=one.destination.to,
@@ -113,12 +118,11 @@ class Intake:
                 send_at=request.send_at,
                 received_at=received_at,
                 call=call,
-                journey=journey_of(request, one.destination, flow, received_at, usual),
+                journey=journey if one.status.taken else refused(journey, one.status),
                 notice=request.notice,
             )
-            for one in posted
-            if one.status.taken
-        ]
+            entries.append((entry, one.status.taken))
+        return entries
 
     def _verdict(self, request: Request, raw: bytes | None, now: datetime) -> SendRequest | Refusal:
         document = admitted(request, raw, self._state.access)

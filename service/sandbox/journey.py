@@ -15,7 +15,7 @@ Any other number is reached by its first step.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from service.sandbox.content import CHANNELS
@@ -85,6 +85,12 @@ def journey_of(
         return Journey([Leg(flow[0].channel, flow[0].sender, to, "", start, start, NOT_SENT)])
     seen = answer.seen and legs[-1].status is DELIVERED
     return Journey(legs, legs[-1].done_at + READING_TAKES if seen else None)
+
+
+def refused(journey: Journey, status: Status) -> Journey:
+    """Make it end before its first step, with a refusal."""
+    first = journey.legs[0]
+    return Journey([replace(first, done_at=first.sent_at, status=status)])
 
 
 def _tried(

@@ -5,6 +5,7 @@ The oldest entries go first: messages and calls beyond `keep`, and calls whose b
 so that a message sent twice shows. Bodies are kept as bytes; whoever asks for them pays for reading them.
 """
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,7 @@ class Ledger:
         self._keep = keep
         self._calls: OrderedDict[int, Call] = OrderedDict()
         self._messages: OrderedDict[str, Message] = OrderedDict()
+        self._refused: OrderedDict[str, Message] = OrderedDict()
         self._last_call = 0
         self._bytes = 0
         self._in_flight = 0
@@ -98,13 +100,25 @@ class Ledger:
             self._messages.popitem(last=False)
         return new
 
+    def refuse(self, messages: Iterable[Message]) -> None:
+        """Write down messages refused one by one: of those only the logs tell, the latest refusal of each."""
+        for message in messages:
+            self._refused.pop(message.message_id, None)
+            self._refused[message.message_id] = message
+        while len(self._refused) > self._keep:
+            self._refused.popitem(last=False)
+
     def knows(self, message_id: str | None) -> bool:
         """Whether a message of that id was taken."""
         return message_id in self._messages
 
-    def latest(self) -> Iterator[Message]:
-        """List the messages taken, newest first."""
-        return reversed(self._messages.values())
+    def logged(self, message_id: str | None = None) -> Iterator[Message]:
+        """List what the logs tell of, newest first: the messages taken, and those refused."""
+        if message_id is not None:
+            found = (self._messages.get(message_id), self._refused.get(message_id))
+            return (message for message in found if message is not None)
+        both = (reversed(self._messages.values()), reversed(self._refused.values()))
+        return heapq.merge(*both, key=lambda message: message.received_at, reverse=True)
 
     def messages(self, message_id: str | None = None, since: datetime | None = None) -> list[Message]:
         """List the messages taken, oldest first."""
@@ -127,6 +141,7 @@ class Ledger:
         """Drop all entries and start counting anew; what is in flight still is."""
         self._calls.clear()
         self._messages.clear()
+        self._refused.clear()
         self._bytes = 0
         self._count = dict.fromkeys(self._count, 0) | {"maxInFlight": self._in_flight}
 

@@ -125,3 +125,18 @@ async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, 
     assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1 if taken else 2}
     assert await stage.waiting("omni.requests") == await stage.waiting("omni.dead") == 0
+
+
+async def test_a_refusal_that_a_dead_worker_took_with_it_is_found_and_said(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.fault(kind="refuse", statusId=6, times=1)
+    await stage.fault(kind="latency", seconds=1.5, times=1)
+    await stage.send(request("m", NUMBER))
+    await stage.until_in_flight(1)
+    worker.send(signal.SIGKILL)
+    await worker.ended()
+
+    await stage.worker()
+    await stage.until_last_words(1)
+    assert stage.last_words() == {"m": ["rejected"]}
+    assert await stage.posts() == {"m": 1}

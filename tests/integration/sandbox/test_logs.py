@@ -132,3 +132,19 @@ async def test_logs_come_in_xml_and_to_those_who_may_alone(omni: httpx.AsyncClie
     assert answer.text.startswith("<omniLogsResponse>")
     for path in ("logs", "reports"):
         assert (await omni.get(f"/omni/1/{path}", headers={"authorization": ""})).status_code == 401
+
+
+async def test_a_message_refused_alone_shows_with_its_refusal_and_one_of_a_call_that_failed_does_not(
+    omni: httpx.AsyncClient, send: Send
+) -> None:
+    """The specification lets one ask the logs for what was rejected."""
+    await send("4179091006", "refused")
+    await send("4179091503", "failed")
+
+    query = {"messageId": ["refused", "failed"]}
+    results = (await omni.get("/omni/1/logs", params=query)).json()["results"]
+
+    assert [(one["messageId"], one["status"]["groupName"], one["status"]["id"]) for one in results] == [
+        ("refused", "REJECTED", 6)
+    ]
+    assert (await omni.get("/sandbox/messages")).json()["messages"] == []
