@@ -7,32 +7,28 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final
 
 from service import __version__
 from service.app.intake import Bench, Intake, keep_or_let_go
 from service.app.lookout import Lookout
+from service.app.teller import deprecation_teller, finding_teller, gate_teller, link_events, stall_teller
 from service.app.throttle import Throttle
-from service.app.turnstile import RESULTS_STALLED, Turnstile
+from service.app.turnstile import Turnstile
 from service.app.undertaker import bury
-from service.edges.log import Logger, describe, get_logger
+from service.edges.log import get_logger
 from service.edges.metric import Metrics
-from service.edges.omni import Credentials, Deprecation, OmniAccess, OmniClient
+from service.edges.omni import Credentials, OmniAccess, OmniClient
 from service.edges.operation import Condition, make_app, serving
-from service.edges.rabbitmq import Link, LinkEvents
+from service.edges.rabbitmq import Link
 from service.edges.settings import Settings
 from service.path.handler import Effects, make_handler
 from service.rules.concurrency import START, Limit
-from service.rules.gate import Gate
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words import topology
 from service.words.call import OmniCall
 from service.words.delivery import Publication
-from service.words.finding import Answered, Finding
 from service.words.outcome import Held, Outcome
-
-_TOLD_AT_MOST: Final = 20
 
 
 async def work(settings: Settings) -> None:
@@ -45,10 +41,10 @@ async def work(settings: Settings) -> None:
     metrics.build.info({"version": __version__})
     retry = retry_policy(settings)
     throttle = Throttle(_limit(settings), settings.omni_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
-    turnstile = Turnstile(_gate_teller(log, metrics, throttle), _stall_teller(log, metrics))
-    link = Link(settings.rabbitmq_urls, retry.rooms, _link_events(log, metrics), declare=settings.rabbitmq_declare)
-    client = OmniClient(access(settings), _now, _deprecation_teller(log, metrics))
-    lookout = Lookout(client.look, settings.omni_logs_rate, _finding_teller(log, metrics))
+    turnstile = Turnstile(gate_teller(log, metrics, throttle), stall_teller(log, metrics))
+    link = Link(settings.rabbitmq_urls, retry.rooms, link_events(log, metrics), declare=settings.rabbitmq_declare)
+    client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
+    lookout = Lookout(client.look, settings.omni_logs_rate, finding_teller(log, metrics))
     effects = Effects(
         attempt=_attempt(client, turnstile, throttle, metrics),
         look=lookout.look,
@@ -193,76 +189,6 @@ def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], 
                 metrics.parked.inc()
 
     return publish
-
-
-def _gate_teller(log: Logger, metrics: Metrics, throttle: Throttle) -> Callable[[Gate], None]:
-    """Tell of the first closing, and then ever fewer of those in a row: they may go on all night."""
-
-    def tell(gate: Gate) -> None:
-        metrics.paused.labels("denied").set(gate.mode != "open" and gate.denied)
-        metrics.paused.labels("failing").set(gate.mode != "open" and not gate.denied)
-        if gate.mode == "closed":
-            throttle.begin_anew()
-            if gate.closings.bit_count() == 1:
-                log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
-        elif gate.mode == "open":
-            log.info("sending.resumed")
-
-    return tell
-
-
-def _stall_teller(log: Logger, metrics: Metrics) -> Callable[[bool], None]:
-    def tell(stalled: bool) -> None:  # noqa: FBT001 - the turnstile's own word
-        metrics.paused.labels(RESULTS_STALLED).set(stalled)
-        if stalled:
-            log.error("sending.paused", cause=RESULTS_STALLED)
-        else:
-            log.info("sending.resumed")
-
-    return tell
-
-
-def _finding_teller(log: Logger, metrics: Metrics) -> Callable[[Finding], None]:
-    def tell(finding: Finding) -> None:
-        metrics.looks.labels(type(finding).__name__.lower()).inc()
-        if not isinstance(finding, Answered):
-            log.warning("logs.refused", finding=type(finding).__name__.lower(), cause=finding.cause)
-
-    return tell
-
-
-def _deprecation_teller(log: Logger, metrics: Metrics) -> Callable[[Deprecation], None]:
-    told: set[Deprecation] = set()
-
-    def tell(deprecation: Deprecation) -> None:
-        metrics.deprecated.inc()
-        if deprecation not in told and len(told) < _TOLD_AT_MOST:
-            told.add(deprecation)
-            log.warning("api.deprecated", deprecation=deprecation.deprecation, sunset=deprecation.sunset)
-
-    return tell
-
-
-def _link_events(log: Logger, metrics: Metrics) -> LinkEvents:
-    def connected(address: str) -> None:
-        metrics.connected.set(1)
-        log.info("broker.connected", address=address)
-
-    def disconnected() -> None:
-        metrics.connected.set(0)
-        log.warning("broker.disconnected")
-
-    def repeated(error: BaseException | None) -> None:
-        metrics.publish_failures.inc()
-        log.warning("publication.repeated", **(describe(error) if error else {"error": "unroutable"}))
-
-    return LinkEvents(
-        connected=connected,
-        disconnected=disconnected,
-        refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),
-        unroutable=lambda _: metrics.unroutable.inc(),
-        repeated=repeated,
-    )
 
 
 def _listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:

@@ -1,0 +1,92 @@
+"""Who tells the log and the metrics what happens to the worker as a whole."""
+
+from collections.abc import Callable
+from typing import Final
+
+from service.app.throttle import Throttle
+from service.app.turnstile import RESULTS_STALLED
+from service.edges.log import Logger, describe
+from service.edges.metric import Metrics
+from service.edges.omni import Deprecation
+from service.edges.rabbitmq import LinkEvents
+from service.rules.gate import Gate
+from service.words.finding import Answered, Finding
+
+_TOLD_AT_MOST: Final = 20
+
+
+def gate_teller(log: Logger, metrics: Metrics, throttle: Throttle) -> Callable[[Gate], None]:
+    """Tell of the first closing, and then ever fewer of those in a row: they may go on all night."""
+
+    def tell(gate: Gate) -> None:
+        metrics.paused.labels("denied").set(gate.mode != "open" and gate.denied)
+        metrics.paused.labels("failing").set(gate.mode != "open" and not gate.denied)
+        if gate.mode == "closed":
+            throttle.begin_anew()
+            if gate.closings.bit_count() == 1:
+                log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
+        elif gate.mode == "open":
+            log.info("sending.resumed")
+
+    return tell
+
+
+def stall_teller(log: Logger, metrics: Metrics) -> Callable[[bool], None]:
+    """Tell whether results are stuck."""
+
+    def tell(stalled: bool) -> None:  # noqa: FBT001 - the turnstile's own word
+        metrics.paused.labels(RESULTS_STALLED).set(stalled)
+        if stalled:
+            log.error("sending.paused", cause=RESULTS_STALLED)
+        else:
+            log.info("sending.resumed")
+
+    return tell
+
+
+def finding_teller(log: Logger, metrics: Metrics) -> Callable[[Finding], None]:
+    """Tell of every look into OMNI's logs."""
+
+    def tell(finding: Finding) -> None:
+        metrics.looks.labels(type(finding).__name__.lower()).inc()
+        if not isinstance(finding, Answered):
+            log.warning("logs.refused", finding=type(finding).__name__.lower(), cause=finding.cause)
+
+    return tell
+
+
+def deprecation_teller(log: Logger, metrics: Metrics) -> Callable[[Deprecation], None]:
+    """Tell of each thing that will go once; of all others there is a metric."""
+    told: set[Deprecation] = set()
+
+    def tell(deprecation: Deprecation) -> None:
+        metrics.deprecated.inc()
+        if deprecation not in told and len(told) < _TOLD_AT_MOST:
+            told.add(deprecation)
+            log.warning("api.deprecated", deprecation=deprecation.deprecation, sunset=deprecation.sunset)
+
+    return tell
+
+
+def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
+    """Tell of the connection to the broker."""
+
+    def connected(address: str) -> None:
+        metrics.connected.set(1)
+        log.info("broker.connected", address=address)
+
+    def disconnected() -> None:
+        metrics.connected.set(0)
+        log.warning("broker.disconnected")
+
+    def repeated(error: BaseException | None) -> None:
+        metrics.publish_failures.inc()
+        log.warning("publication.repeated", **(describe(error) if error else {"error": "unroutable"}))
+
+    return LinkEvents(
+        connected=connected,
+        disconnected=disconnected,
+        refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),
+        unroutable=lambda _: metrics.unroutable.inc(),
+        repeated=repeated,
+    )
