@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
+from service.app.custody import SESSION, HandedBackError
 from service.app.registry import Registry
 from service.app.turnstile import Turnstile
 from service.edges.log import describe, get_logger
@@ -30,19 +30,6 @@ _STALLED: Final = 2.0
 _STUCK: Final = 60.0
 _GATHERING: Final = 0.1
 """Seconds for all suspects to arrive before one is chosen."""
-
-_session: ContextVar[asyncio.Event | None] = ContextVar("_session", default=None)
-
-
-class HandedBackError(Exception):
-    """The session went before a call was made: by now another worker may have the delivery, so none is."""
-
-
-def keep_or_let_go() -> None:
-    """Raise `HandedBackError` unless the delivery that this task serves is still ours."""
-    session = _session.get()
-    if session is not None and session.is_set():
-        raise HandedBackError
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +161,7 @@ class Intake:
         self._bench.metrics.deliveries_in_flight.set(len(self._tasks))
 
     async def _serve(self, delivery: Delivery, receipt: Receipt) -> None:
-        _session.set(receipt.broken)
+        SESSION.set(receipt.broken)
         started = time.perf_counter()
         settled = "abandoned"
         facts: Mapping[str, object] = {}

@@ -23,20 +23,23 @@ class Throttle:
         on_change(limit)
 
     @contextlib.asynccontextmanager
-    async def slot(self, messages: int) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Hold a slot for a call while inside."""
         if self._waiting or self._in_flight >= int(self.limit.size):
             await self._queue()
         else:
             self._in_flight += 1
         try:
-            if self._rate is not None:
-                self._free_at, wait = reserve(self._free_at, time.monotonic(), messages, self._rate)
-                await asyncio.sleep(wait)
             yield
         finally:
             self._in_flight -= 1
             self._admit()
+
+    async def pace(self, messages: int) -> None:
+        """Wait until so many messages may go."""
+        if self._rate is not None:
+            self._free_at, wait = reserve(self._free_at, time.monotonic(), messages, self._rate)
+            await asyncio.sleep(wait)
 
     def notice(self, outcome: Outcome, seconds: float) -> None:
         """Hear how a call went."""

@@ -3,13 +3,13 @@
 import asyncio
 import random
 import signal
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 from service import __version__
-from service.app.intake import Bench, Intake, keep_or_let_go
+from service.app.caller import Caller, Tools
+from service.app.intake import Bench, Intake
 from service.app.lookout import Lookout
 from service.app.teller import deprecation_teller, finding_teller, gate_teller, link_events, stall_teller
 from service.app.throttle import Throttle
@@ -26,9 +26,7 @@ from service.rules.concurrency import START, Limit
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words import topology
-from service.words.call import OmniCall
 from service.words.delivery import Publication
-from service.words.outcome import Held, Outcome
 
 
 async def work(settings: Settings) -> None:
@@ -45,11 +43,12 @@ async def work(settings: Settings) -> None:
     link = Link(settings.rabbitmq_urls, retry.rooms, link_events(log, metrics), declare=settings.rabbitmq_declare)
     client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
     lookout = Lookout(client.look, settings.omni_logs_rate, finding_teller(log, metrics))
+    most = settings.omni_call_size if settings.omni_coalesce else None
+    tools = Tools(client.post, turnstile, throttle, metrics, _now, most)
     effects = Effects(
-        attempt=_attempt(client, turnstile, throttle, metrics),
+        attempt=Caller(tools).attempt,
         look=lookout.look,
         publish=_publish(link, metrics),
-        notice=turnstile.notice,
         now=_now,
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
@@ -119,61 +118,6 @@ def _limit(settings: Settings) -> Limit:
     if settings.omni_concurrency is not None:
         return Limit(settings.omni_concurrency, settings.omni_concurrency, fixed=True)
     return Limit(min(START, settings.rabbitmq_prefetch), settings.rabbitmq_prefetch)
-
-
-def _attempt(
-    client: OmniClient, turnstile: Turnstile, throttle: Throttle, metrics: Metrics
-) -> Callable[[OmniCall], Awaitable[Outcome]]:
-    log = get_logger()
-
-    async def post(call: OmniCall) -> Outcome:
-        started = time.perf_counter()
-        if call.attempt == 1:
-            _observe_first(call, metrics)
-        with metrics.attempts_in_flight.track_inprogress():
-            outcome = await client.post(call)
-        seconds = time.perf_counter() - started
-        throttle.notice(outcome, seconds)
-        name = type(outcome).__name__.lower()
-        metrics.attempts.labels(name).inc()
-        metrics.attempt_seconds.observe(seconds)
-        log.info(
-            "attempt.made",
-            request_id=call.request_id,
-            attempt=call.attempt,
-            messages=len(call.messages),
-            outcome=name,
-            cause=getattr(outcome, "cause", None),
-            seconds=round(seconds, 4),
-        )
-        return outcome
-
-    async def attempt(call: OmniCall) -> Outcome:
-        try:
-            while True:
-                if held := await turnstile.enter():
-                    return held
-                async with throttle.slot(len(call.messages)):
-                    if not turnstile.passes():
-                        continue  # it was closed while we waited for the slot
-                    keep_or_let_go()
-                    if call.expires_at is not None and call.expires_at <= _now():
-                        return Held("expired")
-                    return await post(call)
-        finally:
-            turnstile.leave()
-
-    return attempt
-
-
-def _observe_first(call: OmniCall, metrics: Metrics) -> None:
-    if call.published is not None:
-        metrics.queue_seconds.observe(max(0.0, (_now() - call.published).total_seconds()))
-    if call.payload.sms is not None:
-        size = call.payload.sms.size
-        metrics.sms_parts.labels(size.encoding).inc(size.parts * len(call.messages))
-    if call.payload.facebook is not None:
-        metrics.legacy.labels("facebook").inc(len(call.messages))
 
 
 def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], Awaitable[None]]:

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     omni_scenario_key: str | None = None
     omni_format: Literal["json", "xml"] = "json"
     omni_call_size: Annotated[int, Field(ge=1, le=MAX_DESTINATIONS)] = 500
+    omni_coalesce: bool = True
     omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     omni_rate: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
     omni_logs_rate: Annotated[float, Field(gt=0, le=6000, allow_inf_nan=False)] = 100.0

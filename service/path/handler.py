@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
-from service.rules.gate import Signal, read_signal
 from service.rules.history import may_be_a_copy, recall
 from service.rules.parse import parse
 from service.rules.plan import plan
@@ -36,8 +35,6 @@ class Effects:
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
     """Return when the broker has confirmed every one, however long that takes."""
-    notice: Callable[[Signal], None]
-    """Hear what a call says about OMNI and our account, which may pause the intake."""
     now: Callable[[], datetime]
     draw: Callable[[], float]
     """Throw the dice: a number from [0, 1)."""
@@ -76,8 +73,6 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
             for call in plan(request, history, delivery.timestamp, policy):
                 outcome = await effects.attempt(call)
                 verdicts = judge(call, outcome, ambiguous=history.ambiguous)
-                if signal := read_signal(outcome, verdicts):
-                    effects.notice(signal)
                 await say(report_attempt(attempt(replace(request, messages=call.messages)), verdicts))
         valid = not parsed.rejections and parsed.request is not None
         return Settlement(parsed.request_id, parsed.identified, history.attempts, dict(said), valid)

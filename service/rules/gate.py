@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
-from service.rules.verdict import Verdict, denial
+from service.rules.verdict import status_cause
+from service.words.omni.catalogue import course_of
+from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 
 ROW: Final = 5
@@ -63,14 +65,13 @@ class Gate:
 OPEN: Final = Gate()
 
 
-def read_signal(outcome: Outcome, verdicts: tuple[Verdict, ...]) -> Signal | None:
+def read_signal(outcome: Outcome) -> Signal | None:
     """Tell what a call's end says about OMNI; nothing where none was made. One denied message denies us all."""
-    if isinstance(outcome, Held):
-        return None
-    if cause := denial(verdicts):
-        return Signal("denied", cause)
     match outcome:
-        case Accepted() | Rejected():
+        case Accepted(statuses):
+            denied = next((status for status in statuses.values() if _is_denial(status)), None)
+            return Signal("denied", status_cause(denied)) if denied else Signal("healthy")
+        case Rejected():
             return Signal("healthy")
         case Unavailable(cause, retry_at):
             return Signal("failing", cause, retry_at)
@@ -78,8 +79,14 @@ def read_signal(outcome: Outcome, verdicts: tuple[Verdict, ...]) -> Signal | Non
             return Signal("failing", cause)
         case Denied(cause):
             return Signal("denied", cause)
+        case Held():
+            return None
         case _:
             assert_never(outcome)
+
+
+def _is_denial(status: Status) -> bool:
+    return course_of(status.group_id, status.id, status.group_name) == "denied"
 
 
 def hear(gate: Gate, signal: Signal, now: datetime, draw: float) -> Gate:

@@ -79,7 +79,7 @@ def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> 
     if status is None:
         return Verdict(message, "doubtful", "not_in_answer")
     course = course_of(status.group_id, status.id, status.group_name)
-    cause = "accepted" if course == "taken" else f"status_{_bounded(status.id)}"
+    cause = "accepted" if course == "taken" else status_cause(status)
     verdict = Verdict(
         message, _standing(course, ambiguous=ambiguous), cause, status.name or "", status, accepted.bulk_id
     )
@@ -98,10 +98,7 @@ def _standing(course: Course, *, ambiguous: bool) -> Standing:
             assert_never(course)
 
 
-def _bounded(status_id: int | None) -> str:
-    return str(status_id) if status_id is not None and 0 <= status_id <= 999 else "other"  # noqa: PLR2004 - 3 digits
-
-
-def denial(verdicts: tuple[Verdict, ...]) -> str | None:
-    """Tell why sending should pause, if any message was refused for our account's sake."""
-    return next((verdict.cause for verdict in verdicts if verdict.standing == "denied"), None)
+def status_cause(status: Status) -> str:
+    """Name a refusal by a closed word."""
+    known = status.id is not None and 0 <= status.id <= 999  # noqa: PLR2004 - three digits
+    return f"status_{status.id if known else 'other'}"

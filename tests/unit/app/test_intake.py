@@ -6,7 +6,8 @@ from typing import cast
 import pytest
 from aiormq.abc import AbstractChannel
 
-from service.app.intake import Bench, Intake, keep_or_let_go
+from service.app.custody import SESSION, HandedBackError
+from service.app.intake import Bench, Intake
 from service.app.turnstile import Turnstile
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import Link, Receipt
@@ -74,7 +75,9 @@ async def test_what_was_not_posted_when_the_session_went_is_let_go_and_done_anew
 
     async def handle(delivery: Delivery) -> Settlement:
         await go.wait()
-        keep_or_let_go()
+        session = SESSION.get()
+        if session is not None and session.is_set():
+            raise HandedBackError
         posted.append(delivery)
         return Settlement("order-1", identified=True, attempts=0, words={})
 

@@ -20,7 +20,7 @@ class Calls:
         self._throttle = throttle
 
     async def call(self, number: int) -> None:
-        async with self._throttle.slot(1):
+        async with self._throttle.slot():
             self.running.append(number)
             await self.go.wait()
 
@@ -80,8 +80,8 @@ async def test_messages_go_at_their_pace() -> None:
     started = time.monotonic()
 
     async def call() -> None:
-        async with throttle.slot(5):
-            pass
+        async with throttle.slot():
+            await throttle.pace(5)
 
     await asyncio.gather(*(call() for _ in range(5)))
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from service.path.handler import Effects, make_handler
-from service.rules.gate import Signal
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words.call import OmniCall
@@ -46,7 +45,7 @@ class World:
 
     def effects(self, attempt: Callable[[OmniCall], Awaitable[Outcome]]) -> Effects:
         """Bind them."""
-        return Effects(attempt, self._look, self._publish, self._notice, self.clock, lambda: 0.5, lambda: "made-up")
+        return Effects(attempt, self._look, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
     async def _look(self, ids: tuple[str, ...], purpose: Purpose) -> Finding:
         self.told.append(("look", ids, purpose))
@@ -59,9 +58,6 @@ class World:
     async def _publish(self, publications: tuple[Publication, ...]) -> None:
         self.told.append([publication.routing_key for publication in publications])
         await self.confirm(publications)
-
-    def _notice(self, signal: Signal) -> None:
-        self.told.append(("notice", signal.kind))
 
     @property
     def story(self) -> list[object]:
@@ -77,12 +73,12 @@ class World:
         return [one for one in self.told if isinstance(one, OmniCall)]
 
 
-async def test_a_request_is_attempted_noticed_and_published_in_this_order() -> None:
+async def test_a_request_is_attempted_and_published_in_this_order() -> None:
     world = World()
 
     settlement = await world.handle(a_delivery(TWO_PEOPLE))
 
-    assert world.story == [("m-1", "m-2"), ("notice", "healthy"), ["message.accepted", "message.accepted"]]
+    assert world.story == [("m-1", "m-2"), ["message.accepted", "message.accepted"]]
     assert settlement == Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 2})
 
 
@@ -93,7 +89,7 @@ async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
         a_delivery(a_body(destinations=[a_destination("call me"), a_destination(message_id="m-2")]))
     )
 
-    assert world.story == [["message.rejected"], ("m-2",), ("notice", "healthy"), ["message.accepted"]]
+    assert world.story == [["message.rejected"], ("m-2",), ["message.accepted"]]
     assert settlement.words == {"message.rejected": 1, "message.accepted": 1}
     assert not settlement.valid
 
@@ -132,25 +128,23 @@ async def test_a_request_that_expires_later_is_attempted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "noticed", "said"),
+    ("outcome", "said"),
     [
-        (Rejected("http_400", "HTTP 400"), ["healthy"], ["message.rejected"]),
-        (Unavailable("http_503"), ["failing"], ["message.deferred", "omni.requests.delay.1"]),
-        (Unknown("timeout"), ["failing"], ["message.deferred", "omni.requests.delay.4"]),
-        (Denied("http_401"), ["denied"], ["message.deferred", "omni.requests.delay.32"]),
-        (Accepted({}), ["healthy"], ["message.deferred", "omni.requests.delay.4"]),
-        (Held("http_503"), [], ["omni.requests.delay.1"]),
-        (Accepted({"m-1": a_status(5, 12)}), ["denied"], ["message.deferred", "omni.requests.delay.32"]),
+        (Rejected("http_400", "HTTP 400"), ["message.rejected"]),
+        (Unavailable("http_503"), ["message.deferred", "omni.requests.delay.1"]),
+        (Unknown("timeout"), ["message.deferred", "omni.requests.delay.4"]),
+        (Denied("http_401"), ["message.deferred", "omni.requests.delay.32"]),
+        (Accepted({}), ["message.deferred", "omni.requests.delay.4"]),
+        (Held("http_503"), ["omni.requests.delay.1"]),
+        (Accepted({"m-1": a_status(5, 12)}), ["message.deferred", "omni.requests.delay.32"]),
     ],
 )
-async def test_events_and_letters_of_an_attempt_are_published_together(
-    outcome: Outcome, noticed: list[str], said: list[str]
-) -> None:
+async def test_events_and_letters_of_an_attempt_are_published_together(outcome: Outcome, said: list[str]) -> None:
     world = World(outcome=lambda _: outcome)
 
     await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
 
-    assert world.story == [("m-1",), *(("notice", cause) for cause in noticed), said]
+    assert world.story == [("m-1",), said]
 
 
 async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> None:
@@ -162,10 +156,8 @@ async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> N
 
     assert world.story == [
         ("m-1",),
-        ("notice", "failing"),
         ["message.deferred", "omni.requests.delay.1"],
         ("m-2",),
-        ("notice", "denied"),
         ["message.deferred", "omni.requests.delay.32"],
     ]
     assert settlement.words == {"message.deferred": 2}
@@ -230,7 +222,7 @@ async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_onl
 
     await world.handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
 
-    look, found, posted, _, accepted = world.story
+    look, found, posted, accepted = world.story
     assert look == ("look", ("m-1", "m-2"), "doubt")
     assert (found, posted, accepted) == (["message.accepted"], ("m-2",), ["message.accepted"])
     assert world.calls[0].attempt == 2

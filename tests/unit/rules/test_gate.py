@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from service.rules.gate import OPEN, ROW, VOLUME, Gate, Signal, hear, look, read_signal
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from tests.support.builder import NOW, a_verdict
+from tests.support.builder import NOW, a_status
 
 CLOSED = Gate("closed", "http_401", denied=True, until=NOW + timedelta(seconds=1), closings=1)
 PROBING = Gate("probing", "http_401", denied=True, closings=1)
@@ -34,13 +34,14 @@ def later(seconds: float) -> datetime:
 def test_every_outcome_says_something_about_omni_unless_no_call_was_made(
     outcome: Outcome, signal: Signal | None
 ) -> None:
-    assert read_signal(outcome, ()) == signal
+    assert read_signal(outcome) == signal
 
 
 def test_one_message_denied_among_those_taken_denies_us_all() -> None:
-    signal = read_signal(Accepted({}), (a_verdict("taken"), a_verdict("denied")))
+    statuses = {"m-1": a_status(), "m-2": a_status(5, 12), "m-3": a_status(5, 6)}
 
-    assert signal == Signal("denied", "cause_denied")
+    assert read_signal(Accepted(statuses)) == Signal("denied", "status_12")
+    assert read_signal(Accepted({"m-3": a_status(5, 6)})) == HEALTHY
 
 
 def test_a_refusal_of_our_account_closes_it_at_once() -> None:
@@ -85,7 +86,7 @@ def test_a_good_share_of_many_failed_calls_closes_it(failed: int, calls: int, se
 def test_requests_refused_for_their_own_fault_never_close_it() -> None:
     gate = OPEN
     for _ in range(1000):
-        signal = read_signal(Rejected("http_400", ""), ())
+        signal = read_signal(Rejected("http_400", ""))
         assert signal is not None
         gate = hear(gate, signal, NOW, 0.0)
 

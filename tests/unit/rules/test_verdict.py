@@ -3,11 +3,11 @@ from datetime import timedelta
 
 import pytest
 
-from service.rules.verdict import Verdict, denial, judge, judge_found
+from service.rules.verdict import Verdict, judge, judge_found
 from service.words.omni.answer import LogEntry
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from tests.support.builder import NOW, a_call, a_message, a_status, a_verdict
+from tests.support.builder import NOW, a_call, a_message, a_status
 
 ONE, TWO = a_message("m-1"), a_message("m-2")
 
@@ -95,12 +95,6 @@ def test_a_cause_is_a_closed_word(status_id: int | None, cause: str) -> None:
     (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
 
     assert (verdict.cause, verdict.detail) == (cause, "")
-
-
-def test_one_message_refused_for_our_accounts_sake_is_a_reason_to_pause() -> None:
-    assert denial((a_verdict("taken"), a_verdict("denied"), a_verdict("again"))) == "cause_denied"
-    assert denial((a_verdict("taken"), a_verdict("doubtful"), a_verdict("refused"))) is None
-    assert denial(()) is None
 
 
 def test_a_call_that_was_not_made_waits_until_it_makes_sense() -> None:

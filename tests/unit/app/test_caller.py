@@ -1,0 +1,168 @@
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from service.app.caller import Caller, Tools
+from service.app.custody import SESSION, HandedBackError
+from service.app.throttle import Throttle
+from service.app.turnstile import Turnstile
+from service.edges.metric import Metrics
+from service.rules.concurrency import Limit
+from service.words.call import OmniCall
+from service.words.omni.channel.sms import Sms
+from service.words.outcome import Accepted, Held, Outcome, Rejected, Unavailable, Unknown
+from tests.support.builder import NOW, a_call, a_message, a_status
+
+
+class World:
+    """OMNI, and a caller with one slot."""
+
+    def __init__(self, answer: Callable[[OmniCall], Outcome] | None = None, most: int | None = 100) -> None:
+        self.posted: list[list[str]] = []
+        self.go = asyncio.Event()
+        self._answer = answer or accept
+        self.turnstile = Turnstile(lambda _: None, lambda _: None)
+        throttle = Throttle(Limit(1, 1, fixed=True), None, lambda _: None)
+        self.metrics = Metrics()
+        self.caller = Caller(Tools(self._post, self.turnstile, throttle, self.metrics, lambda: NOW, most))
+
+    async def _post(self, call: OmniCall) -> Outcome:
+        self.posted.append([message.message_id for message in call.messages])
+        await self.go.wait()
+        return self._answer(call)
+
+    def call(self, name: str, text: str = "Hello", **fields: object) -> "asyncio.Task[Outcome]":
+        call = a_call(a_message(name))
+        call = replace(call, payload=call.payload.model_copy(update={"sms": Sms(text=text)}), request_id=name)
+        return asyncio.create_task(self.caller.attempt(replace(call, **fields)))  # type: ignore[arg-type]  # its own
+
+
+def accept(call: OmniCall) -> Outcome:
+    return Accepted({message.message_id: a_status() for message in call.messages})
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_one_that_finds_a_slot_goes_alone_and_at_once_and_those_who_wait_go_together() -> None:
+    world = World()
+    calls = [world.call(f"m-{number}") for number in range(5)]
+    await settle()
+    assert world.posted == [["m-0"]]
+    world.go.set()
+    outcomes = await asyncio.gather(*calls)
+
+    assert world.posted == [["m-0"], ["m-1", "m-2", "m-3", "m-4"]]
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+
+
+async def test_another_content_a_name_given_twice_and_a_full_call_go_in_calls_of_their_own() -> None:
+    world = World(most=2)
+    calls = [world.call("first"), world.call("a"), world.call("b", text="Bye"), world.call("a"), world.call("c")]
+    calls.append(world.call("d"))
+    await settle()
+    world.go.set()
+    await asyncio.gather(*calls)
+
+    assert sorted(world.posted) == [["a"], ["a", "c"], ["b"], ["d"], ["first"]]
+
+
+async def test_switched_off_each_goes_alone() -> None:
+    world = World(most=None)
+    calls = [world.call(f"m-{number}") for number in range(3)]
+    world.go.set()
+    await asyncio.gather(*calls)
+
+    assert world.posted == [["m-0"], ["m-1"], ["m-2"]]
+
+
+async def test_a_call_refused_as_wrong_is_split_until_the_wrong_one_stands_alone() -> None:
+    def refuse(call: OmniCall) -> Outcome:
+        wrong = any(message.message_id == "m-3" for message in call.messages)
+        return Rejected("http_400", "HTTP 400") if wrong else accept(call)
+
+    world = World(refuse)
+    calls = [world.call(f"m-{number}") for number in range(7)]
+    world.go.set()
+    outcomes = await asyncio.gather(*calls)
+
+    assert [type(outcome).__name__ for outcome in outcomes] == [*["Accepted"] * 3, "Rejected", *["Accepted"] * 3]
+    assert ["m-3"] in world.posted
+    assert max(sum(name in names for names in world.posted) for name in ("m-1", "m-6")) <= 4
+
+
+@pytest.mark.parametrize("outcome", [Unknown("timeout"), Unavailable("http_503")])
+async def test_what_is_said_of_the_call_is_said_of_each_and_heard_once(outcome: Outcome) -> None:
+    """Many messages in one call that failed are one failure, not many in a row."""
+    world = World(lambda _: outcome)
+    calls = [world.call(f"m-{number}") for number in range(20)]
+    await settle()
+    world.go.set()
+
+    assert await asyncio.gather(*calls) == [outcome] * 20
+    assert len(world.posted) == 2
+    assert (world.turnstile.gate.mode, world.turnstile.gate.row) == ("open", 2)
+
+
+async def test_each_has_its_own_deadline_and_its_own_session() -> None:
+    world = World()
+    first = world.call("first")
+    await settle()
+    gone = asyncio.Event()
+    gone.set()
+    expired = world.call("expired", expires_at=NOW)
+    in_time = world.call("in-time", expires_at=NOW + timedelta(seconds=1))
+    SESSION.set(gone)
+    lost = world.call("lost")
+    SESSION.set(None)
+    await settle()
+    world.go.set()
+
+    assert await expired == Held("expired")
+    assert isinstance(await in_time, Accepted)
+    with pytest.raises(HandedBackError):
+        await lost
+    await first
+    assert world.posted == [["first"], ["in-time"]]
+
+
+async def test_when_whoever_leads_is_gone_another_takes_over() -> None:
+    world = World()
+    first, leader, follower = (world.call(name) for name in ("first", "leader", "follower"))
+    await settle()
+    leader.cancel()
+    await settle()
+    world.go.set()
+
+    assert isinstance(await follower, Accepted)
+    await first
+    assert world.posted == [["first"], ["follower"]]
+
+
+async def test_one_who_gives_up_waiting_is_left_out() -> None:
+    world = World()
+    first, _, gone = (world.call(name) for name in ("first", "leader", "gone"))
+    await settle()
+    gone.cancel()
+    await settle()
+    world.go.set()
+    await first
+    await settle()
+
+    assert world.posted == [["first"], ["leader"]]
+
+
+async def test_sent_away_at_the_turnstile_all_go_back() -> None:
+    world = World()
+    world.turnstile.stall(stalled=True)
+    calls = [world.call(f"m-{number}") for number in range(3)]
+    await settle()
+    world.turnstile.shut()
+
+    assert await asyncio.gather(*calls) == [Held("stopping")] * 3
+    assert world.posted == []
