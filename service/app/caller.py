@@ -1,7 +1,8 @@
 """Calls to OMNI: who may make one when, which are made as one, and what is learnt from how they end.
 
-A call waits at the turnstile and then for a slot. While it waits, others with the same content join it, up to so many
-messages; there is no timer, so where slots are free each goes alone and at once. Once it has its slot it is closed.
+A call waits at the turnstile and then for a slot. While it waits for that, others with the same content join it, up to
+so many messages; there is no timer, so where slots are free each goes alone and at once. One that failed before goes
+alone, since it may be why.
 """
 
 import asyncio
@@ -63,21 +64,31 @@ class Caller:
 
     async def attempt(self, call: OmniCall) -> Outcome:
         """Make one attempt, alone or with others. Raises `HandedBackError`."""
-        key = content_key(call) if self._tools.most else None
-        while True:
-            member = _Member(call, SESSION.get())
-            if not self._joins(member, key):
-                return await self._lead(member, key)
-            try:
-                await asyncio.wait({member.answer})
-            except asyncio.CancelledError:
-                member.answer.cancel()
-                raise
-            if not member.answer.cancelled():  # else whoever led has gone, and somebody has to take over
-                return member.answer.result()
+        key = content_key(call) if self._tools.most and call.attempt == 1 else None
+        try:
+            while True:
+                if held := await self._tools.turnstile.enter():
+                    return held
+                member = _Member(call, SESSION.get())
+                if not self._joins(member, key):
+                    return await self._lead(member, key)
+                if outcome := await self._follow(member):
+                    return outcome
+        finally:
+            self._tools.turnstile.leave()
+
+    async def _follow(self, member: _Member) -> Outcome | None:
+        """Wait for whoever leads; gives nothing if that one has gone, and somebody has to take over."""
+        try:
+            await asyncio.wait({member.answer})
+        except asyncio.CancelledError:
+            member.answer.cancel()
+            raise
+        return None if member.answer.cancelled() else member.answer.result()
 
     def _joins(self, member: _Member, key: bytes | None) -> bool:
-        batch = self._open.get(key) if key is not None else None
+        is_probe = self._tools.turnstile.gate.mode != "open"
+        batch = self._open.get(key) if key is not None and not is_probe else None
         ids = {message.message_id for message in member.call.messages}
         if batch is None or len(batch.ids) + len(ids) > (self._tools.most or 0) or batch.ids & ids:
             return False
@@ -93,26 +104,23 @@ class Caller:
             await self._serve(batch, key)
         finally:
             self._close(batch, key)
-            self._tools.turnstile.leave()
             for left in batch.members:
                 left.answer.cancel()
         return member.answer.result()
 
     async def _serve(self, batch: _Batch, key: bytes | None) -> None:
-        while True:
-            if held := await self._tools.turnstile.enter():
-                self._close(batch, key)
-                for member in batch.members:
-                    _answer(member, held)
-                return
+        held: Held | None = None
+        while held is None:
             async with self._tools.throttle.slot():
                 self._close(batch, key)
                 await self._tools.throttle.pace(len(batch.ids))
-                if not self._tools.turnstile.passes():
-                    continue  # it was closed while we waited for the slot
-                if members := [member for member in batch.members if self._is_due(member)]:
-                    await self._post(members)
-                return
+                if self._tools.turnstile.passes():
+                    if members := [member for member in batch.members if self._is_due(member)]:
+                        await self._post(members)
+                    return
+            held = await self._tools.turnstile.enter()  # it was closed while we waited for the slot
+        for member in batch.members:
+            _answer(member, held)
 
     def _close(self, batch: _Batch, key: bytes | None) -> None:
         if key is not None and self._open.get(key) is batch:

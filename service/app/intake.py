@@ -78,6 +78,9 @@ class Intake:
                 self._consuming = True
                 while not session.broken.is_set() and appetite == self._appetite():
                     await _first(session.broken.wait(), self._bench.turnstile.moves())
+                if appetite < self._appetite() and not session.broken.is_set():
+                    # Beside it: cancelling makes the broker hand out again what is on its way.
+                    await self._consume(session, self._appetite())
         except BrokerErrors as error:
             self._log.warning("consumer.failed", **describe(error))
             session.broken.set()

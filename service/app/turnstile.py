@@ -1,7 +1,8 @@
 """The gate in use: who may make a call now, who waits, and how many deliveries to ask for.
 
-What waits longer than a moment is handed back, so that a pause leaves nothing in a process that may die; a moment is
-worth the wait, and one of those who wait is the probe.
+A short pause is waited out where one is, and one of those who wait is the probe: to stop and start consuming makes the
+broker hand out again what was on its way, and that leaves doubts. In a long one consuming stops first, and only then is
+handed back what waits: so nothing is on its way, and nothing is left in a process that may die.
 """
 
 import asyncio
@@ -15,7 +16,9 @@ from service.words.outcome import Held
 
 RESULTS_STALLED: Final = "results_stalled"
 PATIENCE: Final = 5.0
-"""Seconds to wait at a closed gate: as long as it takes to see OMNI come back."""
+"""Seconds after which a pause is long, and consuming stops."""
+_PARTING: Final = 1.0
+"""Seconds for the broker to hear of that before what waits is handed back."""
 
 
 class Turnstile:
@@ -27,6 +30,9 @@ class Turnstile:
         self._on_turn = on_turn
         self._on_stall = on_stall
         self._shut = False
+        self._long = False
+        self._sends_away = False
+        self._pauses = 0
         self._waiting = 0
         self._probe: asyncio.Task[object] | None = None
         self._moved = asyncio.Event()
@@ -59,11 +65,11 @@ class Turnstile:
 
     def appetite(self, prefetch: int) -> int:
         """Tell how many deliveries to ask for now."""
-        if self._shut or self.stalled or self.gate.mode == "closed":
+        if self._shut:
             return 0
-        if self.gate.mode == "open":
+        if not self._long:
             return prefetch
-        return 0 if self._waiting else 1
+        return 1 if self.gate.mode == "probing" and not self._waiting else 0
 
     async def moves(self) -> None:
         """Wait until anything moves."""
@@ -71,22 +77,18 @@ class Turnstile:
 
     async def enter(self) -> Held | None:
         """Wait for leave to make a call; gives why there is none. Whoever gets it calls `leave` afterwards."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
         self._waiting += 1
         try:
             while not self._shut:
                 if self.passes():
                     return None
-                left = deadline - asyncio.get_running_loop().time()
-                if not self.stalled and (left <= 0 or _is_long(self.gate)):
+                if self._sends_away and not self.stalled and self.gate.mode == "closed":
                     return Held(self.gate.cause, self.gate.denied, self.gate.until)
-                moved = asyncio.create_task(self._moved.wait())
-                await asyncio.wait({moved}, timeout=None if self.stalled else left)
-                moved.cancel()
+                await self._moved.wait()
             return Held("stopping")
         finally:
             self._waiting -= 1
-            if self.gate.mode != "open":
+            if self._long:
                 self._move()
 
     def leave(self) -> None:
@@ -111,13 +113,26 @@ class Turnstile:
 
     def _turn(self) -> None:
         self._probe = None
+        if self.gate.mode == "open":
+            self._long = self._sends_away = False
+            self._pauses += 1
+        elif self.gate.mode == "closed" and self.gate.closings == 1:
+            loop, pause = asyncio.get_running_loop(), self._pauses
+            loop.call_later(PATIENCE, self._grow_long, pause)
+            loop.call_later(PATIENCE + _PARTING, self._send_away, pause)
         self._on_turn(self.gate)
         self._move()
+
+    def _grow_long(self, pause: int) -> None:
+        if pause == self._pauses:
+            self._long = True
+            self._move()
+
+    def _send_away(self, pause: int) -> None:
+        if pause == self._pauses:
+            self._sends_away = True
+            self._move()
 
     def _move(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-
-
-def _is_long(gate: Gate) -> bool:
-    return gate.until is not None and (gate.until - datetime.now(UTC)).total_seconds() > PATIENCE

@@ -80,8 +80,8 @@ async def work(settings: Settings) -> None:
             await asyncio.wait({connecting, consuming, undertaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             deadline = asyncio.get_running_loop().time() + settings.shutdown_grace
             log.info("worker.stopping")
+            await _end(consuming)  # before anything is handed back: an ack makes the broker send more
             turnstile.shut()
-            await _end(consuming)
             await _end(undertaking)
             await intake.drain(deadline, abort)
         finally:

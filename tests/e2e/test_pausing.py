@@ -99,7 +99,7 @@ async def test_stopped_while_paused_it_leaves_no_doubt_behind(stage: Stage) -> N
 
 
 async def test_a_rate_that_is_set_is_kept(stage: Stage) -> None:
-    await stage.worker(OMNI_RATE="20")
+    await stage.worker(OMNI_RATE="20", OMNI_COALESCE="false")
     started = datetime.now(UTC)
     await stage.send(*requests(40))
     await stage.until_last_words(40)

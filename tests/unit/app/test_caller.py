@@ -72,6 +72,16 @@ async def test_another_content_a_name_given_twice_and_a_full_call_go_in_calls_of
     assert sorted(world.posted) == [["a"], ["a", "c"], ["b"], ["d"], ["first"]]
 
 
+async def test_one_that_failed_before_goes_alone() -> None:
+    world = World()
+    calls = [world.call("first"), world.call("a"), world.call("again", attempt=2), world.call("b")]
+    await settle()
+    world.go.set()
+    await asyncio.gather(*calls)
+
+    assert sorted(world.posted) == [["a", "b"], ["again"], ["first"]]
+
+
 async def test_switched_off_each_goes_alone() -> None:
     world = World(most=None)
     calls = [world.call(f"m-{number}") for number in range(3)]

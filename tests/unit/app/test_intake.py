@@ -1,6 +1,5 @@
 import asyncio
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -13,7 +12,6 @@ from service.edges.metric import Metrics
 from service.edges.rabbitmq import Link, Receipt
 from service.edges.rabbitmq.life import Life
 from service.path.handler import Handler
-from service.rules.gate import Signal
 from service.words.delivery import Delivery, Settlement
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
@@ -153,18 +151,18 @@ class Broker:
 
 
 @pytest.mark.parametrize(
-    ("connected", "paused", "stuck"), [(True, False, True), (False, False, False), (True, True, False)]
+    ("connected", "shut", "stuck"), [(True, False, True), (False, False, False), (True, True, False)]
 )
 async def test_one_that_should_consume_and_does_not_for_a_minute_is_stuck(
-    *, connected: bool, paused: bool, stuck: bool
+    *, connected: bool, shut: bool, stuck: bool
 ) -> None:
     """Neither a broker that is away nor a pause is for a restart to mend."""
     now = 1000.0
     turnstile = Turnstile(lambda _: None, lambda _: None)
     bench = Bench(cast("Link", Broker(connected)), cast("Handler", None), turnstile, Metrics(), prefetch=10)
     intake = Intake(bench, lambda: now)
-    if paused:
-        turnstile.notice(Signal("denied", "http_401", datetime.now(UTC) + timedelta(seconds=300)))
+    if shut:
+        turnstile.shut()
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0.6)
     now += 59

@@ -1,7 +1,8 @@
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
-from service.app.turnstile import RESULTS_STALLED, Turnstile
+from service.app.turnstile import PATIENCE, RESULTS_STALLED, Turnstile
 from service.rules.gate import Signal
 from service.words.outcome import Held
 
@@ -14,8 +15,8 @@ def a_turnstile() -> tuple[Turnstile, list[object]]:
     return Turnstile(lambda gate: told.append(gate.mode), told.append), told
 
 
-def far() -> Signal:
-    return Signal("failing", "http_429", datetime.now(UTC) + timedelta(seconds=60))
+def far(seconds: float) -> Signal:
+    return Signal("failing", "http_429", datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 async def settle() -> None:
@@ -68,7 +69,7 @@ async def test_a_refusal_closes_it_and_is_told_once() -> None:
     for signal in (DENIED, DENIED, HEALTHY):
         turnstile.notice(signal)
 
-    assert (turnstile.pause, turnstile.passes(), turnstile.appetite(PREFETCH)) == ("http_401", False, 0)
+    assert (turnstile.pause, turnstile.passes()) == ("http_401", False)
     assert told == ["closed"]
 
 
@@ -83,26 +84,13 @@ async def test_of_those_who_wait_one_is_the_probe_and_the_others_follow_when_it_
         await asyncio.sleep(0.02)
     await settle()
     assert callers.through == [0]
-    assert turnstile.appetite(PREFETCH) == 0  # nothing more is asked for as long as there is somebody to try
+    assert turnstile.appetite(PREFETCH) == PREFETCH  # a short pause stops nobody from consuming
 
     turnstile.notice(HEALTHY)
     await settle()
     assert callers.through == [0, 1, 2]
     assert told == ["closed", "probing", "open"]
     assert await callers.end() == [None] * 3
-
-
-async def test_where_nobody_waits_one_delivery_is_asked_for() -> None:
-    turnstile, told = a_turnstile()
-    turnstile.notice(DENIED)
-    while turnstile.gate.mode == "closed":  # a timer
-        await asyncio.wait_for(turnstile.moves(), 2)
-    assert turnstile.appetite(PREFETCH) == 1
-
-    assert await turnstile.enter() is None
-    turnstile.notice(FAILING)
-    assert (turnstile.pause, turnstile.gate.closings, turnstile.appetite(PREFETCH)) == ("http_503", 2, 0)
-    assert told == ["closed", "probing", "closed"]
 
 
 async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
@@ -121,15 +109,29 @@ async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
     await asyncio.wait(callers.tasks)
 
 
-async def test_nobody_waits_for_long() -> None:
+async def test_in_a_long_pause_consuming_stops_and_then_those_who_wait_are_sent_away() -> None:
     """What is not on its way yet goes back to the broker: a process that holds it may die."""
-    turnstile, _ = a_turnstile()
-    turnstile.notice(far())
+    turnstile, told = a_turnstile()
+    turnstile.notice(far(PATIENCE + 2.5))
+    callers = Callers(turnstile, 2)
+    started = time.monotonic()
+    while turnstile.appetite(PREFETCH):
+        await asyncio.wait_for(turnstile.moves(), PATIENCE + 1)
+    assert not any(task.done() for task in callers.tasks)
+    assert time.monotonic() - started > PATIENCE - 0.1
 
-    held = await turnstile.enter()
+    held = await callers.end()
+    assert [one and (one.cause, one.denied, one.until) for one in held] == [
+        ("http_429", False, turnstile.gate.until)
+    ] * 2
 
-    assert isinstance(held, Held)
-    assert (held.cause, held.denied, held.until) == ("http_429", False, turnstile.gate.until)
+    while turnstile.gate.mode == "closed":
+        await asyncio.wait_for(turnstile.moves(), 5)
+    assert turnstile.appetite(PREFETCH) == 1
+    assert await turnstile.enter() is None
+    turnstile.notice(HEALTHY)
+    assert turnstile.appetite(PREFETCH) == PREFETCH
+    assert told == ["closed", "probing", "open"]
 
 
 async def test_while_results_are_stuck_no_call_is_made_and_nobody_is_sent_away() -> None:
@@ -139,7 +141,7 @@ async def test_while_results_are_stuck_no_call_is_made_and_nobody_is_sent_away()
     callers = Callers(turnstile, 2)
     await settle()
     assert callers.through == []
-    assert (turnstile.pause, turnstile.appetite(PREFETCH)) == (RESULTS_STALLED, 0)
+    assert (turnstile.pause, turnstile.passes()) == (RESULTS_STALLED, False)
 
     turnstile.stall(stalled=False)
     await settle()
