@@ -31,6 +31,7 @@ __all__ = ["Node", "NodeError", "ServerMissingError", "private_node"]
 READY_SECONDS = 60.0
 _CTL_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_STOP_SECONDS = 10.0
 _LAUNCHES = 3  # others may take a port between our look at it and the node's
 _LOG_LINES = 30
 _CONFIGURATION = """\
@@ -129,8 +130,11 @@ class Node:
         await self.start()
 
     async def pause(self) -> None:
-        """Freeze: connections stay open and nothing answers."""
+        """Freeze: connections stay open and nothing answers. Returns once every thread has stopped."""
         self._signal(signal.SIGSTOP)
+        async with asyncio.timeout(_STOP_SECONDS):
+            while not _is_stopped(self._group):  # noqa: ASYNC110  # the kernel: nobody could set the event
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def resume(self) -> None:
         """Go on after a pause."""
@@ -262,3 +266,12 @@ async def private_node(directory: Path, *, root: Path | None = None, management:
 def _announced_group(process: subprocess.Popen[bytes]) -> int:
     """Read the line that the guardian wrote when it started the node."""
     return int(process.stdout.readline()) if process.stdout else 0
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether every thread of a process has heard SIGSTOP; each does so in its own time."""
+    try:
+        states = [thread.read_text().rpartition(")")[2] for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # one has ended meanwhile
+        return False
+    return all(state.split()[0] == "T" for state in states)
