@@ -103,6 +103,14 @@ class Soak:
             await asyncio.sleep(0.5)
         await asyncio.sleep(self.options.settle)  # a second last word, or a second post, would come now
 
+    async def read_metrics(self) -> None:
+        """Keep what the workers tell of themselves."""
+        for number, worker in enumerate(self.workers):
+            await worker.until_ready()
+            page = self.directory / f"metrics-{number}"
+            page.write_text((await worker.get("/metrics"))[1])
+            self.lives.append(page)
+
     def ask(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """Ask the sandbox."""
         with urllib.request.urlopen(self.sandbox + path, timeout=60) as answer:  # noqa: S310 - our own
@@ -166,6 +174,7 @@ async def main(options: argparse.Namespace) -> int:
         try:
             await soak.make_trouble(broker)
             await soak.until_told()
+            await soak.read_metrics()
         finally:
             for task in tasks:
                 task.cancel()
