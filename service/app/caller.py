@@ -19,7 +19,7 @@ from service.edges.metric import Metrics
 from service.rules.coalesce import content_key, merge
 from service.rules.gate import read_signal
 from service.words.call import OmniCall
-from service.words.outcome import Held, Outcome, Rejected
+from service.words.outcome import Held, Outcome, Rejected, Unknown
 
 Post = Callable[[OmniCall], Awaitable[Outcome]]
 
@@ -64,18 +64,22 @@ class Caller:
 
     async def attempt(self, call: OmniCall) -> Outcome:
         """Make one attempt, alone or with others. Raises `HandedBackError`."""
-        key = content_key(call) if self._tools.most and call.attempt == 1 else None
         try:
             while True:
                 if held := await self._tools.turnstile.enter():
                     return held
-                member = _Member(call, SESSION.get())
+                member, key = _Member(call, SESSION.get()), self._key(call)
                 if not self._joins(member, key):
                     return await self._lead(member, key)
                 if outcome := await self._follow(member):
                     return outcome
         finally:
             self._tools.turnstile.leave()
+
+    def _key(self, call: OmniCall) -> bytes | None:
+        """Tell which calls it may share; nothing where it goes alone."""
+        may_wait = self._tools.most and call.attempt == 1 and self._tools.throttle.is_full
+        return content_key(call) if may_wait else None
 
     async def _follow(self, member: _Member) -> Outcome | None:
         """Wait for whoever leads; gives nothing if that one has gone, and somebody has to take over."""
@@ -142,7 +146,12 @@ class Caller:
         """Make the call; one that is refused as a whole is made again in halves, until the wrong ones stand alone."""
         for member in members:
             self._observe_first(member.call)
-        outcome = await self._call(merge([member.call for member in members]), len(members))
+        try:
+            outcome = await self._call(merge([member.call for member in members]), len(members))
+        except BaseException:
+            for member in members:  # ours is told by what is raised; for all others it is a call without an answer
+                _answer(member, Unknown("exception"))
+            raise
         if isinstance(outcome, Rejected) and len(members) > 1:
             middle = len(members) // 2
             await self._post(members[:middle])

@@ -53,7 +53,7 @@ class Intake:
         self._tasks: set[asyncio.Task[None]] = set()
         self._registry = Registry(3 * bench.prefetch)  # acks lost with the connection: no more than unsettled ones
         self._suspects: list[tuple[Delivery, Receipt]] = []
-        self._consuming = False
+        self._consuming: Session | None = None
         self._well_at = clock()
 
     async def run(self) -> None:
@@ -75,7 +75,7 @@ class Intake:
         try:
             async with session.consuming(appetite, self._receive):
                 self._bench.metrics.consuming.set(1)
-                self._consuming = True
+                self._consuming = session
                 while not session.broken.is_set() and appetite == self._appetite():
                     await _first(session.broken.wait(), self._bench.turnstile.moves())
                 if appetite < self._appetite() and not session.broken.is_set():
@@ -85,7 +85,7 @@ class Intake:
             self._log.warning("consumer.failed", **describe(error))
             session.broken.set()
         finally:
-            self._consuming = False
+            self._consuming = None
             self._bench.metrics.consuming.set(0)
 
     async def _watch(self) -> None:
@@ -103,7 +103,7 @@ class Intake:
                 self._well_at = now
             if self._consuming and now - asked_at >= _ROUND:
                 asked_at = now
-                await self._make_sure(await bench.link.session())
+                await self._make_sure(self._consuming)
 
     async def _make_sure(self, session: Session) -> None:
         try:
@@ -111,7 +111,7 @@ class Intake:
         except BrokerErrors as error:
             self._log.warning("consumer.lost", **describe(error))
         else:
-            if consumers or not self._consuming:
+            if consumers or self._consuming is not session:
                 return
             self._log.warning("consumer.lost")
         session.broken.set()
@@ -148,9 +148,10 @@ class Intake:
         while self._suspects:
             self._suspects.sort(key=lambda suspect: rank(suspect[0]))
             delivery, receipt = self._suspects[0]
-            await self._serve(delivery, receipt)
-            with contextlib.suppress(*BrokerErrors):
-                await receipt.heard()  # an ack that dies with us would not have been one
+            if not receipt.broken.is_set():  # else it comes again, with its count
+                await self._serve(delivery, receipt)
+                with contextlib.suppress(*BrokerErrors):
+                    await receipt.heard()  # an ack that dies with us would not have been one
             del self._suspects[0]
 
     def _start(self, work: Coroutine[None, None, None]) -> None:

@@ -22,10 +22,15 @@ class Throttle:
         self._free_at = 0.0
         on_change(limit)
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether a call would have to wait for a slot."""
+        return bool(self._waiting) or self._in_flight >= int(self.limit.size)
+
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Hold a slot for a call while inside."""
-        if self._waiting or self._in_flight >= int(self.limit.size):
+        if self.is_full:
             await self._queue()
         else:
             self._in_flight += 1

@@ -17,9 +17,9 @@ SUSPICIOUS: Final = 2
 
 
 def is_suspect(delivery: Delivery) -> bool:
-    """Tell whether it should be served alone."""
+    """Tell whether it should be served alone. In a first delivery the count is a producer's invention."""
     count = delivery.headers.get(COUNT)
-    return isinstance(count, int) and count >= SUSPICIOUS
+    return delivery.redelivered and isinstance(count, int) and count >= SUSPICIOUS
 
 
 def rank(delivery: Delivery) -> bytes:

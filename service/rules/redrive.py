@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from service.rules.history import AMBIGUOUS, ATTEMPT, PROGRESS, REDRIVES, read_history
 from service.rules.poison import COUNT
 from service.words import topology
+from service.words.body import is_request_id
 from service.words.delivery import Delivery, Header, Publication
 from service.words.letter import DeadReason
 
@@ -160,7 +161,7 @@ def _request_id(delivery: Delivery) -> str:
     except ValueError:
         body = None
     own = body.get("requestId") if isinstance(body, dict) else None
-    return own if isinstance(own, str) else delivery.message_id or ""
+    return own if is_request_id(own) else delivery.message_id or ""
 
 
 def _word(value: Header) -> str:

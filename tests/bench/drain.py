@@ -24,8 +24,8 @@ from service.edges.rabbitmq import Session, connect
 from service.sandbox import create_app, serve
 from service.words import topology
 from service.words.delivery import Publication
+from tests.bench.process import cpu, rss
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE = 600
 
 
@@ -73,16 +73,16 @@ async def _drain(session: Session, broker: str, sandbox: str, directory: Path, r
     async with asyncio.timeout(_PATIENCE):
         body = await listening
         started = time.perf_counter()
-        before = _cpu(worker.pid)
+        before = cpu(worker.pid)
         while True:
             result.events[json.loads(body)["subject"]] += 1
             if len(result.events) % max(1, requests // 10) == 0:
-                result.memory.append(_rss(worker.pid))
+                result.memory.append(rss(worker.pid))
             if len(result.events) == requests:
                 break
             body = await anext(bodies)
     result.seconds = time.perf_counter() - started
-    result.cpu = _cpu(worker.pid) - before
+    result.cpu = cpu(worker.pid) - before
     worker.terminate()
     await worker.wait()
     return result
@@ -142,15 +142,6 @@ async def _post(url: str, body: object) -> None:
     writer.write(head.encode() + b"Connection: close\r\n\r\n" + content)
     await reader.read()
     writer.close()
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _rss(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

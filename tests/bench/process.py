@@ -21,11 +21,11 @@ class Process:
     def cpu(self) -> float:
         """Seconds of user and system time so far."""
         assert self.popen.poll() is None, "it has ended"
-        return sum(_cpu(pid) for pid in _family(self.popen.pid))
+        return sum(cpu(pid) for pid in _family(self.popen.pid))
 
     def rss(self) -> int:
         """Bytes of memory now."""
-        return sum(int(_read(pid, "statm").split()[1]) * _PAGE for pid in _family(self.popen.pid))
+        return sum(rss(pid) for pid in _family(self.popen.pid))
 
     async def stop(self) -> None:
         """Ask it to stop, and insist."""
@@ -43,9 +43,15 @@ def _family(pid: int) -> Iterator[int]:
         yield from _family(int(child))
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
+    """Give the seconds of user and system time of one process."""
     fields = _read(pid, "stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def rss(pid: int) -> int:
+    """Give the bytes of memory of one process."""
+    return int(_read(pid, "statm").split()[1]) * _PAGE
 
 
 def _read(pid: int, name: str) -> str:

@@ -136,3 +136,22 @@ async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) 
     assert grown < 150e6  # five megabytes five times, read and gone
     assert worker.lines("delivery.settled")[-1]["level"] == "info"
     assert (await worker.metrics())['omni_relay_deliveries_total{settlement="dead_lettered"}'] == 0
+
+
+async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> None:
+    """Anybody may publish to that exchange, and claim to be the broker."""
+    worker = await stage.worker()
+    bodies = [body for body, _ in HOSTILE.values()] + [b'{"requestId": "' + b"x" * 1000 + b'"}']
+    for reason in ("expired", "rejected", "delivery_limit"):
+        headers = {"x-death": [{"reason": reason}], "omni-attempt": "many", "traceparent": 7}
+        await stage.send(*bodies, exchange="omni.dead", key="", headers=headers)
+    await stage.send(request("good", NUMBER))
+    await stage.until_last_words(1)
+    async with asyncio.timeout(PATIENCE):
+        while await stage.waiting("omni.requests.died"):  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.05)
+
+    assert worker.process.returncode is None
+    assert worker.lines("obituary.failed") == worker.lines("undertaker.failed") == []
+    assert {event.type for event in stage.events} == {"accepted", "rejected"}
+    assert max(len(event.message.body) for event in stage.events) < 10_000

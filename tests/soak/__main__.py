@@ -207,6 +207,7 @@ def _judge(soak: Soak, seconds: float, letters: list[dict[str, Any]]) -> int:
         "lost": len(ledger.lost),
         "more than one last word": len(ledger.contradicted),
         "taken twice": len(twice),
+        "of these never in doubt": len(twice - ledger.doubted),
         "leaks": leaks,
     }
     for name, value in told.items():
@@ -214,10 +215,9 @@ def _judge(soak: Soak, seconds: float, letters: list[dict[str, Any]]) -> int:
     for name, several in list(ledger.contradicted.items())[:20]:
         _tell(f"contradicted: {name} {several}")
     _tell(f"lost: {sorted(ledger.lost)[:20]}; twice: {sorted(twice)[:20]}")
-    knowable = soak.options.logs == "answered" or soak.options.policy == "park"
-    return int(
-        bool(ledger.lost or leaks or (knowable and twice) or (soak.options.logs == "answered" and ledger.contradicted))
-    )
+    answered = soak.options.logs == "answered"
+    unexplained = twice if answered or soak.options.policy == "park" else twice - ledger.doubted
+    return int(bool(ledger.lost or leaks or unexplained or (answered and ledger.contradicted)))
 
 
 def _tell(line: str) -> None:

@@ -24,6 +24,7 @@ class Ledger:
     words: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     events: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    doubted: set[str] = field(default_factory=set)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     def write(self, event: dict[str, Any]) -> None:
@@ -32,6 +33,8 @@ class Ledger:
         self.events[kind] += 1
         if kind == _DEFERRED:
             self.reasons[event["data"]["reason"]["code"]] += 1
+            if event["data"]["reason"]["code"] == "doubtful":
+                self.doubted.add(event["subject"])
             return
         self.words[event.get("subject") or event["data"]["requestId"]][event["id"]] = kind
         self.heard.set()

@@ -176,3 +176,29 @@ async def test_sent_away_at_the_turnstile_all_go_back() -> None:
 
     assert await asyncio.gather(*calls) == [Held("stopping")] * 3
     assert world.posted == []
+
+
+@pytest.mark.parametrize("ending", ["defect", "cancelled"])
+async def test_when_whoever_leads_breaks_in_mid_call_the_others_are_in_doubt_and_do_not_post_again(ending: str) -> None:
+    """OMNI may have taken the call that was theirs too."""
+
+    def break_down(call: OmniCall) -> Outcome:
+        if "leader" in call.request_id and ending == "defect":
+            raise ValueError("a defect")
+        return accept(call)
+
+    world = World(break_down)
+    first = world.call("first")
+    await settle()
+    leader, follower = world.call("leader"), world.call("follower")
+    await settle()
+    world.go.set()
+    world.go.clear()
+    await first
+    await settle()
+    leader.cancel() if ending == "cancelled" else world.go.set()
+    await asyncio.wait({leader, follower}, timeout=1)
+
+    assert isinstance(follower.result(), Unknown)
+    assert leader.cancelled() or isinstance(leader.exception(), ValueError)
+    assert world.posted == [["first"], ["leader", "follower"]]

@@ -94,6 +94,7 @@ def test_a_nonsensical_time_is_unknown(time: object) -> None:
     [
         (b'{"requestId": "r"}', "m", "r"),
         (b'{"requestId": 5}', "m", "m"),
+        (b'{"requestId": "%s"}' % (b"x" * 300), "m", "m"),  # no AMQP property would hold it
         (b"[]", "m", "m"),
         (b"{", "m", "m"),
         (b"<request/>", None, ""),
