@@ -104,7 +104,6 @@ def access(settings: Settings) -> OmniAccess:
         format=settings.omni_format,
         connect_timeout=settings.omni_connect_timeout,
         read_timeout=settings.omni_read_timeout,
-        concurrency=settings.omni_concurrency or settings.rabbitmq_prefetch,
     )
 
 

@@ -4,22 +4,19 @@ The one thing that must not go wrong here is taking a call for "not taken" when 
 phone rings twice. So only what provably happened before the first byte of the request left counts as not
 taken, and everything else that is not an answer is `Unknown`.
 
-The transport maps a connection lost after writing to `httpx.ConnectTimeout` (httpx-aiohttp 0.2.0, its
-exception table), so the httpx class alone proves nothing: what aiohttp raised beneath it decides.
+A call goes to the transport as bytes; all else goes through httpx's API.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from service import __version__
 from service.edges.omni.token import Authorization, Credentials, NoTokenError
+from service.edges.omni.transport import BrokenAnswerError, NotConnectedError, Transport
 from service.rules.answer import read_answer, read_logs
 from service.rules.xml import XmlError, write_xml
 from service.words.call import OmniCall
@@ -32,7 +29,6 @@ SCENARIOS: Final = "/omni/1/scenarios"
 _EXPIRED: Final = Denied("http_401")
 _REFUSED: Final = Unanswered("http_401")
 _MOST_ENTRIES: Final = 1000  # the specification's own maximum for one answer
-_MAX_ANSWER: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,6 @@ class OmniAccess:
     format: Literal["json", "xml"] = "json"
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
-    concurrency: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +63,18 @@ class OmniClient:
         self._now = now
         self._deprecated = deprecated
         self._format = access.format
-        self._deadline = access.connect_timeout + access.read_timeout
-        limits = httpx.Limits(max_connections=access.concurrency, max_keepalive_connections=access.concurrency)
-        self._client = httpx.AsyncClient(
-            base_url=access.base_url,
-            headers={"accept": f"application/{access.format}", "user-agent": f"omni-relay/{__version__}"},
-            timeout=httpx.Timeout(access.read_timeout, connect=access.connect_timeout, pool=None),
-            transport=AiohttpTransport(limits=limits),
-        )
-        self._authorization = Authorization(access.credentials, self._client, now, self._deadline)
+        origin, kind = httpx.URL(access.base_url), f"application/{access.format}"
+        self._transport = Transport(origin, access.connect_timeout, access.read_timeout)
+        headers = {"accept": kind, "accept-encoding": "identity", "user-agent": f"omni-relay/{__version__}"}
+        self._client = httpx.AsyncClient(base_url=origin, headers=headers, timeout=None, transport=self._transport)  # noqa: S113 - the transport's own
+        self._authorization = Authorization(access.credentials, self._client, now)
+        like = self._client.build_request("POST", ADVANCED, headers={"content-type": kind})
+        del like.headers["content-length"]
+        self._head = b"POST %s HTTP/1.1\r\n" % like.url.raw_path
+        self._head += b"".join(b"%s: %s\r\n" % header for header in like.headers.raw)
 
     async def post(self, call: OmniCall) -> Outcome:
-        """Make one attempt. Raises nothing but cancellation.
-
-        The deadline bounds the whole exchange: a read timeout alone starts again with every byte.
-        """
+        """Make one attempt. Raises nothing but cancellation."""
         try:
             content = self._render(call)
         except XmlError as error:
@@ -98,19 +90,14 @@ class OmniClient:
         return outcome
 
     async def _attempt(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
+        own = b"authorization: %s\r\ncontent-length: %d\r\n\r\n" % (authorization.encode(), len(content))
         try:
-            async with asyncio.timeout(self._deadline):
-                return await self._exchange(call, content, authorization)
+            answer = await self._transport.exchange((self._head, own, content))
+            if "deprecation" in answer.headers or "sunset" in answer.headers:
+                self._deprecated(Deprecation(answer.headers.get("deprecation"), answer.headers.get("sunset")))
+            return read_answer(answer.status, answer.headers, answer.body, call.messages, self._now())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
             return read_failure(error)
-
-    async def _exchange(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
-        headers = {"authorization": authorization, "content-type": f"application/{self._format}"}
-        async with self._client.stream("POST", ADVANCED, content=content, headers=headers) as response:
-            body = await _read(response)
-            if "deprecation" in response.headers or "sunset" in response.headers:
-                self._deprecated(Deprecation(response.headers.get("deprecation"), response.headers.get("sunset")))
-            return read_answer(response.status_code, response.headers, body, call.messages, self._now())
 
     async def look(self, message_ids: tuple[str, ...]) -> Finding:
         """Ask OMNI's logs about messages, as many as fit in a URL. Raises nothing but cancellation.
@@ -130,10 +117,8 @@ class OmniClient:
         query: dict[str, tuple[str, ...] | int] = {"messageId": message_ids, "limit": _MOST_ENTRIES}
         headers = {"authorization": authorization}
         try:
-            async with asyncio.timeout(self._deadline):
-                async with self._client.stream("GET", LOGS, params=query, headers=headers) as response:
-                    body = await _read(response)
-                return read_logs(response.status_code, response.headers, body, self._now())
+            response = await self._client.get(LOGS, params=query, headers=headers)
+            return read_logs(response.status_code, response.headers, response.content, self._now())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
             return Unanswered(read_failure(error).cause)
 
@@ -147,7 +132,7 @@ class OmniClient:
         try:
             headers = {"authorization": await self._authorization.value()}
             response = await self._client.get(SCENARIOS, params={"limit": 1}, headers=headers)
-        except (NoTokenError, httpx.HTTPError, aiohttp.ClientError, OSError):
+        except (NoTokenError, httpx.HTTPError, OSError):
             return None
         return response.status_code
 
@@ -156,36 +141,16 @@ class OmniClient:
         await self._client.aclose()
 
 
-async def _read(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > _MAX_ANSWER:
-            break  # what is cut off cannot be read, so a 2xx becomes doubtful of itself
-    return bytes(body)
-
-
-def read_failure(error: Exception) -> Denied | Unavailable | Unknown:
+def read_failure(error: Exception) -> Unavailable | Unknown:
     """Turn an exception of `OmniClient.post` into an outcome; total."""
-    beneath = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    match beneath:
-        case aiohttp.ClientConnectorError():
-            return Unavailable("no_connection")  # name not found, refused, unreachable, TLS
-        case aiohttp.ConnectionTimeoutError():
-            return Unavailable("connect_timeout")
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return Denied("base_url")
-        case _:
-            return Unknown(_doubt(beneath))
-
-
-def _doubt(error: BaseException) -> str:
     match error:
+        case NotConnectedError():
+            return Unavailable(error.cause)
         case TimeoutError():
-            return "timeout"
-        case aiohttp.ClientPayloadError() | httpx.DecodingError():
-            return "broken_answer"
-        case OSError() | aiohttp.ClientConnectionError():
-            return "connection_lost"
+            return Unknown("timeout")
+        case BrokenAnswerError():
+            return Unknown("broken_answer")
+        case OSError():
+            return Unknown("connection_lost")
         case _:
-            return "exception"
+            return Unknown("exception")

@@ -39,17 +39,14 @@ class NoTokenError(Exception):
 
 
 class _Token(BaseModel):
-    access_token: str = Field(min_length=1)
+    access_token: str = Field(pattern=r"^[\x21-\x7e]+$")  # it goes into a header, and nothing may go with it
     expires_in: float = Field(default=3600, gt=0)
 
 
 class Authorization:
     """Gives the header's value, and fetches a token when there is need for one."""
 
-    def __init__(
-        self, credentials: Credentials, client: httpx.AsyncClient, now: Callable[[], datetime], deadline: float
-    ) -> None:
-        self._deadline = deadline
+    def __init__(self, credentials: Credentials, client: httpx.AsyncClient, now: Callable[[], datetime]) -> None:
         self._credentials = credentials
         self._client = client
         self._now = now
@@ -79,8 +76,7 @@ class Authorization:
             "client_secret": self._credentials.client_secret,
         }
         try:
-            async with asyncio.timeout(self._deadline):
-                response = await self._client.post(TOKENS, data=form)
+            response = await self._client.post(TOKENS, data=form)
         except Exception:  # noqa: BLE001 - whatever it is, nothing was sent to OMNI
             raise NoTokenError(Unavailable("no_token")) from None
         if _CLIENT_ERROR <= response.status_code < _SERVER_ERROR:
