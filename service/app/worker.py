@@ -40,7 +40,13 @@ async def work(settings: Settings) -> None:
     retry = retry_policy(settings)
     throttle = Throttle(_limit(settings), settings.omni_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
     turnstile = Turnstile(gate_teller(log, metrics, throttle), stall_teller(log, metrics))
-    link = Link(settings.rabbitmq_urls, retry.rooms, link_events(log, metrics), declare=settings.rabbitmq_declare)
+    link = Link(
+        settings.rabbitmq_urls,
+        retry.rooms,
+        link_events(log, metrics),
+        declare=settings.rabbitmq_declare,
+        fast=settings.rabbitmq_fast_lane,
+    )
     client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
     lookout = Lookout(client.look, settings.omni_logs_rate, finding_teller(log, metrics))
     most = settings.omni_call_size if settings.omni_coalesce else None

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     rabbitmq_url: Secret = SecretStr("amqp://guest:guest@localhost:5672/")
     rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
     rabbitmq_declare: bool = True
+    rabbitmq_fast_lane: bool = True
 
     omni_base_url: str = "https://api.infobip.com"
     omni_allow_http: bool = False

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import contextvars
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +24,7 @@ from service.edges.rabbitmq.topology import DELIVERY_LIMIT
 from service.words import topology
 from service.words.delivery import Delivery, Publication
 from tests.support.broker import VirtualHost, manage
+from tests.support.omni_server import untrusted
 from tests.support.proxy import Proxy
 
 SOON = 15.0
@@ -46,6 +49,16 @@ QUEUES: dict[str, dict[str, Any]] = {
     },
 }
 ROOMS = (0.2, 300.0)
+
+FAST = contextvars.ContextVar("FAST", default=True)
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["fast lane", "library alone"])
+def lane(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever holds with the fast lane holds without it, and the other way round."""
+    token = FAST.set(request.param)
+    yield
+    FAST.reset(token)
 
 
 @dataclass
@@ -118,7 +131,7 @@ async def tied(
     *urls: str, rooms: Iterable[float] = ROOMS, declare: bool = True, consume: bool = False
 ) -> AsyncIterator[Tie]:
     told = Told()
-    link = Link(urls, rooms, told.events(), declare=declare)
+    link = Link(urls, rooms, told.events(), declare=declare, fast=FAST.get())
     tie = Tie(link, told, asyncio.create_task(link.run()))
     consuming = asyncio.create_task(tie.consume()) if consume else None
     try:
@@ -393,6 +406,103 @@ async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vh
             await tie.until(lambda received: len(received) == 2)
             consuming.cancel()
     assert [delivery.redelivered for delivery in tie.received] == [False, True]
+
+
+async def test_large_bodies_travel_both_ways_in_as_many_frames_as_it_takes(vhost: VirtualHost) -> None:
+    bodies = {f"m-{size}": b"x" * size for size in (0, 1, 131_063, 131_064, 131_065, 1_000_000)}
+    async with tied(vhost.url, consume=True) as tie:
+        letters = [replace(letter(name), body=body) for name, body in bodies.items()]
+        await asyncio.wait_for(tie.link.publish(letters), SOON)
+        await tie.until(lambda received: len(received) == len(bodies))
+    assert {delivery.message_id: delivery.body for delivery in tie.received} == bodies
+
+
+async def test_each_of_many_publications_gets_its_own_verdict(vhost: VirtualHost) -> None:
+    """In the fast lane also of those that share a name, or everything; the library alone mixes those up."""
+    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(topology.RESULTS, "message.accepted")
+        other = "" if FAST.get() else "unwanted-"
+        wanted = [event(f"e-{number}") for number in range(50)]
+        unwanted = [replace(one, message_id=other + one.message_id, routing_key="nobody.wants") for one in wanted]
+        mixed = [one for pair in zip(wanted, unwanted, strict=True) for one in pair]
+        times = 3 if FAST.get() else 1
+        await asyncio.wait_for(asyncio.gather(*(tie.link.publish(mixed) for _ in range(times))), SOON)
+        found = (await channel.declare_queue(queue.name, passive=True)).declaration_result.message_count
+        assert tie.told.repeated == []
+        assert Counter(one.message_id for one in tie.told.unroutable) == {one.message_id: times for one in unwanted}
+        assert all(one.routing_key == "nobody.wants" for one in tie.told.unroutable)
+        assert found == 50 * times
+
+
+async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(vhost: VirtualHost) -> None:
+    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+        arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        small = await channel.declare_queue("small", exclusive=True, arguments=arguments)
+        await asyncio.wait_for(tie.link.publish([letter("first", "small")]), SOON)
+        publishing = asyncio.create_task(tie.link.publish([letter("second", "small"), letter("other")]))
+        await asyncio.sleep(1)
+        assert not publishing.done()
+        assert tie.link.oldest_publication > 0.9
+        assert {type(error) for error in tie.told.repeated} == {aiormq.exceptions.DeliveryError}
+        await small.purge()
+        await asyncio.wait_for(publishing, SOON)
+        assert tie.link.oldest_publication == 0
+        again = await small.get(timeout=SOON)
+        assert again is not None
+        assert again.headers["omni-repeated"] is True
+
+
+async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: VirtualHost) -> None:
+    """While it sends anything else a broker sends no heartbeats, and the library sees nothing of the fast lane."""
+    async with tied(vhost.url + "?heartbeat=1", consume=True) as tie:
+        until = time.monotonic() + 8  # three heartbeats are missed after six
+        number = 0
+        while time.monotonic() < until:
+            await asyncio.wait_for(tie.link.publish([letter(f"m-{number}")]), SOON)
+            number += 1
+            await asyncio.sleep(0.05)
+        await tie.until(lambda received: len(received) == number)
+        assert (len(tie.told.connected), tie.told.disconnected) == (1, 0)
+
+
+async def test_acks_that_were_given_before_a_polite_end_are_heard(vhost: VirtualHost) -> None:
+    expected = {f"m-{number}" for number in range(200)}
+    async with tied(vhost.url, consume=True) as tie:
+        await asyncio.wait_for(tie.link.publish([letter(name) for name in sorted(expected)]), SOON)
+        await tie.until(lambda received: names(received) == expected)
+    async with channel_of(vhost.url) as channel:
+        left = await channel.declare_queue(topology.REQUESTS, passive=True)
+        assert left.declaration_result.message_count == 0
+    assert len(tie.received) == len(expected)
+
+
+async def test_over_tls_everything_is_the_same(vhost: VirtualHost) -> None:
+    async with tls_in_front_of(vhost.node.port) as port:
+        url = vhost.url.replace("amqp://", "amqps://").replace("127.0.0.1", "localhost")
+        url = url.replace(f":{vhost.node.port}/", f":{port}/") + "?no_verify_ssl=1"
+        async with tied(url, consume=True) as tie:
+            await asyncio.wait_for(tie.link.publish([letter(f"m-{number}") for number in range(50)]), SOON)
+            await tie.until(lambda received: len(received) == 50)
+
+
+@asynccontextmanager
+async def tls_in_front_of(port: int) -> AsyncIterator[int]:
+    """Speak TLS, and pass on what was said."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, behind = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, behind), pump(upstream, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=untrusted()) as server:
+        yield server.sockets[0].getsockname()[1]
 
 
 # Properties as they are on the wire: the flags say which are there.

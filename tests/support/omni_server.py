@@ -74,7 +74,7 @@ async def misbehaving(*acts: Act, tls: bool = False) -> AsyncIterator[OmniServer
             tasks.discard(task)
             writer.transport.abort()
 
-    listener = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=_untrusted() if tls else None)
+    listener = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=untrusted() if tls else None)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -95,7 +95,8 @@ async def _read_request(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-def _untrusted() -> ssl.SSLContext:
+def untrusted() -> ssl.SSLContext:
+    """Make a server's context with a certificate that nobody trusts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(_KEY_AND_CERTIFICATE)

@@ -1,10 +1,12 @@
 """RabbitMQ; the only room that knows aio-pika.
 
-`session` is one life of the connection, `topology` what is declared on it, `link` what makes it come back.
+`session` is one life of the connection, `topology` what is declared on it, `link` what makes it come back. `lane` lets
+past the library what comes with every message, as `frame` writes and reads it.
 """
 
+from service.edges.rabbitmq.lane import UnroutableError
 from service.edges.rabbitmq.link import Link, LinkEvents, connect
-from service.edges.rabbitmq.session import BrokerErrors, Receipt, Session, UnroutableError
+from service.edges.rabbitmq.session import BrokerErrors, Receipt, Session
 from service.edges.rabbitmq.topology import TopologyError, declare
 
 __all__ = [

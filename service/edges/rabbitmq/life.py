@@ -32,13 +32,9 @@ class Life(asyncio.Event):
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task.add_done_callback(lambda _: _release(waiter))
         timer = asyncio.get_running_loop().call_later(seconds, _release, waiter) if seconds is not None else None
-        self._waiting.add(waiter)
-        if self.is_set():
-            _release(waiter)
         try:
-            await waiter
+            await self.outlast(waiter)
         finally:
-            self._waiting.discard(waiter)
             if timer:
                 timer.cancel()
             if not task.done():
@@ -46,6 +42,16 @@ class Life(asyncio.Event):
         if not task.done() or task.cancelled():
             raise ConnectionResetError("the broker has gone silent")
         return task.result()
+
+    async def outlast(self, waiter: asyncio.Future[None]) -> None:
+        """Wait for a future; when this life is over, it is set."""
+        self._waiting.add(waiter)
+        if self.is_set():
+            _release(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
 
 
 async def at_most(seconds: float, question: Awaitable[object]) -> None:

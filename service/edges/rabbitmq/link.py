@@ -14,11 +14,11 @@ from typing import Final
 
 from yarl import URL
 
+from service.edges.rabbitmq.lane import UnroutableError
 from service.edges.rabbitmq.session import (
     CONNECT_TIMEOUT,
     BrokerErrors,
     Session,
-    UnroutableError,
     open_session,
 )
 from service.edges.rabbitmq.topology import declare
@@ -46,11 +46,20 @@ class LinkEvents:
 class Link:
     """The relay's tie to RabbitMQ, over as many sessions as it takes. Make it where a loop is running."""
 
-    def __init__(self, urls: tuple[str, ...], rooms: Iterable[float], events: LinkEvents, *, declare: bool) -> None:
+    def __init__(
+        self,
+        urls: tuple[str, ...],
+        rooms: Iterable[float],
+        events: LinkEvents,
+        *,
+        declare: bool,
+        fast: bool = True,
+    ) -> None:
         self._urls = urls
         self._rooms = tuple(rooms)
         self._events = events
         self._declare = declare
+        self._fast = fast
         self._session = _promise()
         self._unconfirmed: dict[int, float] = {}
         self._numbers = itertools.count()
@@ -91,24 +100,34 @@ class Link:
         Whoever asked again at once for one that is over would leave no room for the next to be opened.
         """
         while True:
-            session = await asyncio.shield(self._session)
+            session = self._session.result() if self._session.done() else await asyncio.shield(self._session)
             if not session.broken.is_set():
                 return session
             await asyncio.sleep(_FIRST_WAIT)
 
     async def publish(self, publications: Iterable[Publication]) -> None:
-        """Return when the broker has confirmed every one, over as many sessions as it takes.
-
-        Of two with the same message_id the second waits: in flight together, each may get the other's verdict.
-        """
-        waiting = list(publications)
-        while waiting:
-            wave = {publication.message_id: publication for publication in reversed(waiting)}
-            await asyncio.gather(*(self._publish(publication) for publication in wave.values()))
-            waiting = [publication for publication in waiting if wave[publication.message_id] is not publication]
+        """Return when the broker has confirmed every one, over as many sessions as it takes."""
+        waiting = tuple(publications)
+        if not waiting:
+            return
+        number = next(self._numbers)
+        self._unconfirmed[number] = time.monotonic()
+        try:
+            for wait in _waits():
+                session = await self.session()
+                failed = await session.publish_all(waiting)
+                if not failed:
+                    return
+                again = (self._repeat(session, publication, error) for publication, error in failed)
+                waiting = tuple(publication for publication in again if publication is not None)
+                if not waiting:
+                    return
+                await asyncio.sleep(wait)
+        finally:
+            del self._unconfirmed[number]
 
     async def _open(self, url: str) -> Session:
-        session = await open_session(url)
+        session = await open_session(url, fast=self._fast)
         try:
             declaring = declare(session.connection, self._rooms, passive=not self._declare)
             await session.broken.ask(declaring, CONNECT_TIMEOUT * 3)
@@ -117,31 +136,18 @@ class Link:
             raise
         return session
 
-    async def _publish(self, publication: Publication) -> None:
-        number = next(self._numbers)
-        self._unconfirmed[number] = time.monotonic()
-        try:
-            await self._insist(publication)
-        finally:
-            del self._unconfirmed[number]
-
-    async def _insist(self, publication: Publication) -> None:
-        """Publish until it is confirmed. A letter that is published again may be there twice, and says so."""
-        for wait in _waits():
-            session = await self.session()
-            try:
-                return await session.publish(publication)
-            except UnroutableError:
-                if not publication.must_arrive:
-                    return self._events.unroutable(publication)
-                self._events.repeated(None)
-                session.broken.set()  # a queue of ours is gone: a new session declares it again
-            except BrokerErrors as error:
-                self._events.repeated(error)
-            if publication.must_arrive:
-                publication = replace(publication, headers={**publication.headers, REPEATED: True})
-            await asyncio.sleep(wait)
-        return None
+    def _repeat(self, session: Session, publication: Publication, error: Exception) -> Publication | None:
+        """Give what is to be published again. A letter that is may be there twice, and says so."""
+        unroutable = isinstance(error, UnroutableError)
+        if unroutable and not publication.must_arrive:
+            self._events.unroutable(publication)
+            return None
+        if unroutable:
+            session.broken.set()  # a queue of ours is gone: a new session declares it again
+        self._events.repeated(None if unroutable else error)
+        if not publication.must_arrive:
+            return publication
+        return replace(publication, headers={**publication.headers, REPEATED: True})
 
 
 async def connect(urls: Iterable[str]) -> Session:

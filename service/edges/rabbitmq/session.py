@@ -1,23 +1,27 @@
 """One life of the connection: two channels, deliveries in, publications out, and everything closed as a whole.
 
 Deliveries are taken from the channel beneath aio-pika's: its message class raises on properties that any
-producer may set (a delivery mode of 3), and the delivery would be stuck unsettled for ever.
+producer may set (a delivery mode of 3), and the delivery would be stuck unsettled for ever. With a lane, deliveries,
+acks and publications go past the library, and all else is the same.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, cast
 
 import aio_pika
 import aiormq
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection, ConnectionParameter
 from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage, FieldTable
 from yarl import URL
 
+from service.edges.rabbitmq.frame import read_expiration
+from service.edges.rabbitmq.lane import Lane, LaneFactory, UnroutableError
 from service.edges.rabbitmq.life import Life, at_most
 from service.edges.rabbitmq.wire import make_reading_total, writable
 from service.words import topology
@@ -31,10 +35,6 @@ BrokerErrors = (aiormq.exceptions.AMQPError, RuntimeError, OSError, TimeoutError
 """What a broken session raises; a closed channel's error is a RuntimeError and no AMQPError."""
 
 
-class UnroutableError(Exception):
-    """No queue wants a publication."""
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The right to settle one delivery, once, as long as its session lives."""
@@ -42,14 +42,26 @@ class Receipt:
     channel: RawChannel
     tag: int
     broken: Life
+    lane: Lane | None = None
 
     async def ack(self) -> None:
         """Settle it: done. Raises one of `BrokerErrors` when the session is gone, and the delivery comes again."""
-        await self.broken.ask(self.channel.basic_ack(self.tag))
+        if self.lane is None:
+            await self.broken.ask(self.channel.basic_ack(self.tag))
+        else:
+            self._living(self.lane).ack(self.tag)
 
     async def dead_letter(self) -> None:
         """Settle it: the broker moves it, untouched, to the dead-letter queue. Raises as `ack` does."""
-        await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
+        if self.lane is None:
+            await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
+        else:
+            self._living(self.lane).dead_letter(self.tag)
+
+    def _living(self, lane: Lane) -> Lane:
+        if self.broken.is_set():
+            raise ConnectionResetError("the session is over")
+        return lane
 
     async def heard(self) -> None:
         """Return when the broker has heard what was said before. Raises as `ack` does."""
@@ -67,6 +79,7 @@ class Session:
     intake: AbstractChannel
     outlet: AbstractChannel
     broken: Life = field(default_factory=Life)
+    lane: Lane | None = None
 
     @contextlib.asynccontextmanager
     async def consuming(self, prefetch: int, on_delivery: OnDelivery) -> AsyncIterator[None]:
@@ -76,13 +89,45 @@ class Session:
         async def receive(message: DeliveredMessage) -> None:
             on_delivery(read_delivery(message), Receipt(channel, message.delivery_tag or 0, self.broken))
 
+        def take(delivery: Delivery, tag: int) -> None:
+            on_delivery(delivery, Receipt(channel, tag, self.broken, self.lane))
+
+        consumer = f"omni-relay.{secrets.token_hex(8)}"
+        if self.lane is not None:
+            self.lane.consume(consumer, take)
         await self.broken.ask(channel.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
-        consumer = await self.broken.ask(channel.basic_consume(topology.REQUESTS, receive), CONNECT_TIMEOUT)
+        consuming = channel.basic_consume(topology.REQUESTS, receive, consumer_tag=consumer)
+        await self.broken.ask(consuming, CONNECT_TIMEOUT)
         try:
             yield
         finally:
             if not self.broken.is_set():
-                await at_most(CLOSE_TIMEOUT, channel.basic_cancel(consumer.consumer_tag or ""))
+                await at_most(CLOSE_TIMEOUT, channel.basic_cancel(consumer))
+            if self.lane is not None:
+                self.lane.forget(consumer)
+
+    async def publish_all(self, publications: Sequence[Publication]) -> list[tuple[Publication, Exception]]:
+        """Wait until the broker has answered for every one; gives those it did not confirm, and why.
+
+        Without a lane, of two with the same message_id the second waits: in flight together, each may get the
+        other's verdict.
+        """
+        if self.lane is not None:
+            return await self.lane.publish(publications, self.broken)
+        tried: list[tuple[Publication, Exception | None]] = []
+        waiting = list(publications)
+        while waiting:
+            wave = {publication.message_id: publication for publication in reversed(waiting)}
+            tried += await asyncio.gather(*(self._try_to_publish(one) for one in wave.values()))
+            waiting = [publication for publication in waiting if wave[publication.message_id] is not publication]
+        return [(publication, error) for publication, error in tried if error is not None]
+
+    async def _try_to_publish(self, publication: Publication) -> tuple[Publication, Exception | None]:
+        try:
+            await self.publish(publication)
+        except (UnroutableError, *BrokerErrors) as error:
+            return publication, error
+        return publication, None
 
     async def publish(self, publication: Publication) -> None:
         """Return when the broker has confirmed it. Raises `UnroutableError`, or one of `BrokerErrors`."""
@@ -165,26 +210,41 @@ class Session:
         await self.outlet.close()
 
 
-async def open_session(url: str) -> Session:
-    """Connect. Raises one of `BrokerErrors`."""
+async def open_session(url: str, *, fast: bool = False) -> Session:
+    """Connect, `fast` with a lane. Raises one of `BrokerErrors`."""
     make_reading_total()
     address = URL(url)
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT)
     life = Life()
     properties: FieldTable = {"connection_name": "omni-relay"}
-    connecting = aio_pika.connect(address, timeout=CONNECT_TIMEOUT, client_properties=properties)
-    connection = await life.ask(connecting, 2 * CONNECT_TIMEOUT)
+    factory = LaneFactory() if fast else None
+    connection = _Connection(address, client_properties=properties, transport_factory=factory)
+    await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
     try:
         intake = await life.ask(_channel(connection), CONNECT_TIMEOUT)
         outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
-        (await intake.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda _: life.set())
+        beneath = await intake.get_underlay_channel()
+        beneath.on_consumer_cancel_callbacks.add(lambda _: life.set())
+        lane = factory.lane if factory else None
+        if lane is not None:
+            frame_max = beneath.connection.connection_tune.frame_max
+            lane.begin(beneath.number, (await outlet.get_underlay_channel()).number, frame_max)
     except BaseException:
         await at_most(CLOSE_TIMEOUT, connection.close())
         raise
     for part in (connection, intake, outlet):
         part.close_callbacks.add(lambda *_: life.set())
-    return Session(connection, intake, outlet, life)
+    return Session(connection, intake, outlet, life, lane)
+
+
+class _Connection(aio_pika.Connection):
+    """One that passes on how to open the transport."""
+
+    PARAMETERS = (
+        *aio_pika.Connection.PARAMETERS,
+        ConnectionParameter(name="transport_factory", parser=lambda factory: factory, is_kwarg=True),
+    )
 
 
 async def _channel(connection: AbstractConnection, *, on_return_raises: bool = False) -> AbstractChannel:
@@ -202,7 +262,7 @@ def read_delivery(message: DeliveredMessage) -> Delivery:
         message_id=properties.message_id or None,
         correlation_id=properties.correlation_id or None,
         reply_to=properties.reply_to or None,
-        expiration=_seconds(properties.expiration),
+        expiration=read_expiration(properties.expiration),
         timestamp=timestamp if isinstance(timestamp, datetime) else None,
         priority=properties.priority,
         headers=properties.headers or {},
@@ -210,11 +270,6 @@ def read_delivery(message: DeliveredMessage) -> Delivery:
         routing_key=message.routing_key or "",
         redelivered=bool(message.redelivered),
     )
-
-
-def _seconds(expiration: str | None) -> float | None:
-    """Read the property `expiration`: milliseconds, in digits."""
-    return int(expiration[:15]) / 1000 if expiration and expiration.isascii() and expiration.isdigit() else None
 
 
 def _message(publication: Publication) -> aio_pika.Message:

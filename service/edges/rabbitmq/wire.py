@@ -19,9 +19,9 @@ _Unreadable = (ValueError, OverflowError, OSError, RecursionError, struct.error)
 
 def make_reading_total() -> None:
     """Replace the readers; doing so twice changes nothing."""
-    decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
-    decode.METHODS["shortstr"] = _short_string
-    decode.METHODS["table"] = decode.TABLE_MAPPING[b"F"] = _table
+    decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = read_timestamp
+    decode.METHODS["shortstr"] = read_short_string
+    decode.METHODS["table"] = decode.TABLE_MAPPING[b"F"] = read_table
 
 
 def writable(headers: FieldTable) -> FieldTable:
@@ -37,14 +37,16 @@ def _can_write(name: str, value: object) -> bool:
     return True
 
 
-def _timestamp(value: bytes) -> tuple[int, Any]:
+def read_timestamp(value: bytes) -> tuple[int, Any]:
+    """Read a timestamp; gives how many bytes that takes, and None where it is out of this world."""
     try:
         return decode.timestamp(value)
     except _Unreadable:
         return 8, None
 
 
-def _short_string(value: bytes) -> tuple[int, Any]:
+def read_short_string(value: bytes) -> tuple[int, Any]:
+    """Read a short string; what is not UTF-8 is replaced."""
     try:
         return decode.short_str(value)
     except UnicodeDecodeError:
@@ -52,7 +54,8 @@ def _short_string(value: bytes) -> tuple[int, Any]:
         return size + 1, value[1 : size + 1].decode(errors="replace")
 
 
-def _table(value: bytes) -> tuple[int, Any]:
+def read_table(value: bytes) -> tuple[int, Any]:
+    """Read a table; an empty one where it cannot be read."""
     try:
         return decode.field_table(value)
     except _Unreadable:

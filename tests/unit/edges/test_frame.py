@@ -1,0 +1,181 @@
+"""The fast lane's frames: what the library would read of what we write, and the other way round."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pamqp.commands
+import pamqp.frame
+from aiormq.abc import DeliveredMessage
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
+
+from service.edges.rabbitmq import frame
+from service.edges.rabbitmq.lane import Lane
+from service.edges.rabbitmq.session import read_delivery
+from service.edges.rabbitmq.wire import make_reading_total
+from service.words.delivery import Delivery, Publication
+from tests.unit.strategy import law
+
+INTAKE, OUTLET, FRAME_MAX = 1, 2, 100
+
+short_texts = st.text(max_size=80).filter(lambda text: len(text.encode()) <= 255)
+seconds = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)).map(  # noqa: DTZ001 - the zone is put on
+    lambda naive: naive.replace(microsecond=0, tzinfo=UTC)
+)
+headers = st.dictionaries(
+    st.text(min_size=1, max_size=20),
+    st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.text(max_size=20),
+    max_size=4,
+)
+publications = st.builds(
+    Publication,
+    exchange=short_texts,
+    routing_key=short_texts,
+    body=st.binary(max_size=400),
+    content_type=short_texts,
+    message_id=short_texts,
+    type=st.none() | short_texts,
+    correlation_id=st.none() | short_texts,
+    reply_to=st.none() | short_texts,
+    timestamp=st.none() | seconds,
+    priority=st.none() | st.integers(0, 255),
+    headers=headers,
+)
+properties = st.fixed_dictionaries(
+    {},
+    optional={
+        "content_type": short_texts,
+        "content_encoding": short_texts,
+        "headers": headers,
+        "delivery_mode": st.sampled_from([1, 2]),
+        "priority": st.integers(0, 255),
+        "correlation_id": short_texts,
+        "reply_to": short_texts,
+        "expiration": short_texts | st.integers(0, 2**40).map(str),
+        "message_id": short_texts,
+        "timestamp": seconds,
+        "message_type": short_texts,
+        "user_id": short_texts,
+        "app_id": short_texts,
+    },
+)
+
+
+def frames(data: bytes) -> list[Any]:
+    """Take bytes apart as the library does."""
+    found = []
+    while data:
+        size, channel, one = pamqp.frame.unmarshal(data)
+        assert channel in {0, INTAKE, OUTLET}
+        found.append(one)
+        data = data[size:]
+    return found
+
+
+@law
+@given(publications)
+def test_the_library_reads_a_publication_as_it_was_meant(publication: Publication) -> None:
+    make_reading_total()
+    method, header, *bodies = frames(frame.write_publish(OUTLET, publication, FRAME_MAX))
+    assert isinstance(method, pamqp.commands.Basic.Publish)
+    assert (method.exchange, method.routing_key) == (publication.exchange, publication.routing_key)
+    assert (method.mandatory, method.immediate) == (True, False)
+    assert isinstance(header, ContentHeader)
+    assert header.body_size == len(publication.body)
+    read = header.properties
+    assert read.delivery_mode == 2
+    for name in ("content_type", "message_id", "correlation_id", "reply_to", "timestamp", "priority"):
+        assert getattr(read, name) == getattr(publication, name)
+    assert read.message_type == publication.type
+    assert (read.headers or {}) == publication.headers
+    assert b"".join(body.value for body in bodies) == publication.body
+    assert all(len(body.value) <= FRAME_MAX - 8 for body in bodies)
+
+
+def test_texts_too_long_for_the_wire_are_cut_and_not_an_error() -> None:
+    """They come up where a property was not UTF-8 and each of its bytes has become three."""
+    written = frame.write_publish(OUTLET, Publication("", "q", b"", "t", "\ufffd" * 255, correlation_id="\ud800"), 0)
+    _, header, *bodies = frames(written)
+    assert header.properties.message_id == "\ufffd" * 85
+    assert header.properties.correlation_id == "?"
+    assert bodies == []
+
+
+def deliver(
+    consumer: str, tag: int, body: bytes, given: dict[str, Any], *, redelivered: bool = False
+) -> tuple[bytes, Delivery]:
+    """Write a delivery as a broker does, and read it as the library does."""
+    method = pamqp.commands.Basic.Deliver(consumer, tag, redelivered, "omni.requests", "send")
+    header = ContentHeader(0, len(body), pamqp.commands.Basic.Properties(**given))
+    parts = [ContentBody(body[start : start + FRAME_MAX]) for start in range(0, len(body), FRAME_MAX)]
+    whole: list[Any] = [method, header, *parts]
+    data = b"".join(pamqp.frame.marshal(one, INTAKE) for one in whole)
+    _, read, *_ = frames(data)
+    return data, read_delivery(DeliveredMessage(method, read, body, None))  # type: ignore[arg-type]  # no channel here
+
+
+@law
+@given(
+    st.lists(st.tuples(properties, st.binary(max_size=250), st.booleans()), min_size=1, max_size=5),
+    st.lists(st.integers(1, 90), min_size=1, max_size=9),
+)
+def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_however_the_bytes_are_cut(
+    given: list[tuple[dict[str, Any], bytes, bool]], cuts: list[int]
+) -> None:
+    make_reading_total()
+    expected, data, rest = [], b"", b""
+    for tag, (fields, body, redelivered) in enumerate(given, 1):
+        written, delivery = deliver("ours", tag, body, fields, redelivered=redelivered)
+        expected.append((delivery, tag))
+        another, _ = deliver("another", tag, body, fields)
+        heartbeat = pamqp.frame.marshal(Heartbeat(), 0)
+        declared = pamqp.frame.marshal(pamqp.commands.Queue.DeclareOk("q", 1, 2), INTAKE)
+        data += written + heartbeat + another + declared
+        rest += heartbeat + another + declared
+
+    async def run() -> tuple[list[tuple[Delivery, int]], bytes]:
+        reader, taken = asyncio.StreamReader(), list[tuple[Delivery, int]]()
+        lane = Lane(reader)
+        lane.begin(INTAKE, OUTLET, FRAME_MAX)
+        lane.consume("ours", lambda delivery, tag: taken.append((delivery, tag)))
+        left, turn = data, 0
+        while left:
+            size = cuts[turn % len(cuts)]
+            lane.data_received(left[:size])
+            left, turn = left[size:], turn + 1
+        reader.feed_eof()
+        return taken, await reader.read()
+
+    taken, handed = asyncio.run(run())
+    assert taken == expected
+    assert handed.replace(frame.HEARTBEAT, b"") == rest.replace(frame.HEARTBEAT, b"")
+
+
+def test_a_lane_that_is_out_of_step_leaves_everything_to_the_library() -> None:
+    async def run() -> bytes:
+        reader = asyncio.StreamReader()
+        lane = Lane(reader)
+        lane.begin(INTAKE, OUTLET, FRAME_MAX)
+        lane.consume("ours", lambda *_: None)
+        written, _ = deliver("ours", 1, b"body", {})
+        lane.data_received(written[:-1] + b"x")
+        lane.data_received(written)
+        reader.feed_eof()
+        return await reader.read()
+
+    handed = asyncio.run(run())
+    written, _ = deliver("ours", 1, b"body", {})
+    assert handed.endswith(written)
+    assert b"x" in handed
+
+
+def test_properties_that_end_too_soon_are_no_properties() -> None:
+    header = ContentHeader(0, 5, pamqp.commands.Basic.Properties(message_id="m-1", correlation_id="c-1"))
+    payload = pamqp.frame.marshal(header, INTAKE)[7:-1]
+    for length in range(14, len(payload)):
+        assert frame.read_properties(payload[:length])[0] == 5
+    assert frame.read_properties(payload)[1].message_id == "m-1"
