@@ -61,6 +61,8 @@ class Caller:
         self._tools = tools
         self._open: dict[bytes, _Batch] = {}
         self._log = get_logger()
+        self._running = 0
+        tools.metrics.attempts_in_flight.set_function(lambda: self._running)
 
     async def attempt(self, call: OmniCall) -> Outcome:
         """Make one attempt, alone or with others. Raises `HandedBackError`."""
@@ -68,7 +70,10 @@ class Caller:
             while True:
                 if held := await self._tools.turnstile.enter():
                     return held
-                member, key = _Member(call, SESSION.get()), self._key(call)
+                key = self._key(call)
+                if key is None:
+                    return await self._go_alone(call)
+                member = _Member(call, SESSION.get())
                 if not self._joins(member, key):
                     return await self._lead(member, key)
                 if outcome := await self._follow(member):
@@ -81,6 +86,27 @@ class Caller:
         may_wait = self._tools.most and call.attempt == 1 and self._tools.throttle.is_full
         return content_key(call) if may_wait else None
 
+    async def _go_alone(self, call: OmniCall) -> Outcome:
+        throttle, turnstile = self._tools.throttle, self._tools.turnstile
+        while True:
+            async with throttle.slot():
+                await throttle.pace(len(call.messages))
+                if turnstile.passes():
+                    if lapsed := self._lapsed(call, SESSION.get()):
+                        return lapsed
+                    self._observe_first(call)
+                    return await self._call(call, 1)
+            if held := await turnstile.enter():  # it was closed while we waited for the slot
+                return held
+
+    def _lapsed(self, call: OmniCall, session: asyncio.Event | None) -> Held | None:
+        """Tell whether its time is up. Raises `HandedBackError` where its delivery is no longer ours."""
+        if session is not None and session.is_set():
+            raise HandedBackError
+        if call.expires_at is not None and call.expires_at <= self._tools.now():
+            return Held("expired")
+        return None
+
     async def _follow(self, member: _Member) -> Outcome | None:
         """Wait for whoever leads; gives nothing if that one has gone, and somebody has to take over."""
         try:
@@ -90,9 +116,9 @@ class Caller:
             raise
         return None if member.answer.cancelled() else member.answer.result()
 
-    def _joins(self, member: _Member, key: bytes | None) -> bool:
+    def _joins(self, member: _Member, key: bytes) -> bool:
         is_probe = self._tools.turnstile.gate.mode != "open"
-        batch = self._open.get(key) if key is not None and not is_probe else None
+        batch = None if is_probe else self._open.get(key)
         ids = {message.message_id for message in member.call.messages}
         if batch is None or len(batch.ids) + len(ids) > (self._tools.most or 0) or batch.ids & ids:
             return False
@@ -100,10 +126,9 @@ class Caller:
         batch.ids |= ids
         return True
 
-    async def _lead(self, member: _Member, key: bytes | None) -> Outcome:
+    async def _lead(self, member: _Member, key: bytes) -> Outcome:
         batch = _Batch([member], {message.message_id for message in member.call.messages})
-        if key is not None:
-            self._open[key] = batch
+        self._open[key] = batch
         try:
             await self._serve(batch, key)
         finally:
@@ -112,7 +137,7 @@ class Caller:
                 left.answer.cancel()
         return member.answer.result()
 
-    async def _serve(self, batch: _Batch, key: bytes | None) -> None:
+    async def _serve(self, batch: _Batch, key: bytes) -> None:
         held: Held | None = None
         while held is None:
             async with self._tools.throttle.slot():
@@ -126,21 +151,22 @@ class Caller:
         for member in batch.members:
             _answer(member, held)
 
-    def _close(self, batch: _Batch, key: bytes | None) -> None:
-        if key is not None and self._open.get(key) is batch:
+    def _close(self, batch: _Batch, key: bytes) -> None:
+        if self._open.get(key) is batch:
             del self._open[key]
 
     def _is_due(self, member: _Member) -> bool:
         """Leave out those who have gone, whose delivery is no longer ours, or whose time is up."""
         if member.answer.done():
             return False
-        if member.session is not None and member.session.is_set():
-            member.answer.set_exception(HandedBackError())
+        try:
+            lapsed = self._lapsed(member.call, member.session)
+        except HandedBackError as error:
+            member.answer.set_exception(error)
             return False
-        if member.call.expires_at is not None and member.call.expires_at <= self._tools.now():
-            member.answer.set_result(Held("expired"))
-            return False
-        return True
+        if lapsed:
+            member.answer.set_result(lapsed)
+        return lapsed is None
 
     async def _post(self, members: Sequence[_Member]) -> None:
         """Make the call; one that is refused as a whole is made again in halves, until the wrong ones stand alone."""
@@ -163,14 +189,17 @@ class Caller:
     async def _call(self, call: OmniCall, requests: int) -> Outcome:
         metrics = self._tools.metrics
         started = time.perf_counter()
-        with metrics.attempts_in_flight.track_inprogress():
+        self._running += 1
+        try:
             outcome = await self._tools.post(call)
+        finally:
+            self._running -= 1
         seconds = time.perf_counter() - started
         self._tools.throttle.notice(outcome, seconds)
         if signal := read_signal(outcome):
             self._tools.turnstile.notice(signal)
         name = type(outcome).__name__.lower()
-        metrics.attempts.labels(name).inc()
+        metrics.attempts[name].inc()
         metrics.attempt_seconds.observe(seconds)
         self._log.info(
             "attempt.made",
@@ -190,11 +219,11 @@ class Caller:
         metrics = self._tools.metrics
         if call.published is not None:
             metrics.queue_seconds.observe(max(0.0, (self._tools.now() - call.published).total_seconds()))
-        if call.payload.sms is not None:
-            size = call.payload.sms.size
-            metrics.sms_parts.labels(size.encoding).inc(size.parts * len(call.messages))
-        if call.payload.facebook is not None:
-            metrics.legacy.labels("facebook").inc(len(call.messages))
+        if call.content.sms is not None:
+            size = call.content.sms.size
+            metrics.sms_parts[size.encoding].inc(size.parts * len(call.messages))
+        if call.content.facebook is not None:
+            metrics.legacy["facebook"].inc(len(call.messages))
 
 
 def _answer(member: _Member, outcome: Outcome) -> None:

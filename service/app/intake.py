@@ -55,6 +55,7 @@ class Intake:
         self._suspects: list[tuple[Delivery, Receipt]] = []
         self._consuming: Session | None = None
         self._well_at = clock()
+        bench.metrics.deliveries_in_flight.set_function(lambda: len(self._tasks))
 
     async def run(self) -> None:
         """Consume until cancelled; each turn lasts until the session breaks or the turnstile wants another amount."""
@@ -157,12 +158,7 @@ class Intake:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        self._bench.metrics.deliveries_in_flight.set(len(self._tasks))
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._bench.metrics.deliveries_in_flight.set(len(self._tasks))
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, delivery: Delivery, receipt: Receipt) -> None:
         SESSION.set(receipt.broken)
@@ -222,7 +218,7 @@ class Intake:
         }
 
     def _tell(self, settled: str, seconds: float, facts: Mapping[str, object]) -> None:
-        self._bench.metrics.deliveries.labels(settled).inc()
+        self._bench.metrics.deliveries[settled].inc()
         self._bench.metrics.handling_seconds.observe(seconds)
         write: Callable[..., object] = self._log.error if settled == "dead_lettered" else self._log.info
         write("delivery.settled", settlement=settled, seconds=round(seconds, 4), **facts)

@@ -19,8 +19,8 @@ def gate_teller(log: Logger, metrics: Metrics, throttle: Throttle) -> Callable[[
     """Tell of the first closing, and then ever fewer of those in a row: they may go on all night."""
 
     def tell(gate: Gate) -> None:
-        metrics.paused.labels("denied").set(gate.mode != "open" and gate.denied)
-        metrics.paused.labels("failing").set(gate.mode != "open" and not gate.denied)
+        metrics.paused["denied"].set(gate.mode != "open" and gate.denied)
+        metrics.paused["failing"].set(gate.mode != "open" and not gate.denied)
         if gate.mode == "closed":
             throttle.begin_anew()
             if gate.closings.bit_count() == 1:
@@ -35,7 +35,7 @@ def stall_teller(log: Logger, metrics: Metrics) -> Callable[[bool], None]:
     """Tell whether results are stuck."""
 
     def tell(stalled: bool) -> None:  # noqa: FBT001 - the turnstile's own word
-        metrics.paused.labels(RESULTS_STALLED).set(stalled)
+        metrics.paused[RESULTS_STALLED].set(stalled)
         if stalled:
             log.error("sending.paused", cause=RESULTS_STALLED)
         else:
@@ -48,7 +48,7 @@ def finding_teller(log: Logger, metrics: Metrics) -> Callable[[Finding], None]:
     """Tell of every look into OMNI's logs."""
 
     def tell(finding: Finding) -> None:
-        metrics.looks.labels(type(finding).__name__.lower()).inc()
+        metrics.looks[type(finding).__name__.lower()].inc()
         if not isinstance(finding, Answered):
             log.warning("logs.refused", finding=type(finding).__name__.lower(), cause=finding.cause)
 

@@ -1,10 +1,9 @@
 """The limit in use: slots for calls, and a pace for messages."""
 
 import asyncio
-import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from service.rules.concurrency import Limit, begin_anew, cut, grow, is_congestion, reserve
 from service.words.outcome import Accepted, Outcome
@@ -27,18 +26,19 @@ class Throttle:
         """Tell whether a call would have to wait for a slot."""
         return bool(self._waiting) or self._in_flight >= int(self.limit.size)
 
-    @contextlib.asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    def slot(self) -> "Throttle":
         """Hold a slot for a call while inside."""
+        return self
+
+    async def __aenter__(self) -> None:
         if self.is_full:
             await self._queue()
         else:
             self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            self._admit()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._in_flight -= 1
+        self._admit()
 
     async def pace(self, messages: int) -> None:
         """Wait until so many messages may go."""

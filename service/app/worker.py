@@ -131,9 +131,9 @@ def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], 
         await link.publish(publications)
         for publication in publications:
             if publication.exchange == topology.RESULTS:
-                metrics.events.labels(publication.routing_key).inc()
+                metrics.events[publication.routing_key].inc()
             elif publication.exchange == topology.DEAD:
-                metrics.dead_letters.labels(publication.headers["omni-reason"]).inc()
+                metrics.dead_letters[str(publication.headers["omni-reason"])].inc()
             elif publication.must_arrive:
                 metrics.parked.inc()
 

@@ -4,7 +4,7 @@ Labels are closed sets, set to 0 at the start, so that an alert can tell "none" 
 address or text is ever one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -127,7 +127,7 @@ class Metrics:
             "concurrency_limit",
             "Calls to OMNI allowed at once. Falls: OMNI answers 429 or too late; it grows again by itself.",
         )
-        self.paused = Gauge(
+        paused = Gauge(
             self._name("paused"),
             "1 while no calls are made. denied: OMNI refuses our credentials or account, mend those. failing: OMNI "
             "cannot take calls, it is tried every few seconds. results_stalled: the broker confirms no events, look "
@@ -135,17 +135,14 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        for reason in PAUSES:
-            self.paused.labels(reason)
+        self.paused = {reason: paused.labels(reason) for reason in PAUSES}
 
     def _name(self, name: str) -> str:
         return f"omni_relay_{name}"
 
-    def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> Counter:
+    def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> Mapping[str, Counter]:
         counter = Counter(self._name(name), text, [label], registry=self.registry)
-        for value in values:
-            counter.labels(value)
-        return counter
+        return {value: counter.labels(value) for value in values}
 
     def _plain(self, name: str, text: str) -> Counter:
         return Counter(self._name(name), text, registry=self.registry)

@@ -5,7 +5,6 @@ Nothing here settles: whoever handed the delivery in does that, once this has re
 if it was cancelled.
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -50,11 +49,12 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
     async def handle(delivery: Delivery) -> Settlement:
         history = recall(delivery, effects.now())
         parsed = parse(delivery, history, effects.make_id)
-        said: Counter[str] = Counter()
+        said: dict[str, int] = {}
 
         async def say(report: Report) -> None:
             await effects.publish(publish_report(report, delivery, effects.now()))
-            said.update(event.type for event in report.events)
+            for event in report.events:
+                said[event.type] = said.get(event.type, 0) + 1
 
         def attempt(request: SendRequest) -> Attempt:
             return Attempt(request, history, policy, effects.now(), effects.draw())
@@ -73,8 +73,9 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
             for call in plan(request, history, delivery.timestamp, policy):
                 outcome = await effects.attempt(call)
                 verdicts = judge(call, outcome, ambiguous=history.ambiguous)
-                await say(report_attempt(attempt(replace(request, messages=call.messages)), verdicts))
+                part = request if call.messages is request.messages else replace(request, messages=call.messages)
+                await say(report_attempt(attempt(part), verdicts))
         valid = not parsed.rejections and parsed.request is not None
-        return Settlement(parsed.request_id, parsed.identified, history.attempts, dict(said), valid)
+        return Settlement(parsed.request_id, parsed.identified, history.attempts, said, valid)
 
     return handle

@@ -47,10 +47,10 @@ def is_congestion(outcome: Outcome) -> bool:
 def grow(limit: Limit, seconds: float, in_flight: int) -> Limit:
     """Hear of a call that went well and took so long, with so many others under way."""
     usual = seconds if limit.usual is None or seconds < limit.usual else limit.usual + (seconds - limit.usual) * _DRIFT
-    limit = replace(limit, usual=usual)
-    if limit.fixed or in_flight < limit.size / 2 or seconds > max(usual * _TOLERANCE, usual + _SLACK):
-        return limit
-    return replace(limit, size=min(limit.most, limit.size + (1 if limit.slow_start else 1 / limit.size)))
+    size = limit.size
+    if not (limit.fixed or in_flight < size / 2 or seconds > max(usual * _TOLERANCE, usual + _SLACK)):
+        size = min(limit.most, size + (1 if limit.slow_start else 1 / size))
+    return Limit(size, limit.most, limit.fixed, limit.slow_start, usual, limit.cut_at)
 
 
 def cut(limit: Limit, now: float) -> Limit:

@@ -122,13 +122,8 @@ def _asked(signal: Signal, now: datetime) -> datetime | None:
 def _count(gate: Gate, signal: Signal, now: datetime) -> Gate:
     age = max(0.0, (now - gate.counted_at).total_seconds()) if gate.counted_at else 0.0
     fade, failed = 0.5 ** (age / _HALF_LIFE), signal.kind != "healthy"
-    return replace(
-        gate,
-        row=gate.row + 1 if failed else 0,
-        good=gate.good * fade + (not failed),
-        bad=gate.bad * fade + failed,
-        counted_at=now,
-    )
+    row, good, bad = gate.row + 1 if failed else 0, gate.good * fade + (not failed), gate.bad * fade + failed
+    return Gate(gate.mode, gate.cause, gate.denied, gate.until, gate.closings, row, good, bad, now)
 
 
 def _trips(gate: Gate) -> bool:

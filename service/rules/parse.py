@@ -30,6 +30,8 @@ _XML: Final = ("application/xml", "text/xml")
 _ROOTS: Final = frozenset({"request", "OmniAdvancedRequest"})
 _A_CENTURY: Final = 100 * 365 * 86400
 
+_CONTENT: Final = tuple(Content.model_fields)
+_NOWHERE: Final = dict.fromkeys(To.model_fields)
 _FIELDS: Final = {name: field.alias or name for name, field in RequestBody.model_fields.items()}
 
 Raw = Mapping[str, object]
@@ -59,7 +61,8 @@ def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> P
         body = RequestBody.model_validate_json(source.body, by_alias=True, by_name=False)
     except ValidationError as error:
         return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
-    present = {alias for name, alias in _FIELDS.items() if getattr(body, name) is not None}
+    fields = vars(body)
+    present = {_FIELDS[name] for name in body.model_fields_set if fields[name] is not None}
     late = _time_faults(body, source)
     if late or shape_faults(present):
         return _parse_faulty(source, [], late)
@@ -139,16 +142,18 @@ def _time_faults(body: RequestBody, source: _Source) -> list[Fault]:
 def _destinations(body: RequestBody) -> list[tuple[To, str | None]]:
     if body.destinations is not None:
         return [(destination.to, destination.message_id) for destination in body.destinations]
-    return [(To(phone_number=body.phone_number, email_address=body.email_address), body.message_id)]
+    addresses = {**_NOWHERE, "phone_number": body.phone_number, "email_address": body.email_address}
+    return [(To.trusted(addresses), body.message_id)]
 
 
 def _content(body: RequestBody) -> Content:
     """Take the channels' contents; a simple request says the same on each, and its subject goes to e-mail."""
-    given = {name: getattr(body, name) for name in Content.model_fields}
+    fields = vars(body)
+    given = {name: fields[name] for name in _CONTENT}
     if body.text is not None:
         given |= {channel.__name__.lower(): channel(text=body.text) for channel in SIMPLE}
         given["email"] = Email(text=body.text, subject=body.mail_subject)
-    return Content.model_construct(None, **given)
+    return Content.trusted(given)
 
 
 def _deadline(expires_at: datetime | None, source: _Source) -> datetime | None:

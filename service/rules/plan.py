@@ -6,8 +6,6 @@ from service.rules.identity import bulk_id
 from service.rules.policy import Policy
 from service.words.call import OmniCall
 from service.words.delivery import History
-from service.words.omni.destination import Destination
-from service.words.omni.payload import AdvancedPayload
 from service.words.request import SendRequest
 
 
@@ -16,15 +14,15 @@ def plan(request: SendRequest, history: History, published: datetime | None, pol
 
     Each of several has a bulkId of our own: OMNI would take the same one for one bulk.
     """
-    content = request.content
-    given = {name: getattr(content, name) for name in type(content).model_fields}
-    given["scenario_key"] = content.scenario_key or policy.scenario_key
+    content, messages = request.content, request.messages
+    if content.scenario_key is None and policy.scenario_key is not None:
+        content = content.model_copy(update={"scenario_key": policy.scenario_key})
+    number, deadline = history.attempts + 1, request.expires_at
+    if len(messages) <= policy.call_size:
+        return (OmniCall(content, messages, request.request_id, number, deadline, published),)
     calls = []
-    for start in range(0, len(request.messages), policy.call_size):
-        part = request.messages[start : start + policy.call_size]
-        if len(part) < len(request.messages):
-            given["bulk_id"] = bulk_id(request.request_id, part[0].message_id)
-        destinations = tuple(Destination(to=message.to, message_id=message.message_id) for message in part)
-        payload = AdvancedPayload.model_construct(None, **given, destinations=destinations)
-        calls.append(OmniCall(payload, part, request.request_id, history.attempts + 1, request.expires_at, published))
+    for start in range(0, len(messages), policy.call_size):
+        part = messages[start : start + policy.call_size]
+        own = content.model_copy(update={"bulk_id": bulk_id(request.request_id, part[0].message_id)})
+        calls.append(OmniCall(own, part, request.request_id, number, deadline, published))
     return tuple(calls)

@@ -37,9 +37,13 @@ def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[P
 
 def render_event(event: StatusEvent) -> bytes:
     """Render a CloudEvents 1.0 event in structured JSON."""
+    return _render(event, event_id(event))
+
+
+def _render(event: StatusEvent, id_: str) -> bytes:
     envelope = {
         "specversion": "1.0",
-        "id": event_id(event),
+        "id": id_,
         "source": SOURCE,
         "type": f"omni.{event.type}",
         "time": event.time,
@@ -49,7 +53,7 @@ def render_event(event: StatusEvent) -> bytes:
             "bulkId": event.bulk_id,
             "messageId": event.message_id,
             "to": event.to,
-            "status": event.status and event.status.model_dump(by_alias=True),
+            "status": event.status,
             "attempt": event.attempt,
             "nextAttemptAt": event.next_attempt_at,
             "reason": event.reason,
@@ -58,7 +62,7 @@ def render_event(event: StatusEvent) -> bytes:
     }
     if event.message_id is not None:
         envelope["subject"] = event.message_id
-    return to_json(envelope)
+    return to_json(envelope, by_alias=True)
 
 
 def render_request(request: SendRequest) -> bytes:
@@ -77,12 +81,13 @@ def render_request(request: SendRequest) -> bytes:
 
 
 def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
+    id_ = event_id(event)
     publication = Publication(
         topology.RESULTS,
         event.type,
-        render_event(event),
+        _render(event, id_),
         CLOUD_EVENT,
-        event_id(event),
+        id_,
         type=f"omni.{event.type}",
         correlation_id=delivery.correlation_id or event.request_id,
         timestamp=event.time,

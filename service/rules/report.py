@@ -16,7 +16,7 @@ from service.rules.verdict import Standing, Verdict
 from service.words.delivery import History
 from service.words.event import EventType, Reason, ReasonCode, StatusEvent
 from service.words.letter import Dead, DeadReason, Letter, Parked
-from service.words.request import Message, Parsed, SendRequest
+from service.words.request import Parsed, SendRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,22 @@ def report_expiry(request: SendRequest, history: History, now: datetime) -> Repo
     """Say that a request came too late to be tried (again)."""
     detail = "expiresAt passed before an attempt could be made"
     reason = Reason("expired", f"{detail}; {_DOUBT_REMAINS}" if history.ambiguous else detail)
-    said = (_event("message.expired", request, message, history.attempts, now) for message in request.messages)
-    return Report(tuple(replace(event, reason=reason) for event in said))
+    return Report(
+        tuple(
+            StatusEvent(
+                "message.expired",
+                now,
+                request.request_id,
+                history.attempts,
+                message_id=message.message_id,
+                to=message.to.written(),
+                bulk_id=request.content.bulk_id,
+                reason=reason,
+                metadata=request.metadata,
+            )
+            for message in request.messages
+        )
+    )
 
 
 def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
@@ -140,8 +154,7 @@ def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Ver
 def put_aside(attempt: Attempt, verdicts: tuple[Verdict, ...], past: History, room: float) -> Report:
     """Say when the relay takes them up again, and have a waiting room bring them back."""
     next_attempt_at = due(attempt.now, room)
-    deferred = _say(attempt, "message.deferred", verdicts)
-    events = tuple(replace(event, next_attempt_at=next_attempt_at) for event in deferred)
+    events = _say(attempt, "message.deferred", verdicts, next_attempt_at)
     return Report(events, (Parked(_rest(attempt, verdicts), replace(past, parked=past.parked + 1), room),))
 
 
@@ -193,13 +206,23 @@ def _patience(attempt: Attempt) -> timedelta:
     return timedelta(seconds=attempt.policy.retry.span) - (attempt.now - attempt.history.first_seen)
 
 
-def _say(attempt: Attempt, type_: EventType, verdicts: tuple[Verdict, ...]) -> tuple[StatusEvent, ...]:
+def _say(
+    attempt: Attempt, type_: EventType, verdicts: tuple[Verdict, ...], next_attempt_at: datetime | None = None
+) -> tuple[StatusEvent, ...]:
+    request = attempt.request
     return tuple(
-        replace(
-            _event(type_, attempt.request, verdict.message, attempt.number, attempt.now),
-            bulk_id=verdict.bulk_id or attempt.request.content.bulk_id,
-            status=verdict.status,
-            reason=_reason(attempt, type_, verdict),
+        StatusEvent(
+            type_,
+            attempt.now,
+            request.request_id,
+            attempt.number,
+            verdict.message.message_id,
+            verdict.message.to.written(),
+            verdict.bulk_id or request.content.bulk_id,
+            verdict.status,
+            next_attempt_at,
+            _reason(attempt, type_, verdict),
+            request.metadata,
         )
         for verdict in verdicts
     )
@@ -216,16 +239,3 @@ def _reason(attempt: Attempt, type_: EventType, verdict: Verdict) -> Reason | No
     if type_ == "message.expired":
         return Reason("expired", f"no further attempt fits before expiresAt; {detail}")
     return Reason(code, detail)
-
-
-def _event(type_: EventType, request: SendRequest, message: Message, attempt: int, now: datetime) -> StatusEvent:
-    return StatusEvent(
-        type_,
-        now,
-        request.request_id,
-        attempt,
-        message_id=message.message_id,
-        to=message.to.model_dump(by_alias=True, exclude_none=True),
-        bulk_id=request.content.bulk_id,
-        metadata=request.metadata,
-    )

@@ -38,6 +38,8 @@ def is_request_id(value: object) -> TypeGuard[str]:
     """Tell what may name a request: it also travels as an AMQP short string, which holds 255 bytes."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
         return False
+    if value.isascii():
+        return True
     try:
         return len(value.encode()) <= _MAX_OCTETS
     except UnicodeEncodeError:  # half of a surrogate pair

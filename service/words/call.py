@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from service.words.omni.payload import AdvancedPayload
+from pydantic_core import to_json
+
+from service.words.omni.content import Content
 from service.words.request import Message
 
 
 @dataclass(frozen=True, slots=True)
 class OmniCall:
-    """A payload, the messages it is about, and what a log line or a metric wants to know of it."""
+    """What is posted to `/omni/1/advanced`, and what a log line or a metric wants to know of it."""
 
-    payload: AdvancedPayload
+    content: Content
     messages: tuple[Message, ...]
     request_id: str
     attempt: int
@@ -20,3 +22,11 @@ class OmniCall:
     """Never post it after that."""
     published: datetime | None = None
     """When the request was published, where its producer says so."""
+
+    def to_json(self) -> bytes:
+        """Render the body. Every destination carries a `messageId`: answers are read by it."""
+        content = self.content.to_json()
+        separator = b"," if len(content) > len(b"{}") else b""
+        destinations = [{"to": message.to, "messageId": message.message_id} for message in self.messages]
+        written = to_json(destinations, by_alias=True, exclude_none=True)
+        return b'%b%b"destinations":%b}' % (content[:-1], separator, written)

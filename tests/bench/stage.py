@@ -96,9 +96,9 @@ def main() -> None:  # noqa: PLR0915 - a list
     metrics = Metrics()
 
     def count() -> None:
-        metrics.deliveries.labels("acked").inc()
-        metrics.attempts.labels("accepted").inc()
-        metrics.events.labels("message.accepted").inc()
+        metrics.deliveries["acked"].inc()
+        metrics.attempts["accepted"].inc()
+        metrics.events["message.accepted"].inc()
         metrics.handling_seconds.observe(0.1)
         metrics.attempt_seconds.observe(0.1)
         metrics.queue_seconds.observe(0.1)
@@ -117,7 +117,7 @@ def main() -> None:  # noqa: PLR0915 - a list
         "history": lambda: recall(delivery, now),
         "parse": lambda: parse(delivery, history, str),
         "plan": lambda: plan(request, history, None, policy),
-        "render": call.payload.to_json,
+        "render": call.to_json,
         "read answer": lambda: read_answer(200, {}, answer, call.messages, now),
         "judge": lambda: judge(call, outcome, ambiguous=False),
         "report": lambda: report_attempt(attempt, judge(call, outcome, ambiguous=False)),
@@ -135,7 +135,7 @@ def main() -> None:  # noqa: PLR0915 - a list
     print(f"{'log line left out':<28}{cost(tell):>8.1f}")  # noqa: T201
     shared: dict[str, Callable[[], object]] = {
         "merge": lambda: merge([call] * _MERGED),
-        "render": merged.payload.to_json,
+        "render": merged.to_json,
         "read answer": lambda: read_answer(200, {}, merged_answer, merged.messages, now),
     }
     for name, work in shared.items():

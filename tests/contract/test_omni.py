@@ -15,20 +15,16 @@ from service.edges.omni import Credentials, OmniAccess, OmniClient
 from service.sandbox import create_app, serve
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
-from service.words.omni.destination import Destination, To
-from service.words.omni.payload import AdvancedPayload
+from service.words.omni.content import Content
+from service.words.omni.destination import To
 from service.words.outcome import Denied, Outcome, Rejected
+from service.words.request import Message
 
 # Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.
 _URL, _KEY = os.environ.pop("RELAY_TEST_OMNI_URL", ""), os.environ.pop("RELAY_TEST_OMNI_KEY", "")
 
 NOBODY = To.model_construct(phone_number="not a number")
-CALL = OmniCall(
-    AdvancedPayload.model_construct(destinations=(Destination.model_construct(to=NOBODY),), sms=Sms(text="hello")),
-    (),
-    "request",
-    1,
-)
+CALL = OmniCall(Content(sms=Sms(text="hello")), (Message("message", NOBODY),), "request", 1)
 
 
 @dataclass(frozen=True)

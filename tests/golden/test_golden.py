@@ -37,7 +37,7 @@ def test_a_request_becomes_these_calls(folder: Path) -> None:
 
     calls = plan(request, a_history(), None, Policy(RetryPolicy()))
 
-    posted = [json.loads(call.payload.to_json()) for call in calls]
+    posted = [json.loads(call.to_json()) for call in calls]
     assert pretty(posted) == (folder / "calls.json").read_text(encoding="utf-8")
 
 

@@ -16,8 +16,8 @@ from service.edges.omni import Credentials, Deprecation, OmniAccess, OmniClient
 from service.sandbox import serve
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
-from service.words.omni.destination import Destination, To
-from service.words.omni.payload import AdvancedPayload
+from service.words.omni.content import Content
+from service.words.omni.destination import To
 from service.words.outcome import Accepted, Denied, Rejected, Unavailable
 from service.words.request import Message
 
@@ -26,8 +26,7 @@ MESSAGE = Message("m-1", TO)
 
 
 def call(text: str = "hello") -> OmniCall:
-    destinations = (Destination(to=TO, message_id="m-1"),)
-    return OmniCall(AdvancedPayload(sms=Sms(text=text), destinations=destinations), (MESSAGE,), "r-1", 1)
+    return OmniCall(Content(sms=Sms(text=text)), (MESSAGE,), "r-1", 1)
 
 
 @dataclass

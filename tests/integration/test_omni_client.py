@@ -22,8 +22,8 @@ from service.edges.omni import Credentials, NotConnectedError, OmniAccess, OmniC
 from service.sandbox import create_app, serve
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
-from service.words.omni.destination import Destination, To
-from service.words.omni.payload import AdvancedPayload
+from service.words.omni.content import Content
+from service.words.omni.destination import To
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
 from tests.support.omni_server import (
@@ -58,8 +58,7 @@ def one_tls_context() -> Iterator[None]:
 
 def call() -> OmniCall:
     to = To(phone_number=NUMBER)
-    payload = AdvancedPayload(destinations=(Destination(to=to, message_id=MESSAGE),), sms=Sms(text=TEXT))
-    return OmniCall(payload, (Message(MESSAGE, to),), "request-1", 1)
+    return OmniCall(Content(sms=Sms(text=TEXT)), (Message(MESSAGE, to),), "request-1", 1)
 
 
 @asynccontextmanager

@@ -75,7 +75,7 @@ async def test_readiness_says_why(relay: Relay, port: httpx.AsyncClient, conditi
 
 
 async def test_metrics_come_as_prometheus_has_them_and_as_openmetrics(relay: Relay, port: httpx.AsyncClient) -> None:
-    relay.metrics.attempts.labels("accepted").inc(3)
+    relay.metrics.attempts["accepted"].inc(3)
     plain = await port.get("/metrics")
     openmetrics = await port.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
 

@@ -15,8 +15,7 @@ from service.words.delivery import Delivery, History
 from service.words.omni.channel.email import Email
 from service.words.omni.channel.sms import Sms
 from service.words.omni.content import Content
-from service.words.omni.destination import Destination, To
-from service.words.omni.payload import AdvancedPayload
+from service.words.omni.destination import To
 from service.words.omni.status import Status
 from service.words.request import Message, Parsed, SendRequest
 
@@ -75,8 +74,7 @@ def a_request(*messages: Message) -> SendRequest:
 def a_call(*messages: Message) -> OmniCall:
     """Build the first call about `messages`, or about one."""
     about = messages or (a_message(),)
-    destinations = tuple(Destination(to=message.to, message_id=message.message_id) for message in about)
-    return OmniCall(AdvancedPayload(destinations=destinations, sms=Sms(text="Hello")), about, "order-1", 1)
+    return OmniCall(Content(sms=Sms(text="Hello")), about, "order-1", 1)
 
 
 def a_status(group_id: int = 1, status_id: int | None = 7, name: str | None = "PENDING_ENROUTE") -> Status:

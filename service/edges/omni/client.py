@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 import httpx
+from pydantic_core import from_json
 
 from service import __version__
 from service.edges.omni.token import Authorization, Credentials, NoTokenError
@@ -124,8 +125,8 @@ class OmniClient:
 
     def _render(self, call: OmniCall) -> bytes:
         if self._format == "json":
-            return call.payload.to_json()
-        return write_xml("request", call.payload.model_dump(mode="json", by_alias=True, exclude_none=True))
+            return call.to_json()
+        return write_xml("request", from_json(call.to_json()))
 
     async def probe(self) -> int | None:
         """Ask for something harmless; gives the HTTP status, or None where there was no answer."""

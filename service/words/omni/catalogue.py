@@ -6,6 +6,7 @@ the group decides, and an entry only where it stands in that group. What is in n
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 Product = Literal["general", "voice", "email", "push"]
@@ -119,6 +120,7 @@ def group_of(group_id: int, group_name: str | None) -> int:
     return group_id if 0 <= group_id < len(GROUPS) else GROUPS.index(name) if name in GROUPS else -1
 
 
+@lru_cache(maxsize=1024)
 def course_of(group_id: int, status_id: int | None, group_name: str | None = None) -> Course:
     """Tell what may be done next. Total: a group nobody has seen counts as taken.
 

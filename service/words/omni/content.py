@@ -70,6 +70,10 @@ class Content(Strict):
     send_at: VendorTime | None = None
     """When the scenario's first step is due; less than 180 days ahead."""
 
+    def to_json(self) -> bytes:
+        """Render it for the wire, with OMNI's names."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
     @property
     def steps(self) -> dict[str, Step]:
         """Contents by the channel's name, as OMNI spells it."""

@@ -45,6 +45,10 @@ class To(Strict):
     whats_app_user_id: Annotated[str, Field(max_length=150, pattern=r"^[A-Z]{2}\.[A-Za-z0-9]+$")] | None = None
     """The id of a business's user, `CC.…`; where a number is given too, that is used."""
 
+    def written(self) -> dict[str, str]:
+        """Give what is known, by OMNI's names."""
+        return {alias: value for name, alias in _ALIASES if (value := getattr(self, name)) is not None}
+
     @model_validator(mode="after")
     def _somewhere(self) -> "To":
         if not any((self.phone_number, self.email_address, self.push_registration_id, self.whats_app_user_id)):
@@ -54,6 +58,8 @@ class To(Strict):
             )
         return self
 
+
+_ALIASES: Final = tuple((name, field.alias or name) for name, field in To.model_fields.items())
 
 MessageId = Annotated[str, Field(min_length=1, max_length=200)]
 """Unpublished for OMNI; 200 in the vendor's other products."""

@@ -36,7 +36,7 @@ class World:
 
     def call(self, name: str, text: str = "Hello", **fields: object) -> "asyncio.Task[Outcome]":
         call = a_call(a_message(name))
-        call = replace(call, payload=call.payload.model_copy(update={"sms": Sms(text=text)}), request_id=name)
+        call = replace(call, content=call.content.model_copy(update={"sms": Sms(text=text)}), request_id=name)
         return asyncio.create_task(self.caller.attempt(replace(call, **fields)))  # type: ignore[arg-type]  # its own
 
 

@@ -9,7 +9,7 @@ ONE, TWO, THREE = (a_message(f"m-{number}", f"4179302672{number}") for number in
 
 
 def changed(call: OmniCall, **fields: object) -> OmniCall:
-    return replace(call, payload=call.payload.model_copy(update=fields))
+    return replace(call, content=call.content.model_copy(update=fields))
 
 
 def test_requests_are_alike_that_differ_in_nothing_but_their_destinations() -> None:
@@ -29,8 +29,8 @@ def test_a_merged_call_is_about_all_messages_in_order() -> None:
     merged = merge([a_call(ONE), replace(a_call(TWO, THREE), request_id="other")])
 
     assert merged.messages == (ONE, TWO, THREE)
-    assert [one.message_id for one in merged.payload.destinations] == ["m-1", "m-2", "m-3"]
-    assert (merged.payload.sms, merged.payload.bulk_id) == (a_call(ONE).payload.sms, None)
+    assert [one.message_id for one in merged.messages] == ["m-1", "m-2", "m-3"]
+    assert merged.content == a_call(ONE).content
 
 
 def test_one_call_alone_stays_as_it_is() -> None:

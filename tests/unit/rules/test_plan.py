@@ -17,7 +17,7 @@ POLICY = Policy(RetryPolicy())
 
 
 def payload_of(call: OmniCall) -> dict[str, object]:
-    payload: dict[str, object] = json.loads(call.payload.to_json())
+    payload: dict[str, object] = json.loads(call.to_json())
     return payload
 
 

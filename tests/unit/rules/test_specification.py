@@ -58,7 +58,7 @@ def faults_of(validator: Draft202012Validator, reading: Parsed) -> list[str]:
     assert reading.request is not None
     faults = []
     for call in plan(reading.request, a_history(), None, Policy(RetryPolicy())):
-        payload: Json = json.loads(call.payload.to_json())
+        payload: Json = json.loads(call.to_json())
         payload.pop("facebook", None)  # legacy: on the vendor's old pages only
         faults += [f"{error.json_path}: {error.message}" for error in validator.iter_errors(payload)]
     return faults

@@ -99,10 +99,13 @@ class Sms(Step):
         code = self.language.language_code if self.language else "NONE"
         if self.transliteration not in {None, "NONE"}:
             return _sized("gsm7", len(self.text))
-        if all(character in _BASIC or character in _EXTENDED for character in self.text):
-            return _sized("gsm7", _septets(self.text))
+        if _BASIC.issuperset(self.text):
+            return _sized("gsm7", len(self.text))
+        foreign = frozenset(self.text) - _BASIC - _EXTENDED
+        if not foreign:
+            return _sized("gsm7", len(self.text) + sum(map(self.text.count, _EXTENDED)))
         shifts = _NATIONAL.values() if code == "AUTODETECT" else [_NATIONAL.get(code, frozenset())]
-        if any(all(one in _BASIC or one in _EXTENDED or one in shift for one in self.text) for shift in shifts):
+        if any(shift >= foreign for shift in shifts):
             return _sized("national", len(self.text) * 2)  # the most it can come to: each shifted one takes two
         return _sized("ucs2", len(self.text.encode("utf-16-be", "surrogatepass")) // 2)
 
@@ -112,10 +115,6 @@ class Sms(Step):
         if size.parts > MAX_PARTS or size.octets > MAX_BYTES:
             raise PydanticCustomError("sms_size", "text must fit into 25 SMS parts and 4000 bytes")
         return self
-
-
-def _septets(text: str) -> int:
-    return len(text) + sum(character in _EXTENDED for character in text)
 
 
 def _sized(encoding: Encoding, units: int) -> Size:

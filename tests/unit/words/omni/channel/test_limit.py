@@ -428,7 +428,7 @@ def test_what_a_channel_takes_is_posted_as_it_came(channel: str, given: Fields) 
 
     (call,) = plan(request, a_history(), None, Policy(RetryPolicy()))
 
-    assert json.loads(call.payload.to_json())[channel] == given
+    assert json.loads(call.to_json())[channel] == given
 
 
 @pytest.mark.parametrize(
