@@ -10,12 +10,17 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import UTC, datetime
+from typing import Final
 
 from service.rules.history import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES, read_history
 from service.rules.parse import parse
 from service.words.delivery import Delivery, Settlement
 
 Promise = asyncio.Future[Settlement]
+
+_MINE: Final = (ATTEMPT, FIRST_SEEN, PARKED, REDRIVES)
+_NONE: Final = (repr(None),) * len(_MINE)
+"""As the headers are read where the broker has added its own to none."""
 
 
 class Registry:
@@ -58,7 +63,8 @@ class Registry:
 
 
 def _key(delivery: Delivery) -> Hashable:
-    mine = tuple(repr(delivery.headers.get(name)) for name in (ATTEMPT, FIRST_SEEN, PARKED, REDRIVES))
+    headers = delivery.headers
+    mine = tuple(repr(headers.get(name)) for name in _MINE) if headers else _NONE
     return delivery.message_id, mine, hashlib.blake2b(delivery.body, digest_size=16).digest()
 
 

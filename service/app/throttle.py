@@ -49,7 +49,7 @@ class Throttle:
     def notice(self, outcome: Outcome, seconds: float) -> None:
         """Hear how a call went."""
         if isinstance(outcome, Accepted):
-            self._set(grow(self.limit, seconds, self._in_flight))
+            self._set(grow(self.limit, seconds, len(self._waiting)))
         elif is_congestion(outcome):
             self._set(cut(self.limit, time.monotonic()))
 

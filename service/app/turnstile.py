@@ -77,6 +77,8 @@ class Turnstile:
 
     async def enter(self) -> Held | None:
         """Wait for leave to make a call; gives why there is none. Whoever gets it calls `leave` afterwards."""
+        if self.gate.mode == "open" and self.passes():
+            return None
         self._waiting += 1
         try:
             while not self._shut:
@@ -93,7 +95,7 @@ class Turnstile:
 
     def leave(self) -> None:
         """Make room for another probe, if this was one and told nothing."""
-        if self._probe is asyncio.current_task():
+        if self._probe is not None and self._probe is asyncio.current_task():
             self._probe = None
             self._move()
 
@@ -101,10 +103,12 @@ class Turnstile:
         """Tell whether the one who asks may make a call right now."""
         if self._shut or self.stalled:
             return False
+        if self.gate.mode == "open":
+            return True
         if self.gate.mode == "probing" and (self._probe is None or self._probe.done()):
             self._probe = asyncio.current_task()
             return True
-        return self.gate.mode == "open" or self._probe is asyncio.current_task()
+        return self._probe is asyncio.current_task()
 
     def _look(self) -> None:
         before, self.gate = self.gate, look(self.gate, datetime.now(UTC))

@@ -1,11 +1,13 @@
 """The worker: everything bound together, started, and stopped in the right order."""
 
 import asyncio
+import gc
 import random
 import signal
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from typing import Final
 
 from service import __version__
 from service.app.caller import Caller, Tools
@@ -22,11 +24,14 @@ from service.edges.operation import Condition, make_app, serving
 from service.edges.rabbitmq import Link
 from service.edges.settings import Settings
 from service.path.handler import Effects, make_handler
-from service.rules.concurrency import START, Limit
+from service.rules.concurrency import MOST, START, Limit
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words import topology
 from service.words.delivery import Publication
+
+_GARBAGE: Final = 20_000
+"""Objects made and not freed before the collector looks for cycles, of which a message leaves none."""
 
 
 async def work(settings: Settings) -> None:
@@ -76,6 +81,9 @@ async def work(settings: Settings) -> None:
             return Condition(ready=False, reason="not connected to RabbitMQ")
         return Condition(ready=True, reason=turnstile.pause, paused=turnstile.pause is not None)
 
+    gc.collect()
+    gc.freeze()  # what is here stays, and need not be looked through again and again
+    gc.set_threshold(_GARBAGE)
     app = make_app(metrics.registry, condition, lambda: not intake.is_stuck)
     async with serving(app, settings.http_host, settings.http_port) as port:
         log.info("worker.started", version=__version__, port=port)
@@ -122,7 +130,8 @@ def _limit(settings: Settings) -> Limit:
     """More calls than deliveries are never under way; a number that is set is kept to."""
     if settings.omni_concurrency is not None:
         return Limit(settings.omni_concurrency, settings.omni_concurrency, fixed=True)
-    return Limit(min(START, settings.rabbitmq_prefetch), settings.rabbitmq_prefetch)
+    most = min(MOST, settings.rabbitmq_prefetch)
+    return Limit(min(START, most), most)
 
 
 def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], Awaitable[None]]:

@@ -21,33 +21,37 @@ Logger = structlog.stdlib.BoundLogger
 
 
 class Sampler:
-    """Lets through so many lines of one event a second, of those that tell of nothing wrong.
-
-    The next line tells how many were left out. Warnings and errors are never left out.
-    """
+    """Lets through so many lines of one event a second; the next then tells how many were left out."""
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
         self._second = 0
-        self._lines: Counter[str] = Counter()
+        self._lines: dict[str, int] = {}
         self._left_out: Counter[str] = Counter()
 
-    def __call__(self, _logger: object, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        """Let a line through, or raise `structlog.DropEvent`."""
-        if method not in {"debug", "info"}:
-            return line
+    def take(self, event: str) -> int | None:
+        """Give how many lines of this event were left out before this one; None leaves this one out too."""
         if (second := int(self._clock())) != self._second:
             self._second = second
             self._lines.clear()
-        event = str(line["event"])
-        self._lines[event] += 1
-        if self._lines[event] > self._rate:
+        self._lines[event] = lines = self._lines.get(event, 0) + 1
+        if lines > self._rate:
             self._left_out[event] += 1
-            raise structlog.DropEvent
-        if left_out := self._left_out.pop(event, 0):
-            line["left_out"] = left_out
-        return line
+            return None
+        return self._left_out.pop(event, 0)
+
+
+def _sampled(sampler: Sampler) -> type[Logger]:
+    """Make a logger that samples what tells of nothing wrong, before anything is spent on a line."""
+
+    class Sampled(structlog.stdlib.BoundLogger):
+        def info(self, event: str | None = None, *args: object, **facts: object) -> None:
+            left_out = sampler.take(event or "")
+            if left_out is not None:
+                super().info(event, *args, **facts, **({"left_out": left_out} if left_out else {}))
+
+    return Sampled
 
 
 def configure_logs(format_: LogFormat | None, level: str, rate: int) -> None:
@@ -63,12 +67,11 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            Sampler(rate),
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=_sampled(Sampler(rate)),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -1,8 +1,9 @@
 """How many calls to make at once, and how fast: found out by trying, as TCP finds out what a line carries.
 
 It grows by one for each call that went well until the first sign of congestion (slow start), and by one a round from
-then on, as long as calls take no longer than they did when there was room. It is halved, once a round, when OMNI says
-that it is too much (429) or answers too late.
+then on, as long as calls take no longer than they did when there was room, and more than one waits: a campaign that
+waits is one call, and cheaper so than as many. It is halved, once a round, when OMNI says that it is too much (429) or
+answers too late.
 """
 
 from dataclasses import dataclass, replace
@@ -10,8 +11,10 @@ from typing import Final
 
 from service.words.outcome import Outcome, Unavailable, Unknown
 
-START: Final = 32.0
+START: Final = 16.0
 """Calls at once to begin with, at the start and after a pause."""
+MOST: Final = 100.0
+"""Calls at once at most, unless a number is set: a third of the usual prefetch, so that what waits can be shared."""
 _TOLERANCE: Final = 2.0
 _SLACK: Final = 0.05
 """A call has slowed down if it takes longer than so many times the usual, and so many seconds."""
@@ -44,11 +47,11 @@ def is_congestion(outcome: Outcome) -> bool:
             return False
 
 
-def grow(limit: Limit, seconds: float, in_flight: int) -> Limit:
-    """Hear of a call that went well and took so long, with so many others under way."""
+def grow(limit: Limit, seconds: float, waiting: int) -> Limit:
+    """Hear of a call that went well and took so long, while so many waited for a slot."""
     usual = seconds if limit.usual is None or seconds < limit.usual else limit.usual + (seconds - limit.usual) * _DRIFT
     size = limit.size
-    if not (limit.fixed or in_flight < size / 2 or seconds > max(usual * _TOLERANCE, usual + _SLACK)):
+    if not (limit.fixed or waiting <= 1 or seconds > max(usual * _TOLERANCE, usual + _SLACK)):
         size = min(limit.most, size + (1 if limit.slow_start else 1 / size))
     return Limit(size, limit.most, limit.fixed, limit.slow_start, usual, limit.cut_at)
 

@@ -111,7 +111,7 @@ async def test_a_worker_outlives_its_broker(own_broker: Callable[[], Awaitable[N
     """Stopped or killed, with calls in flight: whoever comes back finds the worker waiting."""
     node = await own_broker()
     async with staged(node.url, tmp_path / "stage") as stage:
-        worker = await stage.worker()
+        worker = await stage.worker(OMNI_CONCURRENCY="30")
         await stage.fault(kind="latency", seconds=0.5)
         ends = {"stopped": node.stop, "killed": node.kill}
         for number, (how, end) in enumerate(ends.items(), 1):

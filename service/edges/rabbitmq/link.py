@@ -113,16 +113,15 @@ class Link:
         number = next(self._numbers)
         self._unconfirmed[number] = time.monotonic()
         try:
-            for wait in _waits():
+            waits = None
+            while waiting:
                 session = await self.session()
                 failed = await session.publish_all(waiting)
-                if not failed:
-                    return
                 again = (self._repeat(session, publication, error) for publication, error in failed)
                 waiting = tuple(publication for publication in again if publication is not None)
-                if not waiting:
-                    return
-                await asyncio.sleep(wait)
+                if waiting:
+                    waits = waits or _waits()
+                    await asyncio.sleep(next(waits))
         finally:
             del self._unconfirmed[number]
 

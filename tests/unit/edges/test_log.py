@@ -1,7 +1,13 @@
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+
 import pytest
 import structlog
 
-from service.edges.log import Sampler
+from service.edges.log import Sampler, configure_logs, get_logger
 
 
 class Clock:
@@ -13,28 +19,53 @@ class Clock:
         return self.now
 
 
-def said(sampler: Sampler, event: str, times: int, method: str = "info") -> list[dict[str, object]]:
-    """Log an event so often; gives what was let through."""
-    lines: list[dict[str, object]] = []
-    for _ in range(times):
-        try:
-            lines.append(dict(sampler(None, method, {"event": event})))
-        except structlog.DropEvent:
-            continue
-    return lines
+def taken(sampler: Sampler, event: str, times: int) -> list[int]:
+    """Log an event so often; gives what was let through, by how many were left out before it."""
+    return [left_out for _ in range(times) if (left_out := sampler.take(event)) is not None]
 
 
 def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_counted() -> None:
     clock = Clock()
     sampler = Sampler(3, clock)
 
-    assert said(sampler, "a.done", 10) == [{"event": "a.done"}] * 3
-    assert said(sampler, "b.done", 2) == [{"event": "b.done"}] * 2
+    assert taken(sampler, "a.done", 10) == [0, 0, 0]
+    assert taken(sampler, "b.done", 2) == [0, 0]
     clock.now += 1
-    assert said(sampler, "a.done", 2) == [{"event": "a.done", "left_out": 7}, {"event": "a.done"}]
-    assert said(sampler, "b.done", 1) == [{"event": "b.done"}]
+    assert taken(sampler, "a.done", 2) == [7, 0]
+    assert taken(sampler, "b.done", 1) == [0]
 
 
-@pytest.mark.parametrize("method", ["warning", "error", "critical"])
-def test_what_tells_of_something_wrong_is_never_left_out(method: str) -> None:
-    assert len(said(Sampler(1, Clock()), "a.failed", 50, method)) == 50
+@pytest.fixture
+def lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
+    """Give what was logged, by a logger that lets two lines of an event through in a second that has just begun."""
+    root, service, said = logging.getLogger(), logging.getLogger("service"), io.StringIO()
+    before = root.handlers, root.level, service.level
+    configure_logs("json", "info", 2)
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(said)
+    time.sleep(1 - time.monotonic() % 1)
+    yield lambda: [json.loads(line) for line in said.getvalue().splitlines()]
+    structlog.reset_defaults()
+    root.handlers, root.level, service.level = before
+
+
+@pytest.mark.parametrize(("method", "told"), [("info", 2), ("warning", 50), ("error", 50)])
+def test_only_what_tells_of_nothing_wrong_is_left_out(
+    lines: Callable[[], list[dict[str, object]]], method: str, told: int
+) -> None:
+    log = get_logger()
+    for number in range(50):
+        getattr(log, method)("a.done", number=number)
+
+    assert [line["number"] for line in lines()] == list(range(told))
+
+
+def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dict[str, object]]]) -> None:
+    log = get_logger()
+    for _ in range(5):
+        log.info("a.done")
+    time.sleep(1)
+    log.info("a.done")
+
+    assert [line.get("left_out") for line in lines()] == [None, None, 3]

@@ -44,7 +44,8 @@ def test_it_grows_by_each_call_until_the_first_congestion_and_by_one_a_round_fro
 
 def test_it_does_not_grow_past_what_there_is_to_call_for() -> None:
     assert grow(replace(LIMIT, size=100), 0.1, 100).size == 100
-    assert grow(LIMIT, 0.1, 7).size == 16  # half of it stands empty
+    assert grow(LIMIT, 0.1, 2).size == 17
+    assert grow(LIMIT, 0.1, 1).size == grow(LIMIT, 0.1, 0).size == 16  # what waits is one campaign, or nothing
 
 
 @pytest.mark.parametrize(("seconds", "grows"), [(0.1, True), (0.2, True), (0.21, False), (5, False)])
@@ -92,11 +93,11 @@ def test_a_number_that_is_set_is_kept_to() -> None:
 )
 def test_it_stays_between_one_and_the_most(calls: list[tuple[str, float, int]]) -> None:
     limit, now = LIMIT, 0.0
-    for kind, seconds, in_flight in calls:
+    for kind, seconds, waiting in calls:
         now += seconds
         match kind:
             case "good":
-                limit = grow(limit, seconds, in_flight)
+                limit = grow(limit, seconds, waiting)
             case "bad":
                 limit = cut(limit, now)
             case _:
