@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ import click
 
 from service import __version__
 from service.edges.rabbitmq import BrokerErrors, TopologyError
-from service.edges.settings import Settings, SettingsError, load_settings
+from service.edges.settings import SettingsError, load_settings
 from service.rules.redrive import REASONS, Selection
 
 _FAULT = 1
@@ -40,11 +40,22 @@ def main() -> None:
 
 
 @commands.command()
-def worker() -> None:
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers on this machine.")
+@click.option("--number", type=int, hidden=True, help="Which of several this is.")
+@click.option("--listener", type=int, hidden=True, help="Descriptor of the operations port's socket.")
+def worker(processes: int, number: int | None, listener: int | None) -> None:
     """Take send requests from RabbitMQ until asked to stop."""
+    from service.edges.log import configure_logs
+
+    settings = load_settings()
+    configure_logs(settings.log_format, settings.log_level, settings.log_rate, process=number)
+    if processes > 1:
+        from service.app.supervisor import supervise
+
+        sys.exit(asyncio.run(supervise(settings, processes)))
     from service.app.worker import work
 
-    _with_logs(work)
+    asyncio.run(work(settings, listener))
 
 
 @commands.command()
@@ -181,14 +192,6 @@ def check() -> None:
     from service.app.check import check_all
 
     sys.exit(asyncio.run(check_all(load_settings())))
-
-
-def _with_logs(run: Callable[[Settings], Coroutine[None, None, None]]) -> None:
-    from service.edges.log import configure_logs
-
-    settings = load_settings()
-    configure_logs(settings.log_format, settings.log_level, settings.log_rate)
-    asyncio.run(run(settings))
 
 
 def _say(text: str) -> None:

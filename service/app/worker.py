@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import random
-import signal
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from service import __version__
 from service.app.caller import Caller, Tools
 from service.app.intake import Bench, Intake
 from service.app.lookout import Lookout
+from service.app.signals import listen_for_signals, stop_with_parent
 from service.app.teller import deprecation_teller, finding_teller, gate_teller, link_events, stall_teller
 from service.app.throttle import Throttle
 from service.app.turnstile import Turnstile
@@ -34,16 +34,20 @@ _GARBAGE: Final = 20_000
 """Objects made and not freed before the collector looks for cycles, of which a message leaves none."""
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings, listener: int | None = None) -> None:
     """Run until SIGTERM or SIGINT; a second one stops waiting for what is in flight.
+
+    With a supervisor, `listener` is the descriptor of the socket that it listens on for us, and we end with it.
 
     Raises `SettingsError`, `TopologyError`, and `OSError` when the operations port is taken.
     """
-    stop, abort = _listen_for_signals()
+    stop, abort = listen_for_signals()
+    if listener is not None:
+        stop_with_parent(stop)
     log, metrics = get_logger(), Metrics()
     metrics.build.info({"version": __version__})
     retry = retry_policy(settings)
-    throttle = Throttle(_limit(settings), settings.omni_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
+    throttle = Throttle(_limit(settings), settings.own_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
     turnstile = Turnstile(gate_teller(log, metrics, throttle), stall_teller(log, metrics))
     link = Link(
         settings.rabbitmq_urls,
@@ -53,7 +57,7 @@ async def work(settings: Settings) -> None:
         fast=settings.rabbitmq_fast_lane,
     )
     client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
-    lookout = Lookout(client.look, settings.omni_logs_rate, finding_teller(log, metrics))
+    lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
     most = settings.omni_call_size if settings.omni_coalesce else None
     tools = Tools(client.post, turnstile, throttle, metrics, _now, most)
     effects = Effects(
@@ -85,7 +89,7 @@ async def work(settings: Settings) -> None:
     gc.freeze()  # what is here stays, and need not be looked through again and again
     gc.set_threshold(_GARBAGE)
     app = make_app(metrics.registry, condition, lambda: not intake.is_stuck)
-    async with serving(app, settings.http_host, settings.http_port) as port:
+    async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming = asyncio.create_task(link.run()), asyncio.create_task(intake.run())
         undertaking = asyncio.create_task(bury(link, effects.publish, effects.now, effects.make_id))
@@ -147,17 +151,6 @@ def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], 
                 metrics.parked.inc()
 
     return publish
-
-
-def _listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    stop, abort = asyncio.Event(), asyncio.Event()
-
-    def ask() -> None:
-        (abort if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ask)
-    return stop, abort
 
 
 async def _end(task: asyncio.Task[object]) -> None:

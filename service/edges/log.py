@@ -54,8 +54,11 @@ def _sampled(sampler: Sampler) -> type[Logger]:
     return Sampled
 
 
-def configure_logs(format_: LogFormat | None, level: str, rate: int) -> None:
-    """Send everything, what libraries log included, to standard error; `None` chooses by whether it is a terminal."""
+def configure_logs(format_: LogFormat | None, level: str, rate: int, process: int | None = None) -> None:
+    """Send everything, what libraries log included, to standard error; `None` chooses by whether it is a terminal.
+
+    Each line tells `process`, where there are several.
+    """
     console = format_ == "console" or (format_ is None and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
@@ -64,6 +67,8 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if process is not None:
+        shared.append(lambda _logger, _method, line: {**line, "process": process})
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -35,7 +35,7 @@ def make_app(registry: CollectorRegistry, condition: Callable[[], Condition], is
         now = condition()
         return JSONResponse(asdict(now), status_code=200 if now.ready else 503)
 
-    async def metrics(request: Request) -> Response:
+    def metrics(request: Request) -> Response:  # in a thread: what is counted elsewhere may take its time to come
         render, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(render(registry), headers={"content-type": content_type})
 
@@ -56,16 +56,29 @@ class _Server(uvicorn.Server):
         yield
 
 
-@contextlib.asynccontextmanager
-async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
-    """Serve while inside; gives the port. Raises `OSError` when it is taken."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on a port. Raises `OSError` when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Made with its protocol's number: without it asyncio leaves TCP_NODELAY off, and each answer waits 40 ms.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen()
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Starlette, host: str, port: int, inherited: int | None = None) -> AsyncIterator[int]:
+    """Serve while inside; gives the port. Raises `OSError` when it is taken.
+
+    `inherited` is the descriptor of a socket that listens already.
+    """
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    with listen(host, port) if inherited is None else socket.socket(fileno=inherited) as listener:
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:

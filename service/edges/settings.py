@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     omni_call_size: Annotated[int, Field(ge=1, le=MAX_DESTINATIONS)] = 500
     omni_coalesce: bool = True
     omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
     omni_rate: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
     omni_logs_rate: Annotated[float, Field(gt=0, le=6000, allow_inf_nan=False)] = 100.0
     omni_connect_timeout: Seconds = 5.0
@@ -129,6 +130,16 @@ class Settings(BaseSettings):
     def rabbitmq_urls(self) -> tuple[str, ...]:
         """Brokers to try, in turn."""
         return tuple(url.strip() for url in self.rabbitmq_url.get_secret_value().split(","))
+
+    @property
+    def own_rate(self) -> float | None:
+        """This worker's share of `omni_rate`, messages a second."""
+        return self.omni_rate and self.omni_rate / self.replicas
+
+    @property
+    def own_logs_rate(self) -> float:
+        """This worker's share of `omni_logs_rate`, questions a minute."""
+        return self.omni_logs_rate / self.replicas
 
     @property
     def omni_authorization(self) -> str | None:

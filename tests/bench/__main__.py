@@ -1,7 +1,11 @@
-"""What a message costs: the relay beside workers that do the same job with what others would take.
+"""What a message costs, and how long it takes: the relay beside workers that do the same job with what others would take.
 
     .venv/bin/python -m tests.bench                                     # all rivals, all kinds of load
     .venv/bin/python -m tests.bench --requests 5000 --only relay,tuned --kinds distinct
+    .venv/bin/python -m tests.bench --only relay --requests 1000,10000,100000       # does it grow?
+    .venv/bin/python -m tests.bench --only relay --prefetch 30,100,300,1000         # and --concurrency 4,16,100
+    .venv/bin/python -m tests.bench --only relay --processes 1,2,3,4
+    .venv/bin/python -m tests.bench --rate 200 --latency 0.05                       # seconds from publish to event
 
 One after the other on one machine, each against the same broker and an OMNI that costs next to nothing: a full queue is
 drained by one process, whose CPU time (user and system, its children included) is read from the kernel. Compare ratios,
@@ -11,12 +15,15 @@ from `tests/bench/requirements.txt`, into an environment of their own. Ends by i
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,13 +55,35 @@ _PATIENCE: Final = 600.0
 
 @dataclass(frozen=True)
 class Run:
-    """What one worker did with one load. `cpu` is in microseconds a message, `rss` in MiB at its peak."""
+    """What one worker did with one load. `cpu` is in microseconds a message, `rss` in MiB, by quarters of the load."""
 
     name: str
     kind: str
     rate: float
     cpu: float
-    rss: float
+    rss: tuple[float, ...]
+    waits: tuple[float, ...] = ()
+    """Seconds from publish to event, in order."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings of the relay that are swept."""
+
+    prefetch: str = ""
+    concurrency: str = ""
+    processes: str = "1"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """As the environment has them; an empty one counts as not set."""
+        return {"RELAY_RABBITMQ_PREFETCH": self.prefetch, "RELAY_OMNI_CONCURRENCY": self.concurrency}
+
+    @property
+    def told(self) -> str:
+        """Tell what is not as usual."""
+        parts = {"prefetch": self.prefetch, "calls": self.concurrency, "processes": self.processes.removeprefix("1")}
+        return " ".join(f"{name} {value}" for name, value in parts.items() if value)
 
 
 @dataclass(frozen=True)
@@ -65,8 +94,28 @@ class Bench:
     omni: str
     directory: Path
 
-    async def run(self, name: str, kind: str, count: int) -> Run:
+    async def run(self, name: str, kind: str, count: int, variant: Variant) -> Run:
         """Fill the queue, and have it drained."""
+        async with self._prepared(name) as channel:
+            await self._load(channel, name, kind, count)
+            process = self._start(name, variant)
+            try:
+                return await self._measure(channel, process, name, kind, count)
+            finally:
+                await process.stop()
+
+    async def serve(self, name: str, kind: str, rate: float, seconds: float) -> Run:
+        """Send requests one by one at a rate, and hear when each event comes."""
+        async with self._prepared(name) as channel:
+            process = self._start(name, Variant())
+            try:
+                return await self._listen(channel, process, (name, kind), requests(round(rate * seconds), kind), rate)
+            finally:
+                await process.stop()
+
+    @contextlib.asynccontextmanager
+    async def _prepared(self, name: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+        """Make the queues, empty."""
         async with await aio_pika.connect(self.broker) as connection:
             channel = await connection.channel()
             quorum: dict[str, Any] = {"x-queue-type": "quorum"}
@@ -77,16 +126,13 @@ class Bench:
                 await channel.declare_queue(_queue(name), durable=True, passive=name == "relay", arguments=quorum)
             results = await channel.declare_queue(RESULTS, durable=True, arguments=quorum)
             await results.bind("omni.results", "message.accepted")
-            await self._load(channel, name, kind, count)
-            process = self._start(name)
-            try:
-                return await self._measure(channel, process, Run(name, kind, 0, 0, 0), count)
-            finally:
-                await process.stop()
+            yield channel
 
-    async def _measure(self, channel: aio_pika.abc.AbstractChannel, process: Process, run: Run, count: int) -> Run:
+    async def _measure(
+        self, channel: aio_pika.abc.AbstractChannel, process: Process, name: str, kind: str, count: int
+    ) -> Run:
         """Leave out the first part, in which imports and connections cost more than messages."""
-        first, began, spent, peak = 0, 0.0, 0.0, 0
+        first, began, spent, memory = 0, 0.0, 0.0, [0] * 4
         async with asyncio.timeout(_PATIENCE):
             while True:
                 told = (await channel.declare_queue(RESULTS, passive=True)).declaration_result.message_count or 0
@@ -94,10 +140,45 @@ class Bench:
                     first, began, spent = told, time.perf_counter(), process.cpu()
                 if told >= count:
                     break
-                peak = max(peak, process.rss())
+                quarter = told * 4 // count
+                memory[quarter] = max(memory[quarter], process.rss())
                 await asyncio.sleep(0.05)
         messages, seconds = count - first, time.perf_counter() - began
-        return Run(run.name, run.kind, messages / seconds, (process.cpu() - spent) / messages * 1e6, peak / 2**20)
+        cpu = (process.cpu() - spent) / messages * 1e6
+        return Run(name, kind, messages / seconds, cpu, tuple(one / 2**20 for one in memory))
+
+    async def _listen(
+        self,
+        channel: aio_pika.abc.AbstractChannel,
+        process: Process,
+        told: tuple[str, str],
+        bodies: Iterator[dict[str, Any]],
+        rate: float,
+    ) -> Run:
+        sent: dict[str, float] = {}
+        waits: list[float] = []
+        heard = asyncio.Event()
+
+        async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+            waits.append(time.perf_counter() - sent[json.loads(message.body)["data"]["requestId"]])
+            heard.set()
+
+        await (await channel.get_queue(RESULTS)).consume(hear, no_ack=True)
+        body = next(bodies)
+        async with asyncio.timeout(_PATIENCE):
+            sent[body["requestId"]] = time.perf_counter()
+            await channel.default_exchange.publish(_request(body), _queue(told[0]))
+            await heard.wait()  # it is up
+            waits.clear()
+            began, spent, number = time.perf_counter(), process.cpu(), 0
+            for number, body in enumerate(bodies, 1):
+                await asyncio.sleep(began + number / rate - time.perf_counter())
+                sent[body["requestId"]] = time.perf_counter()
+                await channel.default_exchange.publish(_request(body), _queue(told[0]))
+            while len(waits) < number:  # noqa: ASYNC110 - counted by a callback
+                await asyncio.sleep(0.01)
+        cpu = (process.cpu() - spent) / number * 1e6
+        return Run(*told, rate, cpu, (process.rss() / 2**20,), tuple(sorted(waits)))
 
     async def _load(self, channel: aio_pika.abc.AbstractChannel, name: str, kind: str, count: int) -> None:
         if name in OWN_FORM:
@@ -105,16 +186,20 @@ class Bench:
             loading = await asyncio.create_subprocess_exec(*command, env=self._environment(name))
             assert await loading.wait() == 0
             return
-        bodies = [json.dumps(body).encode() for body in requests(count, kind)]
-        for start in range(0, count, 500):
-            messages = (aio_pika.Message(body, delivery_mode=2) for body in bodies[start : start + 500])
+        bodies = requests(count, kind)
+        while batch := list(itertools.islice(bodies, 500)):
+            messages = map(_request, batch)
             await asyncio.gather(*(channel.default_exchange.publish(message, _queue(name)) for message in messages))
 
-    def _start(self, name: str) -> Process:
+    def _start(self, name: str, variant: Variant) -> Process:
         with (self.directory / f"{name}.log").open("ab") as log:
             return Process(
                 subprocess.Popen(  # noqa: S603 - our own
-                    self._program(name), env=self._environment(name), cwd=self.directory, stdout=log, stderr=log
+                    [*self._program(name), *(("--processes", variant.processes) if name == "relay" else ())],
+                    env={**self._environment(name), **variant.settings},
+                    cwd=self.directory,
+                    stdout=log,
+                    stderr=log,
                 )
             )
 
@@ -161,12 +246,27 @@ async def main(options: argparse.Namespace) -> None:
         bench = Bench(node.url, f"http://127.0.0.1:{port}", directory)
         async with started(directory / "first", {**bench.settings, "RELAY_HTTP_PORT": "0"}, "worker") as first:
             await first.until_ready()  # makes the topology
-        print(f"{options.requests} requests, OMNI after {options.latency * 1000:.0f} ms, RabbitMQ {node.version}")  # noqa: T201
-        print(f"{'worker':<12}{'load':<10}{'us CPU a message':>18}{'messages/s':>12}{'MiB at peak':>12}")  # noqa: T201
-        for kind in kinds:
-            for name in names:
-                run = await bench.run(name, kind, options.requests)
-                print(f"{run.name:<12}{run.kind:<10}{run.cpu:>18.0f}{run.rate:>12.0f}{run.rss:>12.0f}", flush=True)  # noqa: T201
+        print(f"OMNI after {options.latency * 1000:.0f} ms, RabbitMQ {node.version}, Python {sys.version.split()[0]}")  # noqa: T201
+        if options.rate:
+            print(f"{'worker':<12}{'load':<10}{'us CPU':>8}{'p50 ms':>8}{'p99 ms':>8}{'most':>8}")  # noqa: T201
+            for kind, name in itertools.product(kinds, names):
+                run = await bench.serve(name, kind, options.rate, options.seconds)
+                p50, p99, most = (run.waits[round(share * (len(run.waits) - 1))] * 1000 for share in (0.5, 0.99, 1))
+                print(f"{name:<12}{kind:<10}{run.cpu:>8.0f}{p50:>8.0f}{p99:>8.0f}{most:>8.0f}", flush=True)  # noqa: T201
+            return
+        print(f"{'worker':<12}{'load':<10}{'requests':>9}{'us CPU':>8}{'msg/s':>8}  MiB by quarters")  # noqa: T201
+        swept = (options.prefetch.split(","), options.concurrency.split(","), options.processes.split(","))
+        variants = [Variant(*values) for values in itertools.product(*swept)]
+        for kind, count, name in itertools.product(kinds, options.requests.split(","), names):
+            for variant in variants if name == "relay" else [Variant()]:
+                run = await bench.run(name, kind, int(count), variant)
+                memory = " ".join(f"{one:.0f}" for one in run.rss)
+                row = f"{name:<12}{kind:<10}{count:>9}{run.cpu:>8.0f}{run.rate:>8.0f}  {memory:<16} {variant.told}"
+                print(row, flush=True)  # noqa: T201
+
+
+def _request(body: dict[str, Any]) -> aio_pika.Message:
+    return aio_pika.Message(json.dumps(body).encode(), delivery_mode=2)
 
 
 def _queue(name: str) -> str:
@@ -187,7 +287,12 @@ def _provide_rivals() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--requests", default="20000")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second, instead of a full queue")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long, with --rate")
+    parser.add_argument("--prefetch", default="", help="of the relay; several, separated by commas")
+    parser.add_argument("--concurrency", default="", help="calls at once of the relay; several")
+    parser.add_argument("--processes", default="1", help="of the relay; several")
     parser.add_argument("--latency", type=float, default=0.02, help="seconds OMNI takes to answer")
     parser.add_argument("--only", default=",".join(("relay", *RIVALS)))
     parser.add_argument("--kinds", default="distinct,campaign,mix")

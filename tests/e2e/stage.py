@@ -72,6 +72,13 @@ class Stage:
             await worker.until_ready()
         return worker
 
+    async def workers(self, processes: int, **settings: str) -> Worker:
+        """Start a supervisor of several workers."""
+        starting = started(self._folder(), self._with(settings), "worker", "--processes", str(processes))
+        supervisor = await self.life.enter_async_context(starting)
+        await supervisor.until_all_ready(processes)
+        return supervisor
+
     async def command(self, *arguments: str, stdin: bytes | None = None, **settings: str) -> Ended:
         """Run a command to its end."""
         return await run(self._folder(), self._with(settings), *arguments, stdin=stdin)

@@ -66,6 +66,12 @@ class Worker:
         await self.until_metric("omni_relay_consuming", 1)
         assert (await self.get("/readyz"))[0] == 200
 
+    async def until_all_ready(self, processes: int) -> None:
+        """Wait until so many processes take deliveries."""
+        self._port = (await self.until_line("supervisor.started"))["port"]
+        for number in range(1, processes + 1):
+            await self.until_metric(f'omni_relay_consuming{{process="{number}"}}', 1)
+
     async def until_metric(self, name: str, value: float, within: float = PATIENCE) -> None:
         """Wait until a metric has a value."""
         async with asyncio.timeout(within):

@@ -1,0 +1,30 @@
+"""Asked to stop, and asked again."""
+
+import asyncio
+import os
+import signal
+import sys
+
+
+def listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Give what SIGTERM or SIGINT sets, and what a second one sets."""
+    stop, abort = asyncio.Event(), asyncio.Event()
+
+    def ask() -> None:
+        (abort if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ask)
+    return stop, abort
+
+
+def stop_with_parent(stop: asyncio.Event) -> None:
+    """Stop when standard input ends: whoever held its other end is gone."""
+    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(descriptor, 1):
+            loop.remove_reader(descriptor)
+            stop.set()
+
+    loop.add_reader(descriptor, read)

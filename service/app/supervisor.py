@@ -1,0 +1,201 @@
+"""Several worker processes on one machine, and one that only looks after them.
+
+Each process is a whole worker; they share nothing but the queue. The supervisor hands signals on, starts anew what
+ended or no longer answers, later each time, and shows one operations port over all: every number with the label
+`process`.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from service.app.signals import listen_for_signals
+from service.edges.log import get_logger
+from service.edges.operation import Condition, listen, make_app, serving
+from service.edges.settings import Settings
+
+_PROGRAM: Final = (sys.executable, "-c", "from service.app.cli import main; main()", "worker")
+_FIRST_WAIT, _LONGEST_WAIT, _WELL_AFTER = 1.0, 30.0, 60.0
+_LOOK_EVERY: Final = 2.0
+_PATIENCE: Final = 3.0
+"""Seconds for one answer, and for what was asked to stop beyond its grace."""
+_MISSES: Final = 3
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_STARTING: Final = Condition(ready=False, reason="starting")
+
+
+@dataclass(eq=False)
+class Child:
+    """One worker process, over as many lives as it takes; its port stays."""
+
+    number: int
+    listener: socket.socket
+    process: asyncio.subprocess.Process | None = None
+    condition: Condition = _STARTING
+    misses: int = 0
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Ask its operations port. Raises `OSError`."""
+        url = f"http://127.0.0.1:{self.listener.getsockname()[1]}{path}"
+        try:
+            with _DIRECT.open(url, timeout=_PATIENCE) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+@dataclass(eq=False)
+class _Children(Collector):
+    """What the processes count, read from each as it is asked for."""
+
+    children: list[Child]
+    own: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self.own.collect()
+        found: dict[str, Metric] = {}
+        for child in self.children:
+            with contextlib.suppress(OSError):
+                for family in text_string_to_metric_families(child.get("/metrics")[1].decode()):
+                    if family.name.endswith("_created"):
+                        continue
+                    whole = found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                    for sample in family.samples:
+                        labels = {**sample.labels, "process": str(child.number)}
+                        whole.add_sample(sample.name, labels, sample.value)
+        yield from found.values()
+
+
+class Supervisor:
+    """Looks after so many workers."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        self._settings = settings
+        self._log = get_logger()
+        self._children = [Child(number, listen("127.0.0.1", 0)) for number in range(1, count + 1)]
+        self._environment = {**os.environ, "RELAY_REPLICAS": str(settings.replicas * count)}
+        self._stop, self._abort = listen_for_signals()
+        self._metrics = _Children(self._children)
+        self._restarts = Counter(
+            "omni_relay_process_restarts",
+            "Worker processes that ended or hung and were started again. Rises: read their last log lines.",
+            registry=self._metrics.own,
+        )
+
+    async def run(self) -> int:
+        """Run until asked to stop; gives the exit status. Raises `OSError` when the operations port is taken."""
+        registry = CollectorRegistry()
+        registry.register(self._metrics)
+        app = make_app(registry, self._condition, lambda: True)
+        async with serving(app, self._settings.http_host, self._settings.http_port) as port:
+            self._log.info("supervisor.started", processes=len(self._children), port=port)
+            keeping = [asyncio.create_task(self._keep(child)) for child in self._children]
+            looking = [asyncio.create_task(self._look_after(child)) for child in self._children]
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({*keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._stop.set()
+            for task in looking:
+                task.cancel()
+            await self._end(keeping)
+        self._log.info("supervisor.stopped")
+        return max(abs(task.result()) for task in keeping)
+
+    def _condition(self) -> Condition:
+        if self._stop.is_set():
+            return Condition(ready=False, reason="stopping")
+        conditions = sorted((child.condition for child in self._children), key=lambda one: (not one.ready, one.paused))
+        return conditions[0]
+
+    async def _keep(self, child: Child) -> int:
+        """Keep it running until asked to stop or its configuration is wrong; gives its exit status."""
+        wait = _FIRST_WAIT
+        while True:
+            began = time.monotonic()
+            child.process = await self._start(child)
+            status = await child.process.wait()
+            child.condition, child.misses = _STARTING, 0
+            if self._stop.is_set() or status == os.EX_CONFIG:
+                return status
+            wait = _FIRST_WAIT if time.monotonic() - began > _WELL_AFTER else wait
+            self._log.error("process.ended", process=child.number, status=status, again_in=wait)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), wait)
+                return 0
+            wait = min(wait * 2, _LONGEST_WAIT)
+            self._restarts.inc()
+
+    async def _start(self, child: Child) -> asyncio.subprocess.Process:
+        """Start it in a group of its own: a terminal's Ctrl-C is ours to hand on. Its input ends when we do."""
+        descriptor = child.listener.fileno()
+        return await asyncio.create_subprocess_exec(
+            *_PROGRAM,
+            *("--number", str(child.number), "--listener", str(descriptor)),
+            env=self._environment,
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=(descriptor,),
+            start_new_session=True,
+        )
+
+    async def _look_after(self, child: Child) -> None:
+        """See how it is; what does not answer, or says that only a new start would help, is ended."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            if child.process is None or child.process.returncode is not None:
+                continue
+            try:
+                live, _ = await asyncio.to_thread(child.get, "/livez")
+                _, body = await asyncio.to_thread(child.get, "/readyz")
+                child.condition = Condition(**json.loads(body))
+                child.misses = 0 if live < 500 else _MISSES  # noqa: PLR2004 - what HTTP defines
+            except (OSError, ValueError, TypeError):
+                child.misses += 1
+            if child.misses >= _MISSES:
+                self._log.error("process.stuck", process=child.number)
+                child.send(signal.SIGTERM)
+                await asyncio.sleep(_PATIENCE)
+                child.send(signal.SIGKILL)
+                child.misses = 0
+
+    async def _end(self, keeping: list[asyncio.Task[int]]) -> None:
+        """Ask all to stop, once more if we are asked once more, and end what does not."""
+        for child in self._children:
+            child.send(signal.SIGTERM)
+        insisting = asyncio.create_task(self._abort.wait())
+        patience = self._settings.shutdown_grace + _PATIENCE
+        done, left = await asyncio.wait({*keeping, insisting}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        while left - {insisting} and done and insisting not in done:
+            done, left = await asyncio.wait(left, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if insisting in done:
+            for child in self._children:
+                child.send(signal.SIGTERM)
+            await asyncio.wait(keeping, timeout=_PATIENCE)
+        insisting.cancel()
+        for child in self._children:
+            child.send(signal.SIGKILL)
+        await asyncio.wait(keeping)
+
+
+async def supervise(settings: Settings, count: int) -> int:
+    """Run so many workers until asked to stop; gives the exit status. Raises `OSError` when the port is taken."""
+    return await Supervisor(settings, count).run()
