@@ -1,4 +1,4 @@
-"""What a message costs, and how long it takes: the relay beside workers that do the same job with what others would take.
+"""What a message costs, and how long it takes: the relay beside workers that do the same with what others would take.
 
     .venv/bin/python -m tests.bench                                     # all rivals, all kinds of load
     .venv/bin/python -m tests.bench --requests 5000 --only relay,tuned --kinds distinct
