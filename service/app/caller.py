@@ -63,6 +63,7 @@ class Caller:
         self._log = get_logger()
         self._running = 0
         tools.metrics.attempts_in_flight.set_function(lambda: self._running)
+        tools.metrics.calls_waiting.set_function(lambda: tools.throttle.waiting)
 
     async def attempt(self, call: OmniCall) -> Outcome:
         """Make one attempt, alone or with others. Raises `HandedBackError`."""
@@ -201,6 +202,10 @@ class Caller:
         name = type(outcome).__name__.lower()
         metrics.attempts[name].inc()
         metrics.attempt_seconds.observe(seconds)
+        metrics.call_messages.observe(len(call.messages))
+        cause = getattr(outcome, "cause", None)
+        if cause is not None:
+            metrics.failures[cause if cause in metrics.failures else "other"].inc()
         self._log.info(
             "attempt.made",
             request_id=call.request_id,
@@ -208,7 +213,7 @@ class Caller:
             attempt=call.attempt,
             messages=len(call.messages),
             outcome=name,
-            cause=getattr(outcome, "cause", None),
+            cause=cause,
             seconds=round(seconds, 4),
         )
         return outcome

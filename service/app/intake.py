@@ -97,8 +97,10 @@ class Intake:
         """
         asked_at = self._well_at = self._clock()
         while True:
+            slept_at = self._clock()
             await asyncio.sleep(_PULSE)
             now, bench = self._clock(), self._bench
+            bench.metrics.loop_lag_seconds.observe(max(0.0, now - slept_at - _PULSE))
             bench.turnstile.stall(stalled=bench.link.oldest_publication > _STALLED)
             if self._consuming or not (self._appetite() and bench.link.is_connected):
                 self._well_at = now
@@ -108,7 +110,9 @@ class Intake:
 
     async def _make_sure(self, session: Session) -> None:
         try:
-            _, consumers = await session.broken.ask(session.waiting(), _ROUND)
+            messages, consumers = await session.broken.ask(session.waiting(), _ROUND)
+            self._bench.metrics.queue_messages.set(messages)
+            self._bench.metrics.queue_consumers.set(consumers)
         except BrokerErrors as error:
             self._log.warning("consumer.lost", **describe(error))
         else:
@@ -207,10 +211,15 @@ class Intake:
         return settlement
 
     def _facts(self, settlement: Settlement) -> Mapping[str, object]:
+        metrics = self._bench.metrics
         if not settlement.identified:
-            self._bench.metrics.unidentified.inc()
+            metrics.unidentified.inc()
         if not settlement.valid:
-            self._bench.metrics.invalid.inc()
+            metrics.invalid.inc()
+        if settlement.doubt is not None:
+            metrics.doubts[settlement.doubt].inc()
+        if "message.accepted" in settlement.words:
+            metrics.acceptance_seconds.observe(settlement.age)
         return {
             "request_id": settlement.request_id,
             "attempts": settlement.attempts,

@@ -26,6 +26,11 @@ class Throttle:
         """Tell whether a call would have to wait for a slot."""
         return bool(self._waiting) or self._in_flight >= int(self.limit.size)
 
+    @property
+    def waiting(self) -> int:
+        """Count the calls that wait for a slot."""
+        return len(self._waiting)
+
     def slot(self) -> "Throttle":
         """Hold a slot for a call while inside."""
         return self
@@ -49,7 +54,7 @@ class Throttle:
     def notice(self, outcome: Outcome, seconds: float) -> None:
         """Hear how a call went."""
         if isinstance(outcome, Accepted):
-            self._set(grow(self.limit, seconds, len(self._waiting)))
+            self._set(grow(self.limit, seconds, self.waiting))
         elif is_congestion(outcome):
             self._set(cut(self.limit, time.monotonic()))
 

@@ -44,9 +44,9 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     stop, abort = listen_for_signals()
     if listener is not None:
         stop_with_parent(stop)
-    log, metrics = get_logger(), Metrics()
-    metrics.build.info({"version": __version__})
     retry = retry_policy(settings)
+    log, metrics = get_logger(), Metrics(map(topology.waiting_room, retry.rooms))
+    metrics.build.info({"version": __version__})
     throttle = Throttle(_limit(settings), settings.own_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
     turnstile = Turnstile(gate_teller(log, metrics, throttle), stall_teller(log, metrics))
     link = Link(
@@ -148,7 +148,7 @@ def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], 
             elif publication.exchange == topology.DEAD:
                 metrics.dead_letters[str(publication.headers["omni-reason"])].inc()
             elif publication.must_arrive:
-                metrics.parked.inc()
+                metrics.parked[publication.routing_key].inc()
 
     return publish
 

@@ -13,6 +13,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from service.words.event import EventType
+from service.words.finding import DoubtEnd
 from service.words.letter import DeadReason
 from service.words.omni.channel.sms import Encoding
 
@@ -23,12 +24,19 @@ OUTCOMES = ("accepted", "rejected", "unavailable", "unknown", "denied")
 PAUSES = ("denied", "failing", "results_stalled")
 FINDINGS = ("answered", "unanswered", "forbidden")
 SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
+CAUSES = (
+    *("no_connection", "connect_timeout", "timeout", "connection_lost", "broken_answer", "unreadable_answer"),
+    *(f"http_{status}" for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504)),
+)
+"""Why attempts end as they do, as far as it is common; all else is `other`."""
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+_LAG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 class Metrics:
     """Everything the relay counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -69,6 +77,25 @@ class Metrics:
             "outcome",
             OUTCOMES,
         )
+        self.failures = self._counter(
+            "attempt_failures",
+            "Attempts that were not accepted, by cause. http_401, 402, 403: our account. http_429: OMNI limits us. "
+            "http_5xx, timeout: OMNI is ill. no_connection, connect_timeout: the network, DNS or TLS.",
+            "cause",
+            (*CAUSES, "other"),
+        )
+        self.call_messages = self._histogram(
+            "call_messages",
+            "Messages in a call to OMNI; its sum over its count is how much is shared. 1 under load: contents differ.",
+            _SIZES,
+        )
+        self.doubts = self._counter(
+            "doubts",
+            "Doubts by how a look ended. found: it was taken. posted: it was not, so it was posted. waiting: it is "
+            "looked for again. given_up: nobody knows; see omni.dead.",
+            "end",
+            get_args(DoubtEnd),
+        )
         self.looks = self._counter(
             "looks",
             "Questions to OMNI's logs about messages in doubt. forbidden: the credentials may not read logs, so doubts "
@@ -82,7 +109,12 @@ class Metrics:
             "reason",
             get_args(DeadReason),
         )
-        self.parked = self._plain("retries", "Requests put into a waiting room. Rises with unavailable attempts.")
+        self.parked = self._counter(
+            "retries",
+            "Requests put into a waiting room. Rises with attempts that were not taken: see attempt_failures.",
+            "queue",
+            rooms,
+        )
         self.publish_failures = self._plain(
             "publish_failures",
             "Publications that had to be repeated. Rises: the broker is away, full or refusing.",
@@ -114,6 +146,26 @@ class Metrics:
             "queue_seconds",
             "From publishing (AMQP timestamp, whole seconds) to the first attempt. Rises: more workers are due.",
             _WAIT,
+        )
+        self.acceptance_seconds = self._histogram(
+            "acceptance_seconds",
+            "From publishing (AMQP timestamp, whole seconds) to OMNI's acceptance, retries included. Rises: look at "
+            "queue_seconds, then at attempt_failures.",
+            _WAIT,
+        )
+        self.loop_lag_seconds = self._histogram(
+            "loop_lag_seconds",
+            "By how much the event loop is late, looked at twice a second. Rises: the process needs more CPU, or "
+            "something holds it up.",
+            _LAG,
+        )
+        self.queue_messages = self._gauge(
+            "queue_messages",
+            "Requests ready in omni.requests, as the broker said within five seconds. Rises: more workers are due.",
+        )
+        self.queue_consumers = self._gauge("queue_consumers", "Consumers of omni.requests, as the broker said.")
+        self.calls_waiting = self._gauge(
+            "calls_waiting", "Calls that wait for a slot. Rises with concurrency_limit low: OMNI limits us."
         )
         self.deliveries_in_flight = self._gauge(
             "deliveries_in_flight", "Deliveries not settled yet; at most the prefetch."

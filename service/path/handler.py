@@ -59,13 +59,14 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
         def attempt(request: SendRequest) -> Attempt:
             return Attempt(request, history, policy, effects.now(), effects.draw())
 
-        request = parsed.request
+        request, doubt = parsed.request, None
         if parsed.rejections or request is None:
             await say(report_rejections(parsed, history, effects.now()))
         if request is not None and (purpose := purpose_of_look(history)):
             finding = NOT_ASKED if may_be_a_copy(delivery) else await effects.look(request.message_ids, purpose)
             resolution = resolve(attempt(request), finding)
             request, history = resolution.rest, resolution.history
+            doubt = resolution.end if purpose == "doubt" else None
             await say(resolution.report)
         if request is not None and request.expires_at is not None and request.expires_at <= effects.now():
             await say(report_expiry(request, history, effects.now()))
@@ -76,6 +77,7 @@ def make_handler(effects: Effects, policy: Policy) -> Handler:
                 part = request if call.messages is request.messages else replace(request, messages=call.messages)
                 await say(report_attempt(attempt(part), verdicts))
         valid = not parsed.rejections and parsed.request is not None
-        return Settlement(parsed.request_id, parsed.identified, history.attempts, said, valid)
+        age = max(0.0, (effects.now() - (delivery.timestamp or history.first_seen)).total_seconds())
+        return Settlement(parsed.request_id, parsed.identified, history.attempts, said, valid, doubt, age)
 
     return handle

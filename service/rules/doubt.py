@@ -19,7 +19,8 @@ from service.rules.report import Attempt, Report, give_up, put_aside, report_att
 from service.rules.retry import look_delay
 from service.rules.verdict import Verdict, judge_found
 from service.words.delivery import History
-from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
+from service.words.finding import Answered, DoubtEnd, Finding, Forbidden, Purpose, Unanswered
+from service.words.letter import Parked
 from service.words.request import Message, SendRequest
 
 NOT_ASKED: Final = Unanswered("redelivered")
@@ -36,6 +37,15 @@ class Resolution:
     report: Report
     rest: SendRequest | None
     history: History
+
+    @property
+    def end(self) -> DoubtEnd:
+        """Tell how the look ended for the messages it was about, the worst of them counting."""
+        if self.rest is not None:
+            return "posted"
+        if any(isinstance(letter, Parked) for letter in self.report.letters):
+            return "waiting"
+        return "given_up" if self.report.letters else "found"
 
 
 def purpose_of_look(history: History) -> Purpose | None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.words.finding import DoubtEnd
+
 Header = object
 """A header value as the wire can carry it: anything. Read it with a function that is total."""
 
@@ -91,3 +93,7 @@ class Settlement:
     """How many events of each type were published for it."""
     valid: bool = True
     """Whether no part of it had to be rejected unread."""
+    doubt: DoubtEnd | None = None
+    """How a doubt about it ended."""
+    age: float = 0.0
+    """Seconds since it was first published, as its producer says, or else since a worker first saw it."""

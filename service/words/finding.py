@@ -14,6 +14,9 @@ from typing import Literal
 
 from service.words.omni.answer import LogEntry
 
+DoubtEnd = Literal["found", "posted", "waiting", "given_up"]
+"""How a look at a doubt ended: it was taken, it is posted (again), it is looked for again, or nobody will know."""
+
 Purpose = Literal["doubt", "glance"]
 """doubt: nothing can go on without an answer. glance: to make sure, and not worth a wait."""
 

@@ -13,6 +13,7 @@ DELIVERY_LIMIT: Final = 20
 so this stands well above what a few crashes eat.
 """
 
+_EXCHANGES: Final = {topology.REQUESTS: "topic", topology.RESULTS: "topic", topology.DEAD: "fanout"}
 _BOUND: Final = {topology.REQUESTS: topology.REQUESTS, topology.DEAD: topology.DEAD, topology.DIED: topology.DEAD}
 """Queues by the exchange that fills them."""
 
@@ -30,11 +31,7 @@ async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, p
     try:
         exchanges = {
             name: await channel.declare_exchange(name, kind, durable=True, passive=passive)
-            for name, kind in (
-                (topology.REQUESTS, "topic"),
-                (topology.RESULTS, "topic"),
-                (topology.DEAD, "fanout"),
-            )
+            for name, kind in _EXCHANGES.items()
         }
         for name, arguments in _queues(rooms):
             queue = await channel.declare_queue(name, durable=True, passive=passive, arguments=arguments)
@@ -43,6 +40,11 @@ async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, p
     except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelNotFoundEntity) as error:
         raise TopologyError(str(error)) from None
     await channel.close()
+
+
+def declared(rooms: tuple[float, ...]) -> tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, str]]:
+    """List what is declared: exchanges with their types, queues with their arguments, queues by what fills them."""
+    return dict(_EXCHANGES), dict(_queues(rooms)), dict(_BOUND)
 
 
 def _queues(rooms: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:

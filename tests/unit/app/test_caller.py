@@ -202,3 +202,38 @@ async def test_when_whoever_leads_breaks_in_mid_call_the_others_are_in_doubt_and
     assert isinstance(follower.result(), Unknown)
     assert leader.cancelled() or isinstance(leader.exception(), ValueError)
     assert world.posted == [["first"], ["leader", "follower"]]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause"),
+    [
+        (Unavailable("http_429"), "http_429"),
+        (Unknown("timeout"), "timeout"),
+        (Rejected("http_418", ""), "other"),
+        (Accepted({}), None),
+    ],
+)
+async def test_failures_are_counted_by_their_cause_and_calls_by_their_size(outcome: Outcome, cause: str | None) -> None:
+    world = World(lambda _: outcome)
+    world.go.set()
+    await world.call("m-1")
+
+    counted = {
+        sample.labels["cause"]: sample.value
+        for family in world.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "omni_relay_attempt_failures_total" and sample.value
+    }
+    assert counted == ({cause: 1.0} if cause else {})
+    assert world.metrics.registry.get_sample_value("omni_relay_call_messages_sum") == 1
+
+
+async def test_what_waits_for_a_slot_is_shown() -> None:
+    world = World(most=None)
+    calls = [world.call(f"m-{number}") for number in range(3)]
+    await settle()
+    assert world.metrics.registry.get_sample_value("omni_relay_calls_waiting") == 2
+    assert world.metrics.registry.get_sample_value("omni_relay_attempts_in_flight") == 1
+    world.go.set()
+    await asyncio.gather(*calls)
+    assert world.metrics.registry.get_sample_value("omni_relay_calls_waiting") == 0

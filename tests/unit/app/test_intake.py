@@ -121,6 +121,24 @@ async def test_what_was_handed_out_often_is_served_alone_and_by_turns() -> None:
     assert len(set(orders)) == 3
 
 
+async def test_how_old_what_was_accepted_is_and_how_doubts_end_is_counted() -> None:
+    async def handle(_: Delivery) -> Settlement:
+        accepted = {"message.accepted": 1} if served else {}
+        served.append(1)
+        return Settlement("order-1", identified=True, attempts=0, words=accepted, doubt="found", age=3)
+
+    served: list[int] = []
+    intake = an_intake(handle)
+    for number in range(2):
+        receive(intake, replace(DELIVERY, message_id=f"m-{number}"), Channel(), number)
+    await drained(intake)
+
+    registry = intake._bench.metrics.registry  # noqa: SLF001 - what it was given
+    assert registry.get_sample_value("omni_relay_doubts_total", {"end": "found"}) == 2
+    assert registry.get_sample_value("omni_relay_acceptance_seconds_count") == 1
+    assert registry.get_sample_value("omni_relay_acceptance_seconds_sum") == 3
+
+
 async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None:
     go, served = asyncio.Event(), []
 

@@ -332,3 +332,16 @@ async def test_a_publication_that_fails_is_not_settled_and_ends_the_rest() -> No
     with pytest.raises(RuntimeError, match="the channel is closed"):
         await world.handle(a_delivery(TWO_PEOPLE))
     assert len(world.calls) == 1
+
+
+async def test_a_settlement_tells_how_old_the_request_was_and_how_its_doubt_ended() -> None:
+    published = replace(a_delivery(TWO_PEOPLE), timestamp=NOW - timedelta(seconds=7))
+    settlement = await World().handle(published)
+    assert (settlement.age, settlement.doubt) == (7, None)
+
+    settlement = await World().handle(replace(published, timestamp=NOW + timedelta(seconds=7)))
+    assert settlement.age == 0  # the producer's clock is ahead of ours
+
+    headers = {"omni-first-seen": int((NOW - timedelta(seconds=9)).timestamp() * 1000), "omni-ambiguous": True}
+    settlement = await World(finding=shows("m-1", "m-2")).handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
+    assert (settlement.age, settlement.doubt) == (9, "found")

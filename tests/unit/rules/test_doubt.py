@@ -11,7 +11,7 @@ from service.rules.report import Attempt
 from service.rules.retry import RetryPolicy, look_delay
 from service.words.delivery import History
 from service.words.event import LAST_WORDS
-from service.words.finding import Answered, Finding, Forbidden, Unanswered
+from service.words.finding import Answered, DoubtEnd, Finding, Forbidden, Unanswered
 from service.words.letter import Dead, Parked
 from service.words.omni.answer import LogEntry
 from service.words.request import OnUnknown
@@ -58,6 +58,22 @@ def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhi
     assert deferred.reason is not None
     assert (deferred.reason.code, deferred.attempt) == ("doubtful", 1)
     assert resolution.rest is None
+
+
+@pytest.mark.parametrize(
+    ("attempt", "finding", "end"),
+    [
+        (in_doubt(), found("m-1", "m-2"), "found"),
+        (in_doubt(), found("m-1"), "waiting"),
+        (in_doubt(looks=2), found("m-1"), "posted"),
+        (in_doubt(looks=2, own="park"), found("m-1"), "given_up"),
+        (in_doubt(), CLOSED, "posted"),
+    ],
+)
+def test_it_is_told_how_a_look_ended_by_the_worst_of_its_messages(
+    attempt: Attempt, finding: Finding, end: DoubtEnd
+) -> None:
+    assert resolve(attempt, finding).end == end
 
 
 def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> None:

@@ -1,0 +1,68 @@
+"""What wakes somebody: tested both ways, explained, and about metrics that exist."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.edges.metric import Metrics
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((DEPLOY / "prometheus/omni-relay.rules.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+NAMES = sorted({rule["alert"] for rule in ALERTS})
+TESTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests/alerts.yml").read_text())["tests"]
+OTHERS = {"process_start_time_seconds", "omni_relay_process_restarts_total"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_alert_is_tested_where_it_fires_and_where_it_does_not(name: str) -> None:
+    expected = [
+        bool(one["exp_alerts"]) for test in TESTS for one in test["alert_rule_test"] if one["alertname"] == name
+    ]
+    assert set(expected) == {True, False}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']}, {rule['labels']['severity']}")
+def test_an_alert_says_how_urgent_it_is_and_has_a_page_that_says_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    page = ROOT / rule["annotations"]["runbook_url"]
+    assert page.name == f"{rule['alert']}.md"
+    assert re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE) == [rule["alert"], "See", "Do", "Undo"]
+
+
+def test_there_is_no_page_without_its_alert() -> None:
+    assert sorted(page.stem for page in (DEPLOY / "runbooks").glob("OmniRelay*.md")) == NAMES
+
+
+def known_metrics() -> set[str]:
+    families = Metrics(["room"]).registry.collect()
+    return {sample.name for family in families for sample in family.samples} | OTHERS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*(rule["expr"] for rule in RULES), *(page.read_text() for page in sorted((DEPLOY / "runbooks").glob("*.md")))],
+)
+def test_every_metric_that_is_named_exists(text: str) -> None:
+    named = set(re.findall(r"\b(?:omni_relay|process)_[a-z_]+[a-z]\b(?!:)", text))
+    bases = {re.sub(r"_(bucket|count|sum)$", "", name) for name in known_metrics()}
+    assert {name for name in named if name not in known_metrics() | bases | {"process_cpu_seconds_total"}} == set()
+
+
+@pytest.mark.parametrize(
+    "link",
+    sorted(
+        {link for page in (DEPLOY / "runbooks").glob("*.md") for link in re.findall(r"\]\(([^)]+)\)", page.read_text())}
+    ),
+)
+def test_every_link_between_pages_leads_somewhere(link: str) -> None:
+    assert (DEPLOY / "runbooks" / link).exists()

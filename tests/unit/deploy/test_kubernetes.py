@@ -1,0 +1,164 @@
+"""What kustomize makes of the overlays: valid for every Kubernetes in use, restricted, and true to the worker.
+
+Needs kubectl (1.27 or later) for its kustomize; nothing here talks to a cluster.
+"""
+
+import copy
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.edges.rabbitmq.topology import declared
+from service.edges.settings import Settings
+from service.rules.retry import RetryPolicy
+
+ROOT: Final = Path(__file__).parents[3]
+KUBERNETES: Final = ROOT / "deploy/kubernetes"
+OVERLAYS: Final = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+VERSIONS: Final = ("1.30", "1.33", "1.37")
+OPERATORS: Final = {"keda.sh", "monitoring.coreos.com", "rabbitmq.com"}
+kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+
+Manifest = dict[str, Any]
+
+
+@cache
+def rendered(overlay: str) -> list[Manifest]:
+    command = ["kubectl", "kustomize", str(KUBERNETES / "overlays" / overlay)]
+    made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)  # noqa: S603 - ours
+    return list(yaml.safe_load_all(made.stdout))
+
+
+def of_kind(overlay: str, kind: str, name: str = "omni-relay") -> Manifest:
+    (found,) = (one for one in rendered(overlay) if one["kind"] == kind and one["metadata"]["name"] == name)
+    return found
+
+
+def is_native(manifest: Manifest) -> bool:
+    return manifest["apiVersion"].partition("/")[0] not in OPERATORS
+
+
+def faults(pod: Manifest) -> list[str]:
+    """Tell what the restricted pod security standard would refuse. Source: its page in the Kubernetes documentation."""
+    found = []
+    spec = pod["spec"]
+    found += [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
+    whole = spec.get("securityContext", {})
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        own = container.get("securityContext", {})
+        both = {**whole, **own}
+        rules = {
+            "runAsNonRoot": both.get("runAsNonRoot") is True,
+            "runAsUser": both.get("runAsUser", 0) > 0,
+            "seccompProfile": both.get("seccompProfile", {}).get("type") in {"RuntimeDefault", "Localhost"},
+            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
+            "capabilities": own.get("capabilities", {}).get("drop") == ["ALL"],
+            "privileged": not own.get("privileged"),
+            "hostPort": not any("hostPort" in port for port in container.get("ports", ())),
+        }
+        found += [name for name, holds in rules.items() if not holds]
+    allowed = {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
+    found += [volume["name"] for volume in spec.get("volumes", ()) if not allowed & set(volume)]
+    return found
+
+
+@kubectl
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_manifest_is_valid(overlay: str, version: str) -> None:
+    for manifest in filter(is_native, rendered(overlay)):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@kubectl
+def test_one_that_is_broken_is_not() -> None:
+    broken = copy.deepcopy(of_kind("production", "Deployment"))
+    broken["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFilesystem"] = True
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[0], strict=True)
+
+
+@kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_is_restricted_and_of_a_known_image(overlay: str) -> None:
+    deployments = [one for one in rendered(overlay) if one["kind"] == "Deployment"]
+    assert deployments
+    for deployment in deployments:
+        pod = deployment["spec"]["template"]
+        assert faults(pod) == []
+        assert pod["spec"]["automountServiceAccountToken"] is pod["spec"]["enableServiceLinks"] is False
+        for container in pod["spec"]["containers"]:
+            name, _, tag = container["image"].rpartition(":")
+            assert name
+            assert tag[0].isdigit()
+            assert {"requests", "limits"} <= set(container["resources"])
+            assert "cpu" not in container["resources"]["limits"]
+    assert faults({"spec": {"containers": [{"securityContext": {"privileged": True}}]}})
+
+
+@kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_selectors_find_the_pods_they_are_for_and_no_others(overlay: str) -> None:
+    labels = of_kind(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    others = [
+        one["spec"]["template"]["metadata"]["labels"]
+        for one in rendered(overlay)
+        if one["kind"] == "Deployment" and one["metadata"]["name"] != "omni-relay"
+    ]
+    budget, policy = of_kind(overlay, "PodDisruptionBudget"), of_kind(overlay, "NetworkPolicy")
+    for selector in (budget["spec"]["selector"], policy["spec"]["podSelector"]):
+        wanted = selector["matchLabels"].items()
+        assert wanted <= labels.items()
+        assert not any(wanted <= other.items() for other in others)
+
+
+@kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_worker_is_set_up_with_settings_that_exist_and_has_time_to_stop(overlay: str) -> None:
+    pod = of_kind(overlay, "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    name = container["envFrom"][0]["configMapRef"]["name"]
+    assert name != "omni-relay"  # its content is in its name
+    given = of_kind(overlay, "ConfigMap", name)["data"]
+    settings = Settings.model_validate({key.removeprefix("RELAY_").lower(): value for key, value in given.items()})
+    assert {key.removeprefix("RELAY_").lower() for key in given} <= set(Settings.model_fields)
+    assert pod["terminationGracePeriodSeconds"] > settings.shutdown_grace + 10
+    strategy = of_kind(overlay, "Deployment")["spec"]["strategy"]["rollingUpdate"]
+    assert strategy["maxSurge"] == 0
+
+
+@kubectl
+def test_as_many_workers_as_there_may_be_share_the_rates() -> None:
+    scaled = of_kind("production", "ScaledObject")["spec"]
+    (config,) = (one for one in rendered("production") if one["kind"] == "ConfigMap")
+    assert int(config["data"]["RELAY_REPLICAS"]) == scaled["maxReplicaCount"]
+    assert "replicas" not in of_kind("production", "Deployment")["spec"]
+
+    (config,) = (one for one in rendered("development") if one["kind"] == "ConfigMap")
+    assert int(config["data"]["RELAY_REPLICAS"]) == of_kind("development", "Deployment")["spec"]["replicas"]
+
+
+def test_the_rules_are_those_that_are_tested() -> None:
+    rule = yaml.safe_load((KUBERNETES / "components/prometheus-operator/prometheus-rule.yaml").read_text())
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/omni-relay.rules.yml").read_text())
+    assert rule["spec"] == rules
+
+
+def test_the_topology_is_the_one_that_the_worker_would_declare() -> None:
+    objects = list(yaml.safe_load_all((KUBERNETES / "components/rabbitmq-topology/topology.yaml").read_text()))
+    specs = [(one["kind"], one["spec"]) for one in objects]
+    queues = {
+        spec["name"]: {"x-queue-type": spec["type"], **spec.get("arguments", {})}
+        for kind, spec in specs
+        if kind == "Queue"
+    }
+    exchanges = {spec["name"]: spec["type"] for kind, spec in specs if kind == "Exchange"}
+    bindings = {spec["destination"]: spec["source"] for kind, spec in specs if kind == "Binding"}
+    assert all(spec["durable"] for kind, spec in specs if kind != "Binding")
+    assert (exchanges, queues, bindings) == declared(RetryPolicy(8, 1.0, 300.0).rooms)
