@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from service.app.custody import SESSION, HandedBackError
 from service.app.throttle import Throttle
@@ -19,7 +20,10 @@ from service.edges.metric import Metrics
 from service.rules.coalesce import content_key, merge
 from service.rules.gate import read_signal
 from service.words.call import OmniCall
-from service.words.outcome import Held, Outcome, Rejected, Unknown
+from service.words.outcome import Accepted, Held, Outcome, Rejected, Unknown
+
+_REMEMBERED: Final = 1000
+"""Calls that were not the first about their messages, and were accepted."""
 
 Post = Callable[[OmniCall], Awaitable[Outcome]]
 
@@ -60,13 +64,43 @@ class Caller:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._open: dict[bytes, _Batch] = {}
+        self._again: dict[tuple[str, ...], asyncio.Future[Outcome]] = {}
         self._log = get_logger()
         self._running = 0
         tools.metrics.attempts_in_flight.set_function(lambda: self._running)
         tools.metrics.calls_waiting.set_function(lambda: tools.throttle.waiting)
 
     async def attempt(self, call: OmniCall) -> Outcome:
-        """Make one attempt, alone or with others. Raises `HandedBackError`."""
+        """Make one attempt, alone or with others. Raises `HandedBackError`.
+
+        Where a delivery was handed to two workers, each may have put aside a letter about the same messages, and they
+        may come back in the same moment, when none can be found at OMNI yet: so the second takes what the first gets.
+        """
+        if call.attempt == 1:
+            return await self._attempt(call)
+        names = tuple(message.message_id for message in call.messages)
+        while known := self._again.get(names):
+            await asyncio.wait({known})
+            if not known.cancelled():
+                self._tools.metrics.joined.inc()
+                return known.result()
+        self._again[names] = promise = asyncio.get_running_loop().create_future()
+        outcome = None
+        try:
+            outcome = await self._attempt(call)
+        finally:
+            if isinstance(outcome, Accepted):
+                while len(self._again) > _REMEMBERED:
+                    del self._again[next(iter(self._again))]
+            else:
+                del self._again[names]
+            if outcome is None:
+                promise.cancel()
+            else:
+                promise.set_result(outcome)
+        return outcome
+
+    async def _attempt(self, call: OmniCall) -> Outcome:
         try:
             while True:
                 if held := await self._tools.turnstile.enter():

@@ -15,16 +15,19 @@ from service.rules.gate import OPEN, Gate, Signal, hear, look
 from service.words.outcome import Held
 
 RESULTS_STALLED: Final = "results_stalled"
-PATIENCE: Final = 5.0
+_PATIENCE: Final = 5.0
 """Seconds after which a pause is long, and consuming stops."""
-_PARTING: Final = 1.0
-"""Seconds for the broker to hear of that before what waits is handed back."""
+_PARTING: Final = 0.2
+"""The share of that for the broker to hear of it before what waits is handed back."""
 
 
 class Turnstile:
     """Holds the gate, and tells whoever waits when anything moves."""
 
-    def __init__(self, on_turn: Callable[[Gate], None], on_stall: Callable[[bool], None]) -> None:
+    def __init__(
+        self, on_turn: Callable[[Gate], None], on_stall: Callable[[bool], None], patience: float = _PATIENCE
+    ) -> None:
+        self._patience = patience
         self.gate = OPEN
         self.stalled = False
         self._on_turn = on_turn
@@ -122,8 +125,8 @@ class Turnstile:
             self._pauses += 1
         elif self.gate.mode == "closed" and self.gate.closings == 1:
             loop, pause = asyncio.get_running_loop(), self._pauses
-            loop.call_later(PATIENCE, self._grow_long, pause)
-            loop.call_later(PATIENCE + _PARTING, self._send_away, pause)
+            loop.call_later(self._patience, self._grow_long, pause)
+            loop.call_later(self._patience * (1 + _PARTING), self._send_away, pause)
         self._on_turn(self.gate)
         self._move()
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -17,6 +18,7 @@ import aiormq
 import pamqp.commands
 import pamqp.frame
 import pytest
+import yaml
 from aiormq.abc import ChannelFrame
 
 from service.edges.rabbitmq import Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
@@ -484,6 +486,29 @@ async def test_over_tls_everything_is_the_same(vhost: VirtualHost) -> None:
         async with tied(url, consume=True) as tie:
             await asyncio.wait_for(tie.link.publish([letter(f"m-{number}") for number in range(50)]), SOON)
             await tie.until(lambda received: len(received) == 50)
+
+
+async def test_the_rights_that_the_topology_operator_gives_are_enough_and_no_more(vhost: VirtualHost) -> None:
+    manifests = Path(__file__).parents[2] / "deploy/kubernetes/components/rabbitmq-topology/user.yaml"
+    (rights,) = (one for one in yaml.safe_load_all(manifests.read_text()) if one["kind"] == "Permission")
+    given = [rights["spec"]["permissions"][kind] for kind in ("configure", "write", "read")]
+    async with tied(vhost.url):
+        pass  # declares what the operator would
+    await vhost.node.ctl("add_user", vhost.name, "least")
+    try:
+        await vhost.node.ctl("set_permissions", "-p", vhost.name, vhost.name, *given)
+        url = vhost.url.replace("guest:guest@", f"{vhost.name}:least@")
+        async with tied(url, declare=False, consume=True) as tie:
+            dead = replace(letter("dead"), exchange=topology.DEAD, routing_key="")
+            parked = letter("parked", topology.waiting_room(0.2))
+            await asyncio.wait_for(tie.link.publish([event("e"), letter("asked"), parked, dead]), SOON)
+            await tie.until(lambda received: names(received) == {"asked", "parked"})
+            assert tie.told.repeated == []
+            async with channel_of(url) as channel:
+                with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
+                    await channel.declare_queue("another")
+    finally:
+        await vhost.node.ctl("delete_user", vhost.name)
 
 
 @asynccontextmanager

@@ -36,6 +36,11 @@ class Worker:
     _port: int = field(default=0)
 
     @property
+    def port(self) -> int:
+        """Where it is asked how it is."""
+        return self._port
+
+    @property
     def text(self) -> str:
         """Everything it has logged so far."""
         return self.log.read_text(encoding="utf-8")

@@ -237,3 +237,37 @@ async def test_what_waits_for_a_slot_is_shown() -> None:
     world.go.set()
     await asyncio.gather(*calls)
     assert world.metrics.registry.get_sample_value("omni_relay_calls_waiting") == 0
+
+
+@pytest.mark.parametrize("outcome", [Accepted({"m": a_status()}), Unknown("timeout"), Unavailable("http_503")])
+async def test_two_letters_about_the_same_messages_that_meet_are_one_call(outcome: Outcome) -> None:
+    world = World(lambda _: outcome)
+    calls = [world.call("m", attempt=3), world.call("m", attempt=3), world.call("other", attempt=3)]
+    await settle()
+    world.go.set()
+
+    assert await asyncio.gather(*calls) == [outcome] * 3
+    assert sorted(world.posted) == [["m"], ["other"]]
+    assert world.metrics.registry.get_sample_value("omni_relay_deliveries_joined_total") == 1
+
+
+async def test_what_was_accepted_late_is_not_posted_again_and_what_was_not_is() -> None:
+    answers: list[Outcome] = [Unavailable("http_503"), Accepted({"m": a_status()})]
+    world = World(lambda _: answers.pop(0))
+    world.go.set()
+
+    outcomes = [await world.call("m", attempt=attempt) for attempt in (2, 3, 3)]
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Accepted, Accepted]
+    assert world.posted == [["m"], ["m"]]
+
+
+async def test_one_who_gives_up_leaves_the_call_to_the_other() -> None:
+    world = World()
+    first, second = world.call("m", attempt=2), world.call("m", attempt=2)
+    await settle()
+    first.cancel()
+    await settle()
+    world.go.set()
+
+    assert isinstance(await second, Accepted)
+    assert world.posted == [["m"], ["m"]]  # what the first had begun is for OMNI's logs to tell

@@ -2,7 +2,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
-from service.app.turnstile import PATIENCE, RESULTS_STALLED, Turnstile
+from service.app.turnstile import RESULTS_STALLED, Turnstile
 from service.rules.gate import Signal
 from service.words.outcome import Held
 
@@ -10,9 +10,9 @@ HEALTHY, DENIED, FAILING = Signal("healthy"), Signal("denied", "http_401"), Sign
 PREFETCH = 100
 
 
-def a_turnstile() -> tuple[Turnstile, list[object]]:
+def a_turnstile(patience: float = 5.0) -> tuple[Turnstile, list[object]]:
     told: list[object] = []
-    return Turnstile(lambda gate: told.append(gate.mode), told.append), told
+    return Turnstile(lambda gate: told.append(gate.mode), told.append, patience), told
 
 
 def far(seconds: float) -> Signal:
@@ -111,14 +111,15 @@ async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
 
 async def test_in_a_long_pause_consuming_stops_and_then_those_who_wait_are_sent_away() -> None:
     """What is not on its way yet goes back to the broker: a process that holds it may die."""
-    turnstile, told = a_turnstile()
-    turnstile.notice(far(PATIENCE + 2.5))
+    patience = 0.5
+    turnstile, told = a_turnstile(patience)
+    turnstile.notice(far(patience + 0.5))
     callers = Callers(turnstile, 2)
     started = time.monotonic()
     while turnstile.appetite(PREFETCH):
-        await asyncio.wait_for(turnstile.moves(), PATIENCE + 1)
+        await asyncio.wait_for(turnstile.moves(), patience + 1)
     assert not any(task.done() for task in callers.tasks)
-    assert time.monotonic() - started > PATIENCE - 0.1
+    assert time.monotonic() - started > patience - 0.05
 
     held = await callers.end()
     assert [one and (one.cause, one.denied, one.until) for one in held] == [

@@ -1,0 +1,126 @@
+"""Every query of every panel gives data, asked of a real Prometheus that has watched a worker in good and bad times."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from service.demo.port import free_port
+from tests.e2e.stage import Stage
+from tests.support.broker import VirtualHost
+from tests.support.worker import Worker
+
+ROOT: Final = Path(__file__).parents[2]
+DASHBOARDS: Final = {path.stem: json.loads(path.read_text()) for path in (ROOT / "deploy/grafana/dashboards").iterdir()}
+UNPACKED: Final = ROOT / ".tools/prometheus/usr/bin"
+NUMBER: Final = "41793026727"
+SECONDS: Final = 18
+"""Of load: rates look back over fifteen."""
+
+
+def expressions(dashboard: str) -> list[tuple[str, str]]:
+    """List each panel's title with what it asks, variables filled in as Grafana would."""
+    found = []
+    for panel in DASHBOARDS[dashboard]["panels"]:
+        for target in panel.get("targets", ()):
+            text = target["expr"].replace("$namespace", ".*").replace("$job", ".*").replace("$__rate_interval", "15s")
+            assert "$" not in text
+            found.append((panel["title"], text))
+    return found
+
+
+@asynccontextmanager
+async def prometheus(directory: Path, worker: Worker, broker: int, vhost: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Run one that looks at a worker and a broker every second."""
+    program = shutil.which("prometheus", path=f"{os.environ['PATH']}:{UNPACKED}")
+    assert program, "prometheus is not installed; deploy/bootstrap --rabbitmq unpacks it"
+    port, folder = free_port(), directory / "prometheus"
+    folder.mkdir()
+    scraped = [
+        {"job_name": "omni-relay", "static_configs": [{"targets": [f"127.0.0.1:{worker.port}"]}]},
+        {
+            "job_name": "rabbitmq",
+            "metrics_path": "/metrics/detailed",
+            "params": {"family": ["queue_coarse_metrics", "queue_consumer_count"], "vhost": [vhost]},
+            "static_configs": [{"targets": [f"127.0.0.1:{broker}"]}],
+        },
+    ]
+    configuration = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "scrape_configs": scraped}
+    (folder / "prometheus.yml").write_text(json.dumps(configuration))
+    arguments = (f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data")
+    address = f"127.0.0.1:{port}"
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            program, *arguments, f"--web.listen-address={address}", stdout=log, stderr=log
+        )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+            yield client
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def request(name: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - of a request
+    return {"requestId": name, "messageId": name, "phoneNumber": NUMBER, "sms": {"text": "hello"}, **fields}
+
+
+async def trouble(stage: Stage) -> None:
+    """Have everything happen that a panel is about."""
+    await stage.fault(kind="status", status=503, probability=0.1)
+    await stage.fault(kind="status", status=500, taken=True, probability=0.02)
+    await stage.fault(kind="hang", times=1)
+    for number in range(SECONDS * 4):
+        pair = request(f"m-{number}"), request(f"o-{number}", sms={"text": "☎ Grüße"})
+        await stage.send(*pair, timestamp=datetime.now(UTC))
+        if number % 8 == 0:
+            await stage.send(request(f"w-{number}", phoneNumber="nonsense"))
+            await stage.send({"phoneNumber": NUMBER, "sms": {"text": "nameless"}})
+        await asyncio.sleep(0.25)
+
+
+async def test_every_query_of_every_panel_gives_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
+    worker = await stage.worker(RETRY_MAX_DELAY="1", RETRY_MAX_ATTEMPTS="2", OMNI_READ_TIMEOUT="1")
+    assert vhost.node.prometheus_port
+    async with prometheus(tmp_path, worker, vhost.node.prometheus_port, vhost.name) as client:
+        await trouble(stage)
+        empty, most = [], dict[str, float]()
+        for dashboard in DASHBOARDS:
+            for title, expression in expressions(dashboard):
+                answer = await client.get("/api/v1/query", params={"query": expression})
+                assert answer.status_code == 200, (title, answer.text)
+                result = answer.json()["data"]["result"]
+                if not result:
+                    empty.append((title, expression))
+                most[title] = max([most.get(title, 0.0), *(float(series["value"][1]) for series in result)])
+        assert empty == []
+    rising = ("Requests served", "Attempts", "Why attempts fail", "Published to accepted", "SMS parts", "Put aside")
+    for title in (*rising, "Producers' faults", "Messages in a call", "What became of messages", "CPU", "Memory"):
+        assert most[title] > 0, title
+
+
+@pytest.mark.parametrize("name", sorted(DASHBOARDS))
+def test_a_dashboard_is_well_formed(name: str) -> None:
+    dashboard = DASHBOARDS[name]
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert dashboard["uid"] == name
+    assert {one["name"] for one in dashboard["templating"]["list"]} == {"datasource", "namespace", "job"}
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    assert all(panel["description"].endswith(".") and panel["targets"] for panel in panels)
+    assert all(target["datasource"]["uid"] == "${datasource}" for panel in panels for target in panel["targets"])
+    cells = [
+        (x, y)
+        for panel in dashboard["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert all(x < 24 for x, _ in cells)
