@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
     rabbitmq_url: Secret = SecretStr("amqp://guest:guest@localhost:5672/")
-    rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 300
+    rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
     rabbitmq_declare: bool = True
     rabbitmq_fast_lane: bool = True
 

@@ -14,7 +14,7 @@ from service.words.outcome import Outcome, Unavailable, Unknown
 START: Final = 16.0
 """Calls at once to begin with, at the start and after a pause."""
 MOST: Final = 100.0
-"""Calls at once at most, unless a number is set: a third of the usual prefetch, so that what waits can be shared."""
+"""Calls at once at most, unless a number is set."""
 _TOLERANCE: Final = 2.0
 _SLACK: Final = 0.05
 """A call has slowed down if it takes longer than so many times the usual, and so many seconds."""

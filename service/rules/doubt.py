@@ -7,7 +7,9 @@ we may not read them  by policy, at once
 
 Every request that comes back is looked for, in doubt or not: a worker that dies between putting a letter aside
 and settling leaves two copies of a request behind, and one of them may have been posted when the other returns. What
-keeps the two from being posted at once is that the copy needs a look more, and so is always later.
+keeps the two from being posted at once is that the copy needs a look more, and so is always later. Where there are
+several copies, nothing tells them apart, and what happened to one often happened to the other in the same moment: so
+each posts only when a coin says so, and looks once more when it does not.
 """
 
 from dataclasses import dataclass, replace
@@ -26,6 +28,10 @@ from service.words.request import Message, SendRequest
 NOT_ASKED: Final = Unanswered("redelivered")
 """What is known of a redelivery: whoever had it may be posting it this moment, so there is no use in asking yet."""
 
+_TURN: Final = 0.25
+"""The chance that a copy is posted when it has been missed often enough; two in step do so together once in seven."""
+_MOST_TURNS: Final = 12
+"""Coins thrown at most."""
 _KEPT: Final = timedelta(hours=48)
 """So long OMNI keeps its logs; later no answer would tell. Source: the specification of `/omni/1/logs`."""
 
@@ -75,7 +81,7 @@ def resolve(attempt: Attempt, finding: Finding) -> Resolution:
         case "post":
             return Resolution(report, rest, replace(history, resolved=True))
         case "look":
-            wait = look_delay(attempt.policy.retry, _patience(history, finding))
+            wait = look_delay(attempt.policy.retry, _patience(attempt, history, finding))
             more = put_aside(latest, _doubtful(missing, finding), history, wait)
         case type_:
             more = give_up(latest, type_, _doubtful(missing, finding), history)
@@ -88,9 +94,12 @@ def _next(
     """Decide about what was not found. Whoever sends a dead letter again has had the logs' lag behind them."""
     if isinstance(finding, Unanswered) and attempt.now - history.first_seen < _KEPT:
         return "look"
-    needed = attempt.policy.looks + _lag(history)
-    if isinstance(finding, Answered) and history.looks < needed and not history.is_ordered:
-        return "look"
+    beyond = history.looks - attempt.policy.looks - _lag(history)
+    if isinstance(finding, Answered) and not history.is_ordered:
+        if beyond < 0:
+            return "look"
+        if history.redeliveries and beyond < _MOST_TURNS and attempt.draw >= _TURN:
+            return "look"
     if history.is_ordered:
         return "post"
     if (attempt.request.on_unknown or attempt.policy.on_unknown) == "park":
@@ -98,11 +107,14 @@ def _next(
     return "message.failed" if is_used_up(history, attempt.policy.retry.max_attempts) else "post"
 
 
-def _patience(history: History, finding: Finding) -> int:
+def _patience(attempt: Attempt, history: History, finding: Finding) -> int:
     """Tell how often the first wait for a look is to be doubled."""
     if finding is NOT_ASKED:
         return 1
-    return max(history.looks - _lag(history), 0) if isinstance(finding, Answered) else history.parked
+    if not isinstance(finding, Answered):
+        return history.parked
+    looks = history.looks - _lag(history)
+    return max(looks, 0) if looks < attempt.policy.looks else 0
 
 
 def _lag(history: History) -> int:

@@ -19,7 +19,8 @@ from tests.support.broker import VirtualHost
 from tests.support.worker import Worker
 
 ROOT: Final = Path(__file__).parents[2]
-DASHBOARDS: Final = {path.stem: json.loads(path.read_text()) for path in (ROOT / "deploy/grafana/dashboards").iterdir()}
+FOLDER: Final = ROOT / "deploy/kubernetes/components/grafana/dashboards"
+DASHBOARDS: Final = {path.stem: json.loads(path.read_text()) for path in FOLDER.iterdir()}
 UNPACKED: Final = ROOT / ".tools/prometheus/usr/bin"
 NUMBER: Final = "41793026727"
 SECONDS: Final = 18

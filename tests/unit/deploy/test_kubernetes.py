@@ -40,6 +40,11 @@ def of_kind(overlay: str, kind: str, name: str = "omni-relay") -> Manifest:
     return found
 
 
+def config_of(overlay: str) -> Manifest:
+    (container,) = of_kind(overlay, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return of_kind(overlay, "ConfigMap", container["envFrom"][0]["configMapRef"]["name"])
+
+
 def is_native(manifest: Manifest) -> bool:
     return manifest["apiVersion"].partition("/")[0] not in OPERATORS
 
@@ -122,10 +127,9 @@ def test_selectors_find_the_pods_they_are_for_and_no_others(overlay: str) -> Non
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_worker_is_set_up_with_settings_that_exist_and_has_time_to_stop(overlay: str) -> None:
     pod = of_kind(overlay, "Deployment")["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    name = container["envFrom"][0]["configMapRef"]["name"]
-    assert name != "omni-relay"  # its content is in its name
-    given = of_kind(overlay, "ConfigMap", name)["data"]
+    config = config_of(overlay)
+    assert config["metadata"]["name"] != "omni-relay"  # its content is in its name
+    given = config["data"]
     settings = Settings.model_validate({key.removeprefix("RELAY_").lower(): value for key, value in given.items()})
     assert {key.removeprefix("RELAY_").lower() for key in given} <= set(Settings.model_fields)
     assert pod["terminationGracePeriodSeconds"] > settings.shutdown_grace + 10
@@ -136,11 +140,11 @@ def test_the_worker_is_set_up_with_settings_that_exist_and_has_time_to_stop(over
 @kubectl
 def test_as_many_workers_as_there_may_be_share_the_rates() -> None:
     scaled = of_kind("production", "ScaledObject")["spec"]
-    (config,) = (one for one in rendered("production") if one["kind"] == "ConfigMap")
+    config = config_of("production")
     assert int(config["data"]["RELAY_REPLICAS"]) == scaled["maxReplicaCount"]
     assert "replicas" not in of_kind("production", "Deployment")["spec"]
 
-    (config,) = (one for one in rendered("development") if one["kind"] == "ConfigMap")
+    config = config_of("development")
     assert int(config["data"]["RELAY_REPLICAS"]) == of_kind("development", "Deployment")["spec"]["replicas"]
 
 
@@ -162,3 +166,11 @@ def test_the_topology_is_the_one_that_the_worker_would_declare() -> None:
     bindings = {spec["destination"]: spec["source"] for kind, spec in specs if kind == "Binding"}
     assert all(spec["durable"] for kind, spec in specs if kind != "Binding")
     assert (exchanges, queues, bindings) == declared(RetryPolicy(8, 1.0, 300.0).rooms)
+
+
+@kubectl
+def test_production_has_the_dashboards() -> None:
+    folder = KUBERNETES / "components/grafana/dashboards"
+    given = of_kind("production", "ConfigMap", "omni-relay-dashboards")
+    assert given["data"] == {path.name: path.read_text() for path in folder.iterdir()}
+    assert given["metadata"]["labels"]["grafana_dashboard"] == "1"

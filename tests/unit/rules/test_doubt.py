@@ -89,6 +89,11 @@ def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> Non
     assert [event.type for event in resolution.report.events] == ["message.accepted"]
 
 
+def a_copy(looks: int, draw: float) -> Attempt:
+    attempt = in_doubt(looks)
+    return replace(attempt, history=replace(attempt.history, redeliveries=1), draw=draw)
+
+
 def waits(attempt: Attempt, finding: Finding = NOTHING) -> list[float]:
     """List the rooms a message in doubt goes through until it is posted again."""
     rooms: list[float] = []
@@ -105,8 +110,7 @@ def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
 
     Four seconds went by before the first look at a doubt. The copy outwaits also a call under way, by the defaults.
     """
-    copy = in_doubt()
-    copy = replace(copy, history=replace(copy.history, redeliveries=1))
+    copy = a_copy(0, 0.0)
 
     assert waits(in_doubt()) == [8, 16]
     assert waits(copy, NOT_ASKED) == [8, 4, 8, 16]
@@ -114,6 +118,25 @@ def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
         policy = Policy(flat)
         original = sum(waits(replace(in_doubt(), policy=policy))) + look_delay(flat, 0)
         assert sum(waits(replace(copy, policy=policy), NOT_ASKED)) > original
+
+
+@pytest.mark.parametrize(
+    ("looks", "draw", "posts"), [(2, 0.0, False), (3, 0.0, True), (3, 0.24, True), (3, 0.25, False)]
+)
+def test_copies_take_turns_by_chance(looks: int, draw: float, *, posts: bool) -> None:
+    """They may be in step, having been put aside in the same moment, and nothing else tells them apart."""
+    resolution = resolve(a_copy(looks, draw), NOTHING)
+
+    assert (resolution.rest is not None) is posts
+    if not posts:
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        assert letter.room == (4 if looks == 3 else 16)
+
+
+def test_a_copy_is_not_looked_for_for_ever() -> None:
+    assert resolve(a_copy(14, 0.9), NOTHING).rest is None
+    assert resolve(a_copy(15, 0.9), NOTHING).rest is not None
 
 
 def test_one_that_may_be_a_copy_is_put_aside_and_nothing_is_decided() -> None:

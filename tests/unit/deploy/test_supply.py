@@ -1,0 +1,66 @@
+"""What is shipped: locked by hashes, from nowhere in particular, under licences that ask for nothing but a notice."""
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Final
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT: Final = Path(__file__).parents[3]
+PERMISSIVE: Final = re.compile(r"MIT|BSD|ISC|Apache|PSF|Python Software Foundation|Unlicense|0BSD", re.IGNORECASE)
+WEAK_COPYLEFT: Final = {"certifi"}
+"""MPL-2.0: a list of certificates, used as it is."""
+
+
+def needed(name: str, found: set[str]) -> Iterator[str]:
+    """Name what a distribution needs on this machine, itself first, each once."""
+    if name in found:
+        return
+    found.add(name)
+    yield name
+    for line in distribution(name).requires or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield from needed(requirement.name.lower(), found)
+
+
+def licence(name: str) -> str:
+    """Tell a distribution's licence, as it says so itself."""
+    metadata = distribution(name).metadata
+    said = [one for field in ("License-Expression", "License") for one in metadata.get_all(field) or ()]
+    classifiers = [one for one in metadata.get_all("Classifier") or () if one.startswith("License ::")]
+    return " ".join([*(one[:100] for one in said), *classifiers])
+
+
+SHIPPED: Final = sorted(set(needed("omni-relay", set())) - {"omni-relay"})
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {"aio-pika", "httpx", "pydantic-core"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped_may_be(name: str) -> None:
+    if name in WEAK_COPYLEFT:
+        assert "Mozilla" in licence(name) or "MPL" in licence(name)
+    else:
+        assert PERMISSIVE.search(licence(name)), licence(name)
+        assert "GPL" not in licence(name)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "tests/bench/requirements.txt"])
+def test_a_lock_has_a_hash_for_everything_and_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    entries = re.split(r"\n(?=\S)", text)
+    assert len(entries) > 20
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped_is_locked(name: str) -> None:
+    locked = {line.partition("==")[0].lower() for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    assert re.sub(r"[-_.]+", "-", name) in {re.sub(r"[-_.]+", "-", one) for one in locked}
