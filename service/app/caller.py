@@ -19,11 +19,12 @@ from service.edges.log import get_logger
 from service.edges.metric import Metrics
 from service.rules.coalesce import content_key, merge
 from service.rules.gate import read_signal
+from service.rules.verdict import is_final
 from service.words.call import OmniCall
-from service.words.outcome import Accepted, Held, Outcome, Rejected, Unknown
+from service.words.outcome import Held, Outcome, Rejected, Unknown
 
 _REMEMBERED: Final = 1000
-"""Calls that were not the first about their messages, and were accepted."""
+"""Calls that were not the first about their messages, and were the last."""
 
 Post = Callable[[OmniCall], Awaitable[Outcome]]
 
@@ -78,7 +79,7 @@ class Caller:
         """
         if call.attempt == 1:
             return await self._attempt(call)
-        names = tuple(message.message_id for message in call.messages)
+        names = call.request_id, *(message.message_id for message in call.messages)
         while known := self._again.get(names):
             await asyncio.wait({known})
             if not known.cancelled():
@@ -89,15 +90,14 @@ class Caller:
         try:
             outcome = await self._attempt(call)
         finally:
-            if isinstance(outcome, Accepted):
-                while len(self._again) > _REMEMBERED:
-                    del self._again[next(iter(self._again))]
-            else:
-                del self._again[names]
             if outcome is None:
                 promise.cancel()
             else:
                 promise.set_result(outcome)
+            if outcome is None or not is_final(call, outcome):
+                del self._again[names]  # its own next attempt must be one
+            elif len(self._again) > _REMEMBERED:
+                del self._again[next(iter(self._again))]
         return outcome
 
     async def _attempt(self, call: OmniCall) -> Outcome:

@@ -17,7 +17,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -49,7 +51,7 @@ class Child:
     misses: int = 0
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Ask its operations port. Raises `OSError`."""
+        """Ask its operations port. Raises `OSError`, also for an answer that is none."""
         url = f"http://127.0.0.1:{self.listener.getsockname()[1]}{path}"
         try:
             with _DIRECT.open(url, timeout=_PATIENCE) as answer:
@@ -57,6 +59,8 @@ class Child:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
+        except HTTPException as error:
+            raise OSError("no answer") from error
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""
@@ -119,7 +123,10 @@ class Supervisor:
                 task.cancel()
             await self._end(keeping)
         self._log.info("supervisor.stopped")
-        return max(abs(task.result()) for task in keeping)
+        statuses = {task.result() for task in keeping}
+        if os.EX_CONFIG in statuses:
+            return os.EX_CONFIG
+        return int(not statuses <= {0, -signal.SIGTERM})  # asked to stop before it could listen, it ends by the signal
 
     def _condition(self) -> Condition:
         if self._stop.is_set():
@@ -133,6 +140,8 @@ class Supervisor:
         while True:
             began = time.monotonic()
             child.process = await self._start(child)
+            if self._stop.is_set():
+                child.send(signal.SIGTERM)  # it was not there yet when all were asked
             status = await child.process.wait()
             child.condition, child.misses = _STARTING, 0
             if self._stop.is_set() or status == os.EX_CONFIG:
@@ -167,33 +176,42 @@ class Supervisor:
                 live, _ = await asyncio.to_thread(child.get, "/livez")
                 _, body = await asyncio.to_thread(child.get, "/readyz")
                 child.condition = Condition(**json.loads(body))
-                child.misses = 0 if live < 500 else _MISSES  # noqa: PLR2004 - what HTTP defines
             except (OSError, ValueError, TypeError):
                 child.misses += 1
-            if child.misses >= _MISSES:
-                self._log.error("process.stuck", process=child.number)
-                child.send(signal.SIGTERM)
-                await asyncio.sleep(_PATIENCE)
-                child.send(signal.SIGKILL)
+                if child.misses >= _MISSES:
+                    await self._replace(child, _PATIENCE)
+            else:
                 child.misses = 0
+                if live != HTTPStatus.OK:
+                    await self._replace(child, self._settings.shutdown_grace + _PATIENCE)
+
+    async def _replace(self, child: Child, patience: float) -> None:
+        """End this life of it, within so many seconds; the next follows by itself."""
+        self._log.error("process.stuck", process=child.number)
+        process, child.misses = child.process, 0
+        child.send(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait() if process else asyncio.sleep(0), patience)
+        if process is child.process:  # a next life has another
+            child.send(signal.SIGKILL)
 
     async def _end(self, keeping: list[asyncio.Task[int]]) -> None:
         """Ask all to stop, once more if we are asked once more, and end what does not."""
         for child in self._children:
             child.send(signal.SIGTERM)
+        ended = asyncio.gather(*keeping, return_exceptions=True)
         insisting = asyncio.create_task(self._abort.wait())
         patience = self._settings.shutdown_grace + _PATIENCE
-        done, left = await asyncio.wait({*keeping, insisting}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        while left - {insisting} and done and insisting not in done:
-            done, left = await asyncio.wait(left, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        if insisting in done:
+        either: set[asyncio.Future[Any]] = {ended, insisting}
+        await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if insisting.done():
             for child in self._children:
                 child.send(signal.SIGTERM)
-            await asyncio.wait(keeping, timeout=_PATIENCE)
+            await asyncio.wait({ended}, timeout=_PATIENCE)
         insisting.cancel()
         for child in self._children:
             child.send(signal.SIGKILL)
-        await asyncio.wait(keeping)
+        await ended
 
 
 async def supervise(settings: Settings, count: int) -> int:

@@ -58,6 +58,11 @@ def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Verdict
             assert_never(outcome)
 
 
+def is_final(call: OmniCall, outcome: Outcome) -> bool:
+    """Tell whether no message of the call will be posted again on the ground of this outcome."""
+    return all(verdict.standing in {"taken", "refused"} for verdict in judge(call, outcome, ambiguous=True))
+
+
 def judge_found(message: Message, entries: tuple[LogEntry, ...], *, in_doubt: bool) -> Verdict | None:
     """Judge a message by what OMNI's logs show of it; None where that says nothing of the attempt in question.
 

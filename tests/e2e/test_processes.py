@@ -75,6 +75,14 @@ async def test_asked_to_stop_all_finish_what_is_in_flight(stage: Stage) -> None:
     assert len(supervisor.lines("worker.stopped")) == 2
 
 
+async def test_asked_to_stop_before_they_have_begun_all_end_at_once(stage: Stage) -> None:
+    supervisor = await stage.watching("worker", "--processes", "2")
+    await supervisor.until_line("supervisor.started")
+    supervisor.send(signal.SIGTERM)
+
+    assert await supervisor.ended(within=10) == 0
+
+
 async def test_asked_twice_all_give_up_at_once(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     await stage.fault(kind="hang")

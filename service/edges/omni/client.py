@@ -67,7 +67,7 @@ class OmniClient:
         origin, kind = httpx.URL(access.base_url), f"application/{access.format}"
         self._transport = Transport(origin, access.connect_timeout, access.read_timeout)
         headers = {"accept": kind, "accept-encoding": "identity", "user-agent": f"omni-relay/{__version__}"}
-        self._client = httpx.AsyncClient(base_url=origin, headers=headers, timeout=None, transport=self._transport)  # noqa: S113 - the transport's own
+        self._client = httpx.AsyncClient(base_url=origin, headers=headers, transport=self._transport)
         self._authorization = Authorization(access.credentials, self._client, now)
         like = self._client.build_request("POST", ADVANCED, headers={"content-type": kind})
         del like.headers["content-length"]

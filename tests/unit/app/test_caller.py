@@ -261,6 +261,35 @@ async def test_what_was_accepted_late_is_not_posted_again_and_what_was_not_is() 
     assert world.posted == [["m"], ["m"]]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Accepted({"m": a_status(5, 21)}), id="refused, to be tried again"),
+        pytest.param(Accepted({"m": a_status(5, 12)}), id="denied, to be tried without being counted"),
+        pytest.param(Accepted({}), id="not in the answer"),
+    ],
+)
+async def test_what_omni_answered_without_an_end_is_posted_again(answer: Outcome) -> None:
+    """Its own next attempt is no copy, and where the last was not counted it even has the same number."""
+    answers: list[Outcome] = [answer, Accepted({"m": a_status()})]
+    world = World(lambda _: answers.pop(0))
+    world.go.set()
+
+    outcomes = [await world.call("m", attempt=2) for _ in range(3)]
+    assert outcomes == [answer, *[Accepted({"m": a_status()})] * 2]
+    assert world.posted == [["m"], ["m"]]
+
+
+async def test_another_request_about_a_message_of_the_same_name_is_another_call() -> None:
+    """A producer may have mended what OMNI refused, and sent it again."""
+    answers: list[Outcome] = [Rejected("http_400", "wrong"), Accepted({"m": a_status()})]
+    world = World(lambda _: answers.pop(0))
+    world.go.set()
+
+    outcomes = [await world.call("m", attempt=2), await world.call("m", attempt=2, request_id="mended")]
+    assert [type(outcome) for outcome in outcomes] == [Rejected, Accepted]
+
+
 async def test_one_who_gives_up_leaves_the_call_to_the_other() -> None:
     world = World()
     first, second = world.call("m", attempt=2), world.call("m", attempt=2)

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.rules.verdict import Verdict, judge, judge_found
+from service.rules.verdict import Verdict, is_final, judge, judge_found
 from service.words.omni.answer import LogEntry
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
@@ -141,3 +141,21 @@ def test_a_refusal_before_a_further_attempt_is_no_answer_to_it(status: Status, *
     entries = (LogEntry(message_id="m-1", status=status),)
 
     assert (judge_found(ONE, entries, in_doubt=False) is not None) is found
+
+
+@pytest.mark.parametrize(
+    ("outcome", "final"),
+    [
+        (Accepted({"m-1": a_status(), "m-2": a_status(5, 6)}), True),
+        (Accepted({"m-1": a_status(), "m-2": a_status(5, 21)}), False),
+        (Accepted({"m-1": a_status(), "m-2": a_status(5, 12)}), False),
+        (Accepted({"m-1": a_status()}), False),
+        (Rejected("http_400", ""), True),
+        (Unavailable("http_503"), False),
+        (Unknown("timeout"), False),
+        (Denied("http_401"), False),
+        (Held("stopping"), False),
+    ],
+)
+def test_an_outcome_is_final_where_no_message_of_the_call_is_posted_again(outcome: Outcome, *, final: bool) -> None:
+    assert is_final(a_call(ONE, TWO), outcome) is final
