@@ -17,7 +17,7 @@ from service.app.throttle import Throttle
 from service.app.turnstile import Turnstile
 from service.edges.log import get_logger
 from service.edges.metric import Metrics
-from service.rules.coalesce import content_key, merge
+from service.rules.coalesce import content_key, fits, ids_of, merge
 from service.rules.gate import read_signal
 from service.rules.verdict import is_final
 from service.words.call import OmniCall
@@ -44,16 +44,18 @@ class Tools:
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    """One delivery's call, and what it waits for."""
+    """Calls that are made together, and what they wait for: an outcome each."""
 
-    call: OmniCall
+    calls: Sequence[OmniCall]
     session: asyncio.Event | None
-    answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: asyncio.Future[Sequence[Outcome]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    """Calls that will be made as one; the first member's task makes it."""
+    """Members whose calls will be made as one; the first member's task makes it."""
 
     members: list[_Member]
     ids: set[str]
@@ -71,24 +73,25 @@ class Caller:
         tools.metrics.attempts_in_flight.set_function(lambda: self._running)
         tools.metrics.calls_waiting.set_function(lambda: tools.throttle.waiting)
 
-    async def attempt(self, call: OmniCall) -> Outcome:
-        """Make one attempt, alone or with others. Raises `HandedBackError`.
+    async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        """Make one attempt with calls of equal contents, as one or with others. Raises `HandedBackError`.
 
         Where a delivery was handed to two workers, each may have put aside a letter about the same messages, and they
         may come back in the same moment, when none can be found at OMNI yet: so the second takes what the first gets.
         """
-        if call.attempt == 1:
-            return await self._attempt(call)
+        if calls[0].attempt == 1:
+            return await self._attempt(calls)
+        (call,) = calls
         names = call.request_id, *(message.message_id for message in call.messages)
         while known := self._again.get(names):
             await asyncio.wait({known})
             if not known.cancelled():
                 self._tools.metrics.joined.inc()
-                return known.result()
+                return (known.result(),)
         self._again[names] = promise = asyncio.get_running_loop().create_future()
         outcome = None
         try:
-            outcome = await self._attempt(call)
+            (outcome,) = await self._attempt(calls)
         finally:
             if outcome is None:
                 promise.cancel()
@@ -98,51 +101,52 @@ class Caller:
                 del self._again[names]  # its own next attempt must be one
             elif len(self._again) > _REMEMBERED:
                 del self._again[next(iter(self._again))]
-        return outcome
+        return (outcome,)
 
-    async def _attempt(self, call: OmniCall) -> Outcome:
-        try:
-            while True:
-                if held := await self._tools.turnstile.enter():
-                    return held
-                key = self._key(call)
-                if key is None:
-                    return await self._go_alone(call)
-                member = _Member(call, SESSION.get())
-                if not self._joins(member, key):
-                    return await self._lead(member, key)
-                if outcome := await self._follow(member):
-                    return outcome
-        finally:
-            self._tools.turnstile.leave()
+    async def _attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        """Make them, in more than one go where the first of them has to find out whether any may be made."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(calls):
+            try:
+                outcomes += await self._go(calls[len(outcomes) :])
+            finally:
+                self._tools.turnstile.leave()
+        return outcomes
+
+    async def _go(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        turnstile = self._tools.turnstile
+        while True:
+            if held := await turnstile.enter():
+                return [held] * len(calls)
+            if turnstile.gate.mode != "open":
+                calls = calls[:1]  # a probe goes alone
+            key = self._key(calls[0])
+            if key is None:
+                return await self._go_alone(calls)
+            member = _Member(calls, SESSION.get())
+            if not self._joins(member, key):
+                return await self._lead(member, key)
+            if outcomes := await self._follow(member):
+                return outcomes
 
     def _key(self, call: OmniCall) -> bytes | None:
         """Tell which calls it may share; nothing where it goes alone."""
         may_wait = self._tools.most and call.attempt == 1 and self._tools.throttle.is_full
         return content_key(call) if may_wait else None
 
-    async def _go_alone(self, call: OmniCall) -> Outcome:
+    async def _go_alone(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         throttle, turnstile = self._tools.throttle, self._tools.turnstile
         while True:
             async with throttle.slot():
-                await throttle.pace(len(call.messages))
+                await throttle.pace(sum(len(call.messages) for call in calls))
                 if turnstile.passes():
-                    if lapsed := self._lapsed(call, SESSION.get()):
-                        return lapsed
-                    self._observe_first(call)
-                    return await self._call(call, 1)
+                    if _is_gone(SESSION.get()):
+                        raise HandedBackError
+                    return await self._make(calls)
             if held := await turnstile.enter():  # it was closed while we waited for the slot
-                return held
+                return [held] * len(calls)
 
-    def _lapsed(self, call: OmniCall, session: asyncio.Event | None) -> Held | None:
-        """Tell whether its time is up. Raises `HandedBackError` where its delivery is no longer ours."""
-        if session is not None and session.is_set():
-            raise HandedBackError
-        if call.expires_at is not None and call.expires_at <= self._tools.now():
-            return Held("expired")
-        return None
-
-    async def _follow(self, member: _Member) -> Outcome | None:
+    async def _follow(self, member: _Member) -> Sequence[Outcome] | None:
         """Wait for whoever leads; gives nothing if that one has gone, and somebody has to take over."""
         try:
             await asyncio.wait({member.answer})
@@ -154,15 +158,15 @@ class Caller:
     def _joins(self, member: _Member, key: bytes) -> bool:
         is_probe = self._tools.turnstile.gate.mode != "open"
         batch = None if is_probe else self._open.get(key)
-        ids = {message.message_id for message in member.call.messages}
-        if batch is None or len(batch.ids) + len(ids) > (self._tools.most or 0) or batch.ids & ids:
+        ids = ids_of(*member.calls)
+        if batch is None or not fits(batch.ids, ids, self._tools.most or 0):
             return False
         batch.members.append(member)
         batch.ids |= ids
         return True
 
-    async def _lead(self, member: _Member, key: bytes) -> Outcome:
-        batch = _Batch([member], {message.message_id for message in member.call.messages})
+    async def _lead(self, member: _Member, key: bytes) -> Sequence[Outcome]:
+        batch = _Batch([member], ids_of(*member.calls))
         self._open[key] = batch
         try:
             await self._serve(batch, key)
@@ -179,47 +183,46 @@ class Caller:
                 self._close(batch, key)
                 await self._tools.throttle.pace(len(batch.ids))
                 if self._tools.turnstile.passes():
-                    if members := [member for member in batch.members if self._is_due(member)]:
-                        await self._post(members)
+                    if members := [member for member in batch.members if _is_here(member)]:
+                        await self._serve_members(members)
                     return
             held = await self._tools.turnstile.enter()  # it was closed while we waited for the slot
         for member in batch.members:
-            _answer(member, held)
+            _answer(member, [held] * len(member.calls))
 
     def _close(self, batch: _Batch, key: bytes) -> None:
         if self._open.get(key) is batch:
             del self._open[key]
 
-    def _is_due(self, member: _Member) -> bool:
-        """Leave out those who have gone, whose delivery is no longer ours, or whose time is up."""
-        if member.answer.done():
-            return False
+    async def _serve_members(self, members: Sequence[_Member]) -> None:
         try:
-            lapsed = self._lapsed(member.call, member.session)
-        except HandedBackError as error:
-            member.answer.set_exception(error)
-            return False
-        if lapsed:
-            member.answer.set_result(lapsed)
-        return lapsed is None
-
-    async def _post(self, members: Sequence[_Member]) -> None:
-        """Make the call; one that is refused as a whole is made again in halves, until the wrong ones stand alone."""
-        for member in members:
-            self._observe_first(member.call)
-        try:
-            outcome = await self._call(merge([member.call for member in members]), len(members))
+            outcomes = await self._make([call for member in members for call in member.calls])
         except BaseException:
             for member in members:  # ours is told by what is raised; for all others it is a call without an answer
-                _answer(member, Unknown("exception"))
+                _answer(member, [Unknown("exception")] * len(member.calls))
             raise
-        if isinstance(outcome, Rejected) and len(members) > 1:
-            middle = len(members) // 2
-            await self._post(members[:middle])
-            await self._post(members[middle:])
-            return
+        start = 0
         for member in members:
-            _answer(member, outcome)
+            _answer(member, outcomes[start : start + len(member.calls)])
+            start += len(member.calls)
+
+    async def _make(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        """Make one call of those whose time is not up."""
+        now = self._tools.now()
+        due = [call for call in calls if call.expires_at is None or call.expires_at > now]
+        if len(due) == len(calls):
+            return await self._post(calls)
+        outcomes = dict(zip(map(id, due), await self._post(due), strict=True)) if due else {}
+        return [outcomes.get(id(call), Held("expired")) for call in calls]
+
+    async def _post(self, calls: Sequence[OmniCall]) -> list[Outcome]:
+        """Make the call; one that is refused as a whole is made again in halves, until the wrong ones stand alone."""
+        self._observe_first(calls)
+        outcome = await self._call(merge(calls), len(calls))
+        if isinstance(outcome, Rejected) and len(calls) > 1:
+            middle = len(calls) // 2
+            return [*await self._post(calls[:middle]), *await self._post(calls[middle:])]
+        return [outcome] * len(calls)
 
     async def _call(self, call: OmniCall, requests: int) -> Outcome:
         metrics = self._tools.metrics
@@ -252,19 +255,33 @@ class Caller:
         )
         return outcome
 
-    def _observe_first(self, call: OmniCall) -> None:
-        if call.attempt != 1:
+    def _observe_first(self, calls: Sequence[OmniCall]) -> None:
+        first, metrics = calls[0], self._tools.metrics
+        if first.attempt != 1:
             return
-        metrics = self._tools.metrics
-        if call.published is not None:
-            metrics.queue_seconds.observe(max(0.0, (self._tools.now() - call.published).total_seconds()))
-        if call.content.sms is not None:
-            size = call.content.sms.size
-            metrics.sms_parts[size.encoding].inc(size.parts * len(call.messages))
-        if call.content.facebook is not None:
-            metrics.legacy["facebook"].inc(len(call.messages))
+        now = self._tools.now()
+        for call in calls:
+            if call.published is not None:
+                metrics.queue_seconds.observe(max(0.0, (now - call.published).total_seconds()))
+        messages = sum(len(call.messages) for call in calls)
+        if first.content.sms is not None:
+            size = first.content.sms.size
+            metrics.sms_parts[size.encoding].inc(size.parts * messages)
+        if first.content.facebook is not None:
+            metrics.legacy["facebook"].inc(messages)
 
 
-def _answer(member: _Member, outcome: Outcome) -> None:
+def _is_gone(session: asyncio.Event | None) -> bool:
+    return session is not None and session.is_set()
+
+
+def _is_here(member: _Member) -> bool:
+    """Leave out those who have gone, or whose deliveries are no longer ours."""
+    if not member.answer.done() and _is_gone(member.session):
+        member.answer.set_exception(HandedBackError())
+    return not member.answer.done()
+
+
+def _answer(member: _Member, outcomes: Sequence[Outcome]) -> None:
     if not member.answer.done():
-        member.answer.set_result(outcome)
+        member.answer.set_result(outcomes)

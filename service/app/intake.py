@@ -8,18 +8,20 @@ again. The prefetch bounds how many there are.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from service.app.custody import SESSION, HandedBackError
-from service.app.registry import Registry
+from service.app.registry import Promise, Registry, is_new
 from service.app.turnstile import Turnstile
 from service.edges.log import describe, get_logger
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import BrokerErrors, Link, Receipt, Session
-from service.path.handler import Handler
+from service.path.handler import Errand, Handler
+from service.rules.coalesce import group
 from service.rules.poison import is_suspect, rank
+from service.words.call import OmniCall
 from service.words.delivery import Delivery, Settlement
 
 _PULSE: Final = 0.5
@@ -37,10 +39,12 @@ class Bench:
     """What an intake works with."""
 
     link: Link
-    handle: Handler
+    handler: Handler
     turnstile: Turnstile
     metrics: Metrics
     prefetch: int
+    most: int | None = None
+    """Messages in a merged call; None to merge none."""
 
 
 class Intake:
@@ -51,11 +55,13 @@ class Intake:
         self._clock = clock
         self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
         self._registry = Registry(3 * bench.prefetch)  # acks lost with the connection: no more than unsettled ones
+        self._arrived: list[tuple[Delivery, Receipt]] = []
         self._suspects: list[tuple[Delivery, Receipt]] = []
         self._consuming: Session | None = None
         self._well_at = clock()
-        bench.metrics.deliveries_in_flight.set_function(lambda: len(self._tasks))
+        bench.metrics.deliveries_in_flight.set_function(lambda: self._in_flight)
 
     async def run(self) -> None:
         """Consume until cancelled; each turn lasts until the session breaks or the turnstile wants another amount."""
@@ -131,6 +137,7 @@ class Intake:
 
     async def drain(self, deadline: float, aborted: asyncio.Event) -> None:
         """Finish what is in flight until the loop's clock shows `deadline` or somebody insists, then give up on it."""
+        self._sort()
         patience = asyncio.create_task(aborted.wait())
         while self._tasks and not patience.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait({*self._tasks, patience}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -141,19 +148,58 @@ class Intake:
         self._log.info("intake.drained", abandoned=len(abandoned))
 
     def _receive(self, delivery: Delivery, receipt: Receipt) -> None:
-        if not is_suspect(delivery):
+        self._in_flight += 1
+        if self._bench.most and is_new(delivery):
+            self._await_others(delivery, receipt)
+        elif not is_suspect(delivery):
             self._start(self._serve(delivery, receipt))
-            return
-        self._suspects.append((delivery, receipt))
-        if len(self._suspects) == 1:
-            self._start(self._serve_suspects())
+        else:
+            self._suspects.append((delivery, receipt))
+            if len(self._suspects) == 1:
+                self._start(self._serve_suspects())
+
+    def _await_others(self, delivery: Delivery, receipt: Receipt) -> None:
+        """Keep a delivery until all that came with it, in the same read of the socket, are here."""
+        if self._arrived and self._arrived[0][1].broken is not receipt.broken:
+            self._sort()
+        self._arrived.append((delivery, receipt))
+        if len(self._arrived) == 1:
+            asyncio.get_running_loop().call_soon(self._sort)
+
+    def _sort(self) -> None:
+        """Start what has arrived: what may be one call together, and all else by itself."""
+        arrived, self._arrived = self._arrived, []
+        alone, errands, calls = (arrived, [], []) if len(arrived) == 1 else self._read(arrived)
+        for delivery, receipt in alone:
+            self._start(self._serve(delivery, receipt))
+        for places in group(calls, self._bench.most or 0):
+            self._start(self._serve_all([errands[place] for place in places], [calls[place] for place in places]))
+
+    def _read(
+        self, arrived: Sequence[tuple[Delivery, Receipt]]
+    ) -> tuple[list[tuple[Delivery, Receipt]], list[tuple[Errand, Receipt]], list[OmniCall]]:
+        """Tell apart what needs more than one call, and is served alone, from what needs just that."""
+        alone, errands, calls = [], [], []
+        for delivery, receipt in arrived:
+            call = None
+            with contextlib.suppress(Exception):  # a defect of ours: met again, and told, where it is served
+                errand = self._bench.handler.read(delivery)
+                call = self._bench.handler.only_call(errand)
+            if call is None:
+                alone.append((delivery, receipt))
+            else:
+                errands.append((errand, receipt))
+                calls.append(call)
+        return alone, errands, calls
 
     async def _serve_suspects(self) -> None:
         await asyncio.sleep(_GATHERING)
         while self._suspects:
             self._suspects.sort(key=lambda suspect: rank(suspect[0]))
             delivery, receipt = self._suspects[0]
-            if not receipt.broken.is_set():  # else it comes again, with its count
+            if receipt.broken.is_set():
+                self._in_flight -= 1  # it comes again, with its count
+            else:
                 await self._serve(delivery, receipt)
                 with contextlib.suppress(*BrokerErrors):
                     await receipt.heard()  # an ack that dies with us would not have been one
@@ -167,48 +213,79 @@ class Intake:
     async def _serve(self, delivery: Delivery, receipt: Receipt) -> None:
         SESSION.set(receipt.broken)
         started = time.perf_counter()
-        settled = "abandoned"
+        try:
+            end = await self._end(delivery)
+        except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
+            end = error
+        except BaseException:
+            self._tell("abandoned", time.perf_counter() - started, {"redelivered": delivery.redelivered})
+            raise
+        await self._settle(delivery, receipt, end, started)
+
+    async def _serve_all(self, errands: Sequence[tuple[Errand, Receipt]], calls: Sequence[OmniCall]) -> None:
+        """Serve those whose calls are one."""
+        SESSION.set(errands[0][1].broken)
+        started = time.perf_counter()
+        promises = [self._registry.enter(errand.delivery) for errand, _ in errands]
+        ends: Sequence[Settlement | Exception]
+        try:
+            ends = await self._bench.handler.handle_all(
+                [(errand, call) for (errand, _), call in zip(errands, calls, strict=True)]
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            ends = [error] * len(errands)
+        except BaseException:
+            for promise in promises:
+                self._registry.give_up(promise)
+                self._tell("abandoned", time.perf_counter() - started, {"redelivered": False})
+            raise
+        for promise, end in zip(promises, ends, strict=True):
+            self._remember(promise, end)
+        for (errand, receipt), end in zip(errands, ends, strict=True):
+            await self._settle(errand.delivery, receipt, end, started)
+
+    async def _settle(self, delivery: Delivery, receipt: Receipt, end: Settlement | Exception, started: float) -> None:
+        """Settle a delivery as it ended, and tell."""
+        settled = "lost"  # a normal end when the connection goes: the broker hands the delivery out again
         facts: Mapping[str, object] = {}
         try:
-            try:
-                settlement = await self._settlement(delivery)
-            except HandedBackError:
-                settled = "lost"
-            except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
-                facts = describe(error)
-                await receipt.dead_letter()
-                settled = "dead_lettered"
-            else:
-                facts = self._facts(settlement)
+            if isinstance(end, Settlement):
+                facts = self._facts(end)
                 await receipt.ack()
                 settled = "acked"
+            elif not isinstance(end, HandedBackError):
+                facts = describe(end)
+                await receipt.dead_letter()
+                settled = "dead_lettered"
         except BrokerErrors:
-            settled = "lost"  # a normal end when the connection goes: the broker hands the delivery out again
+            pass
+        except BaseException:
+            settled = "abandoned"
+            raise
         finally:
             self._tell(settled, time.perf_counter() - started, {**facts, "redelivered": delivery.redelivered})
 
-    async def _settlement(self, delivery: Delivery) -> Settlement:
+    async def _end(self, delivery: Delivery) -> Settlement | Exception:
         """Serve a delivery, or take over what is or was done about it before it was handed out again."""
         while known := self._registry.find(delivery):
-            await asyncio.wait({known})
-            if not known.cancelled():
+            if end := await known.wait():
                 self._bench.metrics.joined.inc()
-                return known.result()
+                return end
         promise = self._registry.enter(delivery)
+        end = None
         try:
-            settlement = await self._bench.handle(delivery)
-        except HandedBackError:
-            promise.cancel()
-            raise
-        except Exception as error:
-            promise.set_exception(error)
-            promise.exception()  # nobody need have joined
-            raise
-        except BaseException:
-            promise.cancel()
-            raise
-        promise.set_result(settlement)
-        return settlement
+            end = await self._bench.handler.handle(self._bench.handler.read(delivery))
+        except Exception as error:  # noqa: BLE001 - as above
+            end = error
+        finally:
+            self._remember(promise, end)
+        return end
+
+    def _remember(self, promise: Promise, end: Settlement | Exception | None) -> None:
+        if end is None or isinstance(end, HandedBackError):
+            self._registry.give_up(promise)
+        else:
+            self._registry.keep(promise, end)
 
     def _facts(self, settlement: Settlement) -> Mapping[str, object]:
         metrics = self._bench.metrics
@@ -227,6 +304,7 @@ class Intake:
         }
 
     def _tell(self, settled: str, seconds: float, facts: Mapping[str, object]) -> None:
+        self._in_flight -= 1
         self._bench.metrics.deliveries[settled].inc()
         self._bench.metrics.handling_seconds.observe(seconds)
         write: Callable[..., object] = self._log.error if settled == "dead_lettered" else self._log.info

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,11 +17,31 @@ from service.rules.history import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES, read_hi
 from service.rules.parse import parse
 from service.words.delivery import Delivery, Settlement
 
-Promise = asyncio.Future[Settlement]
-
 _MINE: Final = (ATTEMPT, FIRST_SEEN, PARKED, REDRIVES)
 _NONE: Final = (repr(None),) * len(_MINE)
 """As the headers are read where the broker has added its own to none."""
+
+
+@dataclass(eq=False, slots=True)
+class Promise:
+    """What a delivery that is running will end in."""
+
+    key: Hashable
+    end: Settlement | Exception | None = None
+    """How it was settled, or the defect that it ran into."""
+    _over: asyncio.Event | None = None
+
+    async def wait(self) -> Settlement | Exception | None:
+        """Give its end; nothing where it was given up."""
+        if self.end is None:
+            self._over = self._over or asyncio.Event()
+            await self._over.wait()
+        return self.end
+
+    def tell(self) -> None:
+        """Wake those who wait."""
+        if self._over is not None:
+            self._over.set()
 
 
 class Registry:
@@ -39,27 +60,39 @@ class Registry:
 
         Two equal requests may be two, so they are never taken for one; two equal letters are copies of one.
         """
-        if not delivery.redelivered and PARKED not in delivery.headers:
+        if is_new(delivery):
             return None
         key = _key(delivery)
         promise = self._running.get(key) or self._done.get(key)
-        return promise if promise is not None and not promise.cancelled() and _is_named(delivery) else None
+        return promise if promise is not None and _is_named(delivery) else None
 
     def enter(self, delivery: Delivery) -> Promise:
-        """Remember a delivery that is going to be served; its settlement is promised."""
-        promise: Promise = asyncio.get_running_loop().create_future()
-        key = _key(delivery)
-        self._running[key] = promise
-        promise.add_done_callback(lambda _: self._finish(key, promise))
+        """Remember a delivery that is going to be served."""
+        promise = Promise(_key(delivery))
+        self._running[promise.key] = promise
         return promise
 
-    def _finish(self, key: Hashable, promise: Promise) -> None:
-        if self._running.get(key) is promise:
-            del self._running[key]
-        if not promise.cancelled():
-            self._done[key] = promise
-            while len(self._done) > self._most:
-                self._done.popitem(last=False)
+    def keep(self, promise: Promise, end: Settlement | Exception) -> None:
+        """Remember how one that was running has ended."""
+        promise.end = end
+        self._leave(promise)
+        self._done[promise.key] = promise
+        while len(self._done) > self._most:
+            self._done.popitem(last=False)
+
+    def give_up(self, promise: Promise) -> None:
+        """Forget one that was running: whoever waits for it does it anew."""
+        self._leave(promise)
+
+    def _leave(self, promise: Promise) -> None:
+        if self._running.get(promise.key) is promise:
+            del self._running[promise.key]
+        promise.tell()
+
+
+def is_new(delivery: Delivery) -> bool:
+    """Tell whether nobody can have had a delivery before."""
+    return not delivery.redelivered and PARKED not in delivery.headers
 
 
 def _key(delivery: Delivery) -> Hashable:

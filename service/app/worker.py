@@ -23,7 +23,7 @@ from service.edges.omni import Credentials, OmniAccess, OmniClient
 from service.edges.operation import Condition, make_app, serving
 from service.edges.rabbitmq import Link
 from service.edges.settings import Settings
-from service.path.handler import Effects, make_handler
+from service.path.handler import Effects, Handler
 from service.rules.concurrency import MOST, START, Limit
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
@@ -75,8 +75,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         scenario_key=settings.omni_scenario_key,
         call_size=settings.omni_call_size,
     )
-    handle = make_handler(effects, policy)
-    intake = Intake(Bench(link, handle, turnstile, metrics, settings.rabbitmq_prefetch))
+    intake = Intake(Bench(link, Handler(effects, policy), turnstile, metrics, settings.rabbitmq_prefetch, most))
 
     def condition() -> Condition:
         if stop.is_set():

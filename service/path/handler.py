@@ -5,8 +5,8 @@ Nothing here settles: whoever handed the delivery in does that, once this has re
 if it was cancelled.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
@@ -18,18 +18,18 @@ from service.rules.publication import publish_report
 from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
 from service.rules.verdict import judge
 from service.words.call import OmniCall
-from service.words.delivery import Delivery, Publication, Settlement
-from service.words.finding import Finding, Purpose
+from service.words.delivery import Delivery, History, Publication, Settlement
+from service.words.finding import DoubtEnd, Finding, Purpose
 from service.words.outcome import Outcome
-from service.words.request import SendRequest
+from service.words.request import Parsed, SendRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What a handler needs of the world."""
 
-    attempt: Callable[[OmniCall], Awaitable[Outcome]]
-    """Make one attempt; returns an outcome whatever happens."""
+    attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome]]]
+    """Make one attempt, with calls of equal contents as one; gives each its outcome, whatever happens."""
     look: Callable[[tuple[str, ...], Purpose], Awaitable[Finding]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
@@ -40,44 +40,96 @@ class Effects:
     make_id: Callable[[], str]
 
 
-Handler = Callable[[Delivery], Awaitable[Settlement]]
+@dataclass(eq=False, slots=True)
+class Errand:
+    """A delivery that is being served, and what has been said about it."""
+
+    delivery: Delivery
+    history: History
+    parsed: Parsed
+    said: dict[str, int] = field(default_factory=dict)
+    doubt: DoubtEnd | None = None
 
 
-def make_handler(effects: Effects, policy: Policy) -> Handler:
-    """Bind the line from a delivery to its settlement."""
+class Handler:
+    """The line from a delivery to its settlement."""
 
-    async def handle(delivery: Delivery) -> Settlement:
-        history = recall(delivery, effects.now())
-        parsed = parse(delivery, history, effects.make_id)
-        said: dict[str, int] = {}
+    def __init__(self, effects: Effects, policy: Policy) -> None:
+        self._effects = effects
+        self._policy = policy
 
-        async def say(report: Report) -> None:
-            await effects.publish(publish_report(report, delivery, effects.now()))
-            for event in report.events:
-                said[event.type] = said.get(event.type, 0) + 1
+    def read(self, delivery: Delivery) -> Errand:
+        """Read what a delivery asks for."""
+        history = recall(delivery, self._effects.now())
+        return Errand(delivery, history, parse(delivery, history, self._effects.make_id))
 
-        def attempt(request: SendRequest) -> Attempt:
-            return Attempt(request, history, policy, effects.now(), effects.draw())
+    def only_call(self, errand: Errand) -> OmniCall | None:
+        """Give the one call to make, where nothing else is to be done for an errand, and nothing was before."""
+        request, history = errand.parsed.request, errand.history
+        if request is None or errand.parsed.rejections or history.attempts or purpose_of_look(history):
+            return None
+        if self._is_late(request):
+            return None
+        calls = plan(request, history, errand.delivery.timestamp, self._policy)
+        return calls[0] if len(calls) == 1 else None
 
-        request, doubt = parsed.request, None
+    async def handle(self, errand: Errand) -> Settlement:
+        """Do all that an errand asks for."""
+        parsed, history, effects = errand.parsed, errand.history, self._effects
+        request = parsed.request
         if parsed.rejections or request is None:
-            await say(report_rejections(parsed, history, effects.now()))
+            await self._say(errand, report_rejections(parsed, history, effects.now()))
         if request is not None and (purpose := purpose_of_look(history)):
-            finding = NOT_ASKED if may_be_a_copy(delivery) else await effects.look(request.message_ids, purpose)
-            resolution = resolve(attempt(request), finding)
-            request, history = resolution.rest, resolution.history
-            doubt = resolution.end if purpose == "doubt" else None
-            await say(resolution.report)
-        if request is not None and request.expires_at is not None and request.expires_at <= effects.now():
-            await say(report_expiry(request, history, effects.now()))
+            is_copy = may_be_a_copy(errand.delivery)
+            finding = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
+            resolution = resolve(self._attempt(request, history), finding)
+            request, errand.history = resolution.rest, resolution.history
+            errand.doubt = resolution.end if purpose == "doubt" else None
+            await self._say(errand, resolution.report)
+        if request is not None and self._is_late(request):
+            await self._say(errand, report_expiry(request, errand.history, effects.now()))
         elif request is not None:
-            for call in plan(request, history, delivery.timestamp, policy):
-                outcome = await effects.attempt(call)
-                verdicts = judge(call, outcome, ambiguous=history.ambiguous)
-                part = request if call.messages is request.messages else replace(request, messages=call.messages)
-                await say(report_attempt(attempt(part), verdicts))
-        valid = not parsed.rejections and parsed.request is not None
-        age = max(0.0, (effects.now() - (delivery.timestamp or history.first_seen)).total_seconds())
-        return Settlement(parsed.request_id, parsed.identified, history.attempts, said, valid, doubt, age)
+            for call in plan(request, errand.history, errand.delivery.timestamp, self._policy):
+                (outcome,) = await effects.attempt((call,))
+                await self._say(errand, self._report(errand, request, call, outcome))
+        return self._settlement(errand)
 
-    return handle
+    async def handle_all(self, errands: Sequence[tuple[Errand, OmniCall]]) -> list[Settlement | Exception]:
+        """Make the only calls of several errands as one; what fails for one errand afterwards is its own."""
+        outcomes = await self._effects.attempt([call for _, call in errands])
+        publications: list[Publication] = []
+        defects: dict[Errand, Exception] = {}
+        for (errand, call), outcome in zip(errands, outcomes, strict=True):
+            try:
+                publications += self._publications(errand, self._report(errand, errand.parsed.request, call, outcome))
+            except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
+                defects[errand] = error
+        await self._effects.publish(tuple(publications))
+        return [defects.get(errand) or self._settlement(errand) for errand, _ in errands]
+
+    def _report(self, errand: Errand, request: SendRequest | None, call: OmniCall, outcome: Outcome) -> Report:
+        assert request is not None  # noqa: S101 - or there would be no call
+        verdicts = judge(call, outcome, ambiguous=errand.history.ambiguous)
+        part = request if call.messages is request.messages else replace(request, messages=call.messages)
+        return report_attempt(self._attempt(part, errand.history), verdicts)
+
+    def _attempt(self, request: SendRequest, history: History) -> Attempt:
+        return Attempt(request, history, self._policy, self._effects.now(), self._effects.draw())
+
+    def _is_late(self, request: SendRequest) -> bool:
+        return request.expires_at is not None and request.expires_at <= self._effects.now()
+
+    async def _say(self, errand: Errand, report: Report) -> None:
+        await self._effects.publish(self._publications(errand, report))
+
+    def _publications(self, errand: Errand, report: Report) -> tuple[Publication, ...]:
+        publications = publish_report(report, errand.delivery, self._effects.now())
+        for event in report.events:
+            errand.said[event.type] = errand.said.get(event.type, 0) + 1
+        return publications
+
+    def _settlement(self, errand: Errand) -> Settlement:
+        parsed, history, delivery = errand.parsed, errand.history, errand.delivery
+        valid = not parsed.rejections and parsed.request is not None
+        age = max(0.0, (self._effects.now() - (delivery.timestamp or history.first_seen)).total_seconds())
+        return Settlement(parsed.request_id, parsed.identified, history.attempts, errand.said, valid, errand.doubt, age)

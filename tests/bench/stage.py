@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,7 +20,7 @@ import structlog
 from service.app.registry import Registry
 from service.edges.log import configure_logs, get_logger
 from service.edges.metric import Metrics
-from service.path.handler import Effects, make_handler
+from service.path.handler import Effects, Handler
 from service.rules.answer import read_answer
 from service.rules.coalesce import content_key, merge
 from service.rules.history import recall
@@ -78,8 +78,8 @@ def main() -> None:  # noqa: PLR0915 - a list
     merged = merge([call] * _MERGED)
     merged_answer = _answer(merged)
 
-    async def post(_: OmniCall) -> Outcome:
-        return outcome
+    async def post(calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        return [outcome] * len(calls)
 
     async def look(_: tuple[str, ...], __: Purpose) -> Finding:
         return Unanswered("busy")
@@ -87,11 +87,17 @@ def main() -> None:  # noqa: PLR0915 - a list
     async def publish(_: tuple[Publication, ...]) -> None:
         pass
 
-    handle = make_handler(Effects(post, look, publish, lambda: now, lambda: 0.5, str), policy)
+    handler = Handler(Effects(post, look, publish, lambda: now, lambda: 0.5, str), policy)
 
     def whole() -> None:
         with contextlib.suppress(StopIteration):
-            handle(delivery).__await__().send(None)
+            handler.handle(handler.read(delivery)).__await__().send(None)
+
+    def whole_merged() -> None:
+        read = [handler.read(delivery) for _ in range(_MERGED)]
+        calls = [(errand, call) for errand in read if (call := handler.only_call(errand))]
+        with contextlib.suppress(StopIteration):
+            handler.handle_all(calls).__await__().send(None)
 
     metrics = Metrics()
 
@@ -105,9 +111,9 @@ def main() -> None:  # noqa: PLR0915 - a list
         metrics.deliveries_in_flight.set(1)
 
     configure_logs("json", "info", 10**9)
-    (handler,) = logging.getLogger().handlers
-    assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(io.StringIO())
+    (output,) = logging.getLogger().handlers
+    assert isinstance(output, logging.StreamHandler)
+    output.setStream(io.StringIO())
     log = get_logger()
 
     def tell() -> None:
@@ -134,6 +140,7 @@ def main() -> None:  # noqa: PLR0915 - a list
     log = get_logger()
     print(f"{'log line left out':<28}{cost(tell):>8.1f}")  # noqa: T201
     shared: dict[str, Callable[[], object]] = {
+        "(whole path)": whole_merged,
         "merge": lambda: merge([call] * _MERGED),
         "render": merged.to_json,
         "read answer": lambda: read_answer(200, {}, merged_answer, merged.messages, now),

@@ -112,9 +112,10 @@ async def test_while_the_logs_do_not_answer_nothing_is_decided(stage: Stage) -> 
 async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, *, taken: bool) -> None:
     worker = await stage.worker(RABBITMQ_PREFETCH="10")
     kind = {"kind": "latency"} if taken else {"kind": "status", "status": 503}
-    await stage.fault(**kind, seconds=30, times=10)
+    await stage.fault(**kind, seconds=30)
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(10)))
     await stage.until_in_flight(10)
+    await stage.mend()
     worker.send(signal.SIGKILL)
     await worker.ended()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import cast
 
 import aiormq
@@ -12,11 +13,29 @@ from service.app.intake import Bench, Intake
 from service.app.turnstile import Turnstile
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import Link, LinkEvents
+from service.path.handler import Effects, Errand, Handler
+from service.rules.policy import Policy
 from service.words import topology
-from service.words.delivery import Delivery, Publication, Settlement
+from service.words.delivery import Delivery, History, Publication, Settlement
+from service.words.request import Parsed
 from tests.support.broker import VirtualHost
 
 SOON = 20.0
+
+
+class Counter(Handler):
+    """A handler that tells what it was handed, and does nothing about it."""
+
+    def __init__(self, served: asyncio.Queue[str | None]) -> None:
+        super().__init__(cast("Effects", None), cast("Policy", None))
+        self._served = served
+
+    def read(self, delivery: Delivery) -> Errand:
+        self._served.put_nowait(delivery.message_id)
+        return Errand(delivery, History(datetime.now(UTC)), Parsed("r", identified=True))
+
+    async def handle(self, errand: Errand) -> Settlement:
+        return Settlement(errand.parsed.request_id, identified=True, attempts=0, words={})
 
 
 class Desk:
@@ -26,13 +45,8 @@ class Desk:
         told = LinkEvents(lambda _: None, lambda: None, lambda *_: None, lambda _: None, lambda _: None)
         self.link = Link((url,), (1.0,), told, declare=True)
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
-        self.intake = Intake(
-            Bench(self.link, self._serve, Turnstile(lambda _: None, lambda _: None), Metrics(), prefetch=10)
-        )
-
-    async def _serve(self, delivery: Delivery) -> Settlement:
-        self.served.put_nowait(delivery.message_id)
-        return Settlement("r", identified=True, attempts=0, words={})
+        turnstile = Turnstile(lambda _: None, lambda _: None)
+        self.intake = Intake(Bench(self.link, Counter(self.served), turnstile, Metrics(), prefetch=10))
 
     async def hand_in(self, name: str) -> None:
         """Publish a request, and see it served."""

@@ -4,25 +4,22 @@ import os
 import signal
 
 from service.app import cli, worker
-from service.path.handler import Effects, Handler, make_handler
-from service.rules.policy import Policy
-from service.words.delivery import Delivery, Settlement
+from service.path.handler import Errand, Handler
+from service.words.delivery import Delivery
 
 KILLER = b"killer"
 
 
-def make_deadly(effects: Effects, policy: Policy) -> Handler:
-    """Make a handler that dies of some requests."""
-    handle = make_handler(effects, policy)
+class Deadly(Handler):
+    """A handler that dies of some requests."""
 
-    async def dare(delivery: Delivery) -> Settlement:
+    def read(self, delivery: Delivery) -> Errand:
+        """Die, or go on."""
         if KILLER in delivery.body:
             os.kill(os.getpid(), signal.SIGKILL)
-        return await handle(delivery)
-
-    return dare
+        return super().read(delivery)
 
 
 if __name__ == "__main__":
-    vars(worker)["make_handler"] = make_deadly
+    vars(worker)["Handler"] = Deadly
     cli.main()

@@ -35,9 +35,17 @@ class World:
         return self._answer(call)
 
     def call(self, name: str, text: str = "Hello", **fields: object) -> "asyncio.Task[Outcome]":
-        call = a_call(a_message(name))
-        call = replace(call, content=call.content.model_copy(update={"sms": Sms(text=text)}), request_id=name)
-        return asyncio.create_task(self.caller.attempt(replace(call, **fields)))  # type: ignore[arg-type]  # its own
+        async def attempt() -> Outcome:
+            (outcome,) = await self.caller.attempt([call_about(name, text, **fields)])
+            return outcome
+
+        return asyncio.create_task(attempt())
+
+
+def call_about(name: str, text: str = "Hello", **fields: object) -> OmniCall:
+    call = a_call(a_message(name))
+    call = replace(call, content=call.content.model_copy(update={"sms": Sms(text=text)}), request_id=name)
+    return replace(call, **fields)  # type: ignore[arg-type]  # its own
 
 
 def accept(call: OmniCall) -> Outcome:
@@ -300,3 +308,51 @@ async def test_one_who_gives_up_leaves_the_call_to_the_other() -> None:
 
     assert isinstance(await second, Accepted)
     assert world.posted == [["m"], ["m"]]  # what the first had begun is for OMNI's logs to tell
+
+
+async def test_what_came_together_goes_together_at_once_and_with_others_where_it_has_to_wait() -> None:
+    world = World()
+    groups = [
+        asyncio.create_task(world.caller.attempt([call_about(name) for name in names])) for names in ("ab", "cd", "ef")
+    ]
+    await settle()
+    assert world.posted == [["a", "b"]]
+    world.go.set()
+    outcomes = await asyncio.gather(*groups)
+
+    assert world.posted == [["a", "b"], ["c", "d", "e", "f"]]
+    assert [len(each) for each in outcomes] == [2, 2, 2]
+
+
+async def test_of_those_that_came_together_one_finds_out_whether_omni_answers_again() -> None:
+    """A probe that is doubtful should be a doubt about one."""
+    world = World()
+    world.turnstile.gate = replace(world.turnstile.gate, mode="probing", cause="http_503")
+    world.go.set()
+    outcomes = await world.caller.attempt([call_about(name) for name in "abc"])
+
+    assert world.posted == [["a"], ["b", "c"]]
+    assert [isinstance(outcome, Accepted) for outcome in outcomes] == [True] * 3
+
+
+async def test_of_those_that_came_together_each_has_its_own_deadline_and_its_own_refusal() -> None:
+    def refuse(call: OmniCall) -> Outcome:
+        wrong = any(message.message_id == "b" for message in call.messages)
+        return Rejected("http_400", "HTTP 400") if wrong else accept(call)
+
+    world = World(refuse)
+    world.go.set()
+    calls = [call_about("a", expires_at=NOW), call_about("b"), call_about("c", expires_at=NOW + timedelta(seconds=1))]
+    outcomes = await world.caller.attempt(calls)
+
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Held", "Rejected", "Accepted"]
+    assert world.posted == [["b", "c"], ["b"], ["c"]]
+
+
+async def test_those_that_came_together_and_are_no_longer_ours_are_handed_back() -> None:
+    world, gone = World(), asyncio.Event()
+    gone.set()
+    SESSION.set(gone)
+    with pytest.raises(HandedBackError):
+        await world.caller.attempt([call_about("a"), call_about("b")])
+    assert world.posted == []

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -11,15 +12,40 @@ from service.app.turnstile import Turnstile
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import Link, Receipt
 from service.edges.rabbitmq.life import Life
-from service.path.handler import Handler
-from service.words.delivery import Delivery, Settlement
+from service.path.handler import Effects, Errand, Handler
+from service.rules.policy import Policy
+from service.rules.retry import RetryPolicy
+from service.words.call import OmniCall
+from service.words.delivery import Delivery, History, Publication, Settlement
+from service.words.finding import Finding, Purpose
+from service.words.outcome import Accepted, Outcome
+from service.words.request import Parsed
+from tests.support.builder import NOW, a_body, a_delivery, a_destination, a_status
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
 
 
-def an_intake(handle: Handler) -> Intake:
+class Faked(Handler):
+    """A handler that does as it is told."""
+
+    def __init__(self, handle: Callable[[Delivery], Awaitable[Settlement]]) -> None:
+        super().__init__(cast("Effects", None), cast("Policy", None))
+        self._handle = handle
+
+    def read(self, delivery: Delivery) -> Errand:
+        return Errand(delivery, History(NOW), Parsed("r", identified=True))
+
+    async def handle(self, errand: Errand) -> Settlement:
+        return await self._handle(errand.delivery)
+
+
+def an_intake(handle: Callable[[Delivery], Awaitable[Settlement]]) -> Intake:
+    return intake_with(Faked(handle), None)
+
+
+def intake_with(handler: Handler, most: int | None) -> Intake:
     turnstile = Turnstile(lambda _: None, lambda _: None)
-    return Intake(Bench(cast("Link", None), handle, turnstile, Metrics(), prefetch=10))
+    return Intake(Bench(cast("Link", None), handler, turnstile, Metrics(), prefetch=10, most=most))
 
 
 def receive(intake: Intake, delivery: Delivery, channel: "Channel", tag: int, life: Life | None = None) -> None:
@@ -133,10 +159,9 @@ async def test_how_old_what_was_accepted_is_and_how_doubts_end_is_counted() -> N
         receive(intake, replace(DELIVERY, message_id=f"m-{number}"), Channel(), number)
     await drained(intake)
 
-    registry = intake._bench.metrics.registry  # noqa: SLF001 - what it was given
-    assert registry.get_sample_value("omni_relay_doubts_total", {"end": "found"}) == 2
-    assert registry.get_sample_value("omni_relay_acceptance_seconds_count") == 1
-    assert registry.get_sample_value("omni_relay_acceptance_seconds_sum") == 3
+    assert value(intake, "omni_relay_doubts_total", end="found") == 2
+    assert value(intake, "omni_relay_acceptance_seconds_count") == 1
+    assert value(intake, "omni_relay_acceptance_seconds_sum") == 3
 
 
 async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None:
@@ -155,6 +180,130 @@ async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None
     assert len(served) == 5
     go.set()
     await drained(intake)
+
+
+@dataclass
+class World:
+    """OMNI, which answers when told to, and a broker that confirms."""
+
+    attempts: list[list[str]] = field(default_factory=list)
+    published: list[int] = field(default_factory=list)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: BaseException | None = None
+
+    def intake(self, most: int | None = 100) -> Intake:
+        """Make one that works with them."""
+        effects = Effects(self._attempt, self._look, self._publish, lambda: NOW, lambda: 0.5, lambda: "made-up")
+        return intake_with(Handler(effects, Policy(RetryPolicy())), most)
+
+    async def _attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        self.attempts.append([message.message_id for call in calls for message in call.messages])
+        await self.go.wait()
+        if self.fault is not None:
+            raise self.fault
+        return [Accepted({message.message_id: a_status() for message in call.messages}) for call in calls]
+
+    async def _look(self, _: tuple[str, ...], __: Purpose) -> Finding:
+        raise AssertionError
+
+    async def _publish(self, publications: tuple[Publication, ...]) -> None:
+        self.published.append(len(publications))
+
+
+def a_request(name: str, text: str = "Hello") -> Delivery:
+    body = a_body(requestId=name, sms={"text": text}, destinations=[a_destination(message_id=name)])
+    return replace(a_delivery(body), message_id=name)
+
+
+async def test_what_comes_in_one_read_and_may_be_one_call_is_and_each_is_settled_by_itself() -> None:
+    world, channel, life = World(), Channel(), Life()
+    intake = world.intake()
+    for tag, delivery in enumerate([a_request("a"), a_request("b"), a_request("c", "Bye"), a_delivery({})]):
+        receive(intake, delivery, channel, tag, life)
+    world.go.set()
+    await drained(intake)
+
+    assert sorted(world.attempts) == [["a", "b"], ["c"]]
+    assert sorted(world.published) == [1, 1, 2]
+    assert sorted(channel.said) == ["ack 0", "ack 1", "ack 2", "ack 3"]
+    assert value(intake, "omni_relay_deliveries_total", settlement="acked") == 4
+    assert value(intake, "omni_relay_deliveries_in_flight") == 0
+
+
+async def test_what_comes_later_or_is_not_to_be_merged_is_served_by_itself() -> None:
+    world, channel, life = World(), Channel(), Life()
+    intake = world.intake()
+    for name in "ab":
+        receive(intake, a_request(name), channel, 1, life)
+        await asyncio.sleep(0)
+    merging_none = world.intake(None)
+    for name in "cd":
+        receive(merging_none, a_request(name), channel, 1, life)
+    world.go.set()
+    await drained(intake)
+    await drained(merging_none)
+
+    assert sorted(world.attempts) == [["a"], ["b"], ["c"], ["d"]]
+
+
+async def test_what_came_over_two_sessions_is_not_one() -> None:
+    """One of them may be over, and what came over it no longer ours."""
+    world = World()
+    intake = world.intake()
+    for name in "ab":
+        receive(intake, a_request(name), Channel(), 1, Life())
+    world.go.set()
+    await drained(intake)
+
+    assert sorted(world.attempts) == [["a"], ["b"]]
+
+
+async def test_one_that_is_handed_out_again_takes_over_what_was_done_about_it_among_others() -> None:
+    world, old, new, life = World(), Channel(), Channel(), Life()
+    intake = world.intake()
+    for tag, name in enumerate("ab"):
+        receive(intake, a_request(name), old, tag, life)
+    await asyncio.sleep(0.01)
+    receive(intake, replace(a_request("b"), redelivered=True), new, 7)
+    await asyncio.sleep(0.01)
+    world.go.set()
+    await drained(intake)
+
+    assert world.attempts == [["a", "b"]]
+    assert (old.said, new.said) == (["ack 0", "ack 1"], ["ack 7"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "settled", "said"),
+    [
+        (ValueError("a defect"), "dead_lettered", ["nack 0 requeue=False", "nack 1 requeue=False"]),
+        (HandedBackError(), "lost", []),
+        (asyncio.CancelledError(), "abandoned", []),
+    ],
+)
+async def test_how_one_call_of_several_ends_without_an_outcome(
+    fault: BaseException, settled: str, said: list[str]
+) -> None:
+    world, channel, life = World(fault=fault), Channel(), Life()
+    intake = world.intake()
+    for tag, name in enumerate("ab"):
+        receive(intake, a_request(name), channel, tag, life)
+    await asyncio.sleep(0.01)
+    world.go.set()
+    await drained(intake)
+
+    assert channel.said == said
+    assert value(intake, "omni_relay_deliveries_total", settlement=settled) == 2
+    assert value(intake, "omni_relay_deliveries_in_flight") == 0
+    world.fault = None
+    receive(intake, replace(a_request("a"), redelivered=True), channel, 3)
+    await drained(intake)
+    assert channel.said[len(said) :] == (["nack 3 requeue=False"] if said else ["ack 3"])
+
+
+def value(intake: Intake, name: str, **labels: str) -> float | None:
+    registry = intake._bench.metrics.registry  # noqa: SLF001 - what it was given
+    return registry.get_sample_value(name, labels)
 
 
 @dataclass

@@ -19,15 +19,19 @@ async def test_a_redelivery_finds_what_is_running() -> None:
 async def test_a_redelivery_finds_what_was_done() -> None:
     """Its ack may have been lost with the connection."""
     registry = Registry(10)
-    registry.enter(DELIVERY).set_result(SETTLEMENT)
+    registry.keep(registry.enter(DELIVERY), SETTLEMENT)
     found = registry.find(replace(DELIVERY, redelivered=True))
     assert found is not None
-    assert found.result() == SETTLEMENT
+    assert await found.wait() == SETTLEMENT
 
 
 async def test_what_was_given_up_is_done_anew() -> None:
     registry = Registry(10)
-    registry.enter(DELIVERY).cancel()
+    promise = registry.enter(DELIVERY)
+    waiting = asyncio.create_task(promise.wait())
+    await asyncio.sleep(0)
+    registry.give_up(promise)
+    assert await waiting is None
     assert registry.find(replace(DELIVERY, redelivered=True)) is None
 
 
@@ -75,8 +79,7 @@ async def test_of_those_that_are_done_only_so_many_are_remembered() -> None:
     registry = Registry(2)
     deliveries = [replace(DELIVERY, message_id=f"order-{number}") for number in range(5)]
     for delivery in deliveries:
-        registry.enter(delivery).set_result(SETTLEMENT)
-    await asyncio.sleep(0)
+        registry.keep(registry.enter(delivery), SETTLEMENT)
 
     found = [registry.find(replace(delivery, redelivered=True)) for delivery in deliveries]
     assert [promise is not None for promise in found] == [False, False, False, True, True]
@@ -86,8 +89,7 @@ async def test_one_that_is_running_is_remembered_however_many_pass_it_by() -> No
     registry = Registry(2)
     slow = registry.enter(DELIVERY)
     for number in range(100):
-        registry.enter(replace(DELIVERY, message_id=f"order-{number + 2}")).set_result(SETTLEMENT)
-        await asyncio.sleep(0)
+        registry.keep(registry.enter(replace(DELIVERY, message_id=f"order-{number + 2}")), SETTLEMENT)
 
     assert registry.find(replace(DELIVERY, redelivered=True)) is slow
 
@@ -95,7 +97,6 @@ async def test_one_that_is_running_is_remembered_however_many_pass_it_by() -> No
 async def test_an_equal_one_that_ends_first_does_not_hide_the_other() -> None:
     registry = Registry(2)
     first, second = registry.enter(DELIVERY), registry.enter(DELIVERY)
-    first.cancel()
-    await asyncio.sleep(0)
+    registry.give_up(first)
 
     assert registry.find(replace(DELIVERY, redelivered=True)) is second

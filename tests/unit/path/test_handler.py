@@ -1,12 +1,13 @@
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import cast
 
 import pytest
 
-from service.path.handler import Effects, make_handler
+from service.path.handler import Effects, Errand, Handler
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words.call import OmniCall
@@ -41,9 +42,10 @@ class World:
 
     async def handle(self, delivery: Delivery) -> Settlement:
         """Serve one delivery."""
-        return await make_handler(self.effects(self._attempt), self.policy)(delivery)
+        handler = Handler(self.effects(self.attempt), self.policy)
+        return await handler.handle(handler.read(delivery))
 
-    def effects(self, attempt: Callable[[OmniCall], Awaitable[Outcome]]) -> Effects:
+    def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome]]]) -> Effects:
         """Bind them."""
         return Effects(attempt, self._look, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
@@ -51,9 +53,10 @@ class World:
         self.told.append(("look", ids, purpose))
         return self.finding
 
-    async def _attempt(self, call: OmniCall) -> Outcome:
-        self.told.append(call)
-        return self.outcome(call)
+    async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        """Give each its outcome."""
+        self.told += calls
+        return [self.outcome(call) for call in calls]
 
     async def _publish(self, publications: tuple[Publication, ...]) -> None:
         self.told.append([publication.routing_key for publication in publications])
@@ -293,13 +296,14 @@ async def test_nothing_is_settled_before_the_broker_has_confirmed(body: object) 
 async def test_cancelled_in_mid_call_it_says_and_settles_nothing() -> None:
     started = asyncio.Event()
 
-    async def hang(_: OmniCall) -> Outcome:
+    async def hang(_: Sequence[OmniCall]) -> Sequence[Outcome]:
         started.set()
         await asyncio.Event().wait()
         raise AssertionError
 
     world = World()
-    handling = asyncio.ensure_future(make_handler(world.effects(hang), POLICY)(a_delivery()))
+    handler = Handler(world.effects(hang), POLICY)
+    handling = asyncio.ensure_future(handler.handle(handler.read(a_delivery())))
     await started.wait()
     handling.cancel()
 
@@ -345,3 +349,57 @@ async def test_a_settlement_tells_how_old_the_request_was_and_how_its_doubt_ende
     headers = {"omni-first-seen": int((NOW - timedelta(seconds=9)).timestamp() * 1000), "omni-ambiguous": True}
     settlement = await World(finding=shows("m-1", "m-2")).handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
     assert (settlement.age, settlement.doubt) == (9, "found")
+
+
+def errands(world: World, *deliveries: Delivery) -> tuple[Handler, list[tuple[Errand, OmniCall]]]:
+    """Read deliveries for each of which one call is all there is to do."""
+    handler = Handler(world.effects(world.attempt), world.policy)
+    read = [handler.read(delivery) for delivery in deliveries]
+    return handler, [(errand, call) for errand in read if (call := handler.only_call(errand))]
+
+
+async def test_several_errands_are_one_attempt_and_one_publication_and_end_as_each_would_alone() -> None:
+    first, second = a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2"))
+
+    def refuse_second(call: OmniCall) -> Outcome:
+        return Rejected("http_400", "HTTP 400") if call.request_id == "r-2" else accept(call)
+
+    alone = [await World(refuse_second).handle(delivery) for delivery in (first, second)]
+    world = World(refuse_second)
+    handler, both = errands(world, first, second)
+
+    assert await handler.handle_all(both) == alone
+    assert [call.request_id for call in world.calls] == ["r-1", "r-2"]
+    assert world.told[2:] == [["message.accepted", "message.rejected"]]
+
+
+async def test_a_defect_about_one_of_several_errands_is_its_own() -> None:
+    """Its outcome cannot be told; those of the others are."""
+
+    def answer(call: OmniCall) -> Outcome:
+        return cast("Outcome", None) if call.request_id == "r-1" else accept(call)
+
+    world = World(answer)
+    handler, both = errands(world, a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2")))
+    defect, settlement = await handler.handle_all(both)
+
+    assert isinstance(defect, AssertionError)
+    assert isinstance(settlement, Settlement)
+    assert world.told[2:] == [["message.accepted"]]
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        pytest.param(replace(a_delivery(), redelivered=True), id="may have been posted"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-attempt": 1}), id="was posted before"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-parked": 1}), id="was put aside"),
+        pytest.param(a_delivery({}), id="is not valid"),
+        pytest.param(a_delivery(a_body(expiresAt=(NOW - timedelta(seconds=1)).isoformat())), id="is too late"),
+        pytest.param(a_delivery(TWO_PEOPLE), id="needs two calls"),
+    ],
+)
+def test_what_needs_more_than_one_first_call_is_served_alone(delivery: Delivery) -> None:
+    world = World(policy=Policy(RetryPolicy(), call_size=1))
+    _, only = errands(world, delivery)
+    assert only == []

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from service.rules.coalesce import content_key, merge
+from service.rules.coalesce import content_key, group, merge
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
 from tests.support.builder import NOW, a_call, a_message
@@ -37,3 +37,24 @@ def test_one_call_alone_stays_as_it_is() -> None:
     call = a_call(ONE)
 
     assert merge([call]) is call
+
+
+def test_what_came_together_is_put_together_by_content() -> None:
+    a, b, c = (a_call(message) for message in (ONE, TWO, THREE))
+    bye = {"sms": Sms(text="Bye")}
+
+    assert group([a, changed(b, **bye), c, changed(a, **bye)], 100) == [[0, 2], [1, 3]]
+    assert group([], 100) == []
+
+
+def test_no_message_is_named_twice_in_a_call_and_no_call_is_too_long() -> None:
+    a, b, c = (a_call(message) for message in (ONE, TWO, THREE))
+
+    assert group([a, a, b], 100) == [[0], [1, 2]]
+    assert group([a, b, c], 2) == [[0, 1], [2]]
+    assert group([a_call(ONE, TWO, THREE), a], 2) == [[0], [1]]
+
+
+def test_those_that_name_their_own_bulk_stay_alone() -> None:
+    named = changed(a_call(ONE), bulk_id="ours")
+    assert group([named, named, a_call(TWO), a_call(THREE)], 100) == [[0], [1], [2, 3]]
