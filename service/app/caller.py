@@ -8,7 +8,7 @@ alone, since it may be why.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +22,7 @@ from service.rules.gate import read_signal
 from service.rules.verdict import is_final
 from service.words.call import OmniCall
 from service.words.outcome import Held, Outcome, Rejected, Unknown
+from service.words.value import dataclass
 
 _REMEMBERED: Final = 1000
 """Calls that were not the first about their messages, and were the last."""

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
@@ -18,6 +17,7 @@ from service.edges.settings import Settings
 from service.edges.terminal import Table, shown
 from service.rules.redrive import DeadLetter, Selection, read_dead, redrive, renew
 from service.words import topology
+from service.words.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from service.app.custody import SESSION, HandedBackError
@@ -23,6 +22,7 @@ from service.rules.coalesce import group
 from service.rules.poison import is_suspect, rank
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Settlement
+from service.words.value import dataclass
 
 _PULSE: Final = 0.5
 _ROUND: Final = 5.0

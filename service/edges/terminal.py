@@ -3,11 +3,12 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
+
+from service.words.value import dataclass
 
 _COLOURS: Final = {
     "accepted": "green",

@@ -6,7 +6,7 @@ if it was cancelled.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
@@ -22,6 +22,7 @@ from service.words.delivery import Delivery, History, Publication, Settlement
 from service.words.finding import DoubtEnd, Finding, Purpose
 from service.words.outcome import Outcome
 from service.words.request import Parsed, SendRequest
+from service.words.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ waits is one call, and cheaper so than as many. It is halved, once a round, when
 answers too late.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from service.words.outcome import Outcome, Unavailable, Unknown
+from service.words.value import dataclass
 
 START: Final = 16.0
 """Calls at once to begin with, at the start and after a pause."""

@@ -12,7 +12,7 @@ several copies, nothing tells them apart, and what happened to one often happene
 each posts only when a coin says so, and looks once more when it does not.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Literal, assert_never
 
@@ -24,6 +24,7 @@ from service.words.delivery import History
 from service.words.finding import Answered, DoubtEnd, Finding, Forbidden, Purpose, Unanswered
 from service.words.letter import Parked
 from service.words.request import Message, SendRequest
+from service.words.value import dataclass
 
 NOT_ASKED: Final = Unanswered("redelivered")
 """What is known of a redelivery: whoever had it may be posting it this moment, so there is no use in asking yet."""

@@ -9,7 +9,7 @@ as a rule: several in a row, or a good share of enough of them. A request that i
 OMNI works.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
@@ -17,6 +17,7 @@ from service.rules.verdict import status_cause
 from service.words.omni.catalogue import course_of
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.words.value import dataclass
 
 ROW: Final = 5
 """Calls failed in a row that close it: enough where there are few."""

@@ -1,9 +1,8 @@
 """What the settings have to say about messages."""
 
-from dataclasses import dataclass
-
 from service.rules.retry import RetryPolicy
 from service.words.request import OnUnknown
+from service.words.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

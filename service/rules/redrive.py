@@ -7,7 +7,6 @@ workers up to the queue's delivery limit (`poison`), outlived its `expiration` (
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
 
@@ -19,6 +18,7 @@ from service.words import topology
 from service.words.body import is_request_id
 from service.words.delivery import Delivery, Header, Publication
 from service.words.letter import DeadReason
+from service.words.value import dataclass
 
 BrokersReason = Literal["poison", "lapsed", "defect", "other"]
 Reason = DeadReason | BrokersReason

@@ -4,7 +4,7 @@ Every message ends this step in exactly one of: a last word, or a parked letter,
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, Literal, assert_never
@@ -17,6 +17,7 @@ from service.words.delivery import History
 from service.words.event import EventType, Reason, ReasonCode, StatusEvent
 from service.words.letter import Dead, DeadReason, Letter, Parked
 from service.words.request import Parsed, SendRequest
+from service.words.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ next room: a broker keeps a queue's messages in order, so each delay needs a roo
 keeps those who failed together from coming back together.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from service.words.value import dataclass
 
 HOUR: Final = 3600.0
 """Seconds in the room for messages that OMNI's flooding filter refused."""

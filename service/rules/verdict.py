@@ -1,6 +1,6 @@
 """What an outcome means for each message of the call: the status tables, and what may be done next."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
@@ -10,6 +10,7 @@ from service.words.omni.catalogue import GROUPS, Course, course_of, group_of
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
+from service.words.value import dataclass
 
 Standing = Literal["taken", "refused", "again", "doubtful", "denied", "held"]
 """taken: OMNI has it. refused: for good. again: not taken, may be. doubtful: who knows. denied: not now.

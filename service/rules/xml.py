@@ -8,7 +8,6 @@ Document types, entities and external references are refused before anything is 
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from types import UnionType
@@ -19,6 +18,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from pydantic import BaseModel
 from pydantic_core import to_json
+
+from service.words.value import dataclass
 
 MAX_DEPTH: Final = 60
 """Levels of elements; a Flex Message nests deepest, and a hostile body would nest without end."""

@@ -1,12 +1,12 @@
 """One POST the plan asks for."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic_core import to_json
 
 from service.words.omni.content import Content
 from service.words.request import Message
+from service.words.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """One message as RabbitMQ handed it to us, and what we publish."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from service.words.finding import DoubtEnd
+from service.words.value import dataclass
 
 Header = object
 """A header value as the wire can carry it: anything. Read it with a function that is total."""

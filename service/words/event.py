@@ -1,11 +1,12 @@
 """A fact the relay publishes about a message, or about a request that names none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Final, Literal
 
 from service.words.omni.status import Status
+from service.words.value import dataclass
 
 EventType = Literal[
     "message.accepted",

@@ -8,11 +8,11 @@ Forbidden   our account may not read the logs: nothing will be learnt
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from service.words.omni.answer import LogEntry
+from service.words.value import dataclass
 
 DoubtEnd = Literal["found", "posted", "waiting", "given_up"]
 """How a look at a doubt ended: it was taken, it is posted (again), it is looked for again, or nobody will know."""

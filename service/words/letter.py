@@ -1,10 +1,10 @@
 """A request put aside: to be tried again after a wait, or to be looked at by a person."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from service.words.delivery import History
 from service.words.request import SendRequest
+from service.words.value import dataclass
 
 DeadReason = Literal["failed", "unknown"]
 """failed: attempts used up. unknown: perhaps taken, parked by policy.

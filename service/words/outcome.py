@@ -11,10 +11,10 @@ Held         no call was made at all: later.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from service.words.omni.status import Status
+from service.words.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

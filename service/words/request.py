@@ -1,13 +1,14 @@
 """A valid send request, whichever of the three shapes it came in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
 from service.words.event import Fault
 from service.words.omni.content import Content
 from service.words.omni.destination import To
+from service.words.value import dataclass
 
 OnUnknown = Literal["resend", "park"]
 """What to do about an attempt in doubt: post again with the same messageId, or leave it to a person."""

@@ -8,7 +8,6 @@ A call goes to the transport as bytes; all else goes through httpx's API.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -23,6 +22,7 @@ from service.rules.xml import XmlError, write_xml
 from service.words.call import OmniCall
 from service.words.finding import Finding, Unanswered
 from service.words.outcome import Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.value import dataclass
 
 ADVANCED: Final = "/omni/1/advanced"
 LOGS: Final = "/omni/1/logs"

@@ -6,7 +6,6 @@ RFC 6749, sections 4.4 and 5.1.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,6 +13,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from service.words.outcome import Denied, Unavailable
+from service.words.value import dataclass
 
 TOKENS: Final = "/auth/1/oauth2/token"
 _EARLY: Final = 0.8

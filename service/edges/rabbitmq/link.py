@@ -9,7 +9,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from yarl import URL
@@ -24,6 +24,7 @@ from service.edges.rabbitmq.session import (
 from service.edges.rabbitmq.topology import declare
 from service.rules.history import REPEATED
 from service.words.delivery import Publication
+from service.words.value import dataclass
 
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 10.0

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Final, cast
 
@@ -26,6 +26,7 @@ from service.edges.rabbitmq.life import Life, at_most
 from service.edges.rabbitmq.wire import make_reading_total, writable
 from service.words import topology
 from service.words.delivery import Delivery, Publication
+from service.words.value import dataclass
 
 HEARTBEAT: Final = 20
 CONNECT_TIMEOUT: Final = 10

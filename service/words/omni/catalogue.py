@@ -5,9 +5,10 @@ since. Names and even ids move between editions (14 and 52 swapped names, 87 has
 the group decides, and an entry only where it stands in that group. What is in no table is decided by its group alone.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
+
+from service.words.value import dataclass
 
 Product = Literal["general", "voice", "email", "push"]
 

@@ -6,8 +6,9 @@ names, and for reports without one. The same group means different things in dif
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from service.words.value import dataclass
 
 Product = Literal["general", "voice", "old_voice", "push", "email", "chat"]
 
