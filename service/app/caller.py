@@ -209,10 +209,10 @@ class Caller:
 
     async def _make(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         """Make one call of those whose time is not up."""
+        if all(call.expires_at is None for call in calls):
+            return await self._post(calls)
         now = self._tools.now()
         due = [call for call in calls if call.expires_at is None or call.expires_at > now]
-        if len(due) == len(calls):
-            return await self._post(calls)
         outcomes = dict(zip(map(id, due), await self._post(due), strict=True)) if due else {}
         return [outcomes.get(id(call), Held("expired")) for call in calls]
 

@@ -79,58 +79,69 @@ class Handler:
         parsed, history, effects = errand.parsed, errand.history, self._effects
         request = parsed.request
         if parsed.rejections or request is None:
-            await self._say(errand, report_rejections(parsed, history, effects.now()))
+            now = effects.now()
+            await self._say(errand, report_rejections(parsed, history, now), now)
         if request is not None and (purpose := purpose_of_look(history)):
             is_copy = may_be_a_copy(errand.delivery)
             finding = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
-            resolution = resolve(self._attempt(request, history), finding)
+            now = effects.now()
+            resolution = resolve(self._attempt(request, history, now), finding)
             request, errand.history = resolution.rest, resolution.history
             errand.doubt = resolution.end if purpose == "doubt" else None
-            await self._say(errand, resolution.report)
+            await self._say(errand, resolution.report, now)
         if request is not None and self._is_late(request):
-            await self._say(errand, report_expiry(request, errand.history, effects.now()))
+            now = effects.now()
+            await self._say(errand, report_expiry(request, errand.history, now), now)
         elif request is not None:
             for call in plan(request, errand.history, errand.delivery.timestamp, self._policy):
                 (outcome,) = await effects.attempt((call,))
-                await self._say(errand, self._report(errand, request, call, outcome))
-        return self._settlement(errand)
+                now = effects.now()
+                await self._say(errand, self._report(errand, request, call, outcome, now), now)
+        return _settlement(errand, effects.now())
 
     async def handle_all(self, errands: Sequence[tuple[Errand, OmniCall]]) -> list[Settlement | Exception]:
         """Make the only calls of several errands as one; what fails for one errand afterwards is its own."""
         outcomes = await self._effects.attempt([call for _, call in errands])
+        now = self._effects.now()
         publications: list[Publication] = []
         defects: dict[Errand, Exception] = {}
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
             try:
-                publications += self._publications(errand, self._report(errand, errand.parsed.request, call, outcome))
+                report = self._report(errand, errand.parsed.request, call, outcome, now)
+                publications += _publications(errand, report, now)
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
                 defects[errand] = error
         await self._effects.publish(tuple(publications))
-        return [defects.get(errand) or self._settlement(errand) for errand, _ in errands]
+        now = self._effects.now()
+        return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
 
-    def _report(self, errand: Errand, request: SendRequest | None, call: OmniCall, outcome: Outcome) -> Report:
+    def _report(
+        self, errand: Errand, request: SendRequest | None, call: OmniCall, outcome: Outcome, now: datetime
+    ) -> Report:
         assert request is not None  # noqa: S101 - or there would be no call
         verdicts = judge(call, outcome, ambiguous=errand.history.ambiguous)
         part = request if call.messages is request.messages else replace(request, messages=call.messages)
-        return report_attempt(self._attempt(part, errand.history), verdicts)
+        return report_attempt(self._attempt(part, errand.history, now), verdicts)
 
-    def _attempt(self, request: SendRequest, history: History) -> Attempt:
-        return Attempt(request, history, self._policy, self._effects.now(), self._effects.draw())
+    def _attempt(self, request: SendRequest, history: History, now: datetime) -> Attempt:
+        return Attempt(request, history, self._policy, now, self._effects.draw())
 
     def _is_late(self, request: SendRequest) -> bool:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
-    async def _say(self, errand: Errand, report: Report) -> None:
-        await self._effects.publish(self._publications(errand, report))
+    async def _say(self, errand: Errand, report: Report, now: datetime) -> None:
+        await self._effects.publish(_publications(errand, report, now))
 
-    def _publications(self, errand: Errand, report: Report) -> tuple[Publication, ...]:
-        publications = publish_report(report, errand.delivery, self._effects.now())
-        for event in report.events:
-            errand.said[event.type] = errand.said.get(event.type, 0) + 1
-        return publications
 
-    def _settlement(self, errand: Errand) -> Settlement:
-        parsed, history, delivery = errand.parsed, errand.history, errand.delivery
-        valid = not parsed.rejections and parsed.request is not None
-        age = max(0.0, (self._effects.now() - (delivery.timestamp or history.first_seen)).total_seconds())
-        return Settlement(parsed.request_id, parsed.identified, history.attempts, errand.said, valid, errand.doubt, age)
+def _publications(errand: Errand, report: Report, now: datetime) -> tuple[Publication, ...]:
+    publications = publish_report(report, errand.delivery, now)
+    for event in report.events:
+        errand.said[event.type] = errand.said.get(event.type, 0) + 1
+    return publications
+
+
+def _settlement(errand: Errand, now: datetime) -> Settlement:
+    parsed, history, delivery = errand.parsed, errand.history, errand.delivery
+    valid = not parsed.rejections and parsed.request is not None
+    age = max(0.0, (now - (delivery.timestamp or history.first_seen)).total_seconds())
+    return Settlement(parsed.request_id, parsed.identified, history.attempts, errand.said, valid, errand.doubt, age)

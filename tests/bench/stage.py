@@ -1,28 +1,38 @@
-"""Where the time goes: microseconds of CPU a message in each stage that neither broker nor network has a part in.
+"""Where the time goes: microseconds of CPU a message in each stage, in one process, with nobody at the other end.
 
     .venv/bin/python -m tests.bench.stage
 
-The best of several rounds each, in one process; what a whole message costs beside the sum is the two edges and the
-event loop. Ends by itself.
+The best of several rounds each. The edges write to a wire that takes everything and read what is fed to them, so what a
+whole message costs beside the sum is the kernel's: reading, writing and waiting for sockets. Ends by itself.
 """
 
+import asyncio
 import contextlib
 import io
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
 import structlog
+from aiormq.abc import AbstractChannel as RawChannel
 
-from service.app.registry import Registry
+from service.app.caller import Caller, Tools
+from service.app.intake import Bench, Intake
+from service.app.throttle import Throttle
+from service.app.turnstile import Turnstile
 from service.edges.log import configure_logs, get_logger
 from service.edges.metric import Metrics
+from service.edges.omni.transport import _Connection
+from service.edges.rabbitmq import Link, Receipt, frame
+from service.edges.rabbitmq.lane import Lane
+from service.edges.rabbitmq.life import Life
 from service.path.handler import Effects, Handler
 from service.rules.answer import read_answer
 from service.rules.coalesce import content_key, merge
+from service.rules.concurrency import MOST, Limit
 from service.rules.history import recall
 from service.rules.parse import parse
 from service.rules.plan import plan
@@ -34,6 +44,7 @@ from service.rules.verdict import judge
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication
 from service.words.finding import Finding, Purpose, Unanswered
+from service.words.omni.status import Status
 from service.words.outcome import Accepted, Outcome
 from tests.bench.rivals.job import requests
 
@@ -59,7 +70,7 @@ def _answer(call: OmniCall) -> bytes:
     return json.dumps({"bulkId": "bench", "messages": messages}).encode()
 
 
-def main() -> None:  # noqa: PLR0915 - a list
+def main() -> None:  # noqa: C901, PLR0915 - a list
     """Measure and print."""
     (body,) = (json.dumps(request).encode() for request in requests(1, "distinct"))
     now = datetime.now(UTC)
@@ -147,8 +158,108 @@ def main() -> None:  # noqa: PLR0915 - a list
     }
     for name, work in shared.items():
         print(f"{name + f' (of {_MERGED} merged)':<28}{cost(work, _TIMES // _MERGED) / _MERGED:>8.1f}")  # noqa: T201
-    registry = Registry(1)
-    print(f"{'registry: find':<28}{cost(lambda: registry.find(delivery)):>8.1f}")  # noqa: T201
+    asyncio.run(_edges(call, answer, publish_report(report, delivery, now)[0]))
+    for kind in ("distinct", "campaign"):
+        asyncio.run(_application(kind))
+
+
+class _Wire(asyncio.Transport):
+    """Takes everything, and brings nothing."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
+    lane = Lane(asyncio.StreamReader())
+    lane.connection_made(_Wire())
+    lane.begin(1, 2, 0)
+    lane.consume("c", lambda _, __: None)
+    request = Publication("", "", call.to_json(), "application/json", "bench-0", timestamp=datetime.now(UTC))
+    deliver = b"\x00\x3c\x00\x3c\x01c" + bytes(9) + b"\x00\x0domni.requests"
+    content = frame.write_publish(1, request, 0)
+    content = content[content.index(b"\xce\x02") + 1 :]  # without the method that published it
+    delivery = b"\x01\x00\x01%s%s\xce%s" % (len(deliver).to_bytes(4), deliver, content)
+    print(f"{'AMQP: take a delivery':<28}{cost(lambda: lane.data_received(delivery * 30), 60) / 30:>8.1f}")  # noqa: T201
+    print(f"{'AMQP: ack':<28}{cost(lambda: lane.ack(1)):>8.1f}")  # noqa: T201
+    lane.flush()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    connection = _Connection()
+    connection.connection_made(_Wire())
+    loop, life, tag = asyncio.get_running_loop(), Life(), 0
+
+    async def publish(together: int) -> None:
+        nonlocal tag
+        tag += together
+        confirm = b"\x01\x00\x02\x00\x00\x00\x0d\x00\x3c\x00\x50%s\x01\xce" % tag.to_bytes(8)
+        loop.call_soon(lane.data_received, confirm)
+        await lane.publish([event] * together, life)
+
+    async def ask() -> None:
+        loop.call_soon(connection.data_received, head + answer)
+        await connection.ask((b"", b"", call.to_json()), 30)
+
+    works: dict[str, tuple[Callable[[], Awaitable[None]], int]] = {
+        "AMQP: publish, confirmed": (lambda: publish(1), 1),
+        "AMQP: publish, 30 together": (lambda: publish(30), 30),
+        "HTTP: exchange": (ask, 1),
+    }
+    for name, (work, together) in works.items():
+        best = float("inf")
+        for _ in range(_ROUNDS):
+            began = time.process_time()
+            for _ in range(_TIMES // together):
+                await work()
+            best = min(best, time.process_time() - began)
+        print(f"{name:<28}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201
+
+
+async def _application(kind: str) -> None:
+    """Everything but the edges: deliveries that come thirty in a read, and OMNI that answers at once."""
+    metrics, turnstile = Metrics(), Turnstile(lambda _: None, lambda _: None)
+    throttle = Throttle(Limit(MOST, MOST, fixed=True), None, lambda _: None)
+    status = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
+
+    async def post(call: OmniCall) -> Outcome:
+        await asyncio.sleep(0)
+        return Accepted({message.message_id: status for message in call.messages})
+
+    async def look(_: tuple[str, ...], __: Purpose) -> Finding:
+        return Unanswered("busy")
+
+    async def publish(_: tuple[Publication, ...]) -> None:
+        await asyncio.sleep(0)
+
+    caller = Caller(Tools(post, turnstile, throttle, metrics, _now, 1000))
+    handler = Handler(Effects(caller.attempt, look, publish, _now, lambda: 0.5, str), Policy(RetryPolicy()))
+    intake = Intake(Bench(cast("Link", None), handler, turnstile, metrics, 100, 1000))
+    lane, life = Lane(asyncio.StreamReader()), Life()
+    lane.connection_made(_Wire())
+    deliveries = [
+        Delivery(json.dumps(one).encode(), "application/json", f"r-{number}")
+        for number, one in enumerate(requests(_TIMES, kind))
+    ]
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        began = time.process_time()
+        for start in range(0, _TIMES, 30):
+            for delivery in deliveries[start : start + 30]:
+                intake._receive(delivery, Receipt(cast("RawChannel", None), 1, life, lane))  # noqa: SLF001 - as the edge does
+            await asyncio.sleep(0)
+            while intake._tasks:  # noqa: ASYNC110, SLF001 - nothing else tells
+                await asyncio.sleep(0)
+        best = min(best, time.process_time() - began)
+    print(f"{f'all but the edges, {kind}':<28}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":
