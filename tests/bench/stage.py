@@ -241,6 +241,7 @@ async def _application(kind: str) -> None:
     intake = Intake(Bench(cast("Link", None), handler, turnstile, metrics, 100, 1000))
     lane, life = Lane(asyncio.StreamReader()), Life()
     lane.connection_made(_Wire())
+    lane.begin(1, 2, 0)
     deliveries = [
         Delivery(json.dumps(one).encode(), "application/json", f"r-{number}")
         for number, one in enumerate(requests(_TIMES, kind))
