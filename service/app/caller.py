@@ -16,9 +16,10 @@ from service.app.custody import SESSION, HandedBackError
 from service.app.throttle import Throttle
 from service.app.turnstile import Turnstile
 from service.edges.log import get_logger
-from service.edges.metric import Metrics
+from service.edges.metric import Metrics, exemplar
 from service.rules.coalesce import content_key, fits, ids_of, merge
 from service.rules.gate import read_signal
+from service.rules.trace import trace_id
 from service.rules.verdict import is_final
 from service.words.call import OmniCall
 from service.words.outcome import Held, Outcome, Rejected, Unknown
@@ -239,7 +240,7 @@ class Caller:
             self._tools.turnstile.notice(signal)
         name = type(outcome).__name__.lower()
         metrics.attempts[name].inc()
-        metrics.attempt_seconds.observe(seconds)
+        metrics.attempt_seconds.observe(seconds, exemplar(call.traces[0]) if call.traces else None)
         metrics.call_messages.observe(len(call.messages))
         cause = getattr(outcome, "cause", None)
         if cause is not None:
@@ -247,6 +248,7 @@ class Caller:
         self._log.info(
             "attempt.made",
             request_id=call.request_id,
+            **({"trace_id": trace_id(call.traces[0])} if call.traces else {}),
             requests=requests,
             attempt=call.attempt,
             messages=len(call.messages),

@@ -15,11 +15,12 @@ from service.app.custody import SESSION, HandedBackError
 from service.app.registry import Promise, Registry, is_new
 from service.app.turnstile import Turnstile
 from service.edges.log import describe, get_logger
-from service.edges.metric import Metrics
-from service.edges.rabbitmq import BrokerErrors, Link, Receipt, Session
+from service.edges.metric import Metrics, exemplar
+from service.edges.rabbitmq import BrokerErrors, Link, OnDelivery, Receipt, Session
 from service.path.handler import Errand, Handler
 from service.rules.coalesce import group
 from service.rules.poison import is_suspect, rank
+from service.rules.trace import read_trace, trace_id
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Settlement
 from service.words.value import dataclass
@@ -45,6 +46,8 @@ class Bench:
     prefetch: int
     most: int | None = None
     """Messages in a merged call; None to merge none."""
+    receiving: Callable[[OnDelivery], OnDelivery] = lambda receive: receive
+    """Puts something before what takes deliveries."""
 
 
 class Intake:
@@ -53,6 +56,7 @@ class Intake:
     def __init__(self, bench: Bench, clock: Callable[[], float] = time.monotonic) -> None:
         self._bench = bench
         self._clock = clock
+        self._on_delivery = bench.receiving(self._receive)
         self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
@@ -80,7 +84,7 @@ class Intake:
 
     async def _consume(self, session: Session, appetite: int) -> None:
         try:
-            async with session.consuming(appetite, self._receive):
+            async with session.consuming(appetite, self._on_delivery):
                 self._bench.metrics.consuming.set(1)
                 self._consuming = session
                 while not session.broken.is_set() and appetite == self._appetite():
@@ -218,7 +222,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
             end = error
         except BaseException:
-            self._tell("abandoned", time.perf_counter() - started, {"redelivered": delivery.redelivered})
+            self._tell(delivery, "abandoned", started, {})
             raise
         await self._settle(delivery, receipt, end, started)
 
@@ -235,9 +239,9 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - as above
             ends = [error] * len(errands)
         except BaseException:
-            for promise in promises:
+            for (errand, _), promise in zip(errands, promises, strict=True):
                 self._registry.give_up(promise)
-                self._tell("abandoned", time.perf_counter() - started, {"redelivered": False})
+                self._tell(errand.delivery, "abandoned", started, {})
             raise
         for promise, end in zip(promises, ends, strict=True):
             self._remember(promise, end)
@@ -263,7 +267,7 @@ class Intake:
             settled = "abandoned"
             raise
         finally:
-            self._tell(settled, time.perf_counter() - started, {**facts, "redelivered": delivery.redelivered})
+            self._tell(delivery, settled, started, facts)
 
     async def _end(self, delivery: Delivery) -> Settlement | Exception:
         """Serve a delivery, or take over what is or was done about it before it was handed out again."""
@@ -303,12 +307,21 @@ class Intake:
             "events": settlement.words,
         }
 
-    def _tell(self, settled: str, seconds: float, facts: Mapping[str, object]) -> None:
+    def _tell(self, delivery: Delivery, settled: str, started: float, facts: Mapping[str, object]) -> None:
+        seconds = time.perf_counter() - started
+        trace = read_trace(delivery.headers) if delivery.headers else None
         self._in_flight -= 1
         self._bench.metrics.deliveries[settled].inc()
-        self._bench.metrics.handling_seconds.observe(seconds)
+        self._bench.metrics.handling_seconds.observe(seconds, exemplar(trace) if trace else None)
         write: Callable[..., object] = self._log.error if settled == "dead_lettered" else self._log.info
-        write("delivery.settled", settlement=settled, seconds=round(seconds, 4), **facts)
+        write(
+            "delivery.settled",
+            settlement=settled,
+            seconds=round(seconds, 4),
+            **facts,
+            redelivered=delivery.redelivered,
+            **({"trace_id": trace_id(trace)} if trace else {}),
+        )
 
 
 async def _first(*waits: Coroutine[object, object, object]) -> None:

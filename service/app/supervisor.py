@@ -22,7 +22,7 @@ from http.client import HTTPException
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Metric
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from service.app.signals import listen_for_signals
@@ -37,6 +37,7 @@ _PATIENCE: Final = 3.0
 """Seconds for one answer, and for what was asked to stop beyond its grace."""
 _MISSES: Final = 3
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_ACCEPT: Final = {"Accept": "application/openmetrics-text; version=1.0.0"}  # plain text has no exemplars
 _STARTING: Final = Condition(ready=False, reason="starting")
 
 
@@ -54,7 +55,7 @@ class Child:
         """Ask its operations port. Raises `OSError`, also for an answer that is none."""
         url = f"http://127.0.0.1:{self.listener.getsockname()[1]}{path}"
         try:
-            with _DIRECT.open(url, timeout=_PATIENCE) as answer:
+            with _DIRECT.open(urllib.request.Request(url, headers=_ACCEPT), timeout=_PATIENCE) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -81,13 +82,13 @@ class _Children(Collector):
         found: dict[str, Metric] = {}
         for child in self.children:
             with contextlib.suppress(OSError):
-                for family in text_string_to_metric_families(child.get("/metrics")[1].decode()):
-                    if family.name.endswith("_created"):
-                        continue
+                page = child.get("/metrics")[1].decode()
+                for family in text_string_to_metric_families(page):  # type: ignore[no-untyped-call]  # theirs
                     whole = found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                     for sample in family.samples:
-                        labels = {**sample.labels, "process": str(child.number)}
-                        whole.add_sample(sample.name, labels, sample.value)
+                        if not sample.name.endswith("_created"):
+                            labels = {**sample.labels, "process": str(child.number)}
+                            whole.add_sample(sample.name, labels, sample.value, exemplar=sample.exemplar)
         yield from found.values()
 
 

@@ -5,16 +5,19 @@ import gc
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from service import __version__
-from service.app.caller import Caller, Tools
+from service.app.caller import Caller, Post, Tools
 from service.app.intake import Bench, Intake
 from service.app.lookout import Lookout
 from service.app.signals import listen_for_signals, stop_with_parent
 from service.app.teller import deprecation_teller, finding_teller, gate_teller, link_events, stall_teller
 from service.app.throttle import Throttle
+from service.app.tracing import tracer_for, tracing
 from service.app.turnstile import Turnstile
 from service.app.undertaker import bury
 from service.edges.log import get_logger
@@ -59,11 +62,16 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
     lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
     most = settings.omni_call_size if settings.omni_coalesce else None
-    tools = Tools(client.post, turnstile, throttle, metrics, _now, most)
+    tracer = tracer_for(settings)
+    post: Post = client.post
+    publish = _publish(link, metrics)
+    if tracer is not None:
+        post, publish = tracer.attempts(post), tracer.publications(publish)
+    tools = Tools(post, turnstile, throttle, metrics, _now, most)
     effects = Effects(
         attempt=Caller(tools).attempt,
         look=lookout.look,
-        publish=_publish(link, metrics),
+        publish=publish,
         now=_now,
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
@@ -75,7 +83,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         scenario_key=settings.omni_scenario_key,
         call_size=settings.omni_call_size,
     )
-    intake = Intake(Bench(link, Handler(effects, policy), turnstile, metrics, settings.rabbitmq_prefetch, most))
+    bench = Bench(link, Handler(effects, policy), turnstile, metrics, settings.rabbitmq_prefetch, most)
+    intake = Intake(bench if tracer is None else replace(bench, receiving=partial(tracing, tracer)))
 
     def condition() -> Condition:
         if stop.is_set():
@@ -84,9 +93,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             return Condition(ready=False, reason="not connected to RabbitMQ")
         return Condition(ready=True, reason=turnstile.pause, paused=turnstile.pause is not None)
 
-    gc.collect()
-    gc.freeze()  # what is here stays, and need not be looked through again and again
-    gc.set_threshold(_GARBAGE)
+    _spare_collector()
     app = make_app(metrics.registry, condition, lambda: not intake.is_stuck)
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
@@ -105,7 +112,16 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             await _end(stopping)
             await _end(connecting)
             await client.close()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
     log.info("worker.stopped")
+
+
+def _spare_collector() -> None:
+    """Have the garbage collector leave alone what is here and stays, and look more rarely for what never is."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 def access(settings: Settings) -> OmniAccess:

@@ -89,7 +89,7 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for library in ("aiormq", "aio_pika"):  # what they shout about, the link tells in a line of its own
+    for library in ("aiormq", "aio_pika", "opentelemetry"):  # what they shout about, we tell in a line of our own
         logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("service").setLevel(level.upper())
 

@@ -12,6 +12,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from service.rules.trace import is_sampled, trace_id
 from service.words.event import EventType
 from service.words.finding import DoubtEnd
 from service.words.letter import DeadReason
@@ -31,6 +32,11 @@ CAUSES = (
 """Why attempts end as they do, as far as it is common; all else is `other`."""
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _LAG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+def exemplar(trace: str) -> dict[str, str] | None:
+    """Point from a number to a trace that somebody keeps; `trace` is a `traceparent`."""
+    return {"trace_id": trace_id(trace)} if is_sampled(trace) else None
 
 
 class Metrics:

@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     log_rate: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    traces: bool = False
+
     shutdown_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
 
     @field_validator("rabbitmq_url")

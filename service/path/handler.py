@@ -16,6 +16,7 @@ from service.rules.plan import plan
 from service.rules.policy import Policy
 from service.rules.publication import publish_report
 from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
+from service.rules.trace import read_trace
 from service.rules.verdict import judge
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, History, Publication, Settlement
@@ -71,7 +72,7 @@ class Handler:
             return None
         if self._is_late(request):
             return None
-        calls = plan(request, history, errand.delivery.timestamp, self._policy)
+        calls = self._plan(errand, request)
         return calls[0] if len(calls) == 1 else None
 
     async def handle(self, errand: Errand) -> Settlement:
@@ -93,7 +94,7 @@ class Handler:
             now = effects.now()
             await self._say(errand, report_expiry(request, errand.history, now), now)
         elif request is not None:
-            for call in plan(request, errand.history, errand.delivery.timestamp, self._policy):
+            for call in self._plan(errand, request):
                 (outcome,) = await effects.attempt((call,))
                 now = effects.now()
                 await self._say(errand, self._report(errand, request, call, outcome, now), now)
@@ -114,6 +115,11 @@ class Handler:
         await self._effects.publish(tuple(publications))
         now = self._effects.now()
         return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
+
+    def _plan(self, errand: Errand, request: SendRequest) -> tuple[OmniCall, ...]:
+        delivery = errand.delivery
+        trace = read_trace(delivery.headers) if delivery.headers else None
+        return plan(request, errand.history, delivery.timestamp, self._policy, trace)
 
     def _report(
         self, errand: Errand, request: SendRequest | None, call: OmniCall, outcome: Outcome, now: datetime

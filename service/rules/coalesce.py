@@ -47,4 +47,5 @@ def merge(calls: Sequence[OmniCall]) -> OmniCall:
     if len(calls) == 1:
         return first
     messages = tuple(message for call in calls for message in call.messages)
-    return OmniCall(first.content, messages, first.request_id, first.attempt)
+    traces = tuple(trace for call in calls for trace in call.traces)
+    return OmniCall(first.content, messages, first.request_id, first.attempt, traces=traces)

@@ -22,6 +22,8 @@ class OmniCall:
     """Never post it after that."""
     published: datetime | None = None
     """When the request was published, where its producer says so."""
+    traces: tuple[str, ...] = ()
+    """The `traceparent` of each request it is about, as far as they have one."""
 
     def to_json(self) -> bytes:
         """Render the body. Every destination carries a `messageId`: answers are read by it."""

@@ -6,13 +6,14 @@ past the library what comes with every message, as `frame` writes and reads it.
 
 from service.edges.rabbitmq.lane import UnroutableError
 from service.edges.rabbitmq.link import Link, LinkEvents, connect
-from service.edges.rabbitmq.session import BrokerErrors, Receipt, Session
+from service.edges.rabbitmq.session import BrokerErrors, OnDelivery, Receipt, Session
 from service.edges.rabbitmq.topology import TopologyError, declare
 
 __all__ = [
     "BrokerErrors",
     "Link",
     "LinkEvents",
+    "OnDelivery",
     "Receipt",
     "Session",
     "TopologyError",
