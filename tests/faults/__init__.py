@@ -1,0 +1,1 @@
+"""Faults made on purpose, and what tells of each: a real Prometheus with the rules that are shipped. By hand."""

@@ -1,0 +1,40 @@
+"""What the log may say is what the people on call can look up."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+WRITERS = {"debug", "info", "warning", "error", "critical", "write"}
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    """Find every line that is logged, by its event."""
+    for file in sorted((ROOT / "service").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0]
+            if name in WRITERS and isinstance(first, ast.Constant) and re.fullmatch(r"\w+\.\w+", str(first.value)):
+                yield str(first.value), node
+
+
+def table() -> dict[str, str]:
+    page = (ROOT / "deploy/runbooks/README.md").read_text()
+    return dict(re.findall(r"^\| `(\w+\.\w+)` \|(.*)$", page, re.MULTILINE))
+
+
+def test_every_event_of_the_log_is_explained_and_no_other() -> None:
+    assert set(table()) == {event for event, _ in calls()}
+
+
+def test_every_field_is_named_where_its_event_is_explained() -> None:
+    missing = [
+        (event, word.arg)
+        for event, node in calls()
+        for word in node.keywords
+        if word.arg is not None and f"`{word.arg}`" not in table()[event]
+    ]
+    assert missing == []
