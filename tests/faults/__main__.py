@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -211,7 +212,7 @@ FAULTS: Final = (
         ("Backlog", "Published to first attempt", "Messages in a call"),
         campaign,
     ),
-    Fault("worker-wedged", ("OmniRelayNotAnswering",), ("Workers that answer", "Requests served"), worker_wedged),
+    Fault("worker-wedged", ("OmniRelayNotAnswering",), ("Workers that consume", "Requests served"), worker_wedged),
     Fault("disk-alarm", ("OmniRelayResultsStalled",), ("Paused", "Requests served"), disk_alarm),
 )
 
@@ -356,6 +357,7 @@ async def main(out: Path, only: set[str]) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable()  # the clients here lose their connections over and over, on purpose
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="", help="names, separated by commas")
