@@ -4,7 +4,8 @@
 
 A private broker, a sandbox, two workers under steady load and a Prometheus with the rules that are shipped, on this
 machine. A minute of the rules takes four seconds here; the relay's own times are what they are. Takes about a quarter
-of an hour and ends by itself. `DIRECTORY/faults.json` then holds what was seen, for `tests/faults/pictures` to draw.
+of an hour and ends by itself. `DIRECTORY/faults.json` then holds what was
+seen: which alerts fired after how many minutes, and what each panel showed by the second.
 """
 
 import argparse
