@@ -210,16 +210,16 @@ class Caller:
 
     async def _make(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         """Make one call of those whose time is not up."""
-        if all(call.expires_at is None for call in calls):
-            return await self._post(calls)
         now = self._tools.now()
         due = [call for call in calls if call.expires_at is None or call.expires_at > now]
+        self._observe_first(due, now)
+        if len(due) == len(calls):
+            return await self._post(calls)
         outcomes = dict(zip(map(id, due), await self._post(due), strict=True)) if due else {}
         return [outcomes.get(id(call), Held("expired")) for call in calls]
 
     async def _post(self, calls: Sequence[OmniCall]) -> list[Outcome]:
         """Make the call; one that is refused as a whole is made again in halves, until the wrong ones stand alone."""
-        self._observe_first(calls)
         outcome = await self._call(merge(calls), len(calls))
         if isinstance(outcome, Rejected) and len(calls) > 1:
             middle = len(calls) // 2
@@ -258,11 +258,10 @@ class Caller:
         )
         return outcome
 
-    def _observe_first(self, calls: Sequence[OmniCall]) -> None:
-        first, metrics = calls[0], self._tools.metrics
-        if first.attempt != 1:
+    def _observe_first(self, calls: Sequence[OmniCall], now: datetime) -> None:
+        if not calls or calls[0].attempt != 1:
             return
-        now = self._tools.now()
+        first, metrics = calls[0], self._tools.metrics
         for call in calls:
             if call.published is not None:
                 metrics.queue_seconds.observe(max(0.0, (now - call.published).total_seconds()))

@@ -173,28 +173,27 @@ class Intake:
     def _sort(self) -> None:
         """Start what has arrived: what may be one call together, and all else by itself."""
         arrived, self._arrived = self._arrived, []
-        alone, errands, calls = (arrived, [], []) if len(arrived) == 1 else self._read(arrived)
-        for delivery, receipt in alone:
-            self._start(self._serve(delivery, receipt))
-        for places in group(calls, self._bench.most or 0):
-            self._start(self._serve_all([errands[place] for place in places], [calls[place] for place in places]))
-
-    def _read(
-        self, arrived: Sequence[tuple[Delivery, Receipt]]
-    ) -> tuple[list[tuple[Delivery, Receipt]], list[tuple[Errand, Receipt]], list[OmniCall]]:
-        """Tell apart what needs more than one call, and is served alone, from what needs just that."""
-        alone, errands, calls = [], [], []
+        if len(arrived) == 1:
+            self._start(self._serve(*arrived[0]))
+            return
+        errands: list[tuple[Errand, Receipt]] = []
+        calls: list[OmniCall] = []
         for delivery, receipt in arrived:
-            call = None
+            errand = call = None
             with contextlib.suppress(Exception):  # a defect of ours: met again, and told, where it is served
                 errand = self._bench.handler.read(delivery)
                 call = self._bench.handler.only_call(errand)
-            if call is None:
-                alone.append((delivery, receipt))
+            if errand is None or call is None:
+                self._start(self._serve(delivery, receipt, errand))
             else:
                 errands.append((errand, receipt))
                 calls.append(call)
-        return alone, errands, calls
+        try:
+            groups = group(calls, self._bench.most or 0)
+        except Exception:  # noqa: BLE001 - as above, and no reason to leave the others unserved
+            groups = [[place] for place in range(len(calls))]
+        for places in groups:
+            self._start(self._serve_all([errands[place] for place in places], [calls[place] for place in places]))
 
     async def _serve_suspects(self) -> None:
         await asyncio.sleep(_GATHERING)
@@ -214,11 +213,11 @@ class Intake:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, delivery: Delivery, receipt: Receipt) -> None:
+    async def _serve(self, delivery: Delivery, receipt: Receipt, errand: Errand | None = None) -> None:
         SESSION.set(receipt.broken)
         started = time.perf_counter()
         try:
-            end = await self._end(delivery)
+            end = await self._end(delivery, errand)
         except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
             end = error
         except BaseException:
@@ -269,7 +268,7 @@ class Intake:
         finally:
             self._tell(delivery, settled, started, facts)
 
-    async def _end(self, delivery: Delivery) -> Settlement | Exception:
+    async def _end(self, delivery: Delivery, errand: Errand | None) -> Settlement | Exception:
         """Serve a delivery, or take over what is or was done about it before it was handed out again."""
         while known := self._registry.find(delivery):
             if end := await known.wait():
@@ -278,7 +277,7 @@ class Intake:
         promise = self._registry.enter(delivery)
         end = None
         try:
-            end = await self._bench.handler.handle(self._bench.handler.read(delivery))
+            end = await self._bench.handler.handle(errand or self._bench.handler.read(delivery))
         except Exception as error:  # noqa: BLE001 - as above
             end = error
         finally:

@@ -115,6 +115,8 @@ def _where(trace: TracebackType | None) -> str:
 def _without_exception(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Keep a library's exceptions to their kind: their texts may hold addresses and URLs with passwords."""
     record: logging.LogRecord = event["_record"]
+    if record.name == "asyncio":  # below its first line it writes tasks out, and with them what they raised
+        event["event"] = str(event["event"]).partition("\n")[0]
     if record.exc_info and record.exc_info[1] is not None:
         event.update(describe(record.exc_info[1]))
         record.exc_info = None

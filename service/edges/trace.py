@@ -76,14 +76,16 @@ class Tracer:
     @contextlib.contextmanager
     def settling(self, trail: "Trail", how: str) -> Iterator[None]:
         """Settle a delivery while inside; that ends its trail."""
-        context = set_span_in_context(trail.span, Context())
-        attributes = {
-            "messaging.system": "rabbitmq",
-            "messaging.operation.type": "settle",
-            "messaging.operation.name": how,
-            "messaging.destination.name": topology.REQUESTS,
-        }
-        with self._tracer.start_as_current_span(f"{how} {topology.REQUESTS}", context, SpanKind.CLIENT, attributes):
+        own = read_trace(trail.delivery.headers)
+        with self._span(f"{how} {topology.REQUESTS}", SpanKind.CLIENT, [own] if own else []) as span:
+            span.set_attributes(
+                {
+                    "messaging.system": "rabbitmq",
+                    "messaging.operation.type": "settle",
+                    "messaging.operation.name": how,
+                    "messaging.destination.name": topology.REQUESTS,
+                }
+            )
             yield
         if how != "ack":
             trail.span.set_status(Status(StatusCode.ERROR, how))

@@ -356,3 +356,16 @@ async def test_those_that_came_together_and_are_no_longer_ours_are_handed_back()
     with pytest.raises(HandedBackError):
         await world.caller.attempt([call_about("a"), call_about("b")])
     assert world.posted == []
+
+
+async def test_a_call_that_is_made_again_in_halves_is_counted_as_one_start() -> None:
+    def refuse(call: OmniCall) -> Outcome:
+        return Rejected("http_400", "HTTP 400") if len(call.messages) > 1 else accept(call)
+
+    world = World(refuse)
+    world.go.set()
+    await world.caller.attempt([call_about(name, published=NOW) for name in "abcd"])
+
+    assert len(world.posted) == 7
+    assert world.metrics.registry.get_sample_value("omni_relay_queue_seconds_count") == 4
+    assert world.metrics.registry.get_sample_value("omni_relay_sms_parts_total", {"encoding": "gsm7"}) == 4

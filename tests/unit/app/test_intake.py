@@ -18,6 +18,7 @@ from service.rules.retry import RetryPolicy
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, History, Publication, Settlement
 from service.words.finding import Finding, Purpose
+from service.words.omni.content import Content
 from service.words.outcome import Accepted, Outcome
 from service.words.request import Parsed
 from tests.support.builder import NOW, a_body, a_delivery, a_destination, a_status
@@ -193,8 +194,11 @@ class World:
 
     def intake(self, most: int | None = 100) -> Intake:
         """Make one that works with them."""
-        effects = Effects(self._attempt, self._look, self._publish, lambda: NOW, lambda: 0.5, lambda: "made-up")
-        return intake_with(Handler(effects, Policy(RetryPolicy())), most)
+        return intake_with(Handler(self.effects(), Policy(RetryPolicy())), most)
+
+    def effects(self) -> Effects:
+        """Bind them."""
+        return Effects(self._attempt, self._look, self._publish, lambda: NOW, lambda: 0.5, lambda: "made-up")
 
     async def _attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         self.attempts.append([message.message_id for call in calls for message in call.messages])
@@ -299,6 +303,28 @@ async def test_how_one_call_of_several_ends_without_an_outcome(
     receive(intake, replace(a_request("a"), redelivered=True), channel, 3)
     await drained(intake)
     assert channel.said[len(said) :] == (["nack 3 requeue=False"] if said else ["ack 3"])
+
+
+async def test_a_defect_in_putting_together_leaves_nobody_unserved() -> None:
+    class Defective(Content):
+        def to_json(self) -> bytes:
+            raise ValueError("a defect")
+
+    class Other(Handler):
+        def only_call(self, errand: Errand) -> OmniCall | None:
+            call = super().only_call(errand)
+            return replace(call, content=Defective()) if call and call.request_id == "a" else call
+
+    world, channel, life = World(), Channel(), Life()
+    effects = world.effects()
+    intake = intake_with(Other(effects, Policy(RetryPolicy())), 100)
+    for tag, name in enumerate("abc"):
+        receive(intake, a_request(name), channel, tag, life)
+    world.go.set()
+    await drained(intake)
+
+    assert sorted(world.attempts) == [["a"], ["b"], ["c"]]
+    assert sorted(channel.said) == ["ack 0", "ack 1", "ack 2"]
 
 
 def value(intake: Intake, name: str, **labels: str) -> float | None:

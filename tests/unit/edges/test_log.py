@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -70,3 +72,19 @@ def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dic
     log.info("a.done")
 
     assert [line.get("left_out") for line in lines()] == [None, None, 3]
+
+
+async def test_what_a_task_raised_that_nobody_took_is_told_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    async def fail() -> None:
+        raise ValueError("41793026727")
+
+    configure_logs("json", "info", 10)
+    task = asyncio.ensure_future(fail())
+    await asyncio.wait({task})
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["error"]) == ("Task exception was never retrieved", "ValueError")
+    assert "41793026727" not in json.dumps(line)

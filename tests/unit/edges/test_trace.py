@@ -177,3 +177,12 @@ def test_the_service_is_named_unless_the_environment_does(monkeypatch: pytest.Mo
     assert name() == "ours"
     monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
     assert name() == "mine"
+
+
+async def test_a_settlement_that_fails_is_told_by_its_kind_too(traced: Traced) -> None:
+    trail = traced.tracer.begin(a_traced_delivery())
+    with pytest.raises(ConnectionResetError), traced.tracer.settling(trail, "ack"):
+        raise ConnectionResetError("amqp://user:secret@broker")
+    span = traced.spans()["ack omni.requests"]
+    assert (span.attributes or {})["error.type"] == "ConnectionResetError"
+    assert "secret" not in span.to_json()
