@@ -28,9 +28,10 @@ async def dead(stage: Stage, *arguments: str) -> Ended:
 
 
 async def with_dead_letters(stage: Stage) -> None:
-    """Have three requests die: two in failure, one in doubt."""
+    """Have three requests die: two in failure, one in doubt; it says something else, for equal texts share one fate."""
     await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOOKS="1")
-    await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), request("u-1", GARBLED))
+    doubtful = request("u-1", GARBLED, sms={"text": "another"})
+    await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), doubtful)
     await stage.until_last_words(3)
     async with asyncio.timeout(PATIENCE):
         while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the word may be heard first
