@@ -1,0 +1,144 @@
+/** Draws panels as Grafana does, with its own components, from what its data source would have answered. */
+import '@fontsource/inter/400.css';
+import '@fontsource/inter/500.css';
+import { createRoot } from 'react-dom/client';
+import {
+  createDataFrame,
+  createTheme,
+  dateTime,
+  type DataFrame,
+  FieldType,
+  getDisplayProcessor,
+  type LinkModel,
+  ThemeContext,
+  type TimeRange,
+} from '@grafana/data';
+import {
+  BigValue,
+  BigValueColorMode,
+  BigValueGraphMode,
+  BigValueTextMode,
+  GlobalStyles,
+  PanelChrome,
+  PanelContextProvider,
+  TimeSeries,
+  type UPlotConfigBuilder,
+} from '@grafana/ui';
+
+type Series = { name: string; values: [number, number][] };
+/** A panel of a dashboard as its JSON has it, the place it has here (pixels), and what its queries gave. */
+type Panel = { panel: any; x: number; y: number; width: number; height: number; series: Series[] };
+/** Times are seconds since 1970; `faults` are shaded. */
+type Picture = { panels: Panel[]; from: number; to: number; step: number; faults: [number, number][] };
+
+const theme = createTheme({ colors: { mode: 'dark' } });
+const picture: Picture = (window as any).PICTURE;
+const range: TimeRange = (() => {
+  const [from, to] = [dateTime(picture.from * 1000), dateTime(picture.to * 1000)];
+  return { from, to, raw: { from, to } };
+})();
+
+/** A frame of one series; where a step is missing there is a gap. */
+function frame({ name, values }: Series, defaults: any, seriesIndex: number): DataFrame {
+  const known = new Map(values.map(([at, value]) => [Math.round(at - picture.from), value]));
+  const offsets = [];
+  for (let at = 0; at <= picture.to - picture.from; at += picture.step) {
+    offsets.push(at);
+  }
+  const made = createDataFrame({
+    refId: `${seriesIndex}`,
+    fields: [
+      { name: 'time', type: FieldType.time, values: offsets.map((at) => (picture.from + at) * 1000) },
+      { name, type: FieldType.number, values: offsets.map((at) => known.get(at) ?? null) },
+    ],
+  });
+  for (const field of made.fields) {
+    field.config = field.type === FieldType.number ? { ...defaults, displayName: name } : {};
+    field.state = { seriesIndex, displayName: field.type === FieldType.number ? name : undefined };
+    field.getLinks = (): LinkModel[] => [];
+    field.display = getDisplayProcessor({ field, theme, timeZone: 'utc' });
+  }
+  return made;
+}
+
+/** Shade the times of the faults beneath the lines. */
+function shade(builder: UPlotConfigBuilder): null {
+  builder.addHook('drawClear', (u) => {
+    u.ctx.save();
+    u.ctx.fillStyle = 'rgba(242, 73, 92, 0.15)';
+    for (const [from, to] of picture.faults) {
+      const [left, right] = [u.valToPos(from * 1000, 'x', true), u.valToPos(to * 1000, 'x', true)];
+      u.ctx.fillRect(left, u.bbox.top, right - left, u.bbox.height);
+    }
+    u.ctx.restore();
+  });
+  return null;
+}
+
+function Stat({ frames, panel, width, height }: { frames: DataFrame[]; panel: any; width: number; height: number }) {
+  const wide = width / Math.max(1, frames.length);
+  return (
+    <div style={{ display: 'flex' }}>
+      {frames.map((one) => {
+        const [time, field] = one.fields;
+        const last = field.values.findLast((value) => value !== null) ?? null;
+        const value = field.display!(last);
+        const title = frames.length > 1 ? field.config.displayName : undefined;
+        return (
+          <BigValue
+            key={one.refId}
+            width={wide}
+            height={height}
+            theme={theme}
+            value={{ ...value, title }}
+            sparkline={{ x: time, y: field }}
+            colorMode={BigValueColorMode.Background}
+            graphMode={BigValueGraphMode.Area}
+            textMode={title ? BigValueTextMode.ValueAndName : BigValueTextMode.Value}
+          />
+        );
+      })}
+    </div>
+  );
+}
+
+function Drawn({ panel, x, y, width, height, series }: Panel) {
+  const frames = series.map((one, index) => frame(one, panel.fieldConfig?.defaults, index));
+  const place = { position: 'absolute', left: x, top: y, width, height } as const;
+  if (panel.type === 'row') {
+    return <div style={{ ...place, color: theme.colors.text.primary, padding: 8, fontWeight: 500 }}>{panel.title}</div>;
+  }
+  return (
+    <div style={place}>
+      <PanelChrome title={panel.title} description={panel.description} width={width} height={height} padding="md">
+        {(inner, outer) =>
+          panel.type === 'stat' ? (
+            <Stat frames={frames} panel={panel} width={inner} height={outer} />
+          ) : (
+            <TimeSeries
+              frames={frames}
+              width={inner}
+              height={outer}
+              timeRange={range}
+              timeZone="utc"
+              legend={panel.options.legend}
+            >
+              {shade}
+            </TimeSeries>
+          )
+        }
+      </PanelChrome>
+    </div>
+  );
+}
+
+createRoot(document.getElementById('root')!).render(
+  <ThemeContext.Provider value={theme}>
+    <GlobalStyles />
+    <PanelContextProvider value={{ eventBus: { getStream: () => ({ pipe: () => ({ subscribe: () => {} }), subscribe: () => {} }), publish: () => {} } as any, eventsScope: 'none' }}>
+      {picture.panels.map((one, index) => (
+        <Drawn key={index} {...one} />
+      ))}
+    </PanelContextProvider>
+  </ThemeContext.Provider>,
+);

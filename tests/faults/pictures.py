@@ -1,0 +1,119 @@
+"""Draws what was seen of the faults, with Grafana's own components, in a browser.
+
+    .venv/bin/python -m tests.faults.pictures --seen DIRECTORY --out DIRECTORY
+
+Takes what `python -m tests.faults` wrote down, and makes a picture of each: `DIRECTORY/NAME.png`. Needs node, npm and
+chromium; what it gets from npm stays in `.tools`.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.__main__ import DASHBOARDS, ROOT
+
+PACKAGES: Final = (
+    *("@grafana/ui@13.2.2", "@grafana/data@13.2.3", "@fontsource/inter@5", "react@19", "react-dom@19", "rxjs@7"),
+    "esbuild@0.28",
+)
+HERE: Final = Path(__file__).parent
+KITCHEN: Final = ROOT / ".tools/pictures"
+WIDTH: Final = 1200
+UNIT: Final = 38
+"""Pixels of height that Grafana gives a row of its grid."""
+GAP: Final = 8
+BROWSER: Final = "chromium"
+PAGE: Final = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="draw.css">
+<body style="margin: 0"><div id="root"></div>
+<script>window.PICTURE = {picture}</script><script src="draw.js"></script>
+"""
+
+
+def prepare() -> None:
+    """Put what draws together."""
+    KITCHEN.mkdir(parents=True, exist_ok=True)
+    if not (KITCHEN / "node_modules/esbuild").is_dir():
+        install = ("npm", "install", "--legacy-peer-deps", "--no-audit", "--no-fund", "--no-package-lock")
+        subprocess.run((*install, *PACKAGES), cwd=KITCHEN, check=True, timeout=600)  # noqa: S603
+    shutil.copy(HERE / "draw.tsx", KITCHEN)
+    loaders = (f"--loader:.{kind}=dataurl" for kind in ("svg", "ttf", "woff", "woff2"))
+    bundle = ("node_modules/.bin/esbuild", "draw.tsx", "--bundle", "--jsx=automatic", "--log-level=error", *loaders)
+    production = '--define:process.env.NODE_ENV="production"'
+    subprocess.run((*bundle, production, "--outfile=draw.js"), cwd=KITCHEN, check=True, timeout=120)  # noqa: S603
+
+
+def panels(name: str) -> dict[str, dict[str, Any]]:
+    """Give a dashboard's panels by title."""
+    dashboard = json.loads((DASHBOARDS / f"{name}.json").read_text())
+    return {panel["title"]: panel for panel in dashboard["panels"]}
+
+
+def strip(seen: dict[str, Any]) -> list[dict[str, Any]]:
+    """Put the panels that tell of a fault beside each other."""
+    known = panels("omni-relay")
+    width = (WIDTH - GAP * (len(seen["panels"]) - 1)) // len(seen["panels"])
+    return [
+        {
+            "panel": known[title],
+            "series": series,
+            "x": number * (width + GAP),
+            "y": 0,
+            "width": width,
+            "height": 7 * UNIT - GAP,
+        }
+        for number, (title, series) in enumerate(seen["panels"].items())
+    ]
+
+
+def whole(seen: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Put all panels of a dashboard where Grafana puts them."""
+    column = WIDTH / 24
+    return [
+        {
+            "panel": panel,
+            "series": seen["panels"][title],
+            "x": place["x"] * column,
+            "y": place["y"] * UNIT,
+            "width": place["w"] * column - GAP,
+            "height": place["h"] * UNIT - GAP,
+        }
+        for title, panel in panels(name).items()
+        for place in (panel["gridPos"],)
+    ]
+
+
+def draw(seen: dict[str, Any], placed: list[dict[str, Any]], picture: Path) -> None:
+    """Have the browser take a picture of a page."""
+    height = int(max(one["y"] + one["height"] for one in placed))
+    told = {"panels": placed, "step": 1, **{name: seen[name] for name in ("from", "to", "faults")}}
+    text = json.dumps(told).replace("<", "\\u003c")
+    (KITCHEN / "page.html").write_text(PAGE.format(picture=text))
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000")
+    size = f"--window-size={WIDTH},{height}"
+    page = (KITCHEN / "page.html").as_uri()
+    command = (BROWSER, *options, size, f"--screenshot={picture.absolute()}", page)
+    subprocess.run(command, check=True, timeout=120, capture_output=True)  # noqa: S603
+
+
+def main(source: Path, out: Path) -> None:
+    """Draw all."""
+    prepare()
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.glob("*.json")):
+        seen = json.loads(path.read_text())
+        if path.stem == "dashboard":
+            for name in ("omni-relay", "omni-relay-broker"):
+                draw(seen, whole(seen, name), out / f"{name}.png")
+        else:
+            draw(seen, strip(seen), out / f"{path.stem}.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seen", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    main(given.seen, given.out)
