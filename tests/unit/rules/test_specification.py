@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 from hypothesis import given
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no stubs
+from jsonschema import Draft202012Validator
 
 from service.rules.plan import plan
 from service.rules.policy import Policy
