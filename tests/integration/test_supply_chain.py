@@ -1,0 +1,97 @@
+"""What is shipped can be listed, and what is known against it is found, whoever tells it."""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.unit.deploy.test_supply import SHIPPED
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+def supply_chain(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1", "UV_HTTP_RETRIES": "0"}
+    command = [str(ROOT / "deploy/supply-chain"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+
+
+@contextmanager
+def advisories(**known: str) -> Iterator[str]:
+    """Tell, as OSV does, which packages are vulnerable and by what; gives the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            queries = json.loads(self.rfile.read(int(self.headers["content-length"])))["queries"]
+            found = [known.get(query["package"]["name"]) for query in queries]
+            self.tell({"results": [{"vulns": [{"id": one, "modified": self.moment}]} if one else {} for one in found]})
+
+        def do_GET(self) -> None:
+            self.tell({"id": self.path.rpartition("/")[2], "modified": self.moment, "summary": "It leaks."})
+
+        moment = "2026-01-01T00:00:00Z"
+
+        def tell(self, answer: dict[str, Any]) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_bill_names_all_that_is_shipped_by_version_and_hash_and_nothing_that_is_not() -> None:
+    made = supply_chain("sbom")
+    assert made.returncode == 0, made.stderr
+    bill = json.loads(made.stdout)
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {part["name"] for part in bill["components"]}
+    assert {name.replace("_", "-") for name in SHIPPED} <= listed
+    assert not {"pytest", "mypy", "ruff", "uv"} & listed
+    lock = (ROOT / "requirements.lock").read_text()
+    for part in bill["components"]:
+        assert f"\n{part['name']}=={part['version']} " in f"\n{lock}"
+        hashes = [one["content"] for reference in part["externalReferences"] for one in reference["hashes"]]
+        assert any(f"sha256:{one}" in lock for one in hashes), part["name"]
+
+
+def test_what_is_known_against_a_package_is_told_and_fails() -> None:
+    with advisories(httpx="EXAMPLE-2026-1") as address:
+        told = supply_chain("audit", "--service-url", address)
+    assert told.returncode == 1
+    assert "EXAMPLE-2026-1" in told.stdout + told.stderr
+
+
+def test_where_nothing_is_known_it_passes() -> None:
+    with advisories() as address:
+        assert supply_chain("audit", "--service-url", address).returncode == 0
+
+
+def test_that_nobody_could_be_asked_is_not_taken_for_peace() -> None:
+    told = supply_chain("audit", "--service-url", "http://127.0.0.1:9")
+    assert told.returncode == 2
+    assert "error sending request" in told.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["bill"], ["sbom", "more"]])
+def test_what_it_does_not_know_it_explains(arguments: list[str]) -> None:
+    told = supply_chain(*arguments)
+    assert told.returncode == 64
+    assert "deploy/supply-chain sbom" in told.stderr
