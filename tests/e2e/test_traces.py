@@ -75,6 +75,19 @@ async def test_a_request_is_followed_by_one_trace_from_its_producer_to_its_last_
     assert all(NUMBER.encode() not in body and TEXT.encode() not in body for body in collector.requests)
 
 
+async def test_of_several_processes_the_numbers_point_to_traces_too(stage: Stage) -> None:
+    async with misbehaving(TAKEN) as collector:
+        stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
+        supervisor = await stage.workers(2, TRACES="true")
+        await stage.send(a_request("order-1"), headers={"traceparent": PRODUCER})
+        await stage.until_last_words(1)
+        await supervisor.until(lambda: bool(supervisor.lines("delivery.settled")))
+        pointing = [line for line in open_metrics(supervisor).splitlines() if TRACE in line]
+
+    for name in ("attempt_seconds", "handling_seconds"):
+        assert [line for line in pointing if f"{name}_bucket" in line and 'process="' in line]
+
+
 async def test_a_collector_that_is_gone_holds_up_nothing(stage: Stage) -> None:
     stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
     worker = await stage.worker(TRACES="true")
