@@ -140,13 +140,13 @@ async def flood_of_nonsense(world: World) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def consumer_cancelled(world: World) -> AsyncIterator[None]:
-    """Delete the queue beneath its consumers, when it is empty; every ten seconds, since it is mended in no time."""
+    """Delete the queue beneath its consumers; every ten seconds, since it is mended in no time."""
 
     async def cancel() -> None:
         while True:
             with contextlib.suppress(*BROKEN):
                 async with connected(world.stage.url) as channel:
-                    await channel.queue_delete(topology.REQUESTS, if_empty=True)
+                    await channel.queue_delete(topology.REQUESTS)
             await asyncio.sleep(10)
 
     async with background(cancel()):
@@ -207,8 +207,8 @@ FAULTS: Final = (
     Fault("key-revoked", ("OmniRelayDenied",), ("Why attempts fail", "Paused"), omni(kind="status", status=401)),
     Fault("results-blocked", ("OmniRelayResultsStalled",), ("Events that went wrong", "Paused"), results_blocked),
     Fault("flood-of-nonsense", ("OmniRelayInvalidRequests",), ("Producers' faults",), flood_of_nonsense),
-    Fault("consumer-cancelled", (), ("Connections and consumers", "Requests served"), consumer_cancelled, seconds=40),
-    Fault("campaign", (), ("Backlog", "Published to first attempt", "Messages in a call"), campaign, seconds=20),
+    Fault("consumer-cancelled", (), ("Workers that consume", "Requests served"), consumer_cancelled, seconds=40),
+    Fault("campaign", (), ("Requests served", "Published to first attempt", "Messages in a call"), campaign),
     Fault("worker-wedged", ("OmniRelayNotAnswering",), ("Workers that consume", "Requests served"), worker_wedged),
     Fault("disk-alarm", ("OmniRelayResultsStalled",), ("Paused", "Requests served"), disk_alarm),
 )
@@ -263,7 +263,7 @@ async def watch(fault: Fault, world: World, eye: Eye) -> dict[str, Any]:
 
     async with fault.make(world):
         await look(lambda: time.time() > began + fault.seconds and set(fault.alerts) <= seen.keys(), PATIENCE)
-    mended = time.time()
+        mended = time.time()
     await asyncio.sleep(BEFORE)
     end = time.time()
     panels = {title: await eye.show(title, began - BEFORE, end) for title in fault.panels}

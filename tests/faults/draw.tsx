@@ -28,8 +28,19 @@ import {
 type Series = { name: string; values: [number, number][] };
 /** A panel of a dashboard as its JSON has it, the place it has here (pixels), and what its queries gave. */
 type Panel = { panel: any; x: number; y: number; width: number; height: number; series: Series[] };
-/** Times are seconds since 1970; `faults` are shaded. */
-type Picture = { panels: Panel[]; from: number; to: number; step: number; faults: [number, number][] };
+/**
+ * Times are seconds since 1970. `faults` are shaded, `alerts` are when which fired, and `at` is when the panels that show
+ * one value were looked at.
+ */
+type Picture = {
+  panels: Panel[];
+  from: number;
+  to: number;
+  at: number;
+  step: number;
+  faults: [number, number][];
+  alerts: [number, string][];
+};
 
 const theme = createTheme({ colors: { mode: 'dark' } });
 const picture: Picture = (window as any).PICTURE;
@@ -61,8 +72,8 @@ function frame({ name, values }: Series, defaults: any, seriesIndex: number): Da
   return made;
 }
 
-/** Shade the times of the faults beneath the lines. */
-function shade(builder: UPlotConfigBuilder): null {
+/** Shade the times of the faults beneath the lines, and tell above them when alerts fired. */
+function tell(builder: UPlotConfigBuilder): null {
   builder.addHook('drawClear', (u) => {
     u.ctx.save();
     u.ctx.fillStyle = 'rgba(242, 73, 92, 0.15)';
@@ -72,16 +83,30 @@ function shade(builder: UPlotConfigBuilder): null {
     }
     u.ctx.restore();
   });
+  builder.addHook('draw', (u) => {
+    u.ctx.save();
+    u.ctx.strokeStyle = u.ctx.fillStyle = theme.colors.error.text;
+    u.ctx.font = `500 11px ${theme.typography.fontFamily}`;
+    u.ctx.textBaseline = 'top';
+    picture.alerts.forEach(([at, name], index) => {
+      const left = u.valToPos(at * 1000, 'x', true);
+      u.ctx.fillRect(left, u.bbox.top, 1, u.bbox.height);
+      u.ctx.textAlign = left > u.bbox.left + u.bbox.width / 2 ? 'right' : 'left';
+      u.ctx.fillText(name, left + (u.ctx.textAlign === 'left' ? 4 : -4), u.bbox.top + 3 + 14 * index);
+    });
+    u.ctx.restore();
+  });
   return null;
 }
 
-function Stat({ frames, panel, width, height }: { frames: DataFrame[]; panel: any; width: number; height: number }) {
+function Stat({ frames, width, height }: { frames: DataFrame[]; width: number; height: number }) {
   const wide = width / Math.max(1, frames.length);
   return (
     <div style={{ display: 'flex' }}>
       {frames.map((one) => {
         const [time, field] = one.fields;
-        const last = field.values.findLast((value) => value !== null) ?? null;
+        const until = time.values.filter((moment) => moment <= picture.at * 1000).length;
+        const last = field.values.slice(0, until).findLast((value) => value !== null) ?? null;
         const value = field.display!(last);
         const title = frames.length > 1 ? field.config.displayName : undefined;
         return (
@@ -113,7 +138,7 @@ function Drawn({ panel, x, y, width, height, series }: Panel) {
       <PanelChrome title={panel.title} description={panel.description} width={width} height={height} padding="md">
         {(inner, outer) =>
           panel.type === 'stat' ? (
-            <Stat frames={frames} panel={panel} width={inner} height={outer} />
+            <Stat frames={frames} width={inner} height={outer} />
           ) : (
             <TimeSeries
               frames={frames}
@@ -123,7 +148,7 @@ function Drawn({ panel, x, y, width, height, series }: Panel) {
               timeZone="utc"
               legend={panel.options.legend}
             >
-              {shade}
+              {tell}
             </TimeSeries>
           )
         }

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from tests.faults.__main__ import DASHBOARDS, ROOT
+from tests.faults.__main__ import DASHBOARDS, MINUTE, ROOT
 
 PACKAGES: Final = (
     *("@grafana/ui@13.2.2", "@grafana/data@13.2.3", "@fontsource/inter@5", "react@19", "react-dom@19", "rxjs@7"),
@@ -25,6 +25,8 @@ WIDTH: Final = 1200
 UNIT: Final = 38
 """Pixels of height that Grafana gives a row of its grid."""
 GAP: Final = 8
+HEIGHT: Final = 6 * UNIT
+WEIGHTS: Final = {"stat": 1, "timeseries": 2}
 BROWSER: Final = "chromium"
 PAGE: Final = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="draw.css">
 <body style="margin: 0"><div id="root"></div>
@@ -52,20 +54,15 @@ def panels(name: str) -> dict[str, dict[str, Any]]:
 
 
 def strip(seen: dict[str, Any]) -> list[dict[str, Any]]:
-    """Put the panels that tell of a fault beside each other."""
+    """Put the panels that tell of a fault beside each other; those that show one value are half as wide."""
     known = panels("omni-relay")
-    width = (WIDTH - GAP * (len(seen["panels"]) - 1)) // len(seen["panels"])
-    return [
-        {
-            "panel": known[title],
-            "series": series,
-            "x": number * (width + GAP),
-            "y": 0,
-            "width": width,
-            "height": 7 * UNIT - GAP,
-        }
-        for number, (title, series) in enumerate(seen["panels"].items())
-    ]
+    share = WIDTH / sum(WEIGHTS[known[title]["type"]] for title in seen["panels"])
+    placed: list[dict[str, Any]] = []
+    for title, series in seen["panels"].items():
+        left = placed[-1]["x"] + placed[-1]["width"] + GAP if placed else 0
+        width = WEIGHTS[known[title]["type"]] * share - GAP
+        placed.append({"panel": known[title], "series": series, "x": left, "y": 0, "width": width, "height": HEIGHT})
+    return placed
 
 
 def whole(seen: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -89,6 +86,9 @@ def draw(seen: dict[str, Any], placed: list[dict[str, Any]], picture: Path) -> N
     """Have the browser take a picture of a page."""
     height = int(max(one["y"] + one["height"] for one in placed))
     told = {"panels": placed, "step": 1, **{name: seen[name] for name in ("from", "to", "faults")}}
+    began, mended = seen["faults"][-1]
+    told["alerts"] = [(began + minutes * MINUTE, name) for name, minutes in seen.get("alerts", {}).items()]
+    told["at"] = mended - 1 if "alerts" in seen else seen["to"]
     text = json.dumps(told).replace("<", "\\u003c")
     (KITCHEN / "page.html").write_text(PAGE.format(picture=text))
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000")

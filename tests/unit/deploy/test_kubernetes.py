@@ -4,6 +4,7 @@ Needs kubectl (1.27 or later) for its kustomize; nothing here talks to a cluster
 """
 
 import copy
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -174,3 +175,25 @@ def test_production_has_the_dashboards() -> None:
     given = of_kind("production", "ConfigMap", "omni-relay-dashboards")
     assert given["data"] == {path.name: path.read_text() for path in folder.iterdir()}
     assert given["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+@kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_readme_names_all_that_an_overlay_prints(overlay: str) -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (row,) = (line for line in lines if line.startswith(f"| `{overlay}` |"))
+    other_words = {
+        "Binding": "bindings",
+        "Exchange": "exchanges",
+        "PodDisruptionBudget": "disruption budget",
+        "PrometheusRule": "rules",
+        "Queue": "queues",
+        "ScaledObject": "KEDA",
+        "TriggerAuthentication": "KEDA",
+        "Permission": "rights",
+    }
+    if overlay == "production":
+        row += "deployment, config map, service account, disruption budget, network policy"  # "the worker", told above
+    for kind in {manifest["kind"] for manifest in rendered(overlay)}:
+        spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower()
+        assert other_words.get(kind, spaced) in row, kind
