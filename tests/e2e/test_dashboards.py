@@ -53,6 +53,7 @@ async def prometheus(directory: Path, worker: Worker, broker: int, vhost: str) -
             "params": {"family": ["queue_coarse_metrics", "queue_consumer_count"], "vhost": [vhost]},
             "static_configs": [{"targets": [f"127.0.0.1:{broker}"]}],
         },
+        {"job_name": "rabbitmq-node", "static_configs": [{"targets": [f"127.0.0.1:{broker}"]}]},
     ]
     configuration = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "scrape_configs": scraped}
     (folder / "prometheus.yml").write_text(json.dumps(configuration))

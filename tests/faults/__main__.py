@@ -210,7 +210,7 @@ FAULTS: Final = (
     Fault("consumer-cancelled", (), ("Workers that consume", "Requests served"), consumer_cancelled, seconds=40),
     Fault("campaign", (), ("Requests served", "Published to first attempt", "Messages in a call"), campaign),
     Fault("worker-wedged", ("OmniRelayNotAnswering",), ("Workers that consume", "Requests served"), worker_wedged),
-    Fault("disk-alarm", ("OmniRelayResultsStalled",), ("Paused", "Requests served"), disk_alarm),
+    Fault("disk-alarm", ("OmniRelayBrokerAlarm",), ("Alarms", "Requests served"), disk_alarm),
 )
 TOUR: Final = {"broker-gone", "omni-down", "results-blocked", "flood-of-nonsense", "worker-wedged"}
 
@@ -305,6 +305,7 @@ async def prometheus(directory: Path, world: World) -> AsyncIterator[Eye]:
         "scrape_configs": [
             {"job_name": "omni-relay", "static_configs": workers},
             {"job_name": "rabbitmq", "metrics_path": "/metrics/detailed", "params": detailed, "static_configs": broker},
+            {"job_name": "rabbitmq-node", "static_configs": broker},
         ],
     }
     (directory / "prometheus.yml").write_text(json.dumps(configuration))

@@ -55,7 +55,7 @@ def panels(name: str) -> dict[str, dict[str, Any]]:
 
 def strip(seen: dict[str, Any]) -> list[dict[str, Any]]:
     """Put the panels that tell of a fault beside each other; those that show one value are half as wide."""
-    known = panels("omni-relay")
+    known = panels("omni-relay-broker") | panels("omni-relay")
     share = WIDTH / sum(WEIGHTS[known[title]["type"]] for title in seen["panels"])
     placed: list[dict[str, Any]] = []
     for title, series in seen["panels"].items():

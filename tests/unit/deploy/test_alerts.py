@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from service.edges.metric import Metrics
+from tests.faults.__main__ import FAULTS, Fault
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
@@ -58,11 +59,20 @@ def test_every_metric_that_is_named_exists(text: str) -> None:
     assert {name for name in named if name not in known_metrics() | bases | {"process_cpu_seconds_total"}} == set()
 
 
-@pytest.mark.parametrize(
-    "link",
-    sorted(
-        {link for page in (DEPLOY / "runbooks").glob("*.md") for link in re.findall(r"\]\(([^)]+)\)", page.read_text())}
-    ),
-)
-def test_every_link_between_pages_leads_somewhere(link: str) -> None:
-    assert (DEPLOY / "runbooks" / link).exists()
+@pytest.mark.parametrize("page", sorted((DEPLOY / "runbooks").glob("*.md")), ids=lambda page: page.stem)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = page.read_text()
+    headings = {re.sub(r"\W+", "-", line[3:].lower()) for line in text.splitlines() if line.startswith("## ")}
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert link[1:] in headings if link.startswith("#") else (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_page_of_faults_tells_of_each_that_is_made_and_shows_it(fault: Fault) -> None:
+    text = (DEPLOY / "runbooks/faults.md").read_text()
+    (row,) = (line for line in text.splitlines() if line.startswith("| [") and f"#{fault.name})" in line)
+    alerts = set(re.findall(r"\((\w+)\.md\) [\d.]+", row))
+    assert alerts >= set(fault.alerts)
+    assert bool(alerts) or "none: " in row
+    assert re.findall(r"\*([^*]+)\*", row) == list(fault.panels)
+    assert f"](pictures/{fault.name}.png)" in text
