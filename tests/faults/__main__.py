@@ -215,6 +215,11 @@ FAULTS: Final = (
 TOUR: Final = {"broker-gone", "omni-down", "results-blocked", "flood-of-nonsense", "worker-wedged"}
 
 
+def legend(pattern: str, labels: dict[str, str]) -> str:
+    """Name a series as Grafana does."""
+    return re.sub(r"{{\s*(\w+)\s*}}", lambda found: labels.get(found[1], ""), pattern)
+
+
 @dataclass
 class Eye:
     """Prometheus, asked."""
@@ -240,11 +245,8 @@ class Eye:
             times = {"query": text, "start": str(start), "end": str(end), "step": "1"}
             answer = await self.client.get("/api/v1/query_range", params=times)
             for series in answer.json()["data"]["result"]:
-                name = target["legendFormat"]
-                for label, value in series["metric"].items():
-                    name = re.sub(rf"{{{{\s*{label}\s*}}}}", value, name)
                 values = [[at, float(value)] for at, value in series["values"]]
-                shown.append({"name": name, "values": values})
+                shown.append({"name": legend(target["legendFormat"], series["metric"]), "values": values})
         return shown
 
 

@@ -25,6 +25,7 @@ WIDTH: Final = 1200
 UNIT: Final = 38
 """Pixels of height that Grafana gives a row of its grid."""
 GAP: Final = 8
+SECOND_PAGE: Final = 20 * UNIT
 HEIGHT: Final = 6 * UNIT
 WEIGHTS: Final = {"stat": 1, "timeseries": 2}
 BROWSER: Final = "chromium"
@@ -107,6 +108,7 @@ def main(source: Path, out: Path) -> None:
         if path.stem == "dashboard":
             for name in ("omni-relay", "omni-relay-broker"):
                 draw(seen, whole(seen, name), out / f"{name}.png")
+            draw(seen, [one for one in whole(seen, "omni-relay") if one["y"] < SECOND_PAGE], out / "first-page.png")
         else:
             draw(seen, strip(seen), out / f"{path.stem}.png")
 
