@@ -5,13 +5,12 @@ import gc
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final
 
 from service import __version__
 from service.app.caller import Caller, Post, Tools
+from service.app.dispatcher import Dispatcher
 from service.app.intake import Bench, Intake
 from service.app.lookout import Lookout
 from service.app.signals import listen_for_signals, stop_with_parent
@@ -83,8 +82,9 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         scenario_key=settings.omni_scenario_key,
         call_size=settings.omni_call_size,
     )
-    bench = Bench(link, Handler(effects, policy), turnstile, metrics, settings.rabbitmq_prefetch, most)
-    intake = Intake(bench if tracer is None else replace(bench, receiving=partial(tracing, tracer)))
+    dispatcher = Dispatcher(Handler(effects, policy), metrics, settings.rabbitmq_prefetch, most)
+    receive = dispatcher.receive if tracer is None else tracing(tracer, dispatcher.receive)
+    intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
 
     def condition() -> Condition:
         if stop.is_set():
@@ -107,7 +107,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             await _end(consuming)  # before anything is handed back: an ack makes the broker send more
             turnstile.shut()
             await _end(undertaking)
-            await intake.drain(deadline, abort)
+            await dispatcher.drain(deadline, abort)
         finally:
             await _end(stopping)
             await _end(connecting)

@@ -20,13 +20,13 @@ import structlog
 from aiormq.abc import AbstractChannel as RawChannel
 
 from service.app.caller import Caller, Tools
-from service.app.intake import Bench, Intake
+from service.app.dispatcher import Dispatcher
 from service.app.throttle import Throttle
 from service.app.turnstile import Turnstile
 from service.edges.log import configure_logs, get_logger
 from service.edges.metric import Metrics
 from service.edges.omni.transport import _Connection
-from service.edges.rabbitmq import Link, Receipt, frame
+from service.edges.rabbitmq import Receipt, frame
 from service.edges.rabbitmq.lane import Lane
 from service.edges.rabbitmq.life import Life
 from service.path.handler import Effects, Handler
@@ -238,7 +238,7 @@ async def _application(kind: str) -> None:
 
     caller = Caller(Tools(post, turnstile, throttle, metrics, _now, 1000))
     handler = Handler(Effects(caller.attempt, look, publish, _now, lambda: 0.5, str), Policy(RetryPolicy()))
-    intake = Intake(Bench(cast("Link", None), handler, turnstile, metrics, 100, 1000))
+    dispatcher = Dispatcher(handler, metrics, 100, 1000)
     lane, life = Lane(asyncio.StreamReader()), Life()
     lane.connection_made(_Wire())
     lane.begin(1, 2, 0)
@@ -251,9 +251,9 @@ async def _application(kind: str) -> None:
         began = time.process_time()
         for start in range(0, _TIMES, 30):
             for delivery in deliveries[start : start + 30]:
-                intake._receive(delivery, Receipt(cast("RawChannel", None), 1, life, lane))  # noqa: SLF001 - as the edge does
+                dispatcher.receive(delivery, Receipt(cast("RawChannel", None), 1, life, lane))
             await asyncio.sleep(0)
-            while intake._tasks:  # noqa: ASYNC110, SLF001 - nothing else tells
+            while dispatcher._tasks:  # noqa: ASYNC110, SLF001 - nothing else tells
                 await asyncio.sleep(0)
         best = min(best, time.process_time() - began)
     print(f"{f'all but the edges, {kind}':<28}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201

@@ -9,6 +9,7 @@ from typing import cast
 
 import aiormq
 
+from service.app.dispatcher import Dispatcher
 from service.app.intake import Bench, Intake
 from service.app.turnstile import Turnstile
 from service.edges.metric import Metrics
@@ -46,7 +47,8 @@ class Desk:
         self.link = Link((url,), (1.0,), told, declare=True)
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
         turnstile = Turnstile(lambda _: None, lambda _: None)
-        self.intake = Intake(Bench(self.link, Counter(self.served), turnstile, Metrics(), prefetch=10))
+        dispatcher = Dispatcher(Counter(self.served), metrics := Metrics(), prefetch=10)
+        self.intake = Intake(Bench(self.link, dispatcher.receive, turnstile, metrics, prefetch=10))
 
     async def hand_in(self, name: str) -> None:
         """Publish a request, and see it served."""
