@@ -4,8 +4,8 @@
 
 Each in a world of its own on this machine: a private broker, a sandbox, two workers under steady load and a Prometheus
 with the rules that are shipped. A minute of the rules takes four seconds here; the relay's own times are what they are.
-`DIRECTORY/NAME.json` then holds what was seen: which alerts fired after how many minutes, and what each panel showed by the
-second; `dashboard.json`, what all panels showed while five of the faults were made in one world.
+`DIRECTORY/NAME.json` then holds what was seen: which alerts fired after how many minutes, and what each panel showed by
+the second; `dashboard.json`, what all panels showed while five of the faults were made in one world.
 `python -m tests.faults.pictures` draws them. Takes about twenty minutes, and ends by itself.
 """
 
