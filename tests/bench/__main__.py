@@ -194,7 +194,7 @@ class Bench:
     def _start(self, name: str, variant: Variant) -> Process:
         with (self.directory / f"{name}.log").open("ab") as log:
             return Process(
-                subprocess.Popen(  # noqa: S603 - our own
+                subprocess.Popen(
                     [*self._program(name), *(("--processes", variant.processes) if name == "relay" else ())],
                     env={**self._environment(name), **variant.settings},
                     cwd=self.directory,
@@ -279,7 +279,7 @@ def _provide_rivals() -> None:
     stamp = VENV / "requirements.txt"
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     pip = [
         str(VENV / "bin" / "python"),
         "-m",
@@ -290,7 +290,7 @@ def _provide_rivals() -> None:
         "-r",
         str(HERE / "requirements.txt"),
     ]
-    subprocess.run(pip, check=True)  # noqa: S603
+    subprocess.run(pip, check=True)
     stamp.write_text(wanted)
 
 

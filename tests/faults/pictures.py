@@ -40,12 +40,12 @@ def prepare() -> None:
     KITCHEN.mkdir(parents=True, exist_ok=True)
     if not (KITCHEN / "node_modules/esbuild").is_dir():
         install = ("npm", "install", "--legacy-peer-deps", "--no-audit", "--no-fund", "--no-package-lock")
-        subprocess.run((*install, *PACKAGES), cwd=KITCHEN, check=True, timeout=600)  # noqa: S603
+        subprocess.run((*install, *PACKAGES), cwd=KITCHEN, check=True, timeout=600)
     shutil.copy(HERE / "draw.tsx", KITCHEN)
     loaders = (f"--loader:.{kind}=dataurl" for kind in ("svg", "ttf", "woff", "woff2"))
     bundle = ("node_modules/.bin/esbuild", "draw.tsx", "--bundle", "--jsx=automatic", "--log-level=error", *loaders)
     production = '--define:process.env.NODE_ENV="production"'
-    subprocess.run((*bundle, production, "--outfile=draw.js"), cwd=KITCHEN, check=True, timeout=120)  # noqa: S603
+    subprocess.run((*bundle, production, "--outfile=draw.js"), cwd=KITCHEN, check=True, timeout=120)
 
 
 def panels(name: str) -> dict[str, dict[str, Any]]:
@@ -96,7 +96,7 @@ def draw(seen: dict[str, Any], placed: list[dict[str, Any]], picture: Path) -> N
     size = f"--window-size={WIDTH},{height}"
     page = (KITCHEN / "page.html").as_uri()
     command = (BROWSER, *options, size, f"--screenshot={picture.absolute()}", page)
-    subprocess.run(command, check=True, timeout=120, capture_output=True)  # noqa: S603
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
 
 
 def main(source: Path, out: Path) -> None:

@@ -99,7 +99,7 @@ def test_nothing_is_left_of_a_node_whose_parent_is_killed(
     tmp_path: Path, rabbitmq_root: Path | None, moment: str
 ) -> None:
     command = [sys.executable, "-c", _PARENT, str(tmp_path), str(rabbitmq_root or "")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603  # our own program
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:  # our own program
         assert parent.stdout
         name = parent.stdout.readline().strip()
         if moment == "once it runs":

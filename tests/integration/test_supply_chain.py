@@ -15,12 +15,13 @@ import pytest
 from tests.unit.deploy.test_supply import SHIPPED
 
 ROOT: Final = Path(__file__).parents[2]
+NOBODY: Final = "http://127.0.0.1:9"
 
 
-def supply_chain(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "NO_PROXY": "127.0.0.1", "UV_HTTP_RETRIES": "0"}
+def supply_chain(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1", "UV_HTTP_RETRIES": "0", **environment}
     command = [str(ROOT / "deploy/supply-chain"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 @contextmanager
@@ -85,9 +86,15 @@ def test_where_nothing_is_known_it_passes() -> None:
 
 
 def test_that_nobody_could_be_asked_is_not_taken_for_peace() -> None:
-    told = supply_chain("audit", "--service-url", "http://127.0.0.1:9")
+    told = supply_chain("audit", "--service-url", NOBODY)
     assert told.returncode == 2
     assert "error sending request" in told.stderr
+
+
+def test_an_index_that_is_away_is_not_taken_for_advisories_that_are() -> None:
+    with advisories() as address:
+        told = supply_chain("audit", "--service-url", address, UV_DEFAULT_INDEX=NOBODY, UV_NO_CACHE="1")
+    assert told.returncode == 69
 
 
 @pytest.mark.parametrize("arguments", [[], ["bill"], ["sbom", "more"]])

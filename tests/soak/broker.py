@@ -51,7 +51,7 @@ class ClusterNode:
     def run(self, *program: str) -> subprocess.Popen[bytes]:
         """Run a program on its directory."""
         with (self._directory / "log" / "console.log").open("ab") as console:
-            return subprocess.Popen(  # noqa: S603 - our own
+            return subprocess.Popen(
                 self._server.command(self._directory, *program),
                 env=self._environment,
                 cwd=self._directory,

@@ -34,9 +34,8 @@ Source: the types in its api/v1beta1. It publishes no schema that a registry of 
 
 @cache
 def kinds() -> dict[str, Any]:
-    schema = json.loads(SCHEMAS.read_text())
-    known: dict[str, Any] = schema["definitions"]["Kinds"] if "properties" not in schema else schema
-    return {kind: {**own, "definitions": schema.get("definitions", {})} for kind, own in known["properties"].items()}
+    known: dict[str, Any] = json.loads(SCHEMAS.read_text())["definitions"]["Kinds"]["properties"]
+    return known
 
 
 def faults(kind: str, document: object) -> list[str]:
