@@ -1,74 +1,25 @@
 """Every query of every panel gives data, asked of a real Prometheus that has watched a worker in good and bad times."""
 
 import asyncio
-import json
-import os
-import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 
-from service.demo.port import free_port
 from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost
-from tests.support.worker import Worker
+from tests.support.prometheus import DASHBOARDS, filled, prometheus
 
-ROOT: Final = Path(__file__).parents[2]
-FOLDER: Final = ROOT / "deploy/kubernetes/components/grafana/dashboards"
-DASHBOARDS: Final = {path.stem: json.loads(path.read_text()) for path in FOLDER.iterdir()}
-UNPACKED: Final = ROOT / ".tools/prometheus/usr/bin"
 NUMBER: Final = "41793026727"
 SECONDS: Final = 18
 """Of load: rates look back over fifteen."""
 
 
 def expressions(dashboard: str) -> list[tuple[str, str]]:
-    """List each panel's title with what it asks, variables filled in as Grafana would."""
-    found = []
-    for panel in DASHBOARDS[dashboard]["panels"]:
-        for target in panel.get("targets", ()):
-            text = target["expr"].replace("$namespace", ".*").replace("$job", ".*").replace("$__rate_interval", "15s")
-            assert "$" not in text
-            found.append((panel["title"], text))
-    return found
-
-
-@asynccontextmanager
-async def prometheus(directory: Path, worker: Worker, broker: int, vhost: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Run one that looks at a worker and a broker every second."""
-    program = shutil.which("prometheus", path=f"{os.environ['PATH']}:{UNPACKED}")
-    assert program, "prometheus is not installed; deploy/bootstrap --rabbitmq unpacks it"
-    port, folder = free_port(), directory / "prometheus"
-    folder.mkdir()
-    scraped = [
-        {"job_name": "omni-relay", "static_configs": [{"targets": [f"127.0.0.1:{worker.port}"]}]},
-        {
-            "job_name": "rabbitmq",
-            "metrics_path": "/metrics/detailed",
-            "params": {"family": ["queue_coarse_metrics", "queue_consumer_count"], "vhost": [vhost]},
-            "static_configs": [{"targets": [f"127.0.0.1:{broker}"]}],
-        },
-        {"job_name": "rabbitmq-node", "static_configs": [{"targets": [f"127.0.0.1:{broker}"]}]},
-    ]
-    configuration = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "scrape_configs": scraped}
-    (folder / "prometheus.yml").write_text(json.dumps(configuration))
-    arguments = (f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data")
-    address = f"127.0.0.1:{port}"
-    with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            program, *arguments, f"--web.listen-address={address}", stdout=log, stderr=log
-        )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
-            yield client
-    finally:
-        process.kill()
-        await process.wait()
+    """List each panel's title with what it asks."""
+    panels = DASHBOARDS[dashboard]["panels"]
+    return [(panel["title"], filled(target["expr"], "15s")) for panel in panels for target in panel.get("targets", ())]
 
 
 def request(name: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - of a request
@@ -92,7 +43,7 @@ async def trouble(stage: Stage) -> None:
 async def test_every_query_of_every_panel_gives_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
     worker = await stage.worker(RETRY_MAX_DELAY="1", RETRY_MAX_ATTEMPTS="2", OMNI_READ_TIMEOUT="1")
     assert vhost.node.prometheus_port
-    async with prometheus(tmp_path, worker, vhost.node.prometheus_port, vhost.name) as client:
+    async with prometheus(tmp_path / "p", [worker], vhost.node.prometheus_port, vhost=vhost.name) as client:
         await trouble(stage)
         empty, most = [], dict[str, float]()
         for dashboard in DASHBOARDS:

@@ -2,6 +2,7 @@
 import '@fontsource/inter/400.css';
 import '@fontsource/inter/500.css';
 import { createRoot } from 'react-dom/client';
+import { NEVER } from 'rxjs';
 import {
   createDataFrame,
   createTheme,
@@ -10,6 +11,7 @@ import {
   FieldType,
   getDisplayProcessor,
   type LinkModel,
+  type NumericRange,
   ThemeContext,
   type TimeRange,
 } from '@grafana/data';
@@ -37,7 +39,6 @@ type Picture = {
   from: number;
   to: number;
   at: number;
-  step: number;
   faults: [number, number][];
   alerts: [number, string][];
 };
@@ -49,11 +50,17 @@ const range: TimeRange = (() => {
   return { from, to, raw: { from, to } };
 })();
 
-/** A frame of one series; where a step is missing there is a gap. */
+function spread(field: { values: (number | null)[] }): NumericRange {
+  const finite = field.values.filter((value): value is number => Number.isFinite(value));
+  const [min, max] = [Math.min(...finite), Math.max(...finite)];
+  return { min, max, delta: max - min };
+}
+
+/** A frame of one series by the second; where one is missing there is a gap. */
 function frame({ name, values }: Series, defaults: any, seriesIndex: number): DataFrame {
   const known = new Map(values.map(([at, value]) => [Math.round(at - picture.from), value]));
   const offsets = [];
-  for (let at = 0; at <= picture.to - picture.from; at += picture.step) {
+  for (let at = 0; at <= picture.to - picture.from; at += 1) {
     offsets.push(at);
   }
   const made = createDataFrame({
@@ -65,7 +72,7 @@ function frame({ name, values }: Series, defaults: any, seriesIndex: number): Da
   });
   for (const field of made.fields) {
     field.config = field.type === FieldType.number ? { ...defaults, displayName: name } : {};
-    field.state = { seriesIndex, displayName: field.type === FieldType.number ? name : undefined };
+    field.state = { seriesIndex, displayName: field.type === FieldType.number ? name : undefined, range: spread(field) };
     field.getLinks = (): LinkModel[] => [];
     field.display = getDisplayProcessor({ field, theme, timeZone: 'utc' });
   }
@@ -157,10 +164,13 @@ function Drawn({ panel, x, y, width, height, series }: Panel) {
   );
 }
 
+/** Nobody moves a mouse here. */
+const silence: any = { getStream: () => NEVER, publish: () => {} };
+
 createRoot(document.getElementById('root')!).render(
   <ThemeContext.Provider value={theme}>
     <GlobalStyles />
-    <PanelContextProvider value={{ eventBus: { getStream: () => ({ pipe: () => ({ subscribe: () => {} }), subscribe: () => {} }), publish: () => {} } as any, eventsScope: 'none' }}>
+    <PanelContextProvider value={{ eventBus: silence, eventsScope: 'none' }}>
       {picture.panels.map((one, index) => (
         <Drawn key={index} {...one} />
       ))}

@@ -13,14 +13,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from tests.faults.__main__ import DASHBOARDS, MINUTE, ROOT
+from tests.faults.fault import MINUTE
+from tests.support.prometheus import DASHBOARDS
 
-PACKAGES: Final = (
-    *("@grafana/ui@13.2.2", "@grafana/data@13.2.3", "@fontsource/inter@5", "react@19", "react-dom@19", "rxjs@7"),
-    "esbuild@0.28",
-)
 HERE: Final = Path(__file__).parent
-KITCHEN: Final = ROOT / ".tools/pictures"
+BUILD: Final = HERE.parents[1] / ".tools/pictures"
 WIDTH: Final = 1200
 UNIT: Final = 38
 """Pixels of height that Grafana gives a row of its grid."""
@@ -37,21 +34,28 @@ PAGE: Final = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" hre
 
 def prepare() -> None:
     """Put what draws together."""
-    KITCHEN.mkdir(parents=True, exist_ok=True)
-    if not (KITCHEN / "node_modules/esbuild").is_dir():
-        install = ("npm", "install", "--legacy-peer-deps", "--no-audit", "--no-fund", "--no-package-lock")
-        subprocess.run((*install, *PACKAGES), cwd=KITCHEN, check=True, timeout=600)
-    shutil.copy(HERE / "draw.tsx", KITCHEN)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "draw.tsx"):
+        shutil.copy(HERE / name, BUILD)
+    install = (
+        "npm",
+        "install",
+        "--ignore-scripts",
+        "--legacy-peer-deps",
+        "--no-audit",
+        "--no-fund",
+        "--no-package-lock",
+    )
+    subprocess.run((*install, "--no-package-lock"), cwd=BUILD, check=True, timeout=600)
     loaders = (f"--loader:.{kind}=dataurl" for kind in ("svg", "ttf", "woff", "woff2"))
     bundle = ("node_modules/.bin/esbuild", "draw.tsx", "--bundle", "--jsx=automatic", "--log-level=error", *loaders)
     production = '--define:process.env.NODE_ENV="production"'
-    subprocess.run((*bundle, production, "--outfile=draw.js"), cwd=KITCHEN, check=True, timeout=120)
+    subprocess.run((*bundle, production, "--outfile=draw.js"), cwd=BUILD, check=True, timeout=120)
 
 
 def panels(name: str) -> dict[str, dict[str, Any]]:
     """Give a dashboard's panels by title."""
-    dashboard = json.loads((DASHBOARDS / f"{name}.json").read_text())
-    return {panel["title"]: panel for panel in dashboard["panels"]}
+    return {panel["title"]: panel for panel in DASHBOARDS[name]["panels"]}
 
 
 def strip(seen: dict[str, Any]) -> list[dict[str, Any]]:
@@ -84,19 +88,22 @@ def whole(seen: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def draw(seen: dict[str, Any], placed: list[dict[str, Any]], picture: Path) -> None:
-    """Have the browser take a picture of a page."""
+    """Have the browser take a picture of a page. Raises `RuntimeError` when the page fails."""
     height = int(max(one["y"] + one["height"] for one in placed))
-    told = {"panels": placed, "step": 1, **{name: seen[name] for name in ("from", "to", "faults")}}
+    told = {"panels": placed, **{name: seen[name] for name in ("from", "to", "faults")}}
     began, mended = seen["faults"][-1]
     told["alerts"] = [(began + minutes * MINUTE, name) for name, minutes in seen.get("alerts", {}).items()]
     told["at"] = mended - 1 if "alerts" in seen else seen["to"]
     text = json.dumps(told).replace("<", "\\u003c")
-    (KITCHEN / "page.html").write_text(PAGE.format(picture=text))
+    (BUILD / "page.html").write_text(PAGE.format(picture=text))
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000")
+    told_of = ("--enable-logging=stderr", "--log-level=0")
     size = f"--window-size={WIDTH},{height}"
-    page = (KITCHEN / "page.html").as_uri()
-    command = (BROWSER, *options, size, f"--screenshot={picture.absolute()}", page)
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    page = (BUILD / "page.html").as_uri()
+    command = (BROWSER, *options, *told_of, size, f"--screenshot={picture.absolute()}", page)
+    log = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stderr
+    if "Uncaught" in log:  # the picture is blank, and the browser content
+        raise RuntimeError(log[log.index("Uncaught") :].partition("\n")[0])
 
 
 def main(source: Path, out: Path) -> None:
@@ -106,7 +113,7 @@ def main(source: Path, out: Path) -> None:
     for path in sorted(source.glob("*.json")):
         seen = json.loads(path.read_text())
         if path.stem == "dashboard":
-            for name in ("omni-relay", "omni-relay-broker"):
+            for name in DASHBOARDS:
                 draw(seen, whole(seen, name), out / f"{name}.png")
             draw(seen, [one for one in whole(seen, "omni-relay") if one["y"] < SECOND_PAGE], out / "first-page.png")
         else:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from service.edges.metric import Metrics
-from tests.faults.__main__ import FAULTS, Fault
+from tests.faults.fault import FAULTS, Fault
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
