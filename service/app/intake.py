@@ -67,7 +67,7 @@ class Intake:
                     await self._consume(session, self._appetite())
         except BrokerErrors as error:
             self._log.warning("consumer.failed", **describe(error))
-            session.broken.set()
+            session.broken.set("consumer_failed")
         finally:
             self._consuming = None
             self._bench.metrics.consuming.set(0)
@@ -102,7 +102,7 @@ class Intake:
             if consumers or self._consuming is not session:
                 return
             self._log.warning("consumer.lost")
-        session.broken.set()
+        session.broken.set("consumer_lost")
 
     @property
     def is_stuck(self) -> bool:

@@ -75,9 +75,9 @@ def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
         metrics.connected.set(1)
         log.info("broker.connected", address=address)
 
-    def disconnected() -> None:
+    def disconnected(cause: str) -> None:
         metrics.connected.set(0)
-        log.warning("broker.disconnected")
+        log.warning("broker.disconnected", cause=cause)
 
     def repeated(error: BaseException | None) -> None:
         metrics.publish_failures.inc()

@@ -18,10 +18,13 @@ class Life(asyncio.Event):
 
     def __init__(self) -> None:
         super().__init__()
+        self.cause = ""
+        """What ended it: the first that was named."""
         self._waiting: set[asyncio.Future[None]] = set()
 
-    def set(self) -> None:
+    def set(self, cause: str = "closed") -> None:
         """End it."""
+        self.cause = self.cause or cause
         super().set()
         for waiter in self._waiting:
             _release(waiter)

@@ -36,7 +36,8 @@ class LinkEvents:
 
     connected: Callable[[str], None]
     """With host and port."""
-    disconnected: Callable[[], None]
+    disconnected: Callable[[str], None]
+    """With what ended the session."""
     refused: Callable[[str, BaseException], None]
     """An attempt to connect to that host and port failed; another follows."""
     unroutable: Callable[[Publication], None]
@@ -83,7 +84,7 @@ class Link:
             finally:
                 self._session = _promise()
                 await session.close()
-                self._events.disconnected()
+                self._events.disconnected(session.broken.cause)
 
     @property
     def is_connected(self) -> bool:
@@ -143,7 +144,7 @@ class Link:
             self._events.unroutable(publication)
             return None
         if unroutable:
-            session.broken.set()  # a queue of ours is gone: a new session declares it again
+            session.broken.set("queue_missing")  # a queue of ours is gone: a new session declares it again
         self._events.repeated(None if unroutable else error)
         if not publication.must_arrive:
             return publication

@@ -226,7 +226,7 @@ async def open_session(url: str, *, fast: bool = False) -> Session:
         intake = await life.ask(_channel(connection), CONNECT_TIMEOUT)
         outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
         beneath = await intake.get_underlay_channel()
-        beneath.on_consumer_cancel_callbacks.add(lambda _: life.set())
+        beneath.on_consumer_cancel_callbacks.add(lambda _: life.set("consumer_cancelled"))
         lane = factory.lane if factory else None
         if lane is not None:
             frame_max = beneath.connection.connection_tune.frame_max
@@ -235,8 +235,23 @@ async def open_session(url: str, *, fast: bool = False) -> Session:
         await at_most(CLOSE_TIMEOUT, connection.close())
         raise
     for part in (connection, intake, outlet):
-        part.close_callbacks.add(lambda *_: life.set())
+        part.close_callbacks.add(lambda _, error=None: life.set(_cause(error)))
     return Session(connection, intake, outlet, life, lane)
+
+
+def _cause(error: BaseException | None) -> str:
+    """Name what closed a connection or a channel, for whoever reads the log."""
+    match error:
+        case None:
+            return "closed"
+        case aiormq.exceptions.AMQPChannelError():
+            return "channel_refused"
+        case aiormq.exceptions.ConnectionClosed():
+            return "closed_by_broker"
+        case asyncio.CancelledError():  # what the library says when heartbeats stay away
+            return "broker_silent"
+        case _:
+            return "connection_lost"
 
 
 class _Connection(aio_pika.Connection):

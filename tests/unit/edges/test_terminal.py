@@ -79,7 +79,8 @@ def test_a_terminal_is_not_steered_by_what_somebody_else_wrote() -> None:
     assert (row.request, row.says) == (" [2Jorder 1", " ]0;x ")
 
 
-def test_rows_stand_under_their_titles(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_stand_under_their_titles(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # whatever terminal the tests run in
     table = EventTable()
     table.head()
     table.add(Row("12:00:00.123", "order-8812", PHONE, "accepted", "1", "PENDING_ENROUTE"))
