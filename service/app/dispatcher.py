@@ -8,8 +8,8 @@ again. The prefetch bounds how many there are.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Final, TypeVar
 
 from service.app.custody import SESSION, HandedBackError
 from service.app.registry import Promise, Registry, is_new
@@ -22,6 +22,8 @@ from service.rules.poison import is_suspect, rank
 from service.rules.trace import read_trace, trace_id
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Settlement
+
+T = TypeVar("T")
 
 _GATHERING: Final = 0.1
 """Seconds for all suspects to arrive before one is chosen."""
@@ -41,7 +43,12 @@ class Dispatcher:
         self._registry = Registry(3 * prefetch)  # acks lost with the connection: no more than unsettled ones
         self._arrived: list[tuple[Delivery, Receipt]] = []
         self._suspects: list[tuple[Delivery, Receipt]] = []
-        metrics.deliveries_in_flight.set_function(lambda: self._in_flight)
+        metrics.deliveries_in_flight.set_function(lambda: self.in_flight)
+
+    @property
+    def in_flight(self) -> int:
+        """Count the deliveries that were taken and are not done with."""
+        return self._in_flight
 
     def receive(self, delivery: Delivery, receipt: Receipt) -> None:
         """Take a delivery; it will be settled, unless its connection ends or the process does."""
@@ -81,10 +88,9 @@ class Dispatcher:
             else:
                 errands.append((errand, receipt))
                 calls.append(call)
-        try:
+        groups = [[place] for place in range(len(calls))]
+        with contextlib.suppress(Exception):  # as above, and no reason to leave the others unserved
             groups = group(calls, self._most or 0)
-        except Exception:  # noqa: BLE001 - as above, and no reason to leave the others unserved
-            groups = [[place] for place in range(len(calls))]
         for places in groups:
             self._start(self._serve_all([errands[place] for place in places], [calls[place] for place in places]))
 
@@ -110,9 +116,7 @@ class Dispatcher:
         SESSION.set(receipt.broken)
         started = time.perf_counter()
         try:
-            end = await self._end(delivery, errand)
-        except Exception as error:  # noqa: BLE001 - a defect of ours: keep the delivery for a person, and go on
-            end = error
+            end = await _met(self._end(delivery, errand))
         except BaseException:
             self._tell(delivery, "abandoned", started, {})
             raise
@@ -123,18 +127,15 @@ class Dispatcher:
         SESSION.set(errands[0][1].broken)
         started = time.perf_counter()
         promises = [self._registry.enter(errand.delivery) for errand, _ in errands]
-        ends: Sequence[Settlement | Exception]
+        work = [(errand, call) for (errand, _), call in zip(errands, calls, strict=True)]
         try:
-            ends = await self._handler.handle_all(
-                [(errand, call) for (errand, _), call in zip(errands, calls, strict=True)]
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            ends = [error] * len(errands)
+            met = await _met(self._handler.handle_all(work))
         except BaseException:
             for (errand, _), promise in zip(errands, promises, strict=True):
                 self._registry.give_up(promise)
                 self._tell(errand.delivery, "abandoned", started, {})
             raise
+        ends: Sequence[Settlement | Exception] = [met] * len(errands) if isinstance(met, Exception) else met
         for promise, end in zip(promises, ends, strict=True):
             self._remember(promise, end)
         for (errand, receipt), end in zip(errands, ends, strict=True):
@@ -170,12 +171,13 @@ class Dispatcher:
         promise = self._registry.enter(delivery)
         end = None
         try:
-            end = await self._handler.handle(errand or self._handler.read(delivery))
-        except Exception as error:  # noqa: BLE001 - as above
-            end = error
+            end = await _met(self._handle(delivery, errand))
         finally:
             self._remember(promise, end)
         return end
+
+    async def _handle(self, delivery: Delivery, errand: Errand | None) -> Settlement:
+        return await self._handler.handle(errand or self._handler.read(delivery))
 
     def _remember(self, promise: Promise, end: Settlement | Exception | None) -> None:
         if end is None or isinstance(end, HandedBackError):
@@ -226,3 +228,11 @@ class Dispatcher:
         if abandoned:
             await asyncio.wait(abandoned, timeout=1)
         self._log.info("intake.drained", abandoned=len(abandoned))
+
+
+async def _met(work: Awaitable[T]) -> T | Exception:
+    """Give what came of it, or the defect of ours that it met: the delivery is kept for a person, and all goes on."""
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return error
