@@ -157,9 +157,10 @@ class Stage:
         calls: list[dict[str, Any]] = (await self.sandbox.get("/sandbox/calls")).json()["calls"]
         return calls
 
-    async def posts(self) -> Counter[str]:
-        """Count how often each message was posted."""
-        return Counter(one["messageId"] for call in await self.calls() for one in call["body"]["destinations"])
+    async def posts(self, answered: int | None = None) -> Counter[str]:
+        """Count how often each message was posted, or posted in a call with that answer."""
+        calls = [call for call in await self.calls() if answered in (None, call["status"])]
+        return Counter(one["messageId"] for call in calls for one in call["body"]["destinations"])
 
     async def fault(self, **options: Any) -> None:  # noqa: ANN401  # JSON
         """Have the sandbox misbehave."""

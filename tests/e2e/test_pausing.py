@@ -94,7 +94,8 @@ async def test_stopped_while_paused_it_leaves_no_doubt_behind(stage: Stage) -> N
     await stage.worker(UNKNOWN_POLICY="park")
     await stage.until_last_words(20)
     assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
-    assert {count for name, count in (await stage.posts()).items() if name != "m-0"} == {1}
+    assert await stage.posts(answered=200) == {f"m-{number}": 1 for number in range(20)}
+    assert [call["status"] for call in await stage.calls()].count(503) == 1
     assert await stage.waiting("omni.dead") == 0
 
 
