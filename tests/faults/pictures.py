@@ -46,7 +46,7 @@ def prepare() -> None:
         "--no-fund",
         "--no-package-lock",
     )
-    subprocess.run((*install, "--no-package-lock"), cwd=BUILD, check=True, timeout=600)
+    subprocess.run((*install, f"--cache={BUILD.parent / 'cache' / 'npm'}"), cwd=BUILD, check=True, timeout=600)
     loaders = (f"--loader:.{kind}=dataurl" for kind in ("svg", "ttf", "woff", "woff2"))
     bundle = ("node_modules/.bin/esbuild", "draw.tsx", "--bundle", "--jsx=automatic", "--log-level=error", *loaders)
     production = '--define:process.env.NODE_ENV="production"'
