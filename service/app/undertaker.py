@@ -2,32 +2,31 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Final
 
 from service.edges.log import describe, get_logger
 from service.edges.rabbitmq import BrokerErrors, Link
+from service.path.handler import Effects
 from service.rules.obituary import write_obituary
+from service.rules.policy import Policy
 from service.rules.publication import publish_report
 from service.rules.redrive import read_dead
 from service.words import topology
-from service.words.delivery import Delivery, Publication
+from service.words.delivery import Delivery
 
 _PREFETCH: Final = 20
 _PAUSE: Final = 10.0
 
-Publish = Callable[[tuple[Publication, ...]], Awaitable[None]]
 
-
-async def bury(link: Link, publish: Publish, now: Callable[[], datetime], make_id: Callable[[], str]) -> None:
+async def bury(link: Link, effects: Effects, policy: Policy) -> None:
     """Go on until cancelled. What was told twice, because we died between telling and settling, carries the same id."""
     log = get_logger()
 
     async def tell(delivery: Delivery) -> None:
         letter = read_dead(delivery)
-        report = write_obituary(letter, now(), make_id)
-        await publish(publish_report(report, delivery, now()))
+        now = effects.now()
+        report = write_obituary(letter, policy, now, effects.make_id)
+        await effects.publish(publish_report(report, letter.original, now))
         if report.events:
             write = log.info if letter.reason == "lapsed" else log.warning
             write("request.buried", request_id=letter.request_id, reason=letter.reason)

@@ -98,7 +98,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming = asyncio.create_task(link.run()), asyncio.create_task(intake.run())
-        undertaking = asyncio.create_task(bury(link, effects.publish, effects.now, effects.make_id))
+        undertaking = asyncio.create_task(bury(link, effects, policy))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({connecting, consuming, undertaking, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,6 +7,7 @@ workers up to the queue's delivery limit (`poison`), outlived its `expiration` (
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
 
@@ -52,6 +53,12 @@ class DeadLetter:
         """What two copies of one letter have in common: a connection that broke may have left two."""
         text = f"{self.request_id}\n{self.failed_at}\n{self.redrives}\n".encode()
         return hashlib.blake2b(text + self.delivery.body, digest_size=16).digest()
+
+    @property
+    def original(self) -> Delivery:
+        """Give it as it was before the broker dead-lettered it, which changes the exchange."""
+        exchange = _first_death(self.delivery.headers).get("exchange")
+        return replace(self.delivery, exchange=_word(exchange))
 
     @property
     def is_weary(self) -> bool:

@@ -5,8 +5,10 @@ import signal
 
 import pytest
 
+from service.demo.node import Node
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, GARBLED_ONCE, NUMBER, request
+from tests.support.worker import PATIENCE
 
 
 async def options(stage: Stage, **changes: object) -> None:
@@ -126,6 +128,48 @@ async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, 
     assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1 if taken else 2}
     assert await stage.waiting("omni.requests") == await stage.waiting("omni.dead") == 0
+
+
+async def test_what_a_killed_worker_may_have_posted_before_it_lapsed_in_the_queue_is_looked_for(
+    stage: Stage, broker: Node
+) -> None:
+    worker = await stage.worker()
+    await stage.fault(kind="latency", seconds=30)
+    await stage.send(request("m", NUMBER), expiration=1)
+    await stage.until_in_flight(1)
+    await stage.mend()
+    await asyncio.sleep(1)
+    worker.send(signal.SIGKILL)
+    await worker.ended()
+
+    await stage.worker(UNKNOWN_POLICY="park")
+    await stage.until_last_words(1)
+    forgetful = broker.version.startswith("3.")  # it does not tell of a dead letter that it had been handed out
+    assert stage.last_words() == {"m": ["expired" if forgetful else "accepted"]}
+    assert await stage.posts() == {"m": 1}
+
+
+@pytest.mark.parametrize(("policy", "word"), [("resend", "expired"), ("park", "unknown")])
+async def test_what_lapsed_and_is_not_found_is_never_posted(stage: Stage, policy: str, word: str) -> None:
+    worker = await stage.worker()
+    await worker.stop()
+    await stage.send(request("m", NUMBER), expiration=0.1)
+    async with stage.channel() as channel:
+        died = await channel.get_queue("omni.requests.died")
+        async with asyncio.timeout(PATIENCE):
+            while await died.get(fail=False) is None:  # noqa: ASYNC110  # a server
+                await asyncio.sleep(0.02)
+        # A worker that takes a dead letter and is gone: the broker marks it as handed out.
+
+    await stage.worker(UNKNOWN_POLICY=policy)
+    await stage.until_last_words(1)
+    assert stage.last_words() == {"m": [word]}
+    assert stage.heard()["m"][0] == "deferred"
+    assert await stage.posts() == {}
+    letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
+    assert [letter.headers.get("omni-original-exchange") for letter in letters[1:]] == (
+        ["omni.requests"] if policy == "park" else []
+    )
 
 
 async def test_a_refusal_that_a_dead_worker_took_with_it_is_found_and_said(stage: Stage) -> None:

@@ -52,7 +52,7 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
 
 
 def by_broker(reason: object, time: object = DIED, **changes: object) -> DeadLetter:
-    death = {"reason": reason, "time": time, "queue": "omni.requests", "count": 1}
+    death = {"reason": reason, "time": time, "queue": "omni.requests", "exchange": "omni.requests", "count": 1}
     return read_dead(replace(a_delivery(), headers={"x-death": [death, {"reason": "expired"}]}, **changes))  # type: ignore[arg-type]
 
 
@@ -61,6 +61,14 @@ def test_a_letter_of_the_relay_says_why_when_and_about_which_request() -> None:
 
     assert (letter.reason, letter.detail, letter.failed_at) == ("failed", "http_503", NOW)
     assert (letter.request_id, letter.attempts, letter.redrives) == ("order-1", 8, 0)
+
+
+def test_a_letter_of_the_broker_knows_where_it_was_published() -> None:
+    letter = by_broker("expired", exchange="omni.dead", routing_key="send.now")
+
+    assert (letter.original.exchange, letter.original.routing_key) == ("omni.requests", "send.now")
+    assert letter.original.headers == letter.delivery.headers
+    assert read_dead(a_delivery()).original.exchange == ""
 
 
 @pytest.mark.parametrize(
