@@ -112,11 +112,11 @@ async def test_a_worker_outlives_its_broker(own_broker: Callable[[], Awaitable[N
     node = await own_broker()
     async with staged(node.url, tmp_path / "stage") as stage:
         worker = await stage.worker(OMNI_CONCURRENCY="30")
-        await stage.fault(kind="latency", seconds=0.5)
+        await stage.fault(kind="latency", seconds=1)
         ends = {"stopped": node.stop, "killed": node.kill}
         for number, (how, end) in enumerate(ends.items(), 1):
             await stage.send(*requests(30, how))
-            await stage.until_in_flight(30)
+            await stage.until_in_flight(10)
             await end()
             await worker.until_metric("omni_relay_connected", 0)
             assert await worker.readiness() == (

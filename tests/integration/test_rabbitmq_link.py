@@ -493,12 +493,12 @@ async def test_over_tls_everything_is_the_same(vhost: VirtualHost) -> None:
 async def test_the_rights_that_the_topology_operator_gives_are_enough_and_no_more(vhost: VirtualHost) -> None:
     manifests = Path(__file__).parents[2] / "deploy/kubernetes/components/rabbitmq-topology/user.yaml"
     (rights,) = (one for one in yaml.safe_load_all(manifests.read_text()) if one["kind"] == "Permission")
-    given = [rights["spec"]["permissions"][kind] for kind in ("configure", "write", "read")]
+    given = {kind: rights["spec"]["permissions"][kind] for kind in ("configure", "write", "read")}
     async with tied(vhost.url):
         pass  # declares what the operator would
-    await vhost.node.ctl("add_user", vhost.name, "least")
+    manage(vhost.node, "PUT", f"users/{vhost.name}", password="least", tags="")
     try:
-        await vhost.node.ctl("set_permissions", "-p", vhost.name, vhost.name, *given)
+        manage(vhost.node, "PUT", f"permissions/{vhost.name}/{vhost.name}", **given)
         url = vhost.url.replace("guest:guest@", f"{vhost.name}:least@")
         async with tied(url, declare=False, consume=True) as tie:
             dead = replace(letter("dead"), exchange=topology.DEAD, routing_key="")
@@ -510,7 +510,7 @@ async def test_the_rights_that_the_topology_operator_gives_are_enough_and_no_mor
                 with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
                     await channel.declare_queue("another")
     finally:
-        await vhost.node.ctl("delete_user", vhost.name)
+        manage(vhost.node, "DELETE", f"users/{vhost.name}")
 
 
 @asynccontextmanager

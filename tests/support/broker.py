@@ -67,10 +67,11 @@ def virtual_host(node: Node) -> Iterator[VirtualHost]:
             manage(node, "DELETE", f"vhosts/{host.name}")
 
 
-def manage(node: Node, method: str, path: str) -> object:
-    """Ask the management interface; return what it answers, read from JSON."""
+def manage(node: Node, method: str, path: str, **fields: object) -> object:
+    """Ask the management interface, which is quicker than a command; return what it answers, read from JSON."""
     request = urllib.request.Request(  # noqa: S310  # the URL is a node's own
         f"{node.management_url}api/{path}",
+        json.dumps(fields).encode() if fields else None,
         method=method,
         headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()},
     )
