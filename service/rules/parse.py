@@ -16,7 +16,7 @@ from service.rules.fault import FLAT, MAX_PATH, bounded, by_destination, shape_f
 from service.rules.history import is_returning
 from service.rules.identity import message_id
 from service.rules.xml import XmlError, xml_to_json
-from service.words.body import MAX_DESTINATIONS, MAX_ID, SIMPLE, RequestBody, is_request_id
+from service.words.body import MAX_BODY, MAX_DESTINATIONS, MAX_ID, MAX_VALUES, SIMPLE, RequestBody, is_request_id
 from service.words.delivery import Delivery, History
 from service.words.event import Fault
 from service.words.omni.channel.email import Email
@@ -48,25 +48,39 @@ class _Source(NamedTuple):
 
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
     """Read a delivery's body; `make_id` names a request that came without an id."""
-    kind = (delivery.content_type or _JSON).partition(";")[0].strip().lower()
-    source = _Source(delivery.body, delivery, history, make_id)
-    if kind in _XML:
-        try:
-            source = source._replace(body=xml_to_json(delivery.body, RequestBody, _ROOTS))
-        except XmlError as error:
-            return _unreadable({}, source, [Fault(error.path[:MAX_PATH] or "$", error.message)])
-    elif kind != _JSON:
-        return _unreadable({}, source, [Fault("$", f"must have the content type {_JSON} or {_XML[0]}")])
+    body = _to_json(delivery)
+    if isinstance(body, Fault):
+        return _unreadable({}, _Source(b"", delivery, history, make_id), [body])
+    source = _Source(body, delivery, history, make_id)
     try:
-        body = RequestBody.model_validate_json(source.body, by_alias=True, by_name=False)
+        read = RequestBody.model_validate_json(body, by_alias=True, by_name=False)
     except ValidationError as error:
         return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
-    fields = vars(body)
-    present = {_FIELDS[name] for name in body.model_fields_set if fields[name] is not None}
-    late = _time_faults(body, source)
+    fields = vars(read)
+    present = {_FIELDS[name] for name in read.model_fields_set if fields[name] is not None}
+    late = _time_faults(read, source)
     if late or shape_faults(present):
         return _parse_faulty(source, [], late)
-    return _read(body, range(MAX_DESTINATIONS), {}, source)
+    return _read(read, range(MAX_DESTINATIONS), {}, source)
+
+
+def _to_json(delivery: Delivery) -> bytes | Fault:
+    """Give a body as JSON. What holds more than any request is refused unread: to tell a fault takes 2 kB and 5 us."""
+    # What comes back is in its normal form, which names every message: what was just short enough has grown.
+    if len(delivery.body) > MAX_BODY * (1 + is_returning(delivery.headers)):
+        return Fault("$", f"must have at most {MAX_BODY >> 20} MiB")
+    kind = (delivery.content_type or _JSON).partition(";")[0].strip().lower()
+    marks = (b",",) if kind == _JSON else (b"</", b"/>")
+    if len(delivery.body) > MAX_VALUES and sum(map(delivery.body.count, marks)) > MAX_VALUES:
+        return Fault("$", f"must have at most {MAX_VALUES:,} values")
+    if kind == _JSON:
+        return delivery.body
+    if kind not in _XML:
+        return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
+    try:
+        return xml_to_json(delivery.body, RequestBody, _ROOTS)
+    except XmlError as error:
+        return Fault(error.path[:MAX_PATH] or "$", error.message)
 
 
 def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]) -> Parsed:

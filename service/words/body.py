@@ -25,6 +25,12 @@ from service.words.request import OnUnknown
 MAX_DESTINATIONS: Final = 10_000
 """Messages in one request. OMNI publishes no limit; ours keeps one body from becoming a flood of events."""
 
+MAX_BODY: Final = 4 * 2**20
+"""Bytes: enough for the most destinations, each with every address. While a body is read, nothing else is served."""
+
+MAX_VALUES: Final = 8 * MAX_DESTINATIONS
+"""Values in one request, commas in texts included: a destination takes seven at most. Millions would take gigabytes."""
+
 MAX_METADATA: Final = 4096
 
 MAX_ID: Final = 200

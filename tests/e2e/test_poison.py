@@ -105,6 +105,7 @@ async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flo
 
 HOSTILE = {
     "five megabytes": (b'{"text": "' + b"x" * 5_000_000 + b'"}', "application/json"),
+    "a million faults": (b'{"destinations": [' + b"1," * 999_999 + b"1]}", "application/json"),
     "nesting": (b'{"sms":' * 10_000 + b"1" + b"}" * 10_000, "application/json"),
     "not a number": (b'{"requestId": "r", "phoneNumber": NaN, "text": Infinity}', "application/json"),
     "broken encoding": (b'{"requestId": "\xff\xfe", "phoneNumber": "41793026727", "text": "\xc3"}', "application/json"),

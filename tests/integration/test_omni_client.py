@@ -62,8 +62,8 @@ def call() -> OmniCall:
 
 
 @asynccontextmanager
-async def client_of(base_url: str, *, read: float = READ) -> AsyncIterator[OmniClient]:
-    access = OmniAccess(base_url, Credentials(f"App {KEY}"), connect_timeout=CONNECT, read_timeout=read)
+async def client_of(base_url: str, *, connect: float = CONNECT, read: float = READ) -> AsyncIterator[OmniClient]:
+    access = OmniAccess(base_url, Credentials(f"App {KEY}"), connect_timeout=connect, read_timeout=read)
     client = OmniClient(access, lambda: datetime.now(UTC))
     try:
         yield client
@@ -253,7 +253,7 @@ async def test_a_server_that_wants_to_close_is_believed() -> None:
 
 async def test_many_calls_at_once_have_a_connection_each_and_keep_them() -> None:
     async with misbehaving(answer(TAKEN)) as server:
-        async with client_of(f"http://127.0.0.1:{server.port}", read=5) as client:
+        async with client_of(f"http://127.0.0.1:{server.port}", connect=5, read=5) as client:
             for _ in range(3):
                 outcomes = await asyncio.gather(*(outcome_of(client) for _ in range(90)))
                 assert all(isinstance(outcome, Accepted) for outcome in outcomes)

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.rules.fault import MAX_FAULTS
-from service.rules.history import read_history
+from service.rules.history import read_history, write_history
 from service.rules.identity import message_id
 from service.rules.publication import publish_report, render_request
 from service.rules.report import report_attempt
 from service.rules.verdict import Standing
 from service.rules.xml import write_xml
-from service.words.body import MAX_DESTINATIONS, RequestBody
+from service.words.body import MAX_BODY, MAX_DESTINATIONS, MAX_VALUES, RequestBody
 from service.words.delivery import Delivery
 from service.words.omni.channel.email import Email
 from service.words.omni.channel.facebook import Facebook
@@ -288,6 +288,42 @@ def test_only_so_many_faults_are_told_of_one_message() -> None:
     (rejection,) = reading.rejections
     assert len(rejection.faults) == MAX_FAULTS + 1
     assert [fault.path for fault in rejection.faults] == [*(f"x{number}" for number in range(MAX_FAULTS)), "$"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"destinations": [' + b"1," * MAX_VALUES + b"1, 2]}", "application/json"),
+        (b"<request>" + b"<x/>" * MAX_VALUES + b"</request>", "application/xml"),
+        (b"<request>" + b"<x></x>" * MAX_VALUES + b"</request>", "text/xml"),
+    ],
+)
+def test_what_could_hold_more_faults_than_a_request_has_values_is_refused_unread(body: bytes, kind: str) -> None:
+    """To tell millions of faults would hold up all others for a minute, and take more memory than a worker has."""
+    reading = parsed(replace(a_delivery(body), content_type=kind))
+
+    assert faults_of(reading) == [("$", "must have at most 80,000 values")]
+
+
+def test_the_most_destinations_with_every_address_fit_and_a_longer_body_does_not() -> None:
+    person = {
+        "to": {
+            "phoneNumber": "9" * 15,
+            "emailAddress": f"{'x' * 50}@example.com",
+            "pushRegistrationId": "x" * 64,
+            "whatsAppUserId": "US.13491208655302741918",
+        },
+        "messageId": "0b3f2f0e-6c1c-5f0e-9f57-3f6c1d2b7a55",
+    }
+    longest = json.dumps(a_body(destinations=[person])).encode().ljust(MAX_BODY)
+
+    most = a_body(destinations=[{**person, "messageId": f"{number:036}"} for number in range(MAX_DESTINATIONS)])
+    assert parsed(most).request
+    assert parsed(replace(a_delivery(write_xml("request", most)), content_type="application/xml")).request
+    assert parsed(longest).request
+    assert faults_of(parsed(longest + b" ")) == [("$", "must have at most 4 MiB")]
+    returning = replace(a_delivery(longest + b" "), headers=write_history(a_history()))
+    assert parsed(returning).request  # its normal form may be longer than it was
 
 
 @pytest.mark.parametrize(
