@@ -6,9 +6,8 @@ from typing import Final
 
 from service.edges.log import describe, get_logger
 from service.edges.rabbitmq import BrokerErrors, Link
-from service.path.handler import Effects
+from service.path.handler import Effects, Handler
 from service.rules.obituary import write_obituary
-from service.rules.policy import Policy
 from service.rules.publication import publish_report
 from service.rules.redrive import read_dead
 from service.words import topology
@@ -18,18 +17,20 @@ _PREFETCH: Final = 20
 _PAUSE: Final = 10.0
 
 
-async def bury(link: Link, effects: Effects, policy: Policy) -> None:
+async def bury(link: Link, handler: Handler, effects: Effects) -> None:
     """Go on until cancelled. What was told twice, because we died between telling and settling, carries the same id."""
     log = get_logger()
 
     async def tell(delivery: Delivery) -> None:
-        letter = read_dead(delivery)
-        now = effects.now()
-        report = write_obituary(letter, policy, now, effects.make_id)
-        await effects.publish(publish_report(report, letter.original, now))
+        letter, now = read_dead(delivery), effects.now()
+        if letter.reason == "lapsed":
+            await handler.handle(handler.read_late(letter.original))
+            log.info("request.buried", request_id=letter.request_id, reason=letter.reason)
+            return
+        report = write_obituary(letter, now, effects.make_id)
+        await effects.publish(publish_report(report, delivery, now))
         if report.events:
-            write = log.info if letter.reason == "lapsed" else log.warning
-            write("request.buried", request_id=letter.request_id, reason=letter.reason)
+            log.warning("request.buried", request_id=letter.request_id, reason=letter.reason)
 
     while True:
         session = await link.session()

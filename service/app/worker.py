@@ -82,7 +82,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         scenario_key=settings.omni_scenario_key,
         call_size=settings.omni_call_size,
     )
-    dispatcher = Dispatcher(Handler(effects, policy), metrics, settings.rabbitmq_prefetch, most)
+    handler = Handler(effects, policy)
+    dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most)
     receive = dispatcher.receive if tracer is None else tracing(tracer, dispatcher.receive)
     intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
 
@@ -97,8 +98,9 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     app = make_app(metrics.registry, condition, lambda: not intake.is_stuck)
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
-        connecting, consuming = asyncio.create_task(link.run()), asyncio.create_task(intake.run())
-        undertaking = asyncio.create_task(bury(link, effects, policy))
+        connecting, consuming, undertaking = map(
+            asyncio.create_task, (link.run(), intake.run(), bury(link, handler, effects))
+        )
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({connecting, consuming, undertaking, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -65,6 +65,17 @@ class Handler:
         history = recall(delivery, self._effects.now())
         return Errand(delivery, history, parse(delivery, history, self._effects.make_id))
 
+    def read_late(self, delivery: Delivery) -> Errand:
+        """Read what a delivery asked for that the broker let lapse: too late to be posted, whenever it is handled.
+
+        It may have been posted by a worker that died since; then it is looked for like any other redelivery. RabbitMQ 4
+        tells which have been handed out before; 3 forgets it when it dead-letters.
+        """
+        errand = self.read(delivery)
+        if request := errand.parsed.request:
+            errand.parsed = replace(errand.parsed, request=replace(request, expires_at=self._effects.now()))
+        return errand
+
     def only_call(self, errand: Errand) -> OmniCall | None:
         """Give the one call to make, where nothing else is to be done for an errand, and nothing was before."""
         request, history = errand.parsed.request, errand.history

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from service.rules.history import AMBIGUOUS, ATTEMPT, PROGRESS, REDRIVES, read_history
 from service.rules.poison import COUNT
 from service.words import topology
-from service.words.body import is_request_id
+from service.words.body import excess, is_request_id
 from service.words.delivery import Delivery, Header, Publication
 from service.words.letter import DeadReason
 from service.words.value import dataclass
@@ -164,7 +164,7 @@ def _moment(value: Header) -> datetime | None:
 def _request_id(delivery: Delivery) -> str:
     """Give the id as the relay would: the body's, else the message's."""
     try:
-        body = from_json(delivery.body)
+        body = None if excess(delivery.body, grown=True) else from_json(delivery.body)
     except ValueError:
         body = None
     own = body.get("requestId") if isinstance(body, dict) else None

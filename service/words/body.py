@@ -26,10 +26,12 @@ MAX_DESTINATIONS: Final = 10_000
 """Messages in one request. OMNI publishes no limit; ours keeps one body from becoming a flood of events."""
 
 MAX_BODY: Final = 4 * 2**20
-"""Bytes: enough for the most destinations, each with every address. While a body is read, nothing else is served."""
+"""Bytes: enough for the most destinations, each with every address of a common length."""
 
 MAX_VALUES: Final = 8 * MAX_DESTINATIONS
-"""Values in one request, commas in texts included: a destination takes seven at most. Millions would take gigabytes."""
+"""Values in one body, commas in texts included: a destination takes seven at most."""
+
+_GROWTH: Final = 1.25
 
 MAX_METADATA: Final = 4096
 
@@ -38,6 +40,20 @@ _MAX_OCTETS: Final = 255
 
 SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
 """The channels on which a simple request says its text."""
+
+
+def excess(body: bytes, marks: tuple[bytes, ...] = (b",",), *, grown: bool = False) -> str:
+    """Tell what a body has more of than any request; nothing if it may be read. Unread, since reading takes memory.
+
+    A value takes a hundred bytes, and two thousand where it is at fault. `marks` end one: JSON's comma, or XML's tags.
+    In its normal form a request has `grown`: by the names of its messages, and by a text for each channel.
+    """
+    room = _GROWTH if grown else 1
+    if len(body) > MAX_BODY * room:
+        return f"must have at most {MAX_BODY >> 20} MiB"
+    if sum(map(body.count, marks)) > MAX_VALUES * room:
+        return f"must have at most {MAX_VALUES:,} values"
+    return ""
 
 
 def is_request_id(value: object) -> TypeGuard[str]:

@@ -3,7 +3,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -44,6 +44,11 @@ class World:
         """Serve one delivery."""
         handler = Handler(self.effects(self.attempt), self.policy)
         return await handler.handle(handler.read(delivery))
+
+    async def handle_late(self, delivery: Delivery) -> Settlement:
+        """Serve one that the broker let lapse."""
+        handler = Handler(self.effects(self.attempt), self.policy)
+        return await handler.handle(handler.read_late(delivery))
 
     def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome]]]) -> Effects:
         """Bind them."""
@@ -200,6 +205,46 @@ async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_befor
     await world.handle(copy)
 
     assert world.story == [["message.deferred", "omni.requests.delay.8"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "story"),
+    [
+        ({}, [["message.expired"]]),
+        ({"timestamp": NOW + timedelta(days=9)}, [["message.expired"]]),
+        ({"redelivered": True}, [["message.deferred", "omni.requests.delay.8"]]),
+        ({"headers": {"omni-parked": 1}}, [("look", ("m-1",), "glance"), [], ["message.expired"]]),
+        ({"headers": DOUBT}, [("look", ("m-1",), "doubt"), ["message.deferred", "omni.requests.delay.8"]]),
+        # OMNI's logs do not go back so far:
+        ({"redelivered": True, "headers": {"omni-first-seen": 0}}, [[], ["message.expired"]]),
+        ({"body": b"nonsense"}, [["request.rejected"]]),
+    ],
+)
+async def test_what_lapsed_in_the_queue_is_served_like_all_others_and_never_posted(
+    changes: dict[str, Any], story: list[object]
+) -> None:
+    world = World()
+    delivery = a_delivery(a_body(destinations=[a_destination(message_id="m-1")]))
+
+    await world.handle_late(replace(delivery, **changes))
+
+    assert world.story == story
+
+
+async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_back() -> None:
+    world = World()
+    letters: list[Publication] = []
+
+    async def keep(publications: tuple[Publication, ...]) -> None:
+        letters.extend(one for one in publications if one.routing_key.startswith("omni.requests.delay"))
+
+    world.confirm = keep
+    await world.handle_late(replace(a_delivery(TWO_PEOPLE), redelivered=True))
+    (letter,) = letters
+    headers = {**letter.headers, "omni-looks": 99}
+    await world.handle(Delivery(letter.body, letter.content_type, letter.message_id, headers=headers))
+
+    assert world.story[1:] == [("look", ("m-1", "m-2"), "doubt"), [], ["message.expired", "message.expired"]]
 
 
 async def test_what_is_in_doubt_is_looked_for_and_not_posted_where_omni_has_it() -> None:

@@ -324,6 +324,8 @@ def test_the_most_destinations_with_every_address_fit_and_a_longer_body_does_not
     assert faults_of(parsed(longest + b" ")) == [("$", "must have at most 4 MiB")]
     returning = replace(a_delivery(longest + b" "), headers=write_history(a_history()))
     assert parsed(returning).request  # its normal form may be longer than it was
+    returning = replace(returning, body=longest.ljust(2 * MAX_BODY))
+    assert faults_of(parsed(returning)) == [("$", "must have at most 4 MiB")]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from service.rules.history import read_history
 from service.rules.publication import publish_report
 from service.rules.redrive import DeadLetter, Selection, read_dead, redrive, renew
 from service.rules.report import Report
+from service.words.body import MAX_DESTINATIONS
 from service.words.delivery import Delivery, History, Publication
 from service.words.letter import Dead
 from tests.support.builder import NOW, a_delivery, a_history, a_request
@@ -61,6 +62,12 @@ def test_a_letter_of_the_relay_says_why_when_and_about_which_request() -> None:
 
     assert (letter.reason, letter.detail, letter.failed_at) == ("failed", "http_503", NOW)
     assert (letter.request_id, letter.attempts, letter.redrives) == ("order-1", 8, 0)
+
+
+def test_a_letter_too_long_to_be_read_is_named_by_its_message() -> None:
+    body = b'{"requestId": "own", "x": [' + b"{}," * 10 * MAX_DESTINATIONS + b"{}]}"
+
+    assert read_dead(replace(a_delivery(body), message_id="m")).request_id == "m"
 
 
 def test_a_letter_of_the_broker_knows_where_it_was_published() -> None:
