@@ -39,12 +39,12 @@ class Faked(Handler):
         return await self._handle(errand.delivery)
 
 
-def a_dispatcher(handle: Callable[[Delivery], Awaitable[Settlement]]) -> Dispatcher:
-    return dispatcher_with(Faked(handle), None)
+def a_dispatcher(handle: Callable[[Delivery], Awaitable[Settlement]], metrics: Metrics | None = None) -> Dispatcher:
+    return dispatcher_with(Faked(handle), None, metrics)
 
 
-def dispatcher_with(handler: Handler, most: int | None) -> Dispatcher:
-    return Dispatcher(handler, Metrics(), prefetch=10, most=most)
+def dispatcher_with(handler: Handler, most: int | None, metrics: Metrics | None = None) -> Dispatcher:
+    return Dispatcher(handler, metrics or Metrics(), prefetch=10, most=most)
 
 
 def receive(dispatcher: Dispatcher, delivery: Delivery, channel: "Channel", tag: int, life: Life | None = None) -> None:
@@ -153,14 +153,15 @@ async def test_how_old_what_was_accepted_is_and_how_doubts_end_is_counted() -> N
         return Settlement("order-1", identified=True, attempts=0, words=accepted, doubt="found", age=3)
 
     served: list[int] = []
-    dispatcher = a_dispatcher(handle)
+    metrics = Metrics()
+    dispatcher = a_dispatcher(handle, metrics)
     for number in range(2):
         receive(dispatcher, replace(DELIVERY, message_id=f"m-{number}"), Channel(), number)
     await drained(dispatcher)
 
-    assert value(dispatcher, "omni_relay_doubts_total", end="found") == 2
-    assert value(dispatcher, "omni_relay_acceptance_seconds_count") == 1
-    assert value(dispatcher, "omni_relay_acceptance_seconds_sum") == 3
+    assert value(metrics, "omni_relay_doubts_total", end="found") == 2
+    assert value(metrics, "omni_relay_acceptance_seconds_count") == 1
+    assert value(metrics, "omni_relay_acceptance_seconds_sum") == 3
 
 
 async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None:
@@ -189,10 +190,11 @@ class World:
     published: list[int] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     fault: BaseException | None = None
+    metrics: Metrics = field(default_factory=Metrics)
 
     def dispatcher(self, most: int | None = 100) -> Dispatcher:
         """Make one that works with them."""
-        return dispatcher_with(Handler(self.effects(), Policy(RetryPolicy())), most)
+        return dispatcher_with(Handler(self.effects(), Policy(RetryPolicy())), most, self.metrics)
 
     def effects(self) -> Effects:
         """Bind them."""
@@ -228,8 +230,8 @@ async def test_what_comes_in_one_read_and_may_be_one_call_is_and_each_is_settled
     assert sorted(world.attempts) == [["a", "b"], ["c"]]
     assert sorted(world.published) == [1, 1, 2]
     assert sorted(channel.said) == ["ack 0", "ack 1", "ack 2", "ack 3"]
-    assert value(dispatcher, "omni_relay_deliveries_total", settlement="acked") == 4
-    assert value(dispatcher, "omni_relay_deliveries_in_flight") == 0
+    assert value(world.metrics, "omni_relay_deliveries_total", settlement="acked") == 4
+    assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
 
 
 async def test_what_comes_later_or_is_not_to_be_merged_is_served_by_itself() -> None:
@@ -295,8 +297,8 @@ async def test_how_one_call_of_several_ends_without_an_outcome(
     await drained(dispatcher)
 
     assert channel.said == said
-    assert value(dispatcher, "omni_relay_deliveries_total", settlement=settled) == 2
-    assert value(dispatcher, "omni_relay_deliveries_in_flight") == 0
+    assert value(world.metrics, "omni_relay_deliveries_total", settlement=settled) == 2
+    assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
     world.fault = None
     receive(dispatcher, replace(a_request("a"), redelivered=True), channel, 3)
     await drained(dispatcher)
@@ -325,6 +327,5 @@ async def test_a_defect_in_putting_together_leaves_nobody_unserved() -> None:
     assert sorted(channel.said) == ["ack 0", "ack 1", "ack 2"]
 
 
-def value(dispatcher: Dispatcher, name: str, **labels: str) -> float | None:
-    registry = dispatcher._metrics.registry  # noqa: SLF001 - what it was given
-    return registry.get_sample_value(name, labels)
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
