@@ -48,7 +48,7 @@ def worker(processes: int, number: int | None, listener: int | None) -> None:
     from service.edges.log import configure_logs
 
     settings = load_settings()
-    configure_logs(settings.log_format, settings.log_level, settings.log_rate, process=number)
+    configure_logs(settings.log_format, settings.log_level, settings.log_lines_per_second, process=number)
     if processes > 1:
         from service.app.supervisor import supervise
 

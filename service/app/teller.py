@@ -50,7 +50,7 @@ def finding_teller(log: Logger, metrics: Metrics) -> Callable[[Finding], None]:
     def tell(finding: Finding) -> None:
         metrics.looks[type(finding).__name__.lower()].inc()
         if not isinstance(finding, Answered):
-            log.warning("logs.refused", finding=type(finding).__name__.lower(), cause=finding.cause)
+            log.warning("log_lookup.failed", result=type(finding).__name__.lower(), cause=finding.cause)
 
     return tell
 
@@ -81,7 +81,7 @@ def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
 
     def repeated(error: BaseException | None) -> None:
         metrics.publish_failures.inc()
-        log.warning("publication.repeated", **(describe(error) if error else {"error": "unroutable"}))
+        log.warning("publish.retried", **(describe(error) if error else {"error": "unroutable"}))
 
     return LinkEvents(
         connected=connected,

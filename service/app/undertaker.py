@@ -25,12 +25,12 @@ async def bury(link: Link, handler: Handler, effects: Effects) -> None:
         letter, now = read_dead(delivery), effects.now()
         if letter.reason == "lapsed":
             await handler.handle(handler.read_late(letter.original))
-            log.info("request.buried", request_id=letter.request_id, reason=letter.reason)
+            log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
             return
         report = write_obituary(letter, now, effects.make_id)
         await effects.publish(publish_report(report, delivery, now))
         if report.events:
-            log.warning("request.buried", request_id=letter.request_id, reason=letter.reason)
+            log.warning("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
 
     while True:
         session = await link.session()
@@ -40,8 +40,8 @@ async def bury(link: Link, handler: Handler, effects: Effects) -> None:
                     try:
                         await tell(delivery)
                     except Exception as error:  # noqa: BLE001 - a defect costs its word; the letter stays in omni.dead
-                        log.error("obituary.failed", **describe(error))  # noqa: TRY400 - its text may repeat the body
+                        log.error("dead_letter.report_failed", **describe(error))  # noqa: TRY400 - its text may repeat the body
                     await receipt.ack()
         except BrokerErrors as error:
-            log.warning("undertaker.failed", **describe(error))
+            log.warning("dead_letter_listener.failed", **describe(error))
             await asyncio.sleep(_PAUSE)

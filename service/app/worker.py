@@ -60,7 +60,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     )
     client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
     lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
-    most = settings.omni_call_size if settings.omni_coalesce else None
+    most = settings.omni_max_messages_per_call if settings.omni_batching else None
     tracer = tracer_for(settings)
     post: Post = client.post
     publish = _publish(link, metrics)
@@ -78,9 +78,9 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     policy = Policy(
         retry=retry,
         on_unknown=settings.unknown_policy,
-        looks=settings.unknown_looks,
+        looks=settings.unknown_log_checks,
         scenario_key=settings.omni_scenario_key,
-        call_size=settings.omni_call_size,
+        call_size=settings.omni_max_messages_per_call,
     )
     handler = Handler(effects, policy)
     dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most)

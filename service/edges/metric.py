@@ -55,7 +55,7 @@ class Metrics:
             SETTLEMENTS,
         )
         self.joined = self._plain(
-            "deliveries_joined",
+            "duplicate_deliveries",
             "Redeliveries that took over what was running or done: phones that would have rung twice. "
             "Rises: the connection to the broker drops.",
         )
@@ -91,22 +91,22 @@ class Metrics:
             (*CAUSES, "other"),
         )
         self.call_messages = self._histogram(
-            "call_messages",
+            "batch_messages",
             "Messages in a call to OMNI; its sum over its count is how much is shared. 1 under load: contents differ.",
             _SIZES,
         )
         self.doubts = self._counter(
-            "doubts",
+            "ambiguous_attempts",
             "Doubts by how a look ended. found: it was taken. posted: it was not, so it was posted. waiting: it is "
             "looked for again. given_up: nobody knows; see omni.dead.",
-            "end",
+            "resolution",
             get_args(DoubtEnd),
         )
         self.looks = self._counter(
-            "looks",
+            "log_lookups",
             "Questions to OMNI's logs about messages in doubt. forbidden: the credentials may not read logs, so doubts "
             "are settled by policy alone; grant omni-failover:logs:read. unanswered: doubts wait.",
-            "finding",
+            "result",
             FINDINGS,
         )
         self.dead_letters = self._counter(

@@ -58,12 +58,12 @@ class Settings(BaseSettings):
     omni_client_secret: Secret | None = None
     omni_scenario_key: str | None = None
     omni_format: Literal["json", "xml"] = "json"
-    omni_call_size: Annotated[int, Field(ge=1, le=MAX_DESTINATIONS)] = 500
-    omni_coalesce: bool = True
+    omni_max_messages_per_call: Annotated[int, Field(ge=1, le=MAX_DESTINATIONS)] = 500
+    omni_batching: bool = True
     omni_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
-    omni_rate: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
-    omni_logs_rate: Annotated[float, Field(gt=0, le=6000, allow_inf_nan=False)] = 100.0
+    omni_messages_per_second: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
+    omni_log_queries_per_minute: Annotated[float, Field(gt=0, le=6000, allow_inf_nan=False)] = 100.0
     omni_connect_timeout: Seconds = 5.0
     omni_read_timeout: Seconds = 30.0
 
@@ -71,13 +71,13 @@ class Settings(BaseSettings):
     retry_base_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 1.0
     retry_max_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 300.0
     unknown_policy: OnUnknown = "resend"
-    unknown_looks: Annotated[int, Field(ge=1, le=100)] = 3
+    unknown_log_checks: Annotated[int, Field(ge=1, le=100)] = 3
 
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other machines
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
 
     log_format: Literal["json", "console"] | None = None
-    log_rate: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    log_lines_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     traces: bool = False
@@ -135,13 +135,13 @@ class Settings(BaseSettings):
 
     @property
     def own_rate(self) -> float | None:
-        """This worker's share of `omni_rate`, messages a second."""
-        return self.omni_rate and self.omni_rate / self.replicas
+        """This worker's share of `omni_messages_per_second`, messages a second."""
+        return self.omni_messages_per_second and self.omni_messages_per_second / self.replicas
 
     @property
     def own_logs_rate(self) -> float:
-        """This worker's share of `omni_logs_rate`, questions a minute."""
-        return self.omni_logs_rate / self.replicas
+        """This worker's share of `omni_log_queries_per_minute`, questions a minute."""
+        return self.omni_log_queries_per_minute / self.replicas
 
     @property
     def omni_authorization(self) -> str | None:

@@ -10,11 +10,11 @@ from service.words.delivery import Delivery, Header, History
 ATTEMPT: Final = "omni-attempt"
 FIRST_SEEN: Final = "omni-first-seen"
 AMBIGUOUS: Final = "omni-ambiguous"
-LOOKS: Final = "omni-looks"
+LOOKS: Final = "omni-log-checks"
 RESOLVED: Final = "omni-resolved"
-PARKED: Final = "omni-parked"
+PARKED: Final = "omni-retries"
 REDELIVERIES: Final = "omni-redeliveries"
-REPEATED: Final = "omni-repeated"
+REPEATED: Final = "omni-republished"
 PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, REPEATED})
 REDRIVES: Final = "omni-redrive-count"
 

@@ -11,7 +11,7 @@ RESULTS: Final = "omni.results"
 DEAD: Final = "omni.dead"
 """Exchange (fanout) and queue (quorum) of dead letters."""
 
-DIED: Final = "omni.requests.died"
+DIED: Final = "omni.dead.notifications"
 """Queue of copies of the dead letters, for the relay's own eyes: it says the last word of those that had none."""
 
 DIRECT: Final = ""
@@ -25,4 +25,4 @@ def waiting_room(seconds: float) -> str:
 
 def is_own_queue(name: str) -> bool:
     """Tell the relay's own queues: an event there would come back as a request, or lie among dead letters."""
-    return name in {REQUESTS, DEAD} or name.startswith(f"{REQUESTS}.")
+    return name in {REQUESTS, DEAD} or name.startswith((f"{REQUESTS}.", f"{DEAD}."))

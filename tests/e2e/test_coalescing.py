@@ -42,7 +42,7 @@ async def test_a_doubt_about_a_shared_call_is_a_doubt_about_each_and_none_is_pos
 
 
 async def test_switched_off_each_request_takes_a_call(stage: Stage) -> None:
-    await stage.worker(OMNI_CONCURRENCY="1", OMNI_COALESCE="false")
+    await stage.worker(OMNI_CONCURRENCY="1", OMNI_BATCHING="false")
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(20)))
     await stage.until_last_words(20)
 

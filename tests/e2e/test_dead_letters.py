@@ -29,7 +29,7 @@ async def dead(stage: Stage, *arguments: str) -> Ended:
 
 async def with_dead_letters(stage: Stage) -> None:
     """Have three requests die: two in failure, one in doubt; it says something else, for equal texts share one fate."""
-    await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOOKS="1")
+    await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     doubtful = request("u-1", GARBLED, sms={"text": "another"})
     await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), doubtful)
     await stage.until_last_words(3)
@@ -94,7 +94,7 @@ async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_pos
 @pytest.mark.parametrize("logs", [True, False])
 async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
     """Where the logs are closed nobody can know; whoever sends it again has decided."""
-    worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOOKS="1")
+    worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     answer = await stage.sandbox.post("/sandbox/options", json={"logsAllowed": False})
     assert answer.status_code == 200
     await stage.fault(kind="reset", taken=True, times=1)

@@ -41,22 +41,22 @@ async def test_what_was_taken_though_nobody_said_so_is_found_and_not_posted_agai
     assert accepted.data["attempt"] == 1
     assert accepted.data["status"]["groupId"] in {0, 1, 3}
     assert await stage.posts() == {"m": 1}
-    assert (await worker.metrics())['omni_relay_looks_total{finding="answered"}'] == 1
+    assert (await worker.metrics())['omni_relay_log_lookups_total{result="answered"}'] == 1
 
 
 async def test_what_was_not_taken_is_posted_again_under_the_same_name_after_several_looks(stage: Stage) -> None:
-    worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOOKS="2")
+    worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="2")
     await stage.send(request("m", GARBLED_ONCE, onUnknown="resend"))
     await stage.until_last_words(1)
 
     assert stage.heard() == {"m": ["deferred", "deferred", "accepted"]}
     assert [event.data["attempt"] for event in stage.events] == [1, 1, 2]
     assert await stage.posts() == {"m": 2}
-    assert (await worker.metrics())['omni_relay_looks_total{finding="answered"}'] == 2
+    assert (await worker.metrics())['omni_relay_log_lookups_total{result="answered"}'] == 2
 
 
 async def test_what_was_not_found_may_be_parked(stage: Stage) -> None:
-    await stage.worker(UNKNOWN_LOOKS="1")
+    await stage.worker(UNKNOWN_LOG_CHECKS="1")
     await stage.send(request("m", GARBLED, onUnknown="park"))
     await stage.until_last_words(1)
     letter = await stage.take("omni.dead")
@@ -69,7 +69,7 @@ async def test_what_was_not_found_may_be_parked(stage: Stage) -> None:
 
 
 async def test_logs_that_lag_are_looked_into_until_they_show_it(stage: Stage) -> None:
-    await stage.worker(UNKNOWN_LOOKS="10")
+    await stage.worker(UNKNOWN_LOG_CHECKS="10")
     await options(stage, logsLag=1)
     await stage.fault(kind="status", status=504, taken=True, times=1)
     await stage.send(request("m", NUMBER))
@@ -92,16 +92,16 @@ async def test_without_permission_for_the_logs_the_policy_applies_at_once(
 
     assert stage.heard() == {"m": ["deferred", word]}
     assert await stage.posts() == {"m": posts}
-    assert (await worker.metrics())['omni_relay_looks_total{finding="forbidden"}'] == 1
-    assert worker.lines("logs.refused")[0]["level"] == "warning"
+    assert (await worker.metrics())['omni_relay_log_lookups_total{result="forbidden"}'] == 1
+    assert worker.lines("log_lookup.failed")[0]["level"] == "warning"
 
 
 async def test_while_the_logs_do_not_answer_nothing_is_decided(stage: Stage) -> None:
-    worker = await stage.worker(UNKNOWN_LOOKS="1", UNKNOWN_POLICY="park")
+    worker = await stage.worker(UNKNOWN_LOG_CHECKS="1", UNKNOWN_POLICY="park")
     await stage.fault(kind="status", status=503, path="logs")
     await stage.fault(kind="reset", taken=True, times=1)
     await stage.send(request("m", NUMBER))
-    await worker.until(lambda: len(worker.lines("logs.refused")) >= 2)
+    await worker.until(lambda: len(worker.lines("log_lookup.failed")) >= 2)
     assert stage.last_words() == {}
 
     await stage.mend()
@@ -121,7 +121,7 @@ async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, 
     worker.send(signal.SIGKILL)
     await worker.ended()
 
-    await stage.worker(UNKNOWN_LOOKS="2")
+    await stage.worker(UNKNOWN_LOG_CHECKS="2")
     await stage.until_last_words(10)
     await asyncio.sleep(0.5)  # a second last word would come now
 
@@ -155,7 +155,7 @@ async def test_what_lapsed_and_is_not_found_is_never_posted(stage: Stage, policy
     await worker.stop()
     await stage.send(request("m", NUMBER), expiration=0.1)
     async with stage.channel() as channel, asyncio.timeout(PATIENCE):
-        died = await channel.get_queue("omni.requests.died")
+        died = await channel.get_queue("omni.dead.notifications")
         async with died.iterator() as taking:
             await anext(taking)  # a worker that takes it and is gone: the broker marks it as handed out
 

@@ -100,7 +100,7 @@ async def test_stopped_while_paused_it_leaves_no_doubt_behind(stage: Stage) -> N
 
 
 async def test_a_rate_that_is_set_is_kept(stage: Stage) -> None:
-    await stage.worker(OMNI_RATE="20", OMNI_COALESCE="false")
+    await stage.worker(OMNI_MESSAGES_PER_SECOND="20", OMNI_BATCHING="false")
     started = datetime.now(UTC)
     await stage.send(*requests(40))
     await stage.until_last_words(40)

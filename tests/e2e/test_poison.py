@@ -82,13 +82,13 @@ async def test_what_the_relay_told_before_it_put_it_among_the_dead_letters_is_no
     await stage.send(request("m", UNAVAILABLE))
     await stage.until_last_words(1)
     async with asyncio.timeout(PATIENCE):
-        while await stage.waiting("omni.requests.died"):  # noqa: ASYNC110  # a server
+        while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
     assert stage.heard() == {"m": ["failed"]}
 
 
 async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flood_the_log(stage: Stage) -> None:
-    worker = await stage.worker(LOG_RATE="20")
+    worker = await stage.worker(LOG_LINES_PER_SECOND="20")
     wrong = [{**request(f"m-{number}", NUMBER), "unheardOf": number} for number in range(2000)]
     await stage.send(*wrong, request("good", NUMBER))
     await stage.until_last_words(2001)
@@ -149,10 +149,10 @@ async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> Non
     await stage.send(request("good", NUMBER))
     await stage.until(lambda: "good" in stage.last_words())
     async with asyncio.timeout(PATIENCE):
-        while await stage.waiting("omni.requests.died"):  # noqa: ASYNC110  # a server
+        while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 
     assert worker.process.returncode is None
-    assert worker.lines("obituary.failed") == worker.lines("undertaker.failed") == []
+    assert worker.lines("dead_letter.report_failed") == worker.lines("dead_letter_listener.failed") == []
     assert {event.type for event in stage.events} == {"accepted", "rejected"}
     assert max(len(event.message.body) for event in stage.events) < 10_000

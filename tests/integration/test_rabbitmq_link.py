@@ -36,7 +36,7 @@ KEPT = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter
 QUEUES: dict[str, dict[str, Any]] = {
     "omni.requests": {**KEPT, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": "omni.dead"},
     "omni.dead": {"x-queue-type": "quorum"},
-    "omni.requests.died": {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT},
+    "omni.dead.notifications": {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT},
     "omni.requests.delay.0.2": {
         **KEPT,
         "x-message-ttl": 200,
@@ -195,7 +195,7 @@ async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHos
     assert bindings == {
         ("omni.requests", "#", "omni.requests"),
         ("omni.dead", "#", "omni.dead"),
-        ("omni.dead", "#", "omni.requests.died"),
+        ("omni.dead", "#", "omni.dead.notifications"),
     }
 
 
@@ -454,7 +454,7 @@ async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(
         assert tie.link.oldest_publication == 0
         again = await small.get(timeout=SOON)
         assert again is not None
-        assert again.headers["omni-repeated"] is True
+        assert again.headers["omni-republished"] is True
 
 
 async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: VirtualHost) -> None:

@@ -156,7 +156,7 @@ async def main(options: argparse.Namespace) -> int:
             "RELAY_HTTP_HOST": "127.0.0.1",
             "RELAY_HTTP_PORT": "0",
             "RELAY_UNKNOWN_POLICY": options.policy,
-            "RELAY_OMNI_LOGS_RATE": str(100 / options.workers),
+            "RELAY_OMNI_LOG_QUERIES_PER_MINUTE": str(100 / options.workers),
             "RELAY_OMNI_READ_TIMEOUT": "5",
         }
         soak = Soak(options, directory, random.Random(options.seed), ledger, settings, f"http://127.0.0.1:{port}")  # noqa: S311

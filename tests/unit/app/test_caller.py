@@ -233,7 +233,7 @@ async def test_failures_are_counted_by_their_cause_and_calls_by_their_size(outco
         if sample.name == "omni_relay_attempt_failures_total" and sample.value
     }
     assert counted == ({cause: 1.0} if cause else {})
-    assert world.metrics.registry.get_sample_value("omni_relay_call_messages_sum") == 1
+    assert world.metrics.registry.get_sample_value("omni_relay_batch_messages_sum") == 1
 
 
 async def test_what_waits_for_a_slot_is_shown() -> None:
@@ -256,7 +256,7 @@ async def test_two_letters_about_the_same_messages_that_meet_are_one_call(outcom
 
     assert await asyncio.gather(*calls) == [outcome] * 3
     assert sorted(world.posted) == [["m"], ["other"]]
-    assert world.metrics.registry.get_sample_value("omni_relay_deliveries_joined_total") == 1
+    assert world.metrics.registry.get_sample_value("omni_relay_duplicate_deliveries_total") == 1
 
 
 async def test_what_was_accepted_late_is_not_posted_again_and_what_was_not_is() -> None:

@@ -159,7 +159,7 @@ async def test_how_old_what_was_accepted_is_and_how_doubts_end_is_counted() -> N
         receive(dispatcher, replace(DELIVERY, message_id=f"m-{number}"), Channel(), number)
     await drained(dispatcher)
 
-    assert value(metrics, "omni_relay_doubts_total", end="found") == 2
+    assert value(metrics, "omni_relay_ambiguous_attempts_total", resolution="found") == 2
     assert value(metrics, "omni_relay_acceptance_seconds_count") == 1
     assert value(metrics, "omni_relay_acceptance_seconds_sum") == 3
 

@@ -55,10 +55,10 @@ async def test_anything_else_is_another_delivery(other: Delivery) -> None:
 async def test_two_equal_letters_are_copies_of_one() -> None:
     """No two letters of a request are alike, but a broker that crashes may hand one over twice."""
     registry = Registry(10)
-    letter = replace(DELIVERY, headers={"omni-parked": 2})
+    letter = replace(DELIVERY, headers={"omni-retries": 2})
     promise = registry.enter(letter)
     assert registry.find(letter) is promise
-    assert registry.find(replace(letter, headers={"omni-parked": 3})) is None
+    assert registry.find(replace(letter, headers={"omni-retries": 3})) is None
 
 
 async def test_two_equal_requests_without_a_name_may_be_two() -> None:

@@ -63,8 +63,8 @@ def test_every_default_is_fit_for_production() -> None:
 
 
 def test_the_accounts_rates_are_divided_among_its_workers() -> None:
-    alone = Settings(omni_rate=100)
-    one_of_four = Settings(omni_rate=100, replicas=4)
+    alone = Settings(omni_messages_per_second=100)
+    one_of_four = Settings(omni_messages_per_second=100, replicas=4)
 
     assert (alone.own_rate, alone.own_logs_rate) == (100, 100)
     assert (one_of_four.own_rate, one_of_four.own_logs_rate) == (25, 25)

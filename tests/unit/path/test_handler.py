@@ -186,7 +186,7 @@ async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
     ]
 
 
-DOUBT = {"omni-attempt": 1, "omni-ambiguous": True, "omni-parked": 1}
+DOUBT = {"omni-attempt": 1, "omni-ambiguous": True, "omni-retries": 1}
 IN_DOUBT = replace(a_delivery(TWO_PEOPLE), headers=DOUBT)
 
 
@@ -195,7 +195,7 @@ def shows(*names: str) -> Finding:
 
 
 @pytest.mark.parametrize(
-    "copy", [replace(a_delivery(), redelivered=True), replace(a_delivery(), headers={"omni-repeated": True})]
+    "copy", [replace(a_delivery(), redelivered=True), replace(a_delivery(), headers={"omni-republished": True})]
 )
 async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_before_anybody_is_asked(
     copy: Delivery,
@@ -213,7 +213,7 @@ async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_befor
         ({}, [["message.expired"]]),
         ({"timestamp": NOW + timedelta(days=9)}, [["message.expired"]]),
         ({"redelivered": True}, [["message.deferred", "omni.requests.delay.8"]]),
-        ({"headers": {"omni-parked": 1}}, [("look", ("m-1",), "glance"), [], ["message.expired"]]),
+        ({"headers": {"omni-retries": 1}}, [("look", ("m-1",), "glance"), [], ["message.expired"]]),
         ({"headers": DOUBT}, [("look", ("m-1",), "doubt"), ["message.deferred", "omni.requests.delay.8"]]),
         # OMNI's logs do not go back so far:
         ({"redelivered": True, "headers": {"omni-first-seen": 0}}, [[], ["message.expired"]]),
@@ -241,7 +241,7 @@ async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_bac
     world.confirm = keep
     await world.handle_late(replace(a_delivery(TWO_PEOPLE), redelivered=True))
     (letter,) = letters
-    headers = {**letter.headers, "omni-looks": 99}
+    headers = {**letter.headers, "omni-log-checks": 99}
     await world.handle(Delivery(letter.body, letter.content_type, letter.message_id, headers=headers))
 
     assert world.story[1:] == [("look", ("m-1", "m-2"), "doubt"), [], ["message.expired", "message.expired"]]
@@ -265,7 +265,7 @@ async def test_what_does_not_show_waits_for_another_look() -> None:
 
 
 async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_only_that() -> None:
-    headers = {"omni-attempt": 1, "omni-ambiguous": True, "omni-looks": 2, "omni-parked": 3}
+    headers = {"omni-attempt": 1, "omni-ambiguous": True, "omni-log-checks": 2, "omni-retries": 3}
     world = World(finding=shows("m-1"))
 
     await world.handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
@@ -289,7 +289,7 @@ async def test_a_doubt_is_looked_into_even_after_the_deadline() -> None:
 async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(finding: Finding) -> None:
     world = World(finding=finding)
 
-    await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-parked": 1}))
+    await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
 
     ids = (world.calls[0].messages[0].message_id,)
     assert world.story[:3] == [("look", ids, "glance"), [], ids]
@@ -438,7 +438,7 @@ async def test_a_defect_about_one_of_several_errands_is_its_own() -> None:
     [
         pytest.param(replace(a_delivery(), redelivered=True), id="may have been posted"),
         pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-attempt": 1}), id="was posted before"),
-        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-parked": 1}), id="was put aside"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1}), id="was put aside"),
         pytest.param(a_delivery({}), id="is not valid"),
         pytest.param(a_delivery(a_body(expiresAt=(NOW - timedelta(seconds=1)).isoformat())), id="is too late"),
         pytest.param(a_delivery(TWO_PEOPLE), id="needs two calls"),

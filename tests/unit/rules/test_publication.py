@@ -166,9 +166,9 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
             "omni-attempt": 2,
             "omni-first-seen": 1_795_348_800_000,
             "omni-ambiguous": True,
-            "omni-looks": 0,
+            "omni-log-checks": 0,
             "omni-resolved": False,
-            "omni-parked": 0,
+            "omni-retries": 0,
             "omni-redeliveries": 0,
             "omni-original-exchange": "omni.requests",
             "omni-original-routing-key": "send",
@@ -178,7 +178,7 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
 
 
 def test_a_dead_letter_says_why_it_is_one() -> None:
-    delivery = replace(a_delivery(), headers={"omni-looks": 3, "omni-resolved": True, "omni-parked": 4})
+    delivery = replace(a_delivery(), headers={"omni-log-checks": 3, "omni-resolved": True, "omni-retries": 4})
 
     (publication,) = publish_report(Report((), (DEAD,)), delivery, NOW)
 

@@ -45,7 +45,7 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
         reply_to="replies",
         timestamp=NOW,
         priority=3,
-        headers={"team": "blue", "x-death": [], "omni-looks": 3, **headers},
+        headers={"team": "blue", "x-death": [], "omni-log-checks": 3, **headers},
     )
     report = Report((), (Dead(a_request(), past or a_history(8), "failed", "http_503"),))
     (publication,) = publish_report(report, origin, NOW)
@@ -120,7 +120,7 @@ def test_a_request_is_named_as_the_relay_would(body: bytes, name: str | None, re
 
 
 def test_sent_again_it_is_as_the_producer_sent_it_and_omni_is_asked_first() -> None:
-    publication = redrive(a_letter(replace(a_history(8), looks=2, parked=9), **{"omni-repeated": True}))
+    publication = redrive(a_letter(replace(a_history(8), looks=2, parked=9), **{"omni-republished": True}))
 
     assert (publication.exchange, publication.routing_key) == ("omni.requests", "send.now")
     assert (publication.message_id, publication.content_type) == ("order-1", "application/json")
