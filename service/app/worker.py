@@ -22,7 +22,7 @@ from service.app.undertaker import bury
 from service.edges.log import get_logger
 from service.edges.metric import Metrics
 from service.edges.omni import Credentials, OmniAccess, OmniClient
-from service.edges.operation import Condition, make_app, serving
+from service.edges.operation import Condition, make_app, raise_descriptor_limit, serving
 from service.edges.rabbitmq import Link
 from service.edges.settings import Settings
 from service.path.handler import Effects, Handler
@@ -94,7 +94,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             return Condition(ready=False, reason="not connected to RabbitMQ")
         return Condition(ready=True, reason=turnstile.pause, paused=turnstile.pause is not None)
 
-    _spare_collector()
+    _prepare_process()
     app = make_app(metrics.registry, condition, lambda: not intake.is_stuck)
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
@@ -119,8 +119,9 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     log.info("worker.stopped")
 
 
-def _spare_collector() -> None:
-    """Have the garbage collector leave alone what is here and stays, and look more rarely for what never is."""
+def _prepare_process() -> None:
+    """Allow all descriptors there may be. Have the garbage collector leave alone what stays, and look more rarely."""
+    raise_descriptor_limit()
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE)

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
+from typing import Any, Final, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -13,8 +15,19 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from service.words.value import dataclass
+
+_MAX_CONNECTIONS: Final = 32
+_SHARE: Final = 8
+"""Of the descriptors that the process may have, one in so many at most is for connections to this port."""
+_BACKLOG: Final = 16
+"""Connections accepted at once, before the limit applies to them."""
+_MAX_HEAD: Final = 16 * 1024
+"""Bytes of a request's head."""
+_IDLE: Final = 5.0
+"""Seconds after which a connection is closed on which no answer has been completed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,72 @@ def make_app(registry: CollectorRegistry, condition: Callable[[], Condition], is
     )
 
 
+class _Connection(H11Protocol):
+    """A connection that costs little, whoever opens it and whatever comes on it.
+
+    There are at most so many: a further one takes the place of the oldest that no request is served on, since a probe
+    must get through. Without that, idle connections would use up the descriptors that sending needs.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the library makes it
+        super().__init__(*args, **kwargs)
+        self._has_answered = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library's own
+        """Take it, in the place of another if need be."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(_IDLE, self._check)
+        if len(self.connections) > max_connections():
+            others = cast("set[_Connection]", self.connections) - {self}
+            idle = [other for other in others if not other.is_serving]
+            oldest = min(idle, key=lambda other: other.checked_at, default=self)
+            oldest.transport.abort()
+            self.connections.discard(oldest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Note that an answer was given and read."""
+        self._has_answered = True
+        super().on_response_complete()
+
+    @property
+    def is_serving(self) -> bool:
+        """Tell whether a request is being served on it."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
+
+    @property
+    def checked_at(self) -> float:
+        """Give the loop's time of the next check: the earlier, the longer it has been idle."""
+        return self._timer.when() if self._timer is not None else 0.0
+
+    def _check(self) -> None:
+        """Close it if nothing has come of it for a while: an endless head, a reader that does not read, silence."""
+        if not self._has_answered:
+            self.transport.abort()
+            return
+        self._has_answered = False
+        self._timer = self.loop.call_later(_IDLE, self._check)
+
+
+def max_connections() -> int:
+    """Give the number of connections to the port, by the descriptors that the process may have."""
+    return max(1, min(_MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE))
+
+
+def raise_descriptor_limit() -> None:
+    """Allow the process as many descriptors as it may allow itself."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to the program: whoever is asked to stop drains first."""
 
@@ -79,7 +158,18 @@ async def serving(app: Starlette, host: str, port: int, inherited: int | None = 
 
     `inherited` is the descriptor of a socket that listens already.
     """
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        http=_Connection,
+        ws="none",
+        h11_max_incomplete_event_size=_MAX_HEAD,
+        backlog=_BACKLOG,
+        log_config=None,
+        log_level="error",  # a line for each bad request would let anyone fill the log
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
     with listen(host, port) if inherited is None else socket.socket(fileno=inherited) as listener:
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))

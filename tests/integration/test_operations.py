@@ -1,5 +1,8 @@
 """The operations port, over a socket."""
 
+import asyncio
+import contextlib
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
 from service.edges.metric import OUTCOMES, Metrics
-from service.edges.operation import Condition, make_app, serving
+from service.edges.operation import Condition, make_app, max_connections, raise_descriptor_limit, serving
 
 Ask = Callable[[str], "httpx.Response"]
 
@@ -112,3 +115,79 @@ async def test_it_listens_once_it_has_told_its_port(relay: Relay) -> None:
     ) as number:
         with socket.create_connection(("127.0.0.1", number), timeout=1):
             pass
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Tell whether the other end has left a connection open."""
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+@contextlib.asynccontextmanager
+async def connections(port: httpx.AsyncClient, count: int) -> AsyncIterator[list[socket.socket]]:
+    """Open connections on which nothing is sent."""
+    loop, address = asyncio.get_running_loop(), (port.base_url.host, port.base_url.port)
+    with contextlib.ExitStack() as life:
+        opened = [life.enter_context(socket.socket()) for _ in range(count)]
+        for connection in opened:
+            connection.setblocking(False)  # noqa: FBT003 - as it is called
+            await loop.sock_connect(connection, address)
+        yield opened
+
+
+async def until(condition: Callable[[], bool], within: float) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - a server
+            await asyncio.sleep(0.02)
+
+
+async def test_idle_connections_take_a_bounded_number_of_descriptors_and_keep_no_probe_out(
+    port: httpx.AsyncClient,
+) -> None:
+    for _ in range(5):
+        async with connections(port, 60) as idle:
+            assert (await port.get("/livez")).status_code == 200
+            await until(lambda: sum(map(is_open, idle)) <= max_connections(), within=5)
+            assert (await port.get("/readyz")).status_code == 200
+
+
+async def test_a_connection_that_is_silent_or_never_ends_its_head_is_closed(port: httpx.AsyncClient) -> None:
+    async with connections(port, 2) as (silent, endless):
+        endless.send(b"GET /livez HTTP/1.1\r\n")
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            endless.send(b"a: b\r\n")
+        assert all(map(is_open, (silent, endless)))
+        await until(lambda: not is_open(silent) and not is_open(endless), within=6)
+
+
+async def test_a_head_without_end_is_refused_before_it_takes_memory(port: httpx.AsyncClient) -> None:
+    async with connections(port, 1) as (endless,):
+        endless.send(b"GET /livez HTTP/1.1\r\nx: " + b"y" * 40_000)
+        answer = b""
+        async with asyncio.timeout(5):
+            while not answer:
+                await asyncio.sleep(0.02)
+                with contextlib.suppress(BlockingIOError):
+                    answer = endless.recv(100)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_connection_that_is_in_use_stays_open(port: httpx.AsyncClient) -> None:
+    """One that asks more often than the limit of idleness is never closed."""
+    async with connections(port, 1) as (used,):
+        for _ in range(7):
+            used.send(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+            await asyncio.sleep(1)
+            assert used.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_port_has_a_share_of_the_descriptors() -> None:
+    raise_descriptor_limit()
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert now == most
+    assert 1 <= max_connections() <= now // 8
