@@ -27,6 +27,8 @@ _LIMIT: Final = 2**16
 """Bytes the library's stream buffers before it asks for a pause; asyncio's own default."""
 _AWAKE: Final = 1.0
 
+NO_CHANNEL: Final = -1
+
 
 class UnroutableError(Exception):
     """No queue wants a publication."""
@@ -72,7 +74,7 @@ class Lane(asyncio.StreamReaderProtocol):
         self._loop = loop
         self._wire: asyncio.Transport | None = None
         self._rest = b""
-        self._intake = self._outlet = -1
+        self._intake = self._outlet = NO_CHANNEL
         self._frame_max = 0
         self._consumers: dict[str, OnDelivered] = {}
         self._content: dict[int, _Content] = {}
@@ -83,7 +85,10 @@ class Lane(asyncio.StreamReaderProtocol):
         self._awake = 0.0
 
     def begin(self, intake: int, outlet: int, frame_max: int) -> None:
-        """Take over: deliveries on one channel, and on another, in confirm mode and never used, publications."""
+        """Take over: deliveries on one channel, and on another, in confirm mode and never used, publications.
+
+        A connection that serves only one of the two has `NO_CHANNEL` for the other.
+        """
         self._intake, self._outlet, self._frame_max = intake, outlet, frame_max
 
     def consume(self, consumer: str, on_delivered: OnDelivered) -> None:
@@ -157,7 +162,7 @@ class Lane(asyncio.StreamReaderProtocol):
             if end > size:
                 break
             if data[end - 1] != frame.END:
-                self._intake = self._outlet = -1  # out of step: the library finds out, and ends it
+                self._intake = self._outlet = NO_CHANNEL  # out of step: the library finds out, and ends it
                 at = size
                 break
             if self._takes(data[at], data[at + 1] << 8 | data[at + 2], data, at + 7, end - 1):

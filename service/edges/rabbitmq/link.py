@@ -128,7 +128,7 @@ class Link:
             del self._unconfirmed[number]
 
     async def _open(self, url: str) -> Session:
-        session = await open_session(url, fast=self._fast)
+        session = await open_session(url, fast=self._fast, consumes=True)
         try:
             declaring = declare(session.connection, self._rooms, passive=not self._declare)
             await session.broken.ask(declaring, CONNECT_TIMEOUT * 3)

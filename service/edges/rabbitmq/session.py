@@ -1,5 +1,9 @@
 """One life of the connection: two channels, deliveries in, publications out, and everything closed as a whole.
 
+A worker takes its deliveries on a connection of their own, as RabbitMQ recommends: where memory or disk run short, the
+broker stops reading from connections that publish, and acks would be stuck with them; and the worker can stop reading
+deliveries that it has no memory for, while confirms go on. The two live and end together.
+
 Deliveries are taken from the channel beneath aio-pika's: its message class raises on properties that any
 producer may set (a delivery mode of 3), and the delivery would be stuck unsettled for ever. With a lane, deliveries,
 acks and publications go past the library, and all else is the same.
@@ -8,7 +12,7 @@ acks and publications go past the library, and all else is the same.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import field
 from datetime import datetime
 from typing import Final, cast
@@ -21,7 +25,7 @@ from aiormq.abc import DeliveredMessage, FieldTable
 from yarl import URL
 
 from service.edges.rabbitmq.frame import read_expiration
-from service.edges.rabbitmq.lane import Lane, LaneFactory, UnroutableError
+from service.edges.rabbitmq.lane import NO_CHANNEL, Lane, LaneFactory, UnroutableError
 from service.edges.rabbitmq.life import Life, at_most
 from service.edges.rabbitmq.wire import make_reading_total, writable
 from service.words import topology
@@ -77,10 +81,16 @@ class Session:
     """One life of the connection."""
 
     connection: AbstractConnection
+    """For everything but a worker's requests."""
+    feed: AbstractConnection
+    """For a worker's requests; where none are consumed, the same."""
     intake: AbstractChannel
     outlet: AbstractChannel
     broken: Life = field(default_factory=Life)
     lane: Lane | None = None
+    """For publications."""
+    feed_lane: Lane | None = None
+    """For deliveries and acks."""
 
     @contextlib.asynccontextmanager
     async def consuming(self, prefetch: int, on_delivery: OnDelivery) -> AsyncIterator[None]:
@@ -91,11 +101,11 @@ class Session:
             on_delivery(read_delivery(message), Receipt(channel, message.delivery_tag or 0, self.broken))
 
         def take(delivery: Delivery, tag: int) -> None:
-            on_delivery(delivery, Receipt(channel, tag, self.broken, self.lane))
+            on_delivery(delivery, Receipt(channel, tag, self.broken, self.feed_lane))
 
         consumer = f"omni-relay.{secrets.token_hex(8)}"
-        if self.lane is not None:
-            self.lane.consume(consumer, take)
+        if self.feed_lane is not None:
+            self.feed_lane.consume(consumer, take)
         await self.broken.ask(channel.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
         consuming = channel.basic_consume(topology.REQUESTS, receive, consumer_tag=consumer)
         await self.broken.ask(consuming, CONNECT_TIMEOUT)
@@ -104,8 +114,8 @@ class Session:
         finally:
             if not self.broken.is_set():
                 await at_most(CLOSE_TIMEOUT, channel.basic_cancel(consumer))
-            if self.lane is not None:
-                self.lane.forget(consumer)
+            if self.feed_lane is not None:
+                self.feed_lane.forget(consumer)
 
     async def publish_all(self, publications: Sequence[Publication]) -> list[tuple[Publication, Exception]]:
         """Wait until the broker has answered for every one; gives those it did not confirm, and why.
@@ -203,40 +213,50 @@ class Session:
     async def close(self) -> None:
         """Close channels before the connection: the other way round an ack on its way is an error."""
         self.broken.set()
-        await at_most(CLOSE_TIMEOUT, self._close_channels())
-        await at_most(CLOSE_TIMEOUT, self.connection.close())
-
-    async def _close_channels(self) -> None:
-        await self.intake.close()
-        await self.outlet.close()
+        await at_most(CLOSE_TIMEOUT, asyncio.gather(self.intake.close(), self.outlet.close()))
+        await at_most(CLOSE_TIMEOUT, asyncio.gather(self.connection.close(), self.feed.close()))
 
 
-async def open_session(url: str, *, fast: bool = False) -> Session:
-    """Connect, `fast` with a lane. Raises one of `BrokerErrors`."""
+async def open_session(url: str, *, fast: bool = False, consumes: bool = False) -> Session:
+    """Connect, `fast` with lanes; what `consumes` has a connection more. Raises one of `BrokerErrors`."""
     make_reading_total()
-    address = URL(url)
-    if "heartbeat" not in address.query:
-        address = address.update_query(heartbeat=HEARTBEAT)
     life = Life()
-    properties: FieldTable = {"connection_name": "omni-relay"}
-    factory = LaneFactory() if fast else None
-    connection = _Connection(address, client_properties=properties, transport_factory=factory)
-    await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
-    try:
-        intake = await life.ask(_channel(connection), CONNECT_TIMEOUT)
+    async with contextlib.AsyncExitStack() as opened:
+        connection, factory = await _connect(url, life, fast=fast, opened=opened)
+        feed, feed_factory = connection, factory
+        if consumes:
+            feed, feed_factory = await _connect(url, life, fast=fast, opened=opened)
+        intake = await life.ask(_channel(feed), CONNECT_TIMEOUT)
         outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
         beneath = await intake.get_underlay_channel()
         beneath.on_consumer_cancel_callbacks.add(lambda _: life.set("consumer_cancelled"))
-        lane = factory.lane if factory else None
-        if lane is not None:
+        lane, feed_lane = factory.lane if factory else None, feed_factory.lane if feed_factory else None
+        if lane is not None and feed_lane is not None:
             frame_max = beneath.connection.connection_tune.frame_max
-            lane.begin(beneath.number, (await outlet.get_underlay_channel()).number, frame_max)
-    except BaseException:
-        await at_most(CLOSE_TIMEOUT, connection.close())
-        raise
-    for part in (connection, intake, outlet):
+            number, apart = (await outlet.get_underlay_channel()).number, feed_lane is not lane
+            lane.begin(NO_CHANNEL if apart else beneath.number, number, frame_max)
+            if apart:
+                feed_lane.begin(beneath.number, NO_CHANNEL, frame_max)
+        opened.pop_all()
+    parts: Iterable[AbstractConnection | AbstractChannel] = {connection, feed, intake, outlet}
+    for part in parts:
         part.close_callbacks.add(lambda _, error=None: life.set(_cause(error)))
-    return Session(connection, intake, outlet, life, lane)
+    return Session(connection, feed, intake, outlet, life, lane, feed_lane)
+
+
+async def _connect(
+    url: str, life: Life, *, fast: bool, opened: contextlib.AsyncExitStack
+) -> tuple[AbstractConnection, LaneFactory | None]:
+    """Open a connection, which is closed with `opened`. Raises one of `BrokerErrors`."""
+    address = URL(url)
+    if "heartbeat" not in address.query:
+        address = address.update_query(heartbeat=HEARTBEAT)
+    properties: FieldTable = {"connection_name": "omni-relay"}
+    factory = LaneFactory() if fast else None
+    connection = _Connection(address, client_properties=properties, transport_factory=factory)
+    opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))
+    await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
+    return connection, factory
 
 
 def _cause(error: BaseException | None) -> str:
