@@ -1,0 +1,101 @@
+"""Requests that a hostile or broken producer publishes, by name. Each stands for a class."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+FOREIGN_REPLY_TO: Final = "amq.rabbitmq.reply-to.g1h3AA5yZXBseUA4NDAyODM4OQAADpEAAAAAZx-JIQ==.q4DDS6lpYWdTAwWWm2nVnA=="
+LITERAL_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+BILLING: Final = "billing"
+"""A queue that is bound to nothing; nothing of the relay's may reach it."""
+FULL: Final = "replies.full"
+"""A queue that refuses every message."""
+
+MAX_BODY: Final = 4 * 2**20
+TRY_AGAIN_ONCE, REFUSED_ALWAYS = "90021", "91403"
+"""Endings of phone numbers; the sandbox answers them with status 21 the first time, and with 403 each time."""
+ORDINARY: Final = "10000"
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """One message as it is published."""
+
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    reply_to: str | None = None
+    amqp_1_0: bool = False
+    """Whether it takes a producer that speaks AMQP 1.0, so RabbitMQ 4."""
+    must_end: bool = True
+    """Whether a final event is due soon."""
+
+
+def _phone(number: int, ending: str = ORDINARY) -> str:
+    return f"43{number:05d}{ending}"
+
+
+def _flat(number: int, ending: str = ORDINARY, text: str = "hello") -> bytes:
+    name = f"hostile-{number}"
+    body = {"requestId": name, "messageId": name, "phoneNumber": _phone(number, ending), "sms": {"text": text}}
+    return json.dumps(body).encode()
+
+
+def _destinations(number: int, count: int) -> bytes:
+    destinations = [{"to": {"phoneNumber": f"44{number % 1000:03d}{place:05d}1"}} for place in range(count)]
+    return json.dumps({"requestId": f"hostile-{number}", "text": "hello", "destinations": destinations}).encode()
+
+
+def _json_faults(number: int) -> bytes:
+    name = "x" * (MAX_BODY // 10_000 - 40)
+    wrong = [{f"{name}{place:05d}": 1, "to": {}} for place in range(10_000)]
+    return json.dumps({"requestId": f"hostile-{number}", "text": "a", "destinations": wrong}).encode()[:MAX_BODY]
+
+
+def _json_names(number: int) -> bytes:
+    fields = ",".join(f'"{place:x}":1' for place in range(350_000))
+    return f'{{"requestId":"hostile-{number}",{fields}}}'.encode()[:MAX_BODY]
+
+
+def _xml(body: bytes, charset: str = "") -> Callable[[int], Hostile]:
+    content_type = "application/xml" + (f"; charset={charset}" if charset else "")
+    return lambda _: Hostile(body[:MAX_BODY], content_type)
+
+
+def _headers(headers: Mapping[str, Any], ending: str = TRY_AGAIN_ONCE) -> Callable[[int], Hostile]:
+    return lambda number: Hostile(_flat(number, ending), headers=headers)
+
+
+def _reply_to(queue: str, ending: str = TRY_AGAIN_ONCE) -> Callable[[int], Hostile]:
+    return lambda number: Hostile(_flat(number, ending), reply_to=queue)
+
+
+def _answered(text: str) -> Callable[[int], Hostile]:
+    return lambda number: Hostile(_flat(number, text=text), must_end=False)
+
+
+CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
+    "foreign-reply-to": _reply_to(FOREIGN_REPLY_TO),
+    "literal-reply-to": lambda number: Hostile(_flat(number, TRY_AGAIN_ONCE), reply_to=LITERAL_REPLY_TO, amqp_1_0=True),
+    "missing-reply-queue": _reply_to("replies.gone"),
+    "full-reply-queue": _reply_to(FULL),
+    "cc": _headers({"CC": [BILLING]}),
+    "bcc": _headers({"BCC": [BILLING]}),
+    "tracestate": _headers({"tracestate": "a=" + "x" * 130_900}),
+    "many-headers": _headers({f"header-{number}": "x" * 1000 for number in range(120)}),
+    "xml-open-tags": _xml(b"<a>" * 1_398_101),
+    "xml-attributes": _xml(b"<request " + b" ".join(b'a%d=""' % place for place in range(450_000)) + b"/>"),
+    "xml-comments": _xml(b"<request>" + b"<!---->" * 600_000),
+    "xml-instructions": _xml(b"<request>" + b"<?a?>" * 838_000),
+    "xml-utf16": _xml(("<a>" * 699_000).encode("utf-16"), "utf-16"),
+    "json-faults": lambda number: Hostile(_json_faults(number)),
+    "json-names": lambda number: Hostile(_json_names(number)),
+    "json-depth": lambda _: Hostile(b"[" * MAX_BODY),
+    "many-destinations": lambda number: Hostile(_destinations(number, 10_000), must_end=False),
+    "unroutable-events": lambda number: Hostile(_destinations(number, 5_000), reply_to="replies.gone", must_end=False),
+    "denied-request": lambda number: Hostile(_flat(number, REFUSED_ALWAYS), must_end=False),
+    "gateway-404": _answered("gateway-answers-404"),
+    "gateway-403": _answered("gateway-answers-403"),
+    "gateway-451": _answered("gateway-answers-451"),
+}
