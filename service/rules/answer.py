@@ -1,40 +1,49 @@
 """What an HTTP answer means: total over every status, every header and every body.
 
-2xx readable                 Accepted
-2xx unreadable, 5xx others   Unknown      it may have been taken
-408 425 429 503              Unavailable  it was not
-401 402 403 407, 3xx         Denied       our credentials, our account, our base URL: not the request's fault
-4xx others                   Rejected
+2xx readable                           Accepted
+2xx unreadable, 5xx others             Unknown      it may have been taken
+408 425 429 503                        Unavailable  it was not
+401 402 403 with OMNI's envelope       Denied       our credentials, our account: not the request's fault
+3xx                                    Denied       our base URL
+400 404 405 409 413 415 422 with it    Rejected
+4xx others                             Unavailable  a gateway's answer: not taken, and no word about the call
 
-A body never changes what a status means; it only says more about it.
+OMNI answers a wrong call in one of its two error envelopes. A 4xx without one comes from a gateway, a proxy or another
+server, as a page does while the base URL is wrong.
 """
 
-from collections import Counter
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
+from xml.etree.ElementTree import Element, ParseError
 
+from defusedxml.ElementTree import fromstring
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
+from service.rules.address import repeats
 from service.rules.xml import XmlError, xml_to_json
 from service.words.finding import Answered, Finding, Forbidden, Unanswered
-from service.words.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage, SentTo
-from service.words.omni.destination import To
-from service.words.omni.error import ApiError, LegacyError, RequestError, ServiceException
+from service.words.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage
+from service.words.omni.error import ApiError, LegacyError
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
 
 _ANSWER: Final = frozenset({"omniResponse"})
 _LOGS: Final = frozenset({"omniLogsResponse"})
-_EXCEPTION: Final = frozenset({"ApiException"})
-_ERROR: Final = frozenset({"requestError"})
-_NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
-_DENIED: Final = frozenset({401, 402, 403, 407})
-_FORBIDDEN: Final = frozenset({403, 404, 405, 410})
+_NOT_TAKEN: Final = 503
+_DENIED: Final = frozenset({401, 402, 403})
+_REJECTED: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
+_FORBIDDEN: Final = 403
+_MAX_ERROR: Final = 2**20
+"""Bytes of an error body that are read."""
+_MAX_ERROR_DEPTH: Final = 20
 _MAX_DETAIL: Final = 500
 _MAX_WAIT: Final = 366 * 86400
+_UNCLEAR: Final = SentMessage()
 
 
 def read_answer(
@@ -47,12 +56,13 @@ def read_answer(
             return _read_success(body, messages)
         case 3:
             return Denied(cause)
-        case 4 if status in _DENIED:
-            return Denied(cause)
-        case 4 | 5 if status in _NOT_TAKEN:
-            return Unavailable(cause, retry_after(headers.get("retry-after"), now))
         case 4:
-            return Rejected(cause, f"HTTP {status}{_said(body)}")
+            said = _read_error(body) if status in _REJECTED or status in _DENIED else None
+            if said is None:
+                return Unavailable(cause, retry_after(headers.get("retry-after"), now))
+            return Denied(cause) if status in _DENIED else Rejected(cause, f"HTTP {status}{said}")
+        case 5 if status == _NOT_TAKEN:
+            return Unavailable(cause, retry_after(headers.get("retry-after"), now))
         case _:
             return Unknown(cause)
 
@@ -60,10 +70,11 @@ def read_answer(
 def read_logs(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Finding:
     """Turn one HTTP answer to a look into the logs into what it found. `headers` has lower-case names.
 
-    401 is no word about the logs: with credentials that are refused nothing goes, and sending is paused for it.
+    Only OMNI's own 403 says that the logs are closed to us. 401 is no word about the logs: with credentials that are
+    refused nothing goes, and sending is paused for it.
     """
     cause = _cause(status)
-    if status in _FORBIDDEN:
+    if status == _FORBIDDEN and _read_error(body) is not None:
         return Forbidden(cause)
     if status // 100 != 2:  # noqa: PLR2004 - what HTTP defines
         return Unanswered(cause, retry_after(headers.get("retry-after"), now))
@@ -106,74 +117,101 @@ def _read_success(body: bytes, messages: tuple[Message, ...]) -> Outcome:
     return Accepted(statuses, answer.bulk_id) if statuses else Unknown("answer_to_others")
 
 
-def _match(answered: tuple[SentMessage | None, ...], messages: tuple[Message, ...]) -> dict[str, Status]:
-    """Find each message's status: by messageId, which we always send; else by an address nobody shares.
+def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> dict[str, Status]:
+    """Find the status of each message by its id, which every call carries.
 
-    The order of an answer is not promised, so a position proves nothing, but for a single message.
+    A message is left out, and so may or may not have been taken, where the answer does not have its id, has it more
+    than once, or has it with another address: a gateway may have given the answer to an earlier call. The place in the
+    answer, and the address alone, prove nothing.
     """
-    sent = [entry for entry in answered if entry is not None]
-    if len(messages) == len(answered) == len(sent) == 1:
-        return {messages[0].message_id: sent[0].status}
-    named = {entry.message_id: entry.status for entry in sent if entry.message_id is not None}
-    statuses = {message.message_id: named[message.message_id] for message in messages if message.message_id in named}
-    left = [message for message in messages if message.message_id not in statuses]
-    if left:
-        ours = {message.message_id for message in messages}
-        answers = Counter(_address(entry.to) for entry in sent if entry.message_id not in ours)
-        askers = Counter(_address(message.to) for message in left)
-        found = {_address(entry.to): entry.status for entry in sent if entry.message_id not in ours}
-        for message in left:
-            address = _address(message.to)
-            if answers[address] == askers[address] == 1:
-                statuses[message.message_id] = found[address]
+    entries: dict[str, SentMessage] = {}
+    for entry in answered:
+        if entry.message_id is not None:
+            entries[entry.message_id] = _UNCLEAR if entry.message_id in entries else entry
+    statuses: dict[str, Status] = {}
+    for message in messages:
+        entry = entries.get(message.message_id, _UNCLEAR)
+        if entry.status is not None and repeats(entry.to, message.to):
+            statuses[message.message_id] = entry.status
     return statuses
-
-
-def _address(to: To | SentTo | None) -> tuple[str | None, ...]:
-    if to is None:
-        return ()
-    return to.phone_number, to.email_address, to.push_registration_id, to.whats_app_user_id
 
 
 def _as_json(body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
     """Read XML where it is XML; what is neither stays as it is, and is unreadable as JSON."""
-    if not _is_xml(body):
-        return body
+    plain = _without_mark(body)
+    if not _is_xml(plain):
+        return plain
     try:
-        return xml_to_json(body, model, roots)
+        return xml_to_json(body, model, roots)  # the XML parser needs the mark, to know the encoding
     except XmlError:
         return b""
 
 
-def _said(body: bytes) -> str:
-    """Take what OMNI says is wrong out of either envelope; nothing where it says nothing readable."""
-    try:
-        error = _legacy(body)
-    except ValidationError:
-        return _said_anew(body)
-    errors = (error.validation_errors or {}).items()
-    faults = [f"{path}: {what if isinstance(what, str) else ', '.join(what)}" for path, what in errors]
-    return _join(error.message_id, error.text, faults)
+def _without_mark(body: bytes) -> bytes:
+    """Give a body that begins with a byte order mark as UTF-8 without one (RFC 8259, 8.1; XML 1.0, 4.3.3)."""
+    if body.startswith(BOM_UTF8):
+        return body[len(BOM_UTF8) :]
+    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return body.decode("utf-16", "replace").encode("utf-8", "replace")
+    return body
 
 
 def _is_xml(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
 
 
-def _legacy(body: bytes) -> ServiceException:
-    """Read the legacy envelope; in XML it comes with and without its root. Raises `ValidationError`."""
-    if b"<ApiException" in body[:200] or not _is_xml(body):
-        return LegacyError.model_validate_json(_as_json(body, LegacyError, _EXCEPTION)).request_error.service_exception
-    return RequestError.model_validate_json(_as_json(body, RequestError, _ERROR)).service_exception
-
-
-def _said_anew(body: bytes) -> str:
+def _read_error(body: bytes) -> str | None:
+    """Give what OMNI says is wrong; None where the body has neither of its envelopes, and so is not OMNI's."""
+    if len(body) > _MAX_ERROR:
+        return None
     try:
-        error = ApiError.model_validate_json(body)
+        document = _as_document(_without_mark(body), body)
+    except ValueError:
+        return None
+    try:
+        error = LegacyError.model_validate(document).request_error.service_exception
     except ValidationError:
-        return ""
-    faults = [": ".join(filter(None, (fault.property, fault.violation))) for fault in error.violations]
+        return _read_new_error(document)
+    errors = (error.validation_errors or {}).items()
+    faults = [f"{path}: {what if isinstance(what, str) else ', '.join(what)}" for path, what in errors]
+    return _join(error.message_id, error.text, faults)
+
+
+def _read_new_error(document: object) -> str | None:
+    try:
+        error = ApiError.model_validate(document)
+    except ValidationError:
+        return None
+    faults = [": ".join(filter(None, (fault.property, fault.violation))) for fault in error.violations or ()]
     return _join(error.error_code, error.description, faults)
+
+
+def _as_document(plain: bytes, body: bytes) -> object:
+    """Read JSON, or XML by its elements alone. Raises `ValueError`.
+
+    The envelope must be recognised also where something in it has a form that nobody has published, as the validation
+    errors in XML. So the element tree is read without a model.
+    """
+    if not _is_xml(plain):
+        return from_json(plain)
+    try:
+        root = fromstring(body, forbid_dtd=True)
+    except (ParseError, LookupError) as error:
+        raise ValueError from error
+    name = _local(root)
+    return _tree(root, 0) if name == "ApiException" else {name: _tree(root, 0)}
+
+
+def _tree(element: Element, depth: int) -> object:
+    if depth > _MAX_ERROR_DEPTH:
+        raise ValueError
+    if not len(element):
+        return (element.text or "").strip()
+    return {_local(child): _tree(child, depth + 1) for child in element}
+
+
+def _local(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2]
 
 
 def _join(code: str | None, text: str | None, faults: list[str]) -> str:

@@ -29,6 +29,9 @@ def call(text: str = "hello") -> OmniCall:
     return OmniCall(Content(sms=Sms(text=text)), (MESSAGE,), "r-1", 1)
 
 
+REFUSAL = {"requestError": {"serviceException": {"messageId": "UNAUTHORIZED", "text": "Invalid login details"}}}
+
+
 @dataclass
 class Account:
     """OMNI's side of an account: which tokens it gave out, and which header it wants to see."""
@@ -37,6 +40,7 @@ class Account:
     expires_in: float = 3600
     token_status: int = 200
     accepts: str | None = None
+    has_envelope: bool = True
     headers: dict[str, str] = field(default_factory=dict)
     bodies: list[bytes] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
@@ -53,7 +57,7 @@ class Account:
         self.bodies.append(await request.body())
         self.seen.append(request.headers["authorization"])
         if self.accepts is not None and request.headers["authorization"] != self.accepts:
-            return Response(status_code=401)
+            return JSONResponse(REFUSAL, 401) if self.has_envelope else Response(status_code=401)
         status = {"groupId": 1, "groupName": "PENDING", "id": 7, "name": "PENDING_ENROUTE"}
         if request.headers["accept"] == "application/xml":
             inner = "".join(f"<{name}>{value}</{name}>" for name, value in status.items())
@@ -109,6 +113,17 @@ async def test_a_refused_token_is_replaced_once() -> None:
         assert await client.post(call()) == Denied("http_401")
         await client.close()
     assert account.seen == ["Bearer token-1", "Bearer token-2", "Bearer token-2", "Bearer token-3"]
+
+
+async def test_a_refused_token_is_replaced_also_where_a_gateway_refuses_it() -> None:
+    account = Account(accepts="Bearer token-2", has_envelope=False)
+    async with account.serving() as url:
+        client = OmniClient(OmniAccess(url, OAUTH), lambda: datetime.now(UTC))
+        assert isinstance(await client.post(call()), Accepted)
+        account.accepts = "nothing any more"
+        assert await client.post(call()) == Unavailable("http_401")
+        await client.close()
+    assert account.tokens == 3
 
 
 async def test_a_fixed_key_that_is_refused_is_not_tried_twice() -> None:

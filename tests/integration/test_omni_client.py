@@ -311,16 +311,32 @@ async def test_the_sandbox_takes_a_call_and_names_its_message() -> None:
         (400, (), Rejected),
         (413, (), Rejected),
         (403, (), Denied),
+        (410, (), Unavailable),
     ],
 )
 async def test_a_status_means_over_a_socket_what_the_table_says(
     status: int, headers: tuple[str, ...], expected: type[Outcome]
 ) -> None:
-    outcome = await outcome_after(answer(b"{}", status, *headers))
+    outcome = await outcome_after(answer(b'{"errorCode": "E400"}', status, *headers))
     assert isinstance(outcome, expected)
     if headers:
         assert isinstance(outcome, Unavailable)
         assert outcome.retry_at is not None
+
+
+async def test_an_answer_to_the_previous_call_is_not_taken_for_that_to_this_one() -> None:
+    """A gateway gave it again: the server that it stands before has never seen this call."""
+    previous = TAKEN.replace(MESSAGE.encode(), b"message-0")
+    other_phone = json.loads(TAKEN)
+    other_phone["messages"][0]["to"] = {"phoneNumber": "41793026999"}
+
+    for body in (previous, json.dumps(other_phone).encode(), TAKEN.replace(b'"messageId": "message-1", ', b"")):
+        assert await outcome_after(answer(body)) == Unknown("answer_to_others")
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 407, 410, 413, 415, 421, 422, 451])
+async def test_a_gateways_page_says_nothing_about_the_call(status: int) -> None:
+    assert await outcome_after(answer(b"<html>nginx</html>", status)) == Unavailable(f"http_{status}")
 
 
 async def test_a_probe_without_an_answer_gives_nothing(unused_tcp_port: int) -> None:

@@ -27,8 +27,7 @@ from service.words.value import dataclass
 ADVANCED: Final = "/omni/1/advanced"
 LOGS: Final = "/omni/1/logs"
 SCENARIOS: Final = "/omni/1/scenarios"
-_EXPIRED: Final = Denied("http_401")
-_REFUSED: Final = Unanswered("http_401")
+_REFUSED: Final = "http_401"
 _MOST_ENTRIES: Final = 1000  # the specification's own maximum for one answer
 
 
@@ -83,7 +82,7 @@ class OmniClient:
         try:
             authorization = await self._authorization.value()
             outcome = await self._attempt(call, content, authorization)
-            if outcome == _EXPIRED and self._authorization.renewable:
+            if _is_refused(outcome) and self._authorization.renewable:
                 fresh = await self._authorization.value(refused=authorization)
                 outcome = await self._attempt(call, content, fresh)  # a 401 took nothing, so this is no second call
         except NoTokenError as error:
@@ -108,7 +107,7 @@ class OmniClient:
         try:
             authorization = await self._authorization.value()
             finding = await self._look(message_ids, authorization)
-            if finding == _REFUSED and self._authorization.renewable:
+            if _is_refused(finding) and self._authorization.renewable:
                 return await self._look(message_ids, await self._authorization.value(refused=authorization))
         except NoTokenError as error:
             return Unanswered(error.outcome.cause)
@@ -140,6 +139,15 @@ class OmniClient:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+def _is_refused(answer: Outcome | Finding) -> bool:
+    """Tell whether the credentials were refused, by OMNI or by a gateway before it. Nothing was taken then."""
+    match answer:
+        case Denied(cause) | Unavailable(cause) | Unanswered(cause):
+            return cause == _REFUSED
+        case _:
+            return False
 
 
 def read_failure(error: Exception) -> Unavailable | Unknown:

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AwareDatetime, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from service.words.omni.model import Lenient
+from service.words.omni.model import Lenient, or_none
 from service.words.omni.status import Status
 
 
@@ -17,28 +17,29 @@ class SentTo(Lenient):
     whats_app_user_id: str | None = None
 
 
-def _or_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
-    """Leave out what cannot be read: its neighbours can."""
-    try:
-        return read(value)
-    except ValidationError:
-        return None
-
-
 class SentMessage(Lenient):
     """One message of the answer."""
 
-    to: Annotated[SentTo | None, WrapValidator(_or_none)] = None
-    status: Status
+    to: SentTo | None = None
+    status: Status | None = None
+    """None where the entry cannot be read."""
     message_id: str | None = None
+
+
+def _or_its_id(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """Keep the id of an entry that cannot be read: a second entry with that id contradicts it."""
+    try:
+        return read(value)
+    except ValidationError:
+        given = value.get("messageId") if isinstance(value, dict) else None
+        return SentMessage(message_id=str(given) if isinstance(given, str | int) else None)
 
 
 class OmniAnswer(Lenient):
     """The answer to a call that OMNI took. `bulk_id` comes only where there were several destinations."""
 
     bulk_id: str | None = None
-    messages: tuple[Annotated[SentMessage | None, WrapValidator(_or_none)], ...]
-    """None stands for one that cannot be read."""
+    messages: tuple[Annotated[SentMessage, WrapValidator(_or_its_id)], ...]
 
 
 class LogEntry(Lenient):
@@ -46,11 +47,15 @@ class LogEntry(Lenient):
 
     message_id: str
     bulk_id: str | None = None
+    to: Annotated[str | None, WrapValidator(or_none)] = None
+    """The address of the step; None where there is none that can be read."""
+    sent_at: Annotated[AwareDatetime | None, WrapValidator(or_none)] = None
+    """When the step was sent, by OMNI's clock; None where there is no time that can be read, or one without a zone."""
     status: Status
 
 
 class OmniLogs(Lenient):
     """The answer to a look into the logs. Source: the specification, `OmniLogsResponse`."""
 
-    results: tuple[Annotated[LogEntry | None, WrapValidator(_or_none)], ...]
+    results: tuple[Annotated[LogEntry | None, WrapValidator(or_none)], ...]
     """None stands for one that cannot be read."""

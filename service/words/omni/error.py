@@ -2,11 +2,15 @@
 
 legacy  {"requestError": {"serviceException": {"messageId", "text", "validationErrors": {path: [what]}}}}
 new     {"errorCode", "description", "action", "violations": [{"property", "violation"}]}
+
+An envelope is recognised although a detail in it cannot be read: it tells OMNI's answer from a gateway's.
 """
 
-from pydantic import Field
+from typing import Annotated
 
-from service.words.omni.model import Lenient
+from pydantic import Field, WrapValidator
+
+from service.words.omni.model import Lenient, or_none
 
 
 class ServiceException(Lenient):
@@ -14,7 +18,7 @@ class ServiceException(Lenient):
 
     message_id: str | None = None
     text: str | None = None
-    validation_errors: dict[str, list[str] | str] | None = None
+    validation_errors: Annotated[dict[str, list[str] | str] | None, WrapValidator(or_none)] = None
 
 
 class RequestError(Lenient):
@@ -39,6 +43,7 @@ class Violation(Lenient):
 class ApiError(Lenient):
     """The new envelope."""
 
-    error_code: str
+    error_code: Annotated[str, Field(pattern=r"^E[0-9]{3,}$")]
+    """Such as E400. Other products call a field of theirs `errorCode` too, and write something else there."""
     description: str | None = None
-    violations: list[Violation] = Field(default_factory=list)
+    violations: Annotated[list[Violation] | None, WrapValidator(or_none)] = None

@@ -6,7 +6,7 @@ an unknown field is a mistake, and passing it on silently would hide it.
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler
 from pydantic.alias_generators import to_camel
 
 
@@ -35,3 +35,11 @@ class Lenient(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, coerce_numbers_to_str=True
     )
+
+
+def or_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """Leave out what cannot be read, so that the rest can."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None

@@ -35,7 +35,7 @@ def test_the_new_envelope_is_read() -> None:
     error = ApiError.model_validate_json(json.dumps(body))
 
     assert (error.error_code, error.description) == ("E400", "Bad request")
-    assert [(fault.property, fault.violation) for fault in error.violations] == [("to", "must not be null")]
+    assert [(fault.property, fault.violation) for fault in error.violations or ()] == [("to", "must not be null")]
 
 
 @pytest.mark.parametrize("body", [{}, {"requestError": {}}, {"requestError": None}, {"error": "x"}, [], "x", None])

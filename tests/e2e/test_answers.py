@@ -1,0 +1,39 @@
+"""Answers that are not OMNI's, or not to this call, decide nothing about a message."""
+
+from tests.e2e.stage import Stage
+from tests.e2e.test_trying_again import NUMBER, request
+from tests.support.gateway import gateway_to
+
+WRONG_PAGE = {"kind": "html", "status": 404}
+
+
+async def test_an_answer_that_a_gateway_repeats_accepts_nobody(stage: Stage) -> None:
+    async with gateway_to(stage.sandbox) as gateway:
+        await stage.worker(OMNI_BASE_URL=gateway.url, OMNI_BATCHING="false", UNKNOWN_LOG_CHECKS="1")
+        await stage.send(request("first", NUMBER))
+        await stage.until_last_words(1)
+        gateway.repeats = 2
+        await stage.send(request("second", NUMBER), request("third", "41793026731"))
+        await stage.until_last_words(3)
+
+        assert gateway.repeated == 2
+    assert stage.last_words() == {"first": ["accepted"], "second": ["accepted"], "third": ["accepted"]}
+    assert stage.heard()["second"][0] == "deferred"
+    assert await stage.posts() == {"first": 1, "second": 1, "third": 1}
+
+
+async def test_while_the_base_url_is_wrong_nobody_is_rejected(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.fault(**WRONG_PAGE)
+    await stage.send(*(request(f"m-{number}", NUMBER) for number in range(200)))
+    await worker.until_metric('omni_relay_paused{reason="failing"}', 1)
+    assert worker.lines("sending.paused")[0]["cause"] == "http_404"
+
+    await stage.mend()
+    await stage.until_last_words(200)
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert {event.data["reason"]["code"] for event in stage.events if event.type == "deferred"} <= {
+        "unavailable",
+        "doubtful",  # a broker may hand out again what was on its way when consuming stopped
+    }
+    assert await stage.waiting("omni.dead") == 0
