@@ -23,17 +23,21 @@ from service.edges.log import get_logger
 from service.edges.metric import Metrics
 from service.edges.omni import Credentials, OmniAccess, OmniClient
 from service.edges.operation import Condition, make_app, raise_descriptor_limit, serving
-from service.edges.rabbitmq import Link
+from service.edges.rabbitmq import Link, ReplyPublisher
 from service.edges.settings import Settings
 from service.path.handler import Effects, Handler
 from service.rules.concurrency import MOST, START, Limit
 from service.rules.policy import Policy
+from service.rules.reply import ReplyPolicy
 from service.rules.retry import RetryPolicy
 from service.words import topology
 from service.words.delivery import Publication
 
 _GARBAGE: Final = 20_000
 """Objects made and not freed before the collector looks for cycles, of which a message leaves none."""
+
+_REPLIES_AT_MOST: Final = 1.0
+"""Seconds for which a worker that stops still publishes copies for `reply_to`."""
 
 
 async def work(settings: Settings, listener: int | None = None) -> None:
@@ -63,7 +67,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     most = settings.omni_max_messages_per_call if settings.omni_batching else None
     tracer = tracer_for(settings)
     post: Post = client.post
-    publish = _publish(link, metrics)
+    replies = _replies(settings, metrics)
+    publish = _publish(link, replies, metrics)
     if tracer is not None:
         post, publish = tracer.attempts(post), tracer.publications(publish)
     tools = Tools(post, turnstile, throttle, metrics, _now, most)
@@ -75,14 +80,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
     )
-    policy = Policy(
-        retry=retry,
-        on_unknown=settings.unknown_policy,
-        looks=settings.unknown_log_checks,
-        scenario_key=settings.omni_scenario_key,
-        call_size=settings.omni_max_messages_per_call,
-    )
-    handler = Handler(effects, policy)
+    handler = Handler(effects, _policy(settings, retry))
     dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most)
     receive = dispatcher.receive if tracer is None else tracing(tracer, dispatcher.receive)
     intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
@@ -112,8 +110,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             await dispatcher.drain(deadline, abort)
         finally:
             await _end(stopping)
+            await asyncio.gather(replies.close(_REPLIES_AT_MOST), client.close())
             await _end(connecting)
-            await client.close()
             if tracer is not None:
                 await asyncio.to_thread(tracer.close)
     log.info("worker.stopped")
@@ -148,6 +146,16 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     return RetryPolicy(settings.retry_max_attempts, settings.retry_base_delay, settings.retry_max_delay)
 
 
+def _policy(settings: Settings, retry: RetryPolicy) -> Policy:
+    return Policy(
+        retry=retry,
+        on_unknown=settings.unknown_policy,
+        looks=settings.unknown_log_checks,
+        scenario_key=settings.omni_scenario_key,
+        call_size=settings.omni_max_messages_per_call,
+    )
+
+
 def _limit(settings: Settings) -> Limit:
     """More calls than deliveries are never under way; a number that is set is kept to."""
     if settings.omni_concurrency is not None:
@@ -156,16 +164,32 @@ def _limit(settings: Settings) -> Limit:
     return Limit(min(START, most), most)
 
 
-def _publish(link: Link, metrics: Metrics) -> Callable[[Iterable[Publication]], Awaitable[None]]:
+def _replies(settings: Settings, metrics: Metrics) -> ReplyPublisher:
+    return ReplyPublisher(
+        settings.rabbitmq_urls,
+        ReplyPolicy(settings.reply_patterns),
+        lambda result: metrics.reply_copies[result].inc(),
+        fast=settings.rabbitmq_fast_lane,
+    )
+
+
+def _publish(
+    link: Link, replies: ReplyPublisher, metrics: Metrics
+) -> Callable[[Iterable[Publication]], Awaitable[None]]:
     async def publish(publications: Iterable[Publication]) -> None:
         publications = tuple(publications)
+        copies = [publication for publication in publications if publication.is_copy]
+        if copies:
+            publications = tuple(publication for publication in publications if not publication.is_copy)
         await link.publish(publications)
+        for copy in copies:
+            replies.offer(copy)
         for publication in publications:
             if publication.exchange == topology.RESULTS:
                 metrics.events[publication.routing_key].inc()
             elif publication.exchange == topology.DEAD:
                 metrics.dead_letters[str(publication.headers["omni-reason"])].inc()
-            elif publication.must_arrive:
+            else:
                 metrics.parked[publication.routing_key].inc()
 
     return publish

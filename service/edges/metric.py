@@ -12,6 +12,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from service.rules.reply import ReplyResult
 from service.rules.trace import is_sampled, trace_id
 from service.words.event import EventType
 from service.words.finding import DoubtEnd
@@ -67,7 +68,15 @@ class Metrics:
         )
         self.unroutable = self._plain(
             "events_unroutable",
-            "Events that no queue wanted. Rises: nobody is bound to omni.results, or reply_to is gone.",
+            "Events that no queue wanted. Rises: nobody is bound to omni.results.",
+        )
+        self.reply_copies = self._counter(
+            "reply_copies",
+            "Copies of events for reply_to by result; all but confirmed are dropped, and the event in omni.results "
+            "remains. not_allowed: see RELAY_REPLY_TO. invalid, unroutable, closed: a producer names a wrong queue. "
+            "refused: its queue is full. lost, overflow: the broker is away or slow.",
+            "result",
+            get_args(ReplyResult),
         )
         self.unidentified = self._plain(
             "requests_unidentified",

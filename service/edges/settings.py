@@ -82,6 +82,8 @@ class Settings(BaseSettings):
 
     traces: bool = False
 
+    reply_to: str = ""
+
     shutdown_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
 
     @field_validator("rabbitmq_url")
@@ -90,6 +92,13 @@ class Settings(BaseSettings):
         for url in value.get_secret_value().split(","):
             if not (parts := _parts(url)) or parts.scheme not in {"amqp", "amqps"}:
                 raise PydanticCustomError("amqp_url", "must be amqp://… or amqps://…, several separated by commas")
+        return value
+
+    @field_validator("reply_to")
+    @classmethod
+    def _patterns(cls, value: str) -> str:
+        if value and not all(pattern.strip() for pattern in value.split(",")):
+            raise PydanticCustomError("patterns", "must be names of queues, separated by commas; * stands for any text")
         return value
 
     @field_validator("omni_base_url")
@@ -132,6 +141,11 @@ class Settings(BaseSettings):
     def rabbitmq_urls(self) -> tuple[str, ...]:
         """Brokers to try, in turn."""
         return tuple(url.strip() for url in self.rabbitmq_url.get_secret_value().split(","))
+
+    @property
+    def reply_patterns(self) -> tuple[str, ...]:
+        """Patterns of the queue names that `reply_to` may name."""
+        return tuple(pattern.strip() for pattern in self.reply_to.split(",")) if self.reply_to else ()
 
     @property
     def own_rate(self) -> float | None:

@@ -1,14 +1,15 @@
 """Events and letters as messages for the broker: names, headers and bytes that others rely on."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, assert_never
 
 from pydantic_core import to_json
 
-from service.rules.history import PROGRESS, REDRIVES, write_history, write_progress
+from service.rules.headers import kept_headers, trace_headers
+from service.rules.history import REDRIVES, write_history, write_progress
 from service.rules.identity import event_id
+from service.rules.reply import kept_reply_to
 from service.rules.report import Report
 from service.words import topology
 from service.words.body import RequestBody
@@ -25,8 +26,8 @@ JSON: Final = "application/json"
 
 _EXCHANGE: Final = "omni-original-exchange"
 _ROUTING_KEY: Final = "omni-original-routing-key"
-_BROKERS: Final = "x-"
-_TRACE: Final = ("traceparent", "tracestate")
+_LONGEST_NAME: Final = 255
+"""Bytes of a name in AMQP; one with more characters cannot be a name."""
 
 
 def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[Publication, ...]:
@@ -91,16 +92,17 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
         type=f"omni.{event.type}",
         correlation_id=delivery.correlation_id or event.request_id,
         timestamp=event.time,
-        headers=_trace(delivery.headers),
+        headers=trace_headers(delivery.headers),
         must_arrive=False,
     )
-    if not delivery.reply_to or topology.is_own_queue(delivery.reply_to):
+    if not delivery.reply_to:
         return [publication]
-    return [publication, replace(publication, exchange=topology.DIRECT, routing_key=delivery.reply_to)]
+    copy = replace(publication, exchange=topology.DIRECT, routing_key=delivery.reply_to, is_copy=True)
+    return [publication, copy]
 
 
 def _publish_letter(letter: Letter, delivery: Delivery, now: datetime) -> Publication:
-    headers = {**_kept(delivery.headers), **write_history(letter.history), **_origin(delivery)}
+    headers = {**write_history(letter.history), **_origin(delivery), REDRIVES: letter.history.redrives}
     match letter:
         case Parked():
             exchange, routing_key = topology.DIRECT, topology.waiting_room(letter.room)
@@ -117,26 +119,21 @@ def _publish_letter(letter: Letter, delivery: Delivery, now: datetime) -> Public
         JSON,
         letter.request.request_id,
         correlation_id=delivery.correlation_id,
-        reply_to=delivery.reply_to,
+        reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
         priority=delivery.priority,
-        headers=headers,
+        headers={**headers, **kept_headers(delivery.headers)},
     )
-
-
-def _kept(headers: Mapping[str, Header]) -> dict[str, Header]:
-    """Keep the producer's headers. What the broker wrote (`x-…`) is its own, and would look like a cycle."""
-    return {name: value for name, value in headers.items() if not name.startswith(_BROKERS) and name not in PROGRESS}
-
-
-def _trace(headers: Mapping[str, Header]) -> dict[str, Header]:
-    return {name: headers[name] for name in _TRACE if isinstance(headers.get(name), str)}
 
 
 def _origin(delivery: Delivery) -> dict[str, Header]:
     """Remember how the producer published it; a waiting room forgets, and what was written before stays."""
-    written = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key, REDRIVES: 0}
-    return {name: delivery.headers.get(name, value) for name, value in written.items()}
+    written = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key}
+    return {name: _short(delivery.headers.get(name)) or value for name, value in written.items()}
+
+
+def _short(value: Header) -> str:
+    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME else ""
 
 
 def _epitaph(reason: DeadReason, cause: str, now: datetime) -> dict[str, Header]:

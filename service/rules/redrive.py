@@ -13,8 +13,10 @@ from typing import Final, Literal, get_args
 
 from pydantic_core import from_json
 
-from service.rules.history import AMBIGUOUS, ATTEMPT, PROGRESS, REDRIVES, read_history
+from service.rules.headers import kept_headers
+from service.rules.history import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, read_history
 from service.rules.poison import COUNT
+from service.rules.reply import kept_reply_to
 from service.words import topology
 from service.words.body import excess, is_request_id
 from service.words.delivery import Delivery, Header, Publication
@@ -25,13 +27,16 @@ BrokersReason = Literal["poison", "lapsed", "defect", "other"]
 Reason = DeadReason | BrokersReason
 REASONS: Final = (*get_args(DeadReason), *get_args(BrokersReason))
 
-_REASONS: Final[Mapping[str, Reason]] = {reason: reason for reason in get_args(DeadReason)}
+_REASONS: Final[Mapping[str, Reason]] = {reason: reason for reason in REASONS}
 _BROKERS: Final[Mapping[str, Reason]] = {
     "delivery_limit": "poison",
     "expired": "lapsed",
     "rejected": "defect",
 }
-_EPITAPH: Final = frozenset({"omni-reason", "omni-detail", "omni-failed-at"})
+_REASON, _DETAIL, _FAILED_AT = "omni-reason", "omni-detail", "omni-failed-at"
+_ORIGIN: Final = ("omni-original-exchange", "omni-original-routing-key")
+_WRITTEN: Final = (ATTEMPT, FIRST_SEEN, AMBIGUOUS, REDRIVES, *_ORIGIN, *sorted(PROGRESS), _DETAIL)
+"""Headers of ours that a dead letter may have, without those that say why and when it died."""
 _LONGEST_DETAIL: Final = 100
 _WEARY: Final = 10
 
@@ -95,12 +100,13 @@ def read_dead(delivery: Delivery) -> DeadLetter:
     headers = delivery.headers
     history = read_history(headers, datetime.fromtimestamp(0, UTC))
     death = _first_death(headers)
-    reason = _REASONS.get(_word(headers.get("omni-reason"))) or _BROKERS.get(_word(death.get("reason")), "other")
+    own = _REASONS.get(_word(headers.get(_REASON)))  # anyone may write it, but not keep the broker from writing x-death
+    reason = _BROKERS.get(_word(death.get("reason")), own or "other") if death else own or "other"
     return DeadLetter(
         delivery,
         reason,
-        _word(headers.get("omni-detail"))[:_LONGEST_DETAIL],
-        _moment(headers.get("omni-failed-at")) or _moment(death.get("time")),
+        _word(headers.get(_DETAIL))[:_LONGEST_DETAIL],
+        _moment(headers.get(_FAILED_AT)) or _moment(death.get("time")),
         _request_id(delivery),
         history.attempts,
         history.redrives,
@@ -110,22 +116,29 @@ def read_dead(delivery: Delivery) -> DeadLetter:
 def redrive(letter: DeadLetter) -> Publication:
     """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first."""
     delivery, headers = letter.delivery, letter.delivery.headers
-    kept = {name: value for name, value in headers.items() if not name.startswith("x-")}
+    past = {name: headers[name] for name in (FIRST_SEEN, *_ORIGIN) if name in headers}
     own = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
-    given = headers.get("omni-original-exchange") == topology.REQUESTS
-    key = _word(headers.get("omni-original-routing-key"))
+    given = headers.get(_ORIGIN[0]) == topology.REQUESTS
+    key = _word(headers.get(_ORIGIN[1]))
     return _published(
         delivery,
         topology.REQUESTS if given else topology.DIRECT,
         key if given else topology.REQUESTS,
-        {name: value for name, value in kept.items() if name not in PROGRESS | _EPITAPH} | own,
+        past | own | kept_headers(headers),
     )
 
 
 def renew(letter: DeadLetter) -> Publication:
-    """Render a letter to be put back as it is, as a new message to the broker."""
-    headers = {name: value for name, value in letter.delivery.headers.items() if name != COUNT}
-    return _published(letter.delivery, topology.DEAD, letter.delivery.routing_key, headers)
+    """Render a letter to be stored in `omni.dead` as a new message: for that queue alone, since its copy has been read.
+
+    The broker's own headers are not published again. What they say of the reason is written in ours.
+    """
+    headers = letter.delivery.headers
+    written: dict[str, Header] = {_REASON: letter.reason}
+    if letter.failed_at is not None:
+        written[_FAILED_AT] = letter.failed_at.isoformat()
+    written |= {name: headers[name] for name in _WRITTEN if name in headers}
+    return _published(letter.delivery, topology.DIRECT, topology.DEAD, {**written, **kept_headers(headers)})
 
 
 def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:
@@ -136,7 +149,7 @@ def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Map
         delivery.content_type or "",
         delivery.message_id or "",
         correlation_id=delivery.correlation_id,
-        reply_to=delivery.reply_to,
+        reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
         priority=delivery.priority,
         headers=headers,

@@ -77,8 +77,11 @@ class Publication:
     timestamp: datetime | None = None
     priority: int | None = None
     headers: Mapping[str, Header] = field(default_factory=dict)
+    """In the order of importance: what does not fit into one frame is left out from the end on."""
     must_arrive: bool = True
     """False for an event: nobody may be listening, which is counted. A letter without a queue is a fault."""
+    is_copy: bool = False
+    """A copy of an event for the queue that `reply_to` names: best effort, and nothing waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:
 
 
 async def test_reply_to_gets_a_copy_and_a_queue_of_the_relay_does_not(stage: Stage) -> None:
-    await stage.worker()
+    worker = await stage.worker(REPLY_TO="*")
     async with connected(stage.url) as channel:
         await channel.declare_queue("replies", durable=True)
         await stage.send(SHAPES["flat"], reply_to="replies")
@@ -123,6 +123,19 @@ async def test_reply_to_gets_a_copy_and_a_queue_of_the_relay_does_not(stage: Sta
     )
     assert stage.heard() == {"flat-1": ["accepted"], **{str(number): ["accepted"] for number in range(4)}}
     assert await stage.waiting("omni.dead") == 0
+    await worker.until_metric('omni_relay_reply_copies_total{result="confirmed"}', 1)
+    await worker.until_metric('omni_relay_reply_copies_total{result="not_allowed"}', 3)
+    await worker.until_metric('omni_relay_reply_copies_total{result="unroutable"}', 1)
+
+
+async def test_a_reply_to_that_the_settings_do_not_allow_is_ignored_and_counted(stage: Stage) -> None:
+    worker = await stage.worker()
+    async with connected(stage.url) as channel:
+        await channel.declare_queue("replies", durable=True)
+    await stage.send(SHAPES["flat"], reply_to="replies")
+    await stage.until_last_words(1)
+    await worker.until_metric('omni_relay_reply_copies_total{result="not_allowed"}', 1)
+    assert await stage.waiting("replies") == 0
 
 
 async def test_a_wrong_destination_is_rejected_and_its_neighbours_go(stage: Stage) -> None:

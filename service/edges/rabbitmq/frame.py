@@ -9,12 +9,9 @@ import struct
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
-from pamqp import encode
-from pamqp.common import FieldTable
-
-from service.edges.rabbitmq.wire import read_short_string, read_table, read_timestamp, writable
+from service.edges.rabbitmq.wire import encoded_headers, read_short_string, read_table, read_timestamp
 from service.words.delivery import Delivery, Publication
 
 METHOD, HEADER, BODY = 1, 2, 3
@@ -149,9 +146,9 @@ def write_dead_letter(channel: int, tag: int) -> bytes:
 def write_publish(channel: int, publication: Publication, frame_max: int) -> bytes:
     """Write all frames of a publication: persistent, and to be returned where no queue wants it."""
     flags, properties = _CONTENT_TYPE | _DELIVERY_MODE | _MESSAGE_ID, [_string(publication.content_type)]
-    if publication.headers and (headers := writable(cast("FieldTable", publication.headers))):
+    if publication.headers and (headers := b"".join(encoded_headers(publication.headers, frame_max).values())):
         flags |= _HEADERS
-        properties.append(encode.field_table(headers))
+        properties += (len(headers).to_bytes(4), headers)
     properties.append(_PERSISTENT)
     if publication.priority is not None:
         flags |= _PRIORITY
@@ -187,8 +184,10 @@ def _publish(channel: int, exchange: str, routing_key: str) -> bytes:
 
 
 def _string(text: str) -> bytes:
-    """Write a short string; one that was not UTF-8 when it came may be longer now, and is cut."""
-    raw = text.encode(errors="replace")[:_LONGEST]
+    """Write a short string; one that was not UTF-8 when it came may be longer now, and is cut between characters."""
+    raw = text.encode(errors="replace")
+    if len(raw) > _LONGEST:
+        raw = raw[:_LONGEST].decode(errors="ignore").encode()
     return len(raw).to_bytes() + raw
 
 

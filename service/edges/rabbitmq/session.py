@@ -21,13 +21,13 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection, ConnectionParameter
 from aiormq.abc import AbstractChannel as RawChannel
-from aiormq.abc import DeliveredMessage, FieldTable
+from aiormq.abc import DeliveredMessage, FieldTable, FieldValue
 from yarl import URL
 
 from service.edges.rabbitmq.frame import read_expiration
 from service.edges.rabbitmq.lane import NO_CHANNEL, Lane, LaneFactory, UnroutableError
 from service.edges.rabbitmq.life import Life, at_most
-from service.edges.rabbitmq.wire import make_reading_total, writable
+from service.edges.rabbitmq.wire import encoded_headers, make_reading_total
 from service.words import topology
 from service.words.delivery import Delivery, Publication
 from service.words.value import dataclass
@@ -144,9 +144,13 @@ class Session:
         """Return when the broker has confirmed it. Raises `UnroutableError`, or one of `BrokerErrors`."""
         exchange = await self.outlet.get_exchange(publication.exchange, ensure=False)
         try:
-            await self.broken.ask(exchange.publish(_message(publication), publication.routing_key, mandatory=True))
+            message = _message(publication, await self._frame_max())
+            await self.broken.ask(exchange.publish(message, publication.routing_key, mandatory=True))
         except aio_pika.exceptions.PublishError:
             raise UnroutableError from None
+
+    async def _frame_max(self) -> int:
+        return (await self.outlet.get_underlay_channel()).connection.connection_tune.frame_max
 
     async def events(self) -> AsyncIterator[bytes]:
         """Give the body of every status event from now on. Ends when the session does."""
@@ -266,8 +270,10 @@ def _cause(error: BaseException | None) -> str:
             return "closed"
         case aiormq.exceptions.AMQPChannelError():
             return "channel_refused"
+        case aiormq.exceptions.ConnectionClosed() if type(error) is not aiormq.exceptions.ConnectionClosed:
+            return "connection_refused"  # by an error code of AMQP: something that we sent
         case aiormq.exceptions.ConnectionClosed():
-            return "closed_by_broker"
+            return "closed_by_broker"  # shut down, or by somebody
         case asyncio.CancelledError():  # what the library says when heartbeats stay away
             return "broker_silent"
         case _:
@@ -308,7 +314,8 @@ def read_delivery(message: DeliveredMessage) -> Delivery:
     )
 
 
-def _message(publication: Publication) -> aio_pika.Message:
+def _message(publication: Publication, frame_max: int) -> aio_pika.Message:
+    headers = publication.headers
     return aio_pika.Message(
         publication.body,
         content_type=publication.content_type,
@@ -319,5 +326,5 @@ def _message(publication: Publication) -> aio_pika.Message:
         reply_to=publication.reply_to,
         timestamp=publication.timestamp,
         priority=publication.priority,
-        headers=writable(cast("FieldTable", publication.headers)),  # what came off the wire, and our own
+        headers={name: cast("FieldValue", headers[name]) for name in encoded_headers(headers, frame_max)},
     )

@@ -7,11 +7,10 @@ tables that pamqp keeps for that, by ones that give up on the value instead of t
 """
 
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from pamqp import decode, encode
-from pamqp.common import FieldTable
 
 _Reader = Callable[[bytes], tuple[int, Any]]
 _Unreadable = (ValueError, OverflowError, OSError, RecursionError, struct.error)
@@ -24,17 +23,32 @@ def make_reading_total() -> None:
     decode.METHODS["table"] = decode.TABLE_MAPPING[b"F"] = read_table
 
 
-def writable(headers: FieldTable) -> FieldTable:
-    """Leave out headers that can be read but not written back, such as a number past what a float holds."""
-    return {name: value for name, value in headers.items() if _can_write(name, value)}
+MOST_HEADERS: Final = 16 * 1024
+"""Bytes of all headers of a publication together, so that the broker can add its own and they still fit a frame."""
+_BESIDE_HEADERS: Final = 1536
+"""Bytes of a content header's frame beside its headers: 22, and five short strings of 256, priority, mode and time."""
 
 
-def _can_write(name: str, value: object) -> bool:
-    try:
-        encode.field_table({name: value})  # type: ignore[dict-item]  # whether it can be written is the question
-    except Exception:  # noqa: BLE001 - whatever it is, it cannot be written
-        return False
-    return True
+def encoded_headers(headers: Mapping[str, object], frame_max: int) -> dict[str, bytes]:
+    """Encode headers in their order, each whole or not at all, as far as they fit into one frame.
+
+    A broker takes a content header only if it is one frame of at most `frame_max` bytes, which both sides agree on: at
+    least 4096, and 0 for no limit (AMQP 0-9-1, 2.3.5.2, 4.2.6). Left out is also what can be read but not written back,
+    such as a number past what a float holds.
+    """
+    room = min((frame_max or MOST_HEADERS + _BESIDE_HEADERS) - _BESIDE_HEADERS, MOST_HEADERS)
+    encoded: dict[str, bytes] = {}
+    for name, value in headers.items():
+        if isinstance(value, (str, bytearray)) and len(value) > room:
+            continue
+        try:
+            entry = encode.short_string(name) + encode.encode_table_value(value)  # type: ignore[arg-type]  # whether it can be is the question
+        except Exception:  # noqa: BLE001, S112 - whatever it is, it cannot be written
+            continue
+        if len(entry) <= room:
+            room -= len(entry)
+            encoded[name] = entry
+    return encoded
 
 
 def read_timestamp(value: bytes) -> tuple[int, Any]:

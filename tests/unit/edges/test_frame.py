@@ -16,11 +16,11 @@ from pamqp.heartbeat import Heartbeat
 from service.edges.rabbitmq import frame
 from service.edges.rabbitmq.lane import Lane
 from service.edges.rabbitmq.session import read_delivery
-from service.edges.rabbitmq.wire import make_reading_total
+from service.edges.rabbitmq.wire import encoded_headers, make_reading_total
 from service.words.delivery import Delivery, Publication
 from tests.unit.strategy import law
 
-INTAKE, OUTLET, FRAME_MAX = 1, 2, 100
+INTAKE, OUTLET, FRAME_MAX = 1, 2, 4096
 
 short_texts = st.text(max_size=80).filter(lambda text: len(text.encode()) <= 255)
 seconds = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)).map(  # noqa: DTZ001 - the zone is put on
@@ -35,7 +35,7 @@ publications = st.builds(
     Publication,
     exchange=short_texts,
     routing_key=short_texts,
-    body=st.binary(max_size=400),
+    body=st.binary(max_size=9000),
     content_type=short_texts,
     message_id=short_texts,
     type=st.none() | short_texts,
@@ -96,12 +96,53 @@ def test_the_library_reads_a_publication_as_it_was_meant(publication: Publicatio
     assert all(len(body.value) <= FRAME_MAX - 8 for body in bodies)
 
 
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3000) | st.binary().map(bytearray),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=200), inner, max_size=3),
+    max_leaves=6,
+)
+OURS = {f"omni-{number}": "x" * 150 for number in range(12)}
+LONG = "\u00e9" * 255
+
+
+@law
+@given(st.dictionaries(st.text(max_size=300), anything, max_size=6), st.sampled_from([4096, 8192, 131_072, 0]))
+def test_whatever_headers_there_are_a_publication_fits_the_frames_and_keeps_ours(
+    given_headers: dict[str, Any], frame_max: int
+) -> None:
+    make_reading_total()
+    table = {**OURS, **given_headers}
+    publication = Publication(LONG, LONG, b"", LONG, LONG, LONG, LONG, LONG, datetime.now(UTC), 9, table)
+    written = frame.write_publish(OUTLET, publication, frame_max)
+    _, header = frames(written)
+    assert len(written) - written.index(b"\xce\x02") - 1 <= (frame_max or 131_072)
+    read = header.properties.headers
+    assert list(read)[: len(OURS)] == list(OURS)
+    assert set(read) <= set(table)
+
+
+def test_headers_that_do_not_fit_are_left_out_whole_and_the_others_stay() -> None:
+    table = {"omni-attempt": 1, "tracestate": "x" * 130_950, "team": "blue", "tenant": "y" * 20_000, "b": True}
+    assert list(encoded_headers(table, 131_072)) == ["omni-attempt", "team", "b"]
+    assert list(encoded_headers({"a": "x" * 16_000, "b": "x" * 400, "c": 1}, 0)) == ["a", "c"]
+    assert list(encoded_headers({"a": "x" * 2000, "b": "x" * 600, "c": 1}, 4096)) == ["a", "c"]
+
+
+def test_headers_that_can_be_read_but_not_written_are_left_out() -> None:
+    assert list(encoded_headers({"a": 2**64, "b": 1e300, "c": b"bytes", "d": "\ud800", "e" * 256: 1, "f": 1}, 0)) == [
+        "f"
+    ]
+
+
 def test_texts_too_long_for_the_wire_are_cut_and_not_an_error() -> None:
     """They come up where a property was not UTF-8 and each of its bytes has become three."""
     written = frame.write_publish(OUTLET, Publication("", "q", b"", "t", "\ufffd" * 255, correlation_id="\ud800"), 0)
     _, header, *bodies = frames(written)
     assert header.properties.message_id == "\ufffd" * 85
     assert header.properties.correlation_id == "?"
+    assert frames(frame.write_publish(OUTLET, Publication("", "q", b"", "t", "é" * 200), 0))[
+        1
+    ].properties.message_id == ("é" * 127)
     assert bodies == []
 
 
@@ -111,7 +152,7 @@ def deliver(
     """Write a delivery as a broker does, and read it as the library does."""
     method = pamqp.commands.Basic.Deliver(consumer, tag, redelivered, "omni.requests", "send")
     header = ContentHeader(0, len(body), pamqp.commands.Basic.Properties(**given))
-    parts = [ContentBody(body[start : start + FRAME_MAX]) for start in range(0, len(body), FRAME_MAX)]
+    parts = [ContentBody(body[start : start + 100]) for start in range(0, len(body), 100)]
     whole: list[Any] = [method, header, *parts]
     data = b"".join(pamqp.frame.marshal(one, INTAKE) for one in whole)
     _, read, *_ = frames(data)

@@ -62,6 +62,13 @@ def test_every_default_is_fit_for_production() -> None:
     assert settings.omni_concurrency is None  # found out by trying
 
 
+@pytest.mark.parametrize(
+    ("text", "patterns"), [("", ()), ("*", ("*",)), ("replies.*, orders.replies", ("replies.*", "orders.replies"))]
+)
+def test_reply_to_is_allowed_by_patterns_and_by_default_not_at_all(text: str, patterns: tuple[str, ...]) -> None:
+    assert Settings(reply_to=text).reply_patterns == patterns
+
+
 def test_the_accounts_rates_are_divided_among_its_workers() -> None:
     alone = Settings(omni_messages_per_second=100)
     one_of_four = Settings(omni_messages_per_second=100, replicas=4)
@@ -92,6 +99,7 @@ def test_the_accounts_rates_are_divided_among_its_workers() -> None:
         ("LOG_LEVEL", "debug", "debug"),
         ("SHUTDOWN_GRACE", "0", 0),
         ("LOG_LEVEL", "", "info"),
+        ("REPLY_TO", "replies.*", "replies.*"),
     ],
 )
 def test_each_setting_is_read_from_the_environment(
@@ -122,6 +130,8 @@ def test_each_setting_is_read_from_the_environment(
         ("LOG_FORMAT", "text"),
         ("LOG_LEVEL", "loud"),
         ("SHUTDOWN_GRACE", "-1"),
+        ("REPLY_TO", "replies,"),
+        ("REPLY_TO", " "),
         ("OMNI_API_KEY", "two\nlines"),
         ("OMNI_TOKEN", "two\r\nlines"),
         ("OMNI_USERNAME", "Alad\ndin"),

@@ -123,17 +123,27 @@ def test_only_texts_are_passed_on_as_a_trace() -> None:
     assert publication.headers == {}
 
 
-def test_an_event_also_goes_where_the_producer_wants_an_answer() -> None:
+def test_an_event_is_also_rendered_for_the_queue_that_reply_to_names() -> None:
     first, second = publish_report(Report((EVENT,)), replace(a_delivery(), reply_to="orders.replies"), NOW)
 
+    assert (first.is_copy, second.is_copy) == (False, True)
     assert (second.exchange, second.routing_key) == ("", "orders.replies")
-    assert replace(second, exchange=first.exchange, routing_key=first.routing_key) == first
+    assert replace(second, exchange=first.exchange, routing_key=first.routing_key, is_copy=False) == first
 
 
-@pytest.mark.parametrize("name", ["omni.requests", "omni.dead", "omni.requests.delay.8", "", None])
-def test_but_never_to_a_queue_of_the_relay(name: str | None) -> None:
-    """There it would come back as a request."""
+@pytest.mark.parametrize("name", ["", None])
+def test_without_reply_to_there_is_no_copy(name: str | None) -> None:
     assert len(publish_report(Report((EVENT,)), replace(a_delivery(), reply_to=name), NOW)) == 1
+
+
+@pytest.mark.parametrize("letter", [PARKED, DEAD])
+def test_a_letter_never_carries_a_reply_to_that_the_broker_refuses(letter: Letter) -> None:
+    """RabbitMQ closes the channel of whoever publishes it without a consumer for direct replies."""
+    delivery = replace(a_delivery(), reply_to="amq.rabbitmq.reply-to")
+
+    (publication,) = publish_report(Report((), (letter,)), delivery, NOW)
+
+    assert publication.reply_to is None
 
 
 def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
@@ -146,7 +156,7 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
         expiration=60.0,
         exchange="omni.requests",
         routing_key="send",
-        headers={"mine": 1, "x-death": [], "omni-attempt": 1},
+        headers={"mine": 1, "x-death": [], "omni-attempt": 1, "CC": ["billing"], "omni-unheard-of": 1},
     )
 
     (publication,) = publish_report(Report((), (PARKED,)), delivery, NOW)
@@ -197,12 +207,27 @@ def test_a_dead_letter_says_why_it_is_one() -> None:
 
 
 def test_where_a_request_came_from_survives_the_waiting_room() -> None:
-    origin = {"omni-original-exchange": "orders", "omni-original-routing-key": "send", "omni-redrive-count": 2}
+    origin = {"omni-original-exchange": "orders", "omni-original-routing-key": "send"}
     delivery = replace(a_delivery(), headers=origin, exchange="", routing_key="omni.requests")
+
+    (publication,) = publish_report(
+        Report((), (replace(DEAD, history=replace(DEAD.history, redrives=2)),)), delivery, NOW
+    )
+
+    assert {name: publication.headers[name] for name in origin} == origin
+    assert publication.headers["omni-redrive-count"] == 2
+
+
+@pytest.mark.parametrize("nonsense", [5, "x" * 256, ["orders"], None])
+def test_an_origin_that_is_no_name_is_written_anew(nonsense: object) -> None:
+    headers = dict.fromkeys(("omni-original-exchange", "omni-original-routing-key", "omni-redrive-count"), nonsense)
+    delivery = replace(a_delivery(), headers=headers, exchange="orders", routing_key="send")
 
     (publication,) = publish_report(Report((), (DEAD,)), delivery, NOW)
 
-    assert {name: publication.headers[name] for name in origin} == origin
+    assert publication.headers["omni-original-exchange"] == "orders"
+    assert publication.headers["omni-original-routing-key"] == "send"
+    assert publication.headers["omni-redrive-count"] == 0
 
 
 def test_events_come_before_letters() -> None:
@@ -233,10 +258,16 @@ def test_the_normal_form_writes_everything_out() -> None:
 
 @law
 @given(given_headers=headers, letter=st.sampled_from([PARKED, DEAD]))
-def test_the_brokers_own_headers_are_never_sent_back(given_headers: dict[str, object], letter: Letter) -> None:
-    delivery = replace(a_delivery(), headers={**given_headers, "x-death": [], "x-delivery-count": 3})
+def test_headers_that_the_broker_or_the_relay_reads_are_only_those_that_the_relay_writes(
+    given_headers: dict[str, object], letter: Letter
+) -> None:
+    hostile = {"x-death": [], "x-delivery-count": 3, "CC": ["a"], "BCC": ["b"], "bcc": ["c"], "omni-reason": "forged"}
+    plain, attacked = (
+        dict(publish_report(Report((), (letter,)), replace(a_delivery(), headers=table), NOW)[0].headers)
+        for table in ({}, {**given_headers, **hostile})
+    )
 
-    (publication,) = publish_report(Report((), (letter,)), delivery, NOW)
-
-    assert not any(name.startswith("x-") for name in publication.headers)
-    assert publication.headers["omni-attempt"] == letter.history.attempts
+    assert {name: attacked[name] for name in plain} == plain
+    assert set(attacked) - set(plain) <= set(given_headers)
+    assert not {name for name in set(attacked) - set(plain) if name.lower().startswith(("x-", "omni-", "cc", "bcc"))}
+    assert list(attacked)[: len(plain)] == list(plain)  # what is left out for want of room is the producer's

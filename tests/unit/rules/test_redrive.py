@@ -45,7 +45,7 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
         reply_to="replies",
         timestamp=NOW,
         priority=3,
-        headers={"team": "blue", "x-death": [], "omni-log-checks": 3, **headers},
+        headers={"team": "blue", "CC": ["billing"], "x-death": [], "omni-log-checks": 3, **headers},
     )
     report = Report((), (Dead(a_request(), past or a_history(8), "failed", "http_503"),))
     (publication,) = publish_report(report, origin, NOW)
@@ -159,11 +159,36 @@ def test_one_that_came_otherwise_goes_straight_to_the_queue(headers: dict[str, o
 def test_one_that_was_looked_at_often_is_put_back_as_a_new_one(count: object, *, weary: bool) -> None:
     """Else the broker would drop it one day as a poison, and nobody would have dropped it."""
     letter = a_letter()
-    letter = replace(letter, delivery=replace(letter.delivery, headers={"team": "blue", "x-delivery-count": count}))
+    looked_at = {**letter.delivery.headers, "x-delivery-count": count, "CC": ["billing"]}
+    delivery = replace(letter.delivery, headers=looked_at, reply_to="amq.rabbitmq.reply-to")
+    letter = replace(letter, delivery=delivery)
 
     assert letter.is_weary is weary
     renewed = renew(letter)
-    assert (renewed.exchange, renewed.body, renewed.headers) == ("omni.dead", letter.delivery.body, {"team": "blue"})
+    assert (renewed.exchange, renewed.routing_key, renewed.body) == ("", "omni.dead", letter.delivery.body)
+    assert renewed.headers == a_letter().delivery.headers
+    assert renewed.reply_to is None
+    assert read_dead(delivered(renewed)).identity == letter.identity
+
+
+@pytest.mark.parametrize("word", ["delivery_limit", "expired", "rejected", "maxlen"])
+def test_one_of_the_brokers_that_is_put_back_still_says_why_and_when(word: str) -> None:
+    letter = by_broker(word)
+    again = read_dead(delivered(renew(letter)))
+
+    assert (again.reason, again.failed_at, again.identity) == (letter.reason, DIED, letter.identity)
+    assert "x-death" not in again.delivery.headers
+
+
+def test_one_of_unknown_age_that_is_put_back_stays_so() -> None:
+    assert read_dead(delivered(renew(by_broker("expired", None)))).failed_at is None
+
+
+def test_what_a_producer_wrote_does_not_hide_why_the_broker_gave_a_request_up() -> None:
+    death = {"reason": "rejected", "exchange": "omni.requests"}
+    letter = read_dead(replace(a_delivery(), headers={"x-death": [death], "omni-reason": "failed"}))
+
+    assert letter.reason == "defect"
 
 
 OLD, YOUNG = by_broker("expired", NOW - timedelta(hours=2)), by_broker("rejected", NOW - timedelta(minutes=1))
@@ -196,7 +221,7 @@ def test_one_of_unknown_age_is_neither_older_nor_newer() -> None:
 
 def test_two_copies_of_a_letter_are_alike_and_two_letters_are_not() -> None:
     assert a_letter().identity == a_letter(None, **{"x-delivery-count": 3}).identity
-    assert a_letter().identity != a_letter(None, **{"omni-redrive-count": 1}).identity
+    assert a_letter().identity != a_letter(replace(a_history(8), redrives=1)).identity
     assert a_letter().identity != by_broker("rejected").identity
 
 

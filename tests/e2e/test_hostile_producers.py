@@ -1,0 +1,107 @@
+"""One producer with unusual properties, and ordinary requests beside it: those must notice nothing."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import DEFERRED, Stage
+from tests.e2e.test_trying_again import NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE_ONCE, moment, request
+from tests.integration.test_reply_publisher import FOREIGN
+from tests.support.worker import Worker
+
+ROUNDS, BESIDE = 4, 10
+HOSTILE: dict[str, dict[str, Any]] = {
+    "a reply token of another cluster": {"reply_to": FOREIGN},
+    "a reply queue that is full": {"reply_to": "full"},
+    "a reply queue that does not exist": {"reply_to": "gone"},
+    "an address that is none": {"reply_to": "/queues/\u0000%ff"},
+    "CC": {"headers": {"CC": ["billing"]}},
+    "BCC": {"headers": {"BCC": ["billing"]}},
+    "a tracestate as large as a frame": {"headers": {"tracestate": "x" * 130_950}},
+    "many headers as large as a frame": {"headers": {f"h{number}": "x" * 6_000 for number in range(21)}},
+}
+
+
+async def ordinary_requests(stage: Stage, hostile: dict[str, Any]) -> dict[str, datetime]:
+    """Send ordinary requests for some seconds, with hostile ones among them; gives when each ordinary one was sent."""
+    sent: dict[str, datetime] = {}
+    for turn in range(ROUNDS):
+        names = [f"ordinary-{turn}-{number}" for number in range(BESIDE)]
+        await stage.send(request(f"hostile-{turn}", TRY_AGAIN_ONCE), **hostile)
+        sent |= dict.fromkeys(names, datetime.now(UTC))
+        await stage.send(*(request(name, NUMBER) for name in names))
+        await asyncio.sleep(0.5)
+    return sent
+
+
+async def check_neighbours(stage: Stage, worker: Worker, sent: dict[str, datetime]) -> None:
+    await stage.until_last_words(len(sent) + ROUNDS)
+    assert all(stage.heard()[name] == ["accepted"] for name in sent), stage.heard()
+    late = {
+        name: waited
+        for name, at in sent.items()
+        if (waited := (moment(stage.about(name)[0].body["time"]) - at).total_seconds()) > 1
+    }
+    assert late == {}
+    assert worker.lines("broker.disconnected") == []
+    assert worker.lines("publish.retried") == []
+    assert len(stage.events) == len(sent) + 2 * ROUNDS  # each hostile one is deferred once, and said once
+    assert sum(event.body["type"] == DEFERRED for event in stage.events) == ROUNDS
+    assert await stage.waiting("omni.dead") == 0
+    posts = await stage.posts()
+    assert {posts[name] for name in sent} == {1}
+    assert {posts[f"hostile-{turn}"] for turn in range(ROUNDS)} == {2}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_no_property_of_one_producer_affects_another(stage: Stage, kind: str) -> None:
+    worker = await stage.worker(REPLY_TO="*")
+    async with stage.channel() as channel:
+        await channel.declare_queue("billing", durable=True)
+        full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        await channel.declare_queue("full", durable=True, arguments=full)
+        await stage.send({}, exchange="", key="full")
+
+        sent = await ordinary_requests(stage, HOSTILE[kind])
+        await check_neighbours(stage, worker, sent)
+
+    assert await stage.waiting("billing") == 0
+    assert await stage.waiting("full") == 1
+    metrics = await worker.metrics()
+    copies = {
+        name: value for name, value in metrics.items() if name.startswith("omni_relay_reply_copies_total") and value
+    }
+    assert sum(copies.values()) == (2 * ROUNDS if "reply_to" in HOSTILE[kind] else 0), copies
+    assert await worker.stop() == 0
+
+
+async def test_the_attempts_of_a_request_with_cc_keep_their_schedule(stage: Stage) -> None:
+    """Routed to the request queue by CC, a retry would skip its delay."""
+    await stage.worker(RETRY_BASE_DELAY="0.4", RETRY_MAX_DELAY="0.4")
+    for number, name in enumerate(("CC", "BCC", "cc")):
+        body = request(f"m-{number}", UNAVAILABLE_ONCE)
+        await stage.send(body, headers={name: ["omni.requests"]}, exchange="", key="omni.requests")
+    await stage.until_last_words(3)
+    await asyncio.sleep(0.5)
+
+    assert {tuple(words) for words in stage.heard().values()} <= {("deferred", "accepted")}
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stage) -> None:
+    await stage.worker(RETRY_MAX_ATTEMPTS="1")
+    headers = {"team": "blue", "BCC": ["billing"], "x-delay": 5, "omni-reason": "forged", "tracestate": "x" * 130_000}
+    async with stage.channel() as channel:
+        await channel.declare_queue("billing", durable=True)
+    await stage.send(request("m", UNAVAILABLE_ONCE), headers=headers)
+    await stage.until_last_words(1)
+    letter = await stage.take("omni.dead")
+
+    assert letter.headers["team"] == "blue"
+    assert letter.headers["omni-reason"] == "failed"
+    assert not {"BCC", "x-delay", "tracestate"} & set(letter.headers)
+    assert json.loads(letter.body)["requestId"] == "m"
+    assert await stage.waiting("billing") == 0
