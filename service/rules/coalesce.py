@@ -11,7 +11,7 @@ from service.words.call import OmniCall
 
 def content_key(call: OmniCall) -> bytes | None:
     """Tell equal contents by equal keys; none where a request has named its own bulk, or is a part of one."""
-    return call.content.to_json() if call.content.bulk_id is None else None
+    return call.content_json if call.content.bulk_id is None else None
 
 
 def group(calls: Sequence[OmniCall], most: int) -> list[list[int]]:
@@ -48,4 +48,4 @@ def merge(calls: Sequence[OmniCall]) -> OmniCall:
         return first
     messages = tuple(message for call in calls for message in call.messages)
     traces = tuple(trace for call in calls for trace in call.traces)
-    return OmniCall(first.content, messages, first.request_id, first.attempt, traces=traces)
+    return OmniCall(first.content, messages, first.request_id, first.attempt, traces=traces, written=first.written)

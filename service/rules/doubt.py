@@ -13,7 +13,7 @@ each posts only when a coin says so, and looks once more when it does not.
 """
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from service.rules.history import is_used_up
@@ -33,6 +33,9 @@ _TURN: Final = 0.25
 """The chance that a copy is posted when it has been missed often enough; two in step do so together once in seven."""
 _MOST_TURNS: Final = 12
 """Coins thrown at most."""
+_CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""So much the clock of OMNI may be behind ours. An id that is used again for the same address within that time is taken
+for the same message; with less, a message that OMNI has would be posted again wherever a clock is not kept right."""
 _KEPT: Final = timedelta(hours=48)
 """So long OMNI keeps its logs; later no answer would tell. Source: the specification of `/omni/1/logs`."""
 
@@ -66,8 +69,9 @@ def resolve(attempt: Attempt, finding: Finding) -> Resolution:
     """Decide about each message of a request; `attempt` is the one that would follow."""
     in_doubt, latest = attempt.history.in_doubt, _latest(attempt)
     entries = finding.entries if isinstance(finding, Answered) else {}
+    since = _since(attempt.history)
     verdicts = {
-        message: judge_found(message, entries.get(message.message_id, ()), in_doubt=in_doubt)
+        message: judge_found(message, entries.get(message.message_id, ()), in_doubt=in_doubt, since=since)
         for message in attempt.request.messages
     }
     report = report_attempt(latest, (verdict for verdict in verdicts.values() if verdict))
@@ -87,6 +91,15 @@ def resolve(attempt: Attempt, finding: Finding) -> Resolution:
         case type_:
             more = give_up(latest, type_, _doubtful(missing, finding), history)
     return Resolution(Report(report.events + more.events, report.letters + more.letters), None, history)
+
+
+def _since(history: History) -> datetime | None:
+    """Tell when OMNI can have been sent a request at the earliest, by OMNI's clock; None where that is not known.
+
+    No worker posts a request before one has seen it for the first time. But that time is not known of a request that
+    was handed out before to a worker that died, or that a person has sent again: it counts from the latest time then.
+    """
+    return None if history.redeliveries or history.redrives else history.first_seen - _CLOCKS_DIFFER
 
 
 def _next(

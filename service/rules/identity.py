@@ -16,15 +16,23 @@ from service.words.event import StatusEvent
 _MESSAGES: Final = UUID("6f6d6e69-7265-4c61-8179-6d6573736167").bytes
 _BULKS: Final = UUID("6f6d6e69-7265-4c61-8179-62756c6b7300").bytes
 _EVENTS: Final = UUID("6f6d6e69-7265-4c61-8179-6576656e7473").bytes
+_VARIANT: Final = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 
 
-def message_id(request_id: str, position: int, used: Container[str] = ()) -> str:
+def digest(content: bytes) -> str:
+    """Give a short text that stands for a content in the names of its messages."""
+    return sha1(content, usedforsecurity=False).hexdigest()
+
+
+def message_id(request_id: str, content: str, position: int, used: Container[str] = ()) -> str:
     """Name the message at a position of a request's destinations that has no name of its own.
 
-    `used` are names that others of the request have: somebody may have copied one of ours.
+    `content` stands for what the message says and to whom. A producer whose counter restarts uses a request's name
+    again for another message, which must not be taken for the old one. `used` are names that others of the request
+    have: somebody may have copied one of ours.
     """
-    name = _uuid5(_MESSAGES, f"{request_id}/{position}")
-    return name if name not in used else message_id(f"{request_id}/{position}", position, used)
+    name = _uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}")
+    return name if name not in used else message_id(f"{request_id}/{position}", content, position, used)
 
 
 def bulk_id(request_id: str, first_message_id: str) -> str:
@@ -42,11 +50,8 @@ def event_id(event: StatusEvent) -> str:
 
 def _uuid5(namespace: bytes, name: str) -> str:
     """Give the text of a UUID of version 5 (RFC 9562, 5.5), as the library's, which makes an object of each."""
-    digest = bytearray(sha1(namespace + name.encode(), usedforsecurity=False).digest())
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
+    text = sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def _joined(*parts: str) -> str:

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
 from service.rules.fault import FLAT, MAX_PATH, bounded, by_destination, shape_faults, time_faults
 from service.rules.history import is_returning
-from service.rules.identity import message_id
+from service.rules.identity import digest, message_id
 from service.rules.xml import XmlError, xml_to_json
 from service.words.body import MAX_DESTINATIONS, MAX_ID, SIMPLE, RequestBody, excess, is_request_id
 from service.words.delivery import Delivery, History
@@ -33,6 +33,7 @@ _A_CENTURY: Final = 100 * 365 * 86400
 
 _CONTENT: Final = tuple(Content.model_fields)
 _NOWHERE: Final = dict.fromkeys(To.model_fields)
+_SAID: Final = (*(field.alias or name for name, field in Content.model_fields.items()), "text", "mailSubject")
 _FIELDS: Final = {name: field.alias or name for name, field in RequestBody.model_fields.items()}
 
 Raw = Mapping[str, object]
@@ -104,7 +105,7 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
             return _parse_faulty(source, errors, late)
         return _read(body, right, wrong, source)
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = _reject(request_id, wrong, set())
+    rejections = _reject(request_id, wrong, set(), digest(to_json({name: raw[name] for name in _SAID if name in raw})))
     return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
 
 
@@ -116,8 +117,11 @@ def _read(
 ) -> Parsed:
     """Give every message its name and put the request together."""
     request_id, identified = _request_id(body.request_id, source)
-    destinations = _destinations(body)
+    content, destinations = _content(body), _destinations(body)
     given_names = {given for _, given in destinations if given is not None}
+    # Where every message has a name of its own, none has to be made.
+    written = None if not wrong and len(given_names) == len(destinations) else content.to_json()
+    said = "" if written is None else digest(written)
     used: set[str] = set()
     messages: list[Message] = []
     repeated: dict[int, tuple[object, tuple[Fault, ...]]] = {}
@@ -126,7 +130,7 @@ def _read(
             fault = Fault(f"destinations[{position}].messageId", "is used by an earlier destination")
             repeated[position] = ({"to": to.model_dump(by_alias=True, exclude_none=True)}, (fault,))
             continue
-        messages.append(Message(given or message_id(request_id, position, given_names), to))
+        messages.append(Message(given or message_id(request_id, _to_whom(said, to), position, given_names), to))
         used.add(messages[-1].message_id)
     metadata = body.metadata or {}
     return Parsed(
@@ -134,15 +138,21 @@ def _read(
         identified,
         request=SendRequest(
             request_id=request_id,
-            content=_content(body),
+            content=content,
             messages=tuple(messages),
             expires_at=_deadline(body.expires_at, source),
             on_unknown=body.on_unknown,
             metadata=metadata,
+            written=written,
         ),
-        rejections=_reject(request_id, {**wrong, **repeated}, used | given_names),
+        rejections=_reject(request_id, {**wrong, **repeated}, used | given_names, said),
         metadata=metadata,
     )
+
+
+def _to_whom(said: str, to: To) -> str:
+    """Stand for a content and the person it is for; of the addresses only the last may hold a space."""
+    return f"{said} {to.phone_number} {to.email_address} {to.whats_app_user_id} {to.push_registration_id}"
 
 
 def _time_faults(body: RequestBody, source: _Source) -> list[Fault]:
@@ -200,15 +210,17 @@ def _entries(raw: Raw) -> list[object]:
 
 
 def _reject(
-    request_id: str, wrong: Mapping[int, tuple[object, tuple[Fault, ...]]], used: set[str]
+    request_id: str, wrong: Mapping[int, tuple[object, tuple[Fault, ...]]], used: set[str], said: str
 ) -> tuple[Rejection, ...]:
     """Name each message that cannot be sent: by its own id where it has one that no other message has."""
     rejections = []
     for position, (entry, faults) in sorted(wrong.items()):
         given = entry.get("messageId") if isinstance(entry, dict) else None
-        own = given if _is_message_id(given) and given not in used else message_id(request_id, position, used)
-        used.add(own)
-        rejections.append(Rejection(own, _addresses(entry), faults))
+        to = _addresses(entry)
+        if not _is_message_id(given) or given in used:
+            given = message_id(request_id, f"{said} {to_json(to).decode()}", position, used)
+        used.add(given)
+        rejections.append(Rejection(given, to, faults))
     return tuple(rejections)
 
 

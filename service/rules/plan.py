@@ -20,13 +20,14 @@ def plan(
 
     Each of several has a bulkId of our own: OMNI would take the same one for one bulk.
     """
-    content, messages = request.content, request.messages
+    content, messages, written = request.content, request.messages, request.written
     if content.scenario_key is None and policy.scenario_key is not None:
+        written = None
         content = content.model_copy(update={"scenario_key": policy.scenario_key})
     number, deadline = history.attempts + 1, request.expires_at
     traces = () if trace is None else (trace,)
     if len(messages) <= policy.call_size:
-        return (OmniCall(content, messages, request.request_id, number, deadline, published, traces),)
+        return (OmniCall(content, messages, request.request_id, number, deadline, published, traces, written),)
     calls = []
     for start in range(0, len(messages), policy.call_size):
         part = messages[start : start + policy.call_size]

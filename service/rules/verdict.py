@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
+from service.rules.address import is_logged_for
 from service.words.call import OmniCall
 from service.words.omni.answer import LogEntry
 from service.words.omni.catalogue import GROUPS, Course, course_of, group_of
@@ -64,12 +65,17 @@ def is_final(call: OmniCall, outcome: Outcome) -> bool:
     return all(verdict.standing in {"taken", "refused"} for verdict in judge(call, outcome, ambiguous=True))
 
 
-def judge_found(message: Message, entries: tuple[LogEntry, ...], *, in_doubt: bool) -> Verdict | None:
+def judge_found(
+    message: Message, logged: tuple[LogEntry, ...], *, in_doubt: bool, since: datetime | None
+) -> Verdict | None:
     """Judge a message by what OMNI's logs show of it; None where that says nothing of the attempt in question.
 
-    Taken is taken, whatever became of it since, also where another step of its scenario was rejected. A refusal for
-    good ends a doubt. One that allows another try may be that of an earlier attempt.
+    An entry counts only if it can be about this message: with its address, and sent no earlier than `since`, which is
+    None where that is not known. Somebody may have used the message's id before. Taken is taken, whatever became of it
+    since, also where another step of its scenario was rejected. A refusal for good ends a doubt. One that allows
+    another try may be that of an earlier attempt.
     """
+    entries = [entry for entry in logged if is_logged_for(entry.to, message.to) and not _is_before(entry, since)]
     for entry in entries:
         if group_of(entry.status.group_id, entry.status.group_name) != _REJECTED:
             return Verdict(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
@@ -78,6 +84,10 @@ def judge_found(message: Message, entries: tuple[LogEntry, ...], *, in_doubt: bo
         if in_doubt and verdict.standing in {"taken", "refused"}:
             return verdict
     return None
+
+
+def _is_before(entry: LogEntry, since: datetime | None) -> bool:
+    return since is not None and entry.sent_at is not None and entry.sent_at < since
 
 
 def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> Verdict:

@@ -1,5 +1,6 @@
 """One POST the plan asks for."""
 
+from dataclasses import field
 from datetime import datetime
 
 from pydantic_core import to_json
@@ -24,10 +25,17 @@ class OmniCall:
     """When the request was published, where its producer says so."""
     traces: tuple[str, ...] = ()
     """The `traceparent` of each request it is about, as far as they have one."""
+    written: bytes | None = field(default=None, compare=False)
+    """The content as it is posted, where it has been rendered already."""
+
+    @property
+    def content_json(self) -> bytes:
+        """Render the content, unless that is done."""
+        return self.content.to_json() if self.written is None else self.written
 
     def to_json(self) -> bytes:
         """Render the body. Every destination carries a `messageId`: answers are read by it."""
-        content = self.content.to_json()
+        content = self.content_json
         separator = b"," if len(content) > len(b"{}") else b""
         destinations = [{"to": message.to, "messageId": message.message_id} for message in self.messages]
         written = to_json(destinations, by_alias=True, exclude_none=True)

@@ -33,6 +33,8 @@ class SendRequest:
     """Never attempt after it."""
     on_unknown: OnUnknown | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    written: bytes | None = field(default=None, compare=False)
+    """The content as it is posted, where it has been rendered already."""
 
     @property
     def message_ids(self) -> tuple[str, ...]:

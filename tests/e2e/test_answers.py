@@ -1,6 +1,6 @@
 """Answers that are not OMNI's, or not to this call, decide nothing about a message."""
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import KEY, Stage
 from tests.e2e.test_trying_again import NUMBER, request
 from tests.support.gateway import gateway_to
 
@@ -37,3 +37,27 @@ async def test_while_the_base_url_is_wrong_nobody_is_rejected(stage: Stage) -> N
         "doubtful",  # a broker may hand out again what was on its way when consuming stopped
     }
     assert await stage.waiting("omni.dead") == 0
+
+
+async def test_an_id_that_was_used_before_for_another_phone_is_posted_and_not_called_accepted(stage: Stage) -> None:
+    earlier = {"destinations": [{"messageId": "m", "to": {"phoneNumber": "41793026999"}}], "sms": {"text": "earlier"}}
+    await stage.sandbox.post("/omni/1/advanced", json=earlier, headers={"authorization": f"App {KEY}"})
+    await stage.worker(UNKNOWN_LOG_CHECKS="1")
+    await stage.fault(kind="reset", times=1)
+    await stage.send(request("m", NUMBER))
+    await stage.until_last_words(1)
+
+    assert stage.heard() == {"m": ["deferred", "accepted"]}
+    taken = [call["body"]["destinations"] for call in await stage.calls() if call["status"] == 200]
+    assert [one["to"]["phoneNumber"] for people in taken for one in people] == ["41793026999", NUMBER]
+
+
+async def test_a_producer_whose_counter_starts_anew_is_served(stage: Stage) -> None:
+    await stage.worker()
+    for phone, text in ((NUMBER, "hello"), ("41793026731", "hello"), (NUMBER, "goodbye")):
+        await stage.send({"requestId": "1", "phoneNumber": phone, "sms": {"text": text}}, message_id="1")
+    await stage.until_last_words(3)
+
+    assert list(stage.last_words().values()) == [["accepted"]] * 3
+    assert len({event.body["id"] for event in stage.events}) == 3
+    assert set((await stage.posts()).values()) == {1}

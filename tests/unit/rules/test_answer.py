@@ -435,13 +435,40 @@ def test_logs_are_read_by_message() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("fields", "to", "sent_at"),
+    [
+        ({"sentAt": "2026-11-22T12:00:00.000+0000"}, PHONE, NOW),
+        ({"sentAt": "2026-11-22T13:00:00.000+01:00", "to": int(PHONE)}, PHONE, NOW),
+        ({"sentAt": "2026-11-22T12:00:00Z", "to": EMAIL}, EMAIL, NOW),
+        ({"sentAt": "2026-11-22T12:00:00", "to": None}, None, None),
+        ({"sentAt": "yesterday", "to": {"phoneNumber": PHONE}}, None, None),
+        ({"sentAt": None, "to": []}, None, None),
+        ({"sentAt": {}}, PHONE, None),
+        ({}, PHONE, None),
+    ],
+)
+def test_a_log_entry_has_an_address_and_a_time_as_far_as_they_can_be_read(
+    fields: dict[str, object], to: str | None, sent_at: datetime | None
+) -> None:
+    finding = read_logs(200, {}, json.dumps({"results": [{**LOGGED, **fields}]}).encode(), NOW)
+
+    assert isinstance(finding, Answered)
+    (entry,) = finding.entries["m-1"]
+    assert (entry.to, entry.sent_at) == (to, sent_at)
+
+
 def test_logs_are_read_in_xml_too() -> None:
-    entry = "<result><messageId>m-1</messageId><status><groupId>1</groupId></status></result>"
+    entry = (
+        "<result><messageId>m-1</messageId><to>41793026727</to><sentAt>2026-11-22T12:00:00.000+0000</sentAt>"
+        "<status><groupId>1</groupId></status></result>"
+    )
 
     finding = read_logs(200, {}, f"<omniLogsResponse><results>{entry}</results></omniLogsResponse>".encode(), NOW)
 
     assert isinstance(finding, Answered)
-    assert finding.entries["m-1"][0].status.group_id == 1
+    (logged,) = finding.entries["m-1"]
+    assert (logged.status.group_id, logged.to, logged.sent_at) == (1, PHONE, NOW)
 
 
 @pytest.mark.parametrize("body", [b'{"results":[]}', b"<omniLogsResponse><results/></omniLogsResponse>"])

@@ -15,7 +15,7 @@ from service.words.finding import Answered, DoubtEnd, Finding, Forbidden, Unansw
 from service.words.letter import Dead, Parked
 from service.words.omni.answer import LogEntry
 from service.words.request import OnUnknown
-from tests.support.builder import NOW, a_history, a_message, a_request, a_status, an_attempt
+from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_history, a_message, a_request, a_status, an_attempt
 from tests.unit.strategy import law
 
 NOTHING, SILENCE, CLOSED = Answered({}), Unanswered("timeout"), Forbidden("http_403")
@@ -234,6 +234,34 @@ def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(finding: Finding) ->
     assert (resolution.rest, resolution.history) == (attempt.request, attempt.history)
     assert resolution.report.events == ()
     assert resolve(attempt, found("m-1")).rest is None
+
+
+def logged(ago: timedelta, phone: str = PHONE) -> Answered:
+    entry = LogEntry(message_id="m-1", to=phone, sent_at=NOW - ago, status=a_status(3, 5))
+    return Answered({"m-1": (entry,)})
+
+
+def test_an_entry_about_another_phone_leaves_the_message_to_be_posted() -> None:
+    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), looks=2))
+
+    assert resolve(attempt, logged(timedelta(), OTHER_PHONE)).rest == attempt.request
+
+
+@pytest.mark.parametrize(("minutes", "is_found"), [(-60, True), (0, True), (5, True), (5.01, False), (1440, False)])
+def test_an_entry_older_than_the_request_leaves_the_message_to_be_posted(minutes: float, *, is_found: bool) -> None:
+    """Older by more than clocks differ."""
+    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), looks=2))
+
+    assert (resolve(attempt, logged(timedelta(minutes=minutes))).rest is None) is is_found
+
+
+@pytest.mark.parametrize(("redeliveries", "redrives"), [(1, 0), (0, 1)])
+def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliveries: int, redrives: int) -> None:
+    """A worker that died may have posted it hours ago, and the broker does not tell when."""
+    past = replace(a_history(1, ambiguous=True), redeliveries=redeliveries, redrives=redrives)
+    attempt = an_attempt(a_request(), past)
+
+    assert resolve(attempt, logged(timedelta(hours=9))).end == "found"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.identity import bulk_id, event_id, message_id
+from service.rules.identity import bulk_id, digest, event_id, message_id
 from service.words.event import EventType, Reason, StatusEvent
 from tests.support.builder import NOW, a_status
 from tests.unit.strategy import law, lined_names, names
@@ -16,7 +16,8 @@ DEFERRED = replace(EVENT, type="message.deferred", next_attempt_at=NOW + timedel
 
 def test_names_never_change_from_one_version_to_the_next() -> None:
     """What is in flight when the relay is updated must be recognised afterwards."""
-    assert message_id("order-1", 0) == "2410a8aa-5d1a-5fae-a619-70ae97c8b618"
+    assert message_id("order-1", "Hello", 0) == "5d92b3ad-13aa-501d-a96c-ebf216fbef4b"
+    assert digest(b"Hello") == "f7ff9e8b7bb2e09b70935a5d785e0cc5d9d0abf0"
     assert bulk_id("order-1", "m-1") == "d80debf1-50dc-5b9c-b0d3-df78e1f8967a"
     assert event_id(EVENT) == "1992bd56-3936-5dfd-9c76-fa3ccdd3e9f1"
     assert event_id(DEFERRED) == "ed53226e-e4d9-59e7-9186-d377a2a6500a"
@@ -25,10 +26,13 @@ def test_names_never_change_from_one_version_to_the_next() -> None:
 @law
 @given(request=names, position=st.integers(0, 10_000), other=st.integers(0, 10_000))
 def test_each_position_of_each_request_has_a_name_of_its_own(request: str, position: int, other: int) -> None:
-    assert UUID(message_id(request, position)).version == 5
-    assert message_id(request, position) == message_id(request, position)
-    assert (message_id(request, position) == message_id(request, other)) is (position == other)
-    assert message_id(request, position) != message_id(request + "x", position)
+    name = message_id(request, "Hello", position)
+
+    assert (UUID(name).version, UUID(name).variant) == (5, RFC_4122)
+    assert name == message_id(request, "Hello", position)
+    assert (name == message_id(request, "Hello", other)) is (position == other)
+    assert name != message_id(request + "x", "Hello", position)
+    assert name != message_id(request, "Goodbye", position)
 
 
 def test_a_last_word_has_one_name_however_often_and_whenever_it_is_said() -> None:
@@ -62,12 +66,16 @@ def test_what_tells_two_facts_apart_tells_their_names_apart() -> None:
 
 def test_a_name_that_somebody_copied_is_left_to_whoever_uses_it() -> None:
     """A producer may give one message the id that the relay made for another, as read in an event."""
-    copied = message_id("order-1", 1)
-    other = message_id("order-1", 1, {copied})
+    copied = message_id("order-1", "Hello", 1)
+    other = message_id("order-1", "Hello", 1, {copied})
 
     assert other != copied
-    assert message_id("order-1", 1, {"m-1"}) == copied
-    assert message_id("order-1", 1, {copied, other}) not in {copied, other}
+    assert message_id("order-1", "Hello", 1, {"m-1"}) == copied
+    assert message_id("order-1", "Hello", 1, {copied, other}) not in {copied, other}
+
+
+def test_where_a_requests_id_ends_and_its_content_begins_is_told() -> None:
+    assert message_id("a", "b c", 0) != message_id("a b", "c", 0)
 
 
 @law

@@ -1,6 +1,6 @@
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.rules.fault import MAX_FAULTS
 from service.rules.history import read_history, write_history
-from service.rules.identity import message_id
+from service.rules.identity import digest, message_id
 from service.rules.publication import publish_report, render_request
 from service.rules.report import report_attempt
 from service.rules.verdict import Standing
@@ -417,15 +417,85 @@ def test_even_what_cannot_be_read_keeps_its_name() -> None:
     assert parsed(a_body(requestId="order-1", destinations=[])).request_id == "order-1"
 
 
-def test_a_message_without_a_name_is_named_for_the_request_and_its_position() -> None:
+HELLO: Final = digest(b'{"sms":{"text":"Hello"}}')
+
+
+def derived(position: int, phone: str = PHONE, used: Container[str] = ()) -> str:
+    """Give the name that the relay makes for a message of `a_body`."""
+    return message_id("order-1", f"{HELLO} {phone} None None None", position, used)
+
+
+def rejected(position: int, **to: str) -> str:
+    """Give the name that the relay makes for a message of `a_body` that it rejects."""
+    return message_id("order-1", f"{HELLO} {json.dumps(to, separators=(',', ':'))}", position)
+
+
+def test_a_message_without_a_name_is_named_for_the_request_its_content_and_its_position() -> None:
     request = parsed(a_body(destinations=[a_destination(), a_destination(message_id="m-2"), a_destination()])).request
 
     assert request is not None
-    assert [message.message_id for message in request.messages] == [
-        message_id("order-1", 0),
-        "m-2",
-        message_id("order-1", 2),
-    ]
+    assert [message.message_id for message in request.messages] == [derived(0), "m-2", derived(2)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sms": {"text": "Goodbye"}},
+        {"scenarioKey": "another"},
+        {"callbackData": "x"},
+        {"destinations": [a_destination(OTHER_PHONE)]},
+        {"destinations": [{"to": {"phoneNumber": PHONE, "emailAddress": EMAIL}}]},
+        {"destinations": [{"to": {"phoneNumber": PHONE, "pushRegistrationId": "x"}}]},
+    ],
+)
+def test_a_request_id_that_is_used_again_for_another_message_gives_it_another_name(changes: dict[str, object]) -> None:
+    """A producer's counter may start anew."""
+    first, again = parsed(a_body()).request, parsed(a_body(changes)).request
+
+    assert first is not None
+    assert again is not None
+    assert first.request_id == again.request_id
+    assert first.messages[0].message_id != again.messages[0].message_id
+
+
+def test_a_rejected_message_has_another_name_too_where_the_request_is_another() -> None:
+    (first,) = parsed(a_body(sms={"text": ""})).rejections
+    (again,) = parsed(a_body(sms={"text": "", "language": {}})).rejections
+
+    assert first.message_id != again.message_id
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"sms": {"text": "Hello"}, "destinations": [a_destination()], "requestId": "order-1"},
+        a_body(destinations=..., phoneNumber=f"+{PHONE}"),
+        a_body(metadata={"try": "2"}, onUnknown="park", expiresAt="2030-01-01T00:00:00Z"),
+    ],
+)
+def test_the_same_message_has_the_same_name_however_it_is_written(body: object) -> None:
+    request = parsed(body).request
+
+    assert request is not None
+    assert request.messages[0].message_id == derived(0)
+
+
+def test_a_retry_carries_the_names_that_were_made() -> None:
+    request = parsed(a_body(destinations=[a_destination(), a_destination(OTHER_PHONE)])).request
+    assert request is not None
+    second = replace(request, messages=request.messages[1:])
+
+    again = parsed(Delivery(render_request(second), headers={"omni-first-seen": 1})).request
+
+    assert again is not None
+    assert again.messages == second.messages
+
+
+def test_what_was_rendered_to_name_a_message_is_what_is_posted() -> None:
+    request = parsed(a_body()).request
+
+    assert request is not None
+    assert request.written == request.content.to_json()
 
 
 def test_a_wrong_neighbour_before_it_does_not_rename_a_message() -> None:
@@ -435,31 +505,32 @@ def test_a_wrong_neighbour_before_it_does_not_rename_a_message() -> None:
     assert whole.request is not None
     assert partly.request is not None
     assert partly.request.messages == whole.request.messages[1:]
-    assert partly.rejections[0].message_id == whole.request.messages[0].message_id
 
 
 def test_a_name_used_twice_rejects_the_later_message_under_another_name() -> None:
     people = [a_destination(message_id="m"), a_destination(OTHER_PHONE, "m")]
 
-    reading = parsed(a_body(destinations=people))
+    body = a_body(destinations=people)
+    reading = parsed(body)
 
     assert reading.request is not None
     assert [message.message_id for message in reading.request.messages] == ["m"]
     assert faults_of(reading) == [("destinations[1].messageId", "is used by an earlier destination")]
-    assert reading.rejections[0].message_id == message_id("order-1", 1)
+    assert reading.rejections[0].message_id == rejected(1, phoneNumber=OTHER_PHONE)
     assert reading.rejections[0].to == {"phoneNumber": OTHER_PHONE}
 
 
 def test_a_wrong_message_leaves_its_name_to_a_right_one() -> None:
-    reading = parsed(a_body(destinations=[a_destination("call me", "m"), a_destination(PHONE, "m")]))
+    body = a_body(destinations=[a_destination("call me", "m"), a_destination(PHONE, "m")])
+    reading = parsed(body)
 
     assert reading.request is not None
     assert [message.message_id for message in reading.request.messages] == ["m"]
-    assert [rejection.message_id for rejection in reading.rejections] == [message_id("order-1", 0)]
+    assert [rejection.message_id for rejection in reading.rejections] == [rejected(0, phoneNumber="call me")]
 
 
 def test_a_name_copied_from_an_event_does_not_hide_the_message_it_was_made_for() -> None:
-    copied = message_id("order-1", 1)
+    copied = derived(1, OTHER_PHONE)
 
     reading = parsed(a_body(destinations=[a_destination(message_id=copied), a_destination(OTHER_PHONE)]))
 
@@ -467,7 +538,7 @@ def test_a_name_copied_from_an_event_does_not_hide_the_message_it_was_made_for()
     assert [message.to.phone_number for message in reading.request.messages] == [PHONE, OTHER_PHONE]
     assert [message.message_id for message in reading.request.messages] == [
         copied,
-        message_id("order-1", 1, {copied}),
+        derived(1, OTHER_PHONE, {copied}),
     ]
 
 
@@ -674,13 +745,14 @@ def test_a_message_keeps_its_derived_name_whichever_neighbour_is_wrong(
     wrong = data.draw(st.sets(st.integers(0, len(people) - 1)))
     broken: list[object] = [{"to": {}} if position in wrong else person for position, person in enumerate(people)]
 
-    reading = parsed(a_body(destinations=broken))
+    whole, part = a_body(destinations=people), a_body(destinations=broken)
+    intact, reading = parsed(whole).request, parsed(part)
 
+    assert intact is not None
     kept = reading.request.messages if reading.request else ()
-    right = [position for position in range(len(people)) if position not in wrong]
-    assert [message.message_id for message in kept] == [message_id("order-1", position) for position in right]
+    assert kept == tuple(message for position, message in enumerate(intact.messages) if position not in wrong)
     assert [rejection.message_id for rejection in reading.rejections] == [
-        message_id("order-1", position) for position in sorted(wrong)
+        rejected(position) for position in sorted(wrong)
     ]
 
 

@@ -7,7 +7,7 @@ from service.rules.verdict import Verdict, is_final, judge, judge_found
 from service.words.omni.answer import LogEntry
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from tests.support.builder import NOW, a_call, a_message, a_status
+from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_call, a_message, a_status
 
 ONE, TWO = a_message("m-1"), a_message("m-2")
 
@@ -126,7 +126,7 @@ def test_a_message_in_doubt_is_judged_by_what_the_logs_show(
 ) -> None:
     entries = tuple(LogEntry(message_id="m-1", bulk_id="bulk-1", status=status) for status in statuses)
 
-    verdict = judge_found(ONE, entries, in_doubt=True)
+    verdict = judge_found(ONE, entries, in_doubt=True, since=None)
 
     if standing is None:
         assert verdict is None
@@ -140,7 +140,7 @@ def test_a_refusal_before_a_further_attempt_is_no_answer_to_it(status: Status, *
     """Else one that the flooding filter refused would find its own refusal for ever."""
     entries = (LogEntry(message_id="m-1", status=status),)
 
-    assert (judge_found(ONE, entries, in_doubt=False) is not None) is found
+    assert (judge_found(ONE, entries, in_doubt=False, since=None) is not None) is found
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,41 @@ def test_a_refusal_before_a_further_attempt_is_no_answer_to_it(status: Status, *
 )
 def test_an_outcome_is_final_where_no_message_of_the_call_is_posted_again(outcome: Outcome, *, final: bool) -> None:
     assert is_final(a_call(ONE, TWO), outcome) is final
+
+
+@pytest.mark.parametrize(
+    ("to", "minutes", "counts"),
+    [
+        (PHONE, 0, True),
+        (PHONE, 5, True),
+        (PHONE, -0.01, False),
+        (PHONE, -1440, False),
+        (PHONE, None, True),
+        (None, 0, True),
+        (None, None, True),
+        (OTHER_PHONE, 0, False),
+        (OTHER_PHONE, None, False),
+    ],
+)
+@pytest.mark.parametrize("status", [a_status(), a_status(5, 6, "REJECTED_NETWORK")])
+def test_an_entry_counts_with_the_address_and_from_the_time_of_the_message(
+    status: Status, to: str | None, minutes: float | None, *, counts: bool
+) -> None:
+    """What the entry does not say contradicts nothing: the message id decides then."""
+    sent_at = None if minutes is None else NOW + timedelta(minutes=minutes)
+    entry = LogEntry(message_id="m-1", to=to, sent_at=sent_at, status=status)
+
+    assert (judge_found(ONE, (entry,), in_doubt=True, since=NOW) is not None) is counts
+
+
+def test_entries_of_others_with_the_same_id_do_not_hide_the_one_that_counts() -> None:
+    others = [
+        LogEntry(message_id="m-1", to=OTHER_PHONE, sent_at=NOW, status=a_status(5, 6)),
+        LogEntry(message_id="m-1", to=PHONE, sent_at=NOW - timedelta(days=1), status=a_status(3, 5)),
+    ]
+    own = LogEntry(message_id="m-1", to=PHONE, sent_at=NOW, bulk_id="own", status=a_status())
+
+    verdict = judge_found(ONE, (*others, own), in_doubt=True, since=NOW)
+
+    assert verdict is not None
+    assert (verdict.standing, verdict.bulk_id) == ("taken", "own")
