@@ -85,6 +85,7 @@ class Intake:
             now, bench = self._clock(), self._bench
             bench.metrics.loop_lag_seconds.observe(max(0.0, now - slept_at - _PULSE))
             bench.turnstile.stall(stalled=bench.link.oldest_publication > _STALLED)
+            bench.turnstile.look()
             if self._consuming or not (self._appetite() and bench.link.is_connected):
                 self._well_at = now
             if self._consuming and now - asked_at >= _ROUND:

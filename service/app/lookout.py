@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -74,9 +73,8 @@ class Lookout:
         match finding:
             case Forbidden():
                 self._forbidden = time.monotonic() + _FORBIDDEN_FOR, finding
-            case Unanswered(_, datetime() as retry_at):
-                wait = min(_LONGEST_PAUSE, (retry_at - datetime.now(UTC)).total_seconds())
-                self._next = max(self._next, time.monotonic() + wait)
+            case Unanswered(_, float() as seconds):
+                self._next = max(self._next, time.monotonic() + min(_LONGEST_PAUSE, seconds))
             case _:
                 self._forbidden = None
 

@@ -1,6 +1,7 @@
 """Who tells the log and the metrics what happens to the worker as a whole."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 from service.app.throttle import Throttle
@@ -15,16 +16,18 @@ from service.words.finding import Answered, Finding
 _TOLD_AT_MOST: Final = 20
 
 
-def gate_teller(log: Logger, metrics: Metrics, throttle: Throttle) -> Callable[[Gate], None]:
+def gate_teller(
+    log: Logger, metrics: Metrics, throttle: Throttle, now: Callable[[], datetime]
+) -> Callable[[Gate, float], None]:
     """Tell of the first closing, and then ever fewer of those in a row: they may go on all night."""
 
-    def tell(gate: Gate) -> None:
+    def tell(gate: Gate, seconds: float) -> None:
         metrics.paused["denied"].set(gate.mode != "open" and gate.denied)
         metrics.paused["failing"].set(gate.mode != "open" and not gate.denied)
         if gate.mode == "closed":
             throttle.begin_anew()
             if gate.closings.bit_count() == 1:
-                log.error("sending.paused", cause=gate.cause, until=gate.until and gate.until.isoformat())
+                log.error("sending.paused", cause=gate.cause, until=(now() + timedelta(seconds=seconds)).isoformat())
         elif gate.mode == "open":
             log.info("sending.resumed")
 

@@ -7,8 +7,8 @@ handed back what waits: so nothing is on its way, and nothing is left in a proce
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
 from service.rules.gate import OPEN, Gate, Signal, hear, look
@@ -17,6 +17,9 @@ from service.words.outcome import Held
 RESULTS_STALLED: Final = "results_stalled"
 _PATIENCE: Final = 5.0
 """Seconds after which a pause is long, and consuming stops."""
+_SHORTEST_TIMER: Final = 0.001
+_STUCK: Final = 60.0
+"""Seconds by which a pause may outlive its deadline before the worker counts as stuck."""
 _PARTING: Final = 0.2
 """The share of that for the broker to hear of it before what waits is handed back."""
 
@@ -25,9 +28,15 @@ class Turnstile:
     """Holds the gate, and tells whoever waits when anything moves."""
 
     def __init__(
-        self, on_turn: Callable[[Gate], None], on_stall: Callable[[bool], None], patience: float = _PATIENCE
+        self,
+        on_turn: Callable[[Gate, float], None],
+        on_stall: Callable[[bool], None],
+        patience: float = _PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`on_turn` gets the gate and the seconds until it is tried again; `clock` must only go forward."""
         self._patience = patience
+        self._clock = clock
         self.gate = OPEN
         self.stalled = False
         self._on_turn = on_turn
@@ -38,6 +47,8 @@ class Turnstile:
         self._pauses = 0
         self._waiting = 0
         self._probe: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._moved_at = clock()
         self._moved = asyncio.Event()
 
     @property
@@ -47,12 +58,10 @@ class Turnstile:
 
     def notice(self, signal: Signal) -> None:
         """Hear how a call went."""
-        now = datetime.now(UTC)
-        before, self.gate = self.gate, hear(self.gate, signal, now, random.random())  # noqa: S311 - jitter
-        if self.gate.mode == "closed" and self.gate.until != before.until and self.gate.until is not None:
-            asyncio.get_running_loop().call_later((self.gate.until - now).total_seconds(), self._look)
+        before, self.gate = self.gate, hear(self.gate, signal, self._clock(), random.random())  # noqa: S311 - jitter
         if self.gate.mode != before.mode:
             self._turn()
+        self._set_timer()
 
     def stall(self, *, stalled: bool) -> None:
         """Hear whether what is to be published gets stuck: then no call is made whose end could not be told."""
@@ -78,6 +87,26 @@ class Turnstile:
         """Wait until anything moves."""
         await self._moved.wait()
 
+    def look(self) -> None:
+        """Let a probe through if it is time. The timer calls it, and so does whoever does not rely on timers."""
+        before, self.gate = self.gate, look(self.gate, self._clock())
+        if self.gate.mode != before.mode:
+            self._turn()
+        elif self._probe is not None and self._probe.done():
+            self._probe = None  # it ended without a word: another one may try
+            self._move()
+        self._set_timer()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether a pause has outlived its own deadline by a minute, or the one probe is a task that has ended."""
+        overdue = self._clock() - _STUCK
+        if self.gate.mode == "closed":
+            return self.gate.until is not None and self.gate.until < overdue
+        is_wanted = self.gate.mode == "probing" and self._waiting > 0 and not self.stalled
+        is_probed = self._probe is not None and not self._probe.done()
+        return is_wanted and not is_probed and self._moved_at < overdue
+
     async def enter(self) -> Held | None:
         """Wait for leave to make a call; gives why there is none. Whoever gets it calls `leave` afterwards."""
         if self.gate.mode == "open" and self.passes():
@@ -88,7 +117,7 @@ class Turnstile:
                 if self.passes():
                     return None
                 if self._sends_away and not self.stalled and self.gate.mode == "closed":
-                    return Held(self.gate.cause, self.gate.denied, self.gate.until)
+                    return Held(self.gate.cause, self.gate.denied, self._seconds_left())
                 await self._moved.wait()
             return Held("stopping")
         finally:
@@ -113,10 +142,17 @@ class Turnstile:
             return True
         return self._probe is asyncio.current_task()
 
-    def _look(self) -> None:
-        before, self.gate = self.gate, look(self.gate, datetime.now(UTC))
-        if self.gate.mode != before.mode:
-            self._turn()
+    def _set_timer(self) -> None:
+        """Have a closed gate looked at when its time comes. A timer may fire a little early: then it is set again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.gate.mode == "closed":
+            wait = max(self._seconds_left(), _SHORTEST_TIMER)
+            self._timer = asyncio.get_running_loop().call_later(wait, self.look)
+
+    def _seconds_left(self) -> float:
+        return 0.0 if self.gate.until is None else max(0.0, self.gate.until - self._clock())
 
     def _turn(self) -> None:
         self._probe = None
@@ -127,7 +163,7 @@ class Turnstile:
             loop, pause = asyncio.get_running_loop(), self._pauses
             loop.call_later(self._patience, self._grow_long, pause)
             loop.call_later(self._patience * (1 + _PARTING), self._send_away, pause)
-        self._on_turn(self.gate)
+        self._on_turn(self.gate, self._seconds_left())
         self._move()
 
     def _grow_long(self, pause: int) -> None:
@@ -141,5 +177,6 @@ class Turnstile:
             self._move()
 
     def _move(self) -> None:
+        self._moved_at = self._clock()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()

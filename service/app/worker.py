@@ -54,7 +54,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     log, metrics = get_logger(), Metrics(map(topology.waiting_room, retry.rooms))
     metrics.build.info({"version": __version__})
     throttle = Throttle(_limit(settings), settings.own_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
-    turnstile = Turnstile(gate_teller(log, metrics, throttle), stall_teller(log, metrics))
+    turnstile = Turnstile(gate_teller(log, metrics, throttle, _now), stall_teller(log, metrics))
     link = Link(
         settings.rabbitmq_urls,
         retry.rooms,
@@ -93,7 +93,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         return Condition(ready=True, reason=turnstile.pause, paused=turnstile.pause is not None)
 
     _prepare_process()
-    app = make_app(metrics.registry, condition, lambda: not intake.is_stuck)
+    app = make_app(metrics.registry, condition, lambda: not (intake.is_stuck or turnstile.is_stuck))
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming, undertaking = map(

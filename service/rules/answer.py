@@ -14,7 +14,7 @@ server, as a page does while the base URL is wrong.
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError
@@ -42,7 +42,8 @@ _MAX_ERROR: Final = 2**20
 """Bytes of an error body that are read."""
 _MAX_ERROR_DEPTH: Final = 20
 _MAX_DETAIL: Final = 500
-_MAX_WAIT: Final = 366 * 86400
+_MAX_WAIT: Final = 366 * 86400.0
+"""Seconds that `Retry-After` can ask for; whoever waits has a shorter limit of its own."""
 _UNCLEAR: Final = SentMessage()
 
 
@@ -59,10 +60,10 @@ def read_answer(
         case 4:
             said = _read_error(body) if status in _REJECTED or status in _DENIED else None
             if said is None:
-                return Unavailable(cause, retry_after(headers.get("retry-after"), now))
+                return Unavailable(cause, retry_after(headers, now))
             return Denied(cause) if status in _DENIED else Rejected(cause, f"HTTP {status}{said}")
         case 5 if status == _NOT_TAKEN:
-            return Unavailable(cause, retry_after(headers.get("retry-after"), now))
+            return Unavailable(cause, retry_after(headers, now))
         case _:
             return Unknown(cause)
 
@@ -77,7 +78,7 @@ def read_logs(status: int, headers: Mapping[str, str], body: bytes, now: datetim
     if status == _FORBIDDEN and _read_error(body) is not None:
         return Forbidden(cause)
     if status // 100 != 2:  # noqa: PLR2004 - what HTTP defines
-        return Unanswered(cause, retry_after(headers.get("retry-after"), now))
+        return Unanswered(cause, retry_after(headers, now))
     try:
         logs = OmniLogs.model_validate_json(_as_json(body, OmniLogs, _LOGS))
     except ValidationError:
@@ -90,13 +91,22 @@ def read_logs(status: int, headers: Mapping[str, str], body: bytes, now: datetim
     return Answered(entries)
 
 
-def retry_after(value: str | None, now: datetime) -> datetime | None:
-    """Read `Retry-After` in both its forms, seconds and HTTP date (RFC 9110, 10.2.3); None for nonsense."""
-    if value is None:
-        return None
-    value = value.strip()
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read `Retry-After` in both its forms, seconds and HTTP date (RFC 9110, 10.2.3), as seconds; None for nonsense.
+
+    A date is compared with the answer's own `Date`, so that neither our clock nor a difference between two clocks
+    matters; only without one is it compared with `now`.
+    """
+    value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return now + timedelta(seconds=min(int(value[:10]), _MAX_WAIT))
+        return float(min(int(value[:10]), _MAX_WAIT))
+    if (instant := _http_date(value)) is None:
+        return None
+    sent = _http_date(headers.get("date", "")) or now
+    return min(max(0.0, (instant - sent).total_seconds()), _MAX_WAIT)
+
+
+def _http_date(value: str) -> datetime | None:
     try:
         instant = parsedate_to_datetime(value)
     except (ValueError, IndexError, TypeError, OverflowError):

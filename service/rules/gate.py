@@ -7,10 +7,12 @@ probing  one is, and how it ends tells how things stand
 It closes on a refusal of our account at once, where OMNI asks for time (`Retry-After`) until then, and where calls fail
 as a rule: several in a row, or a good share of enough of them. A request that is refused for its own fault shows that
 OMNI works.
+
+Times are seconds of a clock that only goes forward. The wall clock may step, and a pause must end all the same.
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from math import inf
 from typing import Final, Literal, assert_never
 
 from service.rules.verdict import status_cause
@@ -39,7 +41,8 @@ class Signal:
 
     kind: Literal["healthy", "failing", "denied"]
     cause: str = ""
-    retry_at: datetime | None = None
+    retry_after: float | None = None
+    """Seconds for which OMNI asks us to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Gate:
     """Why it is not open."""
     denied: bool = False
     """Whether that is our account's fault."""
-    until: datetime | None = None
+    until: float | None = None
     """When a closed gate is tried again."""
     closings: int = 0
     """Times in a row it was closed."""
@@ -60,7 +63,7 @@ class Gate:
     good: float = 0.0
     bad: float = 0.0
     """Calls of late that went well, and that failed."""
-    counted_at: datetime | None = None
+    counted_at: float | None = None
 
 
 OPEN: Final = Gate()
@@ -74,8 +77,8 @@ def read_signal(outcome: Outcome) -> Signal | None:
             return Signal("denied", status_cause(denied)) if denied else Signal("healthy")
         case Rejected():
             return Signal("healthy")
-        case Unavailable(cause, retry_at):
-            return Signal("failing", cause, retry_at)
+        case Unavailable(cause, retry_after):
+            return Signal("failing", cause, retry_after)
         case Unknown(cause):
             return Signal("failing", cause)
         case Denied(cause):
@@ -90,38 +93,37 @@ def _is_denial(status: Status) -> bool:
     return course_of(status.group_id, status.id, status.group_name) == "denied"
 
 
-def hear(gate: Gate, signal: Signal, now: datetime, draw: float) -> Gate:
+def hear(gate: Gate, signal: Signal, now: float, draw: float) -> Gate:
     """Move it; `draw`, from [0, 1), keeps those who stopped together from starting together.
 
     Calls under way when it was closed change nothing, but for a wait that OMNI asks for.
     """
     if gate.mode == "closed":
-        longer = _asked(signal, now)
-        return replace(gate, until=longer) if longer and gate.until and longer > gate.until else gate
+        asked = _asked(signal, now)
+        return gate if gate.until is None or asked <= gate.until else replace(gate, until=asked)
     counted = _count(gate, signal, now)
     if signal.kind == "healthy":
         return OPEN if gate.mode == "probing" else counted
-    if signal.kind == "failing" and gate.mode == "open" and signal.retry_at is None and not _trips(counted):
+    if signal.kind == "failing" and gate.mode == "open" and signal.retry_after is None and not _trips(counted):
         return counted
     denied = signal.kind == "denied"
     pause = min(_LONGEST_PAUSE[denied], _FIRST_PAUSE * 2 ** min(gate.closings, 30)) * (0.5 + draw / 2)
-    until = max(now + timedelta(seconds=pause), _asked(signal, now) or now)
-    return Gate("closed", signal.cause, denied, until, gate.closings + 1)
+    return Gate("closed", signal.cause, denied, max(now + pause, _asked(signal, now)), gate.closings + 1)
 
 
-def look(gate: Gate, now: datetime) -> Gate:
+def look(gate: Gate, now: float) -> Gate:
     """Let one call through as a probe once a closed gate's time has come."""
     if gate.mode == "closed" and gate.until is not None and gate.until <= now:
         return replace(gate, mode="probing", until=None)
     return gate
 
 
-def _asked(signal: Signal, now: datetime) -> datetime | None:
-    return signal.retry_at and min(signal.retry_at, now + timedelta(seconds=_LONGEST_ASKED))
+def _asked(signal: Signal, now: float) -> float:
+    return -inf if signal.retry_after is None else now + min(signal.retry_after, _LONGEST_ASKED)
 
 
-def _count(gate: Gate, signal: Signal, now: datetime) -> Gate:
-    age = max(0.0, (now - gate.counted_at).total_seconds()) if gate.counted_at else 0.0
+def _count(gate: Gate, signal: Signal, now: float) -> Gate:
+    age = 0.0 if gate.counted_at is None else now - gate.counted_at
     fade, failed = 0.5 ** (age / _HALF_LIFE), signal.kind != "healthy"
     row, good, bad = gate.row + 1 if failed else 0, gate.good * fade + (not failed), gate.bad * fade + failed
     return Gate(gate.mode, gate.cause, gate.denied, gate.until, gate.closings, row, good, bad, now)

@@ -185,26 +185,29 @@ def _past(attempt: Attempt, standing: Standing) -> History:
 
 def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> float:
     retry = attempt.policy.retry
-    asked = [verdict.retry_at - attempt.now for verdict in verdicts if verdict.retry_at is not None]
+    asked = max((verdict.retry_after or 0.0 for verdict in verdicts), default=0.0)
     match standing:
         case "denied":
             return pause_delay(retry)
         case "doubtful":
             return look_delay(retry, 0)
         case "held":
-            return delay(retry, 1, attempt.draw, max(asked, default=None))
+            return delay(retry, 1, attempt.draw, asked)
         case _:
             if verdicts[0].wait is not None:
                 return HOUR
-            return delay(retry, attempt.number, attempt.draw, max([*asked, _patience(attempt)]))
+            return delay(retry, attempt.number, attempt.draw, max(asked, _patience(attempt)))
 
 
-def _patience(attempt: Attempt) -> timedelta:
-    """Tell how long to wait at least: luck with the dice must not bring the last attempt before its time."""
+def _patience(attempt: Attempt) -> float:
+    """Give the seconds to wait at least, so that jitter never brings the last attempt forward.
+
+    The first attempt may have been another worker's, so wall clocks are compared; a step back counts as no time.
+    """
     made = attempt.number - attempt.history.redeliveries
     if made + 1 < attempt.policy.retry.max_attempts:
-        return timedelta()
-    return timedelta(seconds=attempt.policy.retry.span) - (attempt.now - attempt.history.first_seen)
+        return 0.0
+    return attempt.policy.retry.span - max(0.0, (attempt.now - attempt.history.first_seen).total_seconds())
 
 
 def _say(

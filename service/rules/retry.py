@@ -48,14 +48,14 @@ class RetryPolicy:
         return sum(ladder[min(wait, len(ladder) - 1)] for wait in range(self.max_attempts - 1))
 
 
-def delay(policy: RetryPolicy, attempt: int, draw: float, asked: timedelta | None = None) -> float:
+def delay(policy: RetryPolicy, attempt: int, draw: float, asked: float = 0.0) -> float:
     """Choose the room after a failed `attempt` (from 1 on); `draw` is from [0, 1).
 
-    What OMNI `asked` for is waited for in full, up to the longest room of the ladder: whoever asks for more is asked
-    again then.
+    The seconds that OMNI `asked` for are waited for in full, up to the longest room of the ladder: whoever asks for
+    more is asked again then.
     """
     ceiling = min(policy.max_delay, policy.base_delay * 2 ** min(attempt - 1, 62))
-    wanted = max(draw * ceiling, asked.total_seconds() if asked else 0)
+    wanted = max(draw * ceiling, asked)
     return next((room for room in policy.ladder if room >= wanted), policy.ladder[-1])
 
 

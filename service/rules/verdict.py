@@ -1,7 +1,7 @@
 """What an outcome means for each message of the call: the status tables, and what may be done next."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, Literal, assert_never
 
 from service.rules.address import is_logged_for
@@ -34,8 +34,8 @@ class Verdict:
     detail: str = ""
     status: Status | None = None
     bulk_id: str | None = None
-    retry_at: datetime | None = None
-    """The earliest time OMNI wants to see us again."""
+    retry_after: float | None = None
+    """Seconds until it makes sense to try again, where that is known."""
     wait: timedelta | None = None
     """What the status itself asks for."""
 
@@ -47,15 +47,15 @@ def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Verdict
             return tuple(_judge_message(message, outcome, ambiguous=ambiguous) for message in call.messages)
         case Rejected(cause, detail):
             return tuple(Verdict(message, "refused", cause, detail) for message in call.messages)
-        case Unavailable(cause, retry_at):
-            return tuple(Verdict(message, "again", cause, retry_at=retry_at) for message in call.messages)
+        case Unavailable(cause, retry_after):
+            return tuple(Verdict(message, "again", cause, retry_after=retry_after) for message in call.messages)
         case Unknown(cause):
             return tuple(Verdict(message, "doubtful", cause) for message in call.messages)
         case Denied(cause):
             return tuple(Verdict(message, "denied", cause) for message in call.messages)
-        case Held(cause, denied, until):
+        case Held(cause, denied, retry_after):
             standing: Standing = "denied" if denied else "held"
-            return tuple(Verdict(message, standing, cause, retry_at=until) for message in call.messages)
+            return tuple(Verdict(message, standing, cause, retry_after=retry_after) for message in call.messages)
         case _:
             assert_never(outcome)
 

@@ -8,7 +8,6 @@ Forbidden   our account may not read the logs: nothing will be learnt
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Literal
 
 from service.words.omni.answer import LogEntry
@@ -33,8 +32,8 @@ class Unanswered:
     """No answer, or none that can be read."""
 
     cause: str
-    retry_at: datetime | None = None
-    """The earliest time OMNI wants to be asked again."""
+    retry_after: float | None = None
+    """Seconds for which OMNI asks not to be asked again, counted from its answer."""
 
 
 @dataclass(frozen=True, slots=True)

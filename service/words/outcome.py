@@ -11,7 +11,6 @@ Held         no call was made at all: later.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from service.words.omni.status import Status
 from service.words.value import dataclass
@@ -40,8 +39,8 @@ class Unavailable:
     """Nothing was taken."""
 
     cause: str
-    retry_at: datetime | None = None
-    """The earliest time OMNI wants to see us again."""
+    retry_after: float | None = None
+    """Seconds for which OMNI asks us to wait, counted from its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ class Held:
     cause: str
     denied: bool = False
     """Whether what pauses us is the account's fault."""
-    until: datetime | None = None
-    """When it makes sense to try."""
+    retry_after: float | None = None
+    """Seconds until it makes sense to try."""
 
 
 Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | Held

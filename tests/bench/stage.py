@@ -222,7 +222,7 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
 
 async def _application(kind: str) -> None:
     """Everything but the edges: deliveries that come thirty in a read, and OMNI that answers at once."""
-    metrics, turnstile = Metrics(), Turnstile(lambda _: None, lambda _: None)
+    metrics, turnstile = Metrics(), Turnstile(lambda *_: None, lambda _: None)
     throttle = Throttle(Limit(MOST, MOST, fixed=True), None, lambda _: None)
     status = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
 

@@ -1,13 +1,18 @@
 """When calls cannot succeed, or their ends cannot be told, none is made; and it goes on by itself."""
 
 import asyncio
+import itertools
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import NUMBER, moment, request
 
+LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 FAILING, STALLED = 'omni_relay_paused{reason="failing"}', 'omni_relay_paused{reason="results_stalled"}'
 
 
@@ -51,6 +56,34 @@ async def test_when_omni_asks_for_time_nobody_calls_until_then(stage: Stage) -> 
     assert received[1] - received[0] >= timedelta(seconds=2)
     assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
     assert [line["cause"] for line in worker.lines("sending.paused")] == ["http_429"]
+
+
+@pytest.mark.skipif(not LIBFAKETIME, reason="libfaketime is not installed")
+async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_shortens_it(stage: Stage) -> None:
+    offset = stage.directory / "offset"
+    offset.write_text("+0s\n")
+    stage.settings |= {
+        "LD_PRELOAD": str(LIBFAKETIME[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    worker = await stage.worker(OMNI_CONCURRENCY="1")
+    for number, seconds in enumerate((-0.1, -30.1, -0.1), 1):
+        await stage.fault(kind="status", status=503, retryAfter="2", times=1)
+        await stage.send(*requests(10, f"step-{number}"))
+        await worker.until_metric(FAILING, 1)
+        paused = time.monotonic()
+        offset.write_text(f"{seconds:+}s\n")
+        await stage.until_last_words(10 * number, within=10)
+        assert time.monotonic() - paused > 1
+        assert (await worker.get("/livez"))[0] == 200
+
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    calls = [(moment(call["receivedAt"]), call["status"]) for call in await stage.calls()]
+    waits = [after - at for (at, status), (after, _) in itertools.pairwise(calls) if status == 503]
+    assert len(waits) == 3
+    assert all(timedelta(seconds=2) <= wait < timedelta(seconds=4) for wait in waits)
 
 
 async def test_requests_refused_for_their_own_fault_pause_nothing(stage: Stage) -> None:

@@ -46,7 +46,7 @@ class Desk:
         told = LinkEvents(lambda _: None, lambda _: None, lambda *_: None, lambda _: None, lambda _: None)
         self.link = Link((url,), (1.0,), told, declare=True)
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
-        turnstile = Turnstile(lambda _: None, lambda _: None)
+        turnstile = Turnstile(lambda *_: None, lambda _: None)
         dispatcher = Dispatcher(Counter(self.served), metrics := Metrics(), prefetch=10)
         self.intake = Intake(Bench(self.link, dispatcher.receive, turnstile, metrics, prefetch=10))
 

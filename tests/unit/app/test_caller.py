@@ -24,7 +24,7 @@ class World:
         self.posted: list[list[str]] = []
         self.go = asyncio.Event()
         self._answer = answer or accept
-        self.turnstile = Turnstile(lambda _: None, lambda _: None)
+        self.turnstile = Turnstile(lambda *_: None, lambda _: None)
         throttle = Throttle(Limit(1, 1, fixed=True), None, lambda _: None)
         self.metrics = Metrics()
         self.caller = Caller(Tools(self._post, self.turnstile, throttle, self.metrics, lambda: NOW, most))

@@ -29,7 +29,7 @@ async def test_one_that_should_consume_and_does_not_for_a_minute_is_stuck(
 ) -> None:
     """Neither a broker that is away nor a pause is for a restart to mend."""
     now = 1000.0
-    turnstile = Turnstile(lambda _: None, lambda _: None)
+    turnstile = Turnstile(lambda *_: None, lambda _: None)
     bench = Bench(cast("Link", Broker(connected)), lambda _, __: None, turnstile, Metrics(), prefetch=10)
     intake = Intake(bench, lambda: now)
     if shut:

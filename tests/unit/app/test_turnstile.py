@@ -1,6 +1,7 @@
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from service.app.turnstile import RESULTS_STALLED, Turnstile
 from service.rules.gate import Signal
@@ -10,13 +11,27 @@ HEALTHY, DENIED, FAILING = Signal("healthy"), Signal("denied", "http_401"), Sign
 PREFETCH = 100
 
 
-def a_turnstile(patience: float = 5.0) -> tuple[Turnstile, list[object]]:
+def a_turnstile(patience: float = 5.0, clock: Callable[[], float] = time.monotonic) -> tuple[Turnstile, list[object]]:
     told: list[object] = []
-    return Turnstile(lambda gate: told.append(gate.mode), told.append, patience), told
+    return Turnstile(lambda gate, _: told.append(gate.mode), told.append, patience, clock), told
+
+
+@dataclass
+class Clock:
+    """A clock that the test moves."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def is_stuck(turnstile: Turnstile) -> bool:
+    return turnstile.is_stuck
 
 
 def far(seconds: float) -> Signal:
-    return Signal("failing", "http_429", datetime.now(UTC) + timedelta(seconds=seconds))
+    return Signal("failing", "http_429", seconds)
 
 
 async def settle() -> None:
@@ -122,9 +137,8 @@ async def test_in_a_long_pause_consuming_stops_and_then_those_who_wait_are_sent_
     assert time.monotonic() - started > patience - 0.05
 
     held = await callers.end()
-    assert [one and (one.cause, one.denied, one.until) for one in held] == [
-        ("http_429", False, turnstile.gate.until)
-    ] * 2
+    assert [one and (one.cause, one.denied) for one in held] == [("http_429", False)] * 2
+    assert all(one and one.retry_after and 0 < one.retry_after <= 0.5 for one in held)
 
     while turnstile.gate.mode == "closed":
         await asyncio.wait_for(turnstile.moves(), 5)
@@ -161,3 +175,74 @@ async def test_when_it_is_shut_those_who_wait_are_sent_away_at_once() -> None:
     assert await callers.end() == [Held("stopping")] * 2
     assert turnstile.appetite(PREFETCH) == 0
     assert not turnstile.passes()
+
+
+async def test_a_timer_that_fires_before_its_time_does_not_lose_the_probe() -> None:
+    """The clock is one on which every timer of the event loop comes too early, ten times over."""
+    turnstile, told = a_turnstile(clock=lambda: time.monotonic() / 10)
+    turnstile.notice(far(0.01))
+    turnstile.notice(far(0.05))
+    async with asyncio.timeout(20):
+        while turnstile.gate.mode == "closed":  # noqa: ASYNC110  # a timer
+            await asyncio.sleep(0.02)
+
+    assert told == ["closed", "probing"]
+
+
+async def test_a_pause_that_outlives_its_deadline_is_noticed_and_ended_by_whoever_looks() -> None:
+    clock = Clock()
+    turnstile, told = a_turnstile(clock=clock)
+    turnstile.notice(far(300))
+    clock.now += 359
+    assert not is_stuck(turnstile)
+    clock.now += 2
+    assert is_stuck(turnstile)  # the loop's timers know nothing of this clock
+
+    turnstile.look()
+    assert not is_stuck(turnstile)
+    assert told == ["closed", "probing"]
+
+
+async def test_a_probe_that_ended_without_a_word_is_noticed_and_replaced_by_whoever_looks() -> None:
+    clock, go = Clock(), asyncio.Event()
+    turnstile, _ = a_turnstile(clock=clock)
+    turnstile.notice(DENIED)
+    clock.now += 60
+    turnstile.look()
+
+    async def probe() -> None:
+        await turnstile.enter()
+        await go.wait()
+
+    probing = asyncio.create_task(probe())
+    await settle()
+    callers = Callers(turnstile, 1)
+    await settle()
+    clock.now += 3600
+    assert not is_stuck(turnstile)  # it may take its time
+    go.set()
+    await probing
+    await settle()
+    assert callers.through == []
+    assert is_stuck(turnstile)
+
+    turnstile.look()
+    await settle()
+    assert callers.through == [0]
+    assert not is_stuck(turnstile)
+    await callers.end()
+
+
+async def test_a_pause_for_want_of_confirms_is_no_reason_for_a_restart() -> None:
+    clock = Clock()
+    turnstile, _ = a_turnstile(clock=clock)
+    turnstile.notice(DENIED)
+    clock.now += 60
+    turnstile.look()
+    turnstile.stall(stalled=True)
+    callers = Callers(turnstile, 1)
+    await settle()
+    clock.now += 3600
+    assert not is_stuck(turnstile)
+    turnstile.stall(stalled=False)
+    assert await callers.end() == [None]

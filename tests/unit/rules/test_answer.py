@@ -1,6 +1,6 @@
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -91,11 +91,9 @@ def test_each_http_status_of_omni_means_what_the_contract_says(statuses: range, 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_4xx_without_omnis_envelope_says_nothing_about_the_call(page: bytes) -> None:
-    later = NOW + timedelta(seconds=7)
-
     for status in range(400, 500):
         assert read(status, page) == Unavailable(f"http_{status}")
-        assert read(status, page, retry_after="7") == Unavailable(f"http_{status}", later)
+        assert read(status, page, retry_after="7") == Unavailable(f"http_{status}", 7.0)
 
 
 @pytest.mark.parametrize("status", sorted(REJECTED))
@@ -124,7 +122,7 @@ def test_a_fault_of_the_server_leaves_it_open_whether_the_call_was_taken(status:
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_call_not_taken_is_made_again_no_sooner_than_asked(status: int) -> None:
     assert read(status) == Unavailable(f"http_{status}")
-    assert read(status, retry_after="7") == Unavailable(f"http_{status}", NOW + timedelta(seconds=7))
+    assert read(status, retry_after="7") == Unavailable(f"http_{status}", 7.0)
     assert read(status, retry_after="soon") == Unavailable(f"http_{status}")
 
 
@@ -354,28 +352,48 @@ def test_a_success_that_cannot_be_read_may_have_been_one(body: bytes) -> None:
         ("Sun, 22 Nov 2026 12:00:30 GMT", 30),
         ("Sun, 22 Nov 2026 12:00:30 -0000", 30),
         ("Sun, 22 Nov 2026 13:00:30 +0100", 30),
-        ("Sun, 22 Nov 2026 11:59:30 GMT", -30),
+        ("Sun, 22 Nov 2026 11:59:30 GMT", 0),
+        ("Sun, 22 Nov 9999 11:59:30 GMT", 366 * 86400),
     ],
 )
 def test_retry_after_is_a_number_of_seconds_or_a_date(value: str, seconds: int) -> None:
-    assert retry_after(value, NOW) == NOW + timedelta(seconds=seconds)
+    assert retry_after({"retry-after": value}, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sat, 21 Nov 2026 08:00:00 GMT", 30),
+        ("Mon, 23 Nov 2026 08:00:00 GMT", 0),
+        ("nonsense", 86370),
+        ("", 86370),
+    ],
+)
+def test_a_date_is_compared_with_the_answers_own_date_and_without_one_with_our_clock(date: str, seconds: int) -> None:
+    now = datetime(2026, 11, 20, 8, 1, tzinfo=UTC)
+    value = "Sat, 21 Nov 2026 08:00:30 GMT"
+
+    assert retry_after({"retry-after": value, "date": date}, now) == seconds
 
 
 @pytest.mark.parametrize(
     "value", [None, "", "soon", "-5", "1.5", "٣", "(", "Sun, 99 Nov 2026", "1 Jan 2024 0:0:0 +99999999"]
 )
 def test_a_nonsensical_retry_after_asks_for_nothing(value: str | None) -> None:
-    assert retry_after(value, NOW) is None
+    assert retry_after({} if value is None else {"retry-after": value}, NOW) is None
+
+
+http_dates = st.text(max_size=40) | st.from_regex(
+    r"[A-Z][a-z]{2}, [0-9]{1,3} (Jan|Feb|xxx) [0-9]{1,5} [0-9:]{1,9} .{0,8}"
+)
 
 
 @law
-@given(
-    value=st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,3} (Jan|Feb|xxx) [0-9]{1,5} [0-9:]{1,9} .{0,8}")
-)
-def test_any_retry_after_can_be_read(value: str) -> None:
-    instant = retry_after(value, datetime(2026, 1, 1, tzinfo=UTC))
+@given(value=http_dates, date=http_dates)
+def test_any_retry_after_and_any_date_can_be_read_and_ask_for_a_year_at_most(value: str, date: str) -> None:
+    seconds = retry_after({"retry-after": value, "date": date}, datetime(2026, 1, 1, tzinfo=UTC))
 
-    assert instant is None or instant.tzinfo is not None
+    assert seconds is None or 0 <= seconds <= 366 * 86400
 
 
 # Laws
@@ -484,11 +502,9 @@ def test_of_logs_that_cannot_be_read_nothing_is_learnt(body: bytes) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 429, 500, 503, 302, 999])
 def test_a_question_that_is_refused_for_now_is_asked_again(status: int) -> None:
-    later = NOW + timedelta(seconds=7)
-
     for page in PAGES:
         assert read_logs(status, {"retry-after": "7"}, page, NOW) == Unanswered(
-            f"http_{status}" if status < 600 else "http_other", later
+            f"http_{status}" if status < 600 else "http_other", 7.0
         )
 
 

@@ -15,7 +15,7 @@ policies = st.builds(
 )
 attempts = st.integers(1, 1000)
 draws = st.floats(0, 1, exclude_max=True)
-waits = st.none() | st.timedeltas(timedelta(-10), timedelta(400))
+waits = st.floats(0, 400)
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ def test_a_wait_is_drawn_below_a_ceiling_that_doubles(attempt: int, draw: float,
 
 @pytest.mark.parametrize(("asked", "room"), [(-5, 1), (0, 1), (1, 1), (1.5, 2), (60, 64), (299, 300), (86400, 300)])
 def test_what_omni_asks_for_is_waited_for_in_full_up_to_the_longest_room(asked: float, room: float) -> None:
-    assert delay(RetryPolicy(), 1, 0.0, timedelta(seconds=asked)) == room
+    assert delay(RetryPolicy(), 1, 0.0, asked) == room
 
 
 @law
 @given(policy=policies, attempt=attempts, draw=draws, asked=waits)
 def test_a_delay_is_one_of_the_rooms_and_no_shorter_than_asked(
-    policy: RetryPolicy, attempt: int, draw: float, asked: timedelta | None
+    policy: RetryPolicy, attempt: int, draw: float, asked: float
 ) -> None:
     room = delay(policy, attempt, draw, asked)
 
     assert room in policy.ladder
-    assert room >= min(asked.total_seconds() if asked else 0, policy.ladder[-1])
+    assert room >= min(asked, policy.ladder[-1])
 
 
 @law
@@ -95,7 +95,7 @@ def test_unasked_a_delay_is_never_above_the_room_of_its_ceiling(policy: RetryPol
 @law
 @given(policy=policies, attempt=attempts, one=draws, other=draws, asked=waits)
 def test_a_higher_draw_never_waits_less(
-    policy: RetryPolicy, attempt: int, one: float, other: float, asked: timedelta | None
+    policy: RetryPolicy, attempt: int, one: float, other: float, asked: float
 ) -> None:
     assert delay(policy, attempt, min(one, other), asked) <= delay(policy, attempt, max(one, other), asked)
 

@@ -16,7 +16,7 @@ ONE, TWO = a_message("m-1"), a_message("m-2")
     ("outcome", "verdict"),
     [
         (Rejected("http_400", "HTTP 400, Bad request"), Verdict(ONE, "refused", "http_400", "HTTP 400, Bad request")),
-        (Unavailable("http_503", NOW), Verdict(ONE, "again", "http_503", retry_at=NOW)),
+        (Unavailable("http_503", 7.0), Verdict(ONE, "again", "http_503", retry_after=7.0)),
         (Unavailable("no_connection"), Verdict(ONE, "again", "no_connection")),
         (Unknown("timeout"), Verdict(ONE, "doubtful", "timeout")),
         (Denied("http_401"), Verdict(ONE, "denied", "http_401")),
@@ -98,8 +98,8 @@ def test_a_cause_is_a_closed_word(status_id: int | None, cause: str) -> None:
 
 
 def test_a_call_that_was_not_made_waits_until_it_makes_sense() -> None:
-    (verdict,) = judge(a_call(ONE), Held("http_503", until=NOW), ambiguous=False)
-    assert (verdict.standing, verdict.cause, verdict.retry_at) == ("held", "http_503", NOW)
+    (verdict,) = judge(a_call(ONE), Held("http_503", retry_after=7.0), ambiguous=False)
+    assert (verdict.standing, verdict.cause, verdict.retry_after) == ("held", "http_503", 7.0)
 
     (verdict,) = judge(a_call(ONE), Held("http_401", denied=True), ambiguous=False)
     assert verdict.standing == "denied"
