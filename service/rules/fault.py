@@ -6,6 +6,7 @@ No message repeats the offending value: it is personal data, and more people rea
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import Final
 
 from pydantic_core import ErrorDetails
@@ -16,6 +17,9 @@ from service.words.omni.content import CHANNELS, MAX_DAYS_AHEAD
 
 MAX_FAULTS: Final = 32
 """Faults told of one message: enough to mend it, and a hostile body cannot make its event grow."""
+
+MAX_TOLD: Final = 4096
+"""Characters of the faults told of one message, in paths and messages; the first is told whatever its length."""
 
 FLAT: Final = ("phoneNumber", "emailAddress")
 """The addresses of the flat shape."""
@@ -140,8 +144,16 @@ def _tell(error: ErrorDetails) -> str:
             return _TOLD.get(type_) or _SUBJECT.sub("", error["msg"])
 
 
-def bounded(shared: Sequence[Fault], own: Sequence[Fault] = ()) -> tuple[Fault, ...]:
-    """Keep the first `MAX_FAULTS` and count the rest; what is shared is not copied before it is cut."""
-    kept = (*shared[:MAX_FAULTS], *own[:MAX_FAULTS])[:MAX_FAULTS]
-    left = len(shared) + len(own) - len(kept)
-    return (*kept, Fault("$", f"has {left} more fault{'s' if left > 1 else ''}")) if left else kept
+def bounded(
+    shared: Sequence[Fault], own: Sequence[Fault] = (), unmade: int = 0, most: int = MAX_FAULTS
+) -> tuple[Fault, ...]:
+    """Keep the first few, in number and in characters, and count the rest, with those that were never made."""
+    kept: list[Fault] = []
+    room = MAX_TOLD
+    for fault in islice(chain(shared, own), most):
+        room -= len(fault.path) + len(fault.message)
+        if kept and room < 0:
+            break
+        kept.append(fault)
+    left = len(shared) + len(own) + unmade - len(kept)
+    return (*kept, Fault("$", f"has {left} more fault{'s' if left > 1 else ''}")) if left else tuple(kept)

@@ -2,32 +2,53 @@
 
 A wrong destination never holds back a valid neighbour; a fault in what they share rejects them all, one
 rejection a message. Only a body that names no message at all is refused as a whole.
+
+A large body is read in steps, between which others may have their turn: what the messages share in one, and so many
+destinations in each of the others. Its faults are bounded in number and in characters while they are found.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeGuard
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
-from service.rules.fault import FLAT, MAX_PATH, bounded, by_destination, shape_faults, time_faults
+from service.rules.fault import FLAT, MAX_FAULTS, MAX_PATH, bounded, by_destination, shape_faults, time_faults
 from service.rules.history import is_returning
 from service.rules.identity import digest, message_id
-from service.rules.xml import XmlError, xml_to_json
-from service.words.body import MAX_DESTINATIONS, MAX_ID, SIMPLE, RequestBody, excess, is_request_id
+from service.rules.xml import XmlError, read_xml
+from service.words.body import (
+    MAX_DESTINATIONS,
+    MAX_ID,
+    MAX_SHARED_VALUES,
+    MAX_VALUES,
+    SIMPLE,
+    RequestBody,
+    excess_bytes,
+    excess_values,
+    is_request_id,
+)
 from service.words.delivery import Delivery, History
 from service.words.event import Fault
 from service.words.omni.channel.email import Email
 from service.words.omni.content import Content
-from service.words.omni.destination import ADDRESSES, To, digits
+from service.words.omni.destination import ADDRESSES, Destination, To, digits
+from service.words.omni.model import Strict
 from service.words.request import Message, Parsed, Rejection, SendRequest
+
+LARGE: Final = 2**15
+"""Bytes of a body from which on it is read in steps."""
+
+SLICE: Final = 200
+"""Destinations that are checked in one step."""
 
 _MAX_ADDRESS: Final = 254
 _JSON: Final = "application/json"
 _XML: Final = ("application/xml", "text/xml")
-_TAGS: Final = (b"</", b"/>")
+_CHARSET: Final = re.compile(r"""; *charset *= *["']?([^"'; ]+)""", re.IGNORECASE)
 _ROOTS: Final = frozenset({"request", "OmniAdvancedRequest"})
 _A_CENTURY: Final = 100 * 365 * 86400
 
@@ -36,7 +57,19 @@ _NOWHERE: Final = dict.fromkeys(To.model_fields)
 _SAID: Final = (*(field.alias or name for name, field in Content.model_fields.items()), "text", "mailSubject")
 _FIELDS: Final = {name: field.alias or name for name, field in RequestBody.model_fields.items()}
 
+_PEOPLE: Final = TypeAdapter(tuple[Destination, ...])
+_ANYBODY: Final = {"to": {"phoneNumber": "41793026727"}}
+"""Stands for the destinations where what they share is checked."""
+_TOO_MANY: Final = f"must have at most {MAX_SHARED_VALUES:,} values besides its destinations"
+_FAULT_COST: Final = 256
+"""Bytes that a fault takes besides its path and its message."""
+_FAULT_ROOM: Final = 4 * 2**20
+"""Bytes that the faults of all destinations of one request may take; what comes then has one fault told of it."""
+
 Raw = Mapping[str, object]
+Faults = tuple[Fault, ...]
+Person = tuple[To, str | None]
+"""An address, and the id that it came with."""
 
 
 class _Source(NamedTuple):
@@ -48,37 +81,177 @@ class _Source(NamedTuple):
     make_id: Callable[[], str]
 
 
+def is_large(delivery: Delivery) -> bool:
+    """Tell whether a delivery's body is to be read in steps."""
+    return len(delivery.body) > LARGE
+
+
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
-    """Read a delivery's body; `make_id` names a request that came without an id."""
-    body = _to_json(delivery)
+    """Read a delivery's body at once; `make_id` names a request that came without an id."""
+    steps = parse_in_steps(delivery, history, make_id)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            parsed: Parsed = end.value
+            return parsed
+
+
+def parse_in_steps(
+    delivery: Delivery, history: History, make_id: Callable[[], str], large: int = LARGE
+) -> Generator[None, None, Parsed]:
+    """Read a delivery's body as `parse` does. One of up to `large` bytes is read in one step."""
+    body = yield from _to_json(delivery)
     if isinstance(body, Fault):
         return _unreadable({}, _Source(b"", delivery, history, make_id), [body])
     source = _Source(body, delivery, history, make_id)
+    return (yield from _parse_large(source)) if len(body) > large else _parse_small(source)
+
+
+def _parse_small(source: _Source) -> Parsed:
     try:
-        read = RequestBody.model_validate_json(body, by_alias=True, by_name=False)
+        read = RequestBody.model_validate_json(source.body, by_alias=True, by_name=False)
     except ValidationError as error:
         return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
-    fields = vars(read)
-    present = {_FIELDS[name] for name in read.model_fields_set if fields[name] is not None}
     late = _time_faults(read, source)
-    if late or shape_faults(present):
+    if late or shape_faults(_present(read)):
         return _parse_faulty(source, [], late)
-    return _read(read, range(MAX_DESTINATIONS), {}, source)
+    return _read(read, _destinations(read), range(MAX_DESTINATIONS), {}, source)
 
 
-def _to_json(delivery: Delivery) -> bytes | Fault:
-    body, kind = delivery.body, (delivery.content_type or _JSON).partition(";")[0].strip().lower()
-    if kind in _XML:
-        if told := excess(body, _TAGS):
-            return Fault("$", told)
+def _to_json(delivery: Delivery) -> Generator[None, None, bytes | Fault]:
+    body, content_type = delivery.body, (delivery.content_type or _JSON)
+    kind, grown = content_type.partition(";")[0].strip().lower(), is_returning(delivery.headers)
+    if kind not in {_JSON, *_XML}:
+        return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
+    told = excess_bytes(body, grown=grown)
+    if kind in _XML and not told:
+        charset = _CHARSET.search(content_type)
         try:
-            body = xml_to_json(body, RequestBody, _ROOTS)
+            body = to_json((yield from read_xml(body, RequestBody, _ROOTS, charset and charset[1], MAX_VALUES)))
         except XmlError as error:
             return Fault(error.path[:MAX_PATH] or "$", error.message)
-    elif kind != _JSON:
-        return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
-    told = excess(body, grown=is_returning(delivery.headers))
+        told = excess_bytes(body, grown=grown)
+    told = told or excess_values(body, grown=grown)
     return Fault("$", told) if told else body
+
+
+def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
+    """Read a body so that no step takes long, and that no more is made of its faults than is told."""
+    try:
+        raw = from_json(source.body)
+    except ValueError as error:
+        return _unreadable({}, source, [Fault("$", f"Invalid JSON: {error}")])
+    if not isinstance(raw, dict):
+        return _unreadable({}, source, [Fault("$", "should be an object")])
+    yield
+    entries, is_list = _entries(raw), isinstance(raw.get("destinations"), list)
+    body, shared = _check_shared(raw, source)
+    if body is None and shared[0].message == _TOO_MANY:
+        raw = {name: raw.get(name) for name in ("requestId", "destinations")}
+    if not entries:
+        return _unreadable(raw, source, shared)
+    people: dict[int, Person] = {}
+    own: dict[int, Faults] = {}
+    if is_list:
+        room = _FAULT_ROOM
+        for start in range(0, len(entries), SLICE):
+            yield
+            right, wrong = _check(entries[start : start + SLICE], start)
+            people |= right
+            for position, (faults, unmade) in wrong.items():
+                own[position] = bounded(shared, faults, unmade, MAX_FAULTS if room > 0 else 1)
+                room -= sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in own[position])
+    elif body is not None:
+        people = dict(enumerate(_destinations(body)))
+    yield
+    everybody = bounded(shared)
+    rejected = {
+        position: (entry, own.get(position, everybody))
+        for position, entry in enumerate(entries)
+        if shared or position in own
+    }
+    if body is not None and not shared and people:
+        return _read(body, list(people.values()), people, rejected, source)
+    request_id, identified = _request_id(raw.get("requestId"), source)
+    rejections = _reject(request_id, rejected, set(), _digest_of(raw))
+    return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
+
+
+def _check_shared(raw: Raw, source: _Source) -> tuple[RequestBody | None, list[Fault]]:
+    """Check what the destinations of a large body share; gives it, if it is right, and its faults."""
+    given = dict(raw)
+    if isinstance(people := raw.get("destinations"), list):
+        given["destinations"] = [_ANYBODY] * (1 if 0 < len(people) <= MAX_DESTINATIONS else len(people))
+    if not _is_modest(value for name, value in raw.items() if name != "destinations"):
+        return None, [Fault("$", _TOO_MANY)]
+    body = None
+    try:
+        body = RequestBody.model_validate_json(to_json(given, inf_nan_mode="constants"), by_alias=True, by_name=False)
+        shared = _time_faults(body, source)
+    except ValidationError as error:
+        shared, _ = by_destination(error.errors(include_url=False, include_input=False))
+    shared += shape_faults({name for name, value in raw.items() if value is not None})
+    return body, shared
+
+
+def _check(entries: Sequence[object], start: int) -> tuple[dict[int, Person], dict[int, tuple[list[Fault], int]]]:
+    """Tell the right destinations of a slice from the wrong ones, of which more faults may be than were made."""
+    wrong: dict[int, tuple[list[Fault], int]] = {}
+    left = dict(enumerate(map(_trimmed, entries), start))
+    while left:
+        written = to_json([entry for entry, _ in left.values()], inf_nan_mode="constants")
+        try:
+            read = _PEOPLE.validate_json(written, by_alias=True, by_name=False)
+        except ValidationError as error:
+            places, found = list(left), error.errors(include_url=False, include_input=False)
+            for one in found:
+                one["loc"] = ("destinations", places[int(one["loc"][0])], *one["loc"][1:])
+            for position, faults in by_destination(found)[1].items():
+                wrong[position] = faults, left.pop(position)[1]
+        else:
+            return {
+                position: (person.to, person.message_id) for position, person in zip(left, read, strict=True)
+            }, wrong
+    return {}, wrong
+
+
+def _trimmed(entry: object) -> tuple[object, int]:
+    """Leave out unknown fields that are too many to be told of, and count them."""
+    if not isinstance(entry, dict):
+        return entry, 0
+    entry, left_out = _without_excess(entry, Destination)
+    if isinstance(to := entry.get("to"), dict):
+        to, more = _without_excess(to, To)
+        if more:
+            entry, left_out = {**entry, "to": to}, left_out + more
+    return entry, left_out
+
+
+def _without_excess(fields: dict[str, object], model: type[Strict]) -> tuple[dict[str, object], int]:
+    known = model.model_fields
+    names = {field.alias for field in known.values()}
+    unknown = [name for name in fields if name not in names] if len(fields) > MAX_FAULTS else []
+    if len(unknown) <= MAX_FAULTS:
+        return fields, 0
+    told = names.union(unknown[:MAX_FAULTS])
+    return {name: value for name, value in fields.items() if name in told}, len(unknown) - MAX_FAULTS
+
+
+def _is_modest(values: Iterable[object]) -> bool:
+    """Tell whether there are no more values than a request may have besides its destinations."""
+    left, waiting = MAX_SHARED_VALUES, [iter(values)]
+    while waiting:
+        for value in waiting[-1]:
+            left -= 1
+            if left < 0:
+                return False
+            if isinstance(value, (dict, list)):
+                waiting.append(iter(value.values() if isinstance(value, dict) else value))
+                break
+        else:
+            waiting.pop()
+    return True
 
 
 def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]) -> Parsed:
@@ -103,29 +276,30 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
         body = RequestBody.model_validate_json(to_json(remaining), by_alias=True, by_name=False)
         if late := _time_faults(body, source):
             return _parse_faulty(source, errors, late)
-        return _read(body, right, wrong, source)
+        return _read(body, _destinations(body), right, wrong, source)
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = _reject(request_id, wrong, set(), digest(to_json({name: raw[name] for name in _SAID if name in raw})))
+    rejections = _reject(request_id, wrong, set(), _digest_of(raw))
     return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
 
 
 def _read(
     body: RequestBody,
+    people: Sequence[Person],
     positions: Iterable[int],
-    wrong: Mapping[int, tuple[object, tuple[Fault, ...]]],
+    wrong: Mapping[int, tuple[object, Faults]],
     source: _Source,
 ) -> Parsed:
     """Give every message its name and put the request together."""
     request_id, identified = _request_id(body.request_id, source)
-    content, destinations = _content(body), _destinations(body)
-    given_names = {given for _, given in destinations if given is not None}
+    content = _content(body)
+    given_names = {given for _, given in people if given is not None}
     # Where every message has a name of its own, none has to be made.
-    written = None if not wrong and len(given_names) == len(destinations) else content.to_json()
+    written = None if not wrong and len(given_names) == len(people) else content.to_json()
     said = "" if written is None else digest(written)
     used: set[str] = set()
     messages: list[Message] = []
-    repeated: dict[int, tuple[object, tuple[Fault, ...]]] = {}
-    for position, (to, given) in zip(positions, destinations, strict=False):
+    repeated: dict[int, tuple[object, Faults]] = {}
+    for position, (to, given) in zip(positions, people, strict=False):
         if given is not None and given in used:
             fault = Fault(f"destinations[{position}].messageId", "is used by an earlier destination")
             repeated[position] = ({"to": to.model_dump(by_alias=True, exclude_none=True)}, (fault,))
@@ -150,6 +324,11 @@ def _read(
     )
 
 
+def _digest_of(raw: Raw) -> str:
+    """Stand for a content that cannot be sent."""
+    return digest(to_json({name: raw[name] for name in _SAID if name in raw}))
+
+
 def _to_whom(said: str, to: To) -> str:
     """Stand for a content and the person it is for; of the addresses only the last may hold a space."""
     return f"{said} {to.phone_number} {to.email_address} {to.whats_app_user_id} {to.push_registration_id}"
@@ -160,7 +339,12 @@ def _time_faults(body: RequestBody, source: _Source) -> list[Fault]:
     return [] if is_returning(source.delivery.headers) else time_faults(body, source.history.first_seen)
 
 
-def _destinations(body: RequestBody) -> list[tuple[To, str | None]]:
+def _present(body: RequestBody) -> set[str]:
+    fields = vars(body)
+    return {_FIELDS[name] for name in body.model_fields_set if fields[name] is not None}
+
+
+def _destinations(body: RequestBody) -> list[Person]:
     if body.destinations is not None:
         return [(destination.to, destination.message_id) for destination in body.destinations]
     addresses = {**_NOWHERE, "phone_number": body.phone_number, "email_address": body.email_address}
@@ -210,7 +394,7 @@ def _entries(raw: Raw) -> list[object]:
 
 
 def _reject(
-    request_id: str, wrong: Mapping[int, tuple[object, tuple[Fault, ...]]], used: set[str], said: str
+    request_id: str, wrong: Mapping[int, tuple[object, Faults]], used: set[str], said: str
 ) -> tuple[Rejection, ...]:
     """Name each message that cannot be sent: by its own id where it has one that no other message has."""
     rejections = []

@@ -1,7 +1,7 @@
 """What an outcome means for each message of the call: the status tables, and what may be done next."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from service.rules.address import is_logged_for

@@ -4,18 +4,24 @@ A list is an element that holds its items, named in the singular as on the vendo
 or like the list as in its specification (`destinations/destinations`). Whole numbers, decimals and truth values are
 read where the model has them; what does not read as one stays a text, and is refused by the model with its path.
 Document types, entities and external references are refused before anything is built.
+
+A document is read in slices, event by event, and no tree of it is made: reading stops at the first violation. So what a
+document costs is bounded by its content, whatever encodes it. What would break this: interned names, of which expat
+makes one for each element with its whole namespace, and a tag, comment or instruction of any length, which expat
+collects before it says anything.
 """
 
+import codecs
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import field
 from decimal import Decimal
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
-from xml.etree.ElementTree import Element, ParseError, SubElement, tostring
+from typing import Annotated, Any, Final, Literal, NoReturn, Union, get_args, get_origin
+from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.parsers import expat
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 from pydantic import BaseModel
 from pydantic_core import to_json
 
@@ -24,6 +30,13 @@ from service.words.value import dataclass
 MAX_DEPTH: Final = 60
 """Levels of elements; a Flex Message nests deepest, and a hostile body would nest without end."""
 
+SLICE: Final = 2**16
+"""Bytes of a document read in one step, and of a single tag, comment or instruction at most."""
+
+MAX_NAME: Final = 500
+"""Characters in the name of an element, its namespace included."""
+
+_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
@@ -53,18 +66,149 @@ _TEXT: Final = _Shape("text")
 _HOLDERS: Final = frozenset({"list", "map", "object"})
 
 
-def xml_to_json(body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
-    """Turn a document into the JSON that says the same to `model`. Raises `XmlError`."""
+@dataclass(slots=True)
+class _Open:
+    """An element that has begun and not ended."""
+
+    name: str
+    shape: _Shape
+    path: str
+    holder: dict[str, object]
+    """What it holds by name, if it is an object or a map."""
+    items: list[object]
+    """What it holds in order, if it is a list."""
+    fields: Mapping[str, _Shape]
+    texts: list[str] = field(default_factory=list)
+    known: bool = True
+    """False for one that no model knows: it is kept without its content, to be refused by its path."""
+
+
+def xml_to_json(
+    body: bytes, model: type[BaseModel], roots: frozenset[str], charset: str | None = None, most: int = 100_000
+) -> bytes:
+    """Turn a document into the JSON that says the same to `model`. Raises `XmlError`.
+
+    `charset` is that of the content type. It wins over what the document declares, and a byte order mark over both.
+    Source: RFC 7303, section 3. A document has `most` elements at most.
+    """
+    reading = read_xml(body, model, roots, charset, most)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return to_json(end.value)
+
+
+def read_xml(
+    body: bytes, model: type[BaseModel], roots: frozenset[str], charset: str | None, most: int
+) -> Generator[None, None, object]:
+    """Read a document as `xml_to_json` does, in steps; gives what it would be in JSON. Raises `XmlError`."""
+    charset = next((encoding for mark, encoding in _BOMS if body.startswith(mark)), charset)
     try:
-        root = fromstring(body, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
-        kind = (
-            "without document types and entities" if isinstance(error, DefusedXmlException) else "that is well-formed"
-        )
-        raise XmlError(f"must be XML {kind}") from None
-    if _local(root) not in roots:
-        raise XmlError(f"must be XML with the root element {' or '.join(sorted(roots))}")
-    return to_json(_read(root, _Shape("object", models=(model,)), "", 0))
+        parser = expat.ParserCreate(charset, "}", intern=None)  # names are not kept
+        reader = _Reader(model, roots, most)
+        reader.listen_to(parser)
+        for start in range(0, len(body), SLICE):
+            parser.Parse(body[start : start + SLICE], False)  # noqa: FBT003 - not the end
+            if start + SLICE - max(parser.CurrentByteIndex, 0) > 2 * SLICE:
+                raise XmlError("has a tag, comment or instruction that is too long")
+            yield
+        parser.Parse(b"", True)  # noqa: FBT003 - the end
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        if isinstance(error, XmlError):
+            raise
+        raise XmlError("must be XML that is well-formed") from None
+    return reader.root
+
+
+class _Reader:
+    """Builds what a document says while it is read."""
+
+    def __init__(self, model: type[BaseModel], roots: frozenset[str], most: int) -> None:
+        self.root: object = None
+        self._model = model
+        self._roots = roots
+        self._left = self._most = most
+        self._open: list[_Open] = []
+
+    def listen_to(self, parser: expat.XMLParserType) -> None:
+        """Take a parser's events."""
+        parser.buffer_text = True
+        parser.StartElementHandler = self._begin
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._take
+        parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = _refuse_entities
+        parser.UnparsedEntityDeclHandler = parser.ExternalEntityRefHandler = _refuse_entities
+
+    def _begin(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise XmlError(f"must have at most {self._most:,} values")
+        if len(tag) > MAX_NAME:
+            raise XmlError("has a name that is too long")
+        name = tag.rpartition("}")[2]
+        opened = self._inside(self._open[-1], name) if self._open else self._outermost(name)
+        if len(self._open) > MAX_DEPTH:
+            raise XmlError("is nested too deeply", opened.path)
+        if opened.known and attributes:
+            raise XmlError("must have no XML attributes", opened.path)
+        self._open.append(opened)
+
+    def _outermost(self, name: str) -> _Open:
+        if name not in self._roots:
+            raise XmlError(f"must be XML with the root element {' or '.join(sorted(self._roots))}")
+        return _opened(name, _Shape("object", models=(self._model,)), "")
+
+    def _inside(self, parent: _Open, name: str) -> _Open:
+        if not parent.known:
+            return parent
+        if parent.shape.kind == "list":
+            if name not in {parent.name, parent.name.removesuffix("s"), parent.name.removesuffix("es")}:
+                raise XmlError(f"may hold only elements named {parent.name.removesuffix('s')}", parent.path)
+            return _opened(name, parent.shape.item or _TEXT, f"{parent.path}[{len(parent.items)}]")
+        if parent.shape.kind not in _HOLDERS:
+            raise XmlError("must hold a text, not XML elements", parent.path)
+        path = f"{parent.path}.{name}".lstrip(".")
+        if name in parent.holder:
+            raise XmlError("is given twice", path)
+        opened = _opened(name, parent.fields.get(name, _TEXT), path)
+        opened.known = parent.shape.kind == "map" or name in parent.fields
+        parent.holder[name] = ""
+        return opened
+
+    def _take(self, text: str) -> None:
+        element = self._open[-1]
+        if not element.known:
+            return
+        if element.shape.kind not in _HOLDERS:
+            element.texts.append(text)
+        elif not text.isspace():
+            raise XmlError("must hold XML elements, not a text", element.path)
+
+    def _end(self, _: str) -> None:
+        element = self._open.pop()
+        if not element.known:
+            return
+        kind, text = element.shape.kind, "".join(element.texts)
+        value: object
+        if kind in _HOLDERS:
+            value = element.items if kind == "list" else element.holder
+        else:
+            value = text if kind == "text" else _scalar(kind, text.strip())
+        if not self._open:
+            self.root = value
+        elif (parent := self._open[-1]).shape.kind == "list":
+            parent.items.append(value)
+        else:
+            parent.holder[element.name] = value
+
+
+def _opened(name: str, shape: _Shape, path: str) -> _Open:
+    return _Open(name, shape, path, {}, [], _fields(*shape.models))
+
+
+def _refuse_entities(*_: object) -> NoReturn:
+    raise XmlError("must be XML without document types and entities")
 
 
 def write_xml(name: str, value: Mapping[str, Any]) -> bytes:
@@ -78,51 +222,6 @@ def write_xml(name: str, value: Mapping[str, Any]) -> bytes:
     return text.replace("\r", "&#13;").encode()
 
 
-def _read(element: Element, shape: _Shape, path: str, depth: int) -> object:
-    if depth > MAX_DEPTH:
-        raise XmlError("is nested too deeply", path)
-    if element.attrib:
-        raise XmlError("must have no XML attributes", path)
-    if shape.kind in _HOLDERS:
-        _refuse_stray_text(element, path)
-        return _read_holder(element, shape, path, depth)
-    if len(element):
-        raise XmlError("must hold a text, not XML elements", path)
-    text = element.text or ""
-    return text if shape.kind == "text" else _scalar(shape.kind, text.strip())
-
-
-def _read_holder(element: Element, shape: _Shape, path: str, depth: int) -> object:
-    if shape.kind == "list":
-        items = enumerate(_items(element, path))
-        return [_read(child, shape.item or _TEXT, f"{path}[{at}]", depth + 1) for at, child in items]
-    fields = {alias: inner for model in shape.models for alias, inner in _fields(model).items()}
-    read: dict[str, object] = {}
-    for child in element:
-        name = _local(child)
-        place = f"{path}.{name}".lstrip(".")
-        if name in read:
-            raise XmlError("is given twice", place)
-        # What no model knows is kept as it is, to be refused by its path.
-        known = shape.kind == "map" or name in fields
-        read[name] = _read(child, fields.get(name, _TEXT), place, depth + 1) if known else ""
-    return read
-
-
-def _refuse_stray_text(element: Element, path: str) -> None:
-    if any(text and not text.isspace() for text in (element.text, *(child.tail for child in element))):
-        raise XmlError("must hold XML elements, not a text", path)
-
-
-def _items(element: Element, path: str) -> Iterator[Element]:
-    """Give a list's items; they are named like the list, or in its singular."""
-    name = _local(element)
-    for child in element:
-        if _local(child) not in {name, name.removesuffix("s"), name.removesuffix("es")}:
-            raise XmlError(f"may hold only elements named {name.removesuffix('s')}", path)
-        yield child
-
-
 def _scalar(kind: str, text: str) -> object:
     if kind == "truth":
         return _TRUTH.get(text, text)
@@ -131,13 +230,11 @@ def _scalar(kind: str, text: str) -> object:
     return float(text) if kind == "decimal" and _DECIMAL.fullmatch(text) else text
 
 
-def _local(element: Element) -> str:
-    return str(element.tag).rpartition("}")[2]
-
-
 @cache
-def _fields(model: type[BaseModel]) -> dict[str, _Shape]:
-    return {field.alias or name: _shape(field.annotation) for name, field in model.model_fields.items()}
+def _fields(*models: type[BaseModel]) -> dict[str, _Shape]:
+    return {
+        field.alias or name: _shape(field.annotation) for model in models for name, field in model.model_fields.items()
+    }
 
 
 def _shape(annotation: Any) -> _Shape:  # noqa: ANN401 - an annotation may be anything

@@ -7,6 +7,7 @@ flat      `phoneNumber`, `emailAddress` and `messageId` of one recipient at the 
 Each field is checked here; what no single field can know (shapes mixed, nothing to say) is a rule.
 """
 
+import re
 from typing import Annotated, Final, TypeGuard
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
@@ -29,9 +30,17 @@ MAX_BODY: Final = 4 * 2**20
 """Bytes: enough for the most destinations, each with every address of a common length."""
 
 MAX_VALUES: Final = 8 * MAX_DESTINATIONS
-"""Values in one body, commas in texts included: a destination takes seven at most."""
+"""Values in one body, objects and lists included: a destination takes seven at most."""
+
+MAX_SHARED_VALUES: Final = 5000
+"""Values in one body besides its destinations: each may take a kilobyte where it is at fault."""
 
 _GROWTH: Final = 1.25
+
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)
+"""A text of JSON, from which nothing is to be counted, or what begins another value."""
+
+_QUOTE: Final = ord('"')
 
 MAX_METADATA: Final = 4096
 
@@ -42,18 +51,38 @@ SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
 """The channels on which a simple request says its text."""
 
 
-def excess(body: bytes, marks: tuple[bytes, ...] = (b",",), *, grown: bool = False) -> str:
+def excess(body: bytes, *, grown: bool = False) -> str:
     """Tell what a body has more of than any request; nothing if it may be read. Unread, since reading takes memory.
 
-    A value takes a hundred bytes, and two thousand where it is at fault. `marks` end one: JSON's comma, or XML's tags.
     In its normal form a request has `grown`: by the names of its messages, and by a text for each channel.
     """
-    room = _GROWTH if grown else 1
-    if len(body) > MAX_BODY * room:
-        return f"must have at most {MAX_BODY >> 20} MiB"
-    if sum(map(body.count, marks)) > MAX_VALUES * room:
-        return f"must have at most {MAX_VALUES:,} values"
-    return ""
+    return excess_bytes(body, grown=grown) or excess_values(body, grown=grown)
+
+
+def excess_bytes(body: bytes, *, grown: bool = False) -> str:
+    """Tell whether a body is longer than any request; nothing if it is not."""
+    return f"must have at most {MAX_BODY >> 20} MiB" if len(body) > MAX_BODY * (_GROWTH if grown else 1) else ""
+
+
+def excess_values(body: bytes, *, grown: bool = False) -> str:
+    """Tell whether JSON holds more values than any request; nothing if it does not."""
+    most = int(MAX_VALUES * (_GROWTH if grown else 1))
+    if sum(map(body.count, (b",", b"{", b"["))) <= most or _holds_at_most(most, body):
+        return ""
+    return f"must have at most {MAX_VALUES:,} values"
+
+
+def _holds_at_most(most: int, body: bytes) -> bool:
+    """Count what is outside of texts, as far as need be. JSON has no more texts than twice its values."""
+    values = texts = 0
+    for token in _TOKEN.finditer(body):
+        if body[token.start()] == _QUOTE:
+            texts += 1
+        else:
+            values += 1
+        if values > most or texts > 2 * most + 2:
+            return False
+    return True
 
 
 def is_request_id(value: object) -> TypeGuard[str]:

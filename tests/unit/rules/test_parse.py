@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.fault import MAX_FAULTS
+from service.rules.fault import MAX_FAULTS, MAX_TOLD
 from service.rules.history import read_history, write_history
 from service.rules.identity import digest, message_id
+from service.rules.parse import is_large, parse_in_steps
 from service.rules.publication import publish_report, render_request
 from service.rules.report import report_attempt
 from service.rules.verdict import Standing
 from service.rules.xml import write_xml
-from service.words.body import MAX_BODY, MAX_DESTINATIONS, MAX_VALUES, RequestBody
+from service.words.body import MAX_BODY, MAX_DESTINATIONS, MAX_SHARED_VALUES, MAX_VALUES, RequestBody
 from service.words.delivery import Delivery
 from service.words.omni.channel.email import Email
 from service.words.omni.channel.facebook import Facebook
@@ -294,8 +295,9 @@ def test_only_so_many_faults_are_told_of_one_message() -> None:
     ("body", "kind"),
     [
         (b'{"destinations": [' + b"1," * MAX_VALUES + b"1, 2]}", "application/json"),
-        (b"<request>" + b"<x/>" * MAX_VALUES + b"</request>", "application/xml"),
-        (b"<request>" + b"<x></x>" * MAX_VALUES + b"</request>", "text/xml"),
+        (b"<request><x>" + b"<x/>" * MAX_VALUES + b"</x></request>", "application/xml"),
+        (b"<request><x>" + b"<x></x>" * MAX_VALUES + b"</x></request>", "text/xml"),
+        (("<request><x>" + "<x/>" * MAX_VALUES).encode("utf-16"), "text/xml"),
     ],
 )
 def test_what_could_hold_more_faults_than_a_request_has_values_is_refused_unread(body: bytes, kind: str) -> None:
@@ -606,6 +608,107 @@ def test_whatever_comes_every_message_of_it_appears_exactly_once_under_its_own_n
         assert ids == []
     assert all(rejection.faults for rejection in reading.rejections)
     assert all(path for path in paths_of(reading))
+
+
+@law
+@given(delivery=st.one_of(any_deliveries, st.builds(a_delivery, broken_bodies), st.builds(a_delivery, bodies)))
+def test_a_body_says_the_same_whether_it_is_read_at_once_or_in_steps(delivery: Delivery) -> None:
+    assert in_steps(delivery) == parsed(delivery)
+
+
+def test_a_body_is_large_from_32_kib_on() -> None:
+    assert not is_large(Delivery(bytes(2**15)))
+    assert is_large(Delivery(bytes(2**15 + 1)))
+
+
+def in_steps(delivery: Delivery) -> Parsed:
+    """Read a delivery as if it were large."""
+    steps = parse_in_steps(delivery, a_history(), lambda: MADE_UP, large=0)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            parsed: Parsed = end.value
+            return parsed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[1]",
+        b"5",
+        b'{"destinations": {}}',
+        a_body(destinations=[]),
+        a_body(destinations=..., phoneNumber=PHONE),
+        a_body(destinations=..., phoneNumber="call me"),
+        a_body(destinations=..., phoneNumber=PHONE, unheardOf=1),
+        a_body(destinations=[a_destination()] * (MAX_DESTINATIONS + 1)),
+        a_body(destinations=[a_destination(), None, {"to": {}}, a_destination("call me")]),
+        a_body(destinations=[None, a_destination()], unheardOf=1),
+        a_body(destinations=[a_destination("call me")], sms=...),
+        a_body(destinations=[{f"x{number}": 1 for number in range(MAX_FAULTS + 5)}, a_destination()]),
+        a_body(destinations=[{"to": {f"x{number}": 1 for number in range(MAX_FAULTS + 5)}}, a_destination()]),
+        a_body(destinations=[a_destination(message_id="m"), a_destination(OTHER_PHONE, "m")]),
+        b'{"phoneNumber": "41793026727", "push": {"customPayload": {"a": [NaN]}}}',
+        b'{"destinations": [{"to": {"phoneNumber": NaN}}], "push": {"text": 1e999}}',
+        a_body(sendAt=(NOW + timedelta(days=180)).isoformat()),
+    ],
+)
+def test_the_same_is_read_in_steps(body: object) -> None:
+    assert in_steps(a_delivery(body)) == parsed(body)
+
+
+def test_what_the_destinations_of_a_large_body_share_has_so_many_values() -> None:
+    """Each may take a kilobyte where it is at fault."""
+    payload = {"text": "x", "customPayload": {"a": [[1]] * (MAX_SHARED_VALUES // 2)}}
+    body = a_body(push=payload, metadata={"k": 5}, destinations=[a_destination(), None])
+
+    reading = in_steps(a_delivery(body))
+
+    assert [[fault.path for fault in rejection.faults] for rejection in reading.rejections] == [
+        ["$"],
+        ["$", "destinations[1]"],
+    ]
+    assert reading.rejections[0].faults[0].message == "must have at most 5,000 values besides its destinations"
+    assert (reading.request_id, reading.metadata) == ("order-1", {})
+
+
+def test_the_faults_of_all_destinations_have_bounds_of_their_own_and_each_has_one_told() -> None:
+    wrong = {"to": {}, **{f"{number}{'x' * 50}": 1 for number in range(4)}}
+
+    reading = in_steps(a_delivery(a_body(destinations=[wrong] * MAX_DESTINATIONS)))
+
+    assert len(reading.rejections) == MAX_DESTINATIONS
+    assert len(reading.rejections[0].faults) == 5
+    assert [fault.path for fault in reading.rejections[-1].faults] == ["destinations[9999].to", "$"]
+    assert reading.rejections[-1].faults[-1].message == "has 4 more faults"
+
+
+def test_the_faults_of_one_message_have_so_many_characters() -> None:
+    (rejection,) = parsed(a_body({f"{number:0200}": 1 for number in range(MAX_FAULTS)})).rejections
+
+    assert sum(len(fault.path) + len(fault.message) for fault in rejection.faults[:-1]) <= MAX_TOLD
+    assert rejection.faults[-1].message == f"has {MAX_FAULTS + 1 - len(rejection.faults)} more faults"
+
+
+def test_commas_and_brackets_in_a_text_are_no_values() -> None:
+    body = a_body(push={"text": "x", "customPayload": {"a": '[,{\\"' * MAX_VALUES}})
+
+    assert paths_of(parsed(body)) == ["push.customPayload"]  # a text of 400,000 characters
+
+
+@pytest.mark.parametrize("unit", [b"[],", b'"",', b"[[1]],", b'{"a":1},'])
+def test_values_are_counted_in_whatever_they_are_put(unit: bytes) -> None:
+    assert faults_of(parsed(a_delivery(b"[" + unit * MAX_VALUES + b"1]"))) == [("$", "must have at most 80,000 values")]
+
+
+def test_texts_that_belong_to_no_value_are_counted_too() -> None:
+    """Such a body is no JSON; to find that out must not take longer than to read a right one."""
+    body = b"," * 40_000 + b'""' * 200_000 + b"," * 40_001
+
+    assert faults_of(parsed(a_delivery(body))) == [("$", "must have at most 80,000 values")]
 
 
 @law

@@ -32,6 +32,7 @@ def test_a_list_holds_its_items_in_the_singular_or_named_like_itself(item: str) 
     [
         ("<text> a &amp; b </text>", {"text": " a & b "}),
         ("<text/>", {"text": ""}),
+        ("\n  <sms>\n    <text> a\n</text>\t</sms>\n", {"sms": {"text": " a\n"}}),
         ("<text>5</text>", {"text": "5"}),
         ("<notify> true </notify>", {"notify": True}),
         ("<notify>perhaps</notify>", {"notify": "perhaps"}),
@@ -96,6 +97,76 @@ def test_what_xml_would_pass_over_in_silence_is_refused_where_it_stands(inner: s
         read(f"<request>{inner}</request>")
 
     assert (caught.value.path, caught.value.message) == (path, message)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("<a>" * 1000, "must be XML with the root element request"),
+        ("<request><text>" + "<a>" * 1000, "must hold a text, not XML elements"),
+        ("<request><a>" + "<a>" * 1000, "is nested too deeply"),
+        ("<request><a>" + "<b/>" * 100_000, "must have at most 100,000 values"),
+        (f"<request {'a' * 300_000}", "has a tag, comment or instruction that is too long"),
+        (f"<request><!--{'a' * 300_000}", "has a tag, comment or instruction that is too long"),
+        (f"<request><?a {'a' * 300_000}", "has a tag, comment or instruction that is too long"),
+        (f"<request><{'a' * 501}/>", "has a name that is too long"),
+        (f"<request xmlns='{'u' * 501}'/>", "has a name that is too long"),
+    ],
+)
+def test_reading_stops_at_the_first_violation_although_none_of_these_is_well_formed(
+    document: str, message: str
+) -> None:
+    with pytest.raises(XmlError) as caught:
+        read(document)
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1", "windows-1252"])
+def test_a_document_is_read_in_slices_whatever_encodes_it(encoding: str) -> None:
+    text = "é\n" * 200_000
+    document = f"<request><text>{text}</text></request>".encode(encoding)
+    charset = None if encoding.startswith("utf") else encoding
+
+    assert json.loads(xml_to_json(document, RequestBody, ROOTS, charset)) == {"text": text}
+
+
+GREETING = '<?xml version="1.0" encoding="ISO-8859-1"?><request><text>Grüezi, 5 €</text></request>'
+
+
+@pytest.mark.parametrize(
+    ("document", "content_type"),
+    [
+        (GREETING.encode(), "application/xml; charset=utf-8"),
+        (GREETING.encode(), 'text/xml;charset="UTF-8"'),
+        (GREETING.encode("utf-8-sig"), "application/xml"),
+        (GREETING.encode("utf-8-sig"), "application/xml; charset=iso-8859-1"),
+        (GREETING.encode("utf-16"), "application/xml; charset=iso-8859-1"),
+        (GREETING.encode("utf-16-be"), "application/xml; charset=utf-16be"),
+        (GREETING.encode("cp1252"), "application/xml; version=1; charset=windows-1252"),
+        (GREETING.replace("ISO-8859-1", "windows-1252").encode("cp1252"), "application/xml"),
+    ],
+)
+def test_the_charset_of_the_content_type_wins_over_the_declaration_and_a_byte_order_mark_over_both(
+    document: bytes, content_type: str
+) -> None:
+    """Source: RFC 7303, section 3."""
+    document = document.replace(b"<text>", b"<phoneNumber>41793026727</phoneNumber><text>")
+    if b"\x00" in document:
+        whole = GREETING.replace("<text>", "<phoneNumber>41793026727</phoneNumber><text>")
+        document = whole.encode("utf-16-be" if content_type.endswith("be") else "utf-16")
+
+    request = parsed(replace(a_delivery(document), content_type=content_type)).request
+
+    assert request is not None
+    assert request.content.sms is not None
+    assert request.content.sms.text == "Grüezi, 5 €"
+
+
+@pytest.mark.parametrize("charset", ["klingon", "utf-7", "shift_jis", "utf-32", "é"])
+def test_a_charset_that_cannot_be_read_is_a_fault(charset: str) -> None:
+    reading = parsed(replace(a_delivery(b"<request/>"), content_type=f"application/xml; charset={charset}"))
+
+    assert reading.faults == (Fault("$", "must be XML that is well-formed"),)
 
 
 def test_attributes_of_the_root_are_refused_but_for_its_namespace() -> None:
