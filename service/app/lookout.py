@@ -1,7 +1,7 @@
 """Looks into OMNI's logs, gathered: many messages in one question, and no more questions than OMNI allows.
 
-Whoever is in doubt waits for an answer. Whoever only makes sure is told at once that there is none when too many
-wait already: a retry must not queue up behind doubts.
+Whoever is in doubt waits for an answer. A best-effort lookup is told at once that there is none where it would have to
+wait long: then the request is put aside, and does not keep the place of another.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
+from service.rules.log_access import OPEN, LogAccess, hear
 from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.words.omni.answer import LogEntry
 
@@ -18,7 +19,8 @@ MOST_IDS: Final = 100
 """In one question: each may have an entry for every step of its scenario, and an answer holds a thousand."""
 LONGEST_QUERY: Final = 6000
 """Bytes: servers commonly refuse a request line of more than 8 kB."""
-_FORBIDDEN_FOR: Final = 300.0
+SOON: Final = 10.0
+"""Seconds that a best-effort lookup may wait for those before it."""
 _LONGEST_PAUSE: Final = 60.0
 
 Ask = Callable[[tuple[str, ...]], Awaitable[Finding]]
@@ -36,47 +38,76 @@ class _Question:
 class Lookout:
     """Asks, at most `rate` times a minute."""
 
-    def __init__(self, ask: Ask, rate: float, on_finding: Callable[[Finding], None]) -> None:
+    def __init__(self, ask: Ask, rate: float, on_finding: Callable[[Finding], None], access: LogAccess = OPEN) -> None:
         self._ask = ask
         self._pause = 60 / rate
         self._on_finding = on_finding
         self._waiting: list[_Question] = []
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
-        self._forbidden: tuple[float, Forbidden] | None = None
+        self._access = access
 
     async def look(self, ids: tuple[str, ...], purpose: Purpose) -> Finding:
-        """Ask about messages; a glance is not taken when others fill the next question."""
-        if self._forbidden is not None and time.monotonic() < self._forbidden[0]:
-            return self._forbidden[1]
-        if purpose == "glance" and sum(len(question.ids) for question in self._waiting) + len(ids) > MOST_IDS:
+        """Ask about messages, in as many questions as it takes.
+
+        The next question is put when the one before it is answered: so a request with many messages takes turns with
+        others, and does not keep them waiting until all of its questions are answered.
+        """
+        if purpose == "glance" and self._is_busy():
             return Unanswered("busy")
-        questions = [_Question(part, size) for part, size in _parts(ids)]
-        self._waiting += questions
+        whole = Answered({})
+        for part, size in _parts(ids):
+            if self._access.closed_until is not None and time.monotonic() < self._access.closed_until:
+                return Forbidden("http_403")
+            finding = await self._put(_Question(part, size))
+            if not isinstance(finding, Answered):
+                return finding
+            whole = _joined(whole, finding)
+        return whole
+
+    def _is_busy(self) -> bool:
+        ahead = sum(len(question.ids) for question in self._waiting) / MOST_IDS
+        return self._next - time.monotonic() + ahead * self._pause > SOON
+
+    async def _put(self, question: _Question) -> Finding:
+        self._waiting.append(question)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
-        return _merged([await question.answer for question in questions])
+        return await question.answer
 
     async def _work(self) -> None:
         while self._waiting:
-            await asyncio.sleep(self._next - time.monotonic())
-            self._next = time.monotonic() + self._pause
+            await self._until_next()
             asked, self._waiting = _fill(self._waiting)
-            finding = await self._ask(tuple(dict.fromkeys(one for question in asked for one in question.ids)))
-            self._heed(finding)
+            finding = await self._find(tuple(dict.fromkeys(one for question in asked for one in question.ids)))
             for question in asked:
                 if not question.answer.done():  # whoever asked may have been cancelled
                     question.answer.set_result(finding)
 
-    def _heed(self, finding: Finding) -> None:
+    async def _until_next(self) -> None:
+        await asyncio.sleep(self._next - time.monotonic())
+        self._next = time.monotonic() + self._pause
+
+    async def _find(self, ids: tuple[str, ...]) -> Finding:
+        """Ask one question; where its answer is not complete, ask again in halves."""
+        finding = self._heed(await self._ask(ids))
+        if not isinstance(finding, Answered) or not finding.incomplete or len(ids) == 1:
+            return finding
+        whole = Answered({})
+        for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
+            await self._until_next()
+            finding = await self._find(half)
+            if not isinstance(finding, Answered):
+                return finding
+            whole = _joined(whole, finding)
+        return whole
+
+    def _heed(self, said: Finding) -> Finding:
+        self._access, finding = hear(self._access, said, time.monotonic())
         self._on_finding(finding)
-        match finding:
-            case Forbidden():
-                self._forbidden = time.monotonic() + _FORBIDDEN_FOR, finding
-            case Unanswered(_, float() as seconds):
-                self._next = max(self._next, time.monotonic() + min(_LONGEST_PAUSE, seconds))
-            case _:
-                self._forbidden = None
+        if isinstance(finding, Unanswered) and finding.retry_after is not None:
+            self._next = max(self._next, time.monotonic() + min(_LONGEST_PAUSE, finding.retry_after))
+        return finding
 
 
 def _parts(ids: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
@@ -103,11 +134,7 @@ def _fill(waiting: list[_Question]) -> tuple[list[_Question], list[_Question]]:
     return waiting[:taken], waiting[taken:]
 
 
-def _merged(findings: list[Finding]) -> Finding:
-    """Make one of the parts' findings: all that is known, or why not all is."""
-    entries: dict[str, tuple[LogEntry, ...]] = {}
-    for finding in findings:
-        if not isinstance(finding, Answered):
-            return finding
-        entries.update(finding.entries)
-    return Answered(entries)
+def _joined(one: Answered, other: Answered) -> Answered:
+    """Make one of the findings about different messages."""
+    entries: dict[str, tuple[LogEntry, ...]] = {**one.entries, **other.entries}
+    return Answered(entries, one.incomplete | other.incomplete)

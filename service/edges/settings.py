@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     retry_base_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 1.0
     retry_max_delay: Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)] = 300.0
     unknown_policy: OnUnknown = "resend"
-    unknown_log_checks: Annotated[int, Field(ge=1, le=100)] = 3
+    unknown_log_checks: Annotated[int, Field(ge=1, le=1000)] = 3
 
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other machines
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9464

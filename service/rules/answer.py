@@ -32,6 +32,9 @@ from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
 
+MOST_ENTRIES: Final = 1000
+"""In one answer of the logs, as we ask for. Source: the specification's maximum for `limit`."""
+
 _ANSWER: Final = frozenset({"omniResponse"})
 _LOGS: Final = frozenset({"omniLogsResponse"})
 _NOT_TAKEN: Final = 503
@@ -68,9 +71,11 @@ def read_answer(
             return Unknown(cause)
 
 
-def read_logs(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Finding:
-    """Turn one HTTP answer to a look into the logs into what it found. `headers` has lower-case names.
+def read_logs(status: int, headers: Mapping[str, str], body: bytes, ids: tuple[str, ...], now: datetime) -> Finding:
+    """Turn one HTTP answer to a question about `ids` into what it found. `headers` has lower-case names.
 
+    An answer with as many entries as were asked for at most may lack others. One with entries about messages
+    that were not asked for is not the answer to this question: a gateway may have given that to another one.
     Only OMNI's own 403 says that the logs are closed to us. 401 is no word about the logs: with credentials that are
     refused nothing goes, and sending is paused for it.
     """
@@ -83,12 +88,17 @@ def read_logs(status: int, headers: Mapping[str, str], body: bytes, now: datetim
         logs = OmniLogs.model_validate_json(_as_json(body, OmniLogs, _LOGS))
     except ValidationError:
         return Unanswered("unreadable_answer")
-    entries: dict[str, tuple[LogEntry, ...]] = {}
+    # OMNI may take an id that has a comma for several.
+    asked = {*ids, *(part for one in ids if "," in one for part in one.split(","))}
+    entries: dict[str, list[LogEntry]] = {}
     for entry in logs.results:
         if entry is None:
             return Unanswered("unreadable_answer")  # it may be the very one that was looked for
-        entries[entry.message_id] = (*entries.get(entry.message_id, ()), entry)
-    return Answered(entries)
+        if entry.message_id not in asked:
+            return Unanswered("answer_to_others")
+        entries.setdefault(entry.message_id, []).append(entry)
+    incomplete = frozenset(ids if len(logs.results) >= MOST_ENTRIES else ())
+    return Answered({name: tuple(several) for name, several in entries.items()}, incomplete)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -78,19 +78,37 @@ def resolve(attempt: Attempt, finding: Finding) -> Resolution:
     missing = tuple(message for message, verdict in verdicts.items() if verdict is None)
     if not missing:
         return Resolution(report, None, attempt.history)
+    if isinstance(finding, Answered) and any(message.message_id in finding.incomplete for message in missing):
+        finding = Unanswered("incomplete_answer")
     rest = replace(attempt.request, messages=missing)
     if not in_doubt:
-        return Resolution(report, rest, attempt.history)
+        return _resolve_undoubted(attempt, finding, report, rest)
     history = replace(attempt.history, looks=attempt.history.looks + isinstance(finding, Answered))
     match _next(attempt, history, finding):
         case "post":
-            return Resolution(report, rest, replace(history, resolved=True))
+            return Resolution(report, rest, replace(history, resolved=True, looks=0))
         case "look":
             wait = look_delay(attempt.policy.retry, _patience(attempt, history, finding))
             more = put_aside(latest, _doubtful(missing, finding), history, wait)
         case type_:
             more = give_up(latest, type_, _doubtful(missing, finding), history)
     return Resolution(Report(report.events + more.events, report.letters + more.letters), None, history)
+
+
+def _resolve_undoubted(attempt: Attempt, finding: Finding, report: Report, rest: SendRequest) -> Resolution:
+    """Decide about what a best-effort lookup did not show: post it, but not while the logs only have no answer yet.
+
+    OMNI may have it nevertheless: from an attempt that was decided to be repeated because the logs lagged, or from a
+    copy of the request. Nothing has happened that a producer has to know of, so no event is published. After as many
+    lookups in vain as a doubt gets it is posted: logs that never answer must not end all retries.
+    """
+    history = attempt.history
+    if not isinstance(finding, Unanswered) or finding is NOT_ASKED or history.looks >= attempt.policy.looks:
+        return Resolution(report, rest, replace(history, looks=0))
+    waiting = tuple(Verdict(message, "held", finding.cause) for message in rest.messages)
+    past, wait = replace(history, looks=history.looks + 1), look_delay(attempt.policy.retry, history.looks)
+    more = put_aside(attempt, waiting, past, wait)
+    return Resolution(Report(report.events, report.letters + more.letters), None, history)
 
 
 def _since(history: History) -> datetime | None:

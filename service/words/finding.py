@@ -2,7 +2,7 @@
 
 Answered    OMNI told what it knows; a message it does not name was not taken, or does not show yet
 Unanswered  nothing is learnt: look again
-Forbidden   our account may not read the logs: nothing will be learnt
+Forbidden   OMNI says that our account may not read the logs; if it says so again and again, nothing will be learnt
 
 `cause` is a short closed word, as in an outcome.
 """
@@ -25,6 +25,8 @@ class Answered:
     """OMNI's words by our messageId: one for each step of the scenario that shows."""
 
     entries: Mapping[str, tuple[LogEntry, ...]]
+    incomplete: frozenset[str] = frozenset()
+    """Ids of messages about which OMNI may have more entries than fit into an answer: what is missing is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 from service.demo.node import Node
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, GARBLED_ONCE, NUMBER, request
+from tests.support.gateway import gateway_to
 from tests.support.worker import PATIENCE
 
 
@@ -81,7 +82,7 @@ async def test_logs_that_lag_are_looked_into_until_they_show_it(stage: Stage) ->
 
 
 @pytest.mark.parametrize(("policy", "word", "posts"), [("resend", "accepted", 2), ("park", "unknown", 1)])
-async def test_without_permission_for_the_logs_the_policy_applies_at_once(
+async def test_where_omni_keeps_the_logs_closed_the_policy_applies(
     stage: Stage, policy: str, word: str, posts: int
 ) -> None:
     worker = await stage.worker(UNKNOWN_POLICY=policy)
@@ -90,10 +91,70 @@ async def test_without_permission_for_the_logs_the_policy_applies_at_once(
     await stage.send(request("m", NUMBER))
     await stage.until_last_words(1)
 
-    assert stage.heard() == {"m": ["deferred", word]}
+    *deferred, last = stage.heard()["m"]
+    assert (set(deferred), last) == ({"deferred"}, word)
     assert await stage.posts() == {"m": posts}
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="forbidden"}'] == 1
-    assert worker.lines("log_lookup.failed")[0]["level"] == "warning"
+    assert (await worker.metrics())['omni_relay_log_lookups_total{result="unanswered"}'] >= 2
+    assert {line["level"] for line in worker.lines("log_lookup.failed")} == {"warning"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 403},
+        {"kind": "status", "status": 404},
+        {"kind": "html", "status": 403},
+        {"kind": "html", "status": 404},
+    ],
+    ids=lambda fault: f"{fault['kind']} {fault['status']}",
+)
+async def test_one_refusal_of_the_logs_does_not_close_them(stage: Stage, fault: dict[str, object]) -> None:
+    worker = await stage.worker(UNKNOWN_LOG_CHECKS="1")
+    await stage.fault(**fault, path="logs", times=1)
+    await stage.fault(kind="reset", taken=True, times=3)
+    await stage.send(request("m", NUMBER))
+    await stage.until_last_words(1)
+
+    assert stage.last_words() == {"m": ["accepted"]}
+    assert await stage.posts() == {"m": 1}
+    assert (await worker.metrics())['omni_relay_log_lookups_total{result="forbidden"}'] == 0
+
+
+async def test_a_request_with_many_messages_is_looked_for_whole_before_it_is_tried_again(stage: Stage) -> None:
+    """The logs lag, so the attempt in doubt is repeated. OMNI does not take the repetition, and then the logs show."""
+    await stage.worker(
+        UNKNOWN_LOG_CHECKS="1",
+        RETRY_BASE_DELAY="0.2",
+        RETRY_MAX_DELAY="3.2",
+        OMNI_LOG_QUERIES_PER_MINUTE="6000",
+    )
+    await options(stage, logsLag=1.5)
+    await stage.fault(kind="reset", taken=True, times=1)
+    await stage.fault(kind="status", status=503, retryAfter="2", times=1)
+    people = [{"messageId": f"m-{n}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(150)]
+    await stage.send({"requestId": "r", "destinations": people, "sms": {"text": "hello"}})
+    await stage.until_last_words(150)
+
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert await stage.posts(answered=503) == {f"m-{n}": 1 for n in range(150)}
+    assert await stage.posts() == {f"m-{n}": 2 for n in range(150)}
+
+
+async def test_where_the_logs_have_more_entries_than_an_answer_holds_nobody_is_posted_again(stage: Stage) -> None:
+    """An answer holds a thousand, in the order of ids, so it leaves out the last messages."""
+    people = [{"messageId": f"m-{n:02}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(100)]
+    async with gateway_to(stage.sandbox) as gateway:
+        gateway.entries = 12
+        await stage.worker(
+            OMNI_BASE_URL=gateway.url, UNKNOWN_LOG_CHECKS="1", OMNI_LOG_QUERIES_PER_MINUTE="6000", OMNI_READ_TIMEOUT="5"
+        )
+        await stage.fault(kind="status", status=500, taken=True, times=1)
+        await stage.send({"requestId": "r", "destinations": people, "sms": {"text": "hello"}})
+        await stage.until_last_words(100)
+
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set((await stage.posts()).values()) == {1}
 
 
 async def test_while_the_logs_do_not_answer_nothing_is_decided(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from service import __version__
 from service.edges.omni.token import Authorization, Credentials, NoTokenError
 from service.edges.omni.transport import BrokenAnswerError, NotConnectedError, Transport
-from service.rules.answer import read_answer, read_logs
+from service.rules.answer import MOST_ENTRIES, read_answer, read_logs
 from service.rules.xml import XmlError, write_xml
 from service.words.call import OmniCall
 from service.words.finding import Finding, Unanswered
@@ -28,7 +28,6 @@ ADVANCED: Final = "/omni/1/advanced"
 LOGS: Final = "/omni/1/logs"
 SCENARIOS: Final = "/omni/1/scenarios"
 _REFUSED: Final = "http_401"
-_MOST_ENTRIES: Final = 1000  # the specification's own maximum for one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +113,12 @@ class OmniClient:
         return finding
 
     async def _look(self, message_ids: tuple[str, ...], authorization: str) -> Finding:
-        query: dict[str, tuple[str, ...] | int] = {"messageId": message_ids, "limit": _MOST_ENTRIES}
-        headers = {"authorization": authorization}
+        query: dict[str, tuple[str, ...] | int] = {"messageId": message_ids, "limit": MOST_ENTRIES}
+        # The same question is asked again and again: an old answer, kept by a gateway, would show nothing new.
+        headers = {"authorization": authorization, "cache-control": "no-cache"}
         try:
             response = await self._client.get(LOGS, params=query, headers=headers)
-            return read_logs(response.status_code, response.headers, response.content, self._now())
+            return read_logs(response.status_code, response.headers, response.content, message_ids, self._now())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
             return Unanswered(read_failure(error).cause)
 

@@ -3,9 +3,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from service.app.lookout import LONGEST_QUERY, MOST_IDS, Lookout
-from service.words.finding import Answered, Finding, Forbidden, Unanswered
+from service.rules.log_access import PERIOD, REFUSALS, LogAccess
+from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.words.omni.answer import LogEntry
 from tests.support.builder import a_status
+
+PURPOSES: tuple[Purpose, ...] = ("doubt", "glance")
 
 
 class Omni:
@@ -85,23 +88,103 @@ async def test_when_omni_asks_for_patience_everybody_waits() -> None:
     assert time.monotonic() - started >= 0.15
 
 
-async def test_logs_that_are_closed_are_not_asked_again_for_a_while() -> None:
+async def test_a_refusal_is_no_answer_until_it_is_persistent() -> None:
     omni = Omni(lambda _: Forbidden("http_403"))
     lookout = omni.lookout()
 
-    assert [await lookout.look(("m",), "doubt") for _ in range(3)] == [Forbidden("http_403")] * 3
-    assert len(omni.asked) == len(omni.told) == 1
+    assert [await lookout.look(("m",), "doubt") for _ in range(3)] == [Unanswered("http_403")] * 3
+    assert omni.told == [Unanswered("http_403")] * 3
 
 
-async def test_whoever_only_makes_sure_does_not_wait_behind_doubts() -> None:
+async def test_logs_that_are_closed_are_not_asked_again_for_a_while() -> None:
+    omni = Omni(lambda _: Forbidden("http_403"))
+    almost = LogAccess(REFUSALS - 1, time.monotonic() - PERIOD)
+    lookout = Lookout(omni.ask, 60_000, omni.told.append, almost)
+
+    assert [await lookout.look(("m",), purpose) for purpose in (*PURPOSES, *PURPOSES)] == [Forbidden("http_403")] * 4
+    assert omni.asked == [("m",)]
+    assert omni.told == [Forbidden("http_403")]
+
+
+async def test_a_best_effort_lookup_about_many_messages_is_made_in_parts() -> None:
     omni = Omni()
-    lookout = omni.lookout()
-    doubts = asyncio.create_task(lookout.look(tuple(f"m-{number}" for number in range(MOST_IDS)), "doubt"))
+    ids = tuple(f"m-{number}" for number in range(150))
+
+    assert names(await omni.lookout().look(ids, "glance")) == set(ids)
+    assert [len(asked) for asked in omni.asked] == [100, 50]
+
+
+async def test_a_best_effort_lookup_that_would_wait_long_is_not_made() -> None:
+    omni = Omni()
+    lookout = omni.lookout(rate=12)  # a question takes five seconds
+    await lookout.look(("first",), "glance")
+    doubts = [
+        asyncio.create_task(lookout.look(tuple(f"{name}-{number}" for number in range(MOST_IDS)), "doubt"))
+        for name in "ab"
+    ]
     await asyncio.sleep(0)
 
     assert await lookout.look(("other",), "glance") == Unanswered("busy")
-    await doubts
+    for doubt in doubts:
+        doubt.cancel()
+
+
+async def test_a_request_with_many_messages_takes_turns_with_others() -> None:
+    omni = Omni()
+    lookout = omni.lookout()
+    many = asyncio.create_task(lookout.look(tuple(f"m-{number}" for number in range(10 * MOST_IDS)), "doubt"))
+    await asyncio.sleep(0)
+
     assert names(await lookout.look(("other",), "glance")) == {"other"}
+    assert len(omni.asked) <= 3
+    assert len(names(await many)) == 10 * MOST_IDS
+
+
+class LongLogs(Omni):
+    """Logs with several entries of each message, of which an answer has so many at most, in the order of ids."""
+
+    def __init__(self, of_each: int, limit: int) -> None:
+        super().__init__(self._page)
+        self._of_each = of_each
+        self._limit = limit
+
+    def _page(self, ids: tuple[str, ...]) -> Finding:
+        all_ = [LogEntry(message_id=one, status=a_status()) for one in sorted(ids) for _ in range(self._of_each)]
+        page = all_[: self._limit]
+        entries = {one: tuple(entry for entry in page if entry.message_id == one) for one in ids}
+        shown = {one: listed for one, listed in entries.items() if listed}
+        return Answered(shown, frozenset(ids if len(page) == self._limit else ()))
+
+
+async def test_a_full_page_is_asked_again_in_halves_until_none_is_full() -> None:
+    omni = LongLogs(of_each=12, limit=1000)
+    ids = tuple(f"m-{number:03}" for number in range(100))
+
+    finding = await omni.lookout().look(ids, "doubt")
+
+    assert names(finding) == set(ids)
+    assert isinstance(finding, Answered)
+    assert finding.incomplete == frozenset()
+    assert [len(asked) for asked in omni.asked] == [100, 50, 50]
+
+
+async def test_a_message_with_more_entries_than_a_page_is_told_to_be_incomplete() -> None:
+    omni = LongLogs(of_each=3, limit=3)
+
+    finding = await omni.lookout().look(("m-1", "m-2", "m-3"), "doubt")
+
+    assert isinstance(finding, Answered)
+    assert finding.incomplete == {"m-1", "m-2", "m-3"}
+    assert names(finding) == {"m-1", "m-2", "m-3"}
+
+
+async def test_halves_keep_to_the_rate_and_one_without_an_answer_leaves_the_whole_without() -> None:
+    omni = Omni(lambda ids: Answered({}, frozenset(ids)) if len(ids) > 1 else Unanswered("timeout"))
+    started = time.monotonic()
+
+    assert await omni.lookout(rate=1200).look(("m-1", "m-2"), "doubt") == Unanswered("timeout")
+    assert omni.asked == [("m-1", "m-2"), ("m-1",)]
+    assert time.monotonic() - started >= 60 / 1200
 
 
 async def test_one_part_without_an_answer_leaves_the_whole_without() -> None:

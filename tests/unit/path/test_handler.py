@@ -285,7 +285,7 @@ async def test_a_doubt_is_looked_into_even_after_the_deadline() -> None:
     assert world.story[1:] == [["message.accepted"], ["message.expired"]]
 
 
-@pytest.mark.parametrize("finding", [Unanswered("busy"), Forbidden("http_403"), shows()])
+@pytest.mark.parametrize("finding", [Forbidden("http_403"), shows()])
 async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(finding: Finding) -> None:
     world = World(finding=finding)
 
@@ -293,6 +293,16 @@ async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(find
 
     ids = (world.calls[0].messages[0].message_id,)
     assert world.story[:3] == [("look", ids, "glance"), [], ids]
+
+
+async def test_one_that_cannot_be_looked_for_in_passing_is_put_aside_and_not_posted() -> None:
+    world = World(finding=Unanswered("busy"))
+
+    settlement = await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
+
+    (_, published) = world.story
+    assert published == ["omni.requests.delay.4"]
+    assert settlement.words == {}
 
 
 @pytest.mark.parametrize(("ambiguous", "said"), [(True, "message.accepted"), (False, "message.rejected")])

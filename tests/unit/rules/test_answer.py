@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.answer import read_answer, read_logs, retry_after
-from service.words.finding import Answered, Forbidden, Unanswered
+from service.rules.answer import MOST_ENTRIES, read_answer, read_logs, retry_after
+from service.words.finding import Answered, Finding, Forbidden, Unanswered
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
@@ -438,13 +438,19 @@ def test_any_answer_has_an_outcome(status: int, headers: dict[str, str], body: b
 
 # A look into the logs
 
+
+def look(body: bytes, status: int = 200, ids: tuple[str, ...] = ("m-1", "m-2"), **headers: str) -> Finding:
+    lower = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_logs(status, lower, body, ids, NOW)
+
+
 LOGGED = {"messageId": "m-1", "bulkId": "b-1", "to": "41793026727", "status": {"groupId": 3, "id": 5}}
 
 
 def test_logs_are_read_by_message() -> None:
     body = json.dumps({"results": [LOGGED, {**LOGGED, "messageId": "m-2"}, {**LOGGED, "status": {"groupId": 5}}]})
 
-    finding = read_logs(200, {}, body.encode(), NOW)
+    finding = look(body.encode())
 
     assert isinstance(finding, Answered)
     assert {name: [one.status.group_id for one in entries] for name, entries in finding.entries.items()} == {
@@ -469,7 +475,7 @@ def test_logs_are_read_by_message() -> None:
 def test_a_log_entry_has_an_address_and_a_time_as_far_as_they_can_be_read(
     fields: dict[str, object], to: str | None, sent_at: datetime | None
 ) -> None:
-    finding = read_logs(200, {}, json.dumps({"results": [{**LOGGED, **fields}]}).encode(), NOW)
+    finding = look(json.dumps({"results": [{**LOGGED, **fields}]}).encode())
 
     assert isinstance(finding, Answered)
     (entry,) = finding.entries["m-1"]
@@ -482,7 +488,7 @@ def test_logs_are_read_in_xml_too() -> None:
         "<status><groupId>1</groupId></status></result>"
     )
 
-    finding = read_logs(200, {}, f"<omniLogsResponse><results>{entry}</results></omniLogsResponse>".encode(), NOW)
+    finding = look(f"<omniLogsResponse><results>{entry}</results></omniLogsResponse>".encode())
 
     assert isinstance(finding, Answered)
     (logged,) = finding.entries["m-1"]
@@ -491,19 +497,19 @@ def test_logs_are_read_in_xml_too() -> None:
 
 @pytest.mark.parametrize("body", [b'{"results":[]}', b"<omniLogsResponse><results/></omniLogsResponse>"])
 def test_logs_may_show_nothing(body: bytes) -> None:
-    assert read_logs(200, {}, body, NOW) == Answered({})
+    assert look(body) == Answered({})
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{}", b"<html>", b'{"results":[{"messageId":"m-1"}]}'])
 def test_of_logs_that_cannot_be_read_nothing_is_learnt(body: bytes) -> None:
     """One entry that cannot be read may be the very one that was looked for."""
-    assert read_logs(200, {}, body, NOW) == Unanswered("unreadable_answer")
+    assert look(body) == Unanswered("unreadable_answer")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 429, 500, 503, 302, 999])
 def test_a_question_that_is_refused_for_now_is_asked_again(status: int) -> None:
     for page in PAGES:
-        assert read_logs(status, {"retry-after": "7"}, page, NOW) == Unanswered(
+        assert look(page, status, retry_after="7") == Unanswered(
             f"http_{status}" if status < 600 else "http_other", 7.0
         )
 
@@ -511,9 +517,30 @@ def test_a_question_that_is_refused_for_now_is_asked_again(status: int) -> None:
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 410])
 def test_no_other_refusal_of_omni_closes_the_logs(status: int) -> None:
     for envelope in ENVELOPES:
-        assert read_logs(status, {}, envelope, NOW) == Unanswered(f"http_{status}")
+        assert look(envelope, status) == Unanswered(f"http_{status}")
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
 def test_omni_may_close_the_logs_to_us(envelope: bytes) -> None:
-    assert read_logs(403, {}, envelope, NOW) == Forbidden("http_403")
+    assert look(envelope, 403) == Forbidden("http_403")
+
+
+@pytest.mark.parametrize("count", [0, MOST_ENTRIES - 1, MOST_ENTRIES, MOST_ENTRIES + 1])
+def test_an_answer_with_as_many_entries_as_were_asked_for_may_lack_others(count: int) -> None:
+    finding = look(json.dumps({"results": [LOGGED] * count}).encode())
+
+    assert isinstance(finding, Answered)
+    assert finding.incomplete == (frozenset({"m-1", "m-2"}) if count >= MOST_ENTRIES else frozenset())
+
+
+def test_logs_about_others_are_not_the_answer_to_our_question() -> None:
+    body = json.dumps({"results": [LOGGED, {**LOGGED, "messageId": "theirs"}]}).encode()
+
+    assert look(body) == Unanswered("answer_to_others")
+    assert look(body, ids=("m-1",)) == Unanswered("answer_to_others")
+
+
+def test_of_an_id_with_a_comma_each_part_may_have_entries() -> None:
+    body = json.dumps({"results": [LOGGED, {**LOGGED, "messageId": "m-2"}]}).encode()
+
+    assert isinstance(look(body, ids=("m-1,m-2",)), Answered)

@@ -1,10 +1,13 @@
+import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.edges.settings import Settings
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.policy import Policy
 from service.rules.report import Attempt
@@ -120,6 +123,30 @@ def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
         assert sum(waits(replace(copy, policy=policy), NOT_ASKED)) > original
 
 
+def seconds_covered(looks: int, retry: RetryPolicy) -> float:
+    """Add up the waits from an attempt in doubt to the lookup after which it is posted again."""
+    policy = Policy(retry, looks=looks)
+    first = look_delay(retry, 0)
+    return first + sum(waits(replace(in_doubt(parked=0), policy=policy)))
+
+
+def test_the_readme_says_how_many_seconds_the_lookups_cover() -> None:
+    readme = Path(__file__).parents[3] / "README.md"
+    rows = re.findall(r"^\| (\d+)( \(default\))? \| (\d+) \|$", readme.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert {int(looks): int(seconds) for looks, _, seconds in rows} == {
+        looks: seconds_covered(looks, RetryPolicy()) for looks in (1, 3, 5, 6, 8, 12)
+    }
+    assert [int(looks) for looks, marked, _ in rows if marked] == [Settings.model_fields["unknown_log_checks"].default]
+
+
+def test_minutes_can_be_covered_also_where_the_longest_wait_is_short() -> None:
+    """The number of lookups has a limit too."""
+    most = Settings(unknown_log_checks=1000).unknown_log_checks
+
+    assert seconds_covered(most, RetryPolicy(8, 1, 1)) == 1000
+
+
 @pytest.mark.parametrize(
     ("looks", "draw", "posts"), [(2, 0.0, False), (3, 0.0, True), (3, 0.24, True), (3, 0.25, False)]
 )
@@ -224,7 +251,7 @@ def test_a_dead_letter_sent_again_is_not_posted_where_omni_has_it_or_says_nothin
     assert resolve(ordered, SILENCE).rest is None
 
 
-@pytest.mark.parametrize("finding", [NOTHING, SILENCE, CLOSED])
+@pytest.mark.parametrize("finding", [NOTHING, CLOSED, NOT_ASKED])
 def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(finding: Finding) -> None:
     """It may be the second copy of a request whose first a dead worker has left behind."""
     attempt = an_attempt(a_request(), replace(a_history(3), parked=3))
@@ -234,6 +261,53 @@ def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(finding: Finding) ->
     assert (resolution.rest, resolution.history) == (attempt.request, attempt.history)
     assert resolution.report.events == ()
     assert resolve(attempt, found("m-1")).rest is None
+
+
+@pytest.mark.parametrize("finding", [SILENCE, Unanswered("busy"), Answered({}, frozenset({"m-1"}))])
+@pytest.mark.parametrize("ambiguous", [True, False])
+def test_while_it_cannot_be_looked_for_it_is_put_aside_a_few_times_before_it_is_posted(
+    finding: Finding, *, ambiguous: bool
+) -> None:
+    """Nothing has happened that a producer has to know of, and no attempt is counted."""
+    past = replace(a_history(2, ambiguous=ambiguous), parked=5, resolved=ambiguous)
+    attempt = an_attempt(a_request(), past)
+    rooms = []
+    while (resolution := resolve(attempt, finding)).rest is None:
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        assert letter.request == attempt.request
+        assert resolution.report.events == ()
+        rooms.append(letter.room)
+        attempt = replace(attempt, history=letter.history)
+
+    assert rooms == [4, 8, 16]
+    assert resolution.rest == attempt.request
+    assert resolution.history == replace(past, parked=8)
+
+
+def test_what_shows_is_told_while_the_rest_is_put_aside() -> None:
+    attempt = an_attempt(a_request(a_message("m-1"), a_message("m-2")), replace(a_history(1), parked=1))
+    finding = Answered(found("m-1").entries, frozenset({"m-1", "m-2"}))
+
+    resolution = resolve(attempt, finding)
+
+    assert [(event.message_id, event.type) for event in resolution.report.events] == [("m-1", "message.accepted")]
+    (letter,) = resolution.report.letters
+    assert letter.request.message_ids == ("m-2",)
+
+
+def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> None:
+    """It has more entries than an answer holds, all of them somebody else's: the one that counts may be missing."""
+    resolution = resolve(in_doubt(looks=2), Answered({}, frozenset({"m-2"})))
+
+    assert resolution.rest is None
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Parked)
+    assert letter.history.looks == 2
+
+
+def test_a_post_that_was_decided_begins_the_count_of_lookups_anew() -> None:
+    assert resolve(in_doubt(looks=2), NOTHING).history.looks == 0
 
 
 def logged(ago: timedelta, phone: str = PHONE) -> Answered:
@@ -301,10 +375,12 @@ def test_each_message_is_told_of_once_or_left_to_be_posted(
 
     told = [event.message_id for event in resolution.report.events]
     left = [message.message_id for message in resolution.rest.messages] if resolution.rest else []
-    assert sorted([*map(str, told), *left]) == ["m-1", "m-2"]
     put_aside = {m.message_id for letter in resolution.report.letters for m in letter.request.messages}
+    in_silence = put_aside.difference(map(str, told))
+    assert sorted([*map(str, told), *left, *in_silence]) == ["m-1", "m-2"]
+    assert not (in_silence and past.in_doubt)
     final = {event.message_id for event in resolution.report.events if event.type in LAST_WORDS}
     accepted = {event.message_id for event in resolution.report.events if event.type == "message.accepted"}
-    assert put_aside | final == set(told)
+    assert put_aside - in_silence | final == set(told)
     assert accepted == (set() if finding else {"m-1", "m-2"} & shown)
     assert not (left and resolution.history.in_doubt)
