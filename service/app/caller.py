@@ -19,6 +19,7 @@ from service.edges.log import get_logger
 from service.edges.metric import Metrics, exemplar
 from service.rules.coalesce import content_key, fits, ids_of, merge
 from service.rules.gate import read_signal
+from service.rules.plan import is_too_large
 from service.rules.trace import trace_id
 from service.rules.verdict import is_final
 from service.words.call import OmniCall
@@ -221,7 +222,7 @@ class Caller:
     async def _post(self, calls: Sequence[OmniCall]) -> list[Outcome]:
         """Make the call; one that is refused as a whole is made again in halves, until the wrong ones stand alone."""
         outcome = await self._call(merge(calls), len(calls))
-        if isinstance(outcome, Rejected) and len(calls) > 1:
+        if len(calls) > 1 and (isinstance(outcome, Rejected) or is_too_large(outcome)):
             middle = len(calls) // 2
             return [*await self._post(calls[:middle]), *await self._post(calls[middle:])]
         return [outcome] * len(calls)

@@ -12,7 +12,7 @@ from datetime import datetime
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.history import may_be_a_copy, recall
 from service.rules.parse import parse
-from service.rules.plan import plan
+from service.rules.plan import plan, split
 from service.rules.policy import Policy
 from service.rules.publication import publish_report
 from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
@@ -107,8 +107,8 @@ class Handler:
         elif request is not None:
             for call in self._plan(errand, request):
                 (outcome,) = await effects.attempt((call,))
-                now = effects.now()
-                await self._say(errand, self._report(errand, request, call, outcome, now), now)
+                if defect := await self._conclude(errand, call, outcome):
+                    raise defect
         return _settlement(errand, effects.now())
 
     async def handle_all(self, errands: Sequence[tuple[Errand, OmniCall]]) -> list[Settlement | Exception]:
@@ -117,15 +117,40 @@ class Handler:
         now = self._effects.now()
         publications: list[Publication] = []
         defects: dict[Errand, Exception] = {}
+        too_large: list[tuple[Errand, OmniCall, Outcome]] = []
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
+            if split(call, outcome):
+                too_large.append((errand, call, outcome))
+                continue
             try:
-                report = self._report(errand, errand.parsed.request, call, outcome, now)
-                publications += _publications(errand, report, now)
+                publications += self._tell(errand, call, outcome, now)
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
                 defects[errand] = error
         await self._effects.publish(tuple(publications))
+        for errand, call, outcome in too_large:
+            if defect := await self._conclude(errand, call, outcome):
+                defects[errand] = defect
         now = self._effects.now()
         return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
+
+    async def _conclude(self, errand: Errand, call: OmniCall, outcome: Outcome) -> Exception | None:
+        """Publish how a call has ended; one that was too large is made again in halves. Gives a defect of ours."""
+        halves = split(call, outcome)
+        for half in halves:
+            (end,) = await self._effects.attempt((half,))
+            if defect := await self._conclude(errand, half, end):
+                return defect
+        if halves:
+            return None
+        try:
+            publications = self._tell(errand, call, outcome, self._effects.now())
+        except Exception as error:  # noqa: BLE001 - it is told with the delivery
+            return error
+        await self._effects.publish(publications)
+        return None
+
+    def _tell(self, errand: Errand, call: OmniCall, outcome: Outcome, now: datetime) -> tuple[Publication, ...]:
+        return _publications(errand, self._report(errand, errand.parsed.request, call, outcome, now), now)
 
     def _plan(self, errand: Errand, request: SendRequest) -> tuple[OmniCall, ...]:
         delivery = errand.delivery

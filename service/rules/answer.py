@@ -80,7 +80,7 @@ def read_logs(status: int, headers: Mapping[str, str], body: bytes, ids: tuple[s
     refused nothing goes, and sending is paused for it.
     """
     cause = _cause(status)
-    if status == _FORBIDDEN and _read_error(body) is not None:
+    if status == _FORBIDDEN and has_envelope(body):
         return Forbidden(cause)
     if status // 100 != 2:  # noqa: PLR2004 - what HTTP defines
         return Unanswered(cause, retry_after(headers, now))
@@ -178,6 +178,11 @@ def _without_mark(body: bytes) -> bytes:
 
 def _is_xml(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
+
+
+def has_envelope(body: bytes) -> bool:
+    """Tell whether an error body is OMNI's own."""
+    return _read_error(body) is not None
 
 
 def _read_error(body: bytes) -> str | None:

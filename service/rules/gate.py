@@ -77,14 +77,14 @@ def read_signal(outcome: Outcome) -> Signal | None:
             return Signal("denied", status_cause(denied)) if denied else Signal("healthy")
         case Rejected():
             return Signal("healthy")
+        case Held() | Unavailable("http_413"):
+            return None  # no call, or one too large for a gateway: it is made again in halves, and says nothing of OMNI
         case Unavailable(cause, retry_after):
             return Signal("failing", cause, retry_after)
         case Unknown(cause):
             return Signal("failing", cause)
         case Denied(cause):
             return Signal("denied", cause)
-        case Held():
-            return None
         case _:
             assert_never(outcome)
 

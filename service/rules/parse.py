@@ -50,6 +50,7 @@ _JSON: Final = "application/json"
 _XML: Final = ("application/xml", "text/xml")
 _CHARSET: Final = re.compile(r"""; *charset *= *["']?([^"'; ]+)""", re.IGNORECASE)
 _ROOTS: Final = frozenset({"request", "OmniAdvancedRequest"})
+_A_MOMENT: Final = 1.0
 _A_CENTURY: Final = 100 * 365 * 86400
 
 _CONTENT: Final = tuple(Content.model_fields)
@@ -362,14 +363,21 @@ def _content(body: RequestBody) -> Content:
 
 
 def _deadline(expires_at: datetime | None, source: _Source) -> datetime | None:
-    """Take the earlier of `expiresAt` and the AMQP expiration, which the broker forgets in a waiting room."""
+    """Take the earlier of `expiresAt` and the AMQP expiration, which the broker forgets in a waiting room.
+
+    The expiration counts from the producer's timestamp. But what the broker delivers has not expired: if the timestamp
+    says so, the producer's clock is slow, and it counts from the first delivery. So it does if that clock is fast.
+    An expiration of 0 lets a broker deliver a message at once or never, so what is delivered has a moment to be posted.
+    """
     if source.delivery.expiration is None:
         return expires_at
-    published = source.delivery.timestamp or source.history.first_seen
+    seen = source.history.first_seen
+    life = timedelta(seconds=min(source.delivery.expiration or _A_MOMENT, _A_CENTURY))
     try:
-        lapses = published + timedelta(seconds=min(source.delivery.expiration, _A_CENTURY))
+        lapses = min(source.delivery.timestamp or seen, seen) + life
+        lapses = lapses if lapses > seen else seen + life
     except OverflowError:
-        return expires_at  # published in the year 9999: the broker knows better than its producer's clock
+        return expires_at  # first seen in the year 9900 or later, as a header says: no deadline can be kept
     lapses = lapses.replace(microsecond=lapses.microsecond // 1000 * 1000)  # as it is written on
     return min(expires_at, lapses) if expires_at else lapses
 

@@ -1,12 +1,17 @@
 """Which calls a request needs."""
 
+from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from service.rules.identity import bulk_id
 from service.rules.policy import Policy
 from service.words.call import OmniCall
 from service.words.delivery import History
-from service.words.request import SendRequest
+from service.words.outcome import Outcome, Rejected, Unavailable
+from service.words.request import Message, SendRequest
+
+TOO_LARGE: Final = "http_413"
 
 
 def plan(
@@ -28,9 +33,30 @@ def plan(
     traces = () if trace is None else (trace,)
     if len(messages) <= policy.call_size:
         return (OmniCall(content, messages, request.request_id, number, deadline, published, traces, written),)
-    calls = []
-    for start in range(0, len(messages), policy.call_size):
-        part = messages[start : start + policy.call_size]
-        own = content.model_copy(update={"bulk_id": bulk_id(request.request_id, part[0].message_id)})
-        calls.append(OmniCall(own, part, request.request_id, number, deadline, published, traces))
-    return tuple(calls)
+    whole = OmniCall(content, messages, request.request_id, number, deadline, published, traces)
+    starts = range(0, len(messages), policy.call_size)
+    return tuple(_part(whole, messages[start : start + policy.call_size]) for start in starts)
+
+
+def split(call: OmniCall, outcome: Outcome) -> tuple[OmniCall, ...]:
+    """Ask for the halves of a call that was too large; nothing where it was not, or is about one message."""
+    messages = call.messages
+    if not is_too_large(outcome) or len(messages) == 1:
+        return ()
+    middle = len(messages) // 2
+    known = replace(call, published=None)  # how long it had waited has been measured
+    return _part(known, messages[:middle]), _part(known, messages[middle:])
+
+
+def is_too_large(outcome: Outcome) -> bool:
+    """Tell whether a call was refused for its size, by OMNI or by a gateway before it, which may allow less."""
+    match outcome:
+        case Rejected(cause) | Unavailable(cause):
+            return cause == TOO_LARGE
+        case _:
+            return False
+
+
+def _part(call: OmniCall, messages: tuple[Message, ...]) -> OmniCall:
+    own = call.content.model_copy(update={"bulk_id": bulk_id(call.request_id, messages[0].message_id)})
+    return replace(call, content=own, messages=messages, written=None)

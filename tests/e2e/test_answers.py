@@ -1,5 +1,7 @@
 """Answers that are not OMNI's, or not to this call, decide nothing about a message."""
 
+import pytest
+
 from tests.e2e.stage import KEY, Stage
 from tests.e2e.test_trying_again import NUMBER, request
 from tests.support.gateway import gateway_to
@@ -61,3 +63,32 @@ async def test_a_producer_whose_counter_starts_anew_is_served(stage: Stage) -> N
     assert list(stage.last_words().values()) == [["accepted"]] * 3
     assert len({event.body["id"] for event in stage.events}) == 3
     assert set((await stage.posts()).values()) == {1}
+
+
+@pytest.mark.parametrize("kind", ["status", "html"])
+async def test_a_request_that_is_too_large_is_posted_in_halves(stage: Stage, kind: str) -> None:
+    """OMNI says so, or a gateway that allows less."""
+    worker = await stage.worker()
+    await stage.fault(kind=kind, status=413, times=6)
+    people = [{"messageId": f"m-{n:02}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(64)]
+    await stage.send({"requestId": "r", "bulkId": "b", "destinations": people, "sms": {"text": "hello"}})
+    await stage.until_last_words(64)
+
+    assert {tuple(words) for words in stage.heard().values()} == {("accepted",)}
+    assert await stage.posts(answered=200) == {f"m-{n:02}": 1 for n in range(64)}
+    calls = await stage.calls()
+    sizes = [len(call["body"]["destinations"]) for call in calls]
+    assert sizes == [64, 32, 16, 8, 4, 2, 1, 1, 2, 4, 8, 16, 32]
+    taken = [call["body"]["bulkId"] for call in calls if call["status"] == 200]
+    assert len(set(taken)) == len(taken)
+    assert worker.lines("sending.paused") == []
+
+
+async def test_a_message_that_is_too_large_alone_is_rejected(stage: Stage) -> None:
+    await stage.worker()
+    await stage.fault(kind="status", status=413)
+    people = [{"messageId": f"m-{n}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(4)]
+    await stage.send({"requestId": "r", "destinations": people, "sms": {"text": "hello"}})
+    await stage.until_last_words(4)
+
+    assert {tuple(words) for words in stage.heard().values()} == {("rejected",)}

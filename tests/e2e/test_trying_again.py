@@ -104,6 +104,24 @@ async def test_a_deadline_ends_the_tries(stage: Stage) -> None:
     assert await stage.waiting("omni.dead") == 0
 
 
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_what_the_broker_delivers_has_not_expired_whatever_the_producers_clock_says(
+    stage: Stage, days: int
+) -> None:
+    await stage.worker()
+    timestamp = datetime.now(UTC) + timedelta(days=days)
+    await stage.send(request("m", UNAVAILABLE_ONCE), expiration=10, timestamp=timestamp)
+    await stage.send(request("late", UNAVAILABLE), expiration=2, timestamp=timestamp)
+    started = datetime.now(UTC)
+    await stage.until_last_words(2)
+
+    assert stage.heard()["m"] == ["deferred", "accepted"]
+    assert stage.heard()["late"][-1] == "expired"
+    late = [call for call in await stage.calls() if call["body"]["destinations"][0]["messageId"] == "late"]
+    assert late
+    assert all(moment(call["receivedAt"]) - started <= timedelta(seconds=3) for call in late)
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
 async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stage: Stage, seconds: float) -> None:
     """Many calls are refused at once, or late ones come in while it is paused already: no matter."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 import pytest
@@ -15,14 +15,19 @@ from starlette.routing import Route
 from service.edges.omni import Credentials, Deprecation, OmniAccess, OmniClient
 from service.sandbox import serve
 from service.words.call import OmniCall
+from service.words.finding import Unanswered
 from service.words.omni.channel.sms import Sms
 from service.words.omni.content import Content
 from service.words.omni.destination import To
 from service.words.outcome import Accepted, Denied, Rejected, Unavailable
 from service.words.request import Message
+from tests.support.omni_server import Act, answer, misbehaving, say, then_close
 
 TO = To(phone_number="41793026727")
 MESSAGE = Message("m-1", TO)
+
+
+TAKEN = b'{"messages":[{"messageId":"m-1","status":{"groupId":1,"id":7}}]}'
 
 
 def call(text: str = "hello") -> OmniCall:
@@ -49,7 +54,7 @@ class Account:
         form = parse_qs((await request.body()).decode())
         assert form["grant_type"] == ["client_credentials"]
         if self.token_status != 200 or form["client_secret"] != ["hush"]:
-            return Response(status_code=self.token_status if self.token_status != 200 else 401)
+            return JSONResponse({"error": "invalid_client"}, self.token_status if self.token_status != 200 else 401)
         self.tokens += 1
         return JSONResponse({"access_token": f"token-{self.tokens}", "expires_in": self.expires_in})
 
@@ -92,13 +97,13 @@ async def test_a_token_is_fetched_once_and_kept() -> None:
 
 async def test_a_token_is_renewed_before_it_ends() -> None:
     account = Account(expires_in=100)
-    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    clock = [0.0]
     async with account.serving() as url:
-        client = OmniClient(OmniAccess(url, OAUTH), lambda: clock[0])
+        client = OmniClient(OmniAccess(url, OAUTH), lambda: datetime.now(UTC), clock=lambda: clock[0])
         await client.post(call())
-        clock[0] += timedelta(seconds=79)
+        clock[0] += 79
         await client.post(call())
-        clock[0] += timedelta(seconds=2)
+        clock[0] += 2
         await client.post(call())
         await client.close()
     assert account.seen == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
@@ -143,6 +148,75 @@ async def test_without_a_token_nothing_is_sent(status: int, outcome: Denied | Un
         assert await client.post(call()) == outcome
         await client.close()
     assert account.seen == []
+
+
+RAW = {
+    "no life": b'{"access_token":"t"}',
+    "long life": b'{"access_token":"t","expires_in":9223372036854775807}',
+    "longer life": b'{"access_token":"t","expires_in":1%s}' % (b"0" * 400),
+    "endless life": b'{"access_token":"t","expires_in":Infinity}',
+    "no number": b'{"access_token":"t","expires_in":NaN}',
+    "no life left": b'{"access_token":"t","expires_in":0}',
+    "less than that": b'{"access_token":"t","expires_in":-1e308}',
+    "a text": b'{"access_token":"t","expires_in":"3600"}',
+    "another text": b'{"access_token":"t","expires_in":"soon"}',
+    "a list": b'{"access_token":"t","expires_in":[1]}',
+}
+
+
+@pytest.mark.parametrize("body", RAW.values(), ids=RAW)
+async def test_a_token_is_used_whatever_is_said_about_its_life(body: bytes) -> None:
+    async with misbehaving(answer(body), answer(TAKEN)) as server:
+        client = OmniClient(OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH), lambda: datetime.now(UTC))
+        outcomes = [type(await client.post(call())) for _ in range(3)]
+        finding = await client.look(("m-1",))
+        await client.close()
+    assert outcomes == [Accepted] * 3
+    assert finding == Unanswered("unreadable_answer")
+    assert [request.split()[0] for request in server.requests] == [b"POST"] * 4 + [b"GET"]
+
+
+HTTP = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+NO_TOKEN: dict[str, Act] = {
+    "nothing": answer(b""),
+    "a page": answer(b"<html>login</html>"),
+    "a refusal in a page": answer(b"<html>blocked</html>", 403),
+    "an error with a good status": answer(b'{"error":"invalid_client"}'),
+    "an error of the server": answer(b'{"access_token":"t"}', 500),
+    "too many requests": answer(b"{}", 429, "Retry-After: 7"),
+    "an empty token": answer(b'{"access_token":""}'),
+    "a token that is no text": answer(b'{"access_token":{}}'),
+    "a token that would add a header": answer(b'{"access_token":"t\\r\\nx: y"}'),
+    "a token that fits into no header": answer(b'{"access_token":"%s"}' % (b"t" * 20_000)),
+    "half an answer": then_close(say(HTTP + b'{"access_token":"t"')),
+    "half a document": answer(b'{"access_token":"t"'),
+    "a list": answer(b"[]"),
+    "deep": answer(b"[" * 100_000),
+    "no HTTP": say(b"220 mail ready\r\n\r\n"),
+    "much": answer(b'{"access_token":"t","x":"%s"}' % (b"x" * 15 * 2**20)),
+    "too much": answer(b"x" * 17 * 2**20),
+    "not gzip": answer(b"x", 200, "Content-Encoding: gzip"),
+}
+
+
+@pytest.mark.parametrize("act", NO_TOKEN.values(), ids=NO_TOKEN)
+async def test_whatever_the_token_server_answers_posting_and_looking_have_an_outcome(act: Act) -> None:
+    async with misbehaving(act) as server:
+        access = OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH, read_timeout=5)
+        client = OmniClient(access, lambda: datetime.now(UTC))
+        outcome, finding = await client.post(call()), await client.look(("m-1",))
+        await client.close()
+    assert isinstance(outcome, Unavailable)
+    assert (outcome.cause, finding) == ("no_token", Unanswered("no_token"))
+    assert all(b"/oauth2/token" in request for request in server.requests)
+
+
+async def test_a_token_servers_redirect_is_denied_and_not_followed() -> None:
+    async with misbehaving(answer(b"", 302, "Location: http://127.0.0.1:1/")) as server:
+        client = OmniClient(OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH), lambda: datetime.now(UTC))
+        assert await client.post(call()) == Denied("token_http_302")
+        await client.close()
+    assert len(server.requests) == 1
 
 
 async def test_deprecation_headers_are_told() -> None:

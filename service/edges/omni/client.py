@@ -7,6 +7,7 @@ taken, and everything else that is not an answer is `Unknown`.
 A call goes to the transport as bytes; all else goes through httpx's API.
 """
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Literal
@@ -57,7 +58,11 @@ class OmniClient:
     """A client of one account; open it once and keep it: its connections are reused."""
 
     def __init__(
-        self, access: OmniAccess, now: Callable[[], datetime], deprecated: Callable[[Deprecation], None] = _ignore
+        self,
+        access: OmniAccess,
+        now: Callable[[], datetime],
+        deprecated: Callable[[Deprecation], None] = _ignore,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._now = now
         self._deprecated = deprecated
@@ -66,7 +71,7 @@ class OmniClient:
         self._transport = Transport(origin, access.connect_timeout, access.read_timeout)
         headers = {"accept": kind, "accept-encoding": "identity", "user-agent": f"omni-relay/{__version__}"}
         self._client = httpx.AsyncClient(base_url=origin, headers=headers, transport=self._transport)
-        self._authorization = Authorization(access.credentials, self._client, now)
+        self._authorization = Authorization(access.credentials, self._client, now, clock)
         like = self._client.build_request("POST", ADVANCED, headers={"content-type": kind})
         del like.headers["content-length"]
         self._head = b"POST %s HTTP/1.1\r\n" % like.url.raw_path

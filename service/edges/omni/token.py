@@ -6,19 +6,18 @@ RFC 6749, sections 4.4 and 5.1.
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import httpx
-from pydantic import BaseModel, Field, ValidationError
 
+from service.rules.token import Token, read_token
 from service.words.outcome import Denied, Unavailable
 from service.words.value import dataclass
 
 TOKENS: Final = "/auth/1/oauth2/token"
 _EARLY: Final = 0.8
 """The share of a token's life after which it is renewed: a call on its way must not see it end."""
-_CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +37,23 @@ class NoTokenError(Exception):
         self.outcome = outcome
 
 
-class _Token(BaseModel):
-    access_token: str = Field(pattern=r"^[\x21-\x7e]+$")  # it goes into a header, and nothing may go with it
-    expires_in: float = Field(default=3600, gt=0)
-
-
 class Authorization:
     """Gives the header's value, and fetches a token when there is need for one."""
 
-    def __init__(self, credentials: Credentials, client: httpx.AsyncClient, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        client: httpx.AsyncClient,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+    ) -> None:
         self._credentials = credentials
         self._client = client
         self._now = now
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._value: str | None = None
-        self._renew_at: datetime | None = None
+        self._renew_at = 0.0
 
     @property
     def renewable(self) -> bool:
@@ -64,12 +65,12 @@ class Authorization:
         if self._credentials.fixed is not None:
             return self._credentials.fixed
         async with self._lock:
-            stale = self._renew_at is not None and self._now() >= self._renew_at
-            if self._value is None or stale or self._value == refused:
-                self._value, self._renew_at = await self._fetch()
+            if self._value is None or self._clock() >= self._renew_at or self._value == refused:
+                token = await self._fetch()
+                self._value, self._renew_at = f"Bearer {token.value}", self._clock() + token.lifetime * _EARLY
             return self._value
 
-    async def _fetch(self) -> tuple[str, datetime]:
+    async def _fetch(self) -> Token:
         form = {
             "grant_type": "client_credentials",
             "client_id": self._credentials.client_id,
@@ -77,12 +78,9 @@ class Authorization:
         }
         try:
             response = await self._client.post(TOKENS, data=form)
+            token = read_token(response.status_code, response.headers, response.content, self._now())
         except Exception:  # noqa: BLE001 - whatever it is, nothing was sent to OMNI
-            raise NoTokenError(Unavailable("no_token")) from None
-        if _CLIENT_ERROR <= response.status_code < _SERVER_ERROR:
-            raise NoTokenError(Denied(f"token_http_{response.status_code}"))
-        try:
-            token = _Token.model_validate_json(response.content)
-        except ValidationError:
-            raise NoTokenError(Unavailable("no_token")) from None  # the cause repeats the body
-        return f"Bearer {token.access_token}", self._now() + timedelta(seconds=token.expires_in * _EARLY)
+            raise NoTokenError(Unavailable("no_token")) from None  # the cause may repeat what was said
+        if not isinstance(token, Token):
+            raise NoTokenError(token)
+        return token

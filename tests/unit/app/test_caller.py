@@ -114,6 +114,28 @@ async def test_a_call_refused_as_wrong_is_split_until_the_wrong_one_stands_alone
     assert max(sum(name in names for names in world.posted) for name in ("m-1", "m-6")) <= 4
 
 
+async def test_a_shared_call_that_a_gateway_finds_too_large_is_split() -> None:
+    world = World(lambda call: Unavailable("http_413") if len(call.messages) > 2 else accept(call))
+    world.go.set()
+
+    outcomes = await world.caller.attempt([call_about(name) for name in "abcdefgh"])
+
+    assert {type(outcome) for outcome in outcomes} == {Accepted}
+    assert [len(names) for names in world.posted] == [8, 4, 2, 2, 4, 2, 2]
+    assert world.turnstile.gate.bad == 0
+
+
+async def test_a_request_that_is_too_large_is_alone_when_it_is_given_back_to_be_split() -> None:
+    world = World(lambda call: Unavailable("http_413") if len(call.messages) > 2 else accept(call))
+    world.go.set()
+    large = replace(call_about("x"), messages=tuple(a_message(name) for name in "xyz"), request_id="large")
+
+    outcomes = await world.caller.attempt([large, call_about("a"), call_about("b")])
+
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Accepted, Accepted]
+    assert [len(names) for names in world.posted] == [5, 3, 2]
+
+
 @pytest.mark.parametrize("outcome", [Unknown("timeout"), Unavailable("http_503")])
 async def test_what_is_said_of_the_call_is_said_of_each_and_heard_once(outcome: Outcome) -> None:
     """Many messages in one call that failed are one failure, not many in a row."""

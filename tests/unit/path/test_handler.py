@@ -458,3 +458,70 @@ def test_what_needs_more_than_one_first_call_is_served_alone(delivery: Delivery)
     world = World(policy=Policy(RetryPolicy(), call_size=1))
     _, only = errands(world, delivery)
     assert only == []
+
+
+def limited_to(most: int, outcome: Outcome) -> Callable[[OmniCall], Outcome]:
+    return lambda call: accept(call) if len(call.messages) <= most else outcome
+
+
+MANY = a_body(destinations=[a_destination(message_id=f"m-{number}") for number in range(5)])
+
+
+@pytest.mark.parametrize("outcome", [Rejected("http_413", "HTTP 413"), Unavailable("http_413")])
+async def test_a_request_that_is_too_large_is_posted_in_halves_until_it_fits(outcome: Outcome) -> None:
+    world = World(limited_to(2, outcome))
+
+    settlement = await world.handle(a_delivery(MANY))
+
+    accepted = "message.accepted"
+    assert world.story == [
+        ("m-0", "m-1", "m-2", "m-3", "m-4"),
+        ("m-0", "m-1"),
+        [accepted] * 2,
+        ("m-2", "m-3", "m-4"),
+        ("m-2",),
+        [accepted],
+        ("m-3", "m-4"),
+        [accepted] * 2,
+    ]
+    assert settlement.words == {accepted: 5}
+
+
+async def test_a_message_that_is_too_large_alone_is_rejected() -> None:
+    world = World(limited_to(0, Rejected("http_413", "HTTP 413")))
+
+    settlement = await world.handle(a_delivery(MANY))
+
+    assert settlement.words == {"message.rejected": 5}
+
+
+async def test_what_is_too_large_among_several_requests_is_split_when_the_others_are_told_of() -> None:
+    world = World(limited_to(2, Rejected("http_413", "HTTP 413")))
+    handler = Handler(world.effects(world.attempt), POLICY)
+    errands = [handler.read(a_delivery(body)) for body in (a_body(MANY, requestId="large"), TWO_PEOPLE)]
+    pairs = [(errand, call) for errand in errands if (call := handler.only_call(errand))]
+
+    large, small = await handler.handle_all(pairs)
+
+    assert isinstance(large, Settlement)
+    assert isinstance(small, Settlement)
+    assert (large.words, small.words) == ({"message.accepted": 5}, {"message.accepted": 2})
+    assert world.story[2] == ["message.accepted"] * 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) -> None:
+    world = World(lambda call: cast("Outcome", None) if len(call.messages) == 1 else Unavailable("http_413"))
+    handler = Handler(world.effects(world.attempt), POLICY)
+    errand = handler.read(a_delivery(TWO_PEOPLE))
+    call = handler.only_call(errand)
+    assert call is not None
+
+    if together:
+        (end,) = await handler.handle_all([(errand, call)])
+        assert isinstance(end, AssertionError)
+    else:
+        with pytest.raises(AssertionError):
+            await handler.handle(errand)
+    assert world.story.count(("m-1",)) == 1
+    assert ("m-2",) not in world.story

@@ -225,3 +225,8 @@ class GateMachine(RuleBasedStateMachine):
 
 GateMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None, derandomize=True)
 TestGate = GateMachine.TestCase
+
+
+def test_a_gateway_that_finds_a_call_too_large_says_nothing_about_omni() -> None:
+    """Its halves follow: several refusals in a row come from one request."""
+    assert read_signal(Unavailable("http_413")) is None

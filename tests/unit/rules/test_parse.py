@@ -550,27 +550,82 @@ def test_a_name_copied_from_an_event_does_not_hide_the_message_it_was_made_for()
 @pytest.mark.parametrize(
     ("expires_in", "expiration", "published", "deadline_in"),
     [
-        (None, None, NOW, None),
-        (60, None, NOW, 60),
-        (None, 90.0, NOW, 90),
-        (60, 90.0, NOW, 60),
-        (120, 90.0, NOW, 90),
-        (None, 90.0, NOW - timedelta(seconds=30), 60),
-        (None, 90.0, None, 90 - 3600),
-        (None, 1e15, NOW, 100 * 365 * 86400),
+        (None, None, 0, None),
+        (60, None, 0, 60),
+        (None, 90.0, 0, 90),
+        (60, 90.0, 0, 60),
+        (120, 90.0, 0, 90),
+        (None, 90.0, -30, 60),
+        (None, 90.0, -89, 1),
+        (None, 90.0, None, 90),
+        (None, 1e15, 0, 100 * 365 * 86400),
+        # A slow clock: by the timestamp, the broker has delivered what had expired.
+        (None, 90.0, -90, 90),
+        (None, 90.0, -86400, 90),
+        (60, 90.0, -86400, 60),
+        (None, 0.5, -1, 0.5),
+        # A fast clock.
+        (None, 90.0, 1, 90),
+        (None, 90.0, 86400, 90),
+        # Delivered at once, or never.
+        (None, 0.0, None, 1),
+        (None, 0.0, 0, 1),
     ],
 )
 def test_the_earlier_of_expires_at_and_the_amqp_expiration_counts(
-    expires_in: int | None, expiration: float | None, published: datetime | None, deadline_in: int | None
+    expires_in: int | None, expiration: float | None, published: float | None, deadline_in: float | None
 ) -> None:
-    """The broker forgets the expiration in a waiting room; without a timestamp it runs from when we first saw it."""
+    """All in seconds from the first delivery."""
     expires_at = ... if expires_in is None else (NOW + timedelta(seconds=expires_in)).isoformat()
-    delivery = replace(a_delivery(a_body(expiresAt=expires_at)), expiration=expiration, timestamp=published)
+    timestamp = None if published is None else NOW + timedelta(seconds=published)
+    delivery = replace(a_delivery(a_body(expiresAt=expires_at)), expiration=expiration, timestamp=timestamp)
 
-    request = parsed(delivery, replace(a_history(), first_seen=NOW - timedelta(hours=1))).request
+    request = parsed(delivery).request
 
     assert request is not None
     assert request.expires_at == (None if deadline_in is None else NOW + timedelta(seconds=deadline_in))
+
+
+def test_a_retry_carries_the_deadline_that_was_found_for_the_first_delivery() -> None:
+    delivery = replace(a_delivery(), expiration=90.0, timestamp=NOW - timedelta(days=1))
+    request = parsed(delivery).request
+    assert request is not None
+
+    headers = write_history(a_history(1))
+    again = parsed(Delivery(render_request(request), headers=headers), a_history(1)).request
+
+    assert again is not None
+    assert again.expires_at == NOW + timedelta(seconds=90)
+
+
+@law
+@given(
+    expiration=st.integers(0, 10**9),
+    published=st.none() | st.timedeltas(-timedelta(days=10_000), timedelta(days=2_000_000)),
+    seen=st.timedeltas(-timedelta(days=10_000), timedelta(days=2_900_000)),
+)
+def test_what_the_broker_delivers_has_not_expired_and_lives_no_longer_than_it_may(
+    expiration: int, published: timedelta | None, seen: timedelta
+) -> None:
+    """Whatever the producer's clock says, to the millisecond."""
+    timestamp = None if published is None else NOW + published
+    delivery = replace(a_delivery(), expiration=expiration / 1000, timestamp=timestamp)
+
+    request = parsed(delivery, replace(a_history(), first_seen=NOW + seen)).request
+
+    assert request is not None
+    assert request.expires_at is not None
+    life = (request.expires_at - NOW - seen).total_seconds()
+    assert -0.001 < life <= (expiration or 1000) / 1000
+
+
+def test_where_no_deadline_can_be_written_there_is_none() -> None:
+    history = replace(a_history(), first_seen=datetime(9999, 12, 31, tzinfo=UTC))
+
+    request = parsed(replace(a_delivery(), expiration=1e9), history).request
+
+    assert request is not None
+    assert request.expires_at is None
 
 
 # Laws

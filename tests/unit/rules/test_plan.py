@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 
 from service.rules.identity import bulk_id
-from service.rules.plan import plan
+from service.rules.plan import is_too_large, plan, split
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words.call import OmniCall
 from service.words.omni.content import Content
+from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import SendRequest
 from tests.support.builder import EMAIL, NOW, PHONE, a_content, a_history, a_message, a_request
 
@@ -86,3 +87,52 @@ def test_a_request_that_just_fits_keeps_its_bulk_id() -> None:
 
     assert payload_of(call)["bulkId"] == "bulk-1"
     assert payload_of(call)["sendAt"] == "2026-11-22T13:00:00.000+0000"
+
+
+FIVE = tuple(a_message(f"m-{number}") for number in range(5))
+TOO_LARGE: tuple[Outcome, ...] = (Rejected("http_413", "HTTP 413"), Unavailable("http_413"))
+
+
+@pytest.mark.parametrize("outcome", TOO_LARGE)
+def test_a_call_that_is_too_large_is_made_in_halves_with_bulk_ids_of_our_own(outcome: Outcome) -> None:
+    content = a_content().model_copy(update={"bulk_id": "theirs"})
+    (call,) = plan(replace(saying(content), messages=FIVE), a_history(), NOW, POLICY, "a-trace")
+
+    first, second = split(call, outcome)
+
+    assert (first.messages, second.messages) == (FIVE[:2], FIVE[2:])
+    assert [half.content.bulk_id for half in (first, second)] == [bulk_id("order-1", "m-0"), bulk_id("order-1", "m-2")]
+    assert [payload_of(half)["bulkId"] for half in (first, second)] == [
+        half.content.bulk_id for half in (first, second)
+    ]
+    assert replace(first, content=call.content, messages=call.messages, published=NOW) == call
+    assert first.published is None
+
+
+@pytest.mark.parametrize("outcome", TOO_LARGE)
+def test_halves_are_halved_until_one_message_stands_alone(outcome: Outcome) -> None:
+    left, sizes = list(plan(replace(a_request(), messages=FIVE), a_history(), NOW, POLICY)), []
+    while left:
+        call = left.pop(0)
+        sizes.append(len(call.messages))
+        left += split(call, outcome)
+
+    assert sizes == [5, 2, 3, 1, 1, 1, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Rejected("http_400", ""),
+        Unavailable("http_503"),
+        Unknown("http_500"),
+        Denied("http_401"),
+        Held("stopping"),
+        Accepted({}),
+    ],
+)
+def test_a_call_that_ended_otherwise_is_not_split(outcome: Outcome) -> None:
+    (call,) = plan(replace(a_request(), messages=FIVE), a_history(), NOW, POLICY)
+
+    assert split(call, outcome) == ()
+    assert not is_too_large(outcome)
