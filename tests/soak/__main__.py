@@ -3,6 +3,7 @@
     .venv/bin/python -m tests.soak --requests 20000 --seed 1
     .venv/bin/python -m tests.soak --requests 20000 --seed 1 --logs refused --policy park
     .venv/bin/python -m tests.soak --requests 20000 --nodes 3 --rabbitmq-root .tools/rabbitmq-sid
+    .venv/bin/python -m tests.soak --requests 20000 --clock-steps
 
 Prints what came of them; exit status 1 if one was lost, had two last words, or was taken twice where that can be known.
 On this machine alone, bounded in count and time, and it ends everything it has started.
@@ -27,6 +28,7 @@ from typing import Any, Final
 
 from service.demo.port import free_port
 from tests.soak.broker import Broker, running
+from tests.soak.clock import SteppingClock
 from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
 from tests.support.worker import Worker, run, started
 
@@ -56,6 +58,7 @@ class Soak:
     dice: random.Random
     ledger: Ledger
     settings: dict[str, str]
+    """The environment of each worker."""
     sandbox: str
     done: Counter[str] = field(default_factory=Counter)
     workers: list[Worker] = field(default_factory=list)
@@ -169,6 +172,10 @@ async def main(options: argparse.Namespace) -> int:
             soak.tell("/sandbox/faults", fault)
         soak.tell("/sandbox/options", {"logsAllowed": options.logs == "answered"})
         tasks = [asyncio.create_task(listen(broker.direct, ledger))]
+        if options.clock_steps:
+            clock = SteppingClock(directory / "clock", random.Random(options.seed))  # noqa: S311
+            soak.settings |= clock.environment()
+            tasks.append(asyncio.create_task(clock.step(soak.done)))
         tasks += [asyncio.create_task(soak.keep_working(number)) for number in range(options.workers)]
         began = time.monotonic()
         try:
@@ -238,5 +245,8 @@ if __name__ == "__main__":
     parser.add_argument("--settle", type=float, default=30.0, help="seconds to wait for what must not come")
     parser.add_argument("--logs", choices=["answered", "refused"], default="answered")
     parser.add_argument("--policy", choices=["resend", "park"], default="resend")
+    parser.add_argument(
+        "--clock-steps", action="store_true", help="the workers' wall clock steps by up to 5 s, either way"
+    )
     parser.add_argument("--rabbitmq-root", type=Path, help="a system tree with another RabbitMQ")
     sys.exit(asyncio.run(main(parser.parse_args())))
