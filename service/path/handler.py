@@ -14,12 +14,12 @@ from service.rules.history import may_be_a_copy, recall
 from service.rules.parse import parse
 from service.rules.plan import plan
 from service.rules.policy import Policy
-from service.rules.publication import publish_report
+from service.rules.publication import publish_instead, publish_report
 from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
 from service.rules.trace import read_trace
 from service.rules.verdict import judge
 from service.words.call import OmniCall
-from service.words.delivery import Delivery, History, Publication, Settlement
+from service.words.delivery import Delivery, History, Publication, Settlement, UnpublishableError
 from service.words.finding import DoubtEnd, Finding, Purpose
 from service.words.outcome import Outcome
 from service.words.request import Parsed, SendRequest
@@ -35,7 +35,7 @@ class Effects:
     look: Callable[[tuple[str, ...], Purpose], Awaitable[Finding]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
-    """Return when the broker has confirmed every one, however long that takes."""
+    """Return when the broker has confirmed every one, however long that takes. Raises `UnpublishableError`."""
     now: Callable[[], datetime]
     draw: Callable[[], float]
     """Throw the dice: a number from [0, 1)."""
@@ -115,15 +115,22 @@ class Handler:
         """Make the only calls of several errands as one; what fails for one errand afterwards is its own."""
         outcomes = await self._effects.attempt([call for _, call in errands])
         now = self._effects.now()
-        publications: list[Publication] = []
+        published: list[tuple[Errand, Report, tuple[Publication, ...]]] = []
         defects: dict[Errand, Exception] = {}
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
             try:
                 report = self._report(errand, errand.parsed.request, call, outcome, now)
-                publications += _publications(errand, report, now)
+                published.append((errand, report, _publications(errand, report, now)))
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
                 defects[errand] = error
-        await self._effects.publish(tuple(publications))
+        try:
+            await self._effects.publish(tuple(one for _, _, publications in published for one in publications))
+        except UnpublishableError as error:
+            for errand, report, _ in published:
+                try:
+                    await self._say_instead(errand, report, now, error)
+                except Exception as defect:  # noqa: BLE001 - as above
+                    defects[errand] = defect
         now = self._effects.now()
         return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
 
@@ -147,7 +154,15 @@ class Handler:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
     async def _say(self, errand: Errand, report: Report, now: datetime) -> None:
-        await self._effects.publish(_publications(errand, report, now))
+        try:
+            await self._effects.publish(_publications(errand, report, now))
+        except UnpublishableError as error:
+            await self._say_instead(errand, report, now, error)
+
+    async def _say_instead(self, errand: Errand, report: Report, now: datetime, error: UnpublishableError) -> None:
+        """Publish what takes the place of what the broker never takes. Raises `UnpublishableError` as well."""
+        if publications := publish_instead(report, errand.delivery, now, error.publications):
+            await self._effects.publish(publications)
 
 
 def _publications(errand: Errand, report: Report, now: datetime) -> tuple[Publication, ...]:
