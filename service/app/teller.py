@@ -1,5 +1,7 @@
 """Who tells the log and the metrics what happens to the worker as a whole."""
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,9 +13,12 @@ from service.edges.metric import Metrics
 from service.edges.omni import Deprecation
 from service.edges.rabbitmq import LinkEvents
 from service.rules.gate import Gate
+from service.words.delivery import Publication
 from service.words.finding import Answered, Finding
 
 _TOLD_AT_MOST: Final = 20
+_TELL_AGAIN: Final = 10.0
+"""Seconds between two log lines about publications that are repeated to the same place."""
 
 
 def gate_teller(
@@ -82,9 +87,22 @@ def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
         metrics.connected.set(0)
         log.warning("broker.disconnected", cause=cause)
 
-    def repeated(error: BaseException | None) -> None:
+    last: dict[tuple[str, str], float] = {}
+    untold: Counter[tuple[str, str]] = Counter()
+
+    def repeated(publication: Publication, error: BaseException | None) -> None:
         metrics.publish_failures.inc()
-        log.warning("publish.retried", **(describe(error) if error else {"error": "unroutable"}))
+        way = publication.exchange, publication.routing_key
+        untold[way] += 1
+        now = time.monotonic()
+        if now - last.get(way, -_TELL_AGAIN) >= _TELL_AGAIN:
+            last[way] = now
+            what = describe(error) if error else {"error": "unroutable"}
+            log.warning("publish.retried", **_destination(publication), publications=untold.pop(way), **what)
+
+    def skipped(publication: Publication) -> None:
+        metrics.publications_skipped.inc()
+        log.error("publish.skipped", **_destination(publication), bytes=len(publication.body))
 
     return LinkEvents(
         connected=connected,
@@ -92,4 +110,11 @@ def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
         refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),
         unroutable=lambda _: metrics.unroutable.inc(),
         repeated=repeated,
+        skipped=skipped,
     )
+
+
+def _destination(publication: Publication) -> dict[str, str]:
+    """Name where a publication goes: names of ours alone, since no other is published here."""
+    queue = {} if publication.exchange else {"queue": publication.routing_key}
+    return {"exchange": publication.exchange, "routing_key": publication.routing_key, **queue}

@@ -1,4 +1,7 @@
-"""Takes copies of the dead letters, and publishes the last word about those that have had none."""
+"""Takes copies of the dead letters, and publishes the last word about those that have had none.
+
+A letter that the broker could not store, because somebody had deleted `omni.dead`, is put there from its copy.
+"""
 
 import asyncio
 import contextlib
@@ -9,39 +12,76 @@ from service.edges.rabbitmq import BrokerErrors, Link
 from service.path.handler import Effects, Handler
 from service.rules.obituary import write_obituary
 from service.rules.publication import publish_report
-from service.rules.redrive import read_dead
+from service.rules.redrive import DeadLetter, is_of_the_broker, read_dead, renew
 from service.words import topology
 from service.words.delivery import Delivery
 
 _PREFETCH: Final = 20
 _PAUSE: Final = 10.0
+_LOOK_EVERY: Final = 5.0
+"""Seconds between two looks whether the queues of dead letters are there."""
 
 
 async def bury(link: Link, handler: Handler, effects: Effects) -> None:
     """Go on until cancelled. What was told twice, because we died between telling and settling, carries the same id."""
-    log = get_logger()
+    undertaker = _Undertaker(link, handler, effects)
+    looking = asyncio.create_task(undertaker.look())
+    try:
+        await undertaker.run()
+    finally:
+        looking.cancel()
 
-    async def tell(delivery: Delivery) -> None:
-        letter, now = read_dead(delivery), effects.now()
-        if letter.reason == "lapsed":
-            await handler.handle(handler.read_late(letter.original))
-            log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
-            return
-        report = write_obituary(letter, now, effects.make_id)
-        await effects.publish(publish_report(report, delivery, now))
-        if report.events:
-            log.warning("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
 
-    while True:
-        session = await link.session()
+class _Undertaker:
+    def __init__(self, link: Link, handler: Handler, effects: Effects) -> None:
+        self._link = link
+        self._handler = handler
+        self._effects = effects
+        self._log = get_logger()
+
+    async def look(self) -> None:
+        """Make sure now and then that the queues of dead letters are there."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            await self._link.look_after_dead_letters()
+
+    async def run(self) -> None:
+        """Take copies over as many sessions as it takes."""
+        while True:
+            session = await self._link.session()
+            try:
+                await self._link.look_after_dead_letters()  # the queue of copies may be the one that is gone
+                async with contextlib.aclosing(session.following(topology.DIED, _PREFETCH)) as letters:
+                    async for delivery, receipt, arrived_at in letters:
+                        await self._handle(delivery, arrived_at)
+                        await receipt.ack()
+            except BrokerErrors as error:
+                self._log.warning("dead_letter_listener.failed", **describe(error))
+                await asyncio.sleep(_PAUSE)
+
+    async def _handle(self, delivery: Delivery, arrived_at: float) -> None:
         try:
-            async with contextlib.aclosing(session.following(topology.DIED, _PREFETCH)) as letters:
-                async for delivery, receipt in letters:
-                    try:
-                        await tell(delivery)
-                    except Exception as error:  # noqa: BLE001 - a defect costs its word; the letter stays in omni.dead
-                        log.error("dead_letter.report_failed", **describe(error))  # noqa: TRY400 - its text may repeat the body
-                    await receipt.ack()
-        except BrokerErrors as error:
-            log.warning("dead_letter_listener.failed", **describe(error))
-            await asyncio.sleep(_PAUSE)
+            letter = read_dead(delivery)
+            await self._store(letter, arrived_at)
+            await self._tell(letter)
+        except Exception as error:  # noqa: BLE001 - a defect costs its word; the letter stays in omni.dead
+            self._log.error("dead_letter.report_failed", **describe(error))
+
+    async def _store(self, letter: DeadLetter, arrived_at: float) -> None:
+        """Put a letter into `omni.dead` that died while it was gone; the relay makes sure of its own by itself."""
+        if is_of_the_broker(letter):
+            await self._link.look_after_dead_letters()
+        if self._link.may_be_unstored(arrived_at) and is_of_the_broker(letter):
+            await self._link.publish([renew(letter)])
+            self._log.warning("dead_letter.stored_again", request_id=letter.request_id, reason=letter.reason)
+
+    async def _tell(self, letter: DeadLetter) -> None:
+        now = self._effects.now()
+        if letter.reason == "lapsed":
+            await self._handler.handle(self._handler.read_late(letter.original))
+            self._log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
+            return
+        report = write_obituary(letter, now, self._effects.make_id)
+        await self._effects.publish(publish_report(report, letter.delivery, now))
+        if report.events:
+            self._log.warning("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)

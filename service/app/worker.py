@@ -102,7 +102,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({connecting, consuming, undertaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            deadline = asyncio.get_running_loop().time() + settings.shutdown_grace
+            # Without a broker nothing can be finished.
+            deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else settings.shutdown_grace)
             log.info("worker.stopping")
             await _end(consuming)  # before anything is handed back: an ack makes the broker send more
             turnstile.shut()

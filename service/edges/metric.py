@@ -134,6 +134,11 @@ class Metrics:
             "publish_failures",
             "Publications that had to be repeated. Rises: the broker is away, full or refusing.",
         )
+        self.publications_skipped = self._plain(
+            "publications_skipped",
+            "Events, retries and dead letters that the broker never takes: it closes the connection over each. Rises: "
+            "see the log line publish.skipped and the broker's log, such as for max_message_size.",
+        )
         self.sms_parts = self._counter(
             "sms_parts",
             "Parts of SMS asked for, by encoding; parts are what is paid. ucs2 rises: a text left GSM-7.",

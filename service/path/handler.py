@@ -11,19 +11,31 @@ from datetime import datetime
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.history import may_be_a_copy, recall
-from service.rules.parse import parse
+from service.rules.parse import is_large, parse, parse_in_steps
 from service.rules.plan import plan, split
 from service.rules.policy import Policy
-from service.rules.publication import publish_report
-from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
+from service.rules.publication import publish_instead, publish_report
+from service.rules.report import (
+    SLICE,
+    Attempt,
+    Report,
+    report_attempt,
+    report_expiry,
+    report_rejections,
+    slices,
+)
 from service.rules.trace import read_trace
 from service.rules.verdict import judge
 from service.words.call import OmniCall
-from service.words.delivery import Delivery, History, Publication, Settlement
+from service.words.delivery import Delivery, History, Publication, Settlement, UnpublishableError
 from service.words.finding import DoubtEnd, Finding, Purpose
 from service.words.outcome import Outcome
 from service.words.request import Parsed, SendRequest
 from service.words.value import dataclass
+
+
+async def _go_on() -> None:
+    """Give nobody a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,8 @@ class Effects:
     draw: Callable[[], float]
     """Throw the dice: a number from [0, 1)."""
     make_id: Callable[[], str]
+    let_others: Callable[[], Awaitable[None]] = _go_on
+    """Give others their turn, between two steps of something long."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +65,10 @@ class Errand:
     parsed: Parsed
     said: dict[str, int] = field(default_factory=dict)
     doubt: DoubtEnd | None = None
+
+
+_Said = tuple[Errand, Report, tuple[Publication, ...]]
+"""What is said about an errand, and how it is published."""
 
 
 class Handler:
@@ -65,13 +83,27 @@ class Handler:
         history = recall(delivery, self._effects.now())
         return Errand(delivery, history, parse(delivery, history, self._effects.make_id))
 
-    def read_late(self, delivery: Delivery) -> Errand:
+    async def read_in_steps(self, delivery: Delivery) -> Errand:
+        """Read a delivery as `read` does, and give others their turn where that takes long."""
+        if not is_large(delivery):
+            return self.read(delivery)
+        now = self._effects.now()
+        history = recall(delivery, now)
+        steps = parse_in_steps(delivery, history, self._effects.make_id)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return Errand(delivery, history, end.value)
+            await self._effects.let_others()
+
+    async def read_late(self, delivery: Delivery) -> Errand:
         """Read what a delivery asked for that the broker let lapse: too late to be posted, whenever it is handled.
 
         It may have been posted by a worker that died since; then it is looked for like any other redelivery. RabbitMQ 4
         tells which have been handed out before; 3 forgets it when it dead-letters.
         """
-        errand = self.read(delivery)
+        errand = await self.read_in_steps(delivery)
         if request := errand.parsed.request:
             errand.parsed = replace(errand.parsed, request=replace(request, expires_at=self._effects.now()))
         return errand
@@ -107,59 +139,55 @@ class Handler:
         elif request is not None:
             for call in self._plan(errand, request):
                 (outcome,) = await effects.attempt((call,))
-                if defect := await self._conclude(errand, call, outcome):
-                    raise defect
+                await self._conclude(errand, call, outcome)
         return _settlement(errand, effects.now())
 
     async def handle_all(self, errands: Sequence[tuple[Errand, OmniCall]]) -> list[Settlement | Exception]:
         """Make the only calls of several errands as one; what fails for one errand afterwards is its own."""
         outcomes = await self._effects.attempt([call for _, call in errands])
         now = self._effects.now()
-        publications: list[Publication] = []
+        said: list[_Said] = []
+        size = 0
         defects: dict[Errand, Exception] = {}
-        too_large: list[tuple[Errand, OmniCall, Outcome]] = []
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
             if split(call, outcome):
-                too_large.append((errand, call, outcome))
                 continue
             try:
-                publications += self._tell(errand, call, outcome, now)
+                for part in slices(self._report(errand, call, outcome, now)):
+                    said.append((errand, part, _publications(errand, part, now)))
+                    size += sum(len(publication.body) for publication in said[-1][2])
+                    if size >= SLICE:
+                        defects |= await self._publish_all(said, now)
+                        said, size = [], 0
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
                 defects[errand] = error
-        await self._effects.publish(tuple(publications))
-        for errand, call, outcome in too_large:
-            if defect := await self._conclude(errand, call, outcome):
-                defects[errand] = defect
+        defects |= await self._publish_all(said, now)
+        for (errand, call), outcome in zip(errands, outcomes, strict=True):
+            if split(call, outcome):
+                try:
+                    await self._conclude(errand, call, outcome)
+                except Exception as error:  # noqa: BLE001 - as above, or the session has gone: its own alone
+                    defects[errand] = error
         now = self._effects.now()
         return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
 
-    async def _conclude(self, errand: Errand, call: OmniCall, outcome: Outcome) -> Exception | None:
-        """Publish how a call has ended; one that was too large is made again in halves. Gives a defect of ours."""
+    async def _conclude(self, errand: Errand, call: OmniCall, outcome: Outcome) -> None:
+        """Publish how a call has ended; one that was too large is made again in halves."""
         halves = split(call, outcome)
         for half in halves:
             (end,) = await self._effects.attempt((half,))
-            if defect := await self._conclude(errand, half, end):
-                return defect
-        if halves:
-            return None
-        try:
-            publications = self._tell(errand, call, outcome, self._effects.now())
-        except Exception as error:  # noqa: BLE001 - it is told with the delivery
-            return error
-        await self._effects.publish(publications)
-        return None
-
-    def _tell(self, errand: Errand, call: OmniCall, outcome: Outcome, now: datetime) -> tuple[Publication, ...]:
-        return _publications(errand, self._report(errand, errand.parsed.request, call, outcome, now), now)
+            await self._conclude(errand, half, end)
+        if not halves:
+            now = self._effects.now()
+            await self._say(errand, self._report(errand, call, outcome, now), now)
 
     def _plan(self, errand: Errand, request: SendRequest) -> tuple[OmniCall, ...]:
         delivery = errand.delivery
         trace = read_trace(delivery.headers) if delivery.headers else None
         return plan(request, errand.history, delivery.timestamp, self._policy, trace)
 
-    def _report(
-        self, errand: Errand, request: SendRequest | None, call: OmniCall, outcome: Outcome, now: datetime
-    ) -> Report:
+    def _report(self, errand: Errand, call: OmniCall, outcome: Outcome, now: datetime) -> Report:
+        request = errand.parsed.request
         assert request is not None  # noqa: S101 - or there would be no call
         verdicts = judge(call, outcome, ambiguous=errand.history.ambiguous)
         part = request if call.messages is request.messages else replace(request, messages=call.messages)
@@ -172,7 +200,30 @@ class Handler:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
     async def _say(self, errand: Errand, report: Report, now: datetime) -> None:
-        await self._effects.publish(_publications(errand, report, now))
+        """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next."""
+        for part in slices(report):
+            try:
+                await self._effects.publish(_publications(errand, part, now))
+            except UnpublishableError as error:
+                await self._say_instead(errand, part, now, error)
+
+    async def _publish_all(self, said: Sequence[_Said], now: datetime) -> dict[Errand, Exception]:
+        """Publish together what is said about several errands; gives those about which nothing can be published."""
+        defects: dict[Errand, Exception] = {}
+        try:
+            await self._effects.publish(tuple(one for _, _, publications in said for one in publications))
+        except UnpublishableError as error:
+            for errand, part, _ in said:
+                try:
+                    await self._say_instead(errand, part, now, error)
+                except UnpublishableError as again:
+                    defects[errand] = again
+        return defects
+
+    async def _say_instead(self, errand: Errand, report: Report, now: datetime, error: UnpublishableError) -> None:
+        """Publish what takes the place of what the broker never takes. Raises `UnpublishableError` as well."""
+        if publications := publish_instead(report, errand.delivery, now, error.publications):
+            await self._effects.publish(publications)
 
 
 def _publications(errand: Errand, report: Report, now: datetime) -> tuple[Publication, ...]:

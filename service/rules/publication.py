@@ -1,5 +1,6 @@
 """Events and letters as messages for the broker: names, headers and bytes that others rely on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, assert_never
@@ -14,7 +15,7 @@ from service.rules.report import Report
 from service.words import topology
 from service.words.body import RequestBody
 from service.words.delivery import Delivery, Header, Publication
-from service.words.event import StatusEvent
+from service.words.event import LAST_WORDS, Reason, StatusEvent
 from service.words.letter import Dead, DeadReason, Letter, Parked
 from service.words.omni.content import Content
 from service.words.omni.destination import Destination
@@ -26,6 +27,7 @@ JSON: Final = "application/json"
 
 _EXCHANGE: Final = "omni-original-exchange"
 _ROUTING_KEY: Final = "omni-original-routing-key"
+_UNPUBLISHABLE: Final = "the broker does not take what the relay has to publish about it"
 _LONGEST_NAME: Final = 255
 """Bytes of a name in AMQP; one with more characters cannot be a name."""
 
@@ -34,6 +36,55 @@ def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[P
     """Render all that a report says and puts aside."""
     events = [publication for event in report.events for publication in _publish_event(event, delivery)]
     return (*events, *(_publish_letter(letter, delivery, now) for letter in report.letters))
+
+
+def publish_instead(
+    report: Report, delivery: Delivery, now: datetime, refused: Sequence[Publication]
+) -> tuple[Publication, ...]:
+    """Render what is published in place of what the broker never takes, so that each message still has a final event.
+
+    * A final event is rendered without what a producer has given: metadata, headers, ids beside its own.
+    * In place of a retry, its messages get their final event.
+    * A dead letter has had its final event, and an event that is not final needs nothing in its place.
+    """
+    names = {_name(publication) for publication in refused}
+    plain = replace(delivery, headers={}, correlation_id=None, reply_to=None)
+    events = [
+        _reduced(event) for event in report.events if event.type in LAST_WORDS and _name_of(event, delivery) in names
+    ]
+    for letter in report.letters:
+        if isinstance(letter, Parked) and _name(_publish_letter(letter, delivery, now)) in names:
+            events += _give_up(letter, now)
+    return tuple(publication for event in events for publication in _publish_event(event, plain))
+
+
+def _name(publication: Publication) -> tuple[str, str, str, bytes]:
+    return publication.exchange, publication.routing_key, publication.message_id, publication.body
+
+
+def _name_of(event: StatusEvent, delivery: Delivery) -> tuple[str, str, str, bytes]:
+    return _name(_publish_event(event, delivery)[0])
+
+
+def _reduced(event: StatusEvent) -> StatusEvent:
+    reason = event.reason and replace(event.reason, detail=_UNPUBLISHABLE, faults=())
+    return replace(event, metadata={}, bulk_id=None, reason=reason)
+
+
+def _give_up(letter: Parked, now: datetime) -> list[StatusEvent]:
+    history, request = letter.history, letter.request
+    return [
+        StatusEvent(
+            "message.unknown" if history.ambiguous else "message.failed",
+            now,
+            request.request_id,
+            history.attempts,
+            message_id=message.message_id,
+            to=message.to.written(),
+            reason=Reason("defect", _UNPUBLISHABLE),
+        )
+        for message in request.messages
+    ]
 
 
 def render_event(event: StatusEvent) -> bytes:

@@ -113,6 +113,11 @@ def read_dead(delivery: Delivery) -> DeadLetter:
     )
 
 
+def is_of_the_broker(letter: DeadLetter) -> bool:
+    """Tell whether the broker put a letter there, and not the relay."""
+    return bool(_first_death(letter.delivery.headers))
+
+
 def redrive(letter: DeadLetter) -> Publication:
     """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first."""
     delivery, headers = letter.delivery, letter.delivery.headers

@@ -12,6 +12,9 @@ DIRECT_REPLY: Final = "amq.rabbitmq.reply-to"
 RabbitMQ closes the channel of a client that publishes it. Source: rabbitmq.com/docs/direct-reply-to.
 """
 
+_LONGEST_NAME: Final = 255
+"""Bytes; one that was not UTF-8 may be longer now, and would be cut to another name."""
+
 ReplyResult = Literal["confirmed", "not_allowed", "invalid", "unroutable", "refused", "closed", "lost", "overflow"]
 """What became of a copy of an event for `reply_to`.
 
@@ -34,7 +37,7 @@ class ReplyPolicy:
 
     def verdict(self, queue: str) -> ReplyResult | None:
         """Give why a queue gets no copy; None where it may have one."""
-        if queue == DIRECT_REPLY:
+        if queue == DIRECT_REPLY or len(queue.encode(errors="replace")) > _LONGEST_NAME:
             return "invalid"
         if topology.is_own_queue(queue) or not any(_matches(pattern, queue) for pattern in self.patterns):
             return "not_allowed"

@@ -1,6 +1,6 @@
 """One message as RabbitMQ handed it to us, and what we publish."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 
@@ -82,6 +82,17 @@ class Publication:
     """False for an event: nobody may be listening, which is counted. A letter without a queue is a fault."""
     is_copy: bool = False
     """A copy of an event for the queue that `reply_to` names: best effort, and nothing waits for it."""
+
+
+class UnpublishableError(Exception):
+    """Publications that the broker never takes: it closes the connection because of each, or AMQP cannot carry it.
+
+    All others that were to be published with them are confirmed. The text names no contents.
+    """
+
+    def __init__(self, publications: Sequence[Publication]) -> None:
+        self.publications = tuple(publications)
+        super().__init__(", ".join(sorted({one.exchange or one.routing_key for one in publications})))
 
 
 @dataclass(frozen=True, slots=True)

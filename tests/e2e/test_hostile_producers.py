@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.stage import DEFERRED, Stage
+from service.demo.node import Node
+from tests.e2e.stage import DEFERRED, Stage, staged
 from tests.e2e.test_trying_again import NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE_ONCE, moment, request
 from tests.integration.test_reply_publisher import FOREIGN
 from tests.support.worker import Worker
@@ -105,3 +108,34 @@ async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stag
     assert not {"BCC", "x-delay", "tracestate"} & set(letter.headers)
     assert json.loads(letter.body)["requestId"] == "m"
     assert await stage.waiting("billing") == 0
+
+
+@pytest.mark.timeout(120)
+async def test_a_retry_that_the_broker_never_takes_ends_in_a_final_event_and_harms_no_other(
+    own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
+) -> None:
+    """In its normal form a request is larger, and this broker takes no message of more than 4,000 bytes."""
+    node = await own_broker()
+    await node.ctl(
+        "eval", "application:set_env(rabbit, max_message_size, 4000), persistent_term:put(max_message_size, 4000)."
+    )
+    async with staged(node.url, tmp_path) as stage:
+        worker = await stage.worker()
+        large: dict[str, object] = {
+            "requestId": "large",
+            "phoneNumber": TRY_AGAIN_ONCE,
+            "messageId": "large",
+            "text": "x" * 600,
+        }
+        large |= {"metadata": {"tenant": "y" * 1_500}}
+        await stage.send(large, *(request(f"m-{number}", NUMBER) for number in range(30)))
+        await stage.until_last_words(31)
+
+        events = {event.body["id"]: event.type for event in stage.about("large")}  # a repeat has the same id
+        assert list(events.values()) == ["deferred", "failed"]
+        assert all(stage.heard()[f"m-{number}"][-1:] == ["accepted"] for number in range(30))
+        assert stage.about("large")[-1].data["reason"]["code"] == "defect"
+        assert await stage.waiting("omni.requests") == 0
+        assert worker.lines("publish.skipped")[0]["queue"].startswith("omni.requests.delay.")
+        assert len(worker.lines("broker.disconnected")) == 2
+        await worker.until_metric("omni_relay_publications_skipped_total", 1)

@@ -43,7 +43,8 @@ class Desk:
     """An intake at work, and what it was handed."""
 
     def __init__(self, url: str) -> None:
-        told = LinkEvents(lambda _: None, lambda _: None, lambda *_: None, lambda _: None, lambda _: None)
+        nothing = (lambda *_: None,) * 6
+        told = LinkEvents(*nothing)
         self.link = Link((url,), (1.0,), told, declare=True)
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
         turnstile = Turnstile(lambda *_: None, lambda _: None)

@@ -72,6 +72,7 @@ class Told:
     refused: list[tuple[str, BaseException]] = field(default_factory=list)
     unroutable: list[Publication] = field(default_factory=list)
     repeated: list[BaseException | None] = field(default_factory=list)
+    skipped: list[Publication] = field(default_factory=list)
 
     def events(self) -> LinkEvents:
         """Make what writes it down."""
@@ -80,7 +81,8 @@ class Told:
             disconnected=self.disconnected.append,
             refused=lambda address, error: self.refused.append((address, error)),
             unroutable=self.unroutable.append,
-            repeated=self.repeated.append,
+            repeated=lambda _, error: self.repeated.append(error),
+            skipped=self.skipped.append,
         )
 
 

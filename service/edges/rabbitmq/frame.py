@@ -191,6 +191,11 @@ def _string(text: str) -> bytes:
     return len(raw).to_bytes() + raw
 
 
+def short_text(text: str) -> str:
+    """Give a text as it is once it has been written as a short string."""
+    return text if len(text) <= _LONGEST // 4 and text.isascii() else _string(text)[1:].decode()
+
+
 def as_delivery(delivered: Delivered, properties: Properties, body: bytes) -> Delivery:
     """Put a delivery together."""
     return Delivery(

@@ -9,7 +9,8 @@ the library takes a connection on which it sees nothing for a dead one, hence `_
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -21,7 +22,7 @@ from yarl import URL
 from service.edges.rabbitmq import frame
 from service.edges.rabbitmq.frame import Properties
 from service.edges.rabbitmq.life import Life
-from service.words.delivery import Delivery, Publication
+from service.words.delivery import Delivery, Publication, UnpublishableError
 
 _LIMIT: Final = 2**16
 """Bytes the library's stream buffers before it asks for a pause; asyncio's own default."""
@@ -81,6 +82,7 @@ class Lane(asyncio.StreamReaderProtocol):
         self._published = 0
         self._unconfirmed: dict[int, _Batch] = {}
         self._returned: set[int] = set()
+        self._last_returned = 0
         self._waiting: list[bytes] = []
         self._awake = 0.0
 
@@ -116,14 +118,19 @@ class Lane(asyncio.StreamReaderProtocol):
         batch = _Batch(self._loop.create_future())
         try:
             for publication in publications:
-                frames = frame.write_publish(self._outlet, publication, self._frame_max)
+                try:
+                    frames = frame.write_publish(self._outlet, publication, self._frame_max)
+                except (TypeError, ValueError, ArithmeticError, struct.error):
+                    batch.failed.append((publication, UnpublishableError([publication])))
+                    continue
                 self._write(frames)
                 self._published += 1
                 batch.open[self._published] = publication
                 self._unconfirmed[self._published] = batch
         except ConnectionResetError as error:
             return [(publication, error) for publication in publications]
-        await life.outlast(batch.settled)
+        if batch.open:
+            await life.outlast(batch.settled)
         lost = ConnectionResetError("the connection ended before the confirm")
         return batch.failed + [(publication, lost) for publication in batch.open.values()]
 
@@ -215,20 +222,26 @@ class Lane(asyncio.StreamReaderProtocol):
             on_delivered(frame.as_delivery(delivered, content.properties, b"".join(content.parts)), delivered.tag)
 
     def _return(self, exchange: str, routing_key: str, message_id: str | None) -> None:
+        """Find what came back. A broker returns in the order of publishing, so the search goes on where the last ended.
+
+        That makes many returns cost linear time. What comes out of order is searched for from the start.
+        """
         wanted = (exchange, routing_key, message_id)
-        for tag, batch in self._unconfirmed.items():
-            publication = batch.open[tag]
-            if tag not in self._returned and wanted == (
-                publication.exchange,
-                publication.routing_key,
-                publication.message_id,
-            ):
-                self._returned.add(tag)
-                return
+        first = next(iter(self._unconfirmed), self._published + 1)
+        for start in (max(first, self._last_returned + 1), first):
+            for tag in range(start, self._published + 1):
+                batch = self._unconfirmed.get(tag)
+                if batch is None or tag in self._returned:
+                    continue
+                publication = batch.open[tag]
+                if wanted == (publication.exchange, publication.routing_key, frame.short_text(publication.message_id)):
+                    self._returned.add(tag)
+                    self._last_returned = tag
+                    return
 
     def _confirm(self, tag: int, multiple: bool, *, refused: bool) -> None:  # noqa: FBT001 - as it is read
-        tags: Iterable[int] = [one for one in self._unconfirmed if one <= tag] if multiple else (tag,)
-        for one in tags:
+        first = next(iter(self._unconfirmed), tag) if multiple else tag  # numbers are in order, so it is the lowest
+        for one in range(first, tag + 1):
             batch = self._unconfirmed.pop(one, None)
             if batch is None:
                 continue

@@ -7,6 +7,7 @@ the broker is a task of its own, which is left alone when the session is over or
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -28,6 +29,12 @@ class Life(asyncio.Event):
         super().set()
         for waiter in self._waiting:
             _release(waiter)
+
+    async def known_cause(self, seconds: float) -> str:
+        """Give what ended it; empty while it lasts. What a question raises may be known this much sooner."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wait(), seconds)
+        return self.cause
 
     async def ask(self, question: Awaitable[T], seconds: float | None = None) -> T:
         """Give the answer, or what the question raised. Raises `ConnectionError` when there will be none."""

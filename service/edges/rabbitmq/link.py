@@ -8,10 +8,12 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from aiormq.exceptions import DeliveryError
 from yarl import URL
 
 from service.edges.rabbitmq.lane import UnroutableError
@@ -21,13 +23,29 @@ from service.edges.rabbitmq.session import (
     Session,
     open_session,
 )
-from service.edges.rabbitmq.topology import declare
+from service.edges.rabbitmq.topology import TopologyError, declare
 from service.rules.history import REPEATED
-from service.words.delivery import Publication
+from service.words import topology
+from service.words.delivery import Publication, UnpublishableError
 from service.words.value import dataclass
 
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 10.0
+_FIRST_PROBE: Final = 0.5
+_LONGEST_PROBE: Final = 8.0
+"""Seconds between two probes of what the broker refuses: so long at most does it take to notice that there is room."""
+_LOSSES: Final = 2
+"""Sessions that may end over a publication, or over any in a row, before each that was lost is published alone."""
+_REFUSALS: Final = frozenset({"channel_refused", "connection_refused"})
+"""What ended a session because of its contents: not for want of rights or of an exchange, nor the network."""
+_CAUSE_WITHIN: Final = 1.0
+
+_Held = tuple[Publication, asyncio.Future[Exception | None]]
+_Failed = list[tuple[Publication, Exception]]
+
+
+class _RefusedNowError(Exception):
+    """The broker refuses what goes the same way, so this has not been published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +59,10 @@ class LinkEvents:
     refused: Callable[[str, BaseException], None]
     """An attempt to connect to that host and port failed; another follows."""
     unroutable: Callable[[Publication], None]
-    repeated: Callable[[BaseException | None], None]
+    repeated: Callable[[Publication, BaseException | None], None]
     """A publication was not confirmed and is repeated."""
+    skipped: Callable[[Publication], None]
+    """The broker never takes this publication; nothing more is done about it here."""
 
 
 class Link:
@@ -65,9 +85,31 @@ class Link:
         self._session = _promise()
         self._unconfirmed: dict[int, float] = {}
         self._numbers = itertools.count()
+        self._refused: dict[tuple[str, str], deque[_Held]] = {}
+        """What waits until the broker takes what goes to this exchange with this routing key."""
+        self._suspects: deque[_Held] = deque()
+        """What waits to be published alone."""
+        self._refusals = 0
+        """Sessions that ended one after the other because of what was published."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._url = ""
+        self._restoring = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        self._looked_at = 0.0
+        self._restored_at = 0.0
+        """When `omni.dead` was declared again; letters that arrived before may not be in it."""
+        self._unread = 0
+        """Copies of letters that were unread then: their letters may not be in it either."""
 
     async def run(self) -> None:
         """Keep a session open until cancelled. Raises `TopologyError` when the broker has other ideas."""
+        try:
+            await self._run()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _run(self) -> None:
         waits = _waits()
         for url in _endless(self._urls):
             try:
@@ -77,12 +119,14 @@ class Link:
                 await asyncio.sleep(next(waits))
                 continue
             waits = _waits()
+            self._url = url
             self._events.connected(_address(url))
             self._session.set_result(session)
             try:
                 await session.broken.wait()
             finally:
                 self._session = _promise()
+                self._refusals = self._refusals + 1 if session.broken.cause in _REFUSALS else 0
                 await session.close()
                 self._events.disconnected(session.broken.cause)
 
@@ -108,47 +152,218 @@ class Link:
             await asyncio.sleep(_FIRST_WAIT)
 
     async def publish(self, publications: Iterable[Publication]) -> None:
-        """Return when the broker has confirmed every one, over as many sessions as it takes."""
+        """Return when the broker has confirmed every one, over as many sessions as it takes.
+
+        Raises `UnpublishableError` for those it never takes, when all others are confirmed.
+        """
         waiting = tuple(publications)
         if not waiting:
             return
         number = next(self._numbers)
         self._unconfirmed[number] = time.monotonic()
         try:
-            waits = None
-            while waiting:
-                session = await self.session()
-                failed = await session.publish_all(waiting)
-                again = (self._repeat(session, publication, error) for publication, error in failed)
-                waiting = tuple(publication for publication in again if publication is not None)
-                if waiting:
-                    waits = waits or _waits()
-                    await asyncio.sleep(next(waits))
+            failed = [one for one in await self._try_all(waiting) if not self._is_let_go(*one)]
+            if failed:
+                ends = await asyncio.gather(*(self._insist(publication, error) for publication, error in failed))
+                refused = [publication for publication in ends if publication is not None]
+                if refused:
+                    raise UnpublishableError(refused)
         finally:
             del self._unconfirmed[number]
+
+    async def _try_all(self, publications: Sequence[Publication]) -> _Failed:
+        """Publish once, but not what goes where the broker refuses now; gives what is not confirmed, and why."""
+        session = await self.session()
+        held: _Failed = []
+        if self._refused:
+            held = [(one, _RefusedNowError()) for one in publications if _way(one) in self._refused]
+            publications = [one for one in publications if _way(one) not in self._refused]
+        return held + (await self._try(session, publications) if publications else [])
+
+    async def _try(self, session: Session, publications: Sequence[Publication]) -> _Failed:
+        """Publish once; gives what is not confirmed, or confirmed and not stored for a person, and why."""
+        failed = await session.publish_all(publications)
+        dead = [one for one in publications if one.exchange == topology.DEAD]
+        if dead and await self._is_lost_to_a_person(session):
+            failed = [one for one in failed if one[0].exchange != topology.DEAD]
+            failed += [(one, UnroutableError()) for one in dead]
+        return failed
+
+    def _is_let_go(self, publication: Publication, error: Exception) -> bool:
+        """Tell whether nothing more is to be done about it: no queue wants it, and none has to."""
+        if isinstance(error, UnroutableError) and not publication.must_arrive:
+            self._events.unroutable(publication)
+            return True
+        return False
+
+    async def _insist(self, publication: Publication, error: Exception) -> Publication | None:
+        """Publish it again until it is confirmed; gives it back where the broker never takes it."""
+        waits, losses = _waits(), 0
+        while True:
+            match error:
+                case UnpublishableError():
+                    self._events.skipped(publication)
+                    return publication
+                case UnroutableError():  # a queue of ours is gone
+                    self._events.repeated(publication, None)
+                    await self._restore(await self.session())
+                    failed = await self._try_all([_repeated(publication)])
+                case DeliveryError() | _RefusedNowError():
+                    if isinstance(error, DeliveryError):
+                        self._events.repeated(publication, error)
+                        publication = _repeated(publication)
+                    failed = await self._wait_for(publication, self._waiting_way(_way(publication)))
+                case _:
+                    self._events.repeated(publication, error)
+                    losses += 1
+                    publication = _repeated(publication)
+                    await asyncio.sleep(next(waits))
+                    if max(losses, self._refusals) < _LOSSES:
+                        failed = await self._try_all([publication])
+                    else:
+                        failed = await self._wait_for(publication, self._waiting_alone())
+            failed = [one for one in failed if not self._is_let_go(*one)]
+            if not failed:
+                return None
+            ((_, error),) = failed
+            if isinstance(error, UnroutableError):
+                await asyncio.sleep(next(waits))
+
+    async def _wait_for(self, publication: Publication, line: deque[_Held]) -> _Failed:
+        """Wait in a line; gives the publication and why it is not confirmed, where it is not."""
+        future: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        line.append((publication, future))
+        error = await future
+        return [] if error is None else [(publication, error)]
+
+    def _waiting_way(self, way: tuple[str, str]) -> deque[_Held]:
+        if way not in self._refused:
+            self._refused[way] = deque()
+            self._start(self._probe(way, self._refused[way]))
+        return self._refused[way]
+
+    async def _probe(self, way: tuple[str, str], line: deque[_Held]) -> None:
+        """Publish one after growing pauses; when the broker takes it, twice as many each time.
+
+        An exchange hands what one of its queues refuses to all others. So the others get few events more than once.
+        """
+        pauses, pause, size = _waits(_FIRST_PROBE, _LONGEST_PROBE), 0.0, 1
+        try:
+            pause = next(pauses)
+            while line:
+                await asyncio.sleep(pause)
+                batch = _take(line, size)
+                tried = await self._try(await self.session(), [publication for publication, _ in batch])
+                failed = {id(publication): error for publication, error in tried}
+                pause, size = 0.0, size * 2
+                for publication, future in batch:
+                    error = failed.get(id(publication))
+                    if isinstance(error, DeliveryError):
+                        self._events.repeated(publication, error)
+                        line.append((publication, future))
+                        pause, size = pause or next(pauses), 1
+                    elif not future.done():
+                        future.set_result(error)
+                if not pause:
+                    pauses = _waits(_FIRST_PROBE, _LONGEST_PROBE)
+        finally:
+            del self._refused[way]
+
+    def _waiting_alone(self) -> deque[_Held]:
+        if not self._suspects:
+            self._start(self._publish_alone())
+        return self._suspects
+
+    async def _publish_alone(self) -> None:
+        """Publish suspects one at a time, with nothing beside them: the broker may close the connection."""
+        session: Session | None = None
+        try:
+            await asyncio.sleep(0)  # the first one joins the line after this was started
+            while self._suspects:
+                publication, future = self._suspects[0]
+                await self.session()  # what it needs is declared by then
+                try:
+                    if session is None or session.broken.is_set():
+                        session = await open_session(self._url)
+                    failed = await self._try(session, [publication])
+                    error = failed[0][1] if failed else None
+                    if error is not None and not isinstance(error, (UnroutableError, DeliveryError)):
+                        cause = await session.broken.known_cause(_CAUSE_WITHIN)
+                        error = UnpublishableError([publication]) if cause in _REFUSALS else error
+                except BrokerErrors as caught:
+                    error = caught
+                self._suspects.popleft()
+                if not future.done():
+                    future.set_result(error)
+        finally:
+            if session is not None:
+                await session.close()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _is_lost_to_a_person(self, session: Session) -> bool:
+        """Tell whether `omni.dead` is missing, as seen after a letter was confirmed.
+
+        The exchange hands a letter to the queues that are there, so if this one alone is gone nothing comes back.
+        Where the broker does not answer, its session has ended; then the letter is not known to be stored.
+        """
+        asked_at = time.monotonic()
+        async with self._looking:
+            if self._looked_at > asked_at:
+                return False  # somebody has looked since
+            began = time.monotonic()
+            try:
+                missing = await session.missing((topology.DEAD,))
+            except BrokerErrors:
+                return True
+            if not missing:
+                self._looked_at = began
+            return missing
+
+    async def look_after_dead_letters(self) -> None:
+        """Make sure that there are queues for dead letters and their copies; declare them again where they are gone."""
+        session = await self.session()
+        try:
+            missing = await session.missing((topology.DEAD, topology.DIED))
+        except BrokerErrors:
+            return  # the session has ended, and the next one declares everything
+        if missing:
+            await self._restore(session)
+
+    def may_be_unstored(self, arrived_at: float) -> bool:
+        """Tell whether a letter whose copy arrived then may have died while `omni.dead` was gone. Ask once for each."""
+        if arrived_at <= self._restored_at:
+            return True
+        self._unread -= 1
+        return self._unread >= 0
+
+    async def _declare_all(self, session: Session) -> None:
+        gone = self._declare and await session.missing((topology.DEAD,))
+        await declare(session.connection, self._rooms, passive=not self._declare)
+        if gone:
+            self._restored_at, self._unread = time.monotonic(), await session.ready(topology.DIED)
+
+    async def _restore(self, session: Session) -> None:
+        """Declare again what is gone. Where that fails, the session ends, and the next one says what is wrong."""
+        async with self._restoring:
+            if session.broken.is_set():
+                return
+            try:
+                await session.broken.ask(self._declare_all(session), CONNECT_TIMEOUT * 3)
+            except (TopologyError, *BrokerErrors):
+                session.broken.set("queue_missing")
 
     async def _open(self, url: str) -> Session:
         session = await open_session(url, fast=self._fast, consumes=True)
         try:
-            declaring = declare(session.connection, self._rooms, passive=not self._declare)
-            await session.broken.ask(declaring, CONNECT_TIMEOUT * 3)
+            await session.broken.ask(self._declare_all(session), CONNECT_TIMEOUT * 3)
         except BaseException:
             await session.close()
             raise
         return session
-
-    def _repeat(self, session: Session, publication: Publication, error: Exception) -> Publication | None:
-        """Give what is to be published again. A letter that is may be there twice, and says so."""
-        unroutable = isinstance(error, UnroutableError)
-        if unroutable and not publication.must_arrive:
-            self._events.unroutable(publication)
-            return None
-        if unroutable:
-            session.broken.set("queue_missing")  # a queue of ours is gone: a new session declares it again
-        self._events.repeated(None if unroutable else error)
-        if not publication.must_arrive:
-            return publication
-        return replace(publication, headers={**publication.headers, REPEATED: True})
 
 
 async def connect(urls: Iterable[str]) -> Session:
@@ -169,12 +384,33 @@ def _promise() -> asyncio.Future[Session]:
     return asyncio.get_running_loop().create_future()
 
 
-def _waits() -> Iterator[float]:
+def _waits(first: float = _FIRST_WAIT, longest: float = _LONGEST_WAIT) -> Iterator[float]:
     """Wait longer each time, and never in step with others."""
-    wait = _FIRST_WAIT
+    wait = first
     while True:
         yield random.uniform(wait / 2, wait)  # noqa: S311 - jitter
-        wait = min(wait * 2, _LONGEST_WAIT)
+        wait = min(wait * 2, longest)
+
+
+def _way(publication: Publication) -> tuple[str, str]:
+    """Name what decides which queues get it."""
+    return publication.exchange, publication.routing_key
+
+
+def _take(line: deque[_Held], count: int) -> list[_Held]:
+    """Take so many from the head of a line, without those that nobody waits for any more."""
+    taken: list[_Held] = []
+    while line and len(taken) < count:
+        if not (one := line.popleft())[1].done():
+            taken.append(one)
+    return taken
+
+
+def _repeated(publication: Publication) -> Publication:
+    """Give what is published again: a letter that is may be there twice, and says so."""
+    if not publication.must_arrive or REPEATED in publication.headers:
+        return publication
+    return replace(publication, headers={REPEATED: True, **publication.headers})
 
 
 def _endless(urls: tuple[str, ...]) -> Iterator[str]:

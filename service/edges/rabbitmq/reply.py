@@ -17,7 +17,7 @@ import aiormq
 from service.edges.rabbitmq.lane import UnroutableError
 from service.edges.rabbitmq.session import BrokerErrors, Session, open_session
 from service.rules.reply import DIRECT_REPLY, ReplyPolicy, ReplyResult
-from service.words.delivery import Publication
+from service.words.delivery import Publication, UnpublishableError
 
 MOST_COPIES: Final = 2_000
 MOST_BYTES: Final = 8 * 2**20
@@ -30,7 +30,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _MOST_BARRED: Final = 1_000
 _BARRED_SECONDS: Final = 600.0
 _TRIES_ALONE: Final = 3
-_REFUSALS: Final = frozenset({"channel_refused", "connection_refused"})
+_REFUSALS: Final = frozenset({"channel_refused", "connection_refused", "access_refused"})
+_CAUSE_WITHIN: Final = 1.0
 
 
 class ReplyPublisher:
@@ -147,6 +148,8 @@ class ReplyPublisher:
         except asyncio.CancelledError:
             self._waiting.extendleft(reversed(copies))
             raise
+        if any(isinstance(error, BrokerErrors) and not _is_answer(error) for error in errors.values()):
+            await session.broken.known_cause(_CAUSE_WITHIN)
         for copy, tries in batch:
             self._judge(copy, errors.get(id(copy)), tries + alone, session)
         return not session.broken.is_set()
@@ -162,6 +165,8 @@ class ReplyPublisher:
                 self._done(copy, "unroutable")
             case aiormq.exceptions.DeliveryError():
                 self._done(copy, "refused")
+            case UnpublishableError():
+                self._done(copy, "invalid")
             case _ if tries and session.broken.cause in _REFUSALS:
                 self._bar(copy.routing_key)
                 self._done(copy, "closed")
@@ -175,3 +180,7 @@ class ReplyPublisher:
         self._barred.move_to_end(queue)
         if len(self._barred) > _MOST_BARRED:
             self._barred.popitem(last=False)
+
+
+def _is_answer(error: Exception) -> bool:
+    return isinstance(error, aiormq.exceptions.DeliveryError)

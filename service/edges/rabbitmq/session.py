@@ -12,6 +12,8 @@ acks and publications go past the library, and all else is the same.
 import asyncio
 import contextlib
 import secrets
+import struct
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import field
 from datetime import datetime
@@ -29,7 +31,7 @@ from service.edges.rabbitmq.lane import NO_CHANNEL, Lane, LaneFactory, Unroutabl
 from service.edges.rabbitmq.life import Life, at_most
 from service.edges.rabbitmq.wire import encoded_headers, make_reading_total
 from service.words import topology
-from service.words.delivery import Delivery, Publication
+from service.words.delivery import Delivery, Publication, UnpublishableError
 from service.words.value import dataclass
 
 HEARTBEAT: Final = 20
@@ -138,6 +140,8 @@ class Session:
             await self.publish(publication)
         except (UnroutableError, *BrokerErrors) as error:
             return publication, error
+        except (TypeError, ValueError, ArithmeticError, struct.error):
+            return publication, UnpublishableError([publication])
         return publication, None
 
     async def publish(self, publication: Publication) -> None:
@@ -168,10 +172,13 @@ class Session:
         while (body := await bodies.get()) is not None:
             yield body
 
-    async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Receipt]]:
-        """Give what comes into a queue, on a channel of its own. Ends when that does; raises one of `BrokerErrors`."""
+    async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Receipt, float]]:
+        """Give what comes into a queue, and when it came (monotonic seconds), on a channel of its own.
+
+        Ends when that does; raises one of `BrokerErrors`.
+        """
         channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
-        arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+        arrived: asyncio.Queue[tuple[DeliveredMessage, float] | None] = asyncio.Queue()
         for part in (self.connection, channel):
             part.close_callbacks.add(lambda *_: arrived.put_nowait(None))
         try:
@@ -180,11 +187,12 @@ class Session:
             await self.broken.ask(raw.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
 
             async def receive(message: DeliveredMessage) -> None:
-                arrived.put_nowait(message)
+                arrived.put_nowait((message, time.monotonic()))
 
             await self.broken.ask(raw.basic_consume(queue, receive), CONNECT_TIMEOUT)
-            while (message := await arrived.get()) is not None:
-                yield read_delivery(message), Receipt(raw, message.delivery_tag or 0, self.broken)
+            while (one := await arrived.get()) is not None:
+                message, arrived_at = one
+                yield read_delivery(message), Receipt(raw, message.delivery_tag or 0, self.broken), arrived_at
         finally:
             await at_most(CLOSE_TIMEOUT, channel.close())
 
@@ -202,6 +210,26 @@ class Session:
                 if message.delivery_tag is None:
                     return  # somebody else was faster
                 yield read_delivery(message), Receipt(raw, message.delivery_tag, self.broken)
+        finally:
+            await at_most(CLOSE_TIMEOUT, channel.close())
+
+    async def missing(self, queues: Iterable[str]) -> bool:
+        """Tell whether the broker says that one of these queues is not there. Raises one of `BrokerErrors`."""
+        channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
+        try:
+            for queue in queues:
+                await self.broken.ask(channel.declare_queue(queue, passive=True), CONNECT_TIMEOUT)
+        except aiormq.exceptions.ChannelNotFoundEntity as error:
+            return "no queue" in str(error)  # and not one whose node is down
+        finally:
+            await at_most(CLOSE_TIMEOUT, channel.close())
+        return False
+
+    async def ready(self, queue: str) -> int:
+        """Count the messages in a queue that nobody has taken. Raises one of `BrokerErrors`."""
+        channel = await self.connection.channel(publisher_confirms=False)
+        try:
+            return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
         finally:
             await at_most(CLOSE_TIMEOUT, channel.close())
 
@@ -263,21 +291,22 @@ async def _connect(
     return connection, factory
 
 
+_CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiormq.exceptions.ChannelAccessRefused, "access_refused"),
+    (aiormq.exceptions.ChannelNotFoundEntity, "not_found"),
+    (aiormq.exceptions.AMQPChannelError, "channel_refused"),
+    (aiormq.exceptions.ConnectionClosed, "connection_refused"),  # by a code of AMQP's: something that we sent
+    (asyncio.CancelledError, "broker_silent"),  # what the library says when heartbeats stay away
+)
+
+
 def _cause(error: BaseException | None) -> str:
     """Name what closed a connection or a channel, for whoever reads the log."""
-    match error:
-        case None:
-            return "closed"
-        case aiormq.exceptions.AMQPChannelError():
-            return "channel_refused"
-        case aiormq.exceptions.ConnectionClosed() if type(error) is not aiormq.exceptions.ConnectionClosed:
-            return "connection_refused"  # by an error code of AMQP: something that we sent
-        case aiormq.exceptions.ConnectionClosed():
-            return "closed_by_broker"  # shut down, or by somebody
-        case asyncio.CancelledError():  # what the library says when heartbeats stay away
-            return "broker_silent"
-        case _:
-            return "connection_lost"
+    if error is None:
+        return "closed"
+    if type(error) is aiormq.exceptions.ConnectionClosed:
+        return "closed_by_broker"  # it was shut down, or somebody closed it
+    return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "connection_lost")
 
 
 class _Connection(aio_pika.Connection):

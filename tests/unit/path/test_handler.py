@@ -11,7 +11,7 @@ from service.path.handler import Effects, Errand, Handler
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
 from service.words.call import OmniCall
-from service.words.delivery import Delivery, Publication, Settlement
+from service.words.delivery import Delivery, Publication, Settlement, UnpublishableError
 from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.words.omni.answer import LogEntry
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
@@ -441,6 +441,83 @@ async def test_a_defect_about_one_of_several_errands_is_its_own() -> None:
     assert isinstance(defect, AssertionError)
     assert isinstance(settlement, Settlement)
     assert world.told[2:] == [["message.accepted"]]
+
+
+def never(*keys: str, size: int = 0) -> Callable[[tuple[Publication, ...]], Awaitable[None]]:
+    """Be a broker that never takes what goes there, if it is larger than that."""
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        refused = [one for one in publications if one.routing_key in keys and len(one.body) > size]
+        if refused:
+            raise UnpublishableError(refused)
+
+    return confirm
+
+
+async def test_a_retry_that_the_broker_never_takes_ends_in_a_final_event() -> None:
+    world = World(lambda _: Unavailable("http_503"), never("omni.requests.delay.1"))
+
+    settlement = await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
+
+    assert world.story[1:] == [["message.deferred", "omni.requests.delay.1"], ["message.failed"]]
+    assert settlement.request_id == "order-1"
+
+
+async def test_a_final_event_that_the_broker_never_takes_is_published_in_short() -> None:
+    small = len((await published_by(a_body())).body)
+    body = a_body(metadata={"tenant": "x" * 1000})
+    world = World(confirm=never("message.accepted", size=small))
+
+    await world.handle(a_delivery(body))
+
+    assert world.story[1:] == [["message.accepted"], ["message.accepted"]]
+
+
+async def published_by(body: object) -> Publication:
+    """Give the event about a request that is accepted."""
+    seen: list[Publication] = []
+
+    async def see(publications: tuple[Publication, ...]) -> None:
+        seen.extend(publications)
+
+    await World(confirm=see).handle(a_delivery(body))
+    return seen[0]
+
+
+async def test_an_event_that_is_not_taken_even_in_short_is_the_delivery_s_defect() -> None:
+    with pytest.raises(UnpublishableError, match=r"omni\.results"):
+        await World(confirm=never("message.accepted")).handle(a_delivery())
+
+
+async def test_of_several_errands_only_the_one_whose_event_is_never_taken_is_touched() -> None:
+    small = len((await published_by(a_body(requestId="r-1"))).body)
+    large = a_delivery(a_body(requestId="r-2", metadata={"tenant": "x" * 1000}))
+    world = World(confirm=never("message.accepted", size=small + 40))
+    handler, both = errands(world, a_delivery(a_body(requestId="r-1")), large)
+
+    first, second = await handler.handle_all(both)
+
+    assert isinstance(first, Settlement)
+    assert isinstance(second, Settlement)
+    assert world.told[2:] == [["message.accepted", "message.accepted"], ["message.accepted"]]
+
+
+async def test_of_several_errands_only_the_one_about_which_nothing_can_be_published_is_a_defect() -> None:
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        refused = [one for one in publications if one.correlation_id == "r-2"]
+        if refused:
+            raise UnpublishableError(refused)
+
+    world = World(confirm=confirm)
+    handler, both = errands(
+        world,
+        *(a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)])) for name in ("r-1", "r-2")),
+    )
+
+    first, second = await handler.handle_all(both)
+
+    assert isinstance(first, Settlement)
+    assert isinstance(second, UnpublishableError)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.rules.identity import event_id
-from service.rules.publication import publish_report, render_event, render_request
+from service.rules.publication import publish_instead, publish_report, render_event, render_request
 from service.rules.report import Report
 from service.words.delivery import Publication
 from service.words.event import Fault, Reason, StatusEvent
@@ -235,6 +235,55 @@ def test_events_come_before_letters() -> None:
     published = publish_report(Report((EVENT, EVENT), (PARKED, DEAD)), a_delivery(), NOW)
 
     assert [publication.exchange for publication in published] == ["omni.results", "omni.results", "", "omni.dead"]
+
+
+def published(letter: Letter | None = None, event: StatusEvent = EVENT) -> tuple[Report, list[Publication]]:
+    """Render a report of an event and a letter."""
+    report = Report((event,), (letter,) if letter else ())
+    return report, list(publish_report(report, DELIVERY, NOW))
+
+
+DELIVERY = replace(a_delivery(), headers={"traceparent": "00-1-2-01"}, correlation_id="corr-1", reply_to="replies")
+INVALID = Reason("invalid", "the request is not valid", (Fault("x" * 500, "is wrong"),))
+
+
+def test_a_final_event_that_the_broker_never_takes_is_published_without_what_the_producer_gave() -> None:
+    report, (event, _) = published(event=replace(EVENT, reason=INVALID))
+
+    (instead,) = publish_instead(report, DELIVERY, NOW, [event])
+
+    assert (instead.exchange, instead.routing_key, instead.message_id) == (
+        "omni.results",
+        "message.accepted",
+        event.message_id,
+    )
+    assert (instead.headers, instead.correlation_id) == ({}, "order-8812")
+    data = json.loads(instead.body)["data"]
+    assert (data["metadata"], data["bulkId"], data["reason"]["faults"], data["messageId"]) == ({}, None, [], "m-1")
+
+
+@pytest.mark.parametrize(("ambiguous", "word"), [(True, "message.unknown"), (False, "message.failed")])
+def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_final_event(
+    *, ambiguous: bool, word: str
+) -> None:
+    letter = Parked(a_request(a_message("m-1"), a_message("m-2")), a_history(2, ambiguous=ambiguous), 8)
+    report, (_, _, retry) = published(letter)
+
+    events = publish_instead(report, DELIVERY, NOW, [replace(retry, headers={"omni-republished": True})])
+
+    assert [one.routing_key for one in events] == [word, word]
+    bodies = [json.loads(one.body) for one in events]
+    assert [body["subject"] for body in bodies] == ["m-1", "m-2"]
+    assert {body["data"]["reason"]["code"] for body in bodies} == {"defect"}
+
+
+def test_in_place_of_what_needs_nothing_nothing_is_published() -> None:
+    deferral = replace(EVENT, type="message.deferred", next_attempt_at=NOW)
+    report, (event, _, letter) = published(DEAD, deferral)
+
+    assert publish_instead(report, DELIVERY, NOW, [event, letter]) == ()
+    report, (event, _, letter) = published(PARKED)
+    assert publish_instead(report, DELIVERY, NOW, []) == ()
 
 
 def test_the_normal_form_writes_everything_out() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.rules.history import read_history
 from service.rules.publication import publish_report
-from service.rules.redrive import DeadLetter, Selection, read_dead, redrive, renew
+from service.rules.redrive import DeadLetter, Selection, is_of_the_broker, read_dead, redrive, renew
 from service.rules.report import Report
 from service.words.body import MAX_DESTINATIONS
 from service.words.delivery import Delivery, History, Publication
@@ -178,6 +178,11 @@ def test_one_of_the_brokers_that_is_put_back_still_says_why_and_when(word: str) 
 
     assert (again.reason, again.failed_at, again.identity) == (letter.reason, DIED, letter.identity)
     assert "x-death" not in again.delivery.headers
+
+
+def test_a_letter_is_of_the_broker_if_the_broker_says_so() -> None:
+    assert is_of_the_broker(by_broker("rejected"))
+    assert not is_of_the_broker(a_letter())
 
 
 def test_one_of_unknown_age_that_is_put_back_stays_so() -> None:

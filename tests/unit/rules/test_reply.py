@@ -52,6 +52,11 @@ def test_the_name_with_which_clients_ask_for_direct_replies_is_no_address() -> N
     assert kept_reply_to(DIRECT_REPLY) is None
 
 
+def test_a_name_longer_than_amqp_carries_is_no_address() -> None:
+    assert ReplyPolicy(("*",)).verdict("\ufffd" * 86) == "invalid"
+    assert ReplyPolicy(("*",)).verdict("\ufffd" * 85) is None
+
+
 @pytest.mark.parametrize("reply_to", [None, "replies", TOKEN])
 def test_every_other_address_is_kept_for_retries(reply_to: str | None) -> None:
     assert kept_reply_to(reply_to) == reply_to

@@ -1,0 +1,101 @@
+"""Somebody deletes the queues of dead letters under a running worker: no dead letter is lost."""
+
+import asyncio
+import json
+
+import pytest
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from tests.e2e.stage import Stage
+from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
+from tests.support.worker import PATIENCE
+
+
+async def delete(stage: Stage, *queues: str) -> None:
+    async with stage.channel() as channel:
+        for queue in queues:
+            await channel.queue_delete(queue)
+
+
+async def until_stored(stage: Stage, count: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await there(stage, "omni.dead") < count:  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.05)
+
+
+async def there(stage: Stage, queue: str) -> int:
+    """Count the messages in a queue; -1 where there is none."""
+    try:
+        return await stage.waiting(queue)
+    except ChannelNotFoundEntity:
+        return -1
+
+
+async def reasons(stage: Stage) -> dict[str, str]:
+    listed = await stage.command("dead", "list", "--json")
+    assert listed.status == 0, listed.errors
+    letters = [json.loads(line) for line in listed.output.splitlines()]
+    assert len({letter["requestId"] for letter in letters}) == len(letters), letters
+    return {letter["requestId"]: letter["reason"] for letter in letters}
+
+
+@pytest.mark.parametrize(
+    "queues", [("omni.dead",), ("omni.dead.notifications",), ("omni.dead", "omni.dead.notifications")]
+)
+async def test_a_dead_letter_of_the_relay_is_stored(stage: Stage, queues: tuple[str, ...]) -> None:
+    worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
+    await stage.send(request("before", NUMBER))
+    await stage.until_last_words(1)
+    await delete(stage, *queues)
+    await stage.send(request("first", UNAVAILABLE), request("second", UNAVAILABLE, sms={"text": "another"}))
+    await stage.until_last_words(3)
+    await until_stored(stage, 2)
+
+    assert await reasons(stage) == {"first": "failed", "second": "failed"}
+    assert stage.heard() == {"before": ["accepted"], "first": ["failed"], "second": ["failed"]}
+    assert [line["cause"] for line in worker.lines("broker.disconnected")] == []
+    assert await stage.waiting("omni.requests") == 0
+
+
+async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -> None:
+    """They lapse in the queue while sending is paused; the broker hands them to the queues that are there."""
+    worker = await stage.worker()
+    await stage.fault(kind="status", status=401)
+    await stage.send(request("pause", NUMBER))
+    await worker.until_metric("omni_relay_consuming", 0)
+    await delete(stage, "omni.dead")
+    names = [f"m-{number}" for number in range(60)]
+    await stage.send(*(request(name, NUMBER) for name in names), expiration=0.1)
+    await until_stored(stage, 60)
+    await stage.until(lambda: all(stage.heard().get(name) == ["expired"] for name in names))
+
+    assert await reasons(stage) == dict.fromkeys(names, "lapsed")
+    assert worker.lines("broker.disconnected") == []
+    await asyncio.sleep(0.2)
+    assert await stage.waiting("omni.dead") == 60
+    assert worker.lines("dead_letter.stored_again")
+
+
+async def test_a_queue_that_is_gone_is_declared_again_before_it_is_needed(stage: Stage) -> None:
+    await stage.worker()
+    await delete(stage, "omni.dead", "omni.dead.notifications")
+    async with asyncio.timeout(PATIENCE):
+        while min([await there(stage, queue) for queue in ("omni.dead", "omni.dead.notifications")]) < 0:  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.2)
+
+
+async def test_a_worker_that_may_not_declare_says_so_and_the_request_stays(stage: Stage) -> None:
+    declaring = await stage.worker()
+    assert await declaring.stop() == 0
+    worker = await stage.worker(RETRY_MAX_ATTEMPTS="1", RABBITMQ_DECLARE="false")
+    await delete(stage, "omni.dead")
+    await stage.send(request("m", UNAVAILABLE))
+    assert await worker.ended() != 0
+    assert "omni.dead" in worker.text.splitlines()[-1]
+    assert await stage.waiting("omni.requests") == 1
+
+    await stage.worker(RETRY_MAX_ATTEMPTS="1")
+    await until_stored(stage, 1)
+    assert set((await reasons(stage)).values()) == {"failed"}
+    assert set(stage.last_words()["m"]) == {"failed"}
+    assert len({event.body["id"] for event in stage.about("m") if event.type == "failed"}) == 1

@@ -1,0 +1,175 @@
+"""Publications that the broker does not take: now, ever, or only because of what one of them holds."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.demo.node import Node
+from service.rules.reply import DIRECT_REPLY
+from service.words import topology
+from service.words.delivery import Publication, UnpublishableError
+from tests.integration.test_rabbitmq_link import (
+    SOON,
+    Tie,
+    channel_of,
+    event,
+    lane,  # noqa: F401 - a fixture: everything with the fast lane and without it
+    letter,
+    names,
+    tied,
+)
+from tests.support.broker import VirtualHost
+
+FULL: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+
+
+async def until(condition: Callable[[], bool], within: float = SOON) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110  # another program
+            await asyncio.sleep(0.01)
+
+
+async def test_a_publication_that_closes_the_channel_is_found_named_and_skipped(vhost: VirtualHost) -> None:
+    """The name for direct replies in a property does so; the relay never writes it, so it stands for the unforeseen."""
+    async with tied(vhost.url, consume=True) as tie:
+        good = [letter(f"good-{number}") for number in range(20)]
+        bad = replace(letter("bad"), reply_to=DIRECT_REPLY)
+        started = time.monotonic()
+        with pytest.raises(UnpublishableError) as caught:
+            await asyncio.wait_for(tie.link.publish([*good[:10], bad, *good[10:]]), SOON)
+        assert [one.message_id for one in caught.value.publications] == ["bad"]
+        assert [one.message_id for one in tie.told.skipped] == ["bad"]
+        assert time.monotonic() - started < 5
+        await tie.until(lambda received: names(received) == {one.message_id for one in good})
+        assert tie.told.disconnected == ["channel_refused", "channel_refused"]
+        await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+        assert len(tie.told.disconnected) == 2
+
+
+async def test_several_of_them_end_the_session_no_more_often(vhost: VirtualHost) -> None:
+    async with tied(vhost.url) as tie:
+        bad = [replace(letter(f"bad-{number}"), reply_to=DIRECT_REPLY) for number in range(5)]
+        with pytest.raises(UnpublishableError) as caught:
+            await asyncio.wait_for(tie.link.publish([letter("good"), *bad]), SOON)
+        assert {one.message_id for one in caught.value.publications} == {one.message_id for one in bad}
+        assert len(tie.told.disconnected) == 2
+
+
+@pytest.fixture
+async def strict_broker(own_broker: Callable[[], Awaitable[Node]]) -> Node:
+    """Start a broker that takes no message of more than 4,000 bytes."""
+    node = await own_broker()
+    await node.ctl(
+        "eval", "application:set_env(rabbit, max_message_size, 4000), persistent_term:put(max_message_size, 4000)."
+    )
+    return node
+
+
+async def test_a_message_larger_than_the_broker_allows_harms_no_other(strict_broker: Node) -> None:
+    async with tied(strict_broker.url, consume=True) as tie:
+        bad = replace(letter("bad"), body=b"x" * 5000)
+        with pytest.raises(UnpublishableError):
+            await asyncio.wait_for(tie.link.publish([letter("good"), bad]), SOON)
+        await tie.until(lambda received: names(received) == {"good"})
+
+
+async def test_what_amqp_cannot_carry_is_named_and_the_others_are_published(vhost: VirtualHost) -> None:
+    async with tied(vhost.url, consume=True) as tie:
+        with pytest.raises(UnpublishableError):
+            await asyncio.wait_for(tie.link.publish([letter("good"), replace(letter("bad"), priority=300)]), SOON)
+        await tie.until(lambda received: names(received) == {"good"})
+        assert tie.told.disconnected == []
+
+
+async def test_an_exchange_that_is_gone_is_no_fault_of_the_publication(vhost: VirtualHost) -> None:
+    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+        for _ in range(2):
+            await channel.exchange_delete(topology.RESULTS)
+            await asyncio.wait_for(tie.link.publish([event("e")]), SOON)
+        assert tie.told.skipped == []
+        assert set(tie.told.disconnected) == {"not_found"}
+
+
+@asynccontextmanager
+async def two_consumers(tie: Tie, url: str) -> AsyncIterator[tuple[Counter[str], Any]]:
+    """Bind a queue that is read to the events, and one that takes a single message."""
+    seen: Counter[str] = Counter()
+
+    async def take(message: Any) -> None:  # noqa: ANN401  # aio-pika's
+        seen[message.message_id] += 1
+
+    async with channel_of(url) as channel:
+        healthy = await channel.declare_queue("healthy", exclusive=True)
+        small = await channel.declare_queue("small", exclusive=True, arguments=FULL)
+        for queue in (healthy, small):
+            await queue.bind(topology.RESULTS, "#")
+        await healthy.consume(take, no_ack=True)
+        await tie.link.publish([event("first")])
+        yield seen, small
+
+
+async def test_while_one_queue_refuses_the_others_get_few_events_more_than_once(vhost: VirtualHost) -> None:
+    async with tied(vhost.url) as tie, two_consumers(tie, vhost.url) as (seen, small):
+        publishing = [asyncio.create_task(tie.link.publish([event(f"e-{number}")])) for number in range(30)]
+        await asyncio.sleep(5)
+        later = [asyncio.create_task(tie.link.publish([event(f"late-{number}")])) for number in range(30)]
+        await asyncio.sleep(7)
+        assert not any(task.done() for task in (*publishing, *later))
+        assert sum(seen[f"e-{number}"] - 1 for number in range(30)) <= 8  # one probe at a time, after growing pauses
+        assert not any(name.startswith("late") for name in seen)  # nothing new goes where the broker refuses
+        await small.unbind(topology.RESULTS, "#")
+        await asyncio.wait_for(asyncio.gather(*publishing, *later), 10)
+        await until(lambda: len(seen) == 61)
+        assert max(seen.values()) <= 4
+        assert seen.total() <= 61 + 30 + 12
+
+
+async def test_what_goes_elsewhere_is_not_delayed_by_a_queue_that_refuses(vhost: VirtualHost) -> None:
+    async with tied(vhost.url, consume=True) as tie, two_consumers(tie, vhost.url):
+        publishing = asyncio.create_task(tie.link.publish([event("e"), letter("beside")]))
+        await tie.until(lambda received: names(received) == {"beside"})
+        started = time.monotonic()
+        await asyncio.wait_for(tie.link.publish([letter("another")]), SOON)
+        assert time.monotonic() - started < 1
+        publishing.cancel()
+
+
+async def test_a_queue_that_frees_a_place_now_and_then_costs_few_repeats(vhost: VirtualHost) -> None:
+    """When the broker takes one, the rest does not come all at once, to be refused again."""
+    async with tied(vhost.url) as tie, two_consumers(tie, vhost.url) as (seen, small):
+        publishing = [asyncio.create_task(tie.link.publish([event(f"e-{number}")])) for number in range(20)]
+        for _ in range(3):
+            await asyncio.sleep(1.5)
+            await small.purge()
+        assert seen.total() <= 1 + 20 + 3 * 6
+        await small.unbind(topology.RESULTS, "#")
+        await asyncio.wait_for(asyncio.gather(*publishing), 10)
+
+
+async def test_thousands_of_events_that_nobody_wants_cost_linear_time(vhost: VirtualHost) -> None:
+    async with tied(vhost.url) as tie:
+        seconds = []
+        for count in (1_000, 5_000):
+            events = [event(f"e-{number}") for number in range(count)]
+            started = time.process_time()
+            await asyncio.wait_for(tie.link.publish(events), SOON * 2)
+            seconds.append(time.process_time() - started)
+        assert len(tie.told.unroutable) == 6_000
+        assert seconds[1] < 10 * seconds[0]
+
+
+async def test_each_unroutable_event_among_thousands_is_the_right_one(vhost: VirtualHost) -> None:
+    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(topology.RESULTS, "message.accepted")
+        mixed: list[Publication] = []
+        for number in range(1_000):
+            mixed += [event(f"e-{number}"), replace(event(f"n-{number}"), routing_key="nobody.wants")]
+        await asyncio.wait_for(asyncio.gather(*(tie.link.publish(mixed[start::7]) for start in range(7))), SOON * 2)
+        assert {one.message_id for one in tie.told.unroutable} == {f"n-{number}" for number in range(1_000)}
