@@ -24,7 +24,7 @@ async def bury(link: Link, handler: Handler, effects: Effects) -> None:
     async def tell(delivery: Delivery) -> None:
         letter, now = read_dead(delivery), effects.now()
         if letter.reason == "lapsed":
-            await handler.handle(handler.read_late(letter.original))
+            await handler.handle(await handler.read_late(letter.original))
             log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
             return
         report = write_obituary(letter, now, effects.make_id)

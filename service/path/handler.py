@@ -11,11 +11,19 @@ from datetime import datetime
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.history import may_be_a_copy, recall
-from service.rules.parse import parse
+from service.rules.parse import is_large, parse, parse_in_steps
 from service.rules.plan import plan
 from service.rules.policy import Policy
 from service.rules.publication import publish_report
-from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
+from service.rules.report import (
+    SLICE,
+    Attempt,
+    Report,
+    report_attempt,
+    report_expiry,
+    report_rejections,
+    slices,
+)
 from service.rules.trace import read_trace
 from service.rules.verdict import judge
 from service.words.call import OmniCall
@@ -24,6 +32,10 @@ from service.words.finding import DoubtEnd, Finding, Purpose
 from service.words.outcome import Outcome
 from service.words.request import Parsed, SendRequest
 from service.words.value import dataclass
+
+
+async def _go_on() -> None:
+    """Give nobody a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,8 @@ class Effects:
     draw: Callable[[], float]
     """Throw the dice: a number from [0, 1)."""
     make_id: Callable[[], str]
+    let_others: Callable[[], Awaitable[None]] = _go_on
+    """Give others their turn, between two steps of something long."""
 
 
 @dataclass(eq=False, slots=True)
@@ -65,13 +79,27 @@ class Handler:
         history = recall(delivery, self._effects.now())
         return Errand(delivery, history, parse(delivery, history, self._effects.make_id))
 
-    def read_late(self, delivery: Delivery) -> Errand:
+    async def read_in_steps(self, delivery: Delivery) -> Errand:
+        """Read a delivery as `read` does, and give others their turn where that takes long."""
+        if not is_large(delivery):
+            return self.read(delivery)
+        now = self._effects.now()
+        history = recall(delivery, now)
+        steps = parse_in_steps(delivery, history, self._effects.make_id)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return Errand(delivery, history, end.value)
+            await self._effects.let_others()
+
+    async def read_late(self, delivery: Delivery) -> Errand:
         """Read what a delivery asked for that the broker let lapse: too late to be posted, whenever it is handled.
 
         It may have been posted by a worker that died since; then it is looked for like any other redelivery. RabbitMQ 4
         tells which have been handed out before; 3 forgets it when it dead-letters.
         """
-        errand = self.read(delivery)
+        errand = await self.read_in_steps(delivery)
         if request := errand.parsed.request:
             errand.parsed = replace(errand.parsed, request=replace(request, expires_at=self._effects.now()))
         return errand
@@ -115,15 +143,21 @@ class Handler:
         """Make the only calls of several errands as one; what fails for one errand afterwards is its own."""
         outcomes = await self._effects.attempt([call for _, call in errands])
         now = self._effects.now()
-        publications: list[Publication] = []
+        rendered: list[Publication] = []
+        size = 0
         defects: dict[Errand, Exception] = {}
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
             try:
-                report = self._report(errand, errand.parsed.request, call, outcome, now)
-                publications += _publications(errand, report, now)
+                for part in slices(self._report(errand, errand.parsed.request, call, outcome, now)):
+                    publications = _publications(errand, part, now)
+                    rendered += publications
+                    size += sum(len(publication.body) for publication in publications)
+                    if size >= SLICE:
+                        await self._effects.publish(tuple(rendered))
+                        rendered, size = [], 0
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
                 defects[errand] = error
-        await self._effects.publish(tuple(publications))
+        await self._effects.publish(tuple(rendered))
         now = self._effects.now()
         return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
 
@@ -147,7 +181,9 @@ class Handler:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
     async def _say(self, errand: Errand, report: Report, now: datetime) -> None:
-        await self._effects.publish(_publications(errand, report, now))
+        """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next."""
+        for part in slices(report):
+            await self._effects.publish(_publications(errand, part, now))
 
 
 def _publications(errand: Errand, report: Report, now: datetime) -> tuple[Publication, ...]:
