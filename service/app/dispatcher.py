@@ -18,6 +18,7 @@ from service.edges.metric import Metrics, exemplar
 from service.edges.rabbitmq import BrokerErrors, Receipt
 from service.path.handler import Errand, Handler
 from service.rules.coalesce import group
+from service.rules.parse import is_large
 from service.rules.poison import is_suspect, rank
 from service.rules.trace import read_trace, trace_id
 from service.words.call import OmniCall
@@ -53,7 +54,7 @@ class Dispatcher:
     def receive(self, delivery: Delivery, receipt: Receipt) -> None:
         """Take a delivery; it will be settled, unless its connection ends or the process does."""
         self._in_flight += 1
-        if self._most and is_new(delivery):
+        if self._most and is_new(delivery) and not is_large(delivery):
             self._await_others(delivery, receipt)
         elif not is_suspect(delivery):
             self._start(self._serve(delivery, receipt))
@@ -177,7 +178,7 @@ class Dispatcher:
         return end
 
     async def _handle(self, delivery: Delivery, errand: Errand | None) -> Settlement:
-        return await self._handler.handle(errand or self._handler.read(delivery))
+        return await self._handler.handle(errand or await self._handler.read_in_steps(delivery))
 
     def _remember(self, promise: Promise, end: Settlement | Exception | None) -> None:
         if end is None or isinstance(end, HandedBackError):

@@ -10,11 +10,10 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
-from service.rules.history import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES, read_history
-from service.rules.parse import parse
+from service.rules.history import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES
+from service.rules.parse import is_named
 from service.words.delivery import Delivery, Settlement
 
 _MINE: Final = (ATTEMPT, FIRST_SEEN, PARKED, REDRIVES)
@@ -64,7 +63,7 @@ class Registry:
             return None
         key = _key(delivery)
         promise = self._running.get(key) or self._done.get(key)
-        return promise if promise is not None and _is_named(delivery) else None
+        return promise if promise is not None and is_named(delivery) else None
 
     def enter(self, delivery: Delivery) -> Promise:
         """Remember a delivery that is going to be served."""
@@ -99,10 +98,3 @@ def _key(delivery: Delivery) -> Hashable:
     headers = delivery.headers
     mine = tuple(repr(headers.get(name)) for name in _MINE) if headers else _NONE
     return delivery.message_id, mine, hashlib.blake2b(delivery.body, digest_size=16).digest()
-
-
-def _is_named(delivery: Delivery) -> bool:
-    if delivery.message_id:
-        return True
-    now = delivery.timestamp or datetime.now(UTC)
-    return parse(delivery, read_history(delivery.headers, now), str).identified

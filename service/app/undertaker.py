@@ -78,7 +78,7 @@ class _Undertaker:
     async def _tell(self, letter: DeadLetter) -> None:
         now = self._effects.now()
         if letter.reason == "lapsed":
-            await self._handler.handle(self._handler.read_late(letter.original))
+            await self._handler.handle(await self._handler.read_late(letter.original))
             self._log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
             return
         report = write_obituary(letter, now, self._effects.make_id)

@@ -79,6 +79,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         now=_now,
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
+        let_others=lambda: asyncio.sleep(0),
     )
     handler = Handler(effects, _policy(settings, retry))
     dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most)

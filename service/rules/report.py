@@ -3,7 +3,7 @@
 Every message ends this step in exactly one of: a last word, or a parked letter, with a deferral if it was attempted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -19,6 +19,13 @@ from service.words.letter import Dead, DeadReason, Letter, Parked
 from service.words.request import Parsed, SendRequest
 from service.words.value import dataclass
 
+SLICE: Final = 2**17
+"""Bytes, about, of events that are rendered and published at once: ten thousand with metadata would take 50 MB."""
+
+_BARE: Final = 1024
+"""Bytes of an event besides its metadata and its faults."""
+_FEW: Final = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -26,6 +33,27 @@ class Report:
 
     events: tuple[StatusEvent, ...] = ()
     letters: tuple[Letter, ...] = ()
+
+
+def slices(report: Report) -> Iterator[Report]:
+    """Cut a report into parts that are to be published one after the other: its letters come with the last."""
+    if len(report.events) <= _FEW:
+        yield report
+        return
+    start = size = 0
+    for end, event in enumerate(report.events, 1):
+        size += _size(event)
+        if size >= SLICE and end < len(report.events):
+            yield Report(report.events[start:end])
+            start, size = end, 0
+    yield Report(report.events[start:], report.letters)
+
+
+def _size(event: StatusEvent) -> int:
+    """Tell about how many bytes an event takes."""
+    texts = sum(len(name) + len(value) for name, value in event.metadata.items())
+    faults = event.reason.faults if event.reason else ()
+    return _BARE + texts + sum(len(fault.path) + len(fault.message) for fault in faults)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from service.words.delivery import Delivery, Publication, Settlement, Unpublisha
 from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.words.omni.answer import LogEntry
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_status
+from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status
 
 POLICY = Policy(RetryPolicy())
 TWO_PEOPLE = a_body(destinations=[a_destination(message_id="m-1"), a_destination(OTHER_PHONE, "m-2")])
@@ -48,7 +48,7 @@ class World:
     async def handle_late(self, delivery: Delivery) -> Settlement:
         """Serve one that the broker let lapse."""
         handler = Handler(self.effects(self.attempt), self.policy)
-        return await handler.handle(handler.read_late(delivery))
+        return await handler.handle(await handler.read_late(delivery))
 
     def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome]]]) -> Effects:
         """Bind them."""
@@ -602,3 +602,72 @@ async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) ->
             await handler.handle(errand)
     assert world.story.count(("m-1",)) == 1
     assert ("m-2",) not in world.story
+
+
+METADATA = {"tenant": "x" * 4000}
+
+
+def many(count: int, phone: str = PHONE) -> Delivery:
+    people = [a_destination(phone, f"m-{number}") for number in range(count)]
+    return a_delivery(a_body(destinations=people, metadata=METADATA))
+
+
+@pytest.mark.parametrize(
+    ("delivery", "outcome", "said"),
+    [
+        pytest.param(many(2000), accept, "message.accepted", id="accepted"),
+        pytest.param(many(2000), lambda _: Rejected("http_400", "HTTP 400"), "message.rejected", id="refused"),
+        pytest.param(many(2000), lambda _: Unavailable("http_503"), "message.deferred", id="put aside"),
+        pytest.param(many(2000, "call me"), accept, "message.rejected", id="wrong"),
+        pytest.param(replace(many(2000), expiration=-1.0), accept, "message.expired", id="late"),
+    ],
+)
+async def test_events_of_a_large_request_are_published_in_slices(
+    delivery: Delivery, outcome: Callable[[OmniCall], Outcome], said: str
+) -> None:
+    sizes: list[int] = []
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        sizes.append(sum(len(one.body) for one in publications if one.routing_key.startswith("message.")))
+
+    settlement = await World(outcome, confirm=confirm).handle(delivery)
+
+    assert settlement.words == {said: 2000}
+    assert max(sizes) < 2**18
+    assert len(sizes) > 50
+
+
+async def test_events_of_errands_served_together_are_published_in_slices_too() -> None:
+    sizes: list[int] = []
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        sizes.append(sum(len(publication.body) for publication in publications))
+
+    world = World(confirm=confirm)
+    handler, together = errands(world, *(many(50) for _ in range(10)))
+    assert len(together) == 10
+
+    settlements = await handler.handle_all(together)
+
+    assert [one.words for one in settlements if isinstance(one, Settlement)] == [{"message.accepted": 50}] * 10
+    assert max(sizes) < 2**18
+    assert len(sizes) > 10
+
+
+async def test_others_have_their_turn_while_a_large_body_is_read() -> None:
+    turns = 0
+
+    async def let_others() -> None:
+        nonlocal turns
+        turns += 1
+
+    world = World()
+    handler = Handler(replace(world.effects(world.attempt), let_others=let_others), POLICY)
+
+    errand = await handler.read_in_steps(many(10_000))
+    assert turns >= 50
+    assert errand.parsed == handler.read(many(10_000)).parsed
+
+    turns = 0
+    assert (await handler.read_in_steps(a_delivery())).parsed == handler.read(a_delivery()).parsed
+    assert turns == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.rules.fault import MAX_FAULTS, MAX_TOLD
 from service.rules.history import read_history, write_history
 from service.rules.identity import digest, message_id
-from service.rules.parse import is_large, parse_in_steps
+from service.rules.parse import is_large, is_named, parse_in_steps
 from service.rules.publication import publish_report, render_request
 from service.rules.report import report_attempt
 from service.rules.verdict import Standing
@@ -669,6 +669,12 @@ def test_whatever_comes_every_message_of_it_appears_exactly_once_under_its_own_n
 @given(delivery=st.one_of(any_deliveries, st.builds(a_delivery, broken_bodies), st.builds(a_delivery, bodies)))
 def test_a_body_says_the_same_whether_it_is_read_at_once_or_in_steps(delivery: Delivery) -> None:
     assert in_steps(delivery) == parsed(delivery)
+
+
+@law
+@given(delivery=st.one_of(any_deliveries, st.builds(a_delivery, broken_bodies), st.builds(a_delivery, bodies)))
+def test_whether_a_request_is_named_is_known_without_reading_all_of_it(delivery: Delivery) -> None:
+    assert is_named(delivery) is bool(delivery.message_id or parsed(delivery).identified)
 
 
 def test_a_body_is_large_from_32_kib_on() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.rules.identity import event_id
 from service.rules.policy import Policy
-from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections
+from service.rules.report import Attempt, Report, report_attempt, report_expiry, report_rejections, slices
 from service.rules.retry import HOUR, RetryPolicy
 from service.rules.verdict import Standing, Verdict
 from service.words.event import LAST_WORDS, Fault, Reason
@@ -342,3 +342,25 @@ def test_a_repeated_event_carries_the_id_it_had_and_no_two_messages_share_one(
 
     assert len(set(ids)) == len(ids)
     assert ids == [event_id(event) for event in report_attempt(attempt, verdicts).events]
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 1000])
+def test_a_report_is_cut_into_parts_that_say_the_same_in_the_same_order(count: int) -> None:
+    attempt = an_attempt(replace(a_request(), metadata={"tenant": "x" * 4000}))
+    whole = report_attempt(attempt, [a_verdict("again", a_message(f"m-{number}")) for number in range(count)])
+
+    parts = list(slices(whole))
+
+    assert Report(sum((part.events for part in parts), ()), sum((part.letters for part in parts), ())) == whole
+    assert parts[-1].letters == whole.letters
+
+
+def test_a_part_of_a_report_takes_about_128_kib_and_no_part_is_empty() -> None:
+    faults = (Fault("x" * 200, "y" * 100),) * 10
+    rejections = tuple(Rejection(f"m-{number}", {}, faults) for number in range(1000))
+    parsed = Parsed("order-1", identified=True, rejections=rejections, metadata={"tenant": "x" * 4000})
+
+    parts = list(slices(report_rejections(parsed, a_history(), NOW)))
+
+    assert all(0 < len(part.events) <= 17 for part in parts)
+    assert len(parts) == 59
