@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 from pydantic_core import from_json
 
-from service.rules.history import AMBIGUOUS, ATTEMPT, PROGRESS, REDRIVES, read_history
+from service.rules.history import AMBIGUOUS, ATTEMPT, PROGRESS, REDRIVES, REPEATED, read_history
 from service.rules.poison import COUNT
 from service.words import topology
 from service.words.body import excess, is_request_id
@@ -33,7 +33,6 @@ _BROKERS: Final[Mapping[str, Reason]] = {
 }
 _EPITAPH: Final = frozenset({"omni-reason", "omni-detail", "omni-failed-at"})
 _LONGEST_DETAIL: Final = 100
-_WEARY: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,14 @@ class DeadLetter:
         return replace(self.delivery, exchange=_word(exchange))
 
     @property
-    def is_weary(self) -> bool:
-        """Tell whether it has been looked at so often that the broker may soon take it for poison and drop it.
+    def must_be_renewed(self) -> bool:
+        """Tell whether the broker may delete it when it is returned: it counts returns, up to the delivery limit.
 
-        Where a queue has no limit of its own, RabbitMQ 4 drops at the twenty-first time.
+        AMQP does not tell the limit: 20 by default in RabbitMQ 4, none in RabbitMQ 3, and any where a policy sets one.
+        So one return is enough. In a first delivery the count is a producer's invention, or of another queue.
         """
         count = self.delivery.headers.get(COUNT)
-        return isinstance(count, int) and count >= _WEARY
+        return self.delivery.redelivered and isinstance(count, int) and count > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,16 @@ def read_dead(delivery: Delivery) -> DeadLetter:
     )
 
 
-def redrive(letter: DeadLetter) -> Publication:
-    """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first."""
+def redrive(letter: DeadLetter, *, republished: bool = False) -> Publication:
+    """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first.
+
+    `republished`: an earlier replay may have published it already, so a worker must not take it for the only one.
+    """
     delivery, headers = letter.delivery, letter.delivery.headers
     kept = {name: value for name, value in headers.items() if not name.startswith("x-")}
-    own = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
+    own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
+    if republished or headers.get(REPEATED) is True:
+        own[REPEATED] = True
     given = headers.get("omni-original-exchange") == topology.REQUESTS
     key = _word(headers.get("omni-original-routing-key"))
     return _published(
@@ -123,9 +128,12 @@ def redrive(letter: DeadLetter) -> Publication:
 
 
 def renew(letter: DeadLetter) -> Publication:
-    """Render a letter to be put back as it is, as a new message to the broker."""
+    """Render a letter to be stored in `omni.dead` as a new message.
+
+    It goes to that queue alone: the exchange would put a copy into `omni.dead.notifications`, where it was told before.
+    """
     headers = {name: value for name, value in letter.delivery.headers.items() if name != COUNT}
-    return _published(letter.delivery, topology.DEAD, letter.delivery.routing_key, headers)
+    return _published(letter.delivery, topology.DIRECT, topology.DEAD, headers)
 
 
 def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:
