@@ -15,6 +15,13 @@ from tests.support.broker import ROOT_VARIABLE, VirtualHost, shared_node, virtua
 _TREE = os.environ.pop(ROOT_VARIABLE, "")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that a broker takes part in, so that they alone can run on another RabbitMQ."""
+    for item in items:
+        if "rabbitmq_root" in getattr(item, "fixturenames", ()):
+            item.add_marker("broker")
+
+
 @pytest.fixture(scope="session")
 def rabbitmq_root() -> Path | None:
     """Name the system tree with the RabbitMQ to test against; nothing means the installed one."""

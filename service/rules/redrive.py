@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 from pydantic_core import from_json
 
 from service.rules.headers import kept_headers
-from service.rules.history import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, read_history
+from service.rules.history import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, REPEATED, read_history
 from service.rules.poison import COUNT
 from service.rules.reply import kept_reply_to
 from service.words import topology
@@ -38,7 +38,6 @@ _ORIGIN: Final = ("omni-original-exchange", "omni-original-routing-key")
 _WRITTEN: Final = (ATTEMPT, FIRST_SEEN, AMBIGUOUS, REDRIVES, *_ORIGIN, *sorted(PROGRESS), _DETAIL)
 """Headers of ours that a dead letter may have, without those that say why and when it died."""
 _LONGEST_DETAIL: Final = 100
-_WEARY: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +65,14 @@ class DeadLetter:
         return replace(self.delivery, exchange=_word(exchange))
 
     @property
-    def is_weary(self) -> bool:
-        """Tell whether it has been looked at so often that the broker may soon take it for poison and drop it.
+    def must_be_renewed(self) -> bool:
+        """Tell whether the broker may delete it when it is returned: it counts returns, up to the delivery limit.
 
-        Where a queue has no limit of its own, RabbitMQ 4 drops at the twenty-first time.
+        AMQP does not tell the limit: 20 by default in RabbitMQ 4, none in RabbitMQ 3, and any where a policy sets one.
+        So one return is enough. In a first delivery the count is a producer's invention, or of another queue.
         """
         count = self.delivery.headers.get(COUNT)
-        return isinstance(count, int) and count >= _WEARY
+        return self.delivery.redelivered and isinstance(count, int) and count > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,16 @@ def is_of_the_broker(letter: DeadLetter) -> bool:
     return bool(_first_death(letter.delivery.headers))
 
 
-def redrive(letter: DeadLetter) -> Publication:
-    """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first."""
+def redrive(letter: DeadLetter, *, republished: bool = False) -> Publication:
+    """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first.
+
+    `republished`: an earlier replay may have published it already, so a worker must not take it for the only one.
+    """
     delivery, headers = letter.delivery, letter.delivery.headers
     past = {name: headers[name] for name in (FIRST_SEEN, *_ORIGIN) if name in headers}
-    own = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
+    own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
+    if republished or headers.get(REPEATED) is True:
+        own[REPEATED] = True
     given = headers.get(_ORIGIN[0]) == topology.REQUESTS
     key = _word(headers.get(_ORIGIN[1]))
     return _published(

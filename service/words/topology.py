@@ -14,6 +14,12 @@ DEAD: Final = "omni.dead"
 DIED: Final = "omni.dead.notifications"
 """Queue of copies of the dead letters, for the relay's own eyes: it says the last word of those that had none."""
 
+REPLAY_LOCK: Final = "omni.dead.lock"
+"""Exclusive queue that a command has while it takes dead letters away: two at once could take two copies of one."""
+
+REPLAY_JOURNAL: Final = "omni.dead.replay"
+"""Queue that names the dead letters which a replay was about to publish. A replay that ends properly deletes it."""
+
 DIRECT: Final = ""
 """The broker's default exchange: its routing key is the name of a queue."""
 

@@ -83,9 +83,9 @@ class Stage:
         """Run a command to its end."""
         return await run(self._folder(), self._with(settings), *arguments, stdin=stdin)
 
-    async def watching(self, *arguments: str) -> Worker:
+    async def watching(self, *arguments: str, **settings: str) -> Worker:
         """Start a command that runs on."""
-        return await self.life.enter_async_context(started(self._folder(), self.settings, *arguments))
+        return await self.life.enter_async_context(started(self._folder(), self._with(settings), *arguments))
 
     def _folder(self) -> Path:
         return self.directory / f"process-{next(self._numbers)}"
@@ -141,6 +141,14 @@ class Stage:
                 words[event.subject or event.body["data"]["requestId"]].append(event.type)
         return dict(words)
 
+    def final_ids(self) -> dict[str, set[str]]:
+        """List the ids of the final events about each message; a repeated event has the same id."""
+        ids: defaultdict[str, set[str]] = defaultdict(set)
+        for event in self.events:
+            if event.body["type"] != DEFERRED:
+                ids[event.subject or event.body["data"]["requestId"]].add(event.body["id"])
+        return dict(ids)
+
     def heard(self) -> dict[str, list[str]]:
         """List the types of all events about each message, in order."""
         words: defaultdict[str, list[str]] = defaultdict(list)
@@ -189,6 +197,23 @@ class Stage:
         async with connected(self.url) as channel:
             found = await channel.declare_queue(queue, passive=True)
             return found.declaration_result.message_count or 0
+
+    async def until_waiting(self, queue: str, count: int) -> None:
+        """Wait until so many messages wait in a queue. It may not be there yet."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
+                    if await self.waiting(queue) == count:
+                        return
+                await asyncio.sleep(0.02)
+
+    async def exists(self, queue: str) -> bool:
+        """Tell whether there is such a queue."""
+        try:
+            await self.waiting(queue)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return False
+        return True
 
     async def take(self, queue: str) -> Message:
         """Take one message out of a queue, waiting for it if need be."""

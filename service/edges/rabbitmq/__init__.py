@@ -7,7 +7,7 @@ past the library what comes with every message, as `frame` writes and reads it. 
 from service.edges.rabbitmq.lane import UnroutableError
 from service.edges.rabbitmq.link import Link, LinkEvents, connect
 from service.edges.rabbitmq.reply import ReplyPublisher
-from service.edges.rabbitmq.session import BrokerErrors, OnDelivery, Receipt, Session
+from service.edges.rabbitmq.session import BrokerErrors, OnDelivery, Permission, Receipt, Session
 from service.edges.rabbitmq.topology import TopologyError, declare
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Link",
     "LinkEvents",
     "OnDelivery",
+    "Permission",
     "Receipt",
     "ReplyPublisher",
     "Session",

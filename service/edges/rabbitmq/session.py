@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import field
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import aio_pika
 import aiormq
@@ -76,6 +76,10 @@ class Receipt:
 
 
 OnDelivery = Callable[[Delivery, Receipt], None]
+
+
+Permission = Literal["granted", "taken", "forbidden"]
+"""taken: another session has it. forbidden: this user may not declare it."""
 
 
 @dataclass(slots=True)
@@ -197,19 +201,58 @@ class Session:
             await at_most(CLOSE_TIMEOUT, channel.close())
 
     async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Receipt]]:
-        """Give what is in a queue now, oldest first. What is not acknowledged goes back when the iteration ends.
+        """Give what is in a queue, oldest first, until it is empty. What is not acknowledged goes back.
 
-        Raises one of `BrokerErrors`, if there is no such queue.
+        Raises one of `BrokerErrors`, also if there is no such queue.
         """
-        channel = await self.connection.channel(publisher_confirms=False)
+        channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
         try:
-            found = (await channel.declare_queue(queue, passive=True)).declaration_result
             raw = await channel.get_underlay_channel()
-            for _ in range(found.message_count or 0):
+            while True:
                 message = await self.broken.ask(raw.basic_get(queue), CONNECT_TIMEOUT)
                 if message.delivery_tag is None:
-                    return  # somebody else was faster
+                    return
                 yield read_delivery(message), Receipt(raw, message.delivery_tag, self.broken)
+        finally:
+            await at_most(CLOSE_TIMEOUT, _hand_back(channel))
+
+    async def depth(self, queue: str) -> int:
+        """Count the messages that wait in a queue. Raises one of `BrokerErrors`, also if there is no such queue."""
+        async with self._asking() as channel:
+            return (await self.broken.ask(channel.queue_declare(queue, passive=True))).message_count or 0
+
+    async def lock(self, queue: str) -> Permission:
+        """Declare a queue that belongs to this session alone, and goes with it. Raises one of `BrokerErrors`."""
+        try:
+            async with self._asking() as channel:
+                await self.broken.ask(channel.queue_declare(queue, exclusive=True))
+        except aiormq.exceptions.ChannelLockedResource:
+            return "taken"
+        except aiormq.exceptions.ChannelAccessRefused:
+            return "forbidden"
+        return "granted"
+
+    async def keep(self, queue: str, seconds: float) -> Permission:
+        """Declare a durable queue that goes when it has been unused for so long. Raises one of `BrokerErrors`."""
+        arguments: FieldTable = {"x-queue-type": "quorum", "x-expires": round(seconds * 1000)}
+        try:
+            async with self._asking() as channel:
+                await self.broken.ask(channel.queue_declare(queue, durable=True, arguments=arguments))
+        except aiormq.exceptions.ChannelAccessRefused:
+            return "forbidden"
+        return "granted"
+
+    async def delete(self, queue: str) -> None:
+        """Delete a queue with all that is in it. Raises one of `BrokerErrors`."""
+        async with self._asking() as channel:
+            await self.broken.ask(channel.queue_delete(queue))
+
+    @contextlib.asynccontextmanager
+    async def _asking(self) -> AsyncIterator[RawChannel]:
+        """Open a channel for one question: the broker closes it with a refusal."""
+        channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
+        try:
+            yield await channel.get_underlay_channel()
         finally:
             await at_most(CLOSE_TIMEOUT, channel.close())
 
@@ -321,6 +364,17 @@ class _Connection(aio_pika.Connection):
 async def _channel(connection: AbstractConnection, *, on_return_raises: bool = False) -> AbstractChannel:
     """Open a channel; one that publishes waits for confirms, and hears what came back."""
     return await connection.channel(publisher_confirms=on_return_raises, on_return_raises=on_return_raises)
+
+
+async def _hand_back(channel: AbstractChannel) -> None:
+    """Return every delivery that was not settled, and close the channel.
+
+    RabbitMQ 4 puts them where they were; RabbitMQ 3 does so only in a queue with a delivery limit, else at its end.
+    RabbitMQ 4.3 does not count a nack towards the limit, as it counts a channel that closes. (All of this was seen.)
+    """
+    raw = await channel.get_underlay_channel()
+    await raw.basic_nack(0, multiple=True, requeue=True)  # 0: all
+    await channel.close()
 
 
 def read_delivery(message: DeliveredMessage) -> Delivery:

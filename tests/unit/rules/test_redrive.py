@@ -155,16 +155,26 @@ def test_one_that_came_otherwise_goes_straight_to_the_queue(headers: dict[str, o
     assert (publication.exchange, publication.routing_key) == ("", "omni.requests")
 
 
-@pytest.mark.parametrize(("count", "weary"), [(None, False), (9, False), (10, True), ("10", False)])
-def test_one_that_was_looked_at_often_is_put_back_as_a_new_one(count: object, *, weary: bool) -> None:
-    """Else the broker would drop it one day as a poison, and nobody would have dropped it."""
+@pytest.mark.parametrize(
+    ("count", "redelivered", "due"),
+    [(None, True, False), (0, True, False), (1, True, True), (20, True, True), ("10", True, False), (7, False, False)],
+)
+def test_one_that_was_returned_once_is_put_back_as_a_new_one(count: object, *, redelivered: bool, due: bool) -> None:
+    """A policy may set any delivery limit, and the broker deletes what exceeds it."""
     letter = a_letter()
-    looked_at = {**letter.delivery.headers, "x-delivery-count": count, "CC": ["billing"]}
-    delivery = replace(letter.delivery, headers=looked_at, reply_to="amq.rabbitmq.reply-to")
-    letter = replace(letter, delivery=delivery)
+    headers = {"team": "blue", "x-delivery-count": count}
+    letter = replace(letter, delivery=replace(letter.delivery, headers=headers, redelivered=redelivered))
 
-    assert letter.is_weary is weary
+    assert letter.must_be_renewed is due
+
+
+def test_put_back_it_is_stored_in_its_queue_alone_and_stays_the_same_letter() -> None:
+    letter = a_letter()
+    looked_at = {**letter.delivery.headers, "x-delivery-count": 3, "CC": ["billing"]}
+    letter = replace(letter, delivery=replace(letter.delivery, headers=looked_at, reply_to="amq.rabbitmq.reply-to"))
+
     renewed = renew(letter)
+
     assert (renewed.exchange, renewed.routing_key, renewed.body) == ("", "omni.dead", letter.delivery.body)
     assert renewed.headers == a_letter().delivery.headers
     assert renewed.reply_to is None
@@ -194,6 +204,15 @@ def test_what_a_producer_wrote_does_not_hide_why_the_broker_gave_a_request_up() 
     letter = read_dead(replace(a_delivery(), headers={"x-death": [death], "omni-reason": "failed"}))
 
     assert letter.reason == "defect"
+
+
+def test_one_that_may_have_been_sent_again_before_says_so() -> None:
+    """A worker must not take it for the only one."""
+    assert redrive(a_letter(), republished=True).headers["omni-republished"] is True
+    letter = a_letter()
+    twice = replace(letter, delivery=replace(letter.delivery, headers={"omni-republished": True}))
+    assert redrive(twice).headers["omni-republished"] is True
+    assert "omni-republished" not in redrive(letter).headers
 
 
 OLD, YOUNG = by_broker("expired", NOW - timedelta(hours=2)), by_broker("rejected", NOW - timedelta(minutes=1))

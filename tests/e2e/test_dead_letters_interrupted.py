@@ -1,0 +1,241 @@
+"""Commands about dead letters that are interrupted, or run at once: no letter is lost, and none is sent twice."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from service.app.dead import Choice, list_dead
+from service.edges.settings import Settings
+from service.rules.redrive import Selection
+from tests.e2e.stage import Stage
+from tests.e2e.test_dead_letters import dead, listed
+from tests.e2e.test_trying_again import NUMBER, request
+from tests.support.broker import VirtualHost, manage
+from tests.support.proxy import Proxy
+from tests.support.worker import PATIENCE, PROGRAM, Worker
+
+FAILED_AT = datetime(2026, 11, 22, 11, 0, tzinfo=UTC).isoformat()
+OWN = {"omni-reason": "failed", "omni-detail": "http_503", "omni-failed-at": FAILED_AT, "omni-attempt": 8}
+
+
+async def put_dead_letters(stage: Stage, count: int, *, listening: bool = False) -> list[str]:
+    """Store dead letters whose requests would be accepted now; give their names. Declares the topology by a worker."""
+    worker = await stage.worker()
+    names = [f"r-{number}" for number in range(count)]
+    for name in names:
+        await stage.send(request(name, NUMBER, sms={"text": name}), exchange="omni.dead", key="", headers=OWN)
+    await stage.until_waiting("omni.dead", count)
+    await stage.until_waiting("omni.dead.notifications", 0)
+    if not listening:
+        await worker.stop()
+    return names
+
+
+async def limit_deliveries(vhost: VirtualHost, limit: int) -> None:
+    definition = {"pattern": "^omni\\.dead$", "definition": {"delivery-limit": limit}, "apply-to": "queues"}
+    await asyncio.to_thread(manage, vhost.node, "PUT", f"policies/{vhost.name}/limit", **definition)
+    async with asyncio.timeout(PATIENCE):  # a policy takes effect a moment later
+        while not (await asyncio.to_thread(queue, vhost, "omni.dead")).get("policy"):  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.1)
+
+
+def queue(vhost: VirtualHost, name: str) -> dict[str, Any]:
+    found = manage(vhost.node, "GET", f"queues/{vhost.name}/{name}")
+    assert isinstance(found, dict)
+    return found
+
+
+async def show_into_a_closed_pipe(stage: Stage) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")} | stage.settings
+    command = await asyncio.create_subprocess_exec(
+        *PROGRAM, "dead", "show", env=settings, cwd=stage.directory, stdout=writing, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(writing)
+    _, errors = await asyncio.wait_for(command.communicate(), PATIENCE)
+    assert command.returncode == 1
+    assert b"Traceback" not in errors
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("limit", "times"), [(None, 25), (1, 4)], ids=["the broker's own limit", "a policy"])
+async def test_shown_into_a_closed_pipe_however_often_none_is_lost(
+    stage: Stage, vhost: VirtualHost, limit: int | None, times: int
+) -> None:
+    """RabbitMQ 4 deletes what was returned more than twenty times; a policy may say less, also in RabbitMQ 3."""
+    if limit is None and vhost.node.version.startswith("3."):
+        pytest.skip("RabbitMQ 3 has no limit of its own")
+    names = await put_dead_letters(stage, 2)
+    if limit is not None:
+        await limit_deliveries(vhost, limit)
+    for _ in range(times):
+        await show_into_a_closed_pipe(stage)
+
+    assert [letter["requestId"] for letter in await listed(stage)] == names
+
+
+async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = await put_dead_letters(stage, 5)
+    before = await listed(stage)
+    settings = Settings(rabbitmq_url=SecretStr(stage.url))
+    for limit in (2, None, 1, 3, None, 2, 3):
+        await list_dead(settings, Choice(Selection(), limit), as_json=False)
+
+    assert await listed(stage) == before
+    assert [letter["requestId"] for letter in before] == names
+    assert {letter["failedAt"] for letter in before} == {FAILED_AT}
+    assert await stage.waiting("omni.dead.notifications") == 0  # nobody is told of a letter again
+    assert capsys.readouterr().out.count("dead letter") == 7
+
+
+async def test_killed_while_reading_it_leaves_every_letter(stage: Stage, vhost: VirtualHost) -> None:
+    names = await put_dead_letters(stage, 3)
+    await limit_deliveries(vhost, 4)
+    for number in range(12):
+        reading = await stage.watching("dead", "list")
+        await asyncio.sleep(0.35 + 0.03 * number)
+        if reading.process.returncode is None:
+            reading.send(signal.SIGKILL)
+        await reading.ended()
+
+    assert sorted({letter["requestId"] for letter in await listed(stage)}) == names
+
+
+async def test_the_first_signal_ends_a_replay_after_the_letter_in_hand(stage: Stage) -> None:
+    names = await put_dead_letters(stage, 4, listening=True)
+    replay = await stage.watching("dead", "replay", "--rate", "0.5")
+    await stage.until(lambda: len(stage.last_words()) == 1)
+    replay.send(signal.SIGINT)
+
+    assert await replay.ended(3) == 0
+    assert replay.output.read_text() == "stopped on request: 1 dead letter sent again\n"
+    assert await stage.waiting("omni.dead") == 3
+    assert "3 dead letters sent again" in (await dead(stage, "replay")).output
+    await stage.until_last_words(4)
+    assert await stage.posts() == dict.fromkeys(names, 1)
+    assert not await stage.exists("omni.dead.replay")  # nothing was left in doubt
+
+
+async def test_a_second_signal_ends_a_replay_at_once(stage: Stage, vhost: VirtualHost) -> None:
+    await put_dead_letters(stage, 2, listening=True)
+    async with Proxy(vhost.node.port) as proxy:
+        replay = await stage.watching("dead", "replay", "--rate", "1", RABBITMQ_URL=through(proxy, vhost))
+        await stage.until(lambda: len(stage.last_words()) == 1)
+        proxy.hold()
+        await asyncio.sleep(1.5)  # the second letter waits for an answer of the broker
+        replay.send(signal.SIGTERM)
+        await asyncio.sleep(0.5)
+        assert replay.process.returncode is None
+        replay.send(signal.SIGTERM)
+        assert await replay.ended(10) == 1
+    assert "ended at once: 1 dead letter sent again; a letter in hand may be sent again" in replay.text
+
+
+async def test_what_an_interrupted_replay_may_have_sent_is_marked_by_the_next(stage: Stage) -> None:
+    names = await put_dead_letters(stage, 2)
+    async with stage.channel() as channel:
+        await channel.queue_delete("omni.requests")
+    interrupted = await stage.command("dead", "replay", "--limit", "1")
+    assert interrupted.status == 1
+    assert "no queue takes send requests" in interrupted.errors
+    worker = await stage.worker()  # it declares the queue again
+    await worker.stop()
+    await dead(stage, "replay")
+
+    sent = [await stage.take("omni.requests") for _ in range(2)]
+    marked = {json.loads(message.body)["requestId"]: message.headers.get("omni-republished") for message in sent}
+    assert marked == {names[0]: True, names[1]: None}
+    assert not await stage.exists("omni.dead.replay")
+
+
+async def test_only_one_replay_or_purge_runs_at_a_time(stage: Stage) -> None:
+    names = await put_dead_letters(stage, 3, listening=True)
+    first = await stage.watching("dead", "replay", "--rate", "0.01")
+    await stage.until(lambda: bool(stage.last_words()))
+
+    commands = stage.command("dead", "replay"), stage.command("dead", "purge", "--yes")
+    for second in await asyncio.gather(*commands):
+        assert second.status == 1
+        assert "another replay or purge is at work" in second.errors
+    assert len(await listed(stage)) == 2  # one may look meanwhile
+    first.send(signal.SIGTERM)
+    assert await first.ended() == 0
+    await dead(stage, "replay")
+    await stage.until_last_words(3)
+    assert await stage.posts() == dict.fromkeys(names, 1)
+
+
+async def test_two_copies_of_a_letter_count_as_one(stage: Stage) -> None:
+    """A command that was killed while it put a letter back has left two."""
+    await put_dead_letters(stage, 1)
+    await stage.send(request("r-0", NUMBER, sms={"text": "r-0"}), exchange="omni.dead", key="", headers=OWN)
+    await stage.until_waiting("omni.dead", 2)
+
+    assert len(await listed(stage)) == 1
+    assert "1 dead letter would be sent again" in (await dead(stage, "replay", "--dry-run")).output
+    told = (await dead(stage, "replay")).output
+    assert told == "1 dead letter sent again, and 1 that were copies of these dropped\n"
+    assert await stage.waiting("omni.requests") == 1
+
+
+async def test_a_user_who_may_not_declare_queues_can_replay(stage: Stage, vhost: VirtualHost) -> None:
+    """Its letters are sent as possible copies, since nothing can be written down."""
+    await put_dead_letters(stage, 1)
+    manage(vhost.node, "PUT", f"users/{vhost.name}", password="made-up", tags="")
+    rights = {"configure": "^$", "write": "^(omni\\..*|amq\\.default)$", "read": "^omni\\..*$"}
+    manage(vhost.node, "PUT", f"permissions/{vhost.name}/{vhost.name}", **rights)
+    url = f"amqp://{vhost.name}:made-up@127.0.0.1:{vhost.node.port}/{vhost.name}"
+    assert (await stage.command("dead", "list", RABBITMQ_URL=url)).status == 0
+    replay = await stage.command("dead", "replay", RABBITMQ_URL=url)
+    manage(vhost.node, "DELETE", f"users/{vhost.name}")
+
+    assert replay.status == 0
+    assert "this user may not declare omni.dead.lock" in replay.errors
+    assert (await stage.take("omni.requests")).headers["omni-republished"] is True
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+async def test_interrupted_at_any_moment_a_replay_sends_nothing_twice(stage: Stage, number: signal.Signals) -> None:
+    names = await put_dead_letters(stage, 8, listening=True)
+    draw = random.Random(22)  # noqa: S311
+    for _ in range(30):
+        if not await stage.waiting("omni.dead"):
+            break
+        replay = await stage.watching("dead", "replay", "--rate", "20")
+        started = await stage.waiting("omni.dead.replay") if await stage.exists("omni.dead.replay") else 0
+        await until_replaying(stage, replay, started)
+        await asyncio.sleep(draw.uniform(0, 0.15))
+        if replay.process.returncode is None:
+            replay.send(number)
+        status = await replay.ended()
+        assert "Traceback" not in replay.text
+        assert status in (0, 1, -signal.SIGINT, -signal.SIGKILL)
+        await asyncio.sleep(0.3)  # the broker hands back what a killed command held
+    await stage.until_last_words(8, within=60)
+
+    assert await stage.posts() == dict.fromkeys(names, 1)
+    assert {len(ids) for ids in stage.final_ids().values()} == {1}
+
+
+async def until_replaying(stage: Stage, replay: Worker, before: int) -> None:
+    """Wait until a replay has written down a letter, or has ended."""
+    async with asyncio.timeout(PATIENCE):
+        while replay.process.returncode is None:
+            if await stage.exists("omni.dead.replay") and await stage.waiting("omni.dead.replay") > before:
+                return
+            await asyncio.sleep(0.02)
+
+
+def through(proxy: Proxy, vhost: VirtualHost) -> str:
+    return f"amqp://guest:guest@127.0.0.1:{proxy.port}/{vhost.name}"
