@@ -35,7 +35,6 @@ async def reasons(stage: Stage) -> dict[str, str]:
     listed = await stage.command("dead", "list", "--json")
     assert listed.status == 0, listed.errors
     letters = [json.loads(line) for line in listed.output.splitlines()]
-    assert len({letter["requestId"] for letter in letters}) == len(letters), letters
     return {letter["requestId"]: letter["reason"] for letter in letters}
 
 
@@ -52,11 +51,13 @@ async def test_a_dead_letter_of_the_relay_is_stored(stage: Stage, queues: tuple[
     await until_stored(stage, 2)
 
     assert await reasons(stage) == {"first": "failed", "second": "failed"}
+    assert await stage.waiting("omni.dead") == 2
     assert stage.heard() == {"before": ["accepted"], "first": ["failed"], "second": ["failed"]}
     assert [line["cause"] for line in worker.lines("broker.disconnected")] == []
     assert await stage.waiting("omni.requests") == 0
 
 
+@pytest.mark.timeout(120)
 async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -> None:
     """They lapse in the queue while sending is paused; the broker hands them to the queues that are there."""
     worker = await stage.worker()
@@ -66,14 +67,27 @@ async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -
     await delete(stage, "omni.dead")
     names = [f"m-{number}" for number in range(60)]
     await stage.send(*(request(name, NUMBER) for name in names), expiration=0.1)
-    await until_stored(stage, 60)
     await stage.until(lambda: all(stage.heard().get(name) == ["expired"] for name in names))
-
-    assert await reasons(stage) == dict.fromkeys(names, "lapsed")
+    async with asyncio.timeout(PATIENCE):  # those that died in the moment of restoring may be there twice
+        while await reasons(stage) != dict.fromkeys(names, "lapsed"):  # noqa: ASYNC110  # a command
+            await asyncio.sleep(0.5)
     assert worker.lines("broker.disconnected") == []
-    await asyncio.sleep(0.2)
-    assert await stage.waiting("omni.dead") == 60
     assert worker.lines("dead_letter.stored_again")
+
+
+async def test_one_dead_letter_of_the_broker_is_stored_once(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.fault(kind="status", status=401)
+    await stage.send(request("pause", NUMBER))
+    await worker.until_metric("omni_relay_consuming", 0)
+    await delete(stage, "omni.dead")
+    await stage.send(request("m", NUMBER), expiration=0.1)
+    await stage.until(lambda: stage.heard().get("m") == ["expired"])
+    await until_stored(stage, 1)
+    await asyncio.sleep(0.5)
+
+    assert await reasons(stage) == {"m": "lapsed"}
+    assert await stage.waiting("omni.dead") == 1
 
 
 async def test_a_queue_that_is_gone_is_declared_again_before_it_is_needed(stage: Stage) -> None:

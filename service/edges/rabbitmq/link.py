@@ -23,8 +23,9 @@ from service.edges.rabbitmq.session import (
     Session,
     open_session,
 )
-from service.edges.rabbitmq.topology import TopologyError, declare
+from service.edges.rabbitmq.topology import TopologyError, declare, declare_dead
 from service.rules.history import REPEATED
+from service.rules.unstored import Unstored, arrive, restored
 from service.words import topology
 from service.words.delivery import Publication, UnpublishableError
 from service.words.value import dataclass
@@ -96,10 +97,7 @@ class Link:
         self._restoring = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._looked_at = 0.0
-        self._restored_at = 0.0
-        """When `omni.dead` was declared again; letters that arrived before may not be in it."""
-        self._unread = 0
-        """Copies of letters that were unread then: their letters may not be in it either."""
+        self._unstored = Unstored()
 
     async def run(self) -> None:
         """Keep a session open until cancelled. Raises `TopologyError` when the broker has other ideas."""
@@ -335,16 +333,16 @@ class Link:
 
     def may_be_unstored(self, arrived_at: float) -> bool:
         """Tell whether a letter whose copy arrived then may have died while `omni.dead` was gone. Ask once for each."""
-        if arrived_at <= self._restored_at:
-            return True
-        self._unread -= 1
-        return self._unread >= 0
+        unstored, self._unstored = arrive(self._unstored, arrived_at)
+        return unstored
 
     async def _declare_all(self, session: Session) -> None:
-        gone = self._declare and await session.missing((topology.DEAD,))
+        if self._declare and await session.missing((topology.DEAD,)):
+            await declare_dead(session.connection)
+            at = time.monotonic()
+            unread = 0 if await session.missing((topology.DIED,)) else await session.ready(topology.DIED)
+            self._unstored = restored(at, unread)
         await declare(session.connection, self._rooms, passive=not self._declare)
-        if gone:
-            self._restored_at, self._unread = time.monotonic(), await session.ready(topology.DIED)
 
     async def _restore(self, session: Session) -> None:
         """Declare again what is gone. Where that fails, the session ends, and the next one says what is wrong."""

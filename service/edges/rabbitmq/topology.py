@@ -42,6 +42,18 @@ async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, p
     await channel.close()
 
 
+async def declare_dead(connection: AbstractConnection) -> None:
+    """Declare `omni.dead` alone. Raises `TopologyError`."""
+    channel = await connection.channel()
+    try:
+        exchange = await channel.declare_exchange(topology.DEAD, _EXCHANGES[topology.DEAD], durable=True)
+        queue = await channel.declare_queue(topology.DEAD, durable=True, arguments=dict(_queues(()))[topology.DEAD])
+        await queue.bind(exchange, "#")
+    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        raise TopologyError(str(error)) from None
+    await channel.close()
+
+
 def declared(rooms: tuple[float, ...]) -> tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, str]]:
     """List what is declared: exchanges with their types, queues with their arguments, queues by what fills them."""
     return dict(_EXCHANGES), dict(_queues(rooms)), dict(_BOUND)
