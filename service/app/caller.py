@@ -3,33 +3,40 @@
 A call waits at the turnstile and then for a slot. While it waits for that, others with the same content join it, up to
 so many messages; there is no timer, so where slots are free each goes alone and at once. One that failed before goes
 alone, since it may be why.
+
+Everything that forbids a call is asked once more immediately before its bytes are written, since a token or a
+connection may have taken seconds: whether a delivery is still ours, whether its time is up, whether sending is paused
+or the worker stops. Then a call that may no longer be made as it is has not been made at all, and is put together anew.
 """
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import field
 from datetime import datetime
 from typing import Final
 
-from service.app.custody import SESSION, HandedBackError
+from service.app.custody import SESSION, HandedBackError, SessionCheck
+from service.app.registry import Memory
 from service.app.throttle import Throttle
 from service.app.turnstile import Turnstile
 from service.edges.log import get_logger
 from service.edges.metric import Metrics, exemplar
+from service.edges.rabbitmq import Receipt
 from service.rules.coalesce import content_key, fits, ids_of, merge
 from service.rules.gate import read_signal
 from service.rules.plan import is_too_large
 from service.rules.trace import trace_id
 from service.rules.verdict import is_final
 from service.words.call import OmniCall
-from service.words.outcome import Held, Outcome, Rejected, Unknown
+from service.words.outcome import NOT_SENT, Held, MaySend, Outcome, Rejected, Unknown
 from service.words.value import dataclass
 
 _REMEMBERED: Final = 1000
 """Calls that were not the first about their messages, and were the last."""
 
-Post = Callable[[OmniCall], Awaitable[Outcome]]
+Post = Callable[[OmniCall, MaySend], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Tools:
     post: Post
     turnstile: Turnstile
     throttle: Throttle
+    session_check: SessionCheck
     metrics: Metrics
     now: Callable[[], datetime]
     most: int | None
@@ -46,22 +54,70 @@ class Tools:
 
 
 @dataclass(eq=False, slots=True)
-class _Member:
-    """Calls that are made together, and what they wait for: an outcome each."""
+class _Part:
+    """One request's call, whose delivery came with a receipt."""
 
-    calls: Sequence[OmniCall]
-    session: asyncio.Event | None
-    answer: asyncio.Future[Sequence[Outcome]] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    call: OmniCall
+    receipt: Receipt | None
+    is_begun: bool = False
+    """Whether OMNI may have been told of it."""
+    outcome: Outcome | HandedBackError | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Member:
+    """Parts of one task, and what that task waits for when another makes the call."""
+
+    parts: Sequence[_Part]
+    over: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def wait(self) -> None:
+        """Wait for whoever leads. A part without an outcome is left where that one has gone, and is to be made yet."""
+        try:
+            await asyncio.wait({self.over})
+        except asyncio.CancelledError:
+            self.over.cancel()
+            raise
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether anybody waits."""
+        return not self.over.done()
+
+    def tell(self) -> None:
+        """End the wait where every part has its outcome."""
+        if self.is_waiting and all(part.outcome is not None for part in self.parts):
+            self.over.set_result(None)
+
+    def leave(self) -> None:
+        """End the wait, since nothing more will come of it. A call that was begun may have been taken."""
+        if not self.is_waiting:
+            return
+        for part in self.parts:
+            if part.is_begun:
+                part.outcome = part.outcome or Unknown("exception")
+        self.tell()
+        self.over.cancel()
 
 
 @dataclass(eq=False, slots=True)
 class _Batch:
     """Members whose calls will be made as one; the first member's task makes it."""
 
-    members: list[_Member]
+    leader: Sequence[_Part]
+    key: bytes
     ids: set[str]
+    followers: list[_Member] = field(default_factory=list)
+
+    def parts(self) -> list[_Part]:
+        """List what is to be made, without the parts of those who have gone."""
+        members = [member for member in self.followers if member.is_waiting]
+        return [*self.leader, *(part for member in members for part in member.parts)]
+
+    def tell(self) -> None:
+        """End the wait of all whose outcomes are there."""
+        for member in self.followers:
+            member.tell()
 
 
 class Caller:
@@ -70,171 +126,205 @@ class Caller:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._open: dict[bytes, _Batch] = {}
-        self._again: dict[tuple[str, ...], asyncio.Future[Outcome]] = {}
+        self._again: Memory[Outcome] = Memory(_REMEMBERED)
         self._log = get_logger()
         self._running = 0
         tools.metrics.attempts_in_flight.set_function(lambda: self._running)
         tools.metrics.calls_waiting.set_function(lambda: tools.throttle.waiting)
 
-    async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        """Make one attempt with calls of equal contents, as one or with others. Raises `HandedBackError`.
+    async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome | HandedBackError]:
+        """Make one attempt with calls of equal contents, as one or with others.
 
         Where a delivery was handed to two workers, each may have put aside a letter about the same messages, and they
         may come back in the same moment, when none can be found at OMNI yet: so the second takes what the first gets.
         """
-        if calls[0].attempt == 1:
+        if calls[0].is_first:
             return await self._attempt(calls)
         (call,) = calls
-        names = call.request_id, *(message.message_id for message in call.messages)
-        while known := self._again.get(names):
-            await asyncio.wait({known})
-            if not known.cancelled():
+        name = _name(call)
+        while known := self._again.find(name):
+            if (outcome := await known.wait()) is not None:
                 self._tools.metrics.joined.inc()
-                return (known.result(),)
-        self._again[names] = promise = asyncio.get_running_loop().create_future()
-        outcome = None
+                return (outcome,)
+        promise = self._again.enter(name)
+        end: Outcome | HandedBackError | None = None
         try:
-            (outcome,) = await self._attempt(calls)
+            (end,) = await self._attempt(calls)
         finally:
-            if outcome is None:
-                promise.cancel()
+            if end is None or isinstance(end, HandedBackError):
+                self._again.give_up(promise)
+            elif is_final(call, end):
+                self._again.keep(promise, end)
             else:
-                promise.set_result(outcome)
-            if outcome is None or not is_final(call, outcome):
-                del self._again[names]  # its own next attempt must be one
-            elif len(self._again) > _REMEMBERED:
-                del self._again[next(iter(self._again))]
-        return (outcome,)
+                self._again.tell(promise, end)  # its own next attempt must be one
+        return (end,)
 
-    async def _attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        """Make them, in more than one go where the first of them has to find out whether any may be made."""
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(calls):
-            try:
-                outcomes += await self._go(calls[len(outcomes) :])
-            finally:
-                self._tools.turnstile.leave()
-        return outcomes
+    async def _attempt(self, calls: Sequence[OmniCall]) -> list[Outcome | HandedBackError]:
+        receipt, turnstile = SESSION.get(), self._tools.turnstile
+        parts = [_Part(call, receipt) for call in calls]
+        try:
+            left = parts
+            while left:
+                if held := await turnstile.enter():
+                    await self._hold(left, held)
+                elif key := self._key(left[0].call):
+                    await self._make_together(left, key)
+                else:
+                    await self._make(left)
+                    break
+                left = [part for part in left if part.outcome is None]
+        finally:
+            turnstile.leave()
+        return [part.outcome for part in parts if part.outcome is not None]
 
-    async def _go(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        turnstile = self._tools.turnstile
-        while True:
-            if held := await turnstile.enter():
-                return [held] * len(calls)
-            if turnstile.gate.mode != "open":
-                calls = calls[:1]  # a probe goes alone
-            key = self._key(calls[0])
-            if key is None:
-                return await self._go_alone(calls)
-            member = _Member(calls, SESSION.get())
-            if not self._joins(member, key):
-                return await self._lead(member, key)
-            if outcomes := await self._follow(member):
-                return outcomes
+    async def _make_together(self, parts: list[_Part], key: bytes) -> None:
+        """Have calls made with others of the same key, or make them with those that join while they wait for a slot."""
+        ids = ids_of(*(part.call for part in parts))
+        if member := self._join(parts, ids, key):
+            await member.wait()
+            return
+        batch = self._open[key] = _Batch(parts, key, ids)
+        try:
+            await self._make(parts, batch)
+        finally:
+            self._close(batch)
+            for follower in batch.followers:
+                follower.leave()
 
     def _key(self, call: OmniCall) -> bytes | None:
         """Tell which calls it may share; nothing where it goes alone."""
-        may_wait = self._tools.most and call.attempt == 1 and self._tools.throttle.is_full
+        may_wait = self._tools.most and call.is_first and self._tools.throttle.is_full
         return content_key(call) if may_wait else None
 
-    async def _go_alone(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        throttle, turnstile = self._tools.throttle, self._tools.turnstile
-        while True:
-            async with throttle.slot():
-                await throttle.pace(sum(len(call.messages) for call in calls))
-                if turnstile.passes():
-                    if _is_gone(SESSION.get()):
-                        raise HandedBackError
-                    return await self._make(calls)
-            if held := await turnstile.enter():  # it was closed while we waited for the slot
-                return [held] * len(calls)
-
-    async def _follow(self, member: _Member) -> Sequence[Outcome] | None:
-        """Wait for whoever leads; gives nothing if that one has gone, and somebody has to take over."""
-        try:
-            await asyncio.wait({member.answer})
-        except asyncio.CancelledError:
-            member.answer.cancel()
-            raise
-        return None if member.answer.cancelled() else member.answer.result()
-
-    def _joins(self, member: _Member, key: bytes) -> bool:
+    def _join(self, parts: list[_Part], ids: set[str], key: bytes) -> _Member | None:
         is_probe = self._tools.turnstile.gate.mode != "open"
         batch = None if is_probe else self._open.get(key)
-        ids = ids_of(*member.calls)
         if batch is None or not fits(batch.ids, ids, self._tools.most or 0):
-            return False
-        batch.members.append(member)
+            return None
+        member = _Member(parts)
+        batch.followers.append(member)
         batch.ids |= ids
-        return True
+        return member
 
-    async def _lead(self, member: _Member, key: bytes) -> Sequence[Outcome]:
-        batch = _Batch([member], ids_of(*member.calls))
-        self._open[key] = batch
-        try:
-            await self._serve(batch, key)
-        finally:
-            self._close(batch, key)
-            for left in batch.members:
-                left.answer.cancel()
-        return member.answer.result()
+    def _close(self, batch: _Batch) -> list[_Part]:
+        """Let nobody join any more; gives what is to be made."""
+        if self._open.get(batch.key) is batch:
+            del self._open[batch.key]
+        return batch.parts()
 
-    async def _serve(self, batch: _Batch, key: bytes) -> None:
-        held: Held | None = None
-        while held is None:
-            async with self._tools.throttle.slot():
-                self._close(batch, key)
-                await self._tools.throttle.pace(len(batch.ids))
-                if self._tools.turnstile.passes():
-                    if members := [member for member in batch.members if _is_here(member)]:
-                        await self._serve_members(members)
-                    return
-            held = await self._tools.turnstile.enter()  # it was closed while we waited for the slot
-        for member in batch.members:
-            _answer(member, [held] * len(member.calls))
+    async def _make(self, parts: list[_Part], batch: _Batch | None = None) -> None:
+        """Make a batch's calls: as one, or as several where OMNI refuses it as a whole or a probe goes first.
 
-    def _close(self, batch: _Batch, key: bytes) -> None:
-        if self._open.get(key) is batch:
-            del self._open[key]
+        Between two of them the turnstile is passed again. Whoever has to wait there gives the slot back: the probe that
+        all wait for may need it.
+        """
+        throttle, turnstile = self._tools.throttle, self._tools.turnstile
+        groups: list[list[_Part]] | None = None
+        while True:
+            async with throttle.slot():
+                if groups is None:
+                    groups = [parts if batch is None else self._close(batch)]
+                while groups:
+                    self._set_probe_apart(groups)
+                    await throttle.pace(sum(len(part.call.messages) for part in groups[-1]))
+                    if not turnstile.passes():
+                        break
+                    self._set_probe_apart(groups)
+                    groups += await self._post(groups.pop())
+                    if batch is not None:
+                        batch.tell()
+            if not groups:
+                return
+            if held := await turnstile.enter():  # it was closed while we waited for the slot
+                await self._hold([part for group in groups for part in group], held)
+                return
 
-    async def _serve_members(self, members: Sequence[_Member]) -> None:
-        try:
-            outcomes = await self._make([call for member in members for call in member.calls])
-        except BaseException:
-            for member in members:  # ours is told by what is raised; for all others it is a call without an answer
-                _answer(member, [Unknown("exception")] * len(member.calls))
-            raise
-        start = 0
-        for member in members:
-            _answer(member, outcomes[start : start + len(member.calls)])
-            start += len(member.calls)
+    def _set_probe_apart(self, groups: list[list[_Part]]) -> None:
+        """Let a single part go first where sending is paused: a probe may be ambiguous, and then for one request."""
+        if self._tools.turnstile.gate.mode != "open" and len(groups[-1]) > 1:
+            groups[-1:] = [groups[-1][1:], groups[-1][:1]]
 
-    async def _make(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        """Make one call of those whose time is not up."""
+    async def _hold(self, parts: Sequence[_Part], held: Held) -> None:
+        """Make no call; what is no longer ours must not be told of as held either."""
+        lost = await self._lost(parts)
+        for part in parts:
+            part.outcome = HandedBackError() if part in lost else held
+
+    async def _post(self, group: list[_Part]) -> list[list[_Part]]:
+        """Make one call of those parts that may go; give the groups that are still to be made, the last one first.
+
+        A call that is refused as a whole is made again in halves, until the wrong ones stand alone.
+        """
+        may_send = self._may_send(group)
+        if not may_send():
+            due = await self._due(group)
+            return [due] if due else []
         now = self._tools.now()
-        due = [call for call in calls if call.expires_at is None or call.expires_at > now]
-        self._observe_first(due, now)
-        if len(due) == len(calls):
-            return await self._post(calls)
-        outcomes = dict(zip(map(id, due), await self._post(due), strict=True)) if due else {}
-        return [outcomes.get(id(call), Held("expired")) for call in calls]
+        is_new, calls = not group[0].is_begun, []
+        for part in group:
+            part.is_begun = True
+            calls.append(part.call)
+        outcome = await self._call(calls, may_send)
+        if outcome is NOT_SENT:
+            for part in group:
+                part.is_begun = not is_new
+            return [group]
+        if is_new and calls[0].attempt == 1:
+            self._observe_first(calls, now)
+        if len(group) > 1 and (isinstance(outcome, Rejected) or is_too_large(outcome)):
+            middle = len(group) // 2
+            return [group[middle:], group[:middle]]
+        for part in group:
+            part.outcome = outcome
+        return []
 
-    async def _post(self, calls: Sequence[OmniCall]) -> list[Outcome]:
-        """Make the call; one that is refused as a whole is made again in halves, until the wrong ones stand alone."""
-        outcome = await self._call(merge(calls), len(calls))
-        if len(calls) > 1 and (isinstance(outcome, Rejected) or is_too_large(outcome)):
-            middle = len(calls) // 2
-            return [*await self._post(calls[:middle]), *await self._post(calls[middle:])]
-        return [outcome] * len(calls)
+    async def _due(self, parts: Sequence[_Part]) -> list[_Part]:
+        """Leave out what is no longer ours, and then what has expired: whoever has it now tells how it ends."""
+        lost = await self._lost(parts)
+        now = self._tools.now()
+        due = []
+        for part in parts:
+            if part in lost:
+                part.outcome = HandedBackError()
+            elif part.call.expires_at is not None and part.call.expires_at <= now:
+                part.outcome = Held("expired")
+            else:
+                due.append(part)
+        return due
 
-    async def _call(self, call: OmniCall, requests: int) -> Outcome:
-        metrics = self._tools.metrics
+    async def _lost(self, parts: Sequence[_Part]) -> set[_Part]:
+        """Find the parts whose session is over; each session is asked at most once."""
+        check = self._tools.session_check
+        over = {life for life, receipt in _sessions(parts).items() if not await check.confirm(receipt)}
+        return {part for part in parts if part.receipt is not None and part.receipt.broken in over} if over else set()
+
+    def _may_send(self, due: Sequence[_Part]) -> MaySend:
+        """Give what is asked immediately before the bytes are written."""
+        turnstile, is_valid, now = self._tools.turnstile, self._tools.session_check.is_valid, self._tools.now
+        receipt, deadline = due[0].receipt, due[0].call.expires_at
+        others: Iterable[Receipt] = ()
+        if len(due) > 1:
+            others, deadline = _sessions(due).values(), _deadline(due)
+
+        def may_send() -> bool:
+            if not is_valid(receipt) or (others and not all(map(is_valid, others))):
+                return False
+            if len(due) > 1 and turnstile.gate.mode != "open":
+                return False  # only one may be the probe
+            return (deadline is None or now() < deadline) and turnstile.passes()
+
+        return may_send
+
+    async def _call(self, calls: Sequence[OmniCall], may_send: MaySend) -> Outcome:
+        metrics, call = self._tools.metrics, merge(calls)
         started = time.perf_counter()
         self._running += 1
         try:
-            outcome = await self._tools.post(call)
+            outcome = await self._tools.post(call, may_send)
         finally:
             self._running -= 1
+        if outcome is NOT_SENT:
+            return outcome
         seconds = time.perf_counter() - started
         self._tools.throttle.notice(outcome, seconds)
         if signal := read_signal(outcome):
@@ -250,7 +340,7 @@ class Caller:
             "attempt.made",
             request_id=call.request_id,
             **({"trace_id": trace_id(call.traces[0])} if call.traces else {}),
-            requests=requests,
+            requests=len(calls),
             attempt=call.attempt,
             messages=len(call.messages),
             outcome=name,
@@ -260,8 +350,6 @@ class Caller:
         return outcome
 
     def _observe_first(self, calls: Sequence[OmniCall], now: datetime) -> None:
-        if not calls or calls[0].attempt != 1:
-            return
         first, metrics = calls[0], self._tools.metrics
         for call in calls:
             if call.published is not None:
@@ -274,17 +362,22 @@ class Caller:
             metrics.legacy["facebook"].inc(messages)
 
 
-def _is_gone(session: asyncio.Event | None) -> bool:
-    return session is not None and session.is_set()
+def _name(call: OmniCall) -> Hashable:
+    """Name a call that is not the first by all that makes it what it is, except for the number of the attempt."""
+    digest = hashlib.blake2b(call.to_json(), digest_size=16).digest()
+    return call.request_id, call.redrives, call.published, digest
 
 
-def _is_here(member: _Member) -> bool:
-    """Leave out those who have gone, or whose deliveries are no longer ours."""
-    if not member.answer.done() and _is_gone(member.session):
-        member.answer.set_exception(HandedBackError())
-    return not member.answer.done()
+def _deadline(parts: Sequence[_Part]) -> datetime | None:
+    """Give the time from which on one of them must not be posted any more."""
+    earliest = None
+    for part in parts:
+        deadline = part.call.expires_at
+        if deadline is not None and (earliest is None or deadline < earliest):
+            earliest = deadline
+    return earliest
 
 
-def _answer(member: _Member, outcomes: Sequence[Outcome]) -> None:
-    if not member.answer.done():
-        member.answer.set_result(outcomes)
+def _sessions(parts: Sequence[_Part]) -> dict[asyncio.Event, Receipt]:
+    """List the sessions that parts came over, with a receipt of each."""
+    return {part.receipt.broken: part.receipt for part in parts if part.receipt is not None}

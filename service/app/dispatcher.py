@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Final, TypeVar
 
 from service.app.custody import SESSION, HandedBackError
-from service.app.registry import Promise, Registry, is_new
+from service.app.registry import Handled, Registry, is_new
 from service.edges.log import describe, get_logger
 from service.edges.metric import Metrics, exemplar
 from service.edges.rabbitmq import BrokerErrors, Receipt
@@ -114,7 +114,7 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, delivery: Delivery, receipt: Receipt, errand: Errand | None = None) -> None:
-        SESSION.set(receipt.broken)
+        SESSION.set(receipt)
         started = time.perf_counter()
         try:
             end = await _met(self._end(delivery, errand))
@@ -125,7 +125,7 @@ class Dispatcher:
 
     async def _serve_all(self, errands: Sequence[tuple[Errand, Receipt]], calls: Sequence[OmniCall]) -> None:
         """Serve those whose calls are one."""
-        SESSION.set(errands[0][1].broken)
+        SESSION.set(errands[0][1])
         started = time.perf_counter()
         promises = [self._registry.enter(errand.delivery) for errand, _ in errands]
         work = [(errand, call) for (errand, _), call in zip(errands, calls, strict=True)]
@@ -180,7 +180,7 @@ class Dispatcher:
     async def _handle(self, delivery: Delivery, errand: Errand | None) -> Settlement:
         return await self._handler.handle(errand or await self._handler.read_in_steps(delivery))
 
-    def _remember(self, promise: Promise, end: Settlement | Exception | None) -> None:
+    def _remember(self, promise: Handled, end: Settlement | Exception | None) -> None:
         if end is None or isinstance(end, HandedBackError):
             self._registry.give_up(promise)
         else:

@@ -7,30 +7,35 @@ given the settlement that is known already.
 
 import asyncio
 import hashlib
+import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from service.rules.history import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES
 from service.rules.parse import is_named
 from service.words.delivery import Delivery, Settlement
 
+T = TypeVar("T")
+
+KEPT: Final = 3600.0
+"""Seconds for which an end counts. A producer may use an id again later, and means another request."""
 _MINE: Final = (ATTEMPT, FIRST_SEEN, PARKED, REDRIVES)
 _NONE: Final = (repr(None),) * len(_MINE)
 """As the headers are read where the broker has added its own to none."""
 
 
 @dataclass(eq=False, slots=True)
-class Promise:
-    """What a delivery that is running will end in."""
+class Promise(Generic[T]):
+    """What something that is running will end in."""
 
     key: Hashable
-    end: Settlement | Exception | None = None
-    """How it was settled, or the defect that it ran into."""
+    end: T | None = None
+    ended_at: float = 0.0
     _over: asyncio.Event | None = None
 
-    async def wait(self) -> Settlement | Exception | None:
+    async def wait(self) -> T | None:
         """Give its end; nothing where it was given up."""
         if self.end is None:
             self._over = self._over or asyncio.Event()
@@ -43,58 +48,107 @@ class Promise:
             self._over.set()
 
 
-class Registry:
-    """Remembers deliveries by what they are, since the broker gives a redelivery another tag.
+class Memory(Generic[T]):
+    """Remembers what is running for as long as it runs, and of what is done so much, and for so many seconds.
 
-    Those that are running are remembered for as long as they run; of those that are done, so many.
+    A key has to name the content too: ids alone may be used again for something else.
     """
 
-    def __init__(self, done: int) -> None:
+    def __init__(self, done: int, seconds: float = KEPT, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = done
-        self._running: dict[Hashable, Promise] = {}
-        self._done: OrderedDict[Hashable, Promise] = OrderedDict()
+        self._seconds = seconds
+        self._clock = clock
+        self._running: dict[Hashable, Promise[T]] = {}
+        self._done: OrderedDict[Hashable, Promise[T]] = OrderedDict()
 
-    def find(self, delivery: Delivery) -> Promise | None:
+    def find(self, key: Hashable) -> Promise[T] | None:
+        """Give what is running under a key, or else what is done and not too old."""
+        if promise := self._running.get(key):
+            return promise
+        promise = self._done.get(key)
+        is_fresh = promise is not None and self._clock() - promise.ended_at < self._seconds
+        return promise if is_fresh else None
+
+    def enter(self, key: Hashable) -> Promise[T]:
+        """Remember what is going to run."""
+        promise = self._running[key] = Promise(key)
+        return promise
+
+    def keep(self, promise: Promise[T], end: T) -> None:
+        """Remember how what was running has ended."""
+        promise.ended_at = self._clock()
+        self.tell(promise, end)
+        self._done.pop(promise.key, None)
+        self._done[promise.key] = promise
+        while len(self._done) > self._most:
+            self._done.popitem(last=False)
+
+    def tell(self, promise: Promise[T], end: T) -> None:
+        """Give those who wait an end that nobody who comes later may use."""
+        promise.end = end
+        self.give_up(promise)
+
+    def give_up(self, promise: Promise[T]) -> None:
+        """Forget what was running: whoever waits for it does it anew."""
+        if self._running.get(promise.key) is promise:
+            del self._running[promise.key]
+        promise.tell()
+
+
+Handled = Promise[Settlement | Exception]
+"""A delivery that is served: how it was settled, or the defect that it ran into."""
+
+
+class Registry:
+    """Remembers deliveries by what they are, since the broker gives a redelivery another tag."""
+
+    def __init__(self, done: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._memory: Memory[Settlement | Exception] = Memory(done, clock=clock)
+
+    def find(self, delivery: Delivery) -> Handled | None:
         """Give what is known of a delivery that was handed out before; nothing of a new one, or one without a name.
 
         Two equal requests may be two, so they are never taken for one; two equal letters are copies of one.
         """
         if is_new(delivery):
             return None
-        key = _key(delivery)
-        promise = self._running.get(key) or self._done.get(key)
+        promise = self._memory.find(_key(delivery))
         return promise if promise is not None and is_named(delivery) else None
 
-    def enter(self, delivery: Delivery) -> Promise:
+    def enter(self, delivery: Delivery) -> Handled:
         """Remember a delivery that is going to be served."""
-        promise = Promise(_key(delivery))
-        self._running[promise.key] = promise
-        return promise
+        return self._memory.enter(_key(delivery))
 
-    def keep(self, promise: Promise, end: Settlement | Exception) -> None:
+    def keep(self, promise: Handled, end: Settlement | Exception) -> None:
         """Remember how one that was running has ended."""
-        promise.end = end
-        self._leave(promise)
-        self._done[promise.key] = promise
-        while len(self._done) > self._most:
-            self._done.popitem(last=False)
+        self._memory.keep(promise, end)
 
-    def give_up(self, promise: Promise) -> None:
+    def give_up(self, promise: Handled) -> None:
         """Forget one that was running: whoever waits for it does it anew."""
-        self._leave(promise)
-
-    def _leave(self, promise: Promise) -> None:
-        if self._running.get(promise.key) is promise:
-            del self._running[promise.key]
-        promise.tell()
+        self._memory.give_up(promise)
 
 
 def is_new(delivery: Delivery) -> bool:
-    """Tell whether nobody can have had a delivery before."""
-    return not delivery.redelivered and PARKED not in delivery.headers
+    """Tell whether nobody can have had a delivery before.
+
+    The relay publishes a retry message or a replayed dead letter once; two that are alike are copies of one, which an
+    interrupted publication left.
+    """
+    headers = delivery.headers
+    return not delivery.redelivered and not (headers and (PARKED in headers or headers.get(REDRIVES)))
 
 
 def _key(delivery: Delivery) -> Hashable:
+    """Name a delivery by all that stays the same when it is handed out again, except that the broker adds headers."""
     headers = delivery.headers
     mine = tuple(repr(headers.get(name)) for name in _MINE) if headers else _NONE
-    return delivery.message_id, mine, hashlib.blake2b(delivery.body, digest_size=16).digest()
+    digest = hashlib.blake2b(delivery.body, digest_size=16).digest()
+    return (
+        delivery.message_id,
+        delivery.timestamp,
+        delivery.correlation_id,
+        delivery.reply_to,
+        delivery.content_type,
+        mine,
+        digest,
+    )

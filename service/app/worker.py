@@ -10,6 +10,7 @@ from typing import Final
 
 from service import __version__
 from service.app.caller import Caller, Post, Tools
+from service.app.custody import SessionCheck
 from service.app.dispatcher import Dispatcher
 from service.app.intake import Bench, Intake
 from service.app.lookout import Lookout
@@ -71,7 +72,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     publish = _publish(link, replies, metrics)
     if tracer is not None:
         post, publish = tracer.attempts(post), tracer.publications(publish)
-    tools = Tools(post, turnstile, throttle, metrics, _now, most)
+    tools = Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, most)
     effects = Effects(
         attempt=Caller(tools).attempt,
         look=lookout.look,
@@ -80,6 +81,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
         let_others=lambda: asyncio.sleep(0),
+        confirm=tools.session_check.require,
     )
     handler = Handler(effects, _policy(settings, retry))
     dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most)

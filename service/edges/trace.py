@@ -30,14 +30,14 @@ from service.rules.trace import TRACEPARENT, read_trace
 from service.words import topology
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication
-from service.words.outcome import Accepted, Outcome
+from service.words.outcome import Accepted, MaySend, Outcome
 from service.words.value import dataclass
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _STATE: Final = "tracestate"
 _NAME: Final = "omni-relay"
 
-Post = Callable[[OmniCall], Awaitable[Outcome]]
+Post = Callable[[OmniCall, MaySend], Awaitable[Outcome]]
 Publish = Callable[[Iterable[Publication]], Awaitable[None]]
 
 
@@ -94,7 +94,7 @@ class Tracer:
     def attempts(self, post: Post) -> Post:
         """Give each call to OMNI a span."""
 
-        async def traced(call: OmniCall) -> Outcome:
+        async def traced(call: OmniCall, may_send: MaySend) -> Outcome:
             with self._span("POST", SpanKind.CLIENT, call.traces) as span:
                 span.set_attributes(
                     {
@@ -105,7 +105,7 @@ class Tracer:
                         "omni.messages": len(call.messages),
                     }
                 )
-                outcome = await post(call)
+                outcome = await post(call, may_send)
                 span.set_attribute("omni.outcome", type(outcome).__name__.lower())
                 if not isinstance(outcome, Accepted):
                     span.set_attribute("error.type", outcome.cause)

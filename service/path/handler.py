@@ -35,15 +35,15 @@ from service.words.value import dataclass
 
 
 async def _go_on() -> None:
-    """Give nobody a turn."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What a handler needs of the world."""
 
-    attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome]]]
-    """Make one attempt, with calls of equal contents as one; gives each its outcome, whatever happens."""
+    attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]
+    """Make one attempt, with calls of equal contents as one; gives each its outcome, or why it was not made."""
     look: Callable[[tuple[str, ...], Purpose], Awaitable[Finding]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
@@ -54,6 +54,8 @@ class Effects:
     make_id: Callable[[], str]
     let_others: Callable[[], Awaitable[None]] = _go_on
     """Give others their turn, between two steps of something long."""
+    confirm: Callable[[], Awaitable[None]] = _go_on
+    """Return if the delivery that this task serves is still ours; raise if another worker may have it by now."""
 
 
 @dataclass(eq=False, slots=True)
@@ -128,12 +130,14 @@ class Handler:
         if request is not None and (purpose := purpose_of_look(history)):
             is_copy = may_be_a_copy(errand.delivery)
             finding = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
+            await effects.confirm()
             now = effects.now()
             resolution = resolve(self._attempt(request, history, now), finding)
             request, errand.history = resolution.rest, resolution.history
             errand.doubt = resolution.end if purpose == "doubt" else None
             await self._say(errand, resolution.report, now)
         if request is not None and self._is_late(request):
+            await effects.confirm()  # another worker may have posted it in time, while this process stood still
             now = effects.now()
             await self._say(errand, report_expiry(request, errand.history, now), now)
         elif request is not None:
@@ -150,6 +154,9 @@ class Handler:
         size = 0
         defects: dict[Errand, Exception] = {}
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                defects[errand] = outcome
+                continue
             if split(call, outcome):
                 continue
             try:
@@ -163,7 +170,7 @@ class Handler:
                 defects[errand] = error
         defects |= await self._publish_all(said, now)
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
-            if split(call, outcome):
+            if not isinstance(outcome, Exception) and split(call, outcome):
                 try:
                     await self._conclude(errand, call, outcome)
                 except Exception as error:  # noqa: BLE001 - as above, or the session has gone: its own alone
@@ -171,8 +178,10 @@ class Handler:
         now = self._effects.now()
         return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
 
-    async def _conclude(self, errand: Errand, call: OmniCall, outcome: Outcome) -> None:
-        """Publish how a call has ended; one that was too large is made again in halves."""
+    async def _conclude(self, errand: Errand, call: OmniCall, outcome: Outcome | Exception) -> None:
+        """Publish how a call has ended; one that was too large is made again in halves. Raises why it was not made."""
+        if isinstance(outcome, Exception):
+            raise outcome
         halves = split(call, outcome)
         for half in halves:
             (end,) = await self._effects.attempt((half,))

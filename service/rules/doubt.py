@@ -123,16 +123,22 @@ def _since(history: History) -> datetime | None:
 def _next(
     attempt: Attempt, history: History, finding: Finding
 ) -> Literal["post", "look", "message.unknown", "message.failed"]:
-    """Decide about what was not found. Whoever sends a dead letter again has had the logs' lag behind them."""
-    if isinstance(finding, Unanswered) and attempt.now - history.first_seen < _KEPT:
+    """Decide about what was not found. Whoever replays a dead letter has had the logs' lag behind them.
+
+    That does not hold for a replay that may exist twice: the other copy may have been posted a moment ago. It is looked
+    for as often as any copy, and then posted, since a person ordered that; but where the logs are closed, by policy.
+    """
+    is_recent = attempt.now - history.first_seen < _KEPT or (finding is NOT_ASKED and history.is_ordered)
+    if isinstance(finding, Unanswered) and is_recent:
         return "look"
     beyond = history.looks - attempt.policy.looks - _lag(history)
-    if isinstance(finding, Answered) and not history.is_ordered:
+    is_only = history.is_ordered and not history.redeliveries
+    if isinstance(finding, Answered) and not is_only:
         if beyond < 0:
             return "look"
         if history.redeliveries and beyond < _MOST_TURNS and attempt.draw >= _TURN:
             return "look"
-    if history.is_ordered:
+    if is_only or (history.is_ordered and not isinstance(finding, Forbidden)):
         return "post"
     if (attempt.request.on_unknown or attempt.policy.on_unknown) == "park":
         return "message.unknown"

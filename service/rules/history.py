@@ -52,7 +52,9 @@ def recall(delivery: Delivery, now: datetime) -> History:
     history = read_history(delivery.headers, now)
     if not may_be_a_copy(delivery):
         return history
-    return doubt(replace(history, attempts=history.attempts + 1, redeliveries=history.redeliveries + 1))
+    is_copy_of_order = history.is_ordered and not delivery.redelivered  # it stays the attempt that a person ordered
+    attempts = history.attempts + (not is_copy_of_order)
+    return doubt(replace(history, attempts=attempts, redeliveries=history.redeliveries + 1))
 
 
 def may_be_a_copy(delivery: Delivery) -> bool:

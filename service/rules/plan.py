@@ -29,11 +29,12 @@ def plan(
     if content.scenario_key is None and policy.scenario_key is not None:
         written = None
         content = content.model_copy(update={"scenario_key": policy.scenario_key})
-    number, deadline = history.attempts + 1, request.expires_at
+    number, deadline, redrives = history.attempts + 1, request.expires_at, history.redrives
     traces = () if trace is None else (trace,)
     if len(messages) <= policy.call_size:
-        return (OmniCall(content, messages, request.request_id, number, deadline, published, traces, written),)
-    whole = OmniCall(content, messages, request.request_id, number, deadline, published, traces)
+        call = OmniCall(content, messages, request.request_id, number, deadline, published, traces, written, redrives)
+        return (call,)
+    whole = OmniCall(content, messages, request.request_id, number, deadline, published, traces, redrives=redrives)
     starts = range(0, len(messages), policy.call_size)
     return tuple(_part(whole, messages[start : start + policy.call_size]) for start in starts)
 

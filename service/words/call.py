@@ -27,11 +27,18 @@ class OmniCall:
     """The `traceparent` of each request it is about, as far as they have one."""
     written: bytes | None = field(default=None, compare=False)
     """The content as it is posted, where it has been rendered already."""
+    redrives: int = 0
+    """Times a person has replayed the request from among the dead letters."""
 
     @property
     def content_json(self) -> bytes:
         """Render the content, unless that is done."""
         return self.content.to_json() if self.written is None else self.written
+
+    @property
+    def is_first(self) -> bool:
+        """Tell whether no earlier call can have been about these messages, unless the broker says otherwise."""
+        return self.attempt == 1 and self.redrives == 0
 
     def to_json(self) -> bytes:
         """Render the body. Every destination carries a `messageId`: answers are read by it."""

@@ -10,7 +10,8 @@ Held         no call was made at all: later.
 `cause` is a short closed word for logs, metrics and headers; it never holds anything that came from outside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from service.words.omni.status import Status
 from service.words.value import dataclass
@@ -69,3 +70,9 @@ class Held:
 
 
 Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | Held
+
+NOT_SENT: Final = Held("not_sent")
+"""No byte of the call was written: it was no longer allowed when everything was ready for writing."""
+
+MaySend = Callable[[], bool]
+"""Is asked immediately before the bytes of a call are written, with no wait in between: may they be written?"""

@@ -20,6 +20,7 @@ import structlog
 from aiormq.abc import AbstractChannel as RawChannel
 
 from service.app.caller import Caller, Tools
+from service.app.custody import SessionCheck
 from service.app.dispatcher import Dispatcher
 from service.app.throttle import Throttle
 from service.app.turnstile import Turnstile
@@ -45,7 +46,7 @@ from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication
 from service.words.finding import Finding, Purpose, Unanswered
 from service.words.omni.status import Status
-from service.words.outcome import Accepted, Outcome
+from service.words.outcome import Accepted, MaySend, Outcome
 from tests.bench.rivals.job import requests
 
 _ROUNDS: Final = 7
@@ -226,8 +227,9 @@ async def _application(kind: str) -> None:
     throttle = Throttle(Limit(MOST, MOST, fixed=True), None, lambda _: None)
     status = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
 
-    async def post(call: OmniCall) -> Outcome:
+    async def post(call: OmniCall, may_send: MaySend) -> Outcome:
         await asyncio.sleep(0)
+        assert may_send()
         return Accepted({message.message_id: status for message in call.messages})
 
     async def look(_: tuple[str, ...], __: Purpose) -> Finding:
@@ -236,10 +238,11 @@ async def _application(kind: str) -> None:
     async def publish(_: tuple[Publication, ...]) -> None:
         await asyncio.sleep(0)
 
-    caller = Caller(Tools(post, turnstile, throttle, metrics, _now, 1000))
+    caller = Caller(Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, 1000))
     handler = Handler(Effects(caller.attempt, look, publish, _now, lambda: 0.5, str), Policy(RetryPolicy()))
     dispatcher = Dispatcher(handler, metrics, 100, 1000)
     lane, life = Lane(asyncio.StreamReader()), Life()
+    lane.life = life
     lane.connection_made(_Wire())
     lane.begin(1, 2, 0)
     deliveries = [
@@ -250,6 +253,7 @@ async def _application(kind: str) -> None:
     for _ in range(_ROUNDS):
         began = time.process_time()
         for start in range(0, _TIMES, 30):
+            lane.data_received(b"")  # deliveries come over it
             for delivery in deliveries[start : start + 30]:
                 dispatcher.receive(delivery, Receipt(cast("RawChannel", None), 1, life, lane))
             await asyncio.sleep(0)

@@ -19,7 +19,7 @@ from service.words.finding import Unanswered
 from service.words.omni.channel.sms import Sms
 from service.words.omni.content import Content
 from service.words.omni.destination import To
-from service.words.outcome import Accepted, Denied, Rejected, Unavailable
+from service.words.outcome import NOT_SENT, Accepted, Denied, Rejected, Unavailable
 from service.words.request import Message
 from tests.support.omni_server import Act, answer, misbehaving, say, then_close
 
@@ -255,3 +255,30 @@ async def test_what_xml_cannot_say_is_refused_before_anything_is_sent() -> None:
         assert await client.post(call("bell \a")) == Rejected("not_xml", "holds a character that XML has none for")
         await client.close()
     assert account.bodies == []
+
+
+async def test_a_call_is_allowed_or_not_after_the_token_has_come_and_immediately_before_it_is_written() -> None:
+    account = Account()
+    tokens_when_asked: list[int] = []
+
+    def refuse() -> bool:
+        tokens_when_asked.append(account.tokens)
+        return False
+
+    async with account.serving() as url:
+        client = OmniClient(OmniAccess(url, OAUTH), lambda: datetime.now(UTC))
+        assert await client.post(call(), refuse) == NOT_SENT
+        assert isinstance(await client.post(call(), lambda: True), Accepted)
+        await client.close()
+    assert tokens_when_asked == [1]
+    assert len(account.bodies) == 1
+
+
+async def test_a_call_that_is_repeated_with_a_fresh_token_is_allowed_or_not_once_more() -> None:
+    account = Account(accepts="Bearer token-2")
+    answers = [True, False]
+    async with account.serving() as url:
+        client = OmniClient(OmniAccess(url, OAUTH), lambda: datetime.now(UTC))
+        assert await client.post(call(), lambda: answers.pop(0)) == NOT_SENT
+        await client.close()
+    assert account.seen == ["Bearer token-1"]

@@ -24,7 +24,7 @@ from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
 from service.words.omni.content import Content
 from service.words.omni.destination import To
-from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.words.request import Message
 from tests.support.omni_server import (
     Act,
@@ -421,3 +421,11 @@ def test_anything_else_is_in_doubt_and_its_text_is_left_out(error: Exception) ->
     assert isinstance(outcome, Unknown)
     assert outcome.cause.isidentifier()
     assert "canary" not in outcome.cause
+
+
+async def test_a_call_is_allowed_or_not_once_the_connection_is_open_and_leaves_it_for_the_next() -> None:
+    async with misbehaving(answer(TAKEN)) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
+        assert await client.post(call(), lambda: server.connections == 0) == NOT_SENT
+        assert server.requests == []
+        assert isinstance(await client.post(call(), lambda: server.connections == 1), Accepted)
+        assert server.connections == 1

@@ -17,12 +17,12 @@ from pydantic_core import from_json
 
 from service import __version__
 from service.edges.omni.token import Authorization, Credentials, NoTokenError
-from service.edges.omni.transport import BrokenAnswerError, NotConnectedError, Transport
+from service.edges.omni.transport import BrokenAnswerError, NotConnectedError, NotSentError, Transport, always
 from service.rules.answer import MOST_ENTRIES, read_answer, read_logs
 from service.rules.xml import XmlError, write_xml
 from service.words.call import OmniCall
 from service.words.finding import Finding, Unanswered
-from service.words.outcome import Denied, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import NOT_SENT, Denied, MaySend, Outcome, Rejected, Unavailable, Unknown
 from service.words.value import dataclass
 
 ADVANCED: Final = "/omni/1/advanced"
@@ -77,29 +77,32 @@ class OmniClient:
         self._head = b"POST %s HTTP/1.1\r\n" % like.url.raw_path
         self._head += b"".join(b"%s: %s\r\n" % header for header in like.headers.raw)
 
-    async def post(self, call: OmniCall) -> Outcome:
-        """Make one attempt. Raises nothing but cancellation."""
+    async def post(self, call: OmniCall, may_send: MaySend = always) -> Outcome:
+        """Make one attempt; `NOT_SENT` where `may_send` did not allow it. Raises nothing but cancellation."""
         try:
             content = self._render(call)
         except XmlError as error:
             return Rejected("not_xml", str(error))
         try:
             authorization = await self._authorization.value()
-            outcome = await self._attempt(call, content, authorization)
+            outcome = await self._attempt(call, content, authorization, may_send)
             if _is_refused(outcome) and self._authorization.renewable:
                 fresh = await self._authorization.value(refused=authorization)
-                outcome = await self._attempt(call, content, fresh)  # a 401 took nothing, so this is no second call
+                # a 401 took nothing, so this is no second call
+                outcome = await self._attempt(call, content, fresh, may_send)
         except NoTokenError as error:
             return error.outcome
         return outcome
 
-    async def _attempt(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
+    async def _attempt(self, call: OmniCall, content: bytes, authorization: str, may_send: MaySend) -> Outcome:
         own = b"authorization: %s\r\ncontent-length: %d\r\n\r\n" % (authorization.encode(), len(content))
         try:
-            answer = await self._transport.exchange((self._head, own, content))
+            answer = await self._transport.exchange((self._head, own, content), may_send)
             if "deprecation" in answer.headers or "sunset" in answer.headers:
                 self._deprecated(Deprecation(answer.headers.get("deprecation"), answer.headers.get("sunset")))
             return read_answer(answer.status, answer.headers, answer.body, call.messages, self._now())
+        except NotSentError:
+            return NOT_SENT
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
             return read_failure(error)
 

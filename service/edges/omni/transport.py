@@ -19,10 +19,17 @@ from typing import Final, Literal, cast
 import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from service.words.outcome import MaySend
+
 _MAX_ANSWER: Final = 16 * 1024 * 1024
 _MAX_HEAD: Final = 64 * 1024
 _IDLE: Final = 15.0
 """Seconds; the shortest that load balancers and servers commonly keep a silent connection open is 60."""
+
+
+def always() -> bool:
+    """Allow every call."""
+    return True
 
 
 class NotConnectedError(httpx.ConnectError):
@@ -31,6 +38,10 @@ class NotConnectedError(httpx.ConnectError):
     def __init__(self, cause: Literal["no_connection", "connect_timeout"]) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class NotSentError(Exception):
+    """A connection was open, and `may_send` did not allow to write: not a byte was sent."""
 
 
 class BrokenAnswerError(httpx.RemoteProtocolError):
@@ -56,14 +67,16 @@ class Transport(httpx.AsyncBaseTransport):
         self._tls = httpx.create_ssl_context() if origin.scheme == "https" else None
         self._idle: list[tuple[float, _Connection]] = []
 
-    async def exchange(self, request: Iterable[bytes]) -> Answer:
+    async def exchange(self, request: Iterable[bytes], may_send: MaySend = always) -> Answer:
         """Write one whole request and give its answer, whatever it says. Never writes twice.
 
-        Raises `NotConnectedError` when nothing was sent; after that `TimeoutError`, `BrokenAnswerError`, or `OSError`
-        when the connection was lost.
+        Raises `NotConnectedError` or `NotSentError` when nothing was sent; after that `TimeoutError`,
+        `BrokenAnswerError`, or `OSError` when the connection was lost.
         """
         connection = self._take_idle() or await self._connect()
         try:
+            if not may_send():  # the last moment: to connect takes seconds, and writing does not wait
+                raise NotSentError
             return await connection.ask(request, self._answer_timeout)
         finally:
             if connection.is_reusable:

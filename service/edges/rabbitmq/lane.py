@@ -21,7 +21,7 @@ from yarl import URL
 
 from service.edges.rabbitmq import frame
 from service.edges.rabbitmq.frame import Properties
-from service.edges.rabbitmq.life import Life
+from service.edges.rabbitmq.life import Life, elapsed
 from service.words.delivery import Delivery, Publication, UnpublishableError
 
 _LIMIT: Final = 2**16
@@ -85,6 +85,8 @@ class Lane(asyncio.StreamReaderProtocol):
         self._last_returned = 0
         self._waiting: list[bytes] = []
         self._awake = 0.0
+        self.life = Life()
+        """The session whose deliveries come over this connection: it is still ours while the broker is heard."""
 
     def begin(self, intake: int, outlet: int, frame_max: int) -> None:
         """Take over: deliveries on one channel, and on another, in confirm mode and never used, publications.
@@ -160,6 +162,7 @@ class Lane(asyncio.StreamReaderProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take out what is ours; hand on the rest, in whole frames."""
+        self.life.heard_at = elapsed()
         if self._rest:
             data, self._rest = self._rest + data, b""
         at = handed = 0

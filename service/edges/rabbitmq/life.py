@@ -8,10 +8,16 @@ the broker is a task of its own, which is left alone when the session is over or
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+
+elapsed: Final = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+"""Read a clock that nobody can set, in seconds. On Linux it also counts the time for which the machine is suspended."""
 
 
 class Life(asyncio.Event):
@@ -21,6 +27,10 @@ class Life(asyncio.Event):
         super().__init__()
         self.cause = ""
         """What ended it: the first that was named."""
+        self.confirmed_at = self.heard_at = elapsed()
+        """When the latest question was asked that was answered, and when the broker was last heard from (`elapsed`)."""
+        self.confirming = asyncio.Lock()
+        """Held by whoever asks the broker whether the session lives: one question is enough for all."""
         self._waiting: set[asyncio.Future[None]] = set()
 
     def set(self, cause: str = "closed") -> None:

@@ -312,6 +312,7 @@ async def open_session(url: str, *, fast: bool = False, consumes: bool = False) 
             lane.begin(NO_CHANNEL if apart else beneath.number, number, frame_max)
             if apart:
                 feed_lane.begin(beneath.number, NO_CHANNEL, frame_max)
+            feed_lane.life = life
         opened.pop_all()
     parts: Iterable[AbstractConnection | AbstractChannel] = {connection, feed, intake, outlet}
     for part in parts:

@@ -1,19 +1,23 @@
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any, Literal, cast
 
 import pytest
+from aiormq.abc import AbstractChannel
 
 from service.app.caller import Caller, Tools
-from service.app.custody import SESSION, HandedBackError
+from service.app.custody import SESSION, HandedBackError, SessionCheck
 from service.app.throttle import Throttle
 from service.app.turnstile import Turnstile
 from service.edges.metric import Metrics
+from service.edges.rabbitmq import Receipt
+from service.edges.rabbitmq.life import Life
 from service.rules.concurrency import Limit
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
-from service.words.outcome import Accepted, Held, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import NOT_SENT, Accepted, Held, MaySend, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import NOW, a_call, a_message, a_status
 
 
@@ -27,9 +31,19 @@ class World:
         self.turnstile = Turnstile(lambda *_: None, lambda _: None)
         throttle = Throttle(Limit(1, 1, fixed=True), None, lambda _: None)
         self.metrics = Metrics()
-        self.caller = Caller(Tools(self._post, self.turnstile, throttle, self.metrics, lambda: NOW, most))
+        self.now, self.elapsed = NOW, 100.0
+        check = SessionCheck(lambda: self.elapsed)
+        tools = Tools(self._post, self.turnstile, throttle, check, self.metrics, lambda: self.now, most)
+        self.caller = Caller(tools)
+        self.before_writing: list[Callable[[], None]] = []
+        """What happens while a token is fetched and a connection opened, one after the other."""
 
-    async def _post(self, call: OmniCall) -> Outcome:
+    async def _post(self, call: OmniCall, may_send: MaySend) -> Outcome:
+        await asyncio.sleep(0)
+        if self.before_writing:
+            self.before_writing.pop(0)()
+        if not may_send():
+            return NOT_SENT
         self.posted.append([message.message_id for message in call.messages])
         await self.go.wait()
         return self._answer(call)
@@ -37,6 +51,8 @@ class World:
     def call(self, name: str, text: str = "Hello", **fields: object) -> "asyncio.Task[Outcome]":
         async def attempt() -> Outcome:
             (outcome,) = await self.caller.attempt([call_about(name, text, **fields)])
+            if isinstance(outcome, HandedBackError):
+                raise outcome
             return outcome
 
         return asyncio.create_task(attempt())
@@ -50,6 +66,30 @@ def call_about(name: str, text: str = "Hello", **fields: object) -> OmniCall:
 
 def accept(call: OmniCall) -> Outcome:
     return Accepted({message.message_id: a_status() for message in call.messages})
+
+
+@dataclass
+class Broker:
+    """The broker's end of a channel: it answers questions, unless it is to end the session instead."""
+
+    life: Life = field(default_factory=Life)
+    lives: bool = True
+    asked: int = 0
+    is_asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def queue_declare(self, _: str, *, passive: bool) -> None:
+        assert passive
+        self.asked += 1
+        self.is_asked.set()
+        await asyncio.sleep(0)
+        if not self.lives:
+            raise ConnectionResetError
+
+
+def a_receipt(broker: Broker | None = None, heard_at: float = 100.0) -> Receipt:
+    broker = broker or Broker()
+    broker.life.confirmed_at = broker.life.heard_at = heard_at
+    return Receipt(cast("AbstractChannel", broker), 1, broker.life)
 
 
 async def settle() -> None:
@@ -153,8 +193,8 @@ async def test_each_has_its_own_deadline_and_its_own_session() -> None:
     world = World()
     first = world.call("first")
     await settle()
-    gone = asyncio.Event()
-    gone.set()
+    gone = a_receipt()
+    gone.broken.set()
     expired = world.call("expired", expires_at=NOW)
     in_time = world.call("in-time", expires_at=NOW + timedelta(seconds=1))
     SESSION.set(gone)
@@ -372,11 +412,11 @@ async def test_of_those_that_came_together_each_has_its_own_deadline_and_its_own
 
 
 async def test_those_that_came_together_and_are_no_longer_ours_are_handed_back() -> None:
-    world, gone = World(), asyncio.Event()
-    gone.set()
+    world, gone = World(), a_receipt()
+    gone.broken.set()
     SESSION.set(gone)
-    with pytest.raises(HandedBackError):
-        await world.caller.attempt([call_about("a"), call_about("b")])
+    outcomes = await world.caller.attempt([call_about("a"), call_about("b")])
+    assert [type(outcome) for outcome in outcomes] == [HandedBackError] * 2
     assert world.posted == []
 
 
@@ -391,3 +431,338 @@ async def test_a_call_that_is_made_again_in_halves_is_counted_as_one_start() -> 
     assert len(world.posted) == 7
     assert world.metrics.registry.get_sample_value("omni_relay_queue_seconds_count") == 4
     assert world.metrics.registry.get_sample_value("omni_relay_sms_parts_total", {"encoding": "gsm7"}) == 4
+
+
+def turned_to(mode: Literal["open", "closed", "probing"], world: World) -> Callable[[], None]:
+    def turn() -> None:
+        world.turnstile.gate = replace(world.turnstile.gate, mode=mode, cause="http_503")
+
+    return turn
+
+
+async def let_through(world: World) -> None:
+    """Open the circuit breaker, and let those who wait look at it."""
+    world.turnstile.gate = replace(world.turnstile.gate, mode="open")
+    world.turnstile.stall(stalled=True)
+    world.turnstile.stall(stalled=False)
+    await settle()
+
+
+async def test_a_deadline_that_passes_while_a_token_is_fetched_is_kept() -> None:
+    world = World()
+
+    def pass_time() -> None:
+        world.now += timedelta(seconds=5)
+
+    world.before_writing.append(pass_time)
+    assert await world.call("m", expires_at=NOW + timedelta(seconds=5)) == Held("expired")
+    assert world.posted == []
+    assert world.metrics.registry.get_sample_value("omni_relay_attempts_in_flight") == 0
+
+
+async def test_of_a_batch_those_whose_deadline_passes_before_writing_are_left_out() -> None:
+    world = World()
+    world.go.set()
+
+    def pass_time() -> None:
+        world.now += timedelta(seconds=5)
+
+    world.before_writing.append(pass_time)
+    calls = [call_about("a"), call_about("b", expires_at=NOW + timedelta(seconds=3)), call_about("c")]
+    outcomes = await world.caller.attempt(calls)
+
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted", "Held", "Accepted"]
+    assert world.posted == [["a", "c"]]
+
+
+async def test_a_deadline_that_passes_between_the_halves_of_a_refused_call_is_kept() -> None:
+    def refuse(call: OmniCall) -> Outcome:
+        world.now += timedelta(seconds=3)
+        return Rejected("http_400", "HTTP 400") if len(call.messages) > 1 else accept(call)
+
+    world = World(refuse)
+    world.go.set()
+    calls = [call_about(name, expires_at=NOW + timedelta(seconds=8)) for name in "abcd"]
+    outcomes = await world.caller.attempt(calls)
+
+    assert world.posted == [["a", "b", "c", "d"], ["a", "b"], ["a"]]
+    assert outcomes == [Accepted({"a": a_status()}), *[Held("expired")] * 3]
+
+
+@pytest.mark.parametrize(("lives", "outcome"), [(True, "Accepted"), (False, "HandedBackError")])
+async def test_after_a_standstill_nothing_is_written_before_the_broker_has_answered(
+    outcome: str, *, lives: bool
+) -> None:
+    """What it said meanwhile may be that the deliveries are another worker's."""
+    world, broker = World(), Broker(lives=lives)
+    world.go.set()
+
+    def stand_still() -> None:
+        world.elapsed += 60
+        broker.life.heard_at = world.elapsed  # old bytes, read only now
+
+    world.before_writing.append(stand_still)
+    SESSION.set(a_receipt(broker))
+    outcomes = await world.caller.attempt([call_about(name) for name in "abc"])
+
+    assert [type(one).__name__ for one in outcomes] == [outcome] * 3
+    assert world.posted == ([["a", "b", "c"]] if lives else [])
+    assert broker.asked == 1
+    assert broker.life.is_set() is not lives
+
+
+async def test_a_standstill_while_the_broker_is_asked_makes_the_answer_worthless() -> None:
+    world, broker = World(), Broker()
+    world.go.set()
+    world.elapsed += 60
+    world.call("other")  # notices it
+    SESSION.set(a_receipt(broker))
+    asking = world.call("m")
+    await broker.is_asked.wait()
+    world.elapsed += 60
+    await asking
+
+    assert broker.asked == 2
+    assert sorted(world.posted) == [["m"], ["other"]]
+
+
+async def test_a_session_that_has_been_silent_is_asked_and_one_that_was_heard_of_is_not() -> None:
+    world, silent, heard = World(most=None), Broker(), Broker()
+    world.go.set()
+    for _ in range(10):  # time passes, and the process runs
+        world.elapsed += 0.3
+        await world.call("tick")
+    SESSION.set(a_receipt(silent))
+    silent_calls = [world.call("a"), world.call("b")]
+    SESSION.set(a_receipt(heard, world.elapsed))
+    await asyncio.gather(*silent_calls, world.call("c"))
+
+    assert (silent.asked, heard.asked) == (1, 0)
+    assert len(world.posted) == 13
+
+
+async def test_what_is_no_longer_ours_is_neither_told_of_as_expired_nor_as_held() -> None:
+    """The worker that has it now may have had it accepted in time."""
+    world = World()
+    gone = a_receipt()
+    gone.broken.set()
+    SESSION.set(gone)
+    expired = world.call("m", expires_at=NOW)
+    world.turnstile.stall(stalled=True)
+    held = world.call("n")
+    await settle()
+    world.turnstile.shut()
+
+    for call in (expired, held):
+        with pytest.raises(HandedBackError):
+            await call
+    assert world.posted == []
+
+
+async def test_one_whose_session_ends_before_writing_does_not_take_the_others_of_the_batch_with_it() -> None:
+    world = World()
+    first = world.call("first")
+    await settle()
+    leader, lost = world.call("leader"), a_receipt()
+    SESSION.set(lost)
+    follower = world.call("follower")
+    SESSION.set(None)
+    await settle()
+    world.before_writing.append(lost.broken.set)
+    world.go.set()
+
+    assert isinstance(await leader, Accepted)
+    with pytest.raises(HandedBackError):
+        await follower
+    await first
+    assert world.posted == [["first"], ["leader"]]
+
+
+async def test_halves_of_a_refused_call_wait_while_sending_is_paused_and_leave_their_slot_to_the_probe() -> None:
+    def refuse(call: OmniCall) -> Outcome:
+        if len(call.messages) > 1:
+            turned_to("closed", world)()
+            return Rejected("http_400", "HTTP 400")
+        return accept(call)
+
+    world = World(refuse)
+    world.go.set()
+    split = asyncio.create_task(world.caller.attempt([call_about(name) for name in "ab"]))
+    await settle()
+    assert world.posted == [["a", "b"]]
+    assert not world.caller._tools.throttle.is_full  # noqa: SLF001 - nothing else shows it
+    await let_through(world)
+
+    assert [type(outcome) for outcome in await split] == [Accepted] * 2
+    assert world.posted == [["a", "b"], ["a"], ["b"]]
+
+
+async def test_halves_of_a_refused_call_are_not_posted_once_the_worker_stops() -> None:
+    def refuse(_: OmniCall) -> Outcome:
+        world.turnstile.shut()
+        return Rejected("http_400", "HTTP 400")
+
+    world = World(refuse)
+    world.go.set()
+    outcomes = await world.caller.attempt([call_about(name) for name in "abc"])
+
+    assert outcomes == [Held("stopping")] * 3
+    assert world.posted == [["a", "b", "c"]]
+
+
+async def test_a_pause_that_begins_while_a_token_is_fetched_is_kept() -> None:
+    world = World()
+    world.go.set()
+    world.before_writing.append(turned_to("closed", world))
+    call = world.call("m")
+    await settle()
+    assert (world.posted, call.done()) == ([], False)
+    await let_through(world)
+
+    assert isinstance(await call, Accepted)
+    assert world.posted == [["m"]]
+
+
+async def test_when_sending_goes_on_with_a_probe_one_half_goes_first_and_alone() -> None:
+    def refuse(call: OmniCall) -> Outcome:
+        return Rejected("http_400", "HTTP 400") if len(call.messages) == 4 else accept(call)
+
+    world = World(refuse)
+    world.go.set()
+    world.before_writing = [lambda: None, turned_to("probing", world)]
+    outcomes = await world.caller.attempt([call_about(name) for name in "abcd"])
+
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 4
+    assert world.posted == [["a", "b", "c", "d"], ["a"], ["b"], ["c", "d"]]
+
+
+async def test_of_a_refused_call_each_is_told_as_soon_as_its_own_end_is_known() -> None:
+    def refuse(call: OmniCall) -> Outcome:
+        if len(call.messages) > 1 and "first" not in call.request_id:
+            return Rejected("http_400", "HTTP 400")
+        if call.messages[0].message_id == "b":
+            turned_to("closed", world)()
+        return accept(call)
+
+    world = World(refuse)
+    first = world.call("first")
+    await settle()
+    calls = [world.call(name) for name in "abcd"]
+    await settle()
+    world.go.set()
+    await settle()
+    for _ in range(10):
+        await settle()
+
+    assert [call.done() for call in calls] == [False, True, False, False]  # the first makes the calls for all
+    await let_through(world)
+    assert all(isinstance(outcome, Accepted) for outcome in await asyncio.gather(first, *calls))
+
+
+async def test_when_whoever_leads_breaks_between_the_halves_what_was_begun_is_in_doubt_and_the_rest_is_made() -> None:
+    world = World()
+    world.turnstile.gate = replace(world.turnstile.gate, mode="closed", cause="http_503")
+    first = world.call("first")
+    await settle()
+    await let_through(world)
+    leader = asyncio.create_task(world.caller.attempt([call_about("a"), call_about("b")]))
+    follower = asyncio.create_task(world.caller.attempt([call_about("c"), call_about("d")]))
+    await settle()
+
+    def refuse(call: OmniCall) -> Outcome:
+        if len(call.messages) == 4:
+            turned_to("closed", world)()
+            return Rejected("http_400", "HTTP 400")
+        return accept(call)
+
+    world._answer = refuse  # noqa: SLF001 - the test's own
+    world.go.set()
+    for _ in range(5):
+        await settle()
+    leader.cancel()
+    for _ in range(5):
+        await settle()
+
+    assert list(await follower) == [Unknown("exception")] * 2
+    assert world.posted == [["first"], ["a", "b", "c", "d"]]
+    await first
+
+
+async def test_what_a_probe_left_to_others_is_made_by_them_when_whoever_leads_breaks() -> None:
+    """Of a task's calls one may have its outcome while another was never begun."""
+    world = World()
+    first = world.call("first")
+    await settle()
+    leader = world.call("leader")
+    follower = asyncio.create_task(world.caller.attempt([call_about("a"), call_about("b")]))
+    await settle()
+
+    def answer(call: OmniCall) -> Outcome:
+        if call.request_id == "a":
+            turned_to("closed", world)()
+        return accept(call)
+
+    world._answer = answer  # noqa: SLF001 - the test's own
+    world.before_writing = [turned_to("probing", world), lambda: None, turned_to("probing", world)]
+    world.go.set()
+    for _ in range(10):
+        await settle()
+    leader.cancel()
+    await settle()
+    await let_through(world)
+
+    assert [type(outcome) for outcome in await follower] == [Accepted] * 2
+    assert world.posted == [["first"], ["leader"], ["a"], ["b"]]
+    await first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"text": "Bye"}, id="another text"),
+        pytest.param({"messages": (a_message("m", "41790000000"),)}, id="another number"),
+        pytest.param(
+            {"content": a_call(a_message("m")).content.model_copy(update={"scenario_key": "s"})}, id="scenario"
+        ),
+        pytest.param({"published": NOW}, id="published at another time"),
+        pytest.param({"redrives": 1}, id="replayed"),
+    ],
+)
+async def test_a_call_of_the_same_ids_and_another_content_is_another_call(change: dict[str, Any]) -> None:
+    world = World()
+    world.go.set()
+    await world.call("m", attempt=2)
+    await world.call("m", attempt=2, **change)
+
+    assert world.posted == [["m"], ["m"]]
+    assert world.metrics.registry.get_sample_value("omni_relay_duplicate_deliveries_total") == 0
+
+
+async def test_copies_of_a_replayed_dead_letter_are_one_call() -> None:
+    world = World()
+    calls = [world.call("m", redrives=1), world.call("m", redrives=1)]
+    await settle()
+    world.go.set()
+    assert [type(outcome) for outcome in await asyncio.gather(*calls)] == [Accepted] * 2
+    await world.call("m", redrives=1)
+
+    assert world.posted == [["m"]]
+
+
+async def test_a_slow_retry_keeps_its_outcome_however_many_others_end_meanwhile() -> None:
+    world, slow_may_end = World(), asyncio.Event()
+
+    async def post(call: OmniCall, _: MaySend) -> Outcome:
+        if call.request_id == "slow":
+            await slow_may_end.wait()
+        return accept(call)
+
+    throttle = Throttle(Limit(2, 2, fixed=True), None, lambda _: None)
+    caller = Caller(Tools(post, world.turnstile, throttle, SessionCheck(), world.metrics, lambda: NOW, None))
+    slow = asyncio.create_task(caller.attempt([call_about("slow", attempt=2)]))
+    await settle()
+    for number in range(1100):
+        await caller.attempt([call_about(f"m-{number}", attempt=2)])
+    slow_may_end.set()
+
+    assert [type(outcome) for outcome in await slow] == [Accepted]

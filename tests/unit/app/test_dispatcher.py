@@ -99,7 +99,7 @@ async def test_what_was_not_posted_when_the_session_went_is_let_go_and_done_anew
     async def handle(delivery: Delivery) -> Settlement:
         await go.wait()
         session = SESSION.get()
-        if session is not None and session.is_set():
+        if session is not None and session.broken.is_set():
             raise HandedBackError
         posted.append(delivery)
         return Settlement("order-1", identified=True, attempts=0, words={})

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from service.app.registry import Registry
+from service.app.registry import Memory, Registry
 from service.words.delivery import Delivery, Settlement
+from tests.support.builder import NOW
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
 SETTLEMENT = Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 1})
@@ -43,8 +44,22 @@ async def test_what_was_given_up_is_done_anew() -> None:
         replace(DELIVERY, redelivered=True, body=b"{}"),
         replace(DELIVERY, redelivered=True, headers={"omni-attempt": 1}),
         replace(DELIVERY, redelivered=True, headers={"omni-redrive-count": 1}),
+        replace(DELIVERY, redelivered=True, timestamp=NOW),
+        replace(DELIVERY, redelivered=True, correlation_id="another"),
+        replace(DELIVERY, redelivered=True, reply_to="another"),
+        replace(DELIVERY, redelivered=True, content_type="application/xml"),
     ],
-    ids=["not redelivered", "another name", "another body", "a later attempt", "sent again by a person"],
+    ids=[
+        "not redelivered",
+        "another name",
+        "another body",
+        "a later attempt",
+        "sent again by a person",
+        "published at another time",
+        "of another conversation",
+        "with another reply queue",
+        "of another type",
+    ],
 )
 async def test_anything_else_is_another_delivery(other: Delivery) -> None:
     registry = Registry(10)
@@ -59,6 +74,55 @@ async def test_two_equal_letters_are_copies_of_one() -> None:
     promise = registry.enter(letter)
     assert registry.find(letter) is promise
     assert registry.find(replace(letter, headers={"omni-retries": 3})) is None
+
+
+async def test_two_equal_replays_of_a_dead_letter_are_copies_of_one() -> None:
+    """A replay that is interrupted, or two at once, publish it twice; the broker marks neither as handed out before."""
+    registry = Registry(10)
+    replay = replace(DELIVERY, headers={"omni-redrive-count": 1, "omni-attempt": 0})
+    promise = registry.enter(replay)
+    assert registry.find(replay) is promise
+    assert registry.find(replace(replay, headers={**replay.headers, "omni-republished": True})) is promise
+    registry.keep(promise, SETTLEMENT)
+    assert registry.find(replay) is promise
+    assert registry.find(replace(replay, headers={"omni-redrive-count": 2, "omni-attempt": 0})) is None
+
+
+async def test_what_ended_long_ago_counts_no_more() -> None:
+    """A producer may use an id again, and a redelivery of that must not be taken for the old one."""
+    clock = [0.0]
+    registry = Registry(10, lambda: clock[0])
+    again = replace(DELIVERY, redelivered=True)
+    running = registry.enter(DELIVERY)
+    clock[0] = 100_000.0
+    assert registry.find(again) is running
+    registry.keep(running, SETTLEMENT)
+    clock[0] += 3599
+    assert registry.find(again) is running
+    clock[0] += 1
+    assert registry.find(again) is None
+
+
+async def test_what_ended_again_is_remembered_as_the_latest() -> None:
+    memory: Memory[str] = Memory(2)
+    for key, end in ("a", "first"), ("b", "first"), ("a", "second"), ("c", "first"):
+        memory.keep(memory.enter(key), end)
+
+    found = memory.find("a")
+    assert found is not None
+    assert found.end == "second"
+    assert memory.find("b") is None
+
+
+async def test_an_end_that_does_not_last_is_for_those_who_wait() -> None:
+    memory: Memory[str] = Memory(2)
+    promise = memory.enter("a")
+    waiting = asyncio.create_task(promise.wait())
+    await asyncio.sleep(0)
+    memory.tell(promise, "end")
+
+    assert await waiting == "end"
+    assert memory.find("a") is None
 
 
 async def test_two_equal_requests_without_a_name_may_be_two() -> None:

@@ -12,7 +12,7 @@ from service.rules.coalesce import merge
 from service.rules.trace import read_trace, trace_id
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication
-from service.words.outcome import Accepted, Outcome, Unavailable
+from service.words.outcome import Accepted, MaySend, Outcome, Unavailable
 from tests.support.builder import a_call, a_message
 
 PRODUCER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -106,10 +106,10 @@ def a_call_of(trace: str, name: str) -> OmniCall:
 async def test_a_merged_call_is_a_part_of_one_trace_and_linked_to_the_others(traced: Traced) -> None:
     other = PRODUCER.replace("4bf9", "5bf9")
 
-    async def post(_: OmniCall) -> Outcome:
+    async def post(_: OmniCall, __: MaySend) -> Outcome:
         return Accepted({})
 
-    await traced.tracer.attempts(post)(merge([a_call_of(PRODUCER, "a"), a_call_of(other, "b")]))
+    await traced.tracer.attempts(post)(merge([a_call_of(PRODUCER, "a"), a_call_of(other, "b")]), lambda: True)
     span = traced.spans()["POST"]
 
     assert parent_of(span) == PRODUCER[3:52]
@@ -127,10 +127,10 @@ async def test_a_merged_call_is_a_part_of_one_trace_and_linked_to_the_others(tra
 
 
 async def test_how_an_attempt_fails_is_told_by_a_word(traced: Traced) -> None:
-    async def post(_: OmniCall) -> Outcome:
+    async def post(_: OmniCall, __: MaySend) -> Outcome:
         return Unavailable("http_503")
 
-    await traced.tracer.attempts(post)(a_call())
+    await traced.tracer.attempts(post)(a_call(), lambda: True)
     span = traced.spans()["POST"]
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["error.type"] == "http_503"
@@ -139,11 +139,11 @@ async def test_how_an_attempt_fails_is_told_by_a_word(traced: Traced) -> None:
 async def test_an_exception_is_told_by_its_kind_and_raised(traced: Traced) -> None:
     """Its text may hold what was sent."""
 
-    async def post(_: OmniCall) -> Outcome:
+    async def post(_: OmniCall, __: MaySend) -> Outcome:
         raise ValueError(PHONE)
 
     with pytest.raises(ValueError, match=PHONE):
-        await traced.tracer.attempts(post)(a_call())
+        await traced.tracer.attempts(post)(a_call(), lambda: True)
     span = traced.spans()["POST"]
     assert (span.attributes or {})["error.type"] == "ValueError"
     assert PHONE not in span.to_json()

@@ -50,7 +50,7 @@ class World:
         handler = Handler(self.effects(self.attempt), self.policy)
         return await handler.handle(await handler.read_late(delivery))
 
-    def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome]]]) -> Effects:
+    def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]) -> Effects:
         """Bind them."""
         return Effects(attempt, self._look, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
@@ -671,3 +671,42 @@ async def test_others_have_their_turn_while_a_large_body_is_read() -> None:
     turns = 0
     assert (await handler.read_in_steps(a_delivery())).parsed == handler.read(a_delivery()).parsed
     assert turns == 0
+
+
+class LostError(Exception):
+    """The delivery is another worker's."""
+
+
+@pytest.mark.parametrize("headers", [{}, DOUBT])
+async def test_what_is_no_longer_ours_is_not_told_of(headers: dict[str, object]) -> None:
+    """It may be accepted elsewhere; a request that expired while the process stood still is one example."""
+
+    async def confirm() -> None:
+        raise LostError
+
+    world = World()
+    handler = Handler(replace(world.effects(world.attempt), confirm=confirm), world.policy)
+    delivery = a_delivery(a_body(TWO_PEOPLE, expiresAt=NOW.isoformat()))
+    with pytest.raises(LostError):
+        await handler.handle(handler.read(replace(delivery, headers=headers)))
+
+    assert [one for one in world.story if one[0] != "look"] == []  # type: ignore[index]  # lists and tuples
+
+
+async def test_a_call_that_was_not_made_since_it_is_not_ours_is_not_told_of_and_the_others_are() -> None:
+    async def attempt(calls: Sequence[OmniCall]) -> Sequence[Outcome | Exception]:
+        return [LostError(), *map(accept, calls[1:])]
+
+    world = World()
+    handler = Handler(world.effects(attempt), world.policy)
+    deliveries = [a_delivery(a_body(destinations=[a_destination(message_id=f"m-{n}")])) for n in range(2)]
+    with pytest.raises(LostError):
+        await handler.handle(handler.read(deliveries[0]))
+    assert world.story == []
+
+    errands = [handler.read(delivery) for delivery in deliveries]
+    calls = [call for errand in errands if (call := handler.only_call(errand))]
+    lost, settled = await handler.handle_all(list(zip(errands, calls, strict=True)))
+    assert isinstance(lost, LostError)
+    assert isinstance(settled, Settlement)
+    assert world.story == [["message.accepted"]]

@@ -384,3 +384,32 @@ def test_each_message_is_told_of_once_or_left_to_be_posted(
     assert put_aside - in_silence | final == set(told)
     assert accepted == (set() if finding else {"m-1", "m-2"} & shown)
     assert not (left and resolution.history.in_doubt)
+
+
+def a_replay(looks: int, draw: float = 0.1, own: OnUnknown | None = None, copies: int = 1) -> Attempt:
+    attempt = in_doubt(looks, attempts=0, own=own)
+    return replace(attempt, history=replace(attempt.history, redrives=1, redeliveries=copies), draw=draw)
+
+
+@pytest.mark.parametrize("own", ["resend", "park"])
+def test_a_replay_that_may_exist_twice_is_looked_for_as_often_as_any_copy_and_then_posted(own: OnUnknown) -> None:
+    """The other copy may have been posted a moment ago; a person has ordered that one is."""
+    assert waits(a_replay(0, own=own), NOT_ASKED) == [*waits(a_copy(0, 0.1), NOT_ASKED)]
+    assert resolve(a_replay(3, draw=0.9, own=own), NOTHING).rest is None
+    assert resolve(a_replay(2, own=own), NOTHING).rest is None
+    assert resolve(a_replay(0, own=own, copies=0), NOTHING).rest is not None
+    assert resolve(a_replay(0, own=own), found("m-1", "m-2")).rest is None
+
+
+def test_a_replay_that_may_exist_twice_waits_for_the_other_however_old_the_dead_letter_is() -> None:
+    attempt = a_replay(0)
+    old = replace(attempt, history=replace(attempt.history, first_seen=NOW - timedelta(days=9)))
+
+    assert resolve(old, NOT_ASKED).rest is None
+    assert resolve(old, SILENCE).rest is not None
+
+
+@pytest.mark.parametrize(("own", "end"), [("resend", "posted"), ("park", "given_up")])
+def test_where_the_logs_are_closed_a_replay_that_may_exist_twice_goes_by_policy(own: OnUnknown, end: DoubtEnd) -> None:
+    assert resolve(a_replay(0, own=own), CLOSED).end == end
+    assert resolve(a_replay(0, own=own, copies=0), CLOSED).end == "posted"

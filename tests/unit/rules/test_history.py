@@ -11,6 +11,7 @@ from service.rules.history import (
     FIRST_SEEN,
     LOOKS,
     REDRIVES,
+    REPEATED,
     RESOLVED,
     is_used_up,
     read_history,
@@ -115,3 +116,11 @@ def test_any_table_can_be_read(table: dict[str, object], value: object) -> None:
 )
 def test_redeliveries_are_allowed_on_top_and_not_for_ever(attempts: int, redeliveries: int, *, used_up: bool) -> None:
     assert is_used_up(History(NOW, attempts, redeliveries=redeliveries), 8) is used_up
+
+
+def test_a_replay_that_may_exist_twice_is_in_doubt_and_stays_the_attempt_that_a_person_ordered() -> None:
+    replay = replace(a_delivery(), headers={REDRIVES: 1, ATTEMPT: 0, AMBIGUOUS: True, REPEATED: True})
+
+    copy, again = recall(replay, NOW), recall(replace(replay, redelivered=True), NOW)
+    assert (copy.in_doubt, copy.is_ordered, copy.attempts, copy.redeliveries) == (True, True, 0, 1)
+    assert (again.in_doubt, again.is_ordered, again.attempts) == (True, False, 1)  # a worker may have posted it

@@ -136,3 +136,12 @@ def test_a_call_that_ended_otherwise_is_not_split(outcome: Outcome) -> None:
 
     assert split(call, outcome) == ()
     assert not is_too_large(outcome)
+
+
+def test_a_call_says_whether_another_about_its_messages_may_have_been_made() -> None:
+    (first,) = plan(a_request(), a_history(), None, POLICY)
+    (second,) = plan(a_request(), a_history(1), None, POLICY)
+    (replayed,) = plan(a_request(), replace(a_history(), redrives=2), None, POLICY)
+
+    assert (first.is_first, second.is_first, replayed.is_first) == (True, False, False)
+    assert replayed.redrives == 2

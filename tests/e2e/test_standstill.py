@@ -1,0 +1,119 @@
+"""A worker that stood still while another served its deliveries: when it goes on, it posts none of them again."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import Stage
+from tests.e2e.test_doubt import options
+from tests.support.broker import VirtualHost
+from tests.support.worker import Worker
+
+NUMBER = "41793026727"
+COUNT = 12
+
+
+def requests(**fields: object) -> list[dict[str, object]]:
+    names = [f"m-{number}" for number in range(COUNT)]
+    return [{"requestId": n, "messageId": n, "phoneNumber": NUMBER, "text": "hello", **fields} for n in names]
+
+
+@pytest.fixture
+async def stopped(vhost: VirtualHost) -> AsyncIterator[list[Worker]]:
+    """List the workers that a test stops; they go on at the end, so that they can be ended."""
+    workers: list[Worker] = []
+    yield workers
+    for worker in workers:
+        if worker.process.returncode is None and vhost.node.running:
+            worker.send(signal.SIGCONT)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("holds", "settings"),
+    [
+        pytest.param("slow", {"OMNI_CONCURRENCY": "1"}, id="wait in a batch"),
+        pytest.param("rate", {"OMNI_MESSAGES_PER_SECOND": "1", "OMNI_BATCHING": "false"}, id="wait for the rate"),
+        pytest.param("unread", {}, id="are still unread"),
+        pytest.param("slow", {"RABBITMQ_FAST_LANE": "false", "OMNI_CONCURRENCY": "1"}, id="come by way of the library"),
+        pytest.param("slow", {"OMNI_CONCURRENCY": "1", "OMNI_BATCHING": "false", "heartbeat": "1"}, id="heartbeats"),
+    ],
+)
+async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
+    stage: Stage, vhost: VirtualHost, stopped: list[Worker], holds: str, settings: dict[str, Any]
+) -> None:
+    """The broker ends the session of the worker that was stopped, either by itself or when heartbeats stay away."""
+    is_silent = settings.pop("heartbeat", None) is not None
+    url = f"{stage.url}?heartbeat=1" if is_silent else stage.url
+    first = await stage.worker(RABBITMQ_URL=url, **settings)
+    if holds == "slow":
+        await stage.fault(kind="latency", seconds=1, times=1)
+    if holds != "unread":
+        await stage.send(*requests())
+        await stage.until_in_flight(1) if holds == "slow" else await stage.until(lambda: bool(stage.events))
+    stopped.append(first)
+    first.send(signal.SIGSTOP)
+    await stage.mend()
+    if holds == "unread":
+        await stage.send(*requests())
+        await asyncio.sleep(0.3)  # the broker sends them to the worker that takes no notice
+    if not is_silent:
+        await vhost.close_connections()
+    second = await stage.worker(UNKNOWN_LOG_CHECKS="1")
+    await stage.until_last_words(COUNT, within=60)
+    first.send(signal.SIGCONT)
+    await first.until_metric("omni_relay_deliveries_in_flight", 0)
+    await first.until_metric("omni_relay_connected", 1)
+    await asyncio.sleep(0.5)  # what would be posted again would be now
+
+    assert await stage.posts() == {f"m-{number}": 1 for number in range(COUNT)}
+    assert set(map(tuple, stage.last_words().values())) <= {("accepted",), ("accepted", "accepted")}
+    assert len({event.message.message_id for event in stage.events if event.type == "accepted"}) == COUNT
+    await second.stop()
+    await stage.send({"requestId": "after", "messageId": "after", "phoneNumber": NUMBER, "text": "hello"})
+    await stage.until(lambda: bool(stage.about("after")))
+
+
+@pytest.mark.timeout(90)
+async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
+    stage: Stage, vhost: VirtualHost, stopped: list[Worker]
+) -> None:
+    first = await stage.worker()
+    await options(stage, logsAllowed=False)  # the other posts at once
+    stopped.append(first)
+    first.send(signal.SIGSTOP)
+    deadline = datetime.now(UTC) + timedelta(seconds=8)
+    await stage.send(*requests(expiresAt=deadline.isoformat()))
+    await asyncio.sleep(0.3)
+    await vhost.close_connections()
+    await stage.worker()
+    await stage.until_last_words(COUNT)
+    assert datetime.now(UTC) < deadline
+    await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
+    first.send(signal.SIGCONT)
+    await first.until_metric("omni_relay_connected", 1)
+    await asyncio.sleep(1)
+
+    assert {word for words in stage.last_words().values() for word in words} == {"accepted"}
+    assert await stage.posts() == {f"m-{number}": 1 for number in range(COUNT)}
+
+
+@pytest.mark.timeout(60)
+async def test_a_worker_that_stood_still_and_kept_its_session_goes_on(stage: Stage, stopped: list[Worker]) -> None:
+    first = await stage.worker(OMNI_CONCURRENCY="1", OMNI_BATCHING="false")
+    await stage.fault(kind="latency", seconds=0.5, times=1)
+    await stage.send(*requests())
+    await stage.until_in_flight(1)
+    stopped.append(first)
+    first.send(signal.SIGSTOP)
+    await asyncio.sleep(2)
+    first.send(signal.SIGCONT)
+    await stage.until_last_words(COUNT)
+
+    assert stage.heard() == {f"m-{number}": ["accepted"] for number in range(COUNT)}
+    assert await stage.posts() == {f"m-{number}": 1 for number in range(COUNT)}
+    assert first.lines("broker.disconnected") == []
