@@ -95,6 +95,7 @@ class Metrics:
         self.failures = self._counter(
             "attempt_failures",
             "Attempts that were not accepted, by cause. http_401, 402, 403: our account. http_429: OMNI limits us. "
+            "http_404 without rejected messages: the base URL, or a gateway before OMNI. "
             "http_5xx, timeout: OMNI is ill. no_connection, connect_timeout: the network, DNS or TLS.",
             "cause",
             (*CAUSES, "other"),
