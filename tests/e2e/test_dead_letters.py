@@ -119,3 +119,59 @@ async def test_dead_letters_are_dropped_only_on_purpose(stage: Stage) -> None:
     assert await stage.waiting("omni.dead") == 3
     assert "2 dead letters dropped" in (await dead(stage, "purge", "--reason", "failed", "--yes")).output
     assert [letter["requestId"] for letter in await listed(stage)] == ["u-1"]
+
+
+async def replayed(stage: Stage, *, republished: bool) -> None:
+    """Publish a replay of a dead letter, as `dead replay` does."""
+    headers: dict[str, Any] = {
+        "omni-attempt": 0,
+        "omni-ambiguous": True,
+        "omni-redrive-count": 1,
+        "omni-first-seen": 1_795_348_800_123,
+    }
+    if republished:
+        headers["omni-republished"] = True
+    await stage.send(request("m", NUMBER), message_id="m", headers=headers)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.7], ids=["at once", "one after the other"])
+async def test_two_replays_of_a_dead_letter_in_one_worker_are_one_call(stage: Stage, pause: float) -> None:
+    """A replay that was interrupted, or two at once, may leave two copies."""
+    worker = await stage.worker()
+    await stage.fault(kind="latency", seconds=0.5, times=1)
+    await replayed(stage, republished=False)
+    await asyncio.sleep(pause)
+    await replayed(stage, republished=False)
+    await stage.until_last_words(1)
+    await worker.until_metric("omni_relay_duplicate_deliveries_total", 1)
+    await worker.until_metric("omni_relay_deliveries_in_flight", 0)
+
+    assert await stage.posts() == {"m": 1}
+    assert stage.heard()["m"] == ["accepted"]
+
+
+@pytest.mark.parametrize("latency", [0.0, 1.0])
+async def test_two_replays_of_a_dead_letter_in_two_workers_are_one_call(stage: Stage, latency: float) -> None:
+    """The one that may be a second waits, and finds in OMNI's logs what the first has posted."""
+    workers = [await stage.worker(RABBITMQ_PREFETCH="1") for _ in range(2)]
+    if latency:
+        await stage.fault(kind="latency", seconds=latency, times=1)
+    await replayed(stage, republished=False)
+    await replayed(stage, republished=True)
+    await stage.until(lambda: stage.heard().get("m", []).count("accepted") == 2)
+
+    assert await stage.posts() == {"m": 1}
+    assert len({event.message.message_id for event in stage.events if event.type == "accepted"}) == 1
+    assert [await stage.waiting(queue) for queue in ("omni.requests", "omni.dead")] == [0, 0]
+    for worker in workers:
+        await worker.stop()
+
+
+@pytest.mark.parametrize("policy", ["resend", "park"])
+async def test_a_replay_that_only_may_be_a_second_is_posted_in_the_end(stage: Stage, policy: str) -> None:
+    await stage.worker(UNKNOWN_POLICY=policy, UNKNOWN_LOG_CHECKS="1")
+    await replayed(stage, republished=True)
+    await stage.until_last_words(1)
+
+    assert stage.last_words() == {"m": ["accepted"]}
+    assert await stage.posts() == {"m": 1}
