@@ -58,7 +58,7 @@ class SessionCheck:
             while not life.is_set() and not self.is_valid(receipt):
                 asked_at = self._look()
                 try:
-                    await receipt.heard()
+                    await receipt.alive()
                 except BrokerErrors:
                     life.set("connection_lost")  # what is not known to be ours is given back as a whole
                 else:

@@ -33,11 +33,19 @@ _GATHERING: Final = 0.1
 class Dispatcher:
     """Takes deliveries, and has each served and settled."""
 
-    def __init__(self, handler: Handler, metrics: Metrics, prefetch: int, most: int | None = None) -> None:
-        """Put at most `most` messages into a merged call; None merges none."""
+    def __init__(
+        self,
+        handler: Handler,
+        metrics: Metrics,
+        prefetch: int,
+        most: int | None = None,
+        on_done: Callable[[Delivery], None] = lambda _: None,
+    ) -> None:
+        """Put at most `most` messages into a merged call; None merges none. `on_done` hears what is done with."""
         self._handler = handler
         self._metrics = metrics
         self._most = most
+        self._on_done = on_done
         self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
@@ -101,7 +109,7 @@ class Dispatcher:
             self._suspects.sort(key=lambda suspect: rank(suspect[0]))
             delivery, receipt = self._suspects[0]
             if receipt.broken.is_set():
-                self._in_flight -= 1  # it comes again, with its count
+                self._leave(delivery)  # it comes again, with its count
             else:
                 await self._serve(delivery, receipt)
                 with contextlib.suppress(*BrokerErrors):
@@ -205,7 +213,7 @@ class Dispatcher:
     def _tell(self, delivery: Delivery, settled: str, started: float, facts: Mapping[str, object]) -> None:
         seconds = time.perf_counter() - started
         trace = read_trace(delivery.headers) if delivery.headers else None
-        self._in_flight -= 1
+        self._leave(delivery)
         self._metrics.deliveries[settled].inc()
         self._metrics.handling_seconds.observe(seconds, exemplar(trace) if trace else None)
         write: Callable[..., object] = self._log.error if settled == "dead_lettered" else self._log.info
@@ -217,6 +225,10 @@ class Dispatcher:
             redelivered=delivery.redelivered,
             **({"trace_id": trace_id(trace)} if trace else {}),
         )
+
+    def _leave(self, delivery: Delivery) -> None:
+        self._in_flight -= 1
+        self._on_done(delivery)
 
     async def drain(self, deadline: float, aborted: asyncio.Event) -> None:
         """Finish what is in flight until the loop's clock shows `deadline` or somebody insists, then give up on it."""

@@ -16,7 +16,8 @@ from service.rules.redrive import DeadLetter, is_of_the_broker, read_dead, renew
 from service.words import topology
 from service.words.delivery import Delivery
 
-_PREFETCH: Final = 20
+_PREFETCH: Final = 2
+"""A dead letter may be as long as the broker takes them, and one is served at a time."""
 _PAUSE: Final = 10.0
 _LOOK_EVERY: Final = 5.0
 """Seconds between two looks whether the queues of dead letters are there."""

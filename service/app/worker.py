@@ -6,9 +6,10 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from service import __version__
+from service.app.admission import Admission
 from service.app.caller import Caller, Post, Tools
 from service.app.custody import SessionCheck
 from service.app.dispatcher import Dispatcher
@@ -28,14 +29,24 @@ from service.edges.rabbitmq import Link, ReplyPublisher
 from service.edges.settings import Settings
 from service.path.handler import Effects, Handler
 from service.rules.concurrency import MOST, START, Limit
+from service.rules.history import recall
 from service.rules.policy import Policy
+from service.rules.publication import put_aside_unread
 from service.rules.reply import ReplyPolicy
-from service.rules.retry import RetryPolicy
+from service.rules.retry import RetryPolicy, pause_delay
 from service.words import topology
-from service.words.delivery import Publication
+from service.words.delivery import Delivery, Publication
+
+if TYPE_CHECKING:  # where traces are off, nothing of what they need is loaded
+    from service.edges.trace import Tracer
+
+Publish = Callable[[Iterable[Publication]], Awaitable[None]]
 
 _GARBAGE: Final = 20_000
 """Objects made and not freed before the collector looks for cycles, of which a message leaves none."""
+
+_TURN: Final = 0.002
+"""Seconds for others between two steps of something long: a request takes several rounds of the loop."""
 
 _REPLIES_AT_MOST: Final = 1.0
 """Seconds for which a worker that stops still publishes copies for `reply_to`."""
@@ -67,11 +78,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
     most = settings.omni_max_messages_per_call if settings.omni_batching else None
     tracer = tracer_for(settings)
-    post: Post = client.post
     replies = _replies(settings, metrics)
-    publish = _publish(link, replies, metrics)
-    if tracer is not None:
-        post, publish = tracer.attempts(post), tracer.publications(publish)
+    post, publish = _traced(tracer, client.post, _publish(link, replies, metrics))
     tools = Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, most)
     effects = Effects(
         attempt=Caller(tools).attempt,
@@ -80,12 +88,14 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         now=_now,
         draw=random.random,
         make_id=lambda: str(uuid.uuid4()),
-        let_others=lambda: asyncio.sleep(0),
+        let_others=lambda: asyncio.sleep(_TURN),
         confirm=tools.session_check.require,
     )
     handler = Handler(effects, _policy(settings, retry))
-    dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most)
-    receive = dispatcher.receive if tracer is None else tracing(tracer, dispatcher.receive)
+    admission = Admission(settings.rabbitmq_max_bytes_in_flight, _put_aside(effects, retry), metrics)
+    dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most, admission.done)
+    receive = admission.into(dispatcher.receive)
+    receive = receive if tracer is None else tracing(tracer, receive)
     intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
 
     def condition() -> Condition:
@@ -111,6 +121,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             await _end(consuming)  # before anything is handed back: an ack makes the broker send more
             turnstile.shut()
             await _end(undertaking)
+            await admission.close(settings.shutdown_grace / 2)
             await dispatcher.drain(deadline, abort)
         finally:
             await _end(stopping)
@@ -168,6 +179,14 @@ def _limit(settings: Settings) -> Limit:
     return Limit(min(START, most), most)
 
 
+def _put_aside(effects: Effects, retry: RetryPolicy) -> Callable[[Delivery], Awaitable[None]]:
+    async def put_aside(delivery: Delivery) -> None:
+        history = recall(delivery, effects.now())
+        await effects.publish((put_aside_unread(delivery, history, pause_delay(retry), effects.make_id()),))
+
+    return put_aside
+
+
 def _replies(settings: Settings, metrics: Metrics) -> ReplyPublisher:
     return ReplyPublisher(
         settings.rabbitmq_urls,
@@ -177,9 +196,11 @@ def _replies(settings: Settings, metrics: Metrics) -> ReplyPublisher:
     )
 
 
-def _publish(
-    link: Link, replies: ReplyPublisher, metrics: Metrics
-) -> Callable[[Iterable[Publication]], Awaitable[None]]:
+def _traced(tracer: "Tracer | None", post: Post, publish: Publish) -> tuple[Post, Publish]:
+    return (post, publish) if tracer is None else (tracer.attempts(post), tracer.publications(publish))
+
+
+def _publish(link: Link, replies: ReplyPublisher, metrics: Metrics) -> Publish:
     async def publish(publications: Iterable[Publication]) -> None:
         publications = tuple(publications)
         copies = [publication for publication in publications if publication.is_copy]

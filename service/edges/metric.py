@@ -191,6 +191,11 @@ class Metrics:
         self.deliveries_in_flight = self._gauge(
             "deliveries_in_flight", "Deliveries not settled yet; at most the prefetch."
         )
+        self.bytes_in_flight = self._gauge(
+            "bytes_in_flight",
+            "Memory that deliveries in flight take, about. Stays at RELAY_RABBITMQ_MAX_BYTES_IN_FLIGHT: large requests "
+            "come faster than they are served.",
+        )
         self.attempts_in_flight = self._gauge("attempts_in_flight", "Calls to OMNI that are running.")
         self.connected = self._gauge("connected", "1 while there is a connection to RabbitMQ.")
         self.consuming = self._gauge(

@@ -15,7 +15,8 @@ RESOLVED: Final = "omni-resolved"
 PARKED: Final = "omni-retries"
 REDELIVERIES: Final = "omni-redeliveries"
 REPEATED: Final = "omni-republished"
-PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, REPEATED})
+EXPIRES_AT: Final = "omni-expires-at"
+PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, REPEATED, EXPIRES_AT})
 REDRIVES: Final = "omni-redrive-count"
 
 MOST_REDELIVERIES: Final = 20
@@ -82,6 +83,17 @@ def doubt(history: History) -> History:
 def is_returning(headers: Mapping[str, Header]) -> bool:
     """Tell whether the relay has put this request aside before."""
     return _whole(headers.get(FIRST_SEEN), _END_OF_TIME) is not None
+
+
+def read_deadline(headers: Mapping[str, Header]) -> datetime | None:
+    """Read until when a request that was put aside unread may be attempted."""
+    deadline = _whole(headers.get(EXPIRES_AT), _END_OF_TIME)
+    return None if deadline is None else _EPOCH + timedelta(milliseconds=deadline)
+
+
+def write_deadline(deadline: datetime | None) -> dict[str, Header]:
+    """Write down until when a request may be attempted that is put aside unread."""
+    return {} if deadline is None else {EXPIRES_AT: max(0, (deadline - _EPOCH) // timedelta(milliseconds=1))}
 
 
 def write_history(history: History) -> dict[str, Header]:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
 from service.rules.fault import FLAT, MAX_FAULTS, MAX_PATH, bounded, by_destination, shape_faults, time_faults
-from service.rules.history import is_returning
+from service.rules.history import is_returning, read_deadline
 from service.rules.identity import digest, message_id
 from service.rules.xml import XmlError, read_xml
 from service.words.body import (
@@ -26,6 +26,7 @@ from service.words.body import (
     MAX_SHARED_VALUES,
     MAX_VALUES,
     SIMPLE,
+    TOO_LONG,
     RequestBody,
     excess_bytes,
     excess_values,
@@ -42,8 +43,11 @@ from service.words.request import Message, Parsed, Rejection, SendRequest
 LARGE: Final = 2**15
 """Bytes of a body from which on it is read in steps."""
 
-SLICE: Final = 200
+SLICE: Final = 50
 """Destinations that are checked in one step."""
+
+_NAMES: Final = 1000
+"""Messages that are named in one step."""
 
 _MAX_ADDRESS: Final = 254
 _JSON: Final = "application/json"
@@ -97,6 +101,11 @@ def is_named(delivery: Delivery) -> bool:
     return raw is not None and is_request_id(raw.get("requestId"))
 
 
+def deadline(delivery: Delivery, history: History) -> datetime | None:
+    """Tell until when a delivery may be attempted, as far as its properties say."""
+    return _deadline(None, _Source(b"", delivery, history, str))
+
+
 def finished(steps: Generator[None, None, T]) -> T:
     """Take all steps at once."""
     while True:
@@ -120,18 +129,18 @@ def parse_in_steps(
     if isinstance(body, Fault):
         return _unreadable({}, _Source(b"", delivery, history, make_id), [body])
     source = _Source(body, delivery, history, make_id)
-    return (yield from _parse_large(source)) if len(body) > large else _parse_small(source)
+    return (yield from _parse_large(source)) if len(body) > large else (yield from _parse_small(source))
 
 
-def _parse_small(source: _Source) -> Parsed:
+def _parse_small(source: _Source) -> Generator[None, None, Parsed]:
     try:
         read = RequestBody.model_validate_json(source.body, by_alias=True, by_name=False)
     except ValidationError as error:
-        return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
+        return (yield from _parse_faulty(source, error.errors(include_url=False, include_input=False), []))
     late = _time_faults(read, source)
     if late or shape_faults(_present(read)):
-        return _parse_faulty(source, [], late)
-    return _read(read, _destinations(read), range(MAX_DESTINATIONS), {}, source)
+        return (yield from _parse_faulty(source, [], late))
+    return (yield from _read(read, _destinations(read), range(MAX_DESTINATIONS), {}, source))
 
 
 def _to_json(delivery: Delivery) -> Generator[None, None, bytes | Fault]:
@@ -139,7 +148,7 @@ def _to_json(delivery: Delivery) -> Generator[None, None, bytes | Fault]:
     kind, grown = content_type.partition(";")[0].strip().lower(), is_returning(delivery.headers)
     if kind not in {_JSON, *_XML}:
         return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
-    told = excess_bytes(body, grown=grown)
+    told = TOO_LONG if delivery.is_too_long else excess_bytes(body, grown=grown)
     if kind in _XML and not told:
         charset = _CHARSET.search(content_type)
         try:
@@ -187,9 +196,9 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
         if shared or position in own
     }
     if body is not None and not shared and people:
-        return _read(body, list(people.values()), people, rejected, source)
+        return (yield from _read(body, list(people.values()), people, rejected, source))
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = _reject(request_id, rejected, set(), _digest_of(raw))
+    rejections = yield from _reject(request_id, rejected, set(), _digest_of(raw))
     return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
 
 
@@ -269,7 +278,7 @@ def _is_modest(values: Iterable[object]) -> bool:
     return True
 
 
-def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]) -> Parsed:
+def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]) -> Generator[None, None, Parsed]:
     """Tell the wrong destinations from the right ones. Slow, and off the path of a valid request."""
     raw = _object(source.body)
     shared, own = by_destination(errors)
@@ -290,10 +299,10 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
         remaining = {**raw, "destinations": [entries[position] for position in right]}
         body = RequestBody.model_validate_json(to_json(remaining), by_alias=True, by_name=False)
         if late := _time_faults(body, source):
-            return _parse_faulty(source, errors, late)
-        return _read(body, _destinations(body), right, wrong, source)
+            return (yield from _parse_faulty(source, errors, late))
+        return (yield from _read(body, _destinations(body), right, wrong, source))
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = _reject(request_id, wrong, set(), _digest_of(raw))
+    rejections = yield from _reject(request_id, wrong, set(), _digest_of(raw))
     return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
 
 
@@ -303,7 +312,7 @@ def _read(
     positions: Iterable[int],
     wrong: Mapping[int, tuple[object, Faults]],
     source: _Source,
-) -> Parsed:
+) -> Generator[None, None, Parsed]:
     """Give every message its name and put the request together."""
     request_id, identified = _request_id(body.request_id, source)
     content = _content(body)
@@ -315,6 +324,8 @@ def _read(
     messages: list[Message] = []
     repeated: dict[int, tuple[object, Faults]] = {}
     for position, (to, given) in zip(positions, people, strict=False):
+        if len(messages) % _NAMES == _NAMES - 1:
+            yield
         if given is not None and given in used:
             fault = Fault(f"destinations[{position}].messageId", "is used by an earlier destination")
             repeated[position] = ({"to": to.model_dump(by_alias=True, exclude_none=True)}, (fault,))
@@ -334,7 +345,7 @@ def _read(
             metadata=metadata,
             written=written,
         ),
-        rejections=_reject(request_id, {**wrong, **repeated}, used | given_names, said),
+        rejections=(yield from _reject(request_id, {**wrong, **repeated}, used | given_names, said)),
         metadata=metadata,
     )
 
@@ -382,7 +393,10 @@ def _deadline(expires_at: datetime | None, source: _Source) -> datetime | None:
     The expiration counts from the producer's timestamp. But what the broker delivers has not expired: if the timestamp
     says so, the producer's clock is slow, and it counts from the first delivery. So it does if that clock is fast.
     An expiration of 0 lets a broker deliver a message at once or never, so what is delivered has a moment to be posted.
+    What was put aside unread has it in a header.
     """
+    if (kept := read_deadline(source.delivery.headers)) is not None:
+        expires_at = min(expires_at, kept) if expires_at else kept
     if source.delivery.expiration is None:
         return expires_at
     seen = source.history.first_seen
@@ -417,10 +431,12 @@ def _entries(raw: Raw) -> list[object]:
 
 def _reject(
     request_id: str, wrong: Mapping[int, tuple[object, Faults]], used: set[str], said: str
-) -> tuple[Rejection, ...]:
+) -> Generator[None, None, tuple[Rejection, ...]]:
     """Name each message that cannot be sent: by its own id where it has one that no other message has."""
-    rejections = []
+    rejections: list[Rejection] = []
     for position, (entry, faults) in sorted(wrong.items()):
+        if len(rejections) % _NAMES == _NAMES - 1:
+            yield
         given = entry.get("messageId") if isinstance(entry, dict) else None
         to = _addresses(entry)
         if not _is_message_id(given) or given in used:

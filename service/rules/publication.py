@@ -8,13 +8,14 @@ from typing import Final, assert_never
 from pydantic_core import to_json
 
 from service.rules.headers import kept_headers, trace_headers
-from service.rules.history import REDRIVES, write_history, write_progress
+from service.rules.history import REDRIVES, write_deadline, write_history, write_progress
 from service.rules.identity import event_id
+from service.rules.parse import deadline
 from service.rules.reply import kept_reply_to
 from service.rules.report import Report
 from service.words import topology
 from service.words.body import RequestBody
-from service.words.delivery import Delivery, Header, Publication
+from service.words.delivery import Delivery, Header, History, Publication
 from service.words.event import LAST_WORDS, Reason, StatusEvent
 from service.words.letter import Dead, DeadReason, Letter, Parked
 from service.words.omni.content import Content
@@ -130,6 +131,29 @@ def render_request(request: SendRequest) -> bytes:
         metadata=dict(request.metadata) or None,
     )
     return body.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def put_aside_unread(delivery: Delivery, history: History, room: float, id_: str) -> Publication:
+    """Render a delivery that nobody has read for a waiting room; nothing is counted against it."""
+    headers = {
+        **write_history(history),
+        **_origin(delivery),
+        REDRIVES: history.redrives,
+        **write_progress(replace(history, parked=history.parked + 1)),
+        **write_deadline(deadline(delivery, history)),
+    }
+    return Publication(
+        topology.DIRECT,
+        topology.waiting_room(room),
+        delivery.body,
+        delivery.content_type or "",
+        delivery.message_id or id_,
+        correlation_id=delivery.correlation_id,
+        reply_to=kept_reply_to(delivery.reply_to),
+        timestamp=delivery.timestamp,
+        priority=delivery.priority,
+        headers={**headers, **kept_headers(delivery.headers)},
+    )
 
 
 def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:

@@ -30,8 +30,11 @@ from service.words.value import dataclass
 MAX_DEPTH: Final = 60
 """Levels of elements; a Flex Message nests deepest, and a hostile body would nest without end."""
 
-SLICE: Final = 2**16
-"""Bytes of a document read in one step, and of a single tag, comment or instruction at most."""
+SLICE: Final = 2**14
+"""Bytes of a document read in one step."""
+
+MAX_TOKEN: Final = 2**17
+"""Bytes of a single tag, comment or instruction."""
 
 MAX_NAME: Final = 500
 """Characters in the name of an element, its namespace included."""
@@ -110,7 +113,7 @@ def read_xml(
         reader.listen_to(parser)
         for start in range(0, len(body), SLICE):
             parser.Parse(body[start : start + SLICE], False)  # noqa: FBT003 - not the end
-            if start + SLICE - max(parser.CurrentByteIndex, 0) > 2 * SLICE:
+            if start + SLICE - max(parser.CurrentByteIndex, 0) > MAX_TOKEN:
                 raise XmlError("has a tag, comment or instruction that is too long")
             yield
         parser.Parse(b"", True)  # noqa: FBT003 - the end

@@ -35,7 +35,12 @@ MAX_VALUES: Final = 8 * MAX_DESTINATIONS
 MAX_SHARED_VALUES: Final = 5000
 """Values in one body besides its destinations: each may take a kilobyte where it is at fault."""
 
+TOO_LONG: Final = f"must have at most {MAX_BODY >> 20} MiB"
+
 _GROWTH: Final = 1.25
+
+LONGEST: Final = int(MAX_BODY * _GROWTH)
+"""Bytes: no body that is longer is read, whoever wrote it."""
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)
 """A text of JSON, from which nothing is to be counted, or what begins another value."""
@@ -61,7 +66,7 @@ def excess(body: bytes, *, grown: bool = False) -> str:
 
 def excess_bytes(body: bytes, *, grown: bool = False) -> str:
     """Tell whether a body is longer than any request; nothing if it is not."""
-    return f"must have at most {MAX_BODY >> 20} MiB" if len(body) > MAX_BODY * (_GROWTH if grown else 1) else ""
+    return TOO_LONG if len(body) > (LONGEST if grown else MAX_BODY) else ""
 
 
 def excess_values(body: bytes, *, grown: bool = False) -> str:

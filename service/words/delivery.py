@@ -29,6 +29,8 @@ class Delivery:
     exchange: str = ""
     routing_key: str = ""
     redelivered: bool = False
+    is_too_long: bool = False
+    """The body was longer than that of any request, and was not kept."""
 
 
 @dataclass(frozen=True, slots=True)

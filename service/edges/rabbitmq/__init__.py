@@ -5,7 +5,7 @@ past the library what comes with every message, as `frame` writes and reads it. 
 """
 
 from service.edges.rabbitmq.lane import UnroutableError
-from service.edges.rabbitmq.life import elapsed
+from service.edges.rabbitmq.life import Life, elapsed
 from service.edges.rabbitmq.link import Link, LinkEvents, connect
 from service.edges.rabbitmq.reply import ReplyPublisher
 from service.edges.rabbitmq.session import BrokerErrors, OnDelivery, Permission, Receipt, Session
@@ -13,6 +13,7 @@ from service.edges.rabbitmq.topology import TopologyError, declare
 
 __all__ = [
     "BrokerErrors",
+    "Life",
     "Link",
     "LinkEvents",
     "OnDelivery",

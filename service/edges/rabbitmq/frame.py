@@ -196,10 +196,11 @@ def short_text(text: str) -> str:
     return text if len(text) <= _LONGEST // 4 and text.isascii() else _string(text)[1:].decode()
 
 
-def as_delivery(delivered: Delivered, properties: Properties, body: bytes) -> Delivery:
-    """Put a delivery together."""
+def as_delivery(delivered: Delivered, properties: Properties, body: bytes | None) -> Delivery:
+    """Put a delivery together; one without a body had one that was longer than any request's."""
     return Delivery(
-        body=body,
+        body=body or b"",
+        is_too_long=body is None,
         content_type=properties.content_type or None,
         message_id=properties.message_id or None,
         correlation_id=properties.correlation_id or None,

@@ -22,6 +22,7 @@ from yarl import URL
 from service.edges.rabbitmq import frame
 from service.edges.rabbitmq.frame import Properties
 from service.edges.rabbitmq.life import Life, elapsed
+from service.words.body import LONGEST
 from service.words.delivery import Delivery, Publication, UnpublishableError
 
 _LIMIT: Final = 2**16
@@ -64,6 +65,8 @@ class _Content:
     missing: int | None = None
     """Bytes of the body that are still to come; None before the header has."""
     parts: list[bytes] = field(default_factory=list)
+    is_too_long: bool = False
+    """Longer than any request: its bytes are dropped as they come."""
 
 
 class Lane(asyncio.StreamReaderProtocol):
@@ -87,6 +90,7 @@ class Lane(asyncio.StreamReaderProtocol):
         self._awake = 0.0
         self.life = Life()
         """The session whose deliveries come over this connection: it is still ours while the broker is heard."""
+        self.is_paused = False
 
     def begin(self, intake: int, outlet: int, frame_max: int) -> None:
         """Take over: deliveries on one channel, and on another, in confirm mode and never used, publications.
@@ -136,6 +140,19 @@ class Lane(asyncio.StreamReaderProtocol):
         lost = ConnectionResetError("the connection ended before the confirm")
         return batch.failed + [(publication, lost) for publication in batch.open.values()]
 
+    def pause_reading(self) -> None:
+        """Leave what comes to the kernel and then to the broker, which ends the connection after some seconds of it."""
+        if self._wire is not None and not self._wire.is_closing():
+            self.is_paused = True
+            self._wire.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self.is_paused and self._wire is not None and not self._wire.is_closing():
+            self._wire.resume_reading()
+            self._keep_awake()
+        self.is_paused = False
+
     def flush(self) -> None:
         """Write what waits to be written."""
         if self._waiting and self._wire is not None:
@@ -152,8 +169,8 @@ class Lane(asyncio.StreamReaderProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to write."""
-        super().connection_made(transport)
         self._wire = cast("asyncio.Transport", transport)
+        super().connection_made(cast("asyncio.Transport", _Wire(self, self._wire)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of it; the library notices by itself."""
@@ -207,8 +224,10 @@ class Lane(asyncio.StreamReaderProtocol):
             return False
         if content.missing is None:
             content.missing, content.properties = frame.read_properties(data[start:end])
+            content.is_too_long = content.missing > LONGEST
         else:
-            content.parts.append(data[start:end])
+            if not content.is_too_long:
+                content.parts.append(data[start:end])
             content.missing -= end - start
         if content.missing <= 0:
             del self._content[channel]
@@ -222,7 +241,8 @@ class Lane(asyncio.StreamReaderProtocol):
         delivered = frame.read_deliver(content.method)
         on_delivered = self._consumers.get(frame.read_consumer(content.method))
         if on_delivered is not None:
-            on_delivered(frame.as_delivery(delivered, content.properties, b"".join(content.parts)), delivered.tag)
+            body = None if content.is_too_long else b"".join(content.parts)
+            on_delivered(frame.as_delivery(delivered, content.properties, body), delivered.tag)
 
     def _return(self, exchange: str, routing_key: str, message_id: str | None) -> None:
         """Find what came back. A broker returns in the order of publishing, so the search goes on where the last ended.
@@ -261,6 +281,22 @@ class Lane(asyncio.StreamReaderProtocol):
         if (now := self._loop.time()) - self._awake > _AWAKE:
             self._awake = now
             super().data_received(frame.HEARTBEAT)
+
+
+class _Wire:
+    """The transport as the library's stream sees it: it pauses and resumes reading too, and must not end our pause."""
+
+    def __init__(self, lane: Lane, wire: asyncio.Transport) -> None:
+        self._lane = lane
+        self._wire = wire
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
+        return getattr(self._wire, name)
+
+    def resume_reading(self) -> None:
+        """Read on, unless reading is paused for another reason."""
+        if not self._lane.is_paused:
+            self._wire.resume_reading()
 
 
 class _Writer(asyncio.StreamWriter):

@@ -9,15 +9,25 @@ the broker is a task of its own, which is left alone when the session is over or
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 T = TypeVar("T")
 
 
 elapsed: Final = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 """Read a clock that nobody can set, in seconds. On Linux it also counts the time for which the machine is suspended."""
+
+
+class Flow(Protocol):
+    """What comes in over a connection."""
+
+    def pause_reading(self) -> None:
+        """Leave what comes to the broker, until it is resumed."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
 
 
 class Life(asyncio.Event):
@@ -32,6 +42,12 @@ class Life(asyncio.Event):
         self.confirming = asyncio.Lock()
         """Held by whoever asks the broker whether the session lives: one question is enough for all."""
         self._waiting: set[asyncio.Future[None]] = set()
+        self.flow: Flow | None = None
+        """Of the deliveries; nothing where it cannot be held up."""
+        self.is_unread = False
+        """Deliveries are not read now, nor are answers that come with them."""
+        self.ask_beside: Callable[[], Awaitable[object]] | None = None
+        """Ask the broker something on the connection that is always read."""
 
     def set(self, cause: str = "closed") -> None:
         """End it."""
@@ -45,6 +61,18 @@ class Life(asyncio.Event):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.wait(), seconds)
         return self.cause
+
+    def pause_reading(self) -> None:
+        """Read no more deliveries, until it is resumed. A delivery that has begun to come in may still be read."""
+        if self.flow is not None:
+            self.is_unread = True
+            self.flow.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read deliveries again."""
+        if self.flow is not None:
+            self.is_unread = False
+            self.flow.resume_reading()
 
     async def ask(self, question: Awaitable[T], seconds: float | None = None) -> T:
         """Give the answer, or what the question raised. Raises `ConnectionError` when there will be none."""

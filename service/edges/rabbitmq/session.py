@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import field
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal, cast
 
 import aio_pika
@@ -73,6 +74,18 @@ class Receipt:
     async def heard(self) -> None:
         """Return when the broker has heard what was said before. Raises as `ack` does."""
         await self.broken.ask(self.channel.queue_declare(topology.REQUESTS, passive=True))
+
+    async def alive(self) -> None:
+        """Return when the broker has answered something. Raises as `ack` does.
+
+        While deliveries are left unread, so are answers beside them; then the session's other connection stands for
+        both. They have the same heartbeats from the same process, and a pause is much shorter than a broker's patience.
+        """
+        beside = self.broken.ask_beside if self.broken.is_unread else None
+        if beside is None:
+            await self.heard()
+        else:
+            await self.broken.ask(beside())
 
 
 OnDelivery = Callable[[Delivery, Receipt], None]
@@ -300,19 +313,23 @@ async def open_session(url: str, *, fast: bool = False, consumes: bool = False) 
         connection, factory = await _connect(url, life, fast=fast, opened=opened)
         feed, feed_factory = connection, factory
         if consumes:
-            feed, feed_factory = await _connect(url, life, fast=fast, opened=opened)
+            # Without the lane's short cuts too: its transport is what can be left unread.
+            feed, feed_factory = await _connect(url, life, fast=True, opened=opened)
+            life.flow = feed_factory.lane if feed_factory else None
         intake = await life.ask(_channel(feed), CONNECT_TIMEOUT)
         outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
-        beneath = await intake.get_underlay_channel()
+        beneath, beside = await intake.get_underlay_channel(), await outlet.get_underlay_channel()
         beneath.on_consumer_cancel_callbacks.add(lambda _: life.set("consumer_cancelled"))
-        lane, feed_lane = factory.lane if factory else None, feed_factory.lane if feed_factory else None
+        lane = factory.lane if factory else None
+        feed_lane = feed_factory.lane if fast and feed_factory else None
         if lane is not None and feed_lane is not None:
             frame_max = beneath.connection.connection_tune.frame_max
-            number, apart = (await outlet.get_underlay_channel()).number, feed_lane is not lane
-            lane.begin(NO_CHANNEL if apart else beneath.number, number, frame_max)
+            apart = feed_lane is not lane
+            lane.begin(NO_CHANNEL if apart else beneath.number, beside.number, frame_max)
             if apart:
                 feed_lane.begin(beneath.number, NO_CHANNEL, frame_max)
             feed_lane.life = life
+        life.ask_beside = partial(beside.queue_declare, topology.REQUESTS, passive=True)
         opened.pop_all()
     parts: Iterable[AbstractConnection | AbstractChannel] = {connection, feed, intake, outlet}
     for part in parts:

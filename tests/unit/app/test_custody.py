@@ -116,3 +116,30 @@ async def test_a_process_that_runs_looks_at_the_clock_by_itself() -> None:
     receipt = Receipt(cast("AbstractChannel", None), 1, life)
     await asyncio.sleep(0.7)  # longer than a standstill, and no time in which the loop did nothing
     assert check.is_valid(receipt)
+
+
+async def test_while_deliveries_are_left_unread_the_question_goes_over_the_other_connection() -> None:
+    """Its answer would wait behind deliveries that are not read."""
+    world, beside = World(), 0
+
+    async def ask_beside() -> None:
+        nonlocal beside
+        beside += 1
+
+    class Flow:
+        def pause_reading(self) -> None:
+            """Stand for a transport."""
+
+        def resume_reading(self) -> None:
+            """Stand for a transport."""
+
+    world.life.flow, world.life.ask_beside = Flow(), ask_beside
+    world.life.pause_reading()
+    world.pass_time(2, heard=False)
+    assert await world.check.confirm(world.receipt)
+    assert (world.asked, beside) == (0, 1)
+
+    world.life.resume_reading()
+    world.pass_time(2, heard=False)
+    assert await world.check.confirm(world.receipt)
+    assert (world.asked, beside) == (1, 1)

@@ -17,6 +17,7 @@ from service.edges.rabbitmq import frame
 from service.edges.rabbitmq.lane import Lane
 from service.edges.rabbitmq.session import read_delivery
 from service.edges.rabbitmq.wire import encoded_headers, make_reading_total
+from service.words.body import LONGEST
 from service.words.delivery import Delivery, Publication
 from tests.unit.strategy import law
 
@@ -220,3 +221,68 @@ def test_properties_that_end_too_soon_are_no_properties() -> None:
     for length in range(14, len(payload)):
         assert frame.read_properties(payload[:length])[0] == 5
     assert frame.read_properties(payload)[1].message_id == "m-1"
+
+
+async def test_a_body_that_is_longer_than_any_request_is_dropped_while_it_comes() -> None:
+    taken: list[Delivery] = []
+    lane = Lane(asyncio.StreamReader())
+    lane.begin(INTAKE, OUTLET, FRAME_MAX)
+    lane.consume("ours", lambda delivery, _: taken.append(delivery))
+    for size in (LONGEST, LONGEST + 1, 10):
+        written, _ = deliver("ours", 1, bytes(size), {"message_id": "m"})
+        for start in range(0, len(written), 2**18):
+            lane.data_received(written[start : start + 2**18])
+
+    assert [(len(one.body), one.is_too_long, one.message_id) for one in taken] == [
+        (LONGEST, False, "m"),
+        (0, True, "m"),
+        (10, False, "m"),
+    ]
+
+
+class Wire(asyncio.Transport):
+    """A transport that knows whether it is read."""
+
+    reading = True
+
+    def is_read(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_the_library_does_not_end_a_pause_of_ours() -> None:
+    reader, wire = asyncio.StreamReader(limit=10), Wire()
+    lane = Lane(reader)
+    lane.connection_made(wire)
+    heartbeats = frame.HEARTBEAT * 100
+    lane.data_received(heartbeats)
+    assert not wire.is_read()  # the library has paused by itself: its buffer is full
+    await reader.readexactly(len(heartbeats))
+    assert wire.is_read()
+
+    lane.data_received(heartbeats)
+    lane.pause_reading()
+    await reader.readexactly(len(heartbeats))
+    assert not wire.is_read()
+    lane.resume_reading()
+    assert wire.is_read()
+
+
+async def test_a_connection_that_has_ended_is_neither_paused_nor_resumed() -> None:
+    wire = Wire()
+    lane = Lane(asyncio.StreamReader())
+    lane.pause_reading()
+    lane.connection_made(wire)
+    assert wire.is_read()
+    lane.pause_reading()
+    lane.connection_lost(None)
+    lane.resume_reading()
+    assert not wire.is_read()

@@ -665,6 +665,14 @@ def test_whatever_comes_every_message_of_it_appears_exactly_once_under_its_own_n
     assert all(path for path in paths_of(reading))
 
 
+@pytest.mark.parametrize("kind", [None, "text/xml"])
+def test_a_body_that_was_not_kept_since_it_was_longer_than_any_request_is_told_so(kind: str | None) -> None:
+    delivery = Delivery(b"", kind, "amqp-1", is_too_long=True)
+
+    assert faults_of(parsed(delivery)) == [("$", "must have at most 4 MiB")]
+    assert parsed(delivery).request_id == "amqp-1"
+
+
 @law
 @given(delivery=st.one_of(any_deliveries, st.builds(a_delivery, broken_bodies), st.builds(a_delivery, bodies)))
 def test_a_body_says_the_same_whether_it_is_read_at_once_or_in_steps(delivery: Delivery) -> None:

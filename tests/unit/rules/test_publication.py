@@ -6,13 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.rules.history import read_history, recall
 from service.rules.identity import event_id
-from service.rules.publication import publish_instead, publish_report, render_event, render_request
+from service.rules.publication import (
+    publish_instead,
+    publish_report,
+    put_aside_unread,
+    render_event,
+    render_request,
+)
 from service.rules.report import Report
-from service.words.delivery import Publication
+from service.words.delivery import Delivery, Publication
 from service.words.event import Fault, Reason, StatusEvent
 from service.words.letter import Dead, Letter, Parked
-from tests.support.builder import NOW, PHONE, a_delivery, a_history, a_message, a_request, a_status
+from tests.support.builder import NOW, PHONE, a_body, a_delivery, a_history, a_message, a_request, a_status, parsed
 from tests.unit.strategy import headers, law
 
 EVENT = StatusEvent(
@@ -320,3 +327,55 @@ def test_headers_that_the_broker_or_the_relay_reads_are_only_those_that_the_rela
     assert set(attacked) - set(plain) <= set(given_headers)
     assert not {name for name in set(attacked) - set(plain) if name.lower().startswith(("x-", "omni-", "cc", "bcc"))}
     assert list(attacked)[: len(plain)] == list(plain)  # what is left out for want of room is the producer's
+
+
+def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_counts_against_it() -> None:
+    delivery = replace(
+        a_delivery(b"\xff nobody can read this"),
+        content_type="text/xml; charset=latin1",
+        correlation_id="c",
+        reply_to="r",
+        timestamp=NOW,
+        priority=3,
+        expiration=60.5,
+        headers={"tenant": "acme", "CC": ["x"], "omni-attempt": 2, "omni-first-seen": 1},
+        exchange="omni.requests",
+        routing_key="send",
+    )
+    history = recall(delivery, NOW)
+
+    aside = put_aside_unread(delivery, history, 30.0, "made-up")
+
+    assert (aside.exchange, aside.routing_key, aside.body) == ("", "omni.requests.delay.30", delivery.body)
+    assert (aside.content_type, aside.message_id) == ("text/xml; charset=latin1", "made-up")
+    assert (aside.correlation_id, aside.reply_to, aside.timestamp, aside.priority) == ("c", "r", NOW, 3)
+    assert aside.headers["tenant"] == "acme"
+    assert "CC" not in aside.headers
+    assert aside.headers["omni-original-exchange"] == "omni.requests"
+    assert read_history(aside.headers, NOW) == replace(history, parked=1)
+    assert put_aside_unread(replace(delivery, message_id="m"), history, 30.0, "made-up").message_id == "m"
+
+
+def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
+    delivery = replace(a_delivery(), timestamp=NOW, expiration=60.0)
+    expected = parsed(delivery).request
+    assert expected is not None
+    assert expected.expires_at == NOW + timedelta(seconds=60)
+
+    for _ in range(2):
+        aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+        delivery = Delivery(aside.body, message_id=aside.message_id, timestamp=NOW, headers=aside.headers)
+        assert parsed(delivery, recall(delivery, NOW + timedelta(hours=1))).request == expected
+
+
+def test_of_two_deadlines_the_earlier_counts_and_without_any_there_is_none() -> None:
+    body = a_body(expiresAt=(NOW + timedelta(seconds=30)).isoformat())
+    for expiration, seconds in ((60.0, 30), (20.0, 20), (None, 30)):
+        delivery = replace(a_delivery(body), timestamp=NOW, expiration=expiration)
+        aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+        request = parsed(Delivery(aside.body, headers=aside.headers)).request
+        assert request is not None
+        assert request.expires_at == NOW + timedelta(seconds=seconds)
+
+    aside = put_aside_unread(a_delivery(), recall(a_delivery(), NOW), 30.0, "made-up")
+    assert "omni-expires-at" not in aside.headers

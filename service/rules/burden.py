@@ -1,0 +1,21 @@
+"""How much memory a delivery takes while it waits: its body, and its headers as they are once they are read."""
+
+from typing import Final
+
+from service.words.delivery import Delivery
+
+_ENTRY: Final = 160
+"""Bytes that an entry of a table or a list takes, about; on the wire it may take four."""
+
+
+def burden(delivery: Delivery) -> int:
+    """Tell how many bytes a delivery takes, about."""
+    size = len(delivery.body)
+    if delivery.headers:
+        tables: list[object] = [delivery.headers]
+        while tables:
+            table = tables.pop()
+            inner = list(table.values()) if isinstance(table, dict) else table if isinstance(table, list) else []
+            size += _ENTRY * len(inner)
+            tables += [one for one in inner if isinstance(one, (dict, list))]
+    return size

@@ -1,0 +1,158 @@
+"""What one producer sends costs the others nothing: large bodies, and more of them than a worker has memory for."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from tests.e2e.stage import RESULTS, Stage
+from tests.support.hostile import JSON, XML, to
+from tests.support.worker import Worker
+
+NUMBER = "41793026727"
+MIB = 2**20
+
+
+def memory(worker: Worker, name: str = "VmHWM") -> float:
+    """Tell the MiB of memory that a worker has taken at most."""
+    # The process is the worker itself: whoever started it has become it.
+    lines = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+@asynccontextmanager
+async def deaf(stage: Stage) -> AsyncIterator[None]:
+    """Have the broker drop events: there are more of them here than the test can read in time."""
+    async with stage.channel() as channel:
+        queue = await channel.declare_queue("dropped", arguments={"x-max-length": 1})
+        await queue.bind("omni.results", "#")
+        await (await channel.get_queue(RESULTS)).unbind("omni.results", "#")
+        yield
+
+
+async def ordinary_requests(stage: Stage, seconds: float) -> list[float]:
+    """Publish a request every tenth of a second; gives how long each took until its only event came: accepted."""
+    sent: dict[str, float] = {}
+    waits: dict[str, float] = {}
+    types: list[str] = []
+    async with stage.channel() as channel:
+        replies = await channel.declare_queue(exclusive=True)
+
+        async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+            event = json.loads(message.body)
+            types.append(event["type"])
+            waits[event["subject"]] = time.monotonic() - sent[event["subject"]]
+
+        await replies.consume(hear, no_ack=True)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            name = f"ordinary-{len(sent)}"
+            sent[name] = time.monotonic()
+            request = {"requestId": name, "messageId": name, "phoneNumber": NUMBER, "text": "x"}
+            await stage.send(request, reply_to=replies.name)
+            await asyncio.sleep(0.1)
+        await stage.until(lambda: len(waits) == len(sent))
+    assert set(types) == {"omni.message.accepted"}
+    return list(waits.values())
+
+
+XML_TYPE, JSON_TYPE = "application/xml", "application/json"
+Kind = tuple[Callable[[], bytes], str]
+HOSTILE: dict[str, list[Kind]] = {
+    "open tags": [(XML["open tags"], XML_TYPE)] * 5,
+    "wrong destinations": [(JSON["wrong destinations with long names"], JSON_TYPE)] * 5,
+    "one of each": [
+        (XML["open tags in UTF-16"], XML_TYPE),
+        (XML["attributes of many elements"], XML_TYPE),
+        (XML["wide characters"], XML_TYPE),
+        (JSON["lists"], JSON_TYPE),
+        (JSON["a text of wide characters"], JSON_TYPE),
+    ],
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_five_hostile_bodies_at_once_cost_an_ordinary_request_nothing(stage: Stage, hostile: str) -> None:
+    worker = await stage.worker(REPLY_TO="*")
+    bodies = [(make(), content_type) for make, content_type in HOSTILE[hostile]]
+
+    async with deaf(stage):
+        beside = asyncio.create_task(ordinary_requests(stage, 2))
+        for body, content_type in bodies:
+            await stage.send(body, content_type=content_type)
+        waits = await beside
+        await worker.until(lambda: len(worker.lines("delivery.settled")) == len(waits) + 5)
+
+    assert max(waits) < 3  # well under a second where the machine has nothing else to do
+
+    assert memory(worker) < 150
+    assert worker.lines("broker.disconnected") == []
+
+
+async def test_forty_requests_to_ten_thousand_are_served_within_the_memory_of_a_pod(stage: Stage) -> None:
+    worker = await stage.worker(REPLY_TO="*")
+    body = to(f'{{"to":{{"phoneNumber":"{NUMBER}"}},"messageId":"m-#"}}')
+    async with deaf(stage):
+        await stage.send(*(body.replace(b'"r"', b'"r-%d"' % number) for number in range(40)))
+        waits = await ordinary_requests(stage, 3)
+
+    assert max(waits) < 3
+    assert memory(worker) < 180
+    assert worker.lines("broker.disconnected") == []
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_waiting_room(
+    stage: Stage, fast: str
+) -> None:
+    """OMNI takes its time. What has begun waits for it, and what has not must not keep the connection unread."""
+    worker = await stage.worker(
+        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB),
+        RABBITMQ_FAST_LANE=fast,
+        OMNI_MAX_MESSAGES_PER_CALL="10000",
+        OMNI_CONCURRENCY="4",
+    )
+    await stage.fault(kind="latency", seconds=5)
+    names = [f"large-{number}" for number in range(10)]
+    await stage.send(*(large(name) for name in names))
+    await stage.send({"requestId": "small", "messageId": "small", "phoneNumber": NUMBER, "text": "x"})
+
+    most = 0.0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, (await worker.metrics())["omni_relay_bytes_in_flight"])
+            await asyncio.sleep(0.1)
+
+    watching = asyncio.create_task(watch())
+    await worker.until_line("delivery.set_aside")
+    await stage.mend()
+    await stage.until_last_words(11, 60)
+    watching.cancel()
+
+    assert most < 8 * MIB + 4 * MIB
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set((await stage.posts()).values()) == {1}
+    assert worker.lines("broker.disconnected") == []
+    assert memory(worker) < 180
+
+
+def large(name: str) -> bytes:
+    """Write a request that is as long as it may be, to one person."""
+    body = {"requestId": name, "destinations": [{"messageId": name, "to": {"phoneNumber": NUMBER}}], "text": "x"}
+    return json.dumps(body).encode().ljust(3 * MIB)
+
+
+async def test_a_body_longer_than_any_request_is_not_kept_while_it_comes(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.send(*[b" " * (12 * MIB)] * 3, message_id="long")
+    await stage.until(lambda: len(stage.events) == 3)
+
+    assert {event.data["reason"]["faults"][0]["message"] for event in stage.events} == {"must have at most 4 MiB"}
+    assert memory(worker) < 90
