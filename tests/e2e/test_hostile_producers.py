@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,16 @@ async def test_the_attempts_of_a_request_with_cc_keep_their_schedule(stage: Stag
     await asyncio.sleep(0.5)
 
     assert {tuple(words) for words in stage.heard().values()} <= {("deferred", "accepted")}
+    for number in range(3):
+        deferred = stage.about(f"m-{number}")[0]
+        due = moment(deferred.data["nextAttemptAt"])
+        received = [
+            moment(call["receivedAt"])
+            for call in await stage.calls()
+            if call["body"]["destinations"][0]["messageId"] == f"m-{number}"
+        ]
+        assert len(received) == 2
+        assert received[1] >= due - timedelta(milliseconds=50)
     assert await stage.waiting("omni.dead") == 0
 
 
