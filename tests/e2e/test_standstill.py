@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage
-from tests.e2e.test_doubt import options
 from tests.support.broker import VirtualHost
 from tests.support.worker import Worker
 
@@ -83,23 +82,22 @@ async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
     stage: Stage, vhost: VirtualHost, stopped: list[Worker]
 ) -> None:
     first = await stage.worker()
-    await options(stage, logsAllowed=False)  # the other posts at once
+    await stage.worker(UNKNOWN_LOG_CHECKS="1")
     stopped.append(first)
     first.send(signal.SIGSTOP)
-    deadline = datetime.now(UTC) + timedelta(seconds=8)
-    await stage.send(*requests(expiresAt=deadline.isoformat()))
-    await asyncio.sleep(0.3)
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    await stage.send(*requests(expiresAt=deadline.isoformat())[:6])
+    await stage.until(lambda: bool(stage.events))  # the other half is on its way to the one that takes no notice
     await vhost.close_connections()
-    await stage.worker()
-    await stage.until_last_words(COUNT)
-    assert datetime.now(UTC) < deadline
+    await stage.until_last_words(6)
     await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
     first.send(signal.SIGCONT)
     await first.until_metric("omni_relay_connected", 1)
     await asyncio.sleep(1)
 
-    assert {word for words in stage.last_words().values() for word in words} == {"accepted"}
-    assert await stage.posts() == {f"m-{number}": 1 for number in range(COUNT)}
+    final = {(event.subject, event.message.message_id) for event in stage.events if event.type != "deferred"}
+    assert len(final) == 6  # "accepted", or "expired" by the same worker, where that is slow
+    assert set((await stage.posts()).values()) <= {1}
 
 
 @pytest.mark.timeout(60)
