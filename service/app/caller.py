@@ -20,7 +20,7 @@ from typing import Final
 from service.app.custody import SESSION, HandedBackError, SessionCheck
 from service.app.registry import Memory
 from service.app.throttle import Throttle
-from service.app.turnstile import Turnstile
+from service.app.turnstile import LONGEST_WAIT, STOPPING, Turnstile
 from service.edges.log import get_logger
 from service.edges.metric import Metrics, exemplar
 from service.edges.rabbitmq import Receipt
@@ -35,6 +35,10 @@ from service.words.value import dataclass
 
 _REMEMBERED: Final = 1000
 """Calls that were not the first about their messages, and were the last."""
+
+_LAST_MOMENT: Final = 5.0
+"""Seconds before its expiry in which a call is not sent away from the turnstile."""
+_EXPIRED: Final = Held("expired")
 
 Post = Callable[[OmniCall, MaySend], Awaitable[Outcome]]
 
@@ -162,22 +166,35 @@ class Caller:
     async def _attempt(self, calls: Sequence[OmniCall]) -> list[Outcome | HandedBackError]:
         receipt, turnstile = SESSION.get(), self._tools.turnstile
         parts = [_Part(call, receipt) for call in calls]
+        deadline = turnstile.clock() + LONGEST_WAIT
         try:
             left = parts
             while left:
-                if held := await turnstile.enter():
-                    await self._hold(left, held)
+                if not turnstile.is_open and (held := await self._wait(left, deadline)):
+                    await self._send_away(left, held, deadline)
                 elif key := self._key(left[0].call):
-                    await self._make_together(left, key)
+                    await self._make_together(left, key, deadline)
                 else:
-                    await self._make(left)
+                    await self._make(left, deadline)
                     break
                 left = [part for part in left if part.outcome is None]
         finally:
             turnstile.leave()
         return [part.outcome for part in parts if part.outcome is not None]
 
-    async def _make_together(self, parts: list[_Part], key: bytes) -> None:
+    async def _wait(self, parts: Sequence[_Part], deadline: float) -> Held | None:
+        """Wait at the turnstile until the deadline, or the first of them expires.
+
+        One that would expire right after the deadline waits for that: a delay queue would bring it back too late.
+        """
+        now, clock = self._tools.now(), self._tools.turnstile.clock()
+        ends = [
+            clock + (part.call.expires_at - now).total_seconds() for part in parts if part.call.expires_at is not None
+        ]
+        until = min([end for end in ends if end < deadline + _LAST_MOMENT], default=deadline)
+        return await self._tools.turnstile.enter(until)
+
+    async def _make_together(self, parts: list[_Part], key: bytes, deadline: float) -> None:
         """Have calls made with others of the same key, or make them with those that join while they wait for a slot."""
         ids = ids_of(*(part.call for part in parts))
         if member := self._join(parts, ids, key):
@@ -185,7 +202,7 @@ class Caller:
             return
         batch = self._open[key] = _Batch(parts, key, ids)
         try:
-            await self._make(parts, batch)
+            await self._make(parts, deadline, batch)
         finally:
             self._close(batch)
             for follower in batch.followers:
@@ -212,7 +229,7 @@ class Caller:
             del self._open[batch.key]
         return batch.parts()
 
-    async def _make(self, parts: list[_Part], batch: _Batch | None = None) -> None:
+    async def _make(self, parts: list[_Part], deadline: float, batch: _Batch | None = None) -> None:
         """Make a batch's calls: as one, or as several where OMNI refuses it as a whole or a probe goes first.
 
         Between two of them the turnstile is passed again. Whoever has to wait there gives the slot back: the probe that
@@ -233,10 +250,13 @@ class Caller:
                     groups += await self._post(groups.pop())
                     if batch is not None:
                         batch.tell()
+            left = [part for group in groups for part in group]
+            if left and (held := await self._wait(left, deadline)):  # it was closed while we waited for the slot
+                await self._send_away(left, held, deadline)
+                groups = [due for group in groups if (due := [part for part in group if part.outcome is None])]
+                if batch is not None:
+                    batch.tell()
             if not groups:
-                return
-            if held := await turnstile.enter():  # it was closed while we waited for the slot
-                await self._hold([part for group in groups for part in group], held)
                 return
 
     def _set_probe_apart(self, groups: list[list[_Part]]) -> None:
@@ -244,11 +264,17 @@ class Caller:
         if self._tools.turnstile.gate.mode != "open" and len(groups[-1]) > 1:
             groups[-1:] = [groups[-1][1:], groups[-1][:1]]
 
-    async def _hold(self, parts: Sequence[_Part], held: Held) -> None:
-        """Make no call; what is no longer ours must not be told of as held either."""
-        lost = await self._lost(parts)
-        for part in parts:
-            part.outcome = HandedBackError() if part in lost else held
+    async def _send_away(self, parts: Sequence[_Part], held: Held, deadline: float) -> None:
+        """Make no call of those that have waited long enough or expired; the others wait on.
+
+        What is no longer ours must not be told of as held either.
+        """
+        now = self._tools.now()
+        is_over = held.cause == STOPPING or self._tools.turnstile.clock() >= deadline
+        leaving = [part for part in parts if is_over or _is_late(part.call, now)]
+        lost = await self._lost(leaving)
+        for part in leaving:
+            part.outcome = HandedBackError() if part in lost else _EXPIRED if _is_late(part.call, now) else held
 
     async def _post(self, group: list[_Part]) -> list[list[_Part]]:
         """Make one call of those parts that may go; give the groups that are still to be made, the last one first.
@@ -286,8 +312,8 @@ class Caller:
         for part in parts:
             if part in lost:
                 part.outcome = HandedBackError()
-            elif part.call.expires_at is not None and part.call.expires_at <= now:
-                part.outcome = Held("expired")
+            elif _is_late(part.call, now):
+                part.outcome = _EXPIRED
             else:
                 due.append(part)
         return due
@@ -360,6 +386,10 @@ class Caller:
             metrics.sms_parts[size.encoding].inc(size.parts * messages)
         if first.content.facebook is not None:
             metrics.legacy["facebook"].inc(messages)
+
+
+def _is_late(call: OmniCall, now: datetime) -> bool:
+    return call.expires_at is not None and call.expires_at <= now
 
 
 def _name(call: OmniCall) -> Hashable:

@@ -28,6 +28,14 @@ T = TypeVar("T")
 
 _GATHERING: Final = 0.1
 """Seconds for all suspects to arrive before one is chosen."""
+_QUIET: Final = 0.1
+"""Seconds without a new delivery after which none is on its way; far longer than the broker takes to send one."""
+_ROUNDS: Final = 10
+"""Times to wait for that at most: where the queue is empty, new requests may come in for ever."""
+_APPLIED: Final = 0.3
+"""Seconds from the last ack to the end of its channel. A channel of RabbitMQ passes 32 acks at a time on to a quorum
+queue, the next ones when those are applied, and forgets the rest when it is closed (its module `rabbit_fifo_client`):
+then what was served is handed out again."""
 
 
 class Dispatcher:
@@ -52,6 +60,8 @@ class Dispatcher:
         self._registry = Registry(3 * prefetch)  # acks lost with the connection: no more than unsettled ones
         self._arrived: list[tuple[Delivery, Receipt]] = []
         self._suspects: list[tuple[Delivery, Receipt]] = []
+        self._may_settle = asyncio.Event()
+        self._may_settle.set()
         metrics.deliveries_in_flight.set_function(lambda: self.in_flight)
 
     @property
@@ -157,10 +167,12 @@ class Dispatcher:
         try:
             if isinstance(end, Settlement):
                 facts = self._facts(end)
+                await self._may_settle.wait()
                 await receipt.ack()
                 settled = "acked"
             elif not isinstance(end, HandedBackError):
                 facts = describe(end)
+                await self._may_settle.wait()
                 await receipt.dead_letter()
                 settled = "dead_lettered"
         except BrokerErrors:
@@ -230,6 +242,25 @@ class Dispatcher:
         self._in_flight -= 1
         self._on_done(delivery)
 
+    async def settle_later(self, cancelling: Awaitable[None]) -> None:
+        """Settle nothing until the consumer is cancelled, which is done when no delivery is on its way to it any more.
+
+        The broker sends one delivery for each that is settled. A consumer that is cancelled while deliveries are on
+        their way makes the broker hand these out again, as redelivered, and so as ambiguous. Settling nothing keeps
+        the consumer at its prefetch limit. Where the queue is empty, a request that is published in the very moment of
+        the cancellation can still be caught.
+        """
+        self._may_settle.clear()
+        try:
+            for _ in range(_ROUNDS):
+                before = self._in_flight
+                await asyncio.sleep(_QUIET)
+                if self._in_flight == before:
+                    break
+            await cancelling
+        finally:
+            self._may_settle.set()
+
     async def drain(self, deadline: float, aborted: asyncio.Event) -> None:
         """Finish what is in flight until the loop's clock shows `deadline` or somebody insists, then give up on it."""
         self._sort()
@@ -240,6 +271,8 @@ class Dispatcher:
         abandoned = [task for task in self._tasks if task.cancel()]
         if abandoned:
             await asyncio.wait(abandoned, timeout=1)
+        if not aborted.is_set():
+            await asyncio.sleep(_APPLIED)
         self._log.info("intake.drained", abandoned=len(abandoned))
 
 

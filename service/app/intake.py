@@ -1,8 +1,11 @@
-"""Deliveries in, as long as the turnstile and the connection allow, and a watch on both."""
+"""Deliveries in, as long as there is a connection, and a watch on it.
+
+The consumer stays for as long as its session does, also while sending is paused: see the turnstile.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Final
 
 from service.app.turnstile import Turnstile
@@ -31,7 +34,7 @@ class Bench:
 
 
 class Intake:
-    """Takes deliveries as long as the gate and the connection allow."""
+    """Takes deliveries as long as there is a connection."""
 
     def __init__(self, bench: Bench, clock: Callable[[], float] = time.monotonic) -> None:
         self._bench = bench
@@ -41,30 +44,20 @@ class Intake:
         self._well_at = clock()
 
     async def run(self) -> None:
-        """Consume until cancelled; each turn lasts until the session breaks or the turnstile wants another amount."""
+        """Consume until cancelled."""
         watching = asyncio.create_task(self._watch())
         try:
             while True:
-                appetite = self._appetite()
-                if not appetite:
-                    await self._bench.turnstile.moves()
-                    continue
-                session = await self._bench.link.session()
-                if appetite == self._appetite():
-                    await self._consume(session, appetite)
+                await self._consume(await self._bench.link.session())
         finally:
             watching.cancel()
 
-    async def _consume(self, session: Session, appetite: int) -> None:
+    async def _consume(self, session: Session) -> None:
         try:
-            async with session.consuming(appetite, self._bench.receive):
+            async with session.consuming(self._bench.prefetch, self._bench.receive):
                 self._bench.metrics.consuming.set(1)
                 self._consuming = session
-                while not session.broken.is_set() and appetite == self._appetite():
-                    await _first(session.broken.wait(), self._bench.turnstile.moves())
-                if appetite < self._appetite() and not session.broken.is_set():
-                    # Beside it: cancelling makes the broker hand out again what is on its way.
-                    await self._consume(session, self._appetite())
+                await session.broken.wait()
         except BrokerErrors as error:
             self._log.warning("consumer.failed", **describe(error))
             session.broken.set("consumer_failed")
@@ -86,7 +79,7 @@ class Intake:
             bench.metrics.loop_lag_seconds.observe(max(0.0, now - slept_at - _PULSE))
             bench.turnstile.stall(stalled=bench.link.oldest_publication > _STALLED)
             bench.turnstile.look()
-            if self._consuming or not (self._appetite() and bench.link.is_connected):
+            if self._consuming or not bench.link.is_connected:
                 self._well_at = now
             if self._consuming and now - asked_at >= _ROUND:
                 asked_at = now
@@ -109,16 +102,3 @@ class Intake:
     def is_stuck(self) -> bool:
         """Tell whether it has not consumed for a minute for no reason that it knows of."""
         return self._clock() - self._well_at > _STUCK
-
-    def _appetite(self) -> int:
-        return self._bench.turnstile.appetite(self._bench.prefetch)
-
-
-async def _first(*waits: Coroutine[object, object, object]) -> None:
-    """Wait until one of them is over."""
-    waiting = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()

@@ -1,11 +1,13 @@
-"""The gate in use: who may make a call now, who waits, and how many deliveries to ask for.
+"""The gate in use: who may make a call now, and who waits.
 
-A short pause is waited out where one is, and one of those who wait is the probe: to stop and start consuming makes the
-broker hand out again what was on its way, and that leaves doubts. In a long one consuming stops first, and only then is
-handed back what waits: so nothing is on its way, and nothing is left in a process that may die.
+Whoever wants to make a call waits here for the end of a pause, and one of those who wait is the probe. The consumer is
+never cancelled for a pause: the broker would hand out again, as redelivered, what was on its way to it, and nobody can
+tell that from what a dead worker may have posted. Whoever has waited for long is sent away and comes back through a
+delay queue, so no delivery is held for as long as the broker's own limit (`consumer_timeout`, half an hour).
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -15,13 +17,12 @@ from service.rules.gate import OPEN, Gate, Signal, hear, look
 from service.words.outcome import Held
 
 RESULTS_STALLED: Final = "results_stalled"
-_PATIENCE: Final = 5.0
-"""Seconds after which a pause is long, and consuming stops."""
+STOPPING: Final = "stopping"
+LONGEST_WAIT: Final = 60.0
+"""Seconds that a call waits for the end of a pause. A worker that dies meanwhile leaves its deliveries ambiguous."""
 _SHORTEST_TIMER: Final = 0.001
 _STUCK: Final = 60.0
 """Seconds by which a pause may outlive its deadline before the worker counts as stuck."""
-_PARTING: Final = 0.2
-"""The share of that for the broker to hear of it before what waits is handed back."""
 
 
 class Turnstile:
@@ -31,20 +32,15 @@ class Turnstile:
         self,
         on_turn: Callable[[Gate, float], None],
         on_stall: Callable[[bool], None],
-        patience: float = _PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_turn` gets the gate and the seconds until it is tried again; `clock` must only go forward."""
-        self._patience = patience
-        self._clock = clock
+        self.clock = clock
         self.gate = OPEN
         self.stalled = False
         self._on_turn = on_turn
         self._on_stall = on_stall
         self._shut = False
-        self._long = False
-        self._sends_away = False
-        self._pauses = 0
         self._waiting = 0
         self._probe: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -56,11 +52,36 @@ class Turnstile:
         """Why no calls are made, if that is so."""
         return RESULTS_STALLED if self.stalled else self.gate.cause or None
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether everybody may make calls."""
+        return self.gate.mode == "open" and not self.stalled and not self._shut
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether a pause has outlived its own deadline by a minute, or the one probe is a task that has ended."""
+        overdue = self.clock() - _STUCK
+        if self.gate.mode == "closed":
+            return self.gate.until is not None and self.gate.until < overdue
+        is_wanted = self.gate.mode == "probing" and self._waiting > 0 and not self.stalled
+        is_probed = self._probe is not None and not self._probe.done()
+        return is_wanted and not is_probed and self._moved_at < overdue
+
     def notice(self, signal: Signal) -> None:
         """Hear how a call went."""
-        before, self.gate = self.gate, hear(self.gate, signal, self._clock(), random.random())  # noqa: S311 - jitter
+        before, self.gate = self.gate, hear(self.gate, signal, self.clock(), random.random())  # noqa: S311 - jitter
         if self.gate.mode != before.mode:
             self._turn()
+        self._set_timer()
+
+    def look(self) -> None:
+        """Let a probe through if it is time. The timer calls it, and so does whoever does not rely on timers."""
+        before, self.gate = self.gate, look(self.gate, self.clock())
+        if self.gate.mode != before.mode:
+            self._turn()
+        elif self._probe is not None and self._probe.done():
+            self._probe = None  # it ended without a word: another one may try
+            self._move()
         self._set_timer()
 
     def stall(self, *, stalled: bool) -> None:
@@ -75,55 +96,24 @@ class Turnstile:
         self._shut = True
         self._move()
 
-    def appetite(self, prefetch: int) -> int:
-        """Tell how many deliveries to ask for now."""
-        if self._shut:
-            return 0
-        if not self._long:
-            return prefetch
-        return 1 if self.gate.mode == "probing" and not self._waiting else 0
+    async def enter(self, until: float) -> Held | None:
+        """Wait for leave to make a call, until then by the clock; gives why there is none.
 
-    async def moves(self) -> None:
-        """Wait until anything moves."""
-        await self._moved.wait()
-
-    def look(self) -> None:
-        """Let a probe through if it is time. The timer calls it, and so does whoever does not rely on timers."""
-        before, self.gate = self.gate, look(self.gate, self._clock())
-        if self.gate.mode != before.mode:
-            self._turn()
-        elif self._probe is not None and self._probe.done():
-            self._probe = None  # it ended without a word: another one may try
-            self._move()
-        self._set_timer()
-
-    @property
-    def is_stuck(self) -> bool:
-        """Tell whether a pause has outlived its own deadline by a minute, or the one probe is a task that has ended."""
-        overdue = self._clock() - _STUCK
-        if self.gate.mode == "closed":
-            return self.gate.until is not None and self.gate.until < overdue
-        is_wanted = self.gate.mode == "probing" and self._waiting > 0 and not self.stalled
-        is_probed = self._probe is not None and not self._probe.done()
-        return is_wanted and not is_probed and self._moved_at < overdue
-
-    async def enter(self) -> Held | None:
-        """Wait for leave to make a call; gives why there is none. Whoever gets it calls `leave` afterwards."""
-        if self.gate.mode == "open" and self.passes():
-            return None
+        Whoever gets it calls `leave` afterwards. While results are stalled nobody is sent away: a request could not be
+        published to a delay queue either.
+        """
         self._waiting += 1
         try:
             while not self._shut:
                 if self.passes():
                     return None
-                if self._sends_away and not self.stalled and self.gate.mode == "closed":
-                    return Held(self.gate.cause, self.gate.denied, self._seconds_left())
-                await self._moved.wait()
-            return Held("stopping")
+                left = until - self.clock()
+                if left <= 0 and not self.stalled:
+                    return Held(self.gate.cause)
+                await self._moves(None if self.stalled else left)
+            return Held(STOPPING)
         finally:
             self._waiting -= 1
-            if self._long:
-                self._move()
 
     def leave(self) -> None:
         """Make room for another probe, if this was one and told nothing."""
@@ -142,6 +132,11 @@ class Turnstile:
             return True
         return self._probe is asyncio.current_task()
 
+    def _turn(self) -> None:
+        self._probe = None
+        self._on_turn(self.gate, self._seconds_left())
+        self._move()
+
     def _set_timer(self) -> None:
         """Have a closed gate looked at when its time comes. A timer may fire a little early: then it is set again."""
         if self._timer is not None:
@@ -152,31 +147,15 @@ class Turnstile:
             self._timer = asyncio.get_running_loop().call_later(wait, self.look)
 
     def _seconds_left(self) -> float:
-        return 0.0 if self.gate.until is None else max(0.0, self.gate.until - self._clock())
+        return 0.0 if self.gate.until is None else max(0.0, self.gate.until - self.clock())
 
-    def _turn(self) -> None:
-        self._probe = None
-        if self.gate.mode == "open":
-            self._long = self._sends_away = False
-            self._pauses += 1
-        elif self.gate.mode == "closed" and self.gate.closings == 1:
-            loop, pause = asyncio.get_running_loop(), self._pauses
-            loop.call_later(self._patience, self._grow_long, pause)
-            loop.call_later(self._patience * (1 + _PARTING), self._send_away, pause)
-        self._on_turn(self.gate, self._seconds_left())
-        self._move()
-
-    def _grow_long(self, pause: int) -> None:
-        if pause == self._pauses:
-            self._long = True
-            self._move()
-
-    def _send_away(self, pause: int) -> None:
-        if pause == self._pauses:
-            self._sends_away = True
-            self._move()
+    async def _moves(self, seconds: float | None) -> None:
+        """Wait until anything moves, for so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if seconds is None else max(seconds, _SHORTEST_TIMER)):
+                await self._moved.wait()
 
     def _move(self) -> None:
-        self._moved_at = self._clock()
+        self._moved_at = self.clock()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()

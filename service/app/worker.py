@@ -106,7 +106,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         return Condition(ready=True, reason=turnstile.pause, paused=turnstile.pause is not None)
 
     _prepare_process()
-    app = make_app(metrics.registry, condition, lambda: not (intake.is_stuck or turnstile.is_stuck))
+    app = make_app(metrics.registry, condition, lambda: stop.is_set() or not (intake.is_stuck or turnstile.is_stuck))
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming, undertaking = map(
@@ -118,7 +118,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             # Without a broker nothing can be finished.
             deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else settings.shutdown_grace)
             log.info("worker.stopping")
-            await _end(consuming)  # before anything is handed back: an ack makes the broker send more
+            await dispatcher.settle_later(_end(consuming))
             turnstile.shut()
             await _end(undertaking)
             await admission.close(settings.shutdown_grace / 2)

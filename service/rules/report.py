@@ -220,7 +220,7 @@ def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -
         case "doubtful":
             return look_delay(retry, 0)
         case "held":
-            return delay(retry, 1, attempt.draw, asked)
+            return retry.ladder[0]  # it has waited already, and the pause may be over
         case _:
             if verdicts[0].wait is not None:
                 return HOUR

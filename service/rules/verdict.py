@@ -53,9 +53,8 @@ def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Verdict
             return tuple(Verdict(message, "doubtful", cause) for message in call.messages)
         case Denied(cause):
             return tuple(Verdict(message, "denied", cause) for message in call.messages)
-        case Held(cause, denied, retry_after):
-            standing: Standing = "denied" if denied else "held"
-            return tuple(Verdict(message, standing, cause, retry_after=retry_after) for message in call.messages)
+        case Held(cause):
+            return tuple(Verdict(message, "held", cause) for message in call.messages)
         case _:
             assert_never(outcome)
 

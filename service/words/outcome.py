@@ -63,10 +63,6 @@ class Held:
     """The relay is paused, or the request's time ran out while it waited for its turn."""
 
     cause: str
-    denied: bool = False
-    """Whether what pauses us is the account's fault."""
-    retry_after: float | None = None
-    """Seconds until it makes sense to try."""
 
 
 Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | Held

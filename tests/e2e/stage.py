@@ -215,6 +215,12 @@ class Stage:
             return False
         return True
 
+    async def consumers(self, queue: str) -> int:
+        """Count the consumers of a queue."""
+        async with connected(self.url) as channel:
+            found = await channel.declare_queue(queue, passive=True)
+            return found.declaration_result.consumer_count or 0
+
     async def take(self, queue: str) -> Message:
         """Take one message out of a queue, waiting for it if need be."""
         async with connected(self.url) as channel, asyncio.timeout(PATIENCE):

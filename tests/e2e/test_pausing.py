@@ -46,6 +46,32 @@ async def test_while_omni_is_away_it_is_only_probed_and_nobody_is_given_up(stage
     assert worker.lines("sending.resumed")
 
 
+async def test_an_outage_makes_nothing_ambiguous_and_nobody_late(stage: Stage) -> None:
+    """No worker dies and OMNI takes nothing: so nothing is looked for, and all goes as soon as OMNI is back.
+
+    The consumer stays, since the broker would hand out again, as redelivered, what was on its way to it.
+    """
+    worker = await stage.worker(UNKNOWN_POLICY="park", RETRY_BASE_DELAY="1", RETRY_MAX_DELAY="2")
+    await stage.fault(kind="status", status=403, path="logs")
+    await stage.fault(kind="status", status=503)
+    await stage.send(*requests(12))
+    await worker.until_metric(FAILING, 1)
+    for number in range(8):
+        await asyncio.sleep(1)
+        assert await stage.consumers("omni.requests") == 1
+        await stage.send(*requests(4, f"later-{number}"))
+    await stage.mend()
+    mended = time.monotonic()
+    await stage.until_last_words(12 + 8 * 4)
+
+    assert time.monotonic() - mended < 4 + 4  # a probe's pause, and a delay queue
+    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert {code for event in stage.events if (code := (event.data["reason"] or {}).get("code"))} == {"unavailable"}
+    assert not [line for line in worker.lines("delivery.settled") if line["redelivered"]]
+    assert await stage.posts(answered=200) == dict.fromkeys(stage.last_words(), 1)
+    assert await stage.waiting("omni.dead") == 0
+
+
 async def test_when_omni_asks_for_time_nobody_calls_until_then(stage: Stage) -> None:
     worker = await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="status", status=429, retryAfter="2", times=1)

@@ -53,6 +53,26 @@ async def test_a_worker_that_stops_says_so_where_it_is_asked_whether_it_is_ready
     await stage.until_last_words(1)
 
 
+@pytest.mark.timeout(120)  # several workers, one after the other
+async def test_a_worker_asked_to_stop_in_mid_flow_makes_nothing_ambiguous(stage: Stage) -> None:
+    """Deliveries on their way to a consumer that is cancelled would be handed out again as redelivered."""
+    count = 1500
+    assert await (await stage.worker()).stop() == 0  # it leaves queues behind
+    await stage.send(*requests(count))
+    workers = []
+    for _ in range(3):
+        workers.append(await stage.worker(RABBITMQ_PREFETCH="50", LOG_LINES_PER_SECOND="10000"))
+        await stage.until(lambda: len(stage.last_words()) >= 200 * len(workers))
+        assert await workers[-1].stop() == 0
+    workers.append(await stage.worker(LOG_LINES_PER_SECOND="10000"))
+    await stage.until_last_words(count, within=60)
+
+    settled = [line for worker in workers for line in worker.lines("delivery.settled")]
+    assert {line["settlement"] for line in settled} == {"acked"}
+    assert not [line for line in settled if line["redelivered"]]
+    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+
+
 async def test_a_grace_that_is_over_gives_the_rest_back(stage: Stage) -> None:
     worker = await stage.worker(SHUTDOWN_GRACE="0.3")
     await stage.fault(kind="hang")

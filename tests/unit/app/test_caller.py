@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -10,11 +11,12 @@ from aiormq.abc import AbstractChannel
 from service.app.caller import Caller, Tools
 from service.app.custody import SESSION, HandedBackError, SessionCheck
 from service.app.throttle import Throttle
-from service.app.turnstile import Turnstile
+from service.app.turnstile import LONGEST_WAIT, Turnstile
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import Receipt
 from service.edges.rabbitmq.life import Life
 from service.rules.concurrency import Limit
+from service.rules.gate import Signal
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
 from service.words.outcome import NOT_SENT, Accepted, Held, MaySend, Outcome, Rejected, Unavailable, Unknown
@@ -28,7 +30,9 @@ class World:
         self.posted: list[list[str]] = []
         self.go = asyncio.Event()
         self._answer = answer or accept
-        self.turnstile = Turnstile(lambda *_: None, lambda _: None)
+        self.seconds = 0.0
+        """Seconds on top of those that have really passed, at the turnstile."""
+        self.turnstile = Turnstile(lambda *_: None, lambda _: None, lambda: time.monotonic() + self.seconds)
         throttle = Throttle(Limit(1, 1, fixed=True), None, lambda _: None)
         self.metrics = Metrics()
         self.now, self.elapsed = NOW, 100.0
@@ -56,6 +60,11 @@ class World:
             return outcome
 
         return asyncio.create_task(attempt())
+
+    def look_again(self) -> None:
+        """Have those who wait look at the clock."""
+        self.turnstile.stall(stalled=True)
+        self.turnstile.stall(stalled=False)
 
 
 def call_about(name: str, text: str = "Hello", **fields: object) -> OmniCall:
@@ -209,6 +218,81 @@ async def test_each_has_its_own_deadline_and_its_own_session() -> None:
         await lost
     await first
     assert world.posted == [["first"], ["in-time"]]
+
+
+PAUSED = Signal("denied", "http_401")
+
+
+async def test_whoever_has_waited_for_a_minute_at_a_closed_turnstile_comes_back_later() -> None:
+    world = World()
+    world.turnstile.notice(PAUSED)
+    early = world.call("early")
+    await settle()
+    world.seconds += LONGEST_WAIT - 1
+    late = asyncio.create_task(world.caller.attempt([call_about("late"), call_about("too")]))
+    await settle()
+    world.seconds += 1
+    world.look_again()
+
+    assert await early == Held("http_401")
+    assert not late.done()
+    world.seconds += LONGEST_WAIT
+    world.look_again()
+    assert await late == [Held("http_401")] * 2
+    assert world.posted == []
+
+
+async def test_one_that_expires_at_a_closed_turnstile_is_told_of_at_once_and_the_others_wait_on() -> None:
+    world = World()
+    world.go.set()
+    world.turnstile.notice(PAUSED)
+    soon, later = NOW + timedelta(seconds=0.05), NOW + timedelta(seconds=5)
+    alone = world.call("alone", expires_at=soon)
+    calls = [call_about("a"), call_about("b", expires_at=soon), call_about("c", expires_at=later)]
+    together = asyncio.create_task(world.caller.attempt(calls))
+    await settle()
+    world.now, world.seconds = soon, world.seconds + 0.05
+
+    assert await asyncio.wait_for(alone, 5) == Held("expired")
+    assert not together.done()
+    world.seconds += 1
+    world.turnstile.look()
+    outcomes = await together
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted", "Held", "Accepted"]
+    assert world.posted == [["a"], ["c"]]
+
+
+async def test_one_that_expires_within_seconds_after_its_wait_is_over_waits_for_that() -> None:
+    """A delay queue would bring it back too late."""
+    world = World()
+    world.turnstile.notice(PAUSED)
+    last = world.call("last", expires_at=NOW + timedelta(seconds=LONGEST_WAIT + 4))
+    next_ = world.call("next", expires_at=NOW + timedelta(seconds=LONGEST_WAIT + 6))
+    await settle()
+    world.seconds += LONGEST_WAIT
+    world.look_again()
+
+    assert await next_ == Held("http_401")
+    assert not last.done()
+    world.seconds, world.now = world.seconds + 4, NOW + timedelta(seconds=LONGEST_WAIT + 4)
+    world.look_again()
+    assert await last == Held("expired")
+
+
+async def test_a_pause_that_begins_while_calls_wait_for_a_slot_is_waited_for_by_each_of_them() -> None:
+    world = World()
+    calls = [world.call("first"), world.call("a"), world.call("b"), world.call("again", attempt=2)]
+    await settle()
+    world.turnstile.notice(PAUSED)
+    world.go.set()
+    await settle()
+    assert world.posted == [["first"]]
+    assert not any(call.done() for call in calls[1:])
+
+    world.seconds += 1
+    world.turnstile.look()
+    assert all(isinstance(outcome, Accepted) for outcome in await asyncio.gather(*calls))
+    assert sorted(world.posted) == [["a"], ["again"], ["b"], ["first"]]
 
 
 async def test_when_whoever_leads_is_gone_another_takes_over() -> None:

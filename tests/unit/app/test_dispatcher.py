@@ -72,6 +72,58 @@ class Channel:
         self.said.append(f"nack {tag} requeue={requeue}")
 
 
+async def test_while_the_consumer_is_cancelled_nothing_is_settled() -> None:
+    """An ack makes the broker send another delivery, which would be on its way to a consumer that is gone."""
+    channel, cancelled, broken = Channel(), asyncio.Event(), {"broken"}
+
+    async def handle(delivery: Delivery) -> Settlement:
+        if delivery.message_id in broken:
+            raise ValueError("a defect")
+        return Settlement("order-1", identified=True, attempts=0, words={})
+
+    async def cancel() -> None:
+        assert dispatcher.in_flight == 3  # it is waited until no more arrive
+        await cancelled.wait()
+
+    dispatcher = a_dispatcher(handle)
+    stopping = asyncio.create_task(dispatcher.settle_later(cancel()))
+    await asyncio.sleep(0)
+    for tag, name in enumerate(["order-1", "order-2", "broken"], 1):
+        receive(dispatcher, replace(DELIVERY, message_id=name), channel, tag)
+        await asyncio.sleep(0.06)
+    await asyncio.sleep(0.3)
+    assert channel.said == []
+    assert not stopping.done()
+
+    cancelled.set()
+    await stopping
+    await drained(dispatcher)
+    assert sorted(channel.said) == ["ack 1", "ack 2", "nack 3 requeue=False"]
+
+
+async def test_a_steady_flow_of_deliveries_does_not_hold_up_a_stop_for_long() -> None:
+    channel, more = Channel(), True
+
+    async def handle(_: Delivery) -> Settlement:
+        return Settlement("order-1", identified=True, attempts=0, words={})
+
+    async def flow() -> None:
+        tag = 0
+        while more:
+            tag += 1
+            receive(dispatcher, replace(DELIVERY, message_id=f"order-{tag}"), channel, tag)
+            await asyncio.sleep(0.02)
+
+    dispatcher = a_dispatcher(handle)
+    flowing = asyncio.create_task(flow())
+    async with asyncio.timeout(3):
+        await dispatcher.settle_later(asyncio.sleep(0))
+    more = False
+    await flowing
+    await drained(dispatcher)
+    assert len(channel.said) >= 10
+
+
 async def test_a_redelivery_that_joined_a_defect_is_settled_as_it_is() -> None:
     """Left unsettled, it would hold a place of the prefetch for as long as the connection lasts."""
     go, channel, calls = asyncio.Event(), Channel(), []

@@ -7,13 +7,13 @@ from service.app.turnstile import RESULTS_STALLED, Turnstile
 from service.rules.gate import Signal
 from service.words.outcome import Held
 
-HEALTHY, DENIED, FAILING = Signal("healthy"), Signal("denied", "http_401"), Signal("failing", "http_503")
-PREFETCH = 100
+HEALTHY, DENIED = Signal("healthy"), Signal("denied", "http_401")
+NEVER = float("inf")
 
 
-def a_turnstile(patience: float = 5.0, clock: Callable[[], float] = time.monotonic) -> tuple[Turnstile, list[object]]:
+def a_turnstile(clock: Callable[[], float] = time.monotonic) -> tuple[Turnstile, list[object]]:
     told: list[object] = []
-    return Turnstile(lambda gate, _: told.append(gate.mode), told.append, patience, clock), told
+    return Turnstile(lambda gate, _: told.append(gate.mode), told.append, clock), told
 
 
 @dataclass
@@ -42,15 +42,16 @@ async def settle() -> None:
 class Callers:
     """Some who want to make a call, and say when they may."""
 
-    def __init__(self, turnstile: Turnstile, count: int) -> None:
+    def __init__(self, turnstile: Turnstile, count: int, until: float = NEVER) -> None:
         self.through: list[int] = []
         self.go = asyncio.Event()
         self._turnstile = turnstile
+        self._until = until
         self.tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
 
     async def _call(self, number: int) -> Held | None:
         try:
-            if held := await self._turnstile.enter():
+            if held := await self._turnstile.enter(self._until):
                 return held
             self.through.append(number)
             await self.go.wait()
@@ -66,8 +67,8 @@ class Callers:
 async def test_at_first_it_is_open() -> None:
     turnstile, told = a_turnstile()
 
-    assert await turnstile.enter() is None
-    assert (turnstile.passes(), turnstile.pause, turnstile.appetite(PREFETCH)) == (True, None, PREFETCH)
+    assert await turnstile.enter(NEVER) is None
+    assert (turnstile.is_open, turnstile.passes(), turnstile.pause) == (True, True, None)
     assert told == []
 
 
@@ -76,7 +77,7 @@ async def test_good_news_while_open_is_no_news() -> None:
     turnstile.notice(HEALTHY)
 
     assert told == []
-    assert turnstile.appetite(PREFETCH) == PREFETCH
+    assert turnstile.is_open
 
 
 async def test_a_refusal_closes_it_and_is_told_once() -> None:
@@ -99,7 +100,6 @@ async def test_of_those_who_wait_one_is_the_probe_and_the_others_follow_when_it_
         await asyncio.sleep(0.02)
     await settle()
     assert callers.through == [0]
-    assert turnstile.appetite(PREFETCH) == PREFETCH  # a short pause stops nobody from consuming
 
     turnstile.notice(HEALTHY)
     await settle()
@@ -124,39 +124,37 @@ async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
     await asyncio.wait(callers.tasks)
 
 
-async def test_in_a_long_pause_consuming_stops_and_then_those_who_wait_are_sent_away() -> None:
-    """What is not on its way yet goes back to the broker: a process that holds it may die."""
-    patience = 0.5
-    turnstile, told = a_turnstile(patience)
-    turnstile.notice(far(patience + 0.5))
-    callers = Callers(turnstile, 2)
-    started = time.monotonic()
-    while turnstile.appetite(PREFETCH):
-        await asyncio.wait_for(turnstile.moves(), patience + 1)
-    assert not any(task.done() for task in callers.tasks)
-    assert time.monotonic() - started > patience - 0.05
+async def test_whoever_has_waited_long_enough_is_sent_away_and_the_others_wait_on() -> None:
+    turnstile, _ = a_turnstile()
+    turnstile.notice(far(300))
+    hasty, patient = Callers(turnstile, 2, time.monotonic() + 0.1), Callers(turnstile, 1)
 
-    held = await callers.end()
-    assert [one and (one.cause, one.denied) for one in held] == [("http_429", False)] * 2
-    assert all(one and one.retry_after and 0 < one.retry_after <= 0.5 for one in held)
+    assert await hasty.end() == [Held("http_429")] * 2
+    assert not patient.tasks[0].done()
+    turnstile.shut()
+    assert await patient.end() == [Held("stopping")]
 
-    while turnstile.gate.mode == "closed":
-        await asyncio.wait_for(turnstile.moves(), 5)
-    assert turnstile.appetite(PREFETCH) == 1
-    assert await turnstile.enter() is None
-    turnstile.notice(HEALTHY)
-    assert turnstile.appetite(PREFETCH) == PREFETCH
-    assert told == ["closed", "probing", "open"]
+
+async def test_while_another_is_the_probe_a_wait_comes_to_its_end_too() -> None:
+    turnstile, _ = a_turnstile()
+    turnstile.notice(DENIED)
+    probe = Callers(turnstile, 1)
+    while not probe.through:  # noqa: ASYNC110  # a timer
+        await asyncio.sleep(0.02)
+
+    assert await turnstile.enter(time.monotonic() + 0.05) == Held("http_401")
+    assert await probe.end() == [None]
 
 
 async def test_while_results_are_stuck_no_call_is_made_and_nobody_is_sent_away() -> None:
     turnstile, told = a_turnstile()
     turnstile.stall(stalled=True)
     turnstile.stall(stalled=True)
-    callers = Callers(turnstile, 2)
+    callers = Callers(turnstile, 2, time.monotonic() - 1)
     await settle()
     assert callers.through == []
-    assert (turnstile.pause, turnstile.passes()) == (RESULTS_STALLED, False)
+    assert not any(task.done() for task in callers.tasks)
+    assert (turnstile.pause, turnstile.is_open, turnstile.passes()) == (RESULTS_STALLED, False, False)
 
     turnstile.stall(stalled=False)
     await settle()
@@ -173,7 +171,7 @@ async def test_when_it_is_shut_those_who_wait_are_sent_away_at_once() -> None:
     turnstile.shut()
 
     assert await callers.end() == [Held("stopping")] * 2
-    assert turnstile.appetite(PREFETCH) == 0
+    assert not turnstile.is_open
     assert not turnstile.passes()
 
 
@@ -211,7 +209,7 @@ async def test_a_probe_that_ended_without_a_word_is_noticed_and_replaced_by_whoe
     turnstile.look()
 
     async def probe() -> None:
-        await turnstile.enter()
+        await turnstile.enter(NEVER)
         await go.wait()
 
     probing = asyncio.create_task(probe())
