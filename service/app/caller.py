@@ -1,8 +1,8 @@
 """Calls to OMNI: who may make one when, which are made as one, and what is learnt from how they end.
 
 A call waits at the turnstile and then for a slot. While it waits for that, others with the same content join it, up to
-so many messages; there is no timer, so where slots are free each goes alone and at once. One that failed before goes
-alone, since it may be why.
+so many messages; there is no timer, so where slots are free each goes alone and at once. One that failed or was denied
+before goes alone, since it may be why.
 
 Everything that forbids a call is asked once more immediately before its bytes are written, since a token or a
 connection may have taken seconds: whether a delivery is still ours, whether its time is up, whether sending is paused
@@ -30,7 +30,7 @@ from service.rules.plan import is_too_large
 from service.rules.trace import trace_id
 from service.rules.verdict import is_final
 from service.words.call import OmniCall
-from service.words.outcome import NOT_SENT, Held, MaySend, Outcome, Rejected, Unknown
+from service.words.outcome import NOT_SENT, Denied, Held, MaySend, Outcome, Rejected, Unknown
 from service.words.value import dataclass
 
 _REMEMBERED: Final = 1000
@@ -192,7 +192,7 @@ class Caller:
             clock + (part.call.expires_at - now).total_seconds() for part in parts if part.call.expires_at is not None
         ]
         until = min([end for end in ends if end < deadline + _LAST_MOMENT], default=deadline)
-        return await self._tools.turnstile.enter(until)
+        return await self._tools.turnstile.enter(until, again=parts[0].call.denials > 0)
 
     async def _make_together(self, parts: list[_Part], key: bytes, deadline: float) -> None:
         """Have calls made with others of the same key, or make them with those that join while they wait for a slot."""
@@ -279,7 +279,8 @@ class Caller:
     async def _post(self, group: list[_Part]) -> list[list[_Part]]:
         """Make one call of those parts that may go; give the groups that are still to be made, the last one first.
 
-        A call that is refused as a whole is made again in halves, until the wrong ones stand alone.
+        A call that is refused as a whole is made again in halves, until the wrong ones stand alone. So is one that is
+        denied while the turnstile stays open: the reason may be one of its requests.
         """
         may_send = self._may_send(group)
         if not may_send():
@@ -297,7 +298,9 @@ class Caller:
             return [group]
         if is_new and calls[0].attempt == 1:
             self._observe_first(calls, now)
-        if len(group) > 1 and (isinstance(outcome, Rejected) or is_too_large(outcome)):
+        may_be_of_one = isinstance(outcome, Rejected) or is_too_large(outcome)
+        may_be_of_one |= isinstance(outcome, Denied) and self._tools.turnstile.is_open
+        if len(group) > 1 and may_be_of_one:
             middle = len(group) // 2
             return [group[middle:], group[:middle]]
         for part in group:
@@ -353,7 +356,7 @@ class Caller:
             return outcome
         seconds = time.perf_counter() - started
         self._tools.throttle.notice(outcome, seconds)
-        if signal := read_signal(outcome):
+        if signal := read_signal(outcome, again=call.denials > 0):
             self._tools.turnstile.notice(signal)
         name = type(outcome).__name__.lower()
         metrics.attempts[name].inc()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from service.rules.gate import OPEN, Gate, Signal, hear, look
+from service.rules.gate import OPEN, Gate, Signal, hear, look, seconds_since_healthy
 from service.words.outcome import Held
 
 RESULTS_STALLED: Final = "results_stalled"
@@ -42,6 +42,7 @@ class Turnstile:
         self._on_stall = on_stall
         self._shut = False
         self._waiting = 0
+        self._waiting_first = 0
         self._probe: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._moved_at = clock()
@@ -66,6 +67,11 @@ class Turnstile:
         is_wanted = self.gate.mode == "probing" and self._waiting > 0 and not self.stalled
         is_probed = self._probe is not None and not self._probe.done()
         return is_wanted and not is_probed and self._moved_at < overdue
+
+    @property
+    def seconds_since_healthy(self) -> float:
+        """Tell how long ago a call last showed that OMNI takes calls of ours."""
+        return seconds_since_healthy(self.gate, self.clock())
 
     def notice(self, signal: Signal) -> None:
         """Hear how a call went."""
@@ -96,16 +102,18 @@ class Turnstile:
         self._shut = True
         self._move()
 
-    async def enter(self, until: float) -> Held | None:
+    async def enter(self, until: float, *, again: bool = False) -> Held | None:
         """Wait for leave to make a call, until then by the clock; gives why there is none.
 
-        Whoever gets it calls `leave` afterwards. While results are stalled nobody is sent away: a request could not be
-        published to a delay queue either.
+        Whoever gets it calls `leave` afterwards. One that was denied before (`again`) is not the probe where others
+        wait: it may be denied for a reason of its own. While results are stalled nobody is sent away: a request could
+        not be published to a delay queue either.
         """
         self._waiting += 1
+        self._waiting_first += not again
         try:
             while not self._shut:
-                if self.passes():
+                if not (again and self._waiting_first and self.gate.mode == "probing") and self.passes():
                     return None
                 left = until - self.clock()
                 if left <= 0 and not self.stalled:
@@ -114,6 +122,9 @@ class Turnstile:
             return Held(STOPPING)
         finally:
             self._waiting -= 1
+            self._waiting_first -= not again
+            if not again and not self._waiting_first and self.gate.mode == "probing":
+                self._move()
 
     def leave(self) -> None:
         """Make room for another probe, if this was one and told nothing."""

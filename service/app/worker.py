@@ -90,6 +90,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         make_id=lambda: str(uuid.uuid4()),
         let_others=lambda: asyncio.sleep(_TURN),
         confirm=tools.session_check.require,
+        since_success=lambda: turnstile.seconds_since_healthy,
     )
     handler = Handler(effects, _policy(settings, retry))
     admission = Admission(settings.rabbitmq_max_bytes_in_flight, _put_aside(effects, retry), metrics)

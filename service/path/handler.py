@@ -8,6 +8,7 @@ if it was cancelled.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import field, replace
 from datetime import datetime
+from math import inf
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.history import may_be_a_copy, recall
@@ -38,6 +39,10 @@ async def _go_on() -> None:
     """Do nothing."""
 
 
+def _forever() -> float:
+    return inf
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What a handler needs of the world."""
@@ -56,6 +61,8 @@ class Effects:
     """Give others their turn, between two steps of something long."""
     confirm: Callable[[], Awaitable[None]] = _go_on
     """Return if the delivery that this task serves is still ours; raise if another worker may have it by now."""
+    since_success: Callable[[], float] = _forever
+    """Tell how many seconds ago a call showed that OMNI takes calls of ours."""
 
 
 @dataclass(eq=False, slots=True)
@@ -203,7 +210,7 @@ class Handler:
         return report_attempt(self._attempt(part, errand.history, now), verdicts)
 
     def _attempt(self, request: SendRequest, history: History, now: datetime) -> Attempt:
-        return Attempt(request, history, self._policy, now, self._effects.draw())
+        return Attempt(request, history, self._policy, now, self._effects.draw(), self._effects.since_success())
 
     def _is_late(self, request: SendRequest) -> bool:
         return request.expires_at is not None and request.expires_at <= self._effects.now()

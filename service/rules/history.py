@@ -14,9 +14,10 @@ LOOKS: Final = "omni-log-checks"
 RESOLVED: Final = "omni-resolved"
 PARKED: Final = "omni-retries"
 REDELIVERIES: Final = "omni-redeliveries"
+DENIALS: Final = "omni-denials"
 REPEATED: Final = "omni-republished"
 EXPIRES_AT: Final = "omni-expires-at"
-PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, REPEATED, EXPIRES_AT})
+PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, DENIALS, REPEATED, EXPIRES_AT})
 REDRIVES: Final = "omni-redrive-count"
 
 MOST_REDELIVERIES: Final = 20
@@ -41,6 +42,7 @@ def read_history(headers: Mapping[str, Header], now: datetime) -> History:
         resolved=headers.get(RESOLVED) is True,
         parked=_whole(headers.get(PARKED), _MOST) or 0,
         redeliveries=_whole(headers.get(REDELIVERIES), _MOST) or 0,
+        denials=_whole(headers.get(DENIALS), _MOST) or 0,
         redrives=_whole(headers.get(REDRIVES), _MOST) or 0,
     )
 
@@ -112,4 +114,5 @@ def write_progress(history: History) -> dict[str, Header]:
         RESOLVED: history.resolved,
         PARKED: history.parked,
         REDELIVERIES: history.redeliveries,
+        DENIALS: history.denials,
     }

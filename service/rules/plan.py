@@ -30,11 +30,14 @@ def plan(
         written = None
         content = content.model_copy(update={"scenario_key": policy.scenario_key})
     number, deadline, redrives = history.attempts + 1, request.expires_at, history.redrives
+    denials = history.denials
     traces = () if trace is None else (trace,)
     if len(messages) <= policy.call_size:
-        call = OmniCall(content, messages, request.request_id, number, deadline, published, traces, written, redrives)
-        return (call,)
-    whole = OmniCall(content, messages, request.request_id, number, deadline, published, traces, redrives=redrives)
+        known = (number, deadline, published, traces, written, redrives, denials)
+        return (OmniCall(content, messages, request.request_id, *known),)
+    whole = OmniCall(
+        content, messages, request.request_id, number, deadline, published, traces, None, redrives, denials
+    )
     starts = range(0, len(messages), policy.call_size)
     return tuple(_part(whole, messages[start : start + policy.call_size]) for start in starts)
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from math import inf
 from typing import Final, Literal, assert_never
 
 from service.rules.history import doubt, is_used_up
 from service.rules.policy import Policy
-from service.rules.retry import HOUR, delay, due, look_delay, pause_delay
+from service.rules.retry import HOUR, delay, denied_delay, due, look_delay
 from service.rules.verdict import Standing, Verdict
 from service.words.delivery import History
 from service.words.event import EventType, Reason, ReasonCode, StatusEvent
@@ -66,6 +67,8 @@ class Attempt:
     now: datetime
     draw: float
     """From [0, 1)."""
+    since_success: float = inf
+    """Seconds since a call of this worker last showed that OMNI takes calls of ours."""
 
     @property
     def number(self) -> int:
@@ -84,8 +87,11 @@ _DETAILS: Final[Mapping[ReasonCode, str]] = {
     "refused": "OMNI refused the message",
     "unavailable": "OMNI did not take the message",
     "doubtful": "OMNI may or may not have taken the message",
-    "denied": "OMNI refuses our credentials or our account; sending is paused",
+    "denied": "OMNI refuses our credentials, our account, or this request",
 }
+_DENIALS: Final = 3
+"""Denials that end a request."""
+_LATELY: Final = 60.0
 _DOUBT_REMAINS: Final = "an earlier attempt may have been taken"
 
 
@@ -145,6 +151,7 @@ def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
     """Say how an attempt ended for each of its messages, and put aside those that need another."""
     events: list[StatusEvent] = []
     letters: list[Letter] = []
+    verdicts = (_end_denials(attempt, verdict) for verdict in verdicts)
     for (standing, _), group in groupby(sorted(verdicts, key=_kind), _kind):
         members = tuple(group)
         match standing:
@@ -159,6 +166,26 @@ def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
             case _:
                 assert_never(standing)
     return Report(tuple(events), tuple(letters))
+
+
+def _end_denials(attempt: Attempt, verdict: Verdict) -> Verdict:
+    """Take a denial for a refusal of the message itself, once it is clear that our credentials and account work.
+
+    That is when it is the third, and before each but the first other calls succeeded while the request was away.
+    """
+    if verdict.standing == "denied" and _denials(attempt) >= _DENIALS:
+        return replace(verdict, standing="refused")
+    return verdict
+
+
+def _denials(attempt: Attempt) -> int:
+    """Count the denials of a request, with this one: those that came though others had succeeded since the last.
+
+    A request is away for the shorter delay at least, so a success within that time is later than its last denial.
+    """
+    shortest = denied_delay(attempt.policy.retry, others_succeed=True)
+    earlier = attempt.history.denials
+    return earlier + (attempt.since_success < shortest) if earlier else 1
 
 
 def _kind(verdict: Verdict) -> tuple[Standing, timedelta]:
@@ -205,7 +232,9 @@ def _rest(attempt: Attempt, verdicts: tuple[Verdict, ...]) -> SendRequest:
 
 def _past(attempt: Attempt, standing: Standing) -> History:
     """Count the attempt, unless the fault was ours or none was made."""
-    if standing in {"denied", "held"}:
+    if standing == "denied":
+        return replace(attempt.history, denials=_denials(attempt))
+    if standing == "held":
         return attempt.history
     counted = replace(attempt.history, attempts=attempt.number)
     return doubt(counted) if standing == "doubtful" else counted
@@ -216,7 +245,7 @@ def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -
     asked = max((verdict.retry_after or 0.0 for verdict in verdicts), default=0.0)
     match standing:
         case "denied":
-            return pause_delay(retry)
+            return denied_delay(retry, others_succeed=attempt.since_success < _LATELY)
         case "doubtful":
             return look_delay(retry, 0)
         case "held":

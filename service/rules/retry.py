@@ -13,8 +13,11 @@ from service.words.value import dataclass
 HOUR: Final = 3600.0
 """Seconds in the room for messages that OMNI's flooding filter refused."""
 
-_DENIED_WAIT: Final = 30.0
-"""Seconds until a request refused for our own fault looks again; nothing is counted against it."""
+_PAUSE: Final = 30.0
+"""Seconds until a request that cannot be served for our own fault is taken up again; nothing is counted against it."""
+
+_DENIED_ALONE: Final = 8.0
+"""Seconds until a request that was denied while others succeeded is tried again."""
 
 _FIRST_LOOK: Final = 4
 """Base delays until the first look at a doubt."""
@@ -66,8 +69,15 @@ def look_delay(policy: RetryPolicy, parked: int) -> float:
 
 
 def pause_delay(policy: RetryPolicy) -> float:
-    """Choose the room for a request that was refused for our own fault."""
-    return next((room for room in policy.ladder if room >= _DENIED_WAIT), policy.ladder[-1])
+    """Choose the room for a request that cannot be served for our own fault."""
+    return next((room for room in policy.ladder if room >= _PAUSE), policy.ladder[-1])
+
+
+def denied_delay(policy: RetryPolicy, *, others_succeed: bool) -> float:
+    """Choose the room for a request that was denied; nothing is counted against it."""
+    if not others_succeed:
+        return pause_delay(policy)
+    return next((room for room in policy.ladder if room >= _DENIED_ALONE), policy.ladder[-1])
 
 
 def due(now: datetime, room: float) -> datetime:

@@ -29,6 +29,8 @@ class OmniCall:
     """The content as it is posted, where it has been rendered already."""
     redrives: int = 0
     """Times a person has replayed the request from among the dead letters."""
+    denials: int = 0
+    """Times a call about these messages was denied; see `History.denials`."""
 
     @property
     def content_json(self) -> bytes:
@@ -38,7 +40,7 @@ class OmniCall:
     @property
     def is_first(self) -> bool:
         """Tell whether no earlier call can have been about these messages, unless the broker says otherwise."""
-        return self.attempt == 1 and self.redrives == 0
+        return self.attempt == 1 and self.redrives == 0 and self.denials == 0
 
     def to_json(self) -> bytes:
         """Render the body. Every destination carries a `messageId`: answers are read by it."""

@@ -50,6 +50,8 @@ class History:
     """Times it was put aside: no two letters of one request are alike."""
     redeliveries: int = 0
     """Attempts among those above that may not have been any: a worker died with it, or it was handed back untouched."""
+    denials: int = 0
+    """Times it was denied, the first time included, since which others were not; see `rules.report`."""
     redrives: int = 0
     """Times a person has sent it again from among the dead letters."""
 

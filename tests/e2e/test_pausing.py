@@ -13,6 +13,7 @@ from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import NUMBER, moment, request
 
 LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+DENIED, NO_CREDIT = "4179091403", "4179091012"
 FAILING, STALLED = 'omni_relay_paused{reason="failing"}', 'omni_relay_paused{reason="results_stalled"}'
 
 
@@ -119,6 +120,49 @@ async def test_requests_refused_for_their_own_fault_pause_nothing(stage: Stage) 
 
     assert set(map(tuple, stage.last_words().values())) == {("rejected",)}
     assert worker.lines("sending.paused") == []
+
+
+@pytest.mark.parametrize("number", [DENIED, NO_CREDIT], ids=["call", "message"])
+async def test_requests_that_omni_denies_for_themselves_end_and_slow_nobody(stage: Stage, number: str) -> None:
+    """A producer sends such requests all the time, some with the contents of the others."""
+    worker = await stage.worker(RETRY_MAX_DELAY="1")
+    sent: dict[str, datetime] = {}
+    for round_ in range(24):
+        good, bad = requests(10, f"good-{round_}"), [request(f"bad-{round_}-{one}", number) for one in range(10)]
+        await stage.send(*good, *(bad if round_ < 12 else []))
+        sent |= dict.fromkeys((str(one["messageId"]) for one in good), datetime.now(UTC))
+        await asyncio.sleep(0.25)
+    await stage.until_last_words(24 * 10 + 12 * 10)
+
+    words = stage.last_words()
+    assert {tuple(words[name]) for name in words if name.startswith("good")} == {("accepted",)}
+    assert {tuple(words[name]) for name in words if name.startswith("bad")} == {("rejected",)}
+    assert not [event for event in stage.events if event.type == "deferred" and event.subject.startswith("good")]
+    assert max(moment(event.body["time"]) - sent[event.subject] for event in stage.events if event.subject in sent) < (
+        timedelta(seconds=1)
+    )
+    reasons = [event.data["reason"]["code"] for event in stage.events if event.type == "rejected"]
+    assert set(reasons) == {"refused"}
+    assert worker.lines("sending.paused") == []
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def test_a_request_that_is_denied_while_there_is_no_other_waits_until_there_is(stage: Stage) -> None:
+    worker = await stage.worker(RETRY_MAX_DELAY="1")
+    await stage.send(request("alone", DENIED))
+    await worker.until_metric('omni_relay_paused{reason="denied"}', 1)
+    await stage.until(lambda: len(stage.about("alone")) >= 4)
+    assert stage.last_words() == {}
+
+    others = 0
+    while "alone" not in stage.last_words():
+        await stage.send(request(f"other-{others}", NUMBER))
+        others += 1
+        await asyncio.sleep(0.2)
+    await stage.until_last_words(1 + others)
+    words = stage.last_words()
+    assert words.pop("alone") == ["rejected"]
+    assert set(map(tuple, words.values())) == {("accepted",)}
 
 
 async def test_while_results_are_stuck_no_call_is_made_and_none_is_repeated(stage: Stage) -> None:

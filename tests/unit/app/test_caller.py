@@ -15,11 +15,12 @@ from service.app.turnstile import LONGEST_WAIT, Turnstile
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import Receipt
 from service.edges.rabbitmq.life import Life
+from service.rules.coalesce import ids_of
 from service.rules.concurrency import Limit
 from service.rules.gate import Signal
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
-from service.words.outcome import NOT_SENT, Accepted, Held, MaySend, Outcome, Rejected, Unavailable, Unknown
+from service.words.outcome import NOT_SENT, Accepted, Denied, Held, MaySend, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import NOW, a_call, a_message, a_status
 
 
@@ -293,6 +294,56 @@ async def test_a_pause_that_begins_while_calls_wait_for_a_slot_is_waited_for_by_
     world.turnstile.look()
     assert all(isinstance(outcome, Accepted) for outcome in await asyncio.gather(*calls))
     assert sorted(world.posted) == [["a"], ["again"], ["b"], ["first"]]
+
+
+async def test_a_call_denied_while_others_succeed_is_split_until_the_denied_one_stands_alone() -> None:
+    world = World(lambda call: Denied("http_403") if "m-3" in ids_of(call) else accept(call))
+    world.go.set()
+    await world.call("before")
+    calls = [call_about(f"m-{number}") for number in range(7)]
+    outcomes = await world.caller.attempt(calls)
+
+    assert [type(outcome).__name__ for outcome in outcomes] == [*["Accepted"] * 3, "Denied", *["Accepted"] * 3]
+    assert world.turnstile.is_open
+    (outcome,) = await world.caller.attempt([replace(calls[3], denials=1)])
+    assert outcome == Denied("http_403")
+    assert world.turnstile.is_open
+
+
+async def test_a_call_denied_while_no_other_succeeds_is_not_split() -> None:
+    world = World(lambda _: Denied("http_401"))
+    world.go.set()
+    outcomes = await world.caller.attempt([call_about(f"m-{number}") for number in range(7)])
+
+    assert outcomes == [Denied("http_401")] * 7
+    assert len(world.posted) == 1
+    assert world.turnstile.gate.mode == "closed"
+
+
+async def test_of_a_call_that_is_split_no_more_is_made_once_the_turnstile_is_closed() -> None:
+    world = World(lambda call: accept(call) if "before" in ids_of(call) else Denied("http_401"))
+    world.go.set()
+    await world.call("before")
+    world.seconds += 30
+    calls = asyncio.create_task(world.caller.attempt([call_about(f"m-{number}") for number in range(100)]))
+    while world.turnstile.is_open:  # noqa: ASYNC110  # it closes once twenty calls were denied
+        await asyncio.sleep(0)
+    await settle()
+    assert len(world.posted) == 1 + 20
+    world.turnstile.shut()
+
+    assert set(await calls) == {Denied("http_401"), Held("stopping")}
+    assert len(world.posted) == 1 + 20
+
+
+async def test_one_that_was_denied_before_goes_alone() -> None:
+    world = World()
+    calls = [world.call("first"), world.call("a"), world.call("denied", denials=1), world.call("b")]
+    await settle()
+    world.go.set()
+    await asyncio.gather(*calls)
+
+    assert sorted(world.posted) == [["a", "b"], ["denied"], ["first"]]
 
 
 async def test_when_whoever_leads_is_gone_another_takes_over() -> None:

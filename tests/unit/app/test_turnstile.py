@@ -42,16 +42,17 @@ async def settle() -> None:
 class Callers:
     """Some who want to make a call, and say when they may."""
 
-    def __init__(self, turnstile: Turnstile, count: int, until: float = NEVER) -> None:
+    def __init__(self, turnstile: Turnstile, count: int, until: float = NEVER, *, again: bool = False) -> None:
         self.through: list[int] = []
         self.go = asyncio.Event()
         self._turnstile = turnstile
         self._until = until
+        self._again = again
         self.tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
 
     async def _call(self, number: int) -> Held | None:
         try:
-            if held := await self._turnstile.enter(self._until):
+            if held := await self._turnstile.enter(self._until, again=self._again):
                 return held
             self.through.append(number)
             await self.go.wait()
@@ -122,6 +123,23 @@ async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
     await asyncio.wait(callers.tasks, timeout=0)
     callers.go.set()
     await asyncio.wait(callers.tasks)
+
+
+async def test_one_that_was_denied_before_is_the_probe_only_where_no_other_waits() -> None:
+    turnstile, _ = a_turnstile()
+    turnstile.notice(DENIED)
+    denied, other = Callers(turnstile, 1, again=True), Callers(turnstile, 1, time.monotonic() + 2)
+    while not (denied.through or other.through):  # noqa: ASYNC110  # a timer
+        await asyncio.sleep(0.02)
+    await settle()
+    assert (denied.through, other.through) == ([], [0])
+
+    assert await other.end() == [None]
+    await settle()
+    assert denied.through == [0]
+    turnstile.notice(HEALTHY)
+    assert turnstile.seconds_since_healthy < 1
+    assert await denied.end() == [None]
 
 
 async def test_whoever_has_waited_long_enough_is_sent_away_and_the_others_wait_on() -> None:

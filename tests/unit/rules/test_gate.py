@@ -1,11 +1,12 @@
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.rules.gate import OPEN, ROW, VOLUME, Gate, Signal, hear, look, read_signal
+from service.rules.gate import OPEN, ROW, VOLUME, Gate, Signal, hear, look, read_signal, seconds_since_healthy
 from service.words.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import a_status
 from tests.unit.strategy import law
@@ -39,11 +40,85 @@ def test_every_outcome_says_something_about_omni_unless_no_call_was_made(
     assert read_signal(outcome) == signal
 
 
-def test_one_message_denied_among_those_taken_denies_us_all() -> None:
-    statuses = {"m-1": a_status(), "m-2": a_status(5, 12), "m-3": a_status(5, 6)}
+def test_a_denied_message_denies_us_all_unless_another_one_of_the_call_was_taken() -> None:
+    taken, denied, refused = a_status(), a_status(5, 12), a_status(5, 6)
 
-    assert read_signal(Accepted(statuses)) == Signal("denied", "status_12")
-    assert read_signal(Accepted({"m-3": a_status(5, 6)})) == HEALTHY
+    assert read_signal(Accepted({"m-1": refused, "m-2": denied})) == Signal("denied", "status_12")
+    assert read_signal(Accepted({"m-1": denied, "m-2": taken})) == HEALTHY
+    assert read_signal(Accepted({"m-1": refused})) == HEALTHY
+
+
+def test_it_is_told_that_a_request_was_denied_before() -> None:
+    assert read_signal(Denied("http_403"), again=True) == Signal("denied", "http_403", again=True)
+    assert read_signal(Accepted({"m": a_status(5, 12)}), again=True) == Signal("denied", "status_12", again=True)
+    assert read_signal(Accepted({"m": a_status()}), again=True) == HEALTHY
+
+
+def denied(times: int, *, every: float, after: float = 0.0) -> Gate:
+    """Deny so many calls, the first so many seconds after one that went well."""
+    gate = hear(OPEN, HEALTHY, NOW, 0.0)
+    for number in range(times):
+        gate = hear(gate, DENIED, later(after + number * every), 0.0)
+        if gate.mode == "closed":
+            break
+    return gate
+
+
+@pytest.mark.parametrize(
+    ("times", "every", "after", "mode"),
+    [
+        (19, 1.0, 0.0, "open"),
+        (20, 1.0, 0.0, "closed"),
+        (1, 0.0, 60.0, "open"),
+        (1, 0.0, 60.1, "closed"),
+        (1000, 0.001, 0.0, "open"),
+        (1100, 0.001, 0.0, "closed"),
+    ],
+)
+def test_denials_close_it_only_if_no_other_call_has_gone_well_lately(
+    times: int, every: float, after: float, mode: str
+) -> None:
+    assert denied(times, every=every, after=after).mode == mode
+
+
+def test_however_many_calls_are_denied_it_stays_open_while_others_go_well() -> None:
+    """Nineteen in twenty are denied; ten in a second go well."""
+    gate = OPEN
+    for number in range(12_000):
+        gate = hear(gate, DENIED if number % 20 else HEALTHY, later(number * 0.005), 0.0)
+        assert gate.mode == "open"
+
+
+def test_calls_that_are_denied_are_no_failures() -> None:
+    gate = denied(19, every=1.0)
+
+    assert (gate.row, gate.bad) == (0, 0.0)
+    assert hear(gate, FAILING, later(19), 0.0).mode == "open"
+
+
+def test_a_probe_that_is_denied_lets_another_try_if_calls_have_gone_well_lately() -> None:
+    gate = replace(PROBING, healthy_at=NOW)
+
+    assert hear(gate, DENIED, later(1), 0.0) == replace(gate, denials=1)
+    assert hear(gate, DENIED, later(61), 0.0).mode == "closed"
+
+
+def test_a_request_denied_again_lengthens_no_pause() -> None:
+    again = replace(DENIED, again=True)
+    gate = hear(OPEN, again, NOW, 0.0)
+    assert (gate.until, gate.closings) == (later(0.5), 1)
+    for _ in range(5):
+        gate = hear(look(gate, later(1)), again, later(1), 0.0)
+        assert (gate.until, gate.closings) == (later(1.5), 1)
+        gate = replace(gate, until=later(1))
+    assert hear(look(gate, later(1)), DENIED, later(1), 0.0).closings == 2
+
+
+def test_it_knows_how_long_ago_a_call_went_well() -> None:
+    assert seconds_since_healthy(OPEN, NOW) == inf
+    assert seconds_since_healthy(hear(OPEN, HEALTHY, NOW, 0.0), later(3)) == 3
+    assert seconds_since_healthy(hear(hear(OPEN, HEALTHY, NOW, 0.0), FAILING, later(1), 0.0), later(3)) == 3
+    assert seconds_since_healthy(hear(CLOSED, HEALTHY, NOW, 0.0), later(3)) == 3
 
 
 def test_a_refusal_of_our_account_closes_it_at_once() -> None:
@@ -105,7 +180,7 @@ def test_when_omni_asks_for_time_nobody_calls_until_then(asked: float, seconds: 
 
 @pytest.mark.parametrize("signal", [HEALTHY, FAILING, DENIED])
 def test_calls_that_were_under_way_when_it_was_closed_change_nothing(signal: Signal) -> None:
-    assert hear(CLOSED, signal, NOW, 0.9) == CLOSED
+    assert replace(hear(CLOSED, signal, NOW, 0.9), healthy_at=None) == CLOSED
 
 
 def test_but_for_a_longer_wait_that_omni_asks_for() -> None:
@@ -155,7 +230,7 @@ def test_a_probe_remembers_why_the_gate_was_closed() -> None:
 
 
 def test_a_probe_that_went_well_opens_it_and_the_past_is_forgotten() -> None:
-    assert hear(PROBING, HEALTHY, NOW, 0.0) == OPEN
+    assert hear(PROBING, HEALTHY, NOW, 0.0) == replace(OPEN, healthy_at=NOW)
 
 
 signals = st.builds(
@@ -163,6 +238,7 @@ signals = st.builds(
     st.sampled_from(["healthy", "failing", "denied"]),
     st.just("cause"),
     st.none() | st.floats(0, 366 * 86400),
+    st.booleans(),
 )
 steps = st.tuples(st.floats(0, 7200), st.booleans(), signals, st.floats(0, 1, exclude_max=True))
 
@@ -200,9 +276,11 @@ class GateMachine(RuleBasedStateMachine):
         signal = {"healthy": HEALTHY, "failing": FAILING, "denied": DENIED}[kind]
         before, self.gate = self.gate, hear(self.gate, signal, self.now, draw)
         if before.mode == "closed":
-            assert self.gate == before
+            assert replace(self.gate, healthy_at=before.healthy_at) == before
         elif signal is HEALTHY:
             assert self.gate.mode == "open"
+        elif signal is DENIED and before.healthy_at is not None and self.now - before.healthy_at <= 1:
+            assert self.gate.mode == before.mode
         elif self.gate.mode == "closed":
             assert self.gate.until is not None
             assert 0.49 <= self.gate.until - self.now <= (60.01 if signal is DENIED else 4.01)

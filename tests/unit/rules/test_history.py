@@ -64,6 +64,7 @@ def test_only_true_is_true(ambiguous: object) -> None:
         resolved=st.booleans(),
         parked=st.integers(0, 9),
         redeliveries=st.integers(0, 9),
+        denials=st.integers(0, 9),
     )
 )
 def test_what_is_written_is_read_again(history: History) -> None:

@@ -187,6 +187,7 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
             "omni-resolved": False,
             "omni-retries": 0,
             "omni-redeliveries": 0,
+            "omni-denials": 0,
             "omni-original-exchange": "omni.requests",
             "omni-original-routing-key": "send",
             "omni-redrive-count": 0,

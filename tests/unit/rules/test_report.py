@@ -1,6 +1,8 @@
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 from typing import get_args
 
 import pytest
@@ -124,7 +126,8 @@ def test_a_message_to_be_tried_again_is_deferred_and_parked(
     assert event.reason is not None
     assert event.reason.code == code
     assert event.reason.detail.endswith(f": cause_{standing}")
-    assert letter.history == replace(a_history(attempts, ambiguous=ambiguous), parked=1)
+    denials = int(standing == "denied")
+    assert letter.history == replace(a_history(attempts, ambiguous=ambiguous), parked=1, denials=denials)
     assert letter.request == a_request()
 
 
@@ -174,7 +177,45 @@ def test_a_message_refused_for_our_fault_waits_however_often() -> None:
             assert isinstance(letter, Parked)
             history = letter.history
 
-        assert replace(history, parked=0) == a_history(used)
+        assert replace(history, parked=0) == replace(a_history(used), denials=1)
+
+
+def denied_at(times: list[float], success_at: Callable[[float], float]) -> list[str]:
+    """Deny a request at these times; give what is told of it, and the room, each time."""
+    history, told = a_history(), []
+    for time in times:
+        attempt = replace(an_attempt(history=history), since_success=time - success_at(time))
+        report = report_attempt(attempt, [a_verdict("denied")])
+        (event,) = report.events
+        assert event.reason is not None
+        told.append(f"{event.type.removeprefix('message.')} {event.reason.code}")
+        for letter in report.letters:
+            assert isinstance(letter, Parked)
+            told[-1] += f" {letter.room:g}"
+            history = letter.history
+    return told
+
+
+def test_a_third_denial_while_others_succeed_is_a_refusal() -> None:
+    told = denied_at([0, 8, 16], lambda time: time - 7.9)
+
+    assert told == ["deferred denied 8", "deferred denied 8", "rejected refused"]
+
+
+def test_a_denial_while_nobody_else_succeeds_brings_a_request_no_nearer_to_a_refusal() -> None:
+    """It may be denied for the account's fault, as often as it takes to mend that."""
+    assert denied_at([0, 32, 64, 96], lambda _: -inf) == ["deferred denied 32"] * 4
+    assert denied_at([0, 8, 16, 24, 32], lambda _: -1.0) == ["deferred denied 8"] * 5
+    ends = denied_at([0, 32, 64, 72], lambda time: time if time > 32 else -inf)
+    assert ends == ["deferred denied 32", "deferred denied 32", "deferred denied 8", "rejected refused"]
+
+
+def test_each_message_is_denied_for_itself() -> None:
+    attempt = replace(an_attempt(history=replace(a_history(), denials=2)), since_success=0.0)
+    verdicts = [a_verdict("denied", a_message("m-1")), a_verdict("taken", a_message("m-2"))]
+
+    types = {event.message_id: event.type for event in report_attempt(attempt, verdicts).events}
+    assert types == {"m-1": "message.rejected", "m-2": "message.accepted"}
 
 
 @pytest.mark.parametrize(

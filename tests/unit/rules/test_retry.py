@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.retry import HOUR, RetryPolicy, delay, due, look_delay, pause_delay
+from service.rules.retry import HOUR, RetryPolicy, delay, denied_delay, due, look_delay
 from tests.support.builder import NOW
 from tests.unit.strategy import law
 
@@ -101,12 +101,14 @@ def test_a_higher_draw_never_waits_less(
 
 
 @pytest.mark.parametrize(
-    ("policy", "room"), [(RetryPolicy(), 32), (RetryPolicy(8, 1, 5), 5), (RetryPolicy(8, 60, 300), 60)]
+    ("policy", "room", "shorter"),
+    [(RetryPolicy(), 32, 8), (RetryPolicy(8, 1, 5), 5, 5), (RetryPolicy(8, 60, 300), 60, 60)],
 )
-def test_a_request_refused_for_our_own_fault_waits_half_a_minute_where_there_is_such_a_room(
-    policy: RetryPolicy, room: float
+def test_a_denied_request_waits_half_a_minute_or_less_where_others_succeed(
+    policy: RetryPolicy, room: float, shorter: float
 ) -> None:
-    assert pause_delay(policy) == room
+    assert denied_delay(policy, others_succeed=False) == room
+    assert denied_delay(policy, others_succeed=True) == shorter
 
 
 def test_a_room_lets_go_after_its_seconds() -> None:
