@@ -86,7 +86,7 @@ async def test_five_hostile_bodies_at_once_cost_an_ordinary_request_nothing(stag
         for body, content_type in bodies:
             await stage.send(body, content_type=content_type)
         waits = await beside
-        await worker.until(lambda: len(worker.lines("delivery.settled")) == len(waits) + 5)
+        await worker.until(lambda: len(worker.lines("delivery.settled")) > len(waits))
 
     assert max(waits) < 3  # well under a second where the machine has nothing else to do
 

@@ -315,7 +315,9 @@ async def open_session(url: str, *, fast: bool = False, consumes: bool = False) 
         if consumes:
             # Without the lane's short cuts too: its transport is what can be left unread.
             feed, feed_factory = await _connect(url, life, fast=True, opened=opened)
-            life.flow = feed_factory.lane if feed_factory else None
+            life.flow = held = feed_factory.lane if feed_factory else None
+            if held is not None:
+                held.life = life
         intake = await life.ask(_channel(feed), CONNECT_TIMEOUT)
         outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
         beneath, beside = await intake.get_underlay_channel(), await outlet.get_underlay_channel()
@@ -328,7 +330,6 @@ async def open_session(url: str, *, fast: bool = False, consumes: bool = False) 
             lane.begin(NO_CHANNEL if apart else beneath.number, beside.number, frame_max)
             if apart:
                 feed_lane.begin(beneath.number, NO_CHANNEL, frame_max)
-            feed_lane.life = life
         life.ask_beside = partial(beside.queue_declare, topology.REQUESTS, passive=True)
         opened.pop_all()
     parts: Iterable[AbstractConnection | AbstractChannel] = {connection, feed, intake, outlet}

@@ -229,7 +229,11 @@ async def test_a_body_that_is_longer_than_any_request_is_dropped_while_it_comes(
     lane.begin(INTAKE, OUTLET, FRAME_MAX)
     lane.consume("ours", lambda delivery, _: taken.append(delivery))
     for size in (LONGEST, LONGEST + 1, 10):
-        written, _ = deliver("ours", 1, bytes(size), {"message_id": "m"})
+        method = pamqp.commands.Basic.Deliver("ours", 1, False, "omni.requests", "send")  # noqa: FBT003 - new
+        header = ContentHeader(0, size, pamqp.commands.Basic.Properties(message_id="m"))
+        parts = [ContentBody(bytes(min(2**17, size - start))) for start in range(0, size, 2**17)]
+        whole: list[Any] = [method, header, *parts]
+        written = b"".join(pamqp.frame.marshal(one, INTAKE) for one in whole)
         for start in range(0, len(written), 2**18):
             lane.data_received(written[start : start + 2**18])
 
