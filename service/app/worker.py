@@ -119,8 +119,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             # Without a broker nothing can be finished.
             deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else settings.shutdown_grace)
             log.info("worker.stopping")
-            await dispatcher.settle_later(_end(consuming))
             turnstile.shut()
+            await dispatcher.settle_later(_end(consuming))
             await _end(undertaking)
             await admission.close(settings.shutdown_grace / 2)
             await dispatcher.drain(deadline, abort)
