@@ -8,7 +8,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
-from tests.support.worker import PATIENCE
+from tests.support.worker import PATIENCE, Worker
 
 
 async def delete(stage: Stage, *queues: str) -> None:
@@ -38,6 +38,15 @@ async def reasons(stage: Stage) -> dict[str, str]:
     return {letter["requestId"]: letter["reason"] for letter in letters}
 
 
+async def busy_worker(stage: Stage) -> Worker:
+    """Start a worker that takes nothing from the queue for some seconds: its only place is taken."""
+    worker = await stage.worker(RABBITMQ_PREFETCH="1")
+    await stage.fault(kind="latency", seconds=4)
+    await stage.send(request("slow", NUMBER))
+    await stage.until_in_flight(1)
+    return worker
+
+
 @pytest.mark.parametrize(
     "queues", [("omni.dead",), ("omni.dead.notifications",), ("omni.dead", "omni.dead.notifications")]
 )
@@ -59,11 +68,8 @@ async def test_a_dead_letter_of_the_relay_is_stored(stage: Stage, queues: tuple[
 
 @pytest.mark.timeout(120)
 async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -> None:
-    """They lapse in the queue while sending is paused; the broker hands them to the queues that are there."""
-    worker = await stage.worker()
-    await stage.fault(kind="status", status=401)
-    await stage.send(request("pause", NUMBER))
-    await worker.until_metric("omni_relay_consuming", 0)
+    """They lapse in the queue while the worker is busy; the broker hands them to the queues that are there."""
+    worker = await busy_worker(stage)
     await delete(stage, "omni.dead")
     names = [f"m-{number}" for number in range(60)]
     await stage.send(*(request(name, NUMBER) for name in names), expiration=0.1)
@@ -76,10 +82,7 @@ async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -
 
 
 async def test_one_dead_letter_of_the_broker_is_stored_once(stage: Stage) -> None:
-    worker = await stage.worker()
-    await stage.fault(kind="status", status=401)
-    await stage.send(request("pause", NUMBER))
-    await worker.until_metric("omni_relay_consuming", 0)
+    await busy_worker(stage)
     await delete(stage, "omni.dead")
     await stage.send(request("m", NUMBER), expiration=0.1)
     await stage.until(lambda: stage.heard().get("m") == ["expired"])
