@@ -81,7 +81,7 @@ class Intake:
             bench.turnstile.look()
             if self._consuming or not bench.link.is_connected:
                 self._well_at = now
-            if self._consuming and now - asked_at >= _ROUND:
+            if self._consuming and not self._consuming.broken.is_unread and now - asked_at >= _ROUND:
                 asked_at = now
                 await self._make_sure(self._consuming)
 
@@ -91,6 +91,8 @@ class Intake:
             self._bench.metrics.queue_messages.set(messages)
             self._bench.metrics.queue_consumers.set(consumers)
         except BrokerErrors as error:
+            if session.broken.is_unread:
+                return  # the answer waits behind deliveries that are left unread
             self._log.warning("consumer.lost", **describe(error))
         else:
             if consumers or self._consuming is not session:

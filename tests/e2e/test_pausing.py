@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import NUMBER, moment, request
+from tests.support.broker import VirtualHost
 
 LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 DENIED, NO_CREDIT = "4179091403", "4179091012"
@@ -221,3 +222,21 @@ async def test_a_queue_deleted_and_made_again_behind_the_workers_back_is_consume
     await stage.send(*requests(3))
     await worker.until(lambda: len(worker.lines("delivery.settled")) == 3, within=12)
     assert (await worker.get("/livez"))[0] == 200
+
+
+async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhost: VirtualHost) -> None:
+    """It reads nothing more from connections that publish, and is still asked whether it has the consumer."""
+    worker = await stage.worker()
+    await stage.fault(kind="latency", seconds=1)
+    await stage.send(*requests(3))
+    await stage.until_in_flight(3)
+    await vhost.node.ctl("set_disk_free_limit", str(900 * 10**12))
+    try:
+        await worker.until_metric(STALLED, 1)
+        await asyncio.sleep(12)  # two rounds of questions, and the time an answer may take
+    finally:
+        await vhost.node.ctl("set_disk_free_limit", "50MB")
+    await stage.until_last_words(3)
+
+    assert worker.lines("consumer.lost") == worker.lines("broker.disconnected") == []
+    assert set((await stage.posts()).values()) == {1}

@@ -290,8 +290,11 @@ class Session:
             await at_most(CLOSE_TIMEOUT, channel.close())
 
     async def waiting(self) -> tuple[int, int]:
-        """Count the requests that wait, and the consumers there are. Raises one of `BrokerErrors`, if no queue is."""
-        channel = await self.connection.channel()
+        """Count the requests that wait, and the consumers there are. Raises one of `BrokerErrors`, if no queue is.
+
+        Asked on the connection for deliveries: while memory or disk run short, the broker reads nothing on the other.
+        """
+        channel = await self.feed.channel(publisher_confirms=False)
         try:
             found = (await channel.declare_queue(topology.REQUESTS, passive=True)).declaration_result
         finally:
