@@ -54,7 +54,7 @@ def queue(vhost: VirtualHost, name: str) -> dict[str, Any]:
 
 
 SHOW_AGAIN_AND_AGAIN = """
-import asyncio, sys
+import asyncio, os, sys
 from service.app.dead import Choice, show_dead
 from service.edges.settings import load_settings
 from service.rules.redrive import Selection
@@ -64,6 +64,7 @@ for _ in range(int(sys.argv[1])):
     except BrokenPipeError:
         continue
     sys.exit("the pipe is open")
+os._exit(0)  # what is left in the buffer has nowhere to go
 """
 
 
