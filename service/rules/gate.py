@@ -9,7 +9,8 @@ good share of enough of them. A request that is refused for its own fault shows 
 
 It closes on a denial at once (our credentials or our account are refused), unless other calls have succeeded lately.
 Then the denial may be about that one request, and one producer must not stop all others. If the credentials are really
-refused, this costs twenty denials, or those of one second. None of them counts as an attempt.
+refused, this costs twenty denials, or those of one second. None of them counts as an attempt. The same holds for a 4xx
+of a gateway. It may refuse the content of one request, or all of them while the base URL is wrong.
 
 Times are seconds of a clock that only goes forward. The wall clock may step, and a pause must end all the same.
 """
@@ -41,6 +42,8 @@ _JUST_NOW: Final = 1.0
 """Seconds for which it does so whatever was denied since."""
 _DENIALS: Final = 20
 """Denials since then that show the contrary."""
+_BUSY: Final = frozenset({"http_408", "http_425", "http_429"})
+"""Statuses with which OMNI, or a gateway, says that it has too much to do."""
 _LONGEST_ASKED: Final = 300.0
 """Seconds that OMNI may ask for; whoever asks for more is asked again then."""
 
@@ -49,7 +52,8 @@ _LONGEST_ASKED: Final = 300.0
 class Signal:
     """What an outcome says about OMNI and our account."""
 
-    kind: Literal["healthy", "failing", "denied"]
+    kind: Literal["healthy", "failing", "refused", "denied"]
+    """refused: by a gateway, which may mean this call or all."""
     cause: str = ""
     retry_after: float | None = None
     """Seconds for which OMNI asks us to wait."""
@@ -79,7 +83,7 @@ class Gate:
     healthy_at: float | None = None
     """When a call last showed that OMNI takes calls of ours."""
     denials: int = 0
-    """Calls denied since then."""
+    """Calls denied or refused since then."""
 
 
 OPEN: Final = Gate()
@@ -99,7 +103,8 @@ def read_signal(outcome: Outcome, *, again: bool = False) -> Signal | None:
         case Held() | Unavailable("http_413"):
             return None  # no call, or one too large for a gateway: it is made again in halves, and says nothing of OMNI
         case Unavailable(cause, retry_after):
-            return Signal("failing", cause, retry_after)
+            is_refusal = cause.startswith("http_4") and cause not in _BUSY
+            return Signal("refused" if is_refusal else "failing", cause, retry_after)
         case Unknown(cause):
             return Signal("failing", cause)
         case Denied(cause):
@@ -136,7 +141,7 @@ def hear(gate: Gate, signal: Signal, now: float, draw: float) -> Gate:
     if signal.kind == "failing" and gate.mode == "open" and signal.retry_after is None and not _trips(counted):
         return counted
     denied = signal.kind == "denied"
-    if denied and _is_tolerated(counted, now):
+    if signal.kind in {"refused", "denied"} and _is_tolerated(counted, now):
         return counted
     closings = gate.closings if signal.again and gate.closings else gate.closings + 1
     pause = min(_LONGEST_PAUSE[denied], _FIRST_PAUSE * 2 ** min(closings - 1, 30)) * (0.5 + draw / 2)
@@ -166,8 +171,8 @@ def _is_tolerated(gate: Gate, now: float) -> bool:
 
 
 def _count(gate: Gate, signal: Signal, now: float) -> Gate:
-    """Count a call. A denial is none of the failures: OMNI has answered it."""
-    if signal.kind == "denied":
+    """Count a call. A denial or a refusal is none of the failures: it may be about that call alone."""
+    if signal.kind in {"refused", "denied"}:
         return replace(gate, denials=gate.denials + 1)
     age = 0.0 if gate.counted_at is None else now - gate.counted_at
     fade, failed = 0.5 ** (age / _HALF_LIFE), signal.kind == "failing"

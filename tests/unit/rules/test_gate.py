@@ -81,6 +81,27 @@ def test_denials_close_it_only_if_no_other_call_has_gone_well_lately(
     assert denied(times, every=every, after=after).mode == mode
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 451])
+def test_what_a_gateway_refuses_closes_it_only_if_no_other_call_has_gone_well_lately(status: int) -> None:
+    """One producer whose content a gateway refuses must not stop all others; a wrong base URL stops everyone."""
+    refused = read_signal(Unavailable(f"http_{status}", 300.0))
+    assert refused is not None
+    gate = hear(OPEN, HEALTHY, later(0), 0.0)
+    for _ in range(19):
+        gate = hear(gate, refused, later(30), 0.0)
+    assert gate.mode == "open"
+    assert hear(hear(gate, HEALTHY, later(30), 0.0), refused, later(31), 0.0).mode == "open"
+
+    closed = hear(gate, refused, later(30), 0.0)
+    assert (closed.mode, closed.denied) == ("closed", False)
+    assert hear(OPEN, refused, later(0), 0.0).mode == "closed"
+
+
+@pytest.mark.parametrize("status", [408, 425, 429])
+def test_a_4xx_that_says_too_much_to_do_is_a_failure(status: int) -> None:
+    assert read_signal(Unavailable(f"http_{status}")) == Signal("failing", f"http_{status}")
+
+
 def test_however_many_calls_are_denied_it_stays_open_while_others_go_well() -> None:
     """Nineteen in twenty are denied; ten in a second go well."""
     gate = OPEN
