@@ -230,7 +230,7 @@ class Handler:
         """Publish together what is said about several errands; gives those about which nothing can be published."""
         defects: dict[Errand, Exception] = {}
         try:
-            await self._effects.publish(tuple(one for _, _, publications in said for one in publications))
+            await self._effects.publish(tuple([one for _, _, publications in said for one in publications]))
         except UnpublishableError as error:
             for errand, part, _ in said:
                 try:

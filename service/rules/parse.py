@@ -118,9 +118,10 @@ def finished(steps: Generator[None, None, T]) -> T:
 
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
     """Read a delivery's body at once; `make_id` names a request that came without an id."""
-    if is_large(delivery) or _kind(delivery) in _XML:
+    kind = _kind(delivery)
+    if kind in _XML or is_large(delivery):
         return finished(parse_in_steps(delivery, history, make_id))
-    return _parse_small(_Source(delivery.body, delivery, history, make_id), _json_fault(delivery))
+    return _parse_small(_Source(delivery.body, delivery, history, make_id), _json_fault(delivery, kind))
 
 
 def parse_in_steps(
@@ -151,17 +152,18 @@ def _kind(delivery: Delivery) -> str:
     return (delivery.content_type or _JSON).partition(";")[0].strip().lower()
 
 
-def _json_fault(delivery: Delivery) -> Fault | None:
+def _json_fault(delivery: Delivery, kind: str) -> Fault | None:
     """Tell why a body that is not XML is not to be read."""
-    if _kind(delivery) != _JSON:
+    if kind != _JSON:
         return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
     told = TOO_LONG if delivery.is_too_long else excess(delivery.body, grown=is_returning(delivery.headers))
     return Fault("$", told) if told else None
 
 
 def _to_json(delivery: Delivery) -> Generator[None, None, bytes | Fault]:
-    if _kind(delivery) not in _XML:
-        return _json_fault(delivery) or delivery.body
+    kind = _kind(delivery)
+    if kind not in _XML:
+        return _json_fault(delivery, kind) or delivery.body
     grown = is_returning(delivery.headers)
     if told := TOO_LONG if delivery.is_too_long else excess_bytes(delivery.body, grown=grown):
         return Fault("$", told)
