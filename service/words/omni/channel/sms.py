@@ -13,7 +13,7 @@ MAX_PARTS: Final = 25
 MAX_BYTES: Final = 4000
 
 _SHORT: Final = MAX_PARTS * 67 // 2
-"""Characters that fit in any encoding: none takes more than two units, and a part holds 67 at least."""
+"""Characters that fit in any encoding: each takes two units at most, and a part holds 67 at least."""
 
 Encoding = Literal["gsm7", "national", "ucs2"]
 """gsm7: the GSM alphabet. national: the same with a language's shift. ucs2: everything else, two bytes a unit."""
