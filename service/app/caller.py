@@ -12,7 +12,7 @@ or the worker stops. Then a call that may no longer be made as it is has not bee
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import field
 from datetime import datetime
 from typing import Final
@@ -243,7 +243,7 @@ class Caller:
                     groups = [parts if batch is None else self._close(batch)]
                 while groups:
                     self._set_probe_apart(groups)
-                    await throttle.pace(sum(len(part.call.messages) for part in groups[-1]))
+                    await throttle.pace(sum([len(part.call.messages) for part in groups[-1]]))
                     if not turnstile.passes():
                         break
                     self._set_probe_apart(groups)
@@ -330,15 +330,13 @@ class Caller:
     def _may_send(self, due: Sequence[_Part]) -> MaySend:
         """Give what is asked immediately before the bytes are written."""
         turnstile, is_valid, now = self._tools.turnstile, self._tools.session_check.is_valid, self._tools.now
-        receipt, deadline = due[0].receipt, due[0].call.expires_at
-        others: Iterable[Receipt] = ()
-        if len(due) > 1:
-            others, deadline = _sessions(due).values(), _deadline(due)
+        if len(due) == 1:
+            receipt, expires_at = due[0].receipt, due[0].call.expires_at
+            return lambda: is_valid(receipt) and (expires_at is None or now() < expires_at) and turnstile.passes()
+        sessions, deadline = _sessions(due).values(), _deadline(due)
 
         def may_send() -> bool:
-            if not is_valid(receipt) or (others and not all(map(is_valid, others))):
-                return False
-            if len(due) > 1 and turnstile.gate.mode != "open":
+            if not all(map(is_valid, sessions)) or turnstile.gate.mode != "open":
                 return False  # only one may be the probe
             return (deadline is None or now() < deadline) and turnstile.passes()
 
@@ -383,7 +381,7 @@ class Caller:
         for call in calls:
             if call.published is not None:
                 metrics.queue_seconds.observe(max(0.0, (now - call.published).total_seconds()))
-        messages = sum(len(call.messages) for call in calls)
+        messages = sum([len(call.messages) for call in calls])
         if first.content.sms is not None:
             size = first.content.sms.size
             metrics.sms_parts[size.encoding].inc(size.parts * messages)

@@ -99,9 +99,11 @@ class Dispatcher:
         calls: list[OmniCall] = []
         for delivery, receipt in arrived:
             errand = call = None
-            with contextlib.suppress(Exception):  # a defect of ours: met again, and told, where it is served
+            try:
                 errand = self._handler.read(delivery)
                 call = self._handler.only_call(errand)
+            except Exception:  # noqa: BLE001, S110 - a defect of ours: met again, and told, where it is served
+                pass
             if errand is None or call is None:
                 self._start(self._serve(delivery, receipt, errand))
             else:

@@ -159,29 +159,32 @@ class Handler:
         now = self._effects.now()
         said: list[_Said] = []
         size = 0
+        too_large: list[tuple[Errand, OmniCall, Outcome]] = []
         defects: dict[Errand, Exception] = {}
         for (errand, call), outcome in zip(errands, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 defects[errand] = outcome
                 continue
             if split(call, outcome):
+                too_large.append((errand, call, outcome))
                 continue
             try:
                 for part in slices(self._report(errand, call, outcome, now)):
-                    said.append((errand, part, _publications(errand, part, now)))
-                    size += sum(len(publication.body) for publication in said[-1][2])
+                    publications = _publications(errand, part, now)
+                    said.append((errand, part, publications))
+                    for publication in publications:
+                        size += len(publication.body)
                     if size >= SLICE:
                         defects |= await self._publish_all(said, now)
                         said, size = [], 0
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
                 defects[errand] = error
         defects |= await self._publish_all(said, now)
-        for (errand, call), outcome in zip(errands, outcomes, strict=True):
-            if not isinstance(outcome, Exception) and split(call, outcome):
-                try:
-                    await self._conclude(errand, call, outcome)
-                except Exception as error:  # noqa: BLE001 - as above, or the session has gone: its own alone
-                    defects[errand] = error
+        for errand, call, outcome in too_large:
+            try:
+                await self._conclude(errand, call, outcome)
+            except Exception as error:  # noqa: BLE001 - as above, or the session has gone: its own alone
+                defects[errand] = error
         now = self._effects.now()
         return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
 
@@ -227,7 +230,7 @@ class Handler:
         """Publish together what is said about several errands; gives those about which nothing can be published."""
         defects: dict[Errand, Exception] = {}
         try:
-            await self._effects.publish(tuple(one for _, _, publications in said for one in publications))
+            await self._effects.publish(tuple([one for _, _, publications in said for one in publications]))
         except UnpublishableError as error:
             for errand, part, _ in said:
                 try:

@@ -71,16 +71,13 @@ _SUBJECT: Final = re.compile(r"^(Input|String|Tuple|Dictionary) ")
 
 def shape_faults(present: set[str]) -> list[Fault]:
     """Tell what no single field can know: shapes mixed, nobody to send to, nothing to say."""
-    flat = [name for name in (*FLAT, "messageId") if name in present]
-    simple = [name for name in ("text", "mailSubject") if name in present]
-    channels = [name for name in CHANNELS.values() if name in present]
     faults = []
     if "destinations" in present:
-        faults += [Fault(name, "cannot stand beside destinations") for name in flat]
-    elif not present.intersection(FLAT):
+        faults += [Fault(name, "cannot stand beside destinations") for name in (*FLAT, "messageId") if name in present]
+    elif present.isdisjoint(FLAT):
         faults.append(Fault("destinations", "is required, unless phoneNumber or emailAddress names one recipient"))
-    if channels:
-        faults += [Fault(name, f"cannot stand beside {channels[0]}") for name in simple]
+    if channel := next((name for name in CHANNELS.values() if name in present), None):
+        faults += [Fault(name, f"cannot stand beside {channel}") for name in ("text", "mailSubject") if name in present]
     elif "text" not in present:
         faults.append(Fault("$", _NO_CONTENT))
     return faults

@@ -16,7 +16,7 @@ _RESERVED: Final = ("x-", "omni-")
 
 def trace_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
     """Choose the trace context: all that an event carries of a producer's headers."""
-    return {name: headers[name] for name in TRACE if isinstance(headers.get(name), str)}
+    return {name: headers[name] for name in TRACE if isinstance(headers.get(name), str)} if headers else {}
 
 
 def kept_headers(headers: Mapping[str, Header]) -> dict[str, Header]:

@@ -33,6 +33,8 @@ def _whole(value: Header, most: int) -> int | None:
 
 def read_history(headers: Mapping[str, Header], now: datetime) -> History:
     """Read what happened to a request before; one that was never put aside begins at `now`."""
+    if not headers:
+        return History(now)
     seen = _whole(headers.get(FIRST_SEEN), _END_OF_TIME)
     return History(
         first_seen=now if seen is None else _EPOCH + timedelta(milliseconds=seen),

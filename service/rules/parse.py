@@ -28,8 +28,8 @@ from service.words.body import (
     SIMPLE,
     TOO_LONG,
     RequestBody,
+    excess,
     excess_bytes,
-    excess_values,
     is_request_id,
 )
 from service.words.delivery import Delivery, History
@@ -118,7 +118,10 @@ def finished(steps: Generator[None, None, T]) -> T:
 
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
     """Read a delivery's body at once; `make_id` names a request that came without an id."""
-    return finished(parse_in_steps(delivery, history, make_id))
+    kind = _kind(delivery)
+    if kind in _XML or is_large(delivery):
+        return finished(parse_in_steps(delivery, history, make_id))
+    return _parse_small(_Source(delivery.body, delivery, history, make_id), _json_fault(delivery, kind))
 
 
 def parse_in_steps(
@@ -126,37 +129,51 @@ def parse_in_steps(
 ) -> Generator[None, None, Parsed]:
     """Read a delivery's body as `parse` does. One of up to `large` bytes is read in one step."""
     body = yield from _to_json(delivery)
-    if isinstance(body, Fault):
-        return _unreadable({}, _Source(b"", delivery, history, make_id), [body])
-    source = _Source(body, delivery, history, make_id)
-    return (yield from _parse_large(source)) if len(body) > large else (yield from _parse_small(source))
+    fault = body if isinstance(body, Fault) else None
+    source = _Source(b"" if isinstance(body, Fault) else body, delivery, history, make_id)
+    return (yield from _parse_large(source)) if len(source.body) > large else _parse_small(source, fault)
 
 
-def _parse_small(source: _Source) -> Generator[None, None, Parsed]:
+def _parse_small(source: _Source, fault: Fault | None) -> Parsed:
+    """Read a body in one step; `fault` is what forbids to read it at all."""
+    if fault is not None:
+        return _unreadable({}, source, [fault])
     try:
         read = RequestBody.model_validate_json(source.body, by_alias=True, by_name=False)
     except ValidationError as error:
-        return (yield from _parse_faulty(source, error.errors(include_url=False, include_input=False), []))
+        return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
     late = _time_faults(read, source)
     if late or shape_faults(_present(read)):
-        return (yield from _parse_faulty(source, [], late))
-    return (yield from _read(read, _destinations(read), range(MAX_DESTINATIONS), {}, source))
+        return _parse_faulty(source, [], late)
+    return finished(_read(read, _destinations(read), range(MAX_DESTINATIONS), {}, source))
+
+
+def _kind(delivery: Delivery) -> str:
+    return (delivery.content_type or _JSON).partition(";")[0].strip().lower()
+
+
+def _json_fault(delivery: Delivery, kind: str) -> Fault | None:
+    """Tell why a body that is not XML is not to be read."""
+    if kind != _JSON:
+        return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
+    told = TOO_LONG if delivery.is_too_long else excess(delivery.body, grown=is_returning(delivery.headers))
+    return Fault("$", told) if told else None
 
 
 def _to_json(delivery: Delivery) -> Generator[None, None, bytes | Fault]:
-    body, content_type = delivery.body, (delivery.content_type or _JSON)
-    kind, grown = content_type.partition(";")[0].strip().lower(), is_returning(delivery.headers)
-    if kind not in {_JSON, *_XML}:
-        return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
-    told = TOO_LONG if delivery.is_too_long else excess_bytes(body, grown=grown)
-    if kind in _XML and not told:
-        charset = _CHARSET.search(content_type)
-        try:
-            body = to_json((yield from read_xml(body, RequestBody, _ROOTS, charset and charset[1], MAX_VALUES)))
-        except XmlError as error:
-            return Fault(error.path[:MAX_PATH] or "$", error.message)
-        told = excess_bytes(body, grown=grown)
-    told = told or excess_values(body, grown=grown)
+    kind = _kind(delivery)
+    if kind not in _XML:
+        return _json_fault(delivery, kind) or delivery.body
+    grown = is_returning(delivery.headers)
+    if told := TOO_LONG if delivery.is_too_long else excess_bytes(delivery.body, grown=grown):
+        return Fault("$", told)
+    charset = _CHARSET.search(delivery.content_type or "")
+    try:
+        read = yield from read_xml(delivery.body, RequestBody, _ROOTS, charset and charset[1], MAX_VALUES)
+    except XmlError as error:
+        return Fault(error.path[:MAX_PATH] or "$", error.message)
+    body = to_json(read)
+    told = excess(body, grown=grown)
     return Fault("$", told) if told else body
 
 
@@ -278,7 +295,7 @@ def _is_modest(values: Iterable[object]) -> bool:
     return True
 
 
-def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]) -> Generator[None, None, Parsed]:
+def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]) -> Parsed:
     """Tell the wrong destinations from the right ones. Slow, and off the path of a valid request."""
     raw = _object(source.body)
     shared, own = by_destination(errors)
@@ -299,10 +316,10 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
         remaining = {**raw, "destinations": [entries[position] for position in right]}
         body = RequestBody.model_validate_json(to_json(remaining), by_alias=True, by_name=False)
         if late := _time_faults(body, source):
-            return (yield from _parse_faulty(source, errors, late))
-        return (yield from _read(body, _destinations(body), right, wrong, source))
+            return _parse_faulty(source, errors, late)
+        return finished(_read(body, _destinations(body), right, wrong, source))
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = yield from _reject(request_id, wrong, set(), _digest_of(raw))
+    rejections = finished(_reject(request_id, wrong, set(), _digest_of(raw)))
     return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
 
 
@@ -332,6 +349,9 @@ def _read(
             continue
         messages.append(Message(given or message_id(request_id, _to_whom(said, to), position, given_names), to))
         used.add(messages[-1].message_id)
+    rejections: tuple[Rejection, ...] = ()
+    if wrong or repeated:
+        rejections = yield from _reject(request_id, {**wrong, **repeated}, used | given_names, said)
     metadata = body.metadata or {}
     return Parsed(
         request_id,
@@ -345,7 +365,7 @@ def _read(
             metadata=metadata,
             written=written,
         ),
-        rejections=(yield from _reject(request_id, {**wrong, **repeated}, used | given_names, said)),
+        rejections=rejections,
         metadata=metadata,
     )
 

@@ -54,11 +54,7 @@ def split(call: OmniCall, outcome: Outcome) -> tuple[OmniCall, ...]:
 
 def is_too_large(outcome: Outcome) -> bool:
     """Tell whether a call was refused for its size, by OMNI or by a gateway before it, which may allow less."""
-    match outcome:
-        case Rejected(cause) | Unavailable(cause):
-            return cause == TOO_LARGE
-        case _:
-            return False
+    return isinstance(outcome, (Rejected, Unavailable)) and outcome.cause == TOO_LARGE
 
 
 def _part(call: OmniCall, messages: tuple[Message, ...]) -> OmniCall:

@@ -3,7 +3,7 @@
 Every message ends this step in exactly one of: a last word, or a parked letter, with a deferral if it was attempted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -36,18 +36,18 @@ class Report:
     letters: tuple[Letter, ...] = ()
 
 
-def slices(report: Report) -> Iterator[Report]:
+def slices(report: Report) -> Sequence[Report]:
     """Cut a report into parts that are to be published one after the other: its letters come with the last."""
     if len(report.events) <= _FEW:
-        yield report
-        return
+        return (report,)
+    parts = []
     start = size = 0
     for end, event in enumerate(report.events, 1):
         size += _size(event)
         if size >= SLICE and end < len(report.events):
-            yield Report(report.events[start:end])
+            parts.append(Report(report.events[start:end]))
             start, size = end, 0
-    yield Report(report.events[start:], report.letters)
+    return [*parts, Report(report.events[start:], report.letters)]
 
 
 def _size(event: StatusEvent) -> int:

@@ -72,7 +72,7 @@ def excess_bytes(body: bytes, *, grown: bool = False) -> str:
 def excess_values(body: bytes, *, grown: bool = False) -> str:
     """Tell whether JSON holds more values than any request; nothing if it does not."""
     most = int(MAX_VALUES * (_GROWTH if grown else 1))
-    if sum(map(body.count, (b",", b"{", b"["))) <= most or _holds_at_most(most, body):
+    if len(body) <= most or sum(map(body.count, (b",", b"{", b"["))) <= most or _holds_at_most(most, body):
         return ""
     return f"must have at most {MAX_VALUES:,} values"
 

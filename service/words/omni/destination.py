@@ -47,7 +47,8 @@ class To(Strict):
 
     def written(self) -> dict[str, str]:
         """Give what is known, by OMNI's names."""
-        return {alias: value for name, alias in _ALIASES if (value := getattr(self, name)) is not None}
+        fields = vars(self)
+        return {alias: value for name, alias in _ALIASES if (value := fields[name]) is not None}
 
     @model_validator(mode="after")
     def _somewhere(self) -> "To":

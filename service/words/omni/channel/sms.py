@@ -12,6 +12,9 @@ from service.words.omni.model import Strict
 MAX_PARTS: Final = 25
 MAX_BYTES: Final = 4000
 
+_SHORT: Final = MAX_PARTS * 67 // 2
+"""Characters that fit in any encoding: each takes two units at most, and a part holds 67 at least."""
+
 Encoding = Literal["gsm7", "national", "ucs2"]
 """gsm7: the GSM alphabet. national: the same with a language's shift. ucs2: everything else, two bytes a unit."""
 
@@ -111,6 +114,8 @@ class Sms(Step):
 
     @model_validator(mode="after")
     def _sendable(self) -> Self:
+        if len(self.text) <= _SHORT:
+            return self
         size = self.size
         if size.parts > MAX_PARTS or size.octets > MAX_BYTES:
             raise PydanticCustomError("sms_size", "text must fit into 25 SMS parts and 4000 bytes")

@@ -460,6 +460,7 @@ def test_what_a_channel_does_not_take_is_told(channel: str, given: Fields, path:
         ("😀" * 35, {}, "ucs2", 70, 1),
         ("😀" * 36, {}, "ucs2", 72, 2),
         ("ж" * 1675, {}, "ucs2", 1675, 25),
+        ("😀" * 837, {}, "ucs2", 1674, 25),
         # A national shift: 155 and 149, at worst two places for each character
         ("ş" * 77, {"language": {"languageCode": "TR"}}, "national", 154, 1),
         ("ş" * 78, {"language": {"languageCode": "TR"}}, "national", 156, 2),
@@ -479,7 +480,7 @@ def test_an_sms_is_measured_as_it_goes_on_the_air(
     assert tuple(Sms.model_validate({"text": text, **more}).size) == (encoding, units, parts)
 
 
-@pytest.mark.parametrize("text", [long(3826), "€" * 1913, "ж" * 1676])
+@pytest.mark.parametrize("text", [long(3826), "€" * 1913, "ж" * 1676, "😀" * 838])
 def test_an_sms_of_more_than_25_parts_is_a_fault(text: str) -> None:
     (rejection,) = parsed(a_body(sms={"text": text})).rejections
 
