@@ -138,11 +138,9 @@ def hear(gate: Gate, signal: Signal, now: float, draw: float) -> Gate:
     counted = _count(gate, signal, now)
     if signal.kind == "healthy":
         return replace(OPEN, healthy_at=now) if gate.mode == "probing" else counted
-    if signal.kind == "failing" and gate.mode == "open" and signal.retry_after is None and not _trips(counted):
+    if _is_tolerated(counted, signal, now):
         return counted
     denied = signal.kind == "denied"
-    if signal.kind in {"refused", "denied"} and _is_tolerated(counted, now):
-        return counted
     closings = gate.closings if signal.again and gate.closings else gate.closings + 1
     pause = min(_LONGEST_PAUSE[denied], _FIRST_PAUSE * 2 ** min(closings - 1, 30)) * (0.5 + draw / 2)
     until = max(now + pause, _asked(signal, now))
@@ -165,9 +163,14 @@ def seconds_since_healthy(gate: Gate, now: float) -> float:
     return inf if gate.healthy_at is None else now - gate.healthy_at
 
 
-def _is_tolerated(gate: Gate, now: float) -> bool:
+def _is_tolerated(gate: Gate, signal: Signal, now: float) -> bool:
+    """Tell whether calls go on after one that failed, was refused or denied, and has been counted."""
+    if signal.kind == "failing":
+        return gate.mode == "open" and signal.retry_after is None and not _trips(gate)
     seconds = seconds_since_healthy(gate, now)
-    return seconds <= _JUST_NOW or (seconds <= _LATELY and gate.denials < _DENIALS)
+    if seconds <= _JUST_NOW or (seconds <= _LATELY and gate.denials < _DENIALS):
+        return True
+    return signal.kind == "refused" and gate.mode == "open" and gate.denials < ROW
 
 
 def _count(gate: Gate, signal: Signal, now: float) -> Gate:
