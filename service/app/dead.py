@@ -275,7 +275,7 @@ async def _until_returned(session: Session, count: int) -> None:
 
 @dataclass(slots=True)
 class _Tally:
-    """What a command has done so far."""
+    """The work of a command so far."""
 
     what: str
     letters: int = 0

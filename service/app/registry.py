@@ -28,7 +28,7 @@ _NONE: Final = (repr(None),) * len(_MINE)
 
 @dataclass(eq=False, slots=True)
 class Promise(Generic[T]):
-    """What something that is running will end in."""
+    """The end of something that is still running."""
 
     key: Hashable
     end: T | None = None

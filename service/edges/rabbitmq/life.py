@@ -21,7 +21,7 @@ elapsed: Final = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", tim
 
 
 class Flow(Protocol):
-    """What comes in over a connection."""
+    """The bytes that arrive on a connection."""
 
     def pause_reading(self) -> None:
         """Leave what comes to the broker, until it is resumed."""

@@ -38,7 +38,7 @@ _LONGEST_PROBE: Final = 8.0
 _LOSSES: Final = 2
 """Sessions that may end over a publication, or over any in a row, before each that was lost is published alone."""
 _REFUSALS: Final = frozenset({"channel_refused", "connection_refused"})
-"""What ended a session because of its contents: not for want of rights or of an exchange, nor the network."""
+"""Causes of a session's end that point to the contents of a publication, not to rights, an exchange or the network."""
 _CAUSE_WITHIN: Final = 1.0
 
 _Held = tuple[Publication, asyncio.Future[Exception | None]]
@@ -87,9 +87,9 @@ class Link:
         self._unconfirmed: dict[int, float] = {}
         self._numbers = itertools.count()
         self._refused: dict[tuple[str, str], deque[_Held]] = {}
-        """What waits until the broker takes what goes to this exchange with this routing key."""
+        """Publications that wait because the broker refuses others with this exchange and routing key."""
         self._suspects: deque[_Held] = deque()
-        """What waits to be published alone."""
+        """Publications that are to be published alone."""
         self._refusals = 0
         """Sessions that ended one after the other because of what was published."""
         self._tasks: set[asyncio.Task[None]] = set()
