@@ -58,7 +58,6 @@ _TOLD: Final = {
     "union_tag_not_found": "needs a type, and a box a layout",
 }
 _FORMS: Final = {
-    "emailAddress": "must be an e-mail address, such as name@example.com",
     "whatsAppUserId": "must be a country code, a dot, letters and digits, such as US.13491208655302741918",
     "language": "must be the code of a language, such as en",
     "text": "must hold more than punctuation",

@@ -36,8 +36,9 @@ from service.words.delivery import Delivery, History
 from service.words.event import Fault
 from service.words.omni.channel.email import Email
 from service.words.omni.content import Content
-from service.words.omni.destination import ADDRESSES, Destination, To, digits
+from service.words.omni.destination import ADDRESSES, Destination, To
 from service.words.omni.model import Strict
+from service.words.omni.phone import digits
 from service.words.request import Message, Parsed, Rejection, SendRequest
 
 LARGE: Final = 2**15
