@@ -83,16 +83,10 @@ def shape_faults(present: set[str]) -> list[Fault]:
 
 
 def time_faults(body: RequestBody, now: datetime) -> list[Fault]:
-    """Tell what a schedule cannot be: too far ahead, or not to be kept before the request expires."""
-    faults = []
+    """Tell what a schedule cannot be: too far ahead. A deadline limits the relay's attempts alone, so it may be any."""
     if body.send_at is not None and body.send_at - now >= timedelta(days=MAX_DAYS_AHEAD):
-        faults.append(Fault("sendAt", f"must be less than {MAX_DAYS_AHEAD} days ahead"))
-    if body.expires_at is not None and body.longest:
-        start = max(now, body.send_at or now)
-        if body.expires_at - start < timedelta(seconds=body.longest):
-            message = f"must leave the {body.longest} seconds that the steps' validity periods add up to"
-            faults.append(Fault("expiresAt", message))
-    return faults
+        return [Fault("sendAt", f"must be less than {MAX_DAYS_AHEAD} days ahead")]
+    return []
 
 
 def by_destination(errors: list[ErrorDetails]) -> tuple[list[Fault], dict[int, list[Fault]]]:

@@ -382,7 +382,7 @@ def _to_whom(said: str, to: To) -> str:
 
 
 def _time_faults(body: RequestBody, source: _Source) -> list[Fault]:
-    """Check the schedule once: a request that comes back has its AMQP expiration written into `expiresAt`."""
+    """Check the schedule once, when the request comes for the first time."""
     return [] if is_returning(source.delivery.headers) else time_faults(body, source.history.first_seen)
 
 

@@ -65,6 +65,10 @@ def to(**addresses: object) -> Fields:
         {"sms": AN_HOUR, "email": AN_HOUR, "expiresAt": ahead(hours=2)},
         {"sms": AN_HOUR, "sendAt": ahead(hours=3), "expiresAt": ahead(hours=4)},
         {"sms": AN_HOUR, "sendAt": ahead(hours=-3), "expiresAt": ahead(hours=1)},
+        {"sms": AN_HOUR, "expiresAt": ahead(minutes=59)},
+        {"sms": AN_HOUR, "email": AN_HOUR, "expiresAt": ahead(minutes=1)},
+        {"sms": AN_HOUR, "sendAt": ahead(hours=3), "expiresAt": ahead(hours=2)},
+        {"expiresAt": "2016-12-31T23:59:60.1234567890Z"},
         {"destinations": ..., "phoneNumber": PHONE, "messageId": "m"},
         {"destinations": ..., "emailAddress": EMAIL},
         {"sms": ..., "text": "x" * 1000, "mailSubject": "x" * 1000},
@@ -126,21 +130,7 @@ def test_a_request_may_say(changes: Fields) -> None:
         ({"sendAt": "2026-11-22T10:52:15"}, "sendAt", INSTANT),
         ({"sendAt": ahead(days=180)}, "sendAt", TOO_FAR),
         ({"expiresAt": "2026-11-22"}, "expiresAt", INSTANT),
-        (
-            {"sms": AN_HOUR, "expiresAt": ahead(minutes=59)},
-            "expiresAt",
-            "must leave the 3600 seconds that the steps' validity periods add up to",
-        ),
-        (
-            {"sms": AN_HOUR, "email": AN_HOUR, "expiresAt": ahead(minutes=119)},
-            "expiresAt",
-            "must leave the 7200 seconds that the steps' validity periods add up to",
-        ),
-        (
-            {"sms": AN_HOUR, "sendAt": ahead(hours=3), "expiresAt": ahead(hours=3, minutes=59)},
-            "expiresAt",
-            "must leave the 3600 seconds that the steps' validity periods add up to",
-        ),
+        ({"expiresAt": "2026-11-22T10:52:15+01:60"}, "expiresAt", INSTANT),
         # Shapes
         ({"phoneNumber": PHONE}, "phoneNumber", "cannot stand beside destinations"),
         ({"messageId": "m"}, "messageId", "cannot stand beside destinations"),
