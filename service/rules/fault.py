@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic_core import ErrorDetails
 
+from service.rules.spelling import spelling
 from service.words.body import RequestBody
 from service.words.event import Fault
 from service.words.omni.content import CHANNELS, MAX_DAYS_AHEAD
@@ -126,6 +127,8 @@ def _tell(error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden" if last in _ELSEWHERE:
             return f"is not an option of OMNI: {_ELSEWHERE[last]}"
+        case "extra_forbidden" if (name := spelling(error["loc"])) is not None:
+            return f"is not a field of a send request: write {name}"
         case "union_tag_invalid":
             return f"must be one of {error['ctx']['expected_tags']}"
         case "string_pattern_mismatch":
