@@ -76,6 +76,8 @@ def _read(written: str) -> str:
     bracketed = _BRACKETED_ZERO.search(visible)
     if bracketed is None:
         return _checked(_international(visible))
+    if _BRACKETED_ZERO.search(visible, bracketed.end()):
+        raise PydanticCustomError("phone_number", _MISPLACED)
     code = _international(visible[: bracketed.start()])
     rest = _PUNCTUATION.sub("", visible[bracketed.end() :])
     _check_characters(code + rest)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.rules.fault import MAX_FAULTS, MAX_TOLD
 from service.rules.history import read_history, write_history
 from service.rules.identity import digest, message_id
-from service.rules.parse import is_large, is_named, parse_in_steps
+from service.rules.parse import LARGE, is_large, is_named, parse_in_steps
 from service.rules.publication import publish_report, render_request
 from service.rules.report import report_attempt
 from service.rules.verdict import Standing
@@ -960,3 +960,23 @@ def test_the_text_of_a_channel_is_never_in_a_fault(channel: str) -> None:
 
     assert faults_of(parsed(body))
     assert not any("sesame" in path + message for path, message in faults_of(parsed(body)))
+
+
+@pytest.mark.parametrize("padding", [0, LARGE])
+def test_addresses_are_those_that_are_posted_in_every_shape_and_size(padding: int) -> None:
+    """So events and retries carry them as posted; a wrong one comes back as it was written."""
+    right = {"phoneNumber": "+44 (0)20 7946 0958", "emailAddress": "a@EX\u00c4MPLE.ch"}
+    wrong = {"phoneNumber": "+44 020 7946 0958", "emailAddress": "<a@example.com>"}
+    to = To(phone_number="442079460958", email_address="a@ex\u00e4mple.ch")
+    body = a_body(destinations=[{"to": right}, {"to": wrong}], callbackData=None)
+    flat = {"sms": {"text": "x"}, **right}
+
+    reading = parsed(json.dumps(body).encode() + b" " * padding)
+    document = replace(a_delivery(write_xml("request", flat) + b" " * padding), content_type="application/xml")
+
+    for one in (reading, parsed(json.dumps(flat).encode() + b" " * padding), parsed(document)):
+        assert one.request is not None
+        assert [message.to for message in one.request.messages] == [to]
+    (rejection,) = reading.rejections
+    assert rejection.to == wrong
+    assert [fault.path for fault in rejection.faults] == [f"destinations[1].to.{name}" for name in wrong]
