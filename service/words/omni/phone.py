@@ -56,6 +56,11 @@ _TRUNK: Final = (
 _MISPLACED: Final = "must have the trunk zero (0) immediately after the country code, or not at all"
 
 
+def is_plain_number(written: str) -> bool:
+    """Tell whether a number is read by its pattern alone."""
+    return _CLEAR.fullmatch(written) is not None
+
+
 @overload
 def digits(value: str) -> str: ...
 @overload
