@@ -12,7 +12,7 @@ text is ever one. Where the collector is, and how much is sampled, is told by th
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,7 +26,8 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_cu
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
-from service.rules.trace import TRACEPARENT, read_trace
+from service.rules.headers import trace_headers
+from service.rules.trace import TRACEPARENT, TRACESTATE, read_trace
 from service.words import topology
 from service.words.call import OmniCall
 from service.words.delivery import Delivery, Publication
@@ -34,7 +35,6 @@ from service.words.outcome import Accepted, MaySend, Outcome
 from service.words.value import dataclass
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
-_STATE: Final = "tracestate"
 _NAME: Final = "omni-relay"
 
 Post = Callable[[OmniCall, MaySend], Awaitable[Outcome]]
@@ -58,7 +58,7 @@ class Tracer:
         """Begin to serve a delivery, which from here on carries our own context instead of its producer's."""
         span = self._tracer.start_span(
             f"process {topology.REQUESTS}",
-            _extract(delivery.headers.get(TRACEPARENT), delivery.headers.get(_STATE)),
+            _extract(trace_headers(delivery.headers)),
             SpanKind.CONSUMER,
             {
                 "messaging.system": "rabbitmq",
@@ -70,7 +70,7 @@ class Tracer:
                 "omni.redelivered": delivery.redelivered,
             },
         )
-        headers = {name: value for name, value in delivery.headers.items() if name not in (TRACEPARENT, _STATE)}
+        headers = {name: value for name, value in delivery.headers.items() if name not in (TRACEPARENT, TRACESTATE)}
         return Trail(replace(delivery, headers=headers | _inject(span)), span, self)
 
     @contextlib.contextmanager
@@ -141,8 +141,8 @@ class Tracer:
     def _span(self, name: str, kind: SpanKind, traces: Sequence[str]) -> Iterator[Span]:
         """Make one beneath the first trace, linked to the others. What is raised inside is told by its kind alone."""
         first, *others = dict.fromkeys(traces) or [""]
-        links = [Link(get_current_span(_extract(other)).get_span_context()) for other in others]
-        span = self._tracer.start_span(name, _extract(first), kind, links=links)
+        links = [Link(get_current_span(_extract({TRACEPARENT: other})).get_span_context()) for other in others]
+        span = self._tracer.start_span(name, _extract({TRACEPARENT: first}), kind, links=links)
         try:
             yield span
         except BaseException as error:
@@ -197,10 +197,7 @@ def _resource() -> Resource:
     return Resource.create(own)
 
 
-def _extract(trace: object, state: object = None) -> Context:
-    carrier = {TRACEPARENT: trace} if isinstance(trace, str) else {}
-    if isinstance(state, str):
-        carrier[_STATE] = state
+def _extract(carrier: Mapping[str, str]) -> Context:
     return _PROPAGATOR.extract(carrier, Context())
 
 

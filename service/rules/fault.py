@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic_core import ErrorDetails
 
+from service.rules.spelling import spelling
 from service.words.body import RequestBody
 from service.words.event import Fault
 from service.words.omni.content import CHANNELS, MAX_DAYS_AHEAD
@@ -58,7 +59,6 @@ _TOLD: Final = {
     "union_tag_not_found": "needs a type, and a box a layout",
 }
 _FORMS: Final = {
-    "emailAddress": "must be an e-mail address, such as name@example.com",
     "whatsAppUserId": "must be a country code, a dot, letters and digits, such as US.13491208655302741918",
     "language": "must be the code of a language, such as en",
     "text": "must hold more than punctuation",
@@ -84,16 +84,10 @@ def shape_faults(present: set[str]) -> list[Fault]:
 
 
 def time_faults(body: RequestBody, now: datetime) -> list[Fault]:
-    """Tell what a schedule cannot be: too far ahead, or not to be kept before the request expires."""
-    faults = []
+    """Tell what a schedule cannot be: too far ahead. A deadline limits the relay's attempts alone, so it may be any."""
     if body.send_at is not None and body.send_at - now >= timedelta(days=MAX_DAYS_AHEAD):
-        faults.append(Fault("sendAt", f"must be less than {MAX_DAYS_AHEAD} days ahead"))
-    if body.expires_at is not None and body.longest:
-        start = max(now, body.send_at or now)
-        if body.expires_at - start < timedelta(seconds=body.longest):
-            message = f"must leave the {body.longest} seconds that the steps' validity periods add up to"
-            faults.append(Fault("expiresAt", message))
-    return faults
+        return [Fault("sendAt", f"must be less than {MAX_DAYS_AHEAD} days ahead")]
+    return []
 
 
 def by_destination(errors: list[ErrorDetails]) -> tuple[list[Fault], dict[int, list[Fault]]]:
@@ -133,6 +127,8 @@ def _tell(error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden" if last in _ELSEWHERE:
             return f"is not an option of OMNI: {_ELSEWHERE[last]}"
+        case "extra_forbidden" if (name := spelling(error["loc"])) is not None:
+            return f"is not a field of a send request: write {name}"
         case "union_tag_invalid":
             return f"must be one of {error['ctx']['expected_tags']}"
         case "string_pattern_mismatch":

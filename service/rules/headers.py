@@ -7,16 +7,20 @@ A broker reads some headers: it routes by `CC` and `BCC`, and it writes and read
 from collections.abc import Mapping
 from typing import Final
 
+from service.rules.trace import TRACEPARENT, TRACESTATE, read_state, read_trace
 from service.words.delivery import Header
 
-TRACE: Final = ("traceparent", "tracestate")
+_TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
 _ROUTING: Final = frozenset({"cc", "bcc"})
 _RESERVED: Final = ("x-", "omni-")
 
 
-def trace_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
-    """Choose the trace context: all that an event carries of a producer's headers."""
-    return {name: headers[name] for name in TRACE if isinstance(headers.get(name), str)} if headers else {}
+def trace_headers(headers: Mapping[str, Header]) -> dict[str, str]:
+    """Choose the trace context, as far as it is valid: all that an event carries of a producer's headers."""
+    if not headers or (parent := read_trace(headers)) is None:
+        return {}
+    state = read_state(headers)
+    return {TRACEPARENT: parent} if state is None else {TRACEPARENT: parent, TRACESTATE: state}
 
 
 def kept_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
@@ -30,4 +34,4 @@ def kept_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
 def _is_application(name: str) -> bool:
     """Tell whether a header is the application's own. The letter case does not count, to be on the safe side."""
     lower = name.lower()
-    return not (lower in _ROUTING or lower in TRACE or lower.startswith(_RESERVED))
+    return not (lower in _ROUTING or lower in _TRACE or lower.startswith(_RESERVED))

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 from service.rules.fault import FLAT, MAX_FAULTS, MAX_PATH, bounded, by_destination, shape_faults, time_faults
 from service.rules.history import is_returning, read_deadline
 from service.rules.identity import digest, message_id
+from service.rules.slicing import slices
 from service.rules.xml import XmlError, read_xml
 from service.words.body import (
     MAX_DESTINATIONS,
@@ -36,15 +37,13 @@ from service.words.delivery import Delivery, History
 from service.words.event import Fault
 from service.words.omni.channel.email import Email
 from service.words.omni.content import Content
-from service.words.omni.destination import ADDRESSES, Destination, To, digits
+from service.words.omni.destination import ADDRESSES, Destination, To
 from service.words.omni.model import Strict
+from service.words.omni.phone import digits
 from service.words.request import Message, Parsed, Rejection, SendRequest
 
 LARGE: Final = 2**15
 """Bytes of a body from which on it is read in steps."""
-
-SLICE: Final = 50
-"""Destinations that are checked in one step."""
 
 _NAMES: Final = 1000
 """Messages that are named in one step."""
@@ -196,9 +195,9 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     own: dict[int, Faults] = {}
     if is_list:
         room = _FAULT_ROOM
-        for start in range(0, len(entries), SLICE):
+        for start, end in slices(entries):
             yield
-            right, wrong = _check(entries[start : start + SLICE], start)
+            right, wrong = _check(entries[start:end], start)
             people |= right
             for position, (faults, unmade) in wrong.items():
                 own[position] = bounded(shared, faults, unmade, MAX_FAULTS if room > 0 else 1)
@@ -381,7 +380,7 @@ def _to_whom(said: str, to: To) -> str:
 
 
 def _time_faults(body: RequestBody, source: _Source) -> list[Fault]:
-    """Check the schedule once: a request that comes back has its AMQP expiration written into `expiresAt`."""
+    """Check the schedule once, when the request comes for the first time."""
     return [] if is_returning(source.delivery.headers) else time_faults(body, source.history.first_seen)
 
 

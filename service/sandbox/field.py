@@ -13,7 +13,7 @@ FARTHEST_SEND_AT = timedelta(days=180)
 
 # Fifteen digits are the most of any real number; the vendor's own examples have one of seventeen.
 _PHONE_NUMBER = re.compile(r"(?!00)[0-9]{1,17}")
-_WEB_ADDRESS = re.compile(r"https?://.+")
+_WEB_ADDRESS = re.compile(r"https?://.+", re.IGNORECASE)
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)", re.ASCII)
 
 

@@ -10,7 +10,7 @@ Each field is checked here; what no single field can know (shapes mixed, nothing
 import re
 from typing import Annotated, Final, TypeGuard
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from service.words.omni.channel.email import Email
@@ -19,7 +19,8 @@ from service.words.omni.channel.sms import Sms
 from service.words.omni.channel.viber import Viber
 from service.words.omni.channel.voice import Voice
 from service.words.omni.content import Content
-from service.words.omni.destination import EMAIL, Destination, MessageId, digits
+from service.words.omni.destination import Destination, MessageId, PhoneNumber
+from service.words.omni.mailbox import EmailAddress
 from service.words.omni.time import Instant
 from service.words.request import OnUnknown
 
@@ -134,8 +135,8 @@ class RequestBody(Content):
 
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1, max_length=MAX_DESTINATIONS)] | None = None
 
-    phone_number: Annotated[str, BeforeValidator(digits)] | None = None
-    email_address: Annotated[str, Field(max_length=254, pattern=EMAIL)] | None = None
+    phone_number: PhoneNumber | None = None
+    email_address: EmailAddress | None = None
     message_id: MessageId | None = None
 
     text: Annotated[str, AfterValidator(_fits_every_channel)] | None = None

@@ -10,6 +10,7 @@ from service.words.event import LAST_WORDS
 from tests.e2e.stage import Stage, connected
 
 NUMBER = "41793026727"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SHAPES: dict[str, dict[str, object]] = {
     "advanced": {
         "requestId": "advanced",
@@ -60,7 +61,7 @@ async def test_each_shape_is_accepted_with_one_event_a_message(stage: Stage) -> 
 async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:
     await stage.worker()
     before = datetime.now(UTC)
-    await stage.send(SHAPES["advanced"], message_id="other", correlation_id="corr", headers={"traceparent": "00-1-2-3"})
+    await stage.send(SHAPES["advanced"], message_id="other", correlation_id="corr", headers={"traceparent": TRACE})
     await stage.send(SHAPES["flat"])
     await stage.until_last_words(3)
 
@@ -99,7 +100,7 @@ async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:
     assert (message.content_type, message.type) == ("application/cloudevents+json", "omni.message.accepted")
     assert (message.message_id, message.correlation_id) == (first.body["id"], "corr")
     assert message.delivery_mode is aio_pika.DeliveryMode.PERSISTENT
-    assert message.headers == {"traceparent": "00-1-2-3"}
+    assert message.headers == {"traceparent": TRACE}
     assert message.timestamp is not None
     (flat,) = stage.about("flat-1")
     assert (flat.message.correlation_id, flat.data["metadata"], flat.data["bulkId"]) == ("flat", {}, None)

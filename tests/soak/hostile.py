@@ -146,7 +146,7 @@ class Scene:
             while time.monotonic() < until:
                 for _ in range(_BATCH):
                     name = f"ordinary-{number}"
-                    phone = f"42{number:05d}10000"
+                    phone = f"427{number:05d}10000"
                     body = {"requestId": name, "messageId": name, "phoneNumber": phone, "sms": {"text": f"t {number}"}}
                     message = aio_pika.Message(json.dumps(body).encode(), delivery_mode=2, message_id=name)
                     self.measured.sent[name] = time.monotonic()

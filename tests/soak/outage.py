@@ -68,7 +68,12 @@ async def main(options: argparse.Namespace) -> int:
     directory, port = Path(tempfile.mkdtemp(prefix="omni-relay-outage-")), free_port()
     bodies: list[dict[str, object]] = [
         # The last five digits never ask the sandbox for a fault.
-        {"requestId": f"r-{number}", "messageId": f"m-{number}", "phoneNumber": f"41{number:05d}10000", "text": "hello"}
+        {
+            "requestId": f"r-{number}",
+            "messageId": f"m-{number}",
+            "phoneNumber": f"417{number:04d}10000",
+            "text": "hello",
+        }
         for number in range(options.requests)
     ]
     ledger = Ledger({str(body["messageId"]) for body in bodies})

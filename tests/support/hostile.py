@@ -29,6 +29,7 @@ def _fields(count: int, length: int) -> str:
     return ",".join(f'"{number:0{length}}":1' for number in range(count))
 
 
+_LABELS: Final = ".".join(["\u00fc" * 18] * 6)
 _ONE: Final = b'{"destinations":[{}],'
 
 JSON: Final[dict[str, Callable[[], bytes]]] = {
@@ -39,6 +40,9 @@ JSON: Final[dict[str, Callable[[], bytes]]] = {
     "wrong destinations with long names": lambda: to(f'{{"{"x" * 330}#":1,"to":{{"{"y" * 40}#":1}}}}'),
     "wrong destinations with many names": lambda: to(f"{{{_fields(6, 50)}}}"),
     "wrong destinations with long addresses": lambda: to(f'{{"to":{{"phoneNumber":"{"9" * 370}"}}}}'),
+    "unusual addresses": lambda: to(
+        f'{{"to":{{"emailAddress":"u@{_LABELS}#.com","phoneNumber":"+44 (0)207946#"}}}}', 1000
+    ),
     "empty destinations": lambda: to("{}"),
     "one destination with many names": lambda: to(f"{{{_fields(70_000, 50)}}}", 1),
     "many names": lambda: b'{"destinations":[{}],%s}' % _fields(70_000, 50).encode(),

@@ -32,13 +32,13 @@ urls = st.builds(
 flags = st.booleans()
 
 
-def _validity(hours: int) -> Drawn:
+def _validity(hours: int, least: int = 30) -> Drawn:
     seconds = hours * 3600
     longest: dict[str, tuple[int, int]] = {
-        "NANOSECONDS": (30 * 10**9 - 999_999_999, seconds * 10**9),
-        "MICROSECONDS": (30 * 10**6 - 999_999, seconds * 10**6),
-        "MILLISECONDS": (30 * 10**3 - 999, seconds * 10**3),
-        "SECONDS": (30, seconds),
+        "NANOSECONDS": ((least - 1) * 10**9 + 1, seconds * 10**9),
+        "MICROSECONDS": ((least - 1) * 10**6 + 1, seconds * 10**6),
+        "MILLISECONDS": ((least - 1) * 10**3 + 1, seconds * 10**3),
+        "SECONDS": (least, seconds),
         "MINUTES": (1, hours * 60),
         "HOURS": (1, hours),
         "DAYS": (1, hours // 24),
@@ -90,7 +90,7 @@ viber = joined(
         fields({**texts, "imageURL": urls, **_button}),
     ),
     fields(trackingData=small_texts, isPromotional=flags, forcePrimaryDevice=flags),
-    _validity(14 * 24),
+    _validity(14 * 24, 35),
 )
 
 degrees = st.integers(-90_000_000, 90_000_000).map(lambda millionths: millionths / 1_000_000)

@@ -20,14 +20,19 @@ law: Final = settings(max_examples=20, deadline=None, derandomize=True)
 names = st.text(min_size=1, max_size=40)
 lined_names = st.text('ab\n\r"\\,/\u2028', min_size=1, max_size=4)
 """Ids of the characters by which lists are joined and taken apart."""
-phones = st.integers(10_000, 10**15 - 1).map(str)
+phones = st.builds(
+    "{}{}".format, st.sampled_from(["1", "39", "41", "44", "353"]), st.integers(1000, 10**12 - 1)
+).filter(lambda number: not number.startswith("11"))
+"""Numbers without a trunk zero; 0011 would be Australia's prefix."""
 written_phones = st.builds(
     lambda prefix, phone, gap: prefix + phone[:2] + gap + phone[2:],
     st.sampled_from(["", "+", "00"]),
     phones,
     st.sampled_from(["", " ", "-", ".", " (", ") "]),
 )
-emails = st.builds("{}@{}.example".format, st.text("abc.+-0", min_size=1, max_size=9), st.text("abc-0", min_size=1))
+emails = st.builds(
+    "{}@{}.example".format, st.text("abc+-0'", min_size=1, max_size=9), st.text("abc0", min_size=1, max_size=20)
+)
 instants = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1)).map(  # noqa: DTZ001 - the zone is put on below
     lambda naive: naive.replace(microsecond=naive.microsecond // 1000 * 1000, tzinfo=UTC)
 )

@@ -79,8 +79,3 @@ class Content(Strict):
         """Contents by the channel's name, as OMNI spells it."""
         found = {alias: getattr(self, name) for name, alias in CHANNELS.items()}
         return {alias: step for alias, step in found.items() if step is not None}
-
-    @property
-    def longest(self) -> int:
-        """Seconds the scenario may take, as far as its steps say."""
-        return sum(step.validity or 0 for step in self.steps.values())

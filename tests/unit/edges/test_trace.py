@@ -78,7 +78,25 @@ async def test_a_request_is_a_part_of_its_producers_trace_and_carries_it_on(trac
     assert parent_of(spans["ack omni.requests"]) == carried[3:52]
 
 
-@pytest.mark.parametrize("trace", [None, 7, "nonsense"])
+async def test_a_trace_of_a_future_version_is_read_by_the_rules_of_version_00(traced: Traced) -> None:
+    trail = traced.tracer.begin(a_traced_delivery("cc" + PRODUCER[2:] + "-what-the-future-will-be-like"))
+    with traced.tracer.settling(trail, "ack"):
+        pass
+
+    assert parent_of(traced.spans()["process omni.requests"]) == PRODUCER[3:52]
+    assert str(trail.delivery.headers["traceparent"]).startswith(PRODUCER[:35])
+
+
+@pytest.mark.parametrize("state", ["vendor=1", "no member", None])
+async def test_a_state_is_carried_on_if_it_is_valid(traced: Traced, state: object) -> None:
+    delivery = Delivery(b"{}", message_id="order-1", headers={"traceparent": PRODUCER, "tracestate": state})
+
+    trail = traced.tracer.begin(delivery)
+
+    assert trail.delivery.headers.get("tracestate") == ("vendor=1" if state == "vendor=1" else None)
+
+
+@pytest.mark.parametrize("trace", [None, 7, "nonsense", f" {PRODUCER} "])
 async def test_a_request_without_a_trace_begins_one(traced: Traced, trace: object) -> None:
     trail = traced.tracer.begin(a_traced_delivery(trace))
     with traced.tracer.settling(trail, "nack"):

@@ -1,18 +1,38 @@
+import pytest
 from hypothesis import given
 
 from service.rules.headers import kept_headers, trace_headers
 from tests.unit.strategy import headers, law
 
-TRACE = {"traceparent": "00-1-2-01", "tracestate": "a=b"}
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+TRACE = {"traceparent": PARENT, "tracestate": "a=b"}
 
 
 def test_an_event_carries_the_trace_context_alone() -> None:
     assert trace_headers({"mine": 1, **TRACE, "CC": ["billing"], "x-delay": 5}) == TRACE
 
 
-def test_a_trace_context_that_is_no_text_is_not_one() -> None:
-    assert trace_headers({"traceparent": 5, "tracestate": ["a"]}) == {}
-    assert kept_headers({"traceparent": 5, "tracestate": ["a"]}) == {}
+@pytest.mark.parametrize(
+    ("parent", "state", "kept"),
+    [
+        (PARENT, "a=b", TRACE),
+        (PARENT, "a b", {"traceparent": PARENT}),
+        (PARENT, ["a"], {"traceparent": PARENT}),
+        (PARENT, None, {"traceparent": PARENT}),
+        (PARENT.upper(), "a=b", {}),
+        (PARENT.replace("00-", "ff-", 1), "a=b", {}),
+        ("00-1-2-01", "a=b", {}),
+        (5, "a=b", {}),
+        (None, "a=b", {}),
+    ],
+)
+def test_what_is_invalid_is_not_passed_on_and_a_state_only_with_its_trace(
+    parent: object, state: object, kept: dict[str, object]
+) -> None:
+    given_headers = {"traceparent": parent, "tracestate": state}
+
+    assert trace_headers(given_headers) == kept
+    assert kept_headers({**given_headers, "team": "blue"}) == {**kept, "team": "blue"}
 
 
 def test_retries_keep_the_trace_context_first_and_then_the_headers_of_the_application() -> None:

@@ -12,6 +12,13 @@ Fields = dict[str, object]
 
 WEB: Final = "must be a web address, with http:// or https://"
 PHONE_FORM: Final = "must be an international number of 5 to 15 digits"
+NATIONAL: Final = (
+    "must be an international number, which begins with a country code and never with 0: 41793026727, not 0793026727"
+)
+TRUNK: Final = (
+    "must not have a trunk zero after the country code, since it is dialled within the country only: "
+    "442079460958, not 4402079460958"
+)
 EMAIL_FORM: Final = "must be an e-mail address, such as name@example.com"
 USER_FORM: Final = "must be a country code, a dot, letters and digits, such as US.13491208655302741918"
 INSTANT: Final = "must be a time with a zone, such as 2026-11-22T10:52:15Z"
@@ -58,6 +65,10 @@ def to(**addresses: object) -> Fields:
         {"sms": AN_HOUR, "email": AN_HOUR, "expiresAt": ahead(hours=2)},
         {"sms": AN_HOUR, "sendAt": ahead(hours=3), "expiresAt": ahead(hours=4)},
         {"sms": AN_HOUR, "sendAt": ahead(hours=-3), "expiresAt": ahead(hours=1)},
+        {"sms": AN_HOUR, "expiresAt": ahead(minutes=59)},
+        {"sms": AN_HOUR, "email": AN_HOUR, "expiresAt": ahead(minutes=1)},
+        {"sms": AN_HOUR, "sendAt": ahead(hours=3), "expiresAt": ahead(hours=2)},
+        {"expiresAt": "2016-12-31T23:59:60.1234567890Z"},
         {"destinations": ..., "phoneNumber": PHONE, "messageId": "m"},
         {"destinations": ..., "emailAddress": EMAIL},
         {"sms": ..., "text": "x" * 1000, "mailSubject": "x" * 1000},
@@ -78,7 +89,8 @@ def test_a_request_may_say(changes: Fields) -> None:
         (to(), "destinations[0].to", NOWHERE),
         (to(phoneNumber="1234"), "destinations[0].to.phoneNumber", PHONE_FORM),
         (to(phoneNumber="1" * 16), "destinations[0].to.phoneNumber", PHONE_FORM),
-        (to(phoneNumber="000041793026727"), "destinations[0].to.phoneNumber", PHONE_FORM),
+        (to(phoneNumber="000041793026727"), "destinations[0].to.phoneNumber", NATIONAL),
+        (to(phoneNumber="+44 020 7946 0958"), "destinations[0].to.phoneNumber", TRUNK),
         (to(phoneNumber=41793026727), "destinations[0].to.phoneNumber", "should be a valid string"),
         (to(emailAddress="nobody"), "destinations[0].to.emailAddress", EMAIL_FORM),
         (to(pushRegistrationId=""), "destinations[0].to.pushRegistrationId", EMPTY),
@@ -118,21 +130,7 @@ def test_a_request_may_say(changes: Fields) -> None:
         ({"sendAt": "2026-11-22T10:52:15"}, "sendAt", INSTANT),
         ({"sendAt": ahead(days=180)}, "sendAt", TOO_FAR),
         ({"expiresAt": "2026-11-22"}, "expiresAt", INSTANT),
-        (
-            {"sms": AN_HOUR, "expiresAt": ahead(minutes=59)},
-            "expiresAt",
-            "must leave the 3600 seconds that the steps' validity periods add up to",
-        ),
-        (
-            {"sms": AN_HOUR, "email": AN_HOUR, "expiresAt": ahead(minutes=119)},
-            "expiresAt",
-            "must leave the 7200 seconds that the steps' validity periods add up to",
-        ),
-        (
-            {"sms": AN_HOUR, "sendAt": ahead(hours=3), "expiresAt": ahead(hours=3, minutes=59)},
-            "expiresAt",
-            "must leave the 3600 seconds that the steps' validity periods add up to",
-        ),
+        ({"expiresAt": "2026-11-22T10:52:15+01:60"}, "expiresAt", INSTANT),
         # Shapes
         ({"phoneNumber": PHONE}, "phoneNumber", "cannot stand beside destinations"),
         ({"messageId": "m"}, "messageId", "cannot stand beside destinations"),

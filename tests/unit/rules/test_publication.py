@@ -22,6 +22,7 @@ from service.words.letter import Dead, Letter, Parked
 from tests.support.builder import NOW, PHONE, a_body, a_delivery, a_history, a_message, a_request, a_status, parsed
 from tests.unit.strategy import headers, law
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 EVENT = StatusEvent(
     "message.accepted",
     NOW,
@@ -97,9 +98,7 @@ def test_a_deferral_tells_the_next_attempt() -> None:
 
 
 def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
-    delivery = replace(
-        a_delivery(), headers={"traceparent": "00-1-2-01", "tracestate": "a=b", "mine": 1, "x-death": []}
-    )
+    delivery = replace(a_delivery(), headers={"traceparent": TRACE, "tracestate": "a=b", "mine": 1, "x-death": []})
 
     (publication,) = publish_report(Report((EVENT,)), delivery, NOW)
 
@@ -112,7 +111,7 @@ def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
         type="omni.message.accepted",
         correlation_id="order-8812",
         timestamp=NOW,
-        headers={"traceparent": "00-1-2-01", "tracestate": "a=b"},
+        headers={"traceparent": TRACE, "tracestate": "a=b"},
         must_arrive=False,
     )
 
@@ -251,7 +250,7 @@ def published(letter: Letter | None = None, event: StatusEvent = EVENT) -> tuple
     return report, list(publish_report(report, DELIVERY, NOW))
 
 
-DELIVERY = replace(a_delivery(), headers={"traceparent": "00-1-2-01"}, correlation_id="corr-1", reply_to="replies")
+DELIVERY = replace(a_delivery(), headers={"traceparent": TRACE}, correlation_id="corr-1", reply_to="replies")
 INVALID = Reason("invalid", "the request is not valid", (Fault("x" * 500, "is wrong"),))
 
 

@@ -15,8 +15,8 @@ from pydantic_core import PydanticCustomError
 from service.words.omni.model import Strict
 
 Text = Annotated[str, Field(min_length=1)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s]*$")]
-"""An address on the web; each field adds its own length."""
+Url = Annotated[str, Field(pattern=r"^(?i:https?)://[^\s/?#]+[^\s]*$")]
+"""An address on the web; each field adds its own length. The case of a scheme does not count: RFC 3986, 3.1."""
 
 
 def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -57,6 +57,7 @@ def _number(value: object) -> object:
 class Step(Strict):
     """The content of one channel. `validityPeriod` is how long it may try before the scenario goes on."""
 
+    min_validity: ClassVar[int] = MIN_VALIDITY
     max_validity: ClassVar[int] = MAX_VALIDITY
     """Seconds. The vendor shortens a longer period without a word, so it is refused here."""
 
@@ -74,11 +75,9 @@ class Step(Strict):
     def _valid_for(self) -> Self:
         if (seconds := self.validity) is None:
             return self
-        if not MIN_VALIDITY <= seconds <= self.max_validity:
-            hours = self.max_validity // 3600
-            raise PydanticCustomError(
-                "validity", "validityPeriod must be 30 seconds to {hours} hours", {"hours": hours}
-            )
+        if not self.min_validity <= seconds <= self.max_validity:
+            bounds = {"seconds": self.min_validity, "hours": self.max_validity // 3600}
+            raise PydanticCustomError("validity", "validityPeriod must be {seconds} seconds to {hours} hours", bounds)
         if (self.validity_period_time_unit or "MINUTES") in _SPOKEN:
             return self
         return self.model_copy(update={"validity_period": seconds, "validity_period_time_unit": "SECONDS"})

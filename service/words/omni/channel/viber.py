@@ -11,7 +11,8 @@ FileType = Literal[
     "doc", "docx", "rtf", "dot", "dotx", "odt", "odf", "fodt", "txt", "info", "pdf",
     "xps", "pdax", "eps", "xls", "xlsx", "ods", "fods", "csv", "xlsm", "xltx",
 ]  # fmt: skip
-_TARGET: Final = r"^(https?://[^\s]+|tel:\+?[0-9]+)$"
+_TARGET: Final = r"^((?i:https?)://[^\s]+|(?i:tel):\+?[0-9().-]*[0-9][0-9().-]*)$"
+"""An address on the web, or a number with visual separators (RFC 3966, 3)."""
 _COMBINATIONS: Final = frozenset(
     {
         frozenset({"text"}),
@@ -24,7 +25,10 @@ _COMBINATIONS: Final = frozenset(
 
 
 class Viber(Step):
-    """One of: text, image, file, text and button, text and image and button. Up to fourteen days a step."""
+    """One of: text, image, file, text and button, text and image and button. 35 seconds to fourteen days a step."""
+
+    min_validity: ClassVar[int] = 35
+    """Seconds. Source: the vendor's specification 3.210.0, `ViberData`."""
 
     max_validity: ClassVar[int] = 14 * 86400
 

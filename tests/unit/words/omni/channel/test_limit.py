@@ -17,6 +17,7 @@ from tests.support.builder import a_body, a_history, parsed
 Fields = dict[str, object]
 
 URL: Final = "https://example.com/x"
+TARGET: Final = "must be a web address, or tel: and a number"
 WEB: Final = "must be a web address, with http:// or https://"
 STRING: Final = "should be a valid string"
 WHOLE: Final = "should be a valid integer"
@@ -73,6 +74,10 @@ def lasting(period: object, unit: str | None = None) -> Fields:
     return {"text": "x", "validityPeriod": period, **named}
 
 
+def leading(target: str) -> Fields:
+    return {"text": "x", "buttonText": "Go", "buttonURL": target}
+
+
 def options(**given: object) -> Fields:
     return {"text": "x", "notificationOptions": given}
 
@@ -105,8 +110,14 @@ VALID: Final[dict[str, list[Fields]]] = {
         {"text": "x", **BUTTON},
         {"text": "x", "buttonText": long(30), "buttonURL": "tel:+41793026727"},
         {"text": "x", "imageURL": URL, **BUTTON},
+        {"imageURL": "HTTPS://EXAMPLE.COM/x.png"},
+        {"fileUrl": "Http://example.com/x"},
+        *(leading(to) for to in ("HTTPS://example.com", "tel:41793026727", "TEL:+41793026727")),
+        *(leading(to) for to in ("tel:+41-79-302-67-27", "tel:+1-(202)-555.0147")),
         {"text": "x", "trackingData": long(100), "isPromotional": True, "forcePrimaryDevice": False},
         lasting(336, "HOURS"),
+        lasting(35, "SECONDS"),
+        lasting(1),
     ],
     "voice": [{"text": long(1400)}, {"text": "¡1!", "language": "en"}, {"text": "x", "language": "zh-Hant-TW"}],
     "email": [{"text": long(100_000)}, {"text": "x", "subject": long(1000)}],
@@ -189,6 +200,7 @@ VALID: Final[dict[str, list[Fields]]] = {
 }
 
 SMS_SIZE: Final = "text must fit into 25 SMS parts and 4000 bytes"
+TWO_WEEKS: Final = "validityPeriod must be 35 seconds to 336 hours"
 TWO_DAYS: Final = "validityPeriod must be 30 seconds to 48 hours"
 COMBINATION: Final = "must be one of: text; image; file; text and button; text, image and button"
 BOTH_OF_BUTTON: Final = "buttonText and buttonURL go together"
@@ -241,11 +253,29 @@ INVALID: Final[dict[str, list[tuple[Fields, str, str]]]] = {
         ({"imageURL": long(1001, "https://example.com/")}, "viber.imageURL", at_most(1000)),
         ({"fileUrl": URL, "fileName": long(26)}, "viber.fileName", at_most(25)),
         ({"text": "x", **BUTTON, "buttonText": long(31)}, "viber.buttonText", at_most(30)),
-        ({"text": "x", **BUTTON, "buttonURL": "x"}, "viber.buttonURL", "must be a web address, or tel: and a number"),
+        *(
+            ({"text": "x", **BUTTON, "buttonURL": target}, "viber.buttonURL", TARGET)
+            for target in (
+                "x",
+                "tel:",
+                "tel:+",
+                "tel:--",
+                "tel:+41 79",
+                "tel:++41",
+                "tel:41x",
+                "ftp://x",
+                "mailto:a@b.co",
+            )
+        ),
+        ({"imageUrl": URL}, "viber.imageUrl", UNKNOWN + ": write imageURL"),
         ({"text": "x", "trackingData": long(101)}, "viber.trackingData", at_most(100)),
         ({"text": "x", "isPromotional": "yes"}, "viber.isPromotional", TRUTH),
-        (lasting(337, "HOURS"), "viber", "validityPeriod must be 30 seconds to 336 hours"),
-        (lasting(15, "DAYS"), "viber", "validityPeriod must be 30 seconds to 336 hours"),
+        (lasting(337, "HOURS"), "viber", TWO_WEEKS),
+        (lasting(15, "DAYS"), "viber", TWO_WEEKS),
+        (lasting(34, "SECONDS"), "viber", TWO_WEEKS),
+        (lasting(31, "SECONDS"), "viber", TWO_WEEKS),
+        (lasting(34_000, "MILLISECONDS"), "viber", TWO_WEEKS),
+        (lasting(0), "viber", TWO_WEEKS),
     ],
     "voice": [
         ({}, "voice.text", REQUIRED),
