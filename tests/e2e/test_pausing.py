@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import NUMBER, moment, request
 from tests.support.broker import VirtualHost
+from tests.support.worker import PROGRAM
 
 LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 DENIED, NO_CREDIT = "4179091403", "4179091012"
@@ -96,7 +97,7 @@ async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_short
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    worker = await stage.worker(OMNI_CONCURRENCY="1")
+    worker = await stage.worker(program=PROGRAM, OMNI_CONCURRENCY="1")
     for number, seconds in enumerate((-0.1, -30.1, -0.1), 1):
         await stage.fault(kind="status", status=503, retryAfter="2", times=1)
         await stage.send(*requests(10, f"step-{number}"))
