@@ -1,5 +1,6 @@
 """What all tests may ask for."""
 
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,6 +14,14 @@ from tests.support.broker import ROOT_VARIABLE, VirtualHost, shared_node, virtua
 
 # Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.
 _TREE = os.environ.pop(ROOT_VARIABLE, "")
+
+
+def pytest_configure() -> None:
+    """Keep asyncio of Python 3.11 from making an event loop when pytest-asyncio asks for the current one.
+
+    Nobody closes that loop. Its ResourceWarning fails whichever test runs when it is collected.
+    """
+    asyncio.set_event_loop(None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -38,7 +38,14 @@ class _Question:
 class Lookout:
     """Asks, at most `rate` times a minute."""
 
-    def __init__(self, ask: Ask, rate: float, on_finding: Callable[[Finding], None], access: LogAccess = OPEN) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        rate: float,
+        on_finding: Callable[[Finding], None],
+        access: LogAccess = OPEN,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ask = ask
         self._pause = 60 / rate
         self._on_finding = on_finding
@@ -46,6 +53,7 @@ class Lookout:
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
         self._access = access
+        self._clock = clock
 
     async def look(self, ids: tuple[str, ...], purpose: Purpose) -> Finding:
         """Ask about messages, in as many questions as it takes.
@@ -57,7 +65,7 @@ class Lookout:
             return Unanswered("busy")
         whole = Answered({})
         for part, size in _parts(ids):
-            if self._access.closed_until is not None and time.monotonic() < self._access.closed_until:
+            if self._access.closed_until is not None and self._clock() < self._access.closed_until:
                 return Forbidden("http_403")
             finding = await self._put(_Question(part, size))
             if not isinstance(finding, Answered):
@@ -67,7 +75,7 @@ class Lookout:
 
     def _is_busy(self) -> bool:
         ahead = sum(len(question.ids) for question in self._waiting) / MOST_IDS
-        return self._next - time.monotonic() + ahead * self._pause > SOON
+        return self._next - self._clock() + ahead * self._pause > SOON
 
     async def _put(self, question: _Question) -> Finding:
         self._waiting.append(question)
@@ -85,8 +93,8 @@ class Lookout:
                     question.answer.set_result(finding)
 
     async def _until_next(self) -> None:
-        await asyncio.sleep(self._next - time.monotonic())
-        self._next = time.monotonic() + self._pause
+        await asyncio.sleep(self._next - self._clock())
+        self._next = self._clock() + self._pause
 
     async def _find(self, ids: tuple[str, ...]) -> Finding:
         """Ask one question; where its answer is not complete, ask again in halves."""
@@ -103,10 +111,10 @@ class Lookout:
         return whole
 
     def _heed(self, said: Finding) -> Finding:
-        self._access, finding = hear(self._access, said, time.monotonic())
+        self._access, finding = hear(self._access, said, self._clock())
         self._on_finding(finding)
         if isinstance(finding, Unanswered) and finding.retry_after is not None:
-            self._next = max(self._next, time.monotonic() + min(_LONGEST_PAUSE, finding.retry_after))
+            self._next = max(self._next, self._clock() + min(_LONGEST_PAUSE, finding.retry_after))
         return finding
 
 

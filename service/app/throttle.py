@@ -12,10 +12,17 @@ from service.words.outcome import Accepted, Outcome
 class Throttle:
     """Gives out slots, first come first served; `rate` is messages a second, None for as fast as they come."""
 
-    def __init__(self, limit: Limit, rate: float | None, on_change: Callable[[Limit], None]) -> None:
+    def __init__(
+        self,
+        limit: Limit,
+        rate: float | None,
+        on_change: Callable[[Limit], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.limit = limit
         self._rate = rate
         self._on_change = on_change
+        self._clock = clock
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._free_at = 0.0
@@ -48,7 +55,7 @@ class Throttle:
     async def pace(self, messages: int) -> None:
         """Wait until so many messages may go."""
         if self._rate is not None:
-            self._free_at, wait = reserve(self._free_at, time.monotonic(), messages, self._rate)
+            self._free_at, wait = reserve(self._free_at, self._clock(), messages, self._rate)
             await asyncio.sleep(wait)
 
     def notice(self, outcome: Outcome, seconds: float) -> None:
@@ -56,7 +63,7 @@ class Throttle:
         if isinstance(outcome, Accepted):
             self._set(grow(self.limit, seconds, self.waiting))
         elif is_congestion(outcome):
-            self._set(cut(self.limit, time.monotonic()))
+            self._set(cut(self.limit, self._clock()))
 
     def begin_anew(self) -> None:
         """Hear that calls were paused."""

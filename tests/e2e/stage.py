@@ -18,7 +18,7 @@ import aiormq
 import httpx
 
 from service.sandbox import create_app, serve
-from tests.support.worker import PATIENCE, PROGRAM, Ended, Worker, run, started
+from tests.support.worker import PATIENCE, Ended, Worker, run, started
 
 KEY = "canary-key"
 RESULTS = "results"
@@ -64,8 +64,8 @@ class Stage:
     events: list[Event] = field(default_factory=list)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    async def worker(self, *, ready: bool = True, program: Sequence[str] = PROGRAM, **settings: str) -> Worker:
-        """Start a worker; names of settings come without their prefix."""
+    async def worker(self, *, ready: bool = True, program: Sequence[str] | None = None, **settings: str) -> Worker:
+        """Start a worker; names of settings come without their prefix. Without a program it is forked."""
         starting = started(self._folder(), self._with(settings), "worker", program=program)
         worker = await self.life.enter_async_context(starting)
         if ready:
@@ -81,11 +81,12 @@ class Stage:
 
     async def command(self, *arguments: str, stdin: bytes | None = None, **settings: str) -> Ended:
         """Run a command to its end."""
-        return await run(self._folder(), self._with(settings), *arguments, stdin=stdin)
+        return await run(self._folder(), self._with(settings), *arguments, stdin=stdin, program=None)
 
     async def watching(self, *arguments: str, **settings: str) -> Worker:
         """Start a command that runs on."""
-        return await self.life.enter_async_context(started(self._folder(), self._with(settings), *arguments))
+        starting = started(self._folder(), self._with(settings), *arguments, program=None)
+        return await self.life.enter_async_context(starting)
 
     def _folder(self) -> Path:
         return self.directory / f"process-{next(self._numbers)}"
@@ -97,10 +98,11 @@ class Stage:
         """Publish requests, bytes as they are and all else as JSON, and have them confirmed."""
         async with connected(self.url) as channel:
             target = await channel.get_exchange(exchange, ensure=False)
-            for body in bodies:
-                content = body if isinstance(body, bytes) else json.dumps(body).encode()
-                message = aio_pika.Message(content, **{"delivery_mode": aio_pika.DeliveryMode.PERSISTENT, **fields})
-                await target.publish(message, key)
+            contents = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
+            fields = {"delivery_mode": aio_pika.DeliveryMode.PERSISTENT, **fields}
+            for first in range(0, len(contents), 100):
+                messages = [aio_pika.Message(content, **fields) for content in contents[first : first + 100]]
+                await asyncio.gather(*(target.publish(message, key) for message in messages))
 
     async def listen(self) -> None:
         """Write down every event, over as many connections as it takes, until cancelled."""

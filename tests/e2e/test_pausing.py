@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import NUMBER, moment, request
 from tests.support.broker import VirtualHost
+from tests.support.worker import PROGRAM
 
 LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 DENIED, NO_CREDIT = "4179091403", "4179091012"
@@ -96,12 +97,12 @@ async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_short
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    worker = await stage.worker(OMNI_CONCURRENCY="1")
+    worker = await stage.worker(program=PROGRAM, OMNI_CONCURRENCY="1")
     for number, seconds in enumerate((-0.1, -30.1, -0.1), 1):
         await stage.fault(kind="status", status=503, retryAfter="2", times=1)
+        paused = time.monotonic()
         await stage.send(*requests(10, f"step-{number}"))
         await worker.until_metric(FAILING, 1)
-        paused = time.monotonic()
         offset.write_text(f"{seconds:+}s\n")
         await stage.until_last_words(10 * number, within=10)
         assert time.monotonic() - paused > 1
@@ -227,7 +228,7 @@ async def test_a_queue_deleted_and_made_again_behind_the_workers_back_is_consume
 async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhost: VirtualHost) -> None:
     """It reads nothing more from connections that publish, and is still asked whether it has the consumer."""
     worker = await stage.worker()
-    await stage.fault(kind="latency", seconds=1)
+    await stage.fault(kind="latency", seconds=5)  # the command takes seconds on a busy machine
     await stage.send(*requests(3))
     await stage.until_in_flight(3)
     await vhost.node.ctl("set_disk_free_limit", str(900 * 10**12))

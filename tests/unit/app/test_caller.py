@@ -1,5 +1,4 @@
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -22,6 +21,7 @@ from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
 from service.words.outcome import NOT_SENT, Accepted, Denied, Held, MaySend, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import NOW, a_call, a_message, a_status
+from tests.support.loop import loop_time
 
 
 class World:
@@ -33,7 +33,7 @@ class World:
         self._answer = answer or accept
         self.seconds = 0.0
         """Seconds on top of those that have really passed, at the turnstile."""
-        self.turnstile = Turnstile(lambda *_: None, lambda _: None, lambda: time.monotonic() + self.seconds)
+        self.turnstile = Turnstile(lambda *_: None, lambda _: None, lambda: loop_time() + self.seconds)
         throttle = Throttle(Limit(1, 1, fixed=True), None, lambda _: None)
         self.metrics = Metrics()
         self.now, self.elapsed = NOW, 100.0

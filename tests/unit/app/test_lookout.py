@@ -1,5 +1,4 @@
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 
 from service.app.lookout import LONGEST_QUERY, MOST_IDS, Lookout
@@ -7,6 +6,7 @@ from service.rules.log_access import PERIOD, REFUSALS, LogAccess
 from service.words.finding import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.words.omni.answer import LogEntry
 from tests.support.builder import a_status
+from tests.support.loop import loop_time
 
 PURPOSES: tuple[Purpose, ...] = ("doubt", "glance")
 
@@ -25,7 +25,7 @@ class Omni:
         return self._answer(ids)
 
     def lookout(self, rate: float = 60_000) -> Lookout:
-        return Lookout(self.ask, rate, self.told.append)
+        return Lookout(self.ask, rate, self.told.append, clock=loop_time)
 
 
 def everything(ids: tuple[str, ...]) -> Finding:
@@ -69,23 +69,23 @@ async def test_long_names_make_for_more_questions() -> None:
 async def test_no_more_is_asked_than_omni_allows() -> None:
     omni = Omni()
     lookout = omni.lookout(rate=1200)
-    started = time.monotonic()
+    started = loop_time()
 
     for _ in range(5):
         await lookout.look(("m",), "doubt")
 
-    assert time.monotonic() - started >= 4 * 60 / 1200
+    assert loop_time() - started >= 4 * 60 / 1200
 
 
 async def test_when_omni_asks_for_patience_everybody_waits() -> None:
     answers: Iterator[Finding] = iter([Unanswered("http_429", 0.2), Answered({})])
     omni = Omni(lambda _: next(answers))
     lookout = omni.lookout()
-    started = time.monotonic()
+    started = loop_time()
 
     assert isinstance(await lookout.look(("m",), "doubt"), Unanswered)
     assert await lookout.look(("m",), "doubt") == Answered({})
-    assert time.monotonic() - started >= 0.15
+    assert loop_time() - started >= 0.15
 
 
 async def test_a_refusal_is_no_answer_until_it_is_persistent() -> None:
@@ -98,8 +98,8 @@ async def test_a_refusal_is_no_answer_until_it_is_persistent() -> None:
 
 async def test_logs_that_are_closed_are_not_asked_again_for_a_while() -> None:
     omni = Omni(lambda _: Forbidden("http_403"))
-    almost = LogAccess(REFUSALS - 1, time.monotonic() - PERIOD)
-    lookout = Lookout(omni.ask, 60_000, omni.told.append, almost)
+    almost = LogAccess(REFUSALS - 1, loop_time() - PERIOD)
+    lookout = Lookout(omni.ask, 60_000, omni.told.append, almost, loop_time)
 
     assert [await lookout.look(("m",), purpose) for purpose in (*PURPOSES, *PURPOSES)] == [Forbidden("http_403")] * 4
     assert omni.asked == [("m",)]
@@ -180,11 +180,11 @@ async def test_a_message_with_more_entries_than_a_page_is_told_to_be_incomplete(
 
 async def test_halves_keep_to_the_rate_and_one_without_an_answer_leaves_the_whole_without() -> None:
     omni = Omni(lambda ids: Answered({}, frozenset(ids)) if len(ids) > 1 else Unanswered("timeout"))
-    started = time.monotonic()
+    started = loop_time()
 
     assert await omni.lookout(rate=1200).look(("m-1", "m-2"), "doubt") == Unanswered("timeout")
     assert omni.asked == [("m-1", "m-2"), ("m-1",)]
-    assert time.monotonic() - started >= 60 / 1200
+    assert loop_time() - started >= 60 / 1200
 
 
 async def test_one_part_without_an_answer_leaves_the_whole_without() -> None:

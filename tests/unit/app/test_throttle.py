@@ -1,14 +1,16 @@
 import asyncio
-import time
 
 from service.app.throttle import Throttle
 from service.rules.concurrency import Limit
 from service.words.outcome import Accepted, Unavailable
+from tests.support.loop import loop_time
 
 
 def a_throttle(size: int, rate: float | None = None, *, fixed: bool = True) -> tuple[Throttle, list[float]]:
     told: list[float] = []
-    return Throttle(Limit(size, size if fixed else 100, fixed=fixed), rate, lambda limit: told.append(limit.size)), told
+    return Throttle(
+        Limit(size, size if fixed else 100, fixed=fixed), rate, lambda limit: told.append(limit.size), loop_time
+    ), told
 
 
 class Calls:
@@ -77,7 +79,7 @@ async def test_more_room_lets_those_in_who_wait() -> None:
 
 async def test_messages_go_at_their_pace() -> None:
     throttle, _ = a_throttle(10, rate=100)
-    started = time.monotonic()
+    started = loop_time()
 
     async def call() -> None:
         async with throttle.slot():
@@ -85,4 +87,4 @@ async def test_messages_go_at_their_pace() -> None:
 
     await asyncio.gather(*(call() for _ in range(5)))
 
-    assert 0.2 <= time.monotonic() - started < 2
+    assert 0.2 <= loop_time() - started < 2

@@ -1,17 +1,17 @@
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.app.turnstile import RESULTS_STALLED, Turnstile
 from service.rules.gate import Signal
 from service.words.outcome import Held
+from tests.support.loop import loop_time
 
 HEALTHY, DENIED = Signal("healthy"), Signal("denied", "http_401")
 NEVER = float("inf")
 
 
-def a_turnstile(clock: Callable[[], float] = time.monotonic) -> tuple[Turnstile, list[object]]:
+def a_turnstile(clock: Callable[[], float] = loop_time) -> tuple[Turnstile, list[object]]:
     told: list[object] = []
     return Turnstile(lambda gate, _: told.append(gate.mode), told.append, clock), told
 
@@ -128,7 +128,7 @@ async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
 async def test_one_that_was_denied_before_is_the_probe_only_where_no_other_waits() -> None:
     turnstile, _ = a_turnstile()
     turnstile.notice(DENIED)
-    denied, other = Callers(turnstile, 1, again=True), Callers(turnstile, 1, time.monotonic() + 2)
+    denied, other = Callers(turnstile, 1, again=True), Callers(turnstile, 1, loop_time() + 2)
     while not (denied.through or other.through):  # noqa: ASYNC110  # a timer
         await asyncio.sleep(0.02)
     await settle()
@@ -145,7 +145,7 @@ async def test_one_that_was_denied_before_is_the_probe_only_where_no_other_waits
 async def test_whoever_has_waited_long_enough_is_sent_away_and_the_others_wait_on() -> None:
     turnstile, _ = a_turnstile()
     turnstile.notice(far(300))
-    hasty, patient = Callers(turnstile, 2, time.monotonic() + 0.1), Callers(turnstile, 1)
+    hasty, patient = Callers(turnstile, 2, loop_time() + 0.1), Callers(turnstile, 1)
 
     assert await hasty.end() == [Held("http_429")] * 2
     assert not patient.tasks[0].done()
@@ -160,7 +160,7 @@ async def test_while_another_is_the_probe_a_wait_comes_to_its_end_too() -> None:
     while not probe.through:  # noqa: ASYNC110  # a timer
         await asyncio.sleep(0.02)
 
-    assert await turnstile.enter(time.monotonic() + 0.05) == Held("http_401")
+    assert await turnstile.enter(loop_time() + 0.05) == Held("http_401")
     assert await probe.end() == [None]
 
 
@@ -168,7 +168,7 @@ async def test_while_results_are_stuck_no_call_is_made_and_nobody_is_sent_away()
     turnstile, told = a_turnstile()
     turnstile.stall(stalled=True)
     turnstile.stall(stalled=True)
-    callers = Callers(turnstile, 2, time.monotonic() - 1)
+    callers = Callers(turnstile, 2, loop_time() - 1)
     await settle()
     assert callers.through == []
     assert not any(task.done() for task in callers.tasks)
@@ -195,7 +195,7 @@ async def test_when_it_is_shut_those_who_wait_are_sent_away_at_once() -> None:
 
 async def test_a_timer_that_fires_before_its_time_does_not_lose_the_probe() -> None:
     """The clock is one on which every timer of the event loop comes too early, ten times over."""
-    turnstile, told = a_turnstile(clock=lambda: time.monotonic() / 10)
+    turnstile, told = a_turnstile(clock=lambda: loop_time() / 10)
     turnstile.notice(far(0.01))
     turnstile.notice(far(0.05))
     async with asyncio.timeout(20):
