@@ -15,7 +15,6 @@ import codecs
 import gzip
 import json
 import zlib
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 import pytest
