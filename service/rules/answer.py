@@ -12,6 +12,7 @@ OMNI answers a wrong call in one of its two error envelopes. A 4xx without one c
 server, as a page does while the base URL is wrong.
 """
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from service.rules.address import repeats
-from service.rules.encoding import charset_parameter, to_utf8, xml_text
+from service.rules.encoding import EncodingError, charset_parameter, to_utf8, xml_text
 from service.rules.xml import XmlError, xml_to_json
 from service.words.finding import Answered, Finding, Forbidden, Unanswered
 from service.words.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage
@@ -157,14 +158,17 @@ def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> 
 
 
 def _as_json(headers: Mapping[str, str], body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
-    """Read XML where it is XML, in whatever encoding; what is neither stays as it is, and is unreadable as JSON."""
+    """Read XML where it is XML, in whatever encoding; what is neither stays as it is, and is unreadable as JSON.
+
+    A server may name a charset that its answers are not in. Then they are in UTF-8.
+    """
     plain = to_utf8(body, headers.get("content-type"))
     if not _is_xml(plain):
         return plain
-    try:
-        return xml_to_json(body, model, roots, charset_parameter(headers.get("content-type")))
-    except XmlError:
-        return b""
+    for charset in (charset_parameter(headers.get("content-type")), "utf-8"):
+        with contextlib.suppress(XmlError):
+            return xml_to_json(body, model, roots, charset)
+    return b""
 
 
 def _is_xml(body: bytes) -> bool:
@@ -212,8 +216,11 @@ def _as_document(headers: Mapping[str, str], body: bytes) -> object:
     if not _is_xml(plain):
         return from_json(plain)
     try:
-        # As text, so that it is not read in the encoding that it declares.
-        root = fromstring(xml_text(body, charset_parameter(headers.get("content-type"))), forbid_dtd=True)
+        text = xml_text(body, charset_parameter(headers.get("content-type")))
+    except EncodingError:
+        text = xml_text(body, "utf-8")
+    try:
+        root = fromstring(text, forbid_dtd=True)  # as text, so that it is not read in the encoding that it declares
     except ParseError as error:
         raise ValueError from error
     name = _local(root)

@@ -43,6 +43,7 @@ _ASIAN: Final = (
     *("gb2312", "gbk", "gb18030", "hz", "tis_620"),
 )
 _NARROW: Final = ("utf_8", "ascii", "mac_roman", "mac_latin2", "mac_greek", "mac_turkish")
+_CODE_PAGES: Final = _ISO.union(_WINDOWS)
 _READ: Final = frozenset({*_NARROW, *_WINDOWS, *_ISO, *_DOS, *_CYRILLIC, *_ASIAN, *_WIDE})
 _ALIASES: Final = {
     **aliases,
@@ -108,7 +109,7 @@ def charset_of_xml(body: bytes, named: str | None) -> Charset:
         codec = _codec(named, "the content type")
         allowed = _WIDE.get(codec)
         if allowed is None and wide is None:
-            return Charset(codec, "the content type")
+            return _believed(body, Charset(codec, "the content type"))
         if wide is None or allowed is None or wide not in allowed:
             raise Charset(codec, "the content type").undecodable()
         return Charset(wide, "the content type")
@@ -116,7 +117,23 @@ def charset_of_xml(body: bytes, named: str | None) -> Charset:
         return Charset(wide, "its first bytes")
     declared = _DECLARED.match(body)
     codec = _codec(declared[1].decode(), "the XML declaration") if declared else "utf_8"
-    return Charset("utf_8", "") if codec in _WIDE or not declared else Charset(codec, "the XML declaration")
+    if codec in _WIDE or not declared:
+        return Charset("utf_8", "")
+    return _believed(body, Charset(codec, "the XML declaration"))
+
+
+def _believed(body: bytes, charset: Charset) -> Charset:
+    """Give a charset back, unless a document in UTF-8 would be read in it as another text. Raises `EncodingError`.
+
+    In a code page of one byte a letter, what is valid UTF-8 is never the text that was meant: "Ã¼" is an "ü".
+    """
+    if charset.codec not in _CODE_PAGES or body.isascii():
+        return charset
+    try:
+        check_decodable(body, Charset("utf_8", ""))
+    except EncodingError:
+        return charset
+    raise EncodingError(f"is in UTF-8, and not in {_shown(charset.codec)} as {charset.source} says")
 
 
 def decoded(body: bytes, charset: Charset, size: int = _SLICE) -> Iterator[str]:

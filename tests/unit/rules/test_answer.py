@@ -321,10 +321,13 @@ def test_an_answer_in_another_unicode_encoding_is_read_without_a_mark_too(text: 
         ("UTF-8", "application/xml; charset=ISO-8859-1", "iso-8859-1"),
         ("utf-16", "application/xml", "utf-8"),
         ("UTF-8", "application/xml", "utf-8"),
+        ("UTF-8", "application/xml;charset=ISO-8859-1", "utf-8"),
+        ("UTF-8", "application/xml;charset=klingon", "utf-8"),
+        ("ISO-8859-1", "application/xml", "utf-8"),
     ],
 )
 def test_an_answer_in_xml_is_read_in_its_encoding(declared: str, content_type: str, encoding: str) -> None:
-    """Source: RFC 7303, 3."""
+    """Source: RFC 7303, 3. In the last three what is named cannot be true."""
     head = f'<?xml version="1.0" encoding="{declared}"?>'
     answer = head + XML_ANSWER.replace("</groupId>", "</groupId><description>angenommen für später</description>")
     error = f"{head}<requestError>{EXCEPTION.decode().replace('Bad request', 'ungültig')}</requestError>"
@@ -350,7 +353,7 @@ def test_an_answer_in_json_with_another_charset_is_read_as_that_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [XML_ANSWER.encode("utf-16")[:-1], b'<?xml version="1.0" encoding="klingon"?>' + XML_ANSWER.encode()]
+    "body", [XML_ANSWER.encode("utf-16")[:-1], b'<?xml version="1.0" encoding="klingon"?>\xff' + XML_ANSWER.encode()]
 )
 def test_an_answer_that_cannot_be_decoded_is_unreadable(body: bytes) -> None:
     assert read(200, body, [ONE]) == Unknown("unreadable_answer")

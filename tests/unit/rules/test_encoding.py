@@ -172,6 +172,17 @@ ROWS: Final[dict[str, Row]] = {
         xml(declared="ISO-8859-1").encode("cp1252"), XML, "relay: never another text than was meant",
         "has bytes that are not letters in ISO-8859-1: is it windows-1252?",
     ),
+    "charset iso-8859-1, but UTF-8": is_refused(
+        xml(LATIN, "UTF-8").encode(), f"{XML}; charset=iso-8859-1", "relay: never another text than was meant",
+        "is in UTF-8, and not in ISO-8859-1 as the content type says",
+    ),
+    "declared windows-1252, but UTF-8": is_refused(
+        xml(declared="windows-1252").encode(), XML, "relay: never another text than was meant",
+        "is in UTF-8, and not in windows-1252 as the XML declaration says",
+    ),
+    "charset iso-8859-1 and ASCII": is_read(
+        xml("Hello", "UTF-8").encode(), f"{XML}; charset=iso-8859-1", "7303, 3", "Hello"
+    ),
     "charset utf-7": is_refused(
         xml().encode("utf-7"), f"{XML}; charset=utf-7", "relay",
         "is in UTF-7, which is not read, as the content type says: use UTF-8",
