@@ -53,7 +53,8 @@ def told(found: Explanation, now: datetime) -> Iterator[str]:
     name = f"request {visible(found.request_id)}" if found.request_id else "request without an id"
     yield f"{name}: {_count(found)}"
     if found.request_id is None:
-        yield "  Give it a requestId, or an AMQP message_id: without one a redelivery cannot be recognised."
+        yield "  Give it a requestId, or an AMQP message_id: without one a redelivery cannot be recognised,"
+        yield "  and ids that are made for its messages differ each time."
     yield from _refusals(found)
     for section in (_calls(found), _addresses(found), _sms(found), _schedule(found, now)):
         for place, line in enumerate(section):
