@@ -95,6 +95,21 @@ def send(files: tuple[Path, ...]) -> None:
 
 
 @commands.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("--content-type", help="As the request is published. By default it is told by the name or the contents.")
+def explain(file: str, as_json: bool, content_type: str | None) -> None:  # noqa: FBT001 - click passes it by name
+    """Show what becomes of the request in FILE, or in standard input. Nothing is sent.
+
+    Prints each fault, each call as it would be posted, the addresses, the parts of the SMS, schedule and deadline.
+    Exit status 1 if some part of it would not be posted.
+    """
+    from service.app.explain import explain_file
+
+    sys.exit(explain_file(load_settings(), file, content_type, as_json=as_json))
+
+
+@commands.command()
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as it is on the wire.")
 def watch(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Follow status events until Ctrl-C."""

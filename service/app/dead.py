@@ -25,7 +25,7 @@ from service.app.signals import listen_for_signals
 from service.edges.rabbitmq import BrokerErrors, Receipt, Session, UnroutableError, connect
 from service.edges.settings import Settings
 from service.edges.terminal import Table, shown
-from service.rules.redrive import DeadLetter, Selection, read_dead, redrive, renew
+from service.rules.redrive import DeadLetter, Selection, body_text, read_dead, redrive, renew
 from service.words import topology
 from service.words.delivery import Publication
 from service.words.value import dataclass
@@ -98,7 +98,7 @@ async def show_dead(settings: Settings, choice: Choice) -> int:
             count += 1
             delivery = held.letter.delivery
             click.echo(json.dumps({**_summary(held.letter), "headers": delivery.headers}, default=str, indent=2))
-            click.echo(shown(delivery.body.decode(errors="replace")))
+            click.echo(shown(body_text(delivery)))
     return count
 
 

@@ -149,6 +149,7 @@ def _key(delivery: Delivery) -> Hashable:
         delivery.correlation_id,
         delivery.reply_to,
         delivery.content_type,
+        delivery.content_encoding,
         mine,
         digest,
     )

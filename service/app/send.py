@@ -19,6 +19,7 @@ from rich.progress import track
 
 from service.edges.rabbitmq import Session, UnroutableError, connect
 from service.edges.settings import Settings
+from service.rules.encoding import to_utf8
 from service.words import topology
 from service.words.body import is_request_id
 from service.words.delivery import Publication
@@ -26,10 +27,14 @@ from service.words.delivery import Publication
 _IN_FLIGHT: Final = 200
 
 
+class GivenTwiceError(ValueError):
+    """An object has a name twice."""
+
+
 async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
     """Publish every request of the files, or of standard input; returns the exit status."""
     try:
-        requests = [request for name, text in _texts(files) for request in read_requests(name, text)]
+        requests = [request for name, text in read_texts(files) for request in read_requests(name, text)]
     except ValueError as error:
         click.echo(f"omni-relay: {error}", err=True)
         return 1
@@ -53,6 +58,8 @@ def read_requests(name: str, text: str) -> list[object]:
         raise ValueError(f"{name}: is empty")
     try:
         whole = _read(text)
+    except GivenTwiceError as error:
+        raise ValueError(f"{name}: {error}") from None
     except ValueError as error:
         if "\n" not in text.strip():
             raise ValueError(f"{name}: {error}") from None
@@ -71,16 +78,35 @@ def _lines(name: str, text: str) -> Iterator[object]:
 
 def _read(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_name_once)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
 
 
-def _texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse what could not be published as it is: of two values under one name only the last would be left."""
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise GivenTwiceError(f"{json.dumps(twice)} is given twice")
+    return read
+
+
+def read_texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+    """Give each file's name and text, or those of standard input. Raises `ValueError` that names the file."""
     if not files:
-        yield "standard input", sys.stdin.read()
+        yield _decoded("standard input", sys.stdin.buffer.read())
     for file in files:
-        yield str(file), file.read_text(encoding="utf-8")
+        yield _decoded(str(file), file.read_bytes())
+
+
+def _decoded(name: str, body: bytes) -> tuple[str, str]:
+    """Decode a file, in UTF-16 too: some shells write it. Raises `ValueError` that names the file."""
+    try:
+        return name, to_utf8(body, None).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{name}: is not in UTF-8") from None
 
 
 async def _publish(session: Session, requests: list[object]) -> None:

@@ -92,7 +92,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         confirm=tools.session_check.require,
         since_success=lambda: turnstile.seconds_since_healthy,
     )
-    handler = Handler(effects, _policy(settings, retry))
+    handler = Handler(effects, message_policy(settings))
     admission = Admission(settings.rabbitmq_max_bytes_in_flight, _put_aside(effects, retry), metrics)
     dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most, admission.done)
     receive = admission.into(dispatcher.receive)
@@ -162,9 +162,10 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     return RetryPolicy(settings.retry_max_attempts, settings.retry_base_delay, settings.retry_max_delay)
 
 
-def _policy(settings: Settings, retry: RetryPolicy) -> Policy:
+def message_policy(settings: Settings) -> Policy:
+    """Take what the settings say about every message."""
     return Policy(
-        retry=retry,
+        retry=retry_policy(settings),
         on_unknown=settings.unknown_policy,
         looks=settings.unknown_log_checks,
         scenario_key=settings.omni_scenario_key,

@@ -17,7 +17,7 @@ from service.rules.trace import is_sampled, trace_id
 from service.words.event import EventType
 from service.words.finding import DoubtEnd
 from service.words.letter import DeadReason
-from service.words.omni.channel.sms import Encoding
+from service.words.omni.channel.sms_parts import Encoding
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)

@@ -12,7 +12,7 @@ OMNI answers a wrong call in one of its two error envelopes. A 4xx without one c
 server, as a page does while the base URL is wrong.
 """
 
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from service.rules.address import repeats
+from service.rules.encoding import EncodingError, charset_parameter, to_utf8, xml_text
 from service.rules.xml import XmlError, xml_to_json
 from service.words.finding import Answered, Finding, Forbidden, Unanswered
 from service.words.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage
@@ -57,11 +58,11 @@ def read_answer(
     cause = _cause(status)
     match status // 100:
         case 2:
-            return _read_success(body, messages)
+            return _read_success(headers, body, messages)
         case 3:
             return Denied(cause)
         case 4:
-            said = _read_error(body) if status in _REJECTED or status in _DENIED else None
+            said = _read_error(headers, body) if status in _REJECTED or status in _DENIED else None
             if said is None:
                 return Unavailable(cause, retry_after(headers, now))
             return Denied(cause) if status in _DENIED else Rejected(cause, f"HTTP {status}{said}")
@@ -80,12 +81,12 @@ def read_logs(status: int, headers: Mapping[str, str], body: bytes, ids: tuple[s
     refused nothing goes, and sending is paused for it.
     """
     cause = _cause(status)
-    if status == _FORBIDDEN and has_envelope(body):
+    if status == _FORBIDDEN and has_envelope(headers, body):
         return Forbidden(cause)
     if status // 100 != 2:  # noqa: PLR2004 - what HTTP defines
         return Unanswered(cause, retry_after(headers, now))
     try:
-        logs = OmniLogs.model_validate_json(_as_json(body, OmniLogs, _LOGS))
+        logs = OmniLogs.model_validate_json(_as_json(headers, body, OmniLogs, _LOGS))
     except ValidationError:
         return Unanswered("unreadable_answer")
     # OMNI may take an id that has a comma for several.
@@ -128,9 +129,9 @@ def _cause(status: int) -> str:
     return f"http_{status}" if 100 <= status <= 599 else "http_other"  # noqa: PLR2004 - what HTTP defines
 
 
-def _read_success(body: bytes, messages: tuple[Message, ...]) -> Outcome:
+def _read_success(headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...]) -> Outcome:
     try:
-        answer = OmniAnswer.model_validate_json(_as_json(body, OmniAnswer, _ANSWER))
+        answer = OmniAnswer.model_validate_json(_as_json(headers, body, OmniAnswer, _ANSWER))
     except ValidationError:
         return Unknown("unreadable_answer")
     statuses = _match(answer.messages, messages)
@@ -156,41 +157,35 @@ def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> 
     return statuses
 
 
-def _as_json(body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
-    """Read XML where it is XML; what is neither stays as it is, and is unreadable as JSON."""
-    plain = _without_mark(body)
+def _as_json(headers: Mapping[str, str], body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
+    """Read XML where it is XML, in whatever encoding; what is neither stays as it is, and is unreadable as JSON.
+
+    A server may name a charset that its answers are not in. Then they are in UTF-8.
+    """
+    plain = to_utf8(body, headers.get("content-type"))
     if not _is_xml(plain):
         return plain
-    try:
-        return xml_to_json(body, model, roots)  # the XML parser needs the mark, to know the encoding
-    except XmlError:
-        return b""
-
-
-def _without_mark(body: bytes) -> bytes:
-    """Give a body that begins with a byte order mark as UTF-8 without one (RFC 8259, 8.1; XML 1.0, 4.3.3)."""
-    if body.startswith(BOM_UTF8):
-        return body[len(BOM_UTF8) :]
-    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        return body.decode("utf-16", "replace").encode("utf-8", "replace")
-    return body
+    for charset in (charset_parameter(headers.get("content-type")), "utf-8"):
+        with contextlib.suppress(XmlError):
+            return xml_to_json(body, model, roots, charset)
+    return b""
 
 
 def _is_xml(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
 
 
-def has_envelope(body: bytes) -> bool:
+def has_envelope(headers: Mapping[str, str], body: bytes) -> bool:
     """Tell whether an error body is OMNI's own."""
-    return _read_error(body) is not None
+    return _read_error(headers, body) is not None
 
 
-def _read_error(body: bytes) -> str | None:
+def _read_error(headers: Mapping[str, str], body: bytes) -> str | None:
     """Give what OMNI says is wrong; None where the body has neither of its envelopes, and so is not OMNI's."""
     if len(body) > _MAX_ERROR:
         return None
     try:
-        document = _as_document(_without_mark(body), body)
+        document = _as_document(headers, body)
     except ValueError:
         return None
     try:
@@ -211,17 +206,22 @@ def _read_new_error(document: object) -> str | None:
     return _join(error.error_code, error.description, faults)
 
 
-def _as_document(plain: bytes, body: bytes) -> object:
+def _as_document(headers: Mapping[str, str], body: bytes) -> object:
     """Read JSON, or XML by its elements alone. Raises `ValueError`.
 
     The envelope must be recognised also where something in it has a form that nobody has published, as the validation
     errors in XML. So the element tree is read without a model.
     """
+    plain = to_utf8(body, headers.get("content-type"))
     if not _is_xml(plain):
         return from_json(plain)
     try:
-        root = fromstring(body, forbid_dtd=True)
-    except (ParseError, LookupError) as error:
+        text = xml_text(body, charset_parameter(headers.get("content-type")))
+    except EncodingError:
+        text = xml_text(body, "utf-8")
+    try:
+        root = fromstring(text, forbid_dtd=True)  # as text, so that it is not read in the encoding that it declares
+    except ParseError as error:
         raise ValueError from error
     name = _local(root)
     return _tree(root, 0) if name == "ApiException" else {name: _tree(root, 0)}

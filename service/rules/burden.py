@@ -1,7 +1,9 @@
-"""How much memory a delivery takes while it waits: its body, and its headers as they are once they are read."""
+"""How much memory a delivery takes: its body, also without its compression, and its headers once they are read."""
 
 from typing import Final
 
+from service.rules.content_encoding import decompressed_size
+from service.words.body import LONGEST
 from service.words.delivery import Delivery
 
 _ENTRY: Final = 160
@@ -11,6 +13,8 @@ _ENTRY: Final = 160
 def burden(delivery: Delivery) -> int:
     """Tell how many bytes a delivery takes, about."""
     size = len(delivery.body)
+    if delivery.content_encoding is not None:
+        size += min(decompressed_size(delivery), LONGEST)
     if delivery.headers:
         tables: list[object] = [delivery.headers]
         while tables:

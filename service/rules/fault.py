@@ -106,6 +106,20 @@ def by_destination(errors: list[ErrorDetails]) -> tuple[list[Fault], dict[int, l
     return shared, own
 
 
+def repeated_faults(paths: Sequence[tuple[str | int, ...]]) -> tuple[list[Fault], dict[int, list[Fault]]]:
+    """Make faults of names that are given twice, sorted as `by_destination` does."""
+    shared: list[Fault] = []
+    own: dict[int, list[Fault]] = {}
+    for path in paths:
+        match path:
+            case ("destinations", int(position), *_):
+                faults = own.setdefault(position, [])
+            case _:
+                faults = shared
+        faults.append(Fault(_written(path), "is given twice"))
+    return shared, own
+
+
 def _fault(error: ErrorDetails) -> Fault:
     loc = error["loc"]
     unknown = error["type"] == "extra_forbidden"
@@ -117,8 +131,12 @@ def _fault(error: ErrorDetails) -> Fault:
             for at, part in enumerate(loc)
             if isinstance(part, int) or not part.isupper() or (unknown and at == last)
         )
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
-    return Fault(path[:MAX_PATH] or "$", _tell(error))
+    return Fault(_written(loc), _tell(error))
+
+
+def _written(path: Sequence[str | int]) -> str:
+    written = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:MAX_PATH]}" for part in path)
+    return written.lstrip(".")[:MAX_PATH] or "$"
 
 
 def _tell(error: ErrorDetails) -> str:

@@ -8,7 +8,6 @@ destinations in each of the others. Its faults are bounded in number and in char
 """
 
 import contextlib
-import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeGuard, TypeVar
@@ -16,9 +15,21 @@ from typing import Final, NamedTuple, TypeGuard, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
-from service.rules.fault import FLAT, MAX_FAULTS, MAX_PATH, bounded, by_destination, shape_faults, time_faults
+from service.rules.content_encoding import decompress, decompressed_size
+from service.rules.encoding import charset_parameter, told_of_json, without_mark
+from service.rules.fault import (
+    FLAT,
+    MAX_FAULTS,
+    MAX_PATH,
+    bounded,
+    by_destination,
+    repeated_faults,
+    shape_faults,
+    time_faults,
+)
 from service.rules.history import is_returning, read_deadline
 from service.rules.identity import digest, message_id
+from service.rules.repeated_names import repeated_names
 from service.rules.slicing import slices
 from service.rules.xml import XmlError, read_xml
 from service.words.body import (
@@ -51,7 +62,6 @@ _NAMES: Final = 1000
 _MAX_ADDRESS: Final = 254
 _JSON: Final = "application/json"
 _XML: Final = ("application/xml", "text/xml")
-_CHARSET: Final = re.compile(r"""; *charset *= *["']?([^"'; ]+)""", re.IGNORECASE)
 _ROOTS: Final = frozenset({"request", "OmniAdvancedRequest"})
 _A_MOMENT: Final = 1.0
 _A_CENTURY: Final = 100 * 365 * 86400
@@ -84,11 +94,13 @@ class _Source(NamedTuple):
     delivery: Delivery
     history: History
     make_id: Callable[[], str]
+    is_json: bool = True
+    """Whether it came as JSON: XML that names an element twice has been refused."""
 
 
 def is_large(delivery: Delivery) -> bool:
     """Tell whether a delivery's body is to be read in steps."""
-    return len(delivery.body) > LARGE
+    return len(delivery.body) > LARGE or decompressed_size(delivery) > LARGE
 
 
 def is_named(delivery: Delivery) -> bool:
@@ -118,9 +130,10 @@ def finished(steps: Generator[None, None, T]) -> T:
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
     """Read a delivery's body at once; `make_id` names a request that came without an id."""
     kind = _kind(delivery)
-    if kind in _XML or is_large(delivery):
+    if kind in _XML or delivery.content_encoding is not None or is_large(delivery):
         return finished(parse_in_steps(delivery, history, make_id))
-    return _parse_small(_Source(delivery.body, delivery, history, make_id), _json_fault(delivery, kind))
+    body = delivery.body if delivery.body[:1] == b"{" else without_mark(delivery.body)
+    return _parse_small(_Source(body, delivery, history, make_id), _json_fault(delivery, kind, body))
 
 
 def parse_in_steps(
@@ -129,7 +142,8 @@ def parse_in_steps(
     """Read a delivery's body as `parse` does. One of up to `large` bytes is read in one step."""
     body = yield from _to_json(delivery)
     fault = body if isinstance(body, Fault) else None
-    source = _Source(b"" if isinstance(body, Fault) else body, delivery, history, make_id)
+    is_json = _kind(delivery) not in _XML
+    source = _Source(b"" if isinstance(body, Fault) else body, delivery, history, make_id, is_json)
     return (yield from _parse_large(source)) if len(source.body) > large else _parse_small(source, fault)
 
 
@@ -142,7 +156,7 @@ def _parse_small(source: _Source, fault: Fault | None) -> Parsed:
     except ValidationError as error:
         return _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
     late = _time_faults(read, source)
-    if late or shape_faults(_present(read)):
+    if late or shape_faults(_present(read)) or (source.is_json and repeated_names(source.body)):
         return _parse_faulty(source, [], late)
     return finished(_read(read, _destinations(read), range(MAX_DESTINATIONS), {}, source))
 
@@ -151,24 +165,28 @@ def _kind(delivery: Delivery) -> str:
     return (delivery.content_type or _JSON).partition(";")[0].strip().lower()
 
 
-def _json_fault(delivery: Delivery, kind: str) -> Fault | None:
+def _json_fault(delivery: Delivery, kind: str, body: bytes) -> Fault | None:
     """Tell why a body that is not XML is not to be read."""
     if kind != _JSON:
         return Fault("$", f"must have the content type {_JSON} or {_XML[0]}")
-    told = TOO_LONG if delivery.is_too_long else excess(delivery.body, grown=is_returning(delivery.headers))
+    told = TOO_LONG if delivery.is_too_long else excess(body, grown=is_returning(delivery.headers))
     return Fault("$", told) if told else None
 
 
 def _to_json(delivery: Delivery) -> Generator[None, None, bytes | Fault]:
     kind = _kind(delivery)
+    given = yield from decompress(delivery)
+    if isinstance(given, str):
+        return Fault("$", given)
     if kind not in _XML:
-        return _json_fault(delivery, kind) or delivery.body
+        body = without_mark(given)
+        return _json_fault(delivery, kind, body) or body
     grown = is_returning(delivery.headers)
-    if told := TOO_LONG if delivery.is_too_long else excess_bytes(delivery.body, grown=grown):
+    if told := TOO_LONG if delivery.is_too_long else excess_bytes(given, grown=grown):
         return Fault("$", told)
-    charset = _CHARSET.search(delivery.content_type or "")
+    charset = charset_parameter(delivery.content_type)
     try:
-        read = yield from read_xml(delivery.body, RequestBody, _ROOTS, charset and charset[1], MAX_VALUES)
+        read = yield from read_xml(given, RequestBody, _ROOTS, charset, MAX_VALUES)
     except XmlError as error:
         return Fault(error.path[:MAX_PATH] or "$", error.message)
     body = to_json(read)
@@ -181,12 +199,15 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     try:
         raw = from_json(source.body)
     except ValueError as error:
-        return _unreadable({}, source, [Fault("$", f"Invalid JSON: {error}")])
+        return _unreadable({}, source, [Fault("$", told_of_json(source.body) or f"Invalid JSON: {error}")])
     if not isinstance(raw, dict):
         return _unreadable({}, source, [Fault("$", "should be an object")])
     yield
+    twice, twice_of = repeated_faults(repeated_names(source.body) if source.is_json else [])
+    yield
     entries, is_list = _entries(raw), isinstance(raw.get("destinations"), list)
     body, shared = _check_shared(raw, source)
+    shared += twice
     if body is None and shared[0].message == _TOO_MANY:
         raw = {name: raw.get(name) for name in ("requestId", "destinations")}
     if not entries:
@@ -194,14 +215,7 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     people: dict[int, Person] = {}
     own: dict[int, Faults] = {}
     if is_list:
-        room = _FAULT_ROOM
-        for start, end in slices(entries):
-            yield
-            right, wrong = _check(entries[start:end], start)
-            people |= right
-            for position, (faults, unmade) in wrong.items():
-                own[position] = bounded(shared, faults, unmade, MAX_FAULTS if room > 0 else 1)
-                room -= sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in own[position])
+        people, own = yield from _check_destinations(entries, shared, twice_of)
     elif body is not None:
         people = dict(enumerate(_destinations(body)))
     yield
@@ -216,6 +230,27 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     request_id, identified = _request_id(raw.get("requestId"), source)
     rejections = yield from _reject(request_id, rejected, set(), _digest_of(raw))
     return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
+
+
+def _check_destinations(
+    entries: Sequence[object], shared: Sequence[Fault], twice_of: Mapping[int, list[Fault]]
+) -> Generator[None, None, tuple[dict[int, Person], dict[int, Faults]]]:
+    """Check all destinations in slices; gives the right ones, and the faults of the others with those all share."""
+    people: dict[int, Person] = {}
+    own: dict[int, Faults] = {}
+    room = _FAULT_ROOM
+    for start, end in slices(entries):
+        yield
+        right, wrong = _check(entries[start:end], start)
+        for position in twice_of.keys() & range(start, end):
+            faults, unmade = wrong.get(position, ([], 0))
+            wrong[position] = [*faults, *twice_of[position]], unmade
+            right.pop(position, None)
+        people |= right
+        for position, (faults, unmade) in wrong.items():
+            own[position] = bounded(shared, faults, unmade, MAX_FAULTS if room > 0 else 1)
+            room -= sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in own[position])
+    return people, own
 
 
 def _check_shared(raw: Raw, source: _Source) -> tuple[RequestBody | None, list[Fault]]:
@@ -299,8 +334,15 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
     raw = _object(source.body)
     shared, own = by_destination(errors)
     shared += late
-    if raw is not None:
+    if raw is None:
+        told = told_of_json(source.body)
+        shared = [Fault("$", told)] if told else shared
+    else:
         shared += shape_faults({name for name, value in raw.items() if value is not None})
+        twice, twice_of = repeated_faults(repeated_names(source.body) if source.is_json else [])
+        shared += twice
+        for position, faults in twice_of.items():
+            own.setdefault(position, []).extend(faults)
     raw = raw or {}
     entries = _entries(raw)
     if not entries:

@@ -153,6 +153,7 @@ def put_aside_unread(delivery: Delivery, history: History, room: float, id_: str
         timestamp=delivery.timestamp,
         priority=delivery.priority,
         headers={**headers, **kept_headers(delivery.headers)},
+        content_encoding=delivery.content_encoding,
     )
 
 

@@ -13,8 +13,11 @@ from typing import Final, Literal, get_args
 
 from pydantic_core import from_json
 
+from service.rules.content_encoding import decompress
+from service.rules.encoding import to_utf8, without_mark
 from service.rules.headers import kept_headers
 from service.rules.history import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, REPEATED, read_history
+from service.rules.parse import finished
 from service.rules.poison import COUNT
 from service.rules.reply import kept_reply_to
 from service.words import topology
@@ -113,6 +116,14 @@ def read_dead(delivery: Delivery) -> DeadLetter:
     )
 
 
+def body_text(delivery: Delivery) -> str:
+    """Give a body for people to read: without its compression, in its encoding; total."""
+    body = finished(decompress(delivery))
+    if isinstance(body, str):
+        return f"(the body {body})"
+    return to_utf8(body, delivery.content_type).decode(errors="replace")
+
+
 def is_of_the_broker(letter: DeadLetter) -> bool:
     """Tell whether the broker put a letter there, and not the relay."""
     return bool(_first_death(letter.delivery.headers))
@@ -163,6 +174,7 @@ def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Map
         timestamp=delivery.timestamp,
         priority=delivery.priority,
         headers=headers,
+        content_encoding=delivery.content_encoding,
     )
 
 
@@ -186,8 +198,9 @@ def _moment(value: Header) -> datetime | None:
 
 def _request_id(delivery: Delivery) -> str:
     """Give the id as the relay would: the body's, else the message's."""
+    given = finished(decompress(delivery))
     try:
-        body = None if excess(delivery.body, grown=True) else from_json(delivery.body)
+        body = None if isinstance(given, str) or excess(given, grown=True) else from_json(without_mark(given))
     except ValueError:
         body = None
     own = body.get("requestId") if isinstance(body, dict) else None

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
 from service.rules.answer import has_envelope, retry_after
+from service.rules.encoding import to_utf8
 from service.words.outcome import Denied, Unavailable
 from service.words.value import dataclass
 
@@ -49,13 +50,13 @@ class _Error(BaseModel):
 
 def read_token(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Token | Denied | Unavailable:
     """Turn one HTTP answer into a token, or into why there is none. `headers` has lower-case names."""
-    if status in _REDIRECTING or (status in _REFUSING and status not in _NOT_NOW and _says_why(body)):
+    if status in _REDIRECTING or (status in _REFUSING and status not in _NOT_NOW and _says_why(headers, body)):
         return Denied(f"token_http_{status}")
     missing = Unavailable("no_token", retry_after(headers, now))
     if status // 100 != 2 or len(body) > _MAX_BODY:  # noqa: PLR2004 - what HTTP defines
         return missing
     try:
-        answer = _Answer.model_validate(from_json(body))
+        answer = _Answer.model_validate(from_json(to_utf8(body, headers.get("content-type"))))
     except ValueError:  # pydantic's own error is one
         return missing
     return Token(answer.access_token, lifetime(answer.expires_in))
@@ -74,11 +75,11 @@ def lifetime(expires_in: object) -> float:
     return _USUAL if math.isnan(seconds) else min(max(seconds, _SHORTEST), _LONGEST)
 
 
-def _says_why(body: bytes) -> bool:
-    if has_envelope(body):
+def _says_why(headers: Mapping[str, str], body: bytes) -> bool:
+    if has_envelope(headers, body):
         return True
     try:
-        _Error.model_validate_json(body[:_MAX_BODY])
+        _Error.model_validate_json(to_utf8(body[:_MAX_BODY], headers.get("content-type")))
     except ValidationError:
         return False
     return True

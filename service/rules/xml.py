@@ -3,6 +3,7 @@
 A list is an element that holds its items, named in the singular as on the vendor's pages (`destinations/destination`)
 or like the list as in its specification (`destinations/destinations`). Whole numbers, decimals and truth values are
 read where the model has them; what does not read as one stays a text, and is refused by the model with its path.
+White space around them is taken off, and around ids, addresses, dates and words of a closed list; never around texts.
 Document types, entities and external references are refused before anything is built.
 
 A document is read in slices, event by event, and no tree of it is made: reading stops at the first violation. So what a
@@ -11,7 +12,6 @@ makes one for each element with its whole namespace, and a tag, comment or instr
 collects before it says anything.
 """
 
-import codecs
 import re
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import field
@@ -22,9 +22,10 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Union, get_args, ge
 from xml.etree.ElementTree import Element, SubElement, tostring
 from xml.parsers import expat
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from pydantic_core import to_json
 
+from service.rules.encoding import Charset, EncodingError, charset_of_xml, check_decodable, decoded
 from service.words.value import dataclass
 
 MAX_DEPTH: Final = 60
@@ -39,12 +40,18 @@ MAX_TOKEN: Final = 2**17
 MAX_NAME: Final = 500
 """Characters in the name of an element, its namespace included."""
 
-_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _UNWRITABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,400})?", re.ASCII)
 _TRUTH: Final = {"true": True, "false": False}
+_SPACE: Final = " \t\r\n"
+"""White space of XML. Another space may be meant."""
+_TRIMMED: Final = (
+    *("Id", "Key", "Code", "Url", "URL", "UrlMobile", "UrlPc", "Link", "Scheme", "Color", "Number", "Namespace"),
+    *("templateName", "groupName", "name", "to", "emailAddress", "url", "uri", "color", "language", "birthday"),
+)
+"""How the names of fields end that hold no text: white space around them comes from the layout of the document."""
 
 
 class XmlError(ValueError):
@@ -60,7 +67,7 @@ class XmlError(ValueError):
 class _Shape:
     """How an element is to be read."""
 
-    kind: Literal["text", "whole", "decimal", "truth", "list", "map", "object"]
+    kind: Literal["text", "word", "whole", "decimal", "truth", "list", "map", "object"]
     item: "_Shape | None" = None
     models: tuple[type[BaseModel], ...] = ()
 
@@ -91,8 +98,7 @@ def xml_to_json(
 ) -> bytes:
     """Turn a document into the JSON that says the same to `model`. Raises `XmlError`.
 
-    `charset` is that of the content type. It wins over what the document declares, and a byte order mark over both.
-    Source: RFC 7303, section 3. A document has `most` elements at most.
+    `charset` is that of the content type; see `rules.encoding`. A document has `most` elements at most.
     """
     reading = read_xml(body, model, roots, charset, most)
     while True:
@@ -106,22 +112,46 @@ def read_xml(
     body: bytes, model: type[BaseModel], roots: frozenset[str], charset: str | None, most: int
 ) -> Generator[None, None, object]:
     """Read a document as `xml_to_json` does, in steps; gives what it would be in JSON. Raises `XmlError`."""
-    charset = next((encoding for mark, encoding in _BOMS if body.startswith(mark)), charset)
     try:
-        parser = expat.ParserCreate(charset, "}", intern=None)  # names are not kept
+        encoding = charset_of_xml(body, charset)
+    except EncodingError as error:
+        raise XmlError(str(error)) from None
+    try:
+        parser = expat.ParserCreate("utf-8", "}", intern=None)  # names are not kept
         reader = _Reader(model, roots, most)
         reader.listen_to(parser)
-        for start in range(0, len(body), SLICE):
-            parser.Parse(body[start : start + SLICE], False)  # noqa: FBT003 - not the end
-            if start + SLICE - max(parser.CurrentByteIndex, 0) > MAX_TOKEN:
+        fed = 0
+        for part in _in_utf8(body, encoding):
+            parser.Parse(part, False)  # noqa: FBT003 - not the end
+            fed += len(part)
+            if fed - max(parser.CurrentByteIndex, 0) > MAX_TOKEN:
                 raise XmlError("has a tag, comment or instruction that is too long")
             yield
         parser.Parse(b"", True)  # noqa: FBT003 - the end
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        if isinstance(error, XmlError):
-            raise
-        raise XmlError("must be XML that is well-formed") from None
+    except EncodingError as error:
+        raise XmlError(str(error)) from None
+    except expat.ExpatError:
+        raise XmlError(_told(body, encoding)) from None
     return reader.root
+
+
+def _in_utf8(body: bytes, encoding: Charset) -> Iterator[bytes]:
+    """Give a document in slices, as UTF-8 without a mark. Raises `EncodingError`; not for UTF-8, which expat checks."""
+    if encoding.is_utf8:
+        for start in range(encoding.start, len(body), SLICE):
+            yield body[start : start + SLICE]
+    else:
+        for text in decoded(body, encoding, SLICE):
+            yield text.encode()
+
+
+def _told(body: bytes, encoding: Charset) -> str:
+    """Tell whether what is not well-formed is not even text. Expat has one error for both."""
+    try:
+        check_decodable(body, encoding)
+    except EncodingError as error:
+        return str(error)
+    return "must be XML that is well-formed"
 
 
 class _Reader:
@@ -197,7 +227,7 @@ class _Reader:
         if kind in _HOLDERS:
             value = element.items if kind == "list" else element.holder
         else:
-            value = text if kind == "text" else _scalar(kind, text.strip())
+            value = text if kind == "text" else _scalar(kind, text.strip(_SPACE))
         if not self._open:
             self.root = value
         elif (parent := self._open[-1]).shape.kind == "list":
@@ -228,6 +258,8 @@ def write_xml(name: str, value: Mapping[str, Any]) -> bytes:
 def _scalar(kind: str, text: str) -> object:
     if kind == "truth":
         return _TRUTH.get(text, text)
+    if kind == "word":
+        return text
     if _WHOLE.fullmatch(text):
         return int(text)
     return float(text) if kind == "decimal" and _DECIMAL.fullmatch(text) else text
@@ -236,12 +268,14 @@ def _scalar(kind: str, text: str) -> object:
 @cache
 def _fields(*models: type[BaseModel]) -> dict[str, _Shape]:
     return {
-        field.alias or name: _shape(field.annotation) for model in models for name, field in model.model_fields.items()
+        field.alias or name: _shape(field.annotation, field.alias or name)
+        for model in models
+        for name, field in model.model_fields.items()
     }
 
 
-def _shape(annotation: Any) -> _Shape:  # noqa: ANN401 - an annotation may be anything
-    """Tell from a field's annotation how its element is to be read."""
+def _shape(annotation: Any, name: str = "") -> _Shape:  # noqa: ANN401 - an annotation may be anything
+    """Tell from a field's annotation and name how its element is to be read."""
     kinds = [kind for kind in _alternatives(annotation) if kind is not type(None)]
     models = tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     if models:
@@ -252,6 +286,8 @@ def _shape(annotation: Any) -> _Shape:  # noqa: ANN401 - an annotation may be an
         return _Shape("list", item=_shape(get_args(first)[0]))
     if origin is dict:
         return _Shape("map")
+    if name.endswith(_TRIMMED) or origin in {Literal, AwareDatetime}:
+        return _Shape("word")
     scalars: dict[object, _Shape] = {int: _Shape("whole"), float: _Shape("decimal"), bool: _Shape("truth")}
     return scalars.get(origin, _TEXT)
 

@@ -65,9 +65,14 @@ def excess(body: bytes, *, grown: bool = False) -> str:
     return excess_bytes(body, grown=grown) or excess_values(body, grown=grown)
 
 
+def longest(*, grown: bool) -> int:
+    """Tell the most bytes of a request, which has `grown` in its normal form."""
+    return LONGEST if grown else MAX_BODY
+
+
 def excess_bytes(body: bytes, *, grown: bool = False) -> str:
     """Tell whether a body is longer than any request; nothing if it is not."""
-    return TOO_LONG if len(body) > (LONGEST if grown else MAX_BODY) else ""
+    return TOO_LONG if len(body) > longest(grown=grown) else ""
 
 
 def excess_values(body: bytes, *, grown: bool = False) -> str:

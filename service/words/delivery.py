@@ -31,6 +31,8 @@ class Delivery:
     redelivered: bool = False
     is_too_long: bool = False
     """The body was longer than that of any request, and was not kept."""
+    content_encoding: str | None = None
+    """How the body is compressed; None where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Publication:
     """False for an event: nobody may be listening, which is counted. A letter without a queue is a fault."""
     is_copy: bool = False
     """A copy of an event for the queue that `reply_to` names: best effort, and nothing waits for it."""
+    content_encoding: str | None = None
+    """How the body is compressed, where it is published as it came."""
 
 
 class UnpublishableError(Exception):

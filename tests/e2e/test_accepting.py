@@ -1,10 +1,12 @@
 """Requests that can be served, and those that are wrong: what is said about each message."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import aio_pika
+import pytest
 
 from service.words.event import LAST_WORDS
 from tests.e2e.stage import Stage, connected
@@ -56,6 +58,41 @@ async def test_each_shape_is_accepted_with_one_event_a_message(stage: Stage) -> 
         "sms": {"text": "one"},
         "email": {"text": "two", "subject": "three"},
     }
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, fast: str) -> None:
+    await stage.worker(RABBITMQ_FAST_LANE=fast)
+    declared = '<?xml version="1.0" encoding="utf-16"?>'
+    document = (
+        f"<request><messageId> xml </messageId><phoneNumber>{NUMBER}</phoneNumber><sms><text>é €</text></sms></request>"
+    )
+    body = json.dumps({"messageId": "json", "phoneNumber": NUMBER, "sms": {"text": "é €"}}, ensure_ascii=False)
+    large = json.dumps({"messageId": "large", "phoneNumber": NUMBER, "email": {"text": "x" * 60_000}}).encode()
+    await stage.send(body.encode("utf-8-sig"), content_type="application/json", content_encoding="utf-8")
+    await stage.send(gzip.compress(body.replace("json", "gzip").encode()), content_encoding="gzip")
+    await stage.send(gzip.compress(large), content_encoding="gzip")
+    await stage.send((declared + document).encode(), content_type="application/xml")
+    await stage.send(document.replace("xml", "cp1252").encode("cp1252"), content_type="text/xml; charset=windows-1252")
+    await stage.send(body.encode("utf-16"), message_id="utf-16")
+    await stage.send(body.encode(), message_id="deflate", content_encoding="deflate")
+    await stage.send(body.replace("json", "x").encode()[:-1] + b',"sms":{"text":"x"}}', message_id="twice")
+    await stage.until_last_words(8)
+
+    told = {event.data["requestId"]: event.data["reason"]["faults"] for event in stage.events if event.data["reason"]}
+    assert told == {
+        "utf-16": [{"path": "$", "message": "must be JSON in UTF-8, not in UTF-16"}],
+        "deflate": [
+            {"path": "$", "message": "has the content encoding deflate: send it with gzip, or without one"},
+        ],
+        "twice": [{"path": "sms", "message": "is given twice"}],
+    }
+    texts = {one["messageId"]: call["body"] for call in await stage.calls() for one in call["body"]["destinations"]}
+    assert texts.keys() == {"json", "gzip", "large", "xml", "cp1252"}
+    assert {name: call["sms"]["text"] for name, call in texts.items() if "sms" in call} == dict.fromkeys(
+        ["json", "gzip", "xml", "cp1252"], "é €"
+    )
+    assert set((await stage.posts()).values()) == {1}
 
 
 async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:

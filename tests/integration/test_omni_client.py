@@ -195,6 +195,12 @@ async def test_an_answer_that_is_too_long_is_given_up_on() -> None:
         pytest.param(answer(gzip.compress(TAKEN), 200, *GZIPPED), id="gzip"),
         pytest.param(answer(zlib.compress(TAKEN), 200, "Content-Encoding: Deflate"), id="deflate"),
         pytest.param(answer(TAKEN, 200, "Content-Encoding: identity"), id="identity"),
+        pytest.param(answer(TAKEN.decode().encode("utf-8-sig")), id="a byte order mark"),
+        pytest.param(answer(TAKEN.decode().encode("utf-16")), id="UTF-16"),
+        pytest.param(
+            answer(TAKEN.decode().encode("utf-16-be"), 200, "Content-Type: application/json; charset=utf-16"),
+            id="UTF-16 without a mark",
+        ),
         pytest.param(say(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(TAKEN), TAKEN)), id="one chunk"),
         pytest.param(
             say(

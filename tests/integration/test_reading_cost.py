@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hostile import JSON, XML
+from tests.support.hostile import GZIP, JSON, XML
 
 MOST_MIB = 60
 MOST_MILLISECONDS = 500
 
-NAMES = [*(f"JSON: {name}" for name in JSON), *(f"XML: {name}" for name in XML)]
+NAMES = [*(f"JSON: {name}" for name in JSON), *(f"XML: {name}" for name in XML), *(f"GZIP: {name}" for name in GZIP)]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,13 @@ def test_no_body_takes_more_memory_or_time_than_a_worker_has_for_it(
 
 
 @pytest.mark.parametrize(
-    "name", ["JSON: destinations", "JSON: wrong destinations", "XML: as many destinations as may be"]
+    "name",
+    [
+        "JSON: destinations",
+        "JSON: wrong destinations",
+        "XML: as many destinations as may be",
+        "GZIP: destinations",
+    ],
 )
 def test_what_takes_long_is_read_in_many_steps(costs: dict[str, tuple[float, float, int]], name: str) -> None:
     assert costs[name][2] > 50

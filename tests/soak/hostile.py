@@ -178,6 +178,7 @@ class Scene:
                 hostile.body,
                 delivery_mode=2,
                 content_type=hostile.content_type,
+                content_encoding=hostile.content_encoding,
                 headers=dict(hostile.headers),
                 reply_to=hostile.reply_to,
                 message_id=f"hostile-{number}",

@@ -1,5 +1,6 @@
 """Requests that a hostile or broken producer publishes, by name. Each stands for a class."""
 
+import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Hostile:
     """Whether it takes a producer that speaks AMQP 1.0, so RabbitMQ 4."""
     must_end: bool = True
     """Whether a final event is due soon."""
+    content_encoding: str | None = None
 
 
 def _phone(number: int, ending: str = ORDINARY) -> str:
@@ -58,9 +60,18 @@ def _json_names(number: int) -> bytes:
     return f'{{"requestId":"hostile-{number}",{fields}}}'.encode()[:MAX_BODY]
 
 
+def _json_twice(number: int) -> bytes:
+    wrong = [f'{{"to":{{"phoneNumber":"44{place:09d}","phoneNumber":"1"}}}}' for place in range(10_000)]
+    return f'{{"requestId":"hostile-{number}","text":"a","destinations":[{",".join(wrong)}]}}'.encode()
+
+
 def _xml(body: bytes, charset: str = "") -> Callable[[int], Hostile]:
     content_type = "application/xml" + (f"; charset={charset}" if charset else "")
     return lambda _: Hostile(body[:MAX_BODY], content_type)
+
+
+def _gzip(body: bytes) -> Callable[[int], Hostile]:
+    return lambda _: Hostile(body, content_encoding="gzip")
 
 
 def _headers(headers: Mapping[str, Any], ending: str = TRY_AGAIN_ONCE) -> Callable[[int], Hostile]:
@@ -92,6 +103,10 @@ CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "json-faults": lambda number: Hostile(_json_faults(number)),
     "json-names": lambda number: Hostile(_json_names(number)),
     "json-depth": lambda _: Hostile(b"[" * MAX_BODY),
+    "json-names-given-twice": lambda number: Hostile(_json_twice(number)),
+    "gzip-of-zeros": _gzip(gzip.compress(bytes(MAX_BODY))),
+    "gzip-that-hides-its-length": _gzip(gzip.compress(bytes(100 * MAX_BODY))[:-4] + MAX_BODY.to_bytes(4, "little")),
+    "gzip-members": _gzip(gzip.compress(b"") * 200_000),
     "many-destinations": lambda number: Hostile(_destinations(number, 10_000), must_end=False),
     "unroutable-events": lambda number: Hostile(_destinations(number, 5_000), reply_to="replies.gone", must_end=False),
     "denied-request": lambda number: Hostile(_flat(number, REFUSED_ALWAYS), must_end=False),

@@ -1,5 +1,6 @@
 """Bodies that are cheap to send and expensive to read. Each is a function, since most are some MiB long."""
 
+import gzip
 from collections.abc import Callable
 from typing import Final
 
@@ -54,6 +55,14 @@ JSON: Final[dict[str, Callable[[], bytes]]] = {
         b'{"destinations":[{}],"line":{"type":"FLEX","altText":"x","contents":{"type":"BUBBLE","body":'
         b'{"layout":"VERTICAL","contents":[%s]}}}}' % b",".join([b'{"type":"BUTTON"}'] * 2400)
     ),
+    "a name given many times": lambda: b'{"destinations":[{}],"metadata":{%s}}' % b",".join([b'"a":1'] * 79_000),
+    "many names given twice": lambda: (
+        b'{"destinations":[{}],"metadata":{%s,%s}}' % ((_fields(39_000, 40).encode(),) * 2)
+    ),
+    "destinations with names given twice": lambda: to(
+        '{"to":{"phoneNumber":"41793026727"},"messageId":"m","messageId":"m-#"}'
+    ),
+    "destinations of names given twice": lambda: to('{"to":{"a":1,"a":2,"b":1,"b":2,"c":1,"c":2}}', 8000),
     "lists": lambda: filled(b"[", b"[" * 150 + b"]" * 150 + b",", b"1]"),
     "opening brackets": lambda: filled(b"", b"["),
     "objects in objects": lambda: filled(b"", b'{"a":'),
@@ -100,5 +109,20 @@ XML: Final[dict[str, Callable[[], bytes]]] = {
     "quotes": lambda: filled(b"<request><text>", b'"', b"</text></request>"),
     "wide characters": lambda: filled(b"<request><text>", b"\xf0\x9f\x98\x80", b"</text></request>"),
     "another charset": lambda: filled(b'<?xml version="1.0" encoding="cp1252"?><request><text>', b"\xe9"),
+    "another charset of several bytes": lambda: filled(
+        b'<?xml version="1.0" encoding="gb18030"?><request><text>', "漢".encode("gb18030")
+    ),
+    "open tags in UTF-32": lambda: ("<request>" + "<a>" * 340_000).encode("utf-32"),
+    "text that is not decoded to its end": lambda: filled(b"<request><text>", b"x", b"\xff"),
     "a document type": lambda: filled(b"<!DOCTYPE r [", b" "),
+}
+
+
+GZIP: Final[dict[str, Callable[[], bytes]]] = {
+    "zeros": lambda: gzip.compress(bytes(MAX_BODY)),
+    "more zeros than a request has": lambda: gzip.compress(bytes(100 * MAX_BODY)),
+    "more zeros than it says": lambda: gzip.compress(bytes(100 * MAX_BODY))[:-4] + MAX_BODY.to_bytes(4, "little"),
+    "members": lambda: gzip.compress(b"") * 200_000,
+    "destinations": lambda: gzip.compress(to('{"to":{"phoneNumber":"41793026727"},"messageId":"m-#"}')),
+    "nothing compressed": lambda: gzip.compress(filled(_ONE + b'"text":"', b"a", b'"}')[2**16 :], 0),
 }

@@ -14,7 +14,7 @@ from typing import Final
 from service.rules.history import read_history
 from service.rules.parse import parse_in_steps
 from service.words.delivery import Delivery
-from tests.support.hostile import JSON, XML
+from tests.support.hostile import GZIP, JSON, XML
 
 
 def memory(name: str) -> float:
@@ -23,15 +23,17 @@ def memory(name: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
-BODIES: Final = {f"JSON: {name}": (make, "application/json") for name, make in JSON.items()} | {
-    f"XML: {name}": (make, "application/xml") for name, make in XML.items()
+BODIES: Final = {
+    **{f"JSON: {name}": (make, "application/json", None) for name, make in JSON.items()},
+    **{f"XML: {name}": (make, "application/xml", None) for name, make in XML.items()},
+    **{f"GZIP: {name}": (make, "application/json", "gzip") for name, make in GZIP.items()},
 }
 
 
 def cost(name: str) -> tuple[float, float, int]:
     """Give the MiB that reading a body takes at most, the milliseconds of its longest step, and the steps."""
-    make, content_type = BODIES[name]
-    delivery = Delivery(make(), content_type)
+    make, content_type, content_encoding = BODIES[name]
+    delivery = Delivery(make(), content_type, content_encoding=content_encoding)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew
     before, longest, count = memory("VmRSS"), 0.0, 0
     steps, left = parse_in_steps(delivery, read_history({}, datetime.now(UTC)), str), True

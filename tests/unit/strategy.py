@@ -83,11 +83,14 @@ bodies = joined(recipients, channels | simple_content, shared_fields)
 
 def as_xml_can_say(body: Mapping[str, object]) -> dict[str, object]:
     """Put another character for each that XML has none for; an object of free keys holds texts under names."""
-    return {name: _free(inner) if name in FREE else _sayable(inner) for name, inner in body.items()}
+    said = {name: _free(inner) if name in FREE else _sayable(inner) for name, inner in body.items()}
+    return {name: _trimmed(inner) if name.endswith(_IDS) else inner for name, inner in said.items()}
 
 
 FREE: Final = frozenset({"metadata", "customPayload", "templateData"})
 """Objects with keys of the producer's own (`templateData` of WhatsApp is a list)."""
+_IDS: Final = ("Id", "Key", "Code", "Url", "URL", "uri", "url", "language")
+"""How the names of fields end around which XML has no white space."""
 _UNSAYABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNNAMEABLE: Final = re.compile("[^A-Za-z0-9_.-]")
 
@@ -96,6 +99,10 @@ def _free(value: object) -> object:
     if not isinstance(value, dict):
         return _sayable(value)
     return {"k" + _UNNAMEABLE.sub("-", name): _sayable(str(inner)) for name, inner in value.items()}
+
+
+def _trimmed(value: object) -> object:
+    return value.strip(" \t\r\n") or "x" if isinstance(value, str) else value
 
 
 def _sayable(value: object) -> object:

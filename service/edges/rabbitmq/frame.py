@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from service.edges.rabbitmq.wire import encoded_headers, read_short_string, read_table, read_timestamp
+from service.rules.content_encoding import read_content_encoding
 from service.words.delivery import Delivery, Publication
 
 METHOD, HEADER, BODY = 1, 2, 3
@@ -41,6 +42,7 @@ class Properties(NamedTuple):
     """What the relay reads of a message's properties; `expiration` is milliseconds in digits, as it came."""
 
     content_type: str | None = None
+    content_encoding: str | None = None
     headers: Mapping[str, Any] | None = None
     priority: int | None = None
     correlation_id: str | None = None
@@ -64,11 +66,13 @@ def read_properties(payload: bytes) -> tuple[int, Properties]:
 
 def _read_properties(payload: bytes) -> Properties:  # noqa: C901 - a list, in the order of the flags
     flags, at = int.from_bytes(payload[12:14]), 14
-    content_type = headers = priority = correlation_id = reply_to = expiration = message_id = timestamp = None
+    content_type = content_encoding = headers = priority = correlation_id = reply_to = expiration = message_id = (
+        timestamp
+    ) = None
     if flags & _CONTENT_TYPE:
         at, content_type = _short(payload, at)
     if flags & _CONTENT_ENCODING:
-        at, _ = _short(payload, at)
+        at, content_encoding = _short(payload, at)
     if flags & _HEADERS:
         size, headers = read_table(payload[at:])
         at += size
@@ -87,7 +91,17 @@ def _read_properties(payload: bytes) -> Properties:  # noqa: C901 - a list, in t
         at, message_id = _short(payload, at)
     if flags & _TIMESTAMP:
         _, timestamp = read_timestamp(payload[at : at + 8])
-    return Properties(content_type, headers, priority, correlation_id, reply_to, expiration, message_id, timestamp)
+    return Properties(
+        content_type,
+        content_encoding,
+        headers,
+        priority,
+        correlation_id,
+        reply_to,
+        expiration,
+        message_id,
+        timestamp,
+    )
 
 
 def _short(payload: bytes, at: int) -> tuple[int, str]:
@@ -146,6 +160,9 @@ def write_dead_letter(channel: int, tag: int) -> bytes:
 def write_publish(channel: int, publication: Publication, frame_max: int) -> bytes:
     """Write all frames of a publication: persistent, and to be returned where no queue wants it."""
     flags, properties = _CONTENT_TYPE | _DELIVERY_MODE | _MESSAGE_ID, [_string(publication.content_type)]
+    if publication.content_encoding is not None:
+        flags |= _CONTENT_ENCODING
+        properties.append(_string(publication.content_encoding))
     if publication.headers and (headers := b"".join(encoded_headers(publication.headers, frame_max).values())):
         flags |= _HEADERS
         properties += (len(headers).to_bytes(4), headers)
@@ -202,6 +219,7 @@ def as_delivery(delivered: Delivered, properties: Properties, body: bytes | None
         body=body or b"",
         is_too_long=body is None,
         content_type=properties.content_type or None,
+        content_encoding=properties.content_encoding and read_content_encoding(properties.content_encoding),
         message_id=properties.message_id or None,
         correlation_id=properties.correlation_id or None,
         reply_to=properties.reply_to or None,

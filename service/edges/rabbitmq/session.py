@@ -31,6 +31,7 @@ from service.edges.rabbitmq.frame import read_expiration
 from service.edges.rabbitmq.lane import NO_CHANNEL, Lane, LaneFactory, UnroutableError
 from service.edges.rabbitmq.life import Life, at_most
 from service.edges.rabbitmq.wire import encoded_headers, make_reading_total
+from service.rules.content_encoding import read_content_encoding
 from service.words import topology
 from service.words.delivery import Delivery, Publication, UnpublishableError
 from service.words.value import dataclass
@@ -406,6 +407,7 @@ def read_delivery(message: DeliveredMessage) -> Delivery:
     return Delivery(
         body=message.body,
         content_type=properties.content_type or None,
+        content_encoding=read_content_encoding(properties.content_encoding),
         message_id=properties.message_id or None,
         correlation_id=properties.correlation_id or None,
         reply_to=properties.reply_to or None,
@@ -424,6 +426,7 @@ def _message(publication: Publication, frame_max: int) -> aio_pika.Message:
     return aio_pika.Message(
         publication.body,
         content_type=publication.content_type,
+        content_encoding=publication.content_encoding,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         message_id=publication.message_id,
         type=publication.type,

@@ -25,8 +25,8 @@ def make_reading_total() -> None:
 
 MOST_HEADERS: Final = 16 * 1024
 """Bytes of all headers of a publication together, so that the broker can add its own and they still fit a frame."""
-_BESIDE_HEADERS: Final = 1536
-"""Bytes of a content header's frame beside its headers: 22, and five short strings of 256, priority, mode and time."""
+_BESIDE_HEADERS: Final = 1792
+"""Bytes of a content header's frame beside its headers: 22, and six short strings of 256, priority, mode and time."""
 
 
 def encoded_headers(headers: Mapping[str, object], frame_max: int) -> dict[str, bytes]:

@@ -48,6 +48,7 @@ async def test_what_was_given_up_is_done_anew() -> None:
         replace(DELIVERY, redelivered=True, correlation_id="another"),
         replace(DELIVERY, redelivered=True, reply_to="another"),
         replace(DELIVERY, redelivered=True, content_type="application/xml"),
+        replace(DELIVERY, redelivered=True, content_encoding="gzip"),
     ],
     ids=[
         "not redelivered",
@@ -59,6 +60,7 @@ async def test_what_was_given_up_is_done_anew() -> None:
         "of another conversation",
         "with another reply queue",
         "of another type",
+        "of another encoding",
     ],
 )
 async def test_anything_else_is_another_delivery(other: Delivery) -> None:

@@ -38,6 +38,7 @@ publications = st.builds(
     routing_key=short_texts,
     body=st.binary(max_size=9000),
     content_type=short_texts,
+    content_encoding=st.none() | short_texts,
     message_id=short_texts,
     type=st.none() | short_texts,
     correlation_id=st.none() | short_texts,
@@ -113,7 +114,9 @@ def test_whatever_headers_there_are_a_publication_fits_the_frames_and_keeps_ours
 ) -> None:
     make_reading_total()
     table = {**OURS, **given_headers}
-    publication = Publication(LONG, LONG, b"", LONG, LONG, LONG, LONG, LONG, datetime.now(UTC), 9, table)
+    publication = Publication(
+        LONG, LONG, b"", LONG, LONG, LONG, LONG, LONG, datetime.now(UTC), 9, table, content_encoding=LONG
+    )
     written = frame.write_publish(OUTLET, publication, frame_max)
     _, header = frames(written)
     assert len(written) - written.index(b"\xce\x02") - 1 <= (frame_max or 131_072)

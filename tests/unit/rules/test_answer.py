@@ -303,6 +303,63 @@ def test_an_answer_may_begin_with_a_byte_order_mark(text: str, encoding: str) ->
     assert type(read(400, ENVELOPES[0].decode().encode(encoding))) is Rejected
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize(
+    "text", [XML_ANSWER, '<?xml version="1.0" encoding="UTF-8"?>' + XML_ANSWER, an_answer().decode()]
+)
+def test_an_answer_in_another_unicode_encoding_is_read_without_a_mark_too(text: str, encoding: str) -> None:
+    assert set(statuses_of(read(200, text.encode(encoding), [ONE]))) == {"m-1"}
+    assert type(read(400, ENVELOPES[3].decode().encode(encoding))) is Rejected
+    assert type(read(400, ENVELOPES[0].decode().encode(encoding))) is Rejected
+
+
+@pytest.mark.parametrize(
+    ("declared", "content_type", "encoding"),
+    [
+        ("ISO-8859-1", "application/xml", "iso-8859-1"),
+        ("ISO-8859-1", "application/xml;charset=UTF-8", "utf-8"),
+        ("UTF-8", "application/xml; charset=ISO-8859-1", "iso-8859-1"),
+        ("utf-16", "application/xml", "utf-8"),
+        ("UTF-8", "application/xml", "utf-8"),
+        ("UTF-8", "application/xml;charset=ISO-8859-1", "utf-8"),
+        ("UTF-8", "application/xml;charset=klingon", "utf-8"),
+        ("ISO-8859-1", "application/xml", "utf-8"),
+    ],
+)
+def test_an_answer_in_xml_is_read_in_its_encoding(declared: str, content_type: str, encoding: str) -> None:
+    """Source: RFC 7303, 3. In the last three what is named cannot be true."""
+    head = f'<?xml version="1.0" encoding="{declared}"?>'
+    answer = head + XML_ANSWER.replace("</groupId>", "</groupId><description>angenommen für später</description>")
+    error = f"{head}<requestError>{EXCEPTION.decode().replace('Bad request', 'ungültig')}</requestError>"
+
+    outcome = read(200, answer.encode(encoding), [ONE], content_type=content_type)
+
+    assert isinstance(outcome, Accepted)
+    assert outcome.statuses["m-1"].description == "angenommen für später"
+    refused = read(400, error.encode(encoding), content_type=content_type)
+    assert refused == Rejected("http_400", "HTTP 400, BAD_REQUEST; ungültig")
+
+
+def test_an_answer_in_json_with_another_charset_is_read_as_that_says() -> None:
+    """RFC 8259 knows no such answer, and a servlet container that is set up badly gives it."""
+    entry = {**an_entry(), "status": {"groupId": 1, "description": "später"}}
+    answer = json.dumps({"messages": [entry]}, ensure_ascii=False).encode("latin-1")
+
+    outcome = read(200, answer, [ONE], content_type="application/json;charset=ISO-8859-1")
+
+    assert isinstance(outcome, Accepted)
+    assert outcome.statuses["m-1"].description == "später"
+    assert read(200, answer, [ONE]) == Unknown("unreadable_answer")
+
+
+@pytest.mark.parametrize(
+    "body", [XML_ANSWER.encode("utf-16")[:-1], b'<?xml version="1.0" encoding="klingon"?>\xff' + XML_ANSWER.encode()]
+)
+def test_an_answer_that_cannot_be_decoded_is_unreadable(body: bytes) -> None:
+    assert read(200, body, [ONE]) == Unknown("unreadable_answer")
+    assert read(400, body, [ONE]) == Unavailable("http_400")
+
+
 def test_an_answer_in_xml_says_the_same() -> None:
     answer = (
         b"<omniResponse><bulkId>bulk-1</bulkId><messages>"
@@ -493,6 +550,24 @@ def test_logs_are_read_in_xml_too() -> None:
     assert isinstance(finding, Answered)
     (logged,) = finding.entries["m-1"]
     assert (logged.status.group_id, logged.to, logged.sent_at) == (1, PHONE, NOW)
+
+
+RESULT = "<result><messageId>m-1</messageId><status><groupId>1</groupId></status></result>"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"results":[{"messageId":"m-1","status":{"groupId":1}}]}',
+        f'<?xml version="1.0" encoding="UTF-8"?><omniLogsResponse><results>{RESULT}</results></omniLogsResponse>',
+    ],
+)
+def test_logs_may_be_in_any_unicode_encoding(text: str, encoding: str) -> None:
+    finding = look(text.encode(encoding))
+
+    assert isinstance(finding, Answered)
+    assert list(finding.entries) == ["m-1"]
 
 
 @pytest.mark.parametrize("body", [b'{"results":[]}', b"<omniLogsResponse><results/></omniLogsResponse>"])

@@ -346,6 +346,8 @@ def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_count
 
     aside = put_aside_unread(delivery, history, 30.0, "made-up")
 
+    assert aside.content_encoding is None
+    assert put_aside_unread(replace(delivery, content_encoding="gzip"), history, 30.0, "x").content_encoding == "gzip"
     assert (aside.exchange, aside.routing_key, aside.body) == ("", "omni.requests.delay.30", delivery.body)
     assert (aside.content_type, aside.message_id) == ("text/xml; charset=latin1", "made-up")
     assert (aside.correlation_id, aside.reply_to, aside.timestamp, aside.priority) == ("c", "r", NOW, 3)

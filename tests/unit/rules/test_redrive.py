@@ -1,3 +1,4 @@
+import gzip
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.rules.history import read_history
 from service.rules.publication import publish_report
-from service.rules.redrive import DeadLetter, Selection, is_of_the_broker, read_dead, redrive, renew
+from service.rules.redrive import DeadLetter, Selection, body_text, is_of_the_broker, read_dead, redrive, renew
 from service.rules.report import Report
 from service.words.body import MAX_DESTINATIONS
 from service.words.delivery import Delivery, History, Publication
@@ -256,3 +257,35 @@ def test_anything_can_be_read_and_sent_again(table: dict[str, object], value: ob
     letter = read_dead(Delivery(b"\xff", headers={**table, **own}))
 
     assert redrive(letter).headers["omni-redrive-count"] == letter.redrives + 1
+
+
+COMPRESSED = replace(a_delivery(gzip.compress(b'\xef\xbb\xbf{"requestId": "order-1"}')), content_encoding="gzip")
+
+
+def test_a_compressed_letter_has_its_name_and_stays_compressed() -> None:
+    letter = read_dead(COMPRESSED)
+
+    assert letter.request_id == "order-1"
+    assert redrive(letter).content_encoding == renew(letter).content_encoding == "gzip"
+    assert (redrive(letter).body, renew(letter).body) == (COMPRESSED.body, COMPRESSED.body)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "text"),
+    [
+        (a_delivery(b'{"a": 1}'), '{"a": 1}'),
+        (a_delivery("<a>é</a>".encode("utf-16")), "<a>é</a>"),
+        (a_delivery(b"\xff"), "\ufffd"),
+        (COMPRESSED, '{"requestId": "order-1"}'),
+        (
+            replace(a_delivery(b"{}"), content_encoding="br"),
+            "(the body has the content encoding br: send it with gzip, or without one)",
+        ),
+    ],
+)
+def test_a_body_is_shown_as_text(delivery: Delivery, text: str) -> None:
+    assert body_text(delivery) == text
+
+
+def test_a_letter_whose_compression_cannot_be_read_has_the_name_of_its_message() -> None:
+    assert read_dead(replace(COMPRESSED, body=b"x", message_id="m")).request_id == "m"

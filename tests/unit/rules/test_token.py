@@ -44,6 +44,12 @@ def test_a_token_is_read_from_a_success_alone() -> None:
         assert read_token(status, {}, GOOD, NOW) == Unavailable("no_token")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_token_may_come_in_any_unicode_encoding(encoding: str) -> None:
+    assert read_token(200, {}, GOOD.decode().encode(encoding), NOW) == Token("t", 100)
+    assert read_token(401, {}, '{"error":"x"}'.encode(encoding), NOW) == Denied("token_http_401")
+
+
 @pytest.mark.parametrize("body", [b'{"error":"invalid_client"}', ENVELOPE])
 def test_credentials_are_refused_where_the_server_says_so(body: bytes) -> None:
     for status in (400, 401, 403, 404):
