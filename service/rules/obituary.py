@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from service.rules.history import read_history
+from service.rules.identity import digest
 from service.rules.redrive import DeadLetter, is_of_the_broker
 from service.rules.report import Report
 from service.words.event import Reason, StatusEvent
@@ -28,4 +29,5 @@ def write_obituary(letter: DeadLetter, now: datetime, make_id: Callable[[], str]
         return Report()
     name, attempts = letter.request_id or make_id(), read_history(letter.delivery.headers, now).attempts
     reason = Reason("defect", f"{detail}; it is in omni.dead")
-    return Report((StatusEvent("request.rejected", now, name, attempts, reason=reason),))
+    said = digest(letter.delivery.body)
+    return Report((StatusEvent("request.rejected", now, name, attempts, reason=reason, content_digest=said),))

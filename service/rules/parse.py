@@ -228,8 +228,10 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     if body is not None and not shared and people:
         return (yield from _read(body, list(people.values()), people, rejected, source))
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = yield from _reject(request_id, rejected, set(), _digest_of(raw))
-    return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
+    said = _digest_of(raw)
+    rejections = yield from _reject(request_id, rejected, set(), said)
+    metadata = _metadata(raw, shared)
+    return Parsed(request_id, identified, rejections=rejections, metadata=metadata, content_digest=said)
 
 
 def _check_destinations(
@@ -360,8 +362,10 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
             return _parse_faulty(source, errors, late)
         return finished(_read(body, _destinations(body), right, wrong, source))
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = finished(_reject(request_id, wrong, set(), _digest_of(raw)))
-    return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
+    said = _digest_of(raw)
+    rejections = finished(_reject(request_id, wrong, set(), said))
+    metadata = _metadata(raw, shared)
+    return Parsed(request_id, identified, rejections=rejections, metadata=metadata, content_digest=said)
 
 
 def _read(
@@ -375,9 +379,8 @@ def _read(
     request_id, identified = _request_id(body.request_id, source)
     content = _content(body)
     given_names = {given for _, given in people if given is not None}
-    # Where every message has a name of its own, none has to be made.
-    written = None if not wrong and len(given_names) == len(people) else content.to_json()
-    said = "" if written is None else digest(written)
+    written = content.to_json()
+    said = digest(written)
     used: set[str] = set()
     messages: list[Message] = []
     repeated: dict[int, tuple[object, Faults]] = {}
@@ -405,9 +408,11 @@ def _read(
             on_unknown=body.on_unknown,
             metadata=metadata,
             written=written,
+            content_digest=said,
         ),
         rejections=rejections,
         metadata=metadata,
+        content_digest=said,
     )
 
 
@@ -540,4 +545,5 @@ def _request_id(given: object, source: _Source) -> tuple[str, bool]:
 
 def _unreadable(raw: Raw, source: _Source, faults: Iterable[Fault]) -> Parsed:
     request_id, identified = _request_id(raw.get("requestId"), source)
-    return Parsed(request_id, identified, faults=bounded(tuple(faults)), metadata=_metadata(raw, faults))
+    told, metadata, said = bounded(tuple(faults)), _metadata(raw, faults), digest(source.delivery.body)
+    return Parsed(request_id, identified, faults=told, metadata=metadata, content_digest=said)

@@ -83,6 +83,7 @@ def _give_up(letter: Parked, now: datetime) -> list[StatusEvent]:
             message_id=message.message_id,
             to=message.to.written(),
             reason=Reason("defect", _UNPUBLISHABLE),
+            content_digest=request.content_digest,
         )
         for message in request.messages
     ]

@@ -23,7 +23,7 @@ from tests.support.worker import Worker
 
 REFUSED = (aiormq.exceptions.ChannelAccessRefused, aiormq.exceptions.ChannelInvalidStateError)
 PRODUCER = "^omni\\.requests$"
-WORKER = {"write": "^omni\\.(results|dead|relay)$", "read": "^omni\\.(requests|dead|dead\\.notifications)$"}
+WORKER = {"write": "^omni\\.(results|dead|relay)$", "read": "^omni\\.(requests(\\..*)?|dead|dead\\.notifications)$"}
 DELAY = "omni.requests.delay.0.1"
 LONG_AGO = 1_700_000_000_000
 PAST = {

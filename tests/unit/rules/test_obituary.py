@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
+from service.rules.identity import event_id
 from service.rules.obituary import write_obituary
 from service.rules.redrive import read_dead
 from service.rules.report import Report
@@ -23,8 +24,14 @@ def test_of_what_workers_broke_on_the_request_is_told_and_the_body_is_not_read(r
     assert (event.type, event.request_id, event.message_id, event.attempt) == ("request.rejected", "order-1", None, 2)
     assert event.reason is not None
     assert event.reason.code == "defect"
-    (event,) = obituary(b"<", reason).events
-    assert event.request_id == "made-up"
+    (other,) = obituary(b"<", reason).events
+    assert other.request_id == "made-up"
+
+
+def test_of_two_requests_with_one_id_each_has_an_event_of_its_own() -> None:
+    bodies = a_body(), a_body(sms={"text": "another"})
+
+    assert len({event_id(obituary(body, "rejected").events[0]) for body in bodies}) == 2
 
 
 @pytest.mark.parametrize(
