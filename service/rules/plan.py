@@ -60,4 +60,4 @@ def is_too_large(outcome: Outcome) -> bool:
 def _part(call: OmniCall, messages: tuple[Message, ...]) -> OmniCall:
     name = bulk_id(call.request_id, messages[0].message_id, digest(call.content_json))
     own = call.content.model_copy(update={"bulk_id": name})
-    return replace(call, content=own, messages=messages, written=None)
+    return replace(call, content=own, messages=messages, written=None, is_part=True)

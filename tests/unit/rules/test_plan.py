@@ -75,6 +75,8 @@ def test_a_request_too_large_for_one_call_takes_several_each_a_bulk_of_its_own()
         bulk_id("order-1", name, digest(request.content.to_json())) for name in ("m-0", "m-2", "m-4")
     ]
     assert plan(request, a_history(), None, replace(POLICY, call_size=2)) == calls
+    assert all(call.is_part for call in calls)
+    assert not plan(request, a_history(), None, replace(POLICY, call_size=5))[0].is_part
 
 
 def test_the_bulks_of_another_request_with_the_same_ids_have_other_names() -> None:
