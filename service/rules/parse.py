@@ -35,6 +35,7 @@ from service.rules.xml import XmlError, read_xml
 from service.words.body import (
     MAX_DESTINATIONS,
     MAX_ID,
+    MAX_METADATA_IN_EVENTS,
     MAX_SHARED_VALUES,
     MAX_VALUES,
     SIMPLE,
@@ -43,6 +44,7 @@ from service.words.body import (
     excess,
     excess_bytes,
     is_request_id,
+    metadata_size,
 )
 from service.words.delivery import Delivery, History
 from service.words.event import Fault
@@ -212,6 +214,7 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
         raw = {name: raw.get(name) for name in ("requestId", "destinations")}
     if not entries:
         return _unreadable(raw, source, shared)
+    shared += _metadata_faults(_metadata(raw, shared), len(entries), source)
     people: dict[int, Person] = {}
     own: dict[int, Faults] = {}
     if is_list:
@@ -219,7 +222,8 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     elif body is not None:
         people = dict(enumerate(_destinations(body)))
     yield
-    everybody = bounded(shared)
+    told = sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in bounded(shared))
+    everybody = bounded(shared, most=MAX_FAULTS if told * len(entries) <= _FAULT_ROOM else 1)
     rejected = {
         position: (entry, own.get(position, everybody))
         for position, entry in enumerate(entries)
@@ -253,6 +257,14 @@ def _check_destinations(
             own[position] = bounded(shared, faults, unmade, MAX_FAULTS if room > 0 else 1)
             room -= sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in own[position])
     return people, own
+
+
+def _metadata_faults(metadata: Mapping[str, str], destinations: int, source: _Source) -> list[Fault]:
+    """Check that the events of a large request do not repeat too much. One that comes back has been checked."""
+    most = MAX_METADATA_IN_EVENTS // destinations
+    if is_returning(source.delivery.headers) or metadata_size(metadata) <= most:
+        return []
+    return [Fault("metadata", f"must hold at most {most:,} bytes where there are {destinations:,} destinations")]
 
 
 def _check_shared(raw: Raw, source: _Source) -> tuple[RequestBody | None, list[Fault]]:

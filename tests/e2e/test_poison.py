@@ -33,6 +33,7 @@ async def limit_deliveries(stage: Stage, limit: int) -> None:
         }
         queue = await channel.declare_queue("omni.requests", durable=True, arguments=arguments)
         await queue.bind("omni.requests", "#")
+        await queue.bind("omni.relay", "omni.requests")
 
 
 async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_neighbours_do_not(stage: Stage) -> None:
