@@ -46,13 +46,14 @@ def kept_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
 
 def believed(delivery: Delivery) -> Delivery:
     """Give a delivery of the request queue; one that a producer can have created comes without headers of the relay."""
-    if not delivery.headers or not any(map(_is_own, delivery.headers)):
+    headers = delivery.headers
+    for name in headers:
+        if name[:1] in "oO" and _is_own(name):  # the first letter saves the call for almost every header
+            break
+    else:
         return delivery
-    if delivery.exchange == topology.RELAY and latest_death(delivery.headers).get("exchange", topology.RELAY) == (
-        topology.RELAY
-    ):
-        return delivery
-    return without_own_headers(delivery)
+    came_by = latest_death(headers).get("exchange", topology.RELAY)
+    return delivery if delivery.exchange == topology.RELAY == came_by else without_own_headers(delivery)
 
 
 def believed_dead(delivery: Delivery) -> Delivery:
