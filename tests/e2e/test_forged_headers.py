@@ -106,7 +106,8 @@ async def test_nobody_learns_what_became_of_the_message_of_another(stage: Stage,
     async with stage.channel() as channel:
         await channel.declare_queue("mine", durable=True)
     body = {**request("secret", NUMBER, sms={"text": "another"}), "requestId": "attack"}
-    await producer.send(body, headers=PAST, reply_to="mine", message_id="attack")
+    doubt = {"omni-ambiguous": True, "omni-attempt": 1, "omni-first-seen": LONG_AGO}
+    await producer.send(body, headers=doubt, reply_to="mine", message_id="attack")
     copy = json.loads((await stage.take("mine")).body)
 
     assert copy["data"]["requestId"] == "attack"
