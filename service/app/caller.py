@@ -238,16 +238,20 @@ class Caller:
         throttle, turnstile = self._tools.throttle, self._tools.turnstile
         groups: list[list[_Part]] | None = None
         while True:
-            async with throttle.slot():
+            async with throttle.slot(_count(parts), is_part=parts[0].call.is_part) as slot:
                 if groups is None:
                     groups = [parts if batch is None else self._close(batch)]
+                has_had_its_turn = False
                 while groups:
                     self._set_probe_apart(groups)
-                    await throttle.pace(sum([len(part.call.messages) for part in groups[-1]]))
+                    if not (has_had_its_turn or turnstile.is_shut):
+                        await slot.pace(_count(groups[-1]))
                     if not turnstile.passes():
                         break
                     self._set_probe_apart(groups)
-                    groups += await self._post(groups.pop())
+                    back = await self._post(groups.pop())
+                    has_had_its_turn = len(back) == 1  # it was not sent; what was refused comes back in halves
+                    groups += back
                     if batch is not None:
                         batch.tell()
             left = [part for group in groups for part in group]
@@ -387,6 +391,10 @@ class Caller:
             metrics.sms_parts[size.encoding].inc(size.parts * messages)
         if first.content.facebook is not None:
             metrics.legacy["facebook"].inc(messages)
+
+
+def _count(parts: Sequence[_Part]) -> int:
+    return sum([len(part.call.messages) for part in parts])
 
 
 def _is_late(call: OmniCall, now: datetime) -> bool:

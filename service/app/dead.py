@@ -168,7 +168,7 @@ class _Journal:
         if letter.identity in self.doubtful:
             self.doubtful.remove(letter.identity)
             return True
-        entry = Publication(topology.DIRECT, topology.REPLAY_JOURNAL, letter.identity, "application/octet-stream", "")
+        entry = Publication(topology.RELAY, topology.REPLAY_JOURNAL, letter.identity, "application/octet-stream", "")
         await _publish(self.session, entry, f"the queue {topology.REPLAY_JOURNAL} was deleted")
         return False
 

@@ -13,6 +13,7 @@ from service.edges.metric import Metrics
 from service.edges.omni import Deprecation
 from service.edges.rabbitmq import LinkEvents
 from service.rules.gate import Gate
+from service.words import topology
 from service.words.delivery import Publication
 from service.words.finding import Answered, Finding
 
@@ -116,5 +117,5 @@ def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
 
 def _destination(publication: Publication) -> dict[str, str]:
     """Name where a publication goes: names of ours alone, since no other is published here."""
-    queue = {} if publication.exchange else {"queue": publication.routing_key}
+    queue = {"queue": publication.routing_key} if publication.exchange in {topology.DIRECT, topology.RELAY} else {}
     return {"exchange": publication.exchange, "routing_key": publication.routing_key, **queue}

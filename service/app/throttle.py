@@ -1,11 +1,16 @@
-"""The limit in use: slots for calls, and a pace for messages."""
+"""The limit in use: slots for calls, and a pace for messages.
+
+Where a rate is set, calls wait for it in one line. Of large calls only one at a time stands in that line. So a producer
+with many messages takes turns with others, and does not keep them waiting until all of its messages have gone.
+"""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Self
 
-from service.rules.concurrency import Limit, begin_anew, cut, grow, is_congestion, reserve
+from service.rules.concurrency import Limit, begin_anew, cut, grow, is_congestion, may_queue, reserve
 from service.words.outcome import Accepted, Outcome
 
 
@@ -26,6 +31,8 @@ class Throttle:
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._free_at = 0.0
+        self._line = asyncio.Lock()
+        """Whoever of the large calls stands in the line for the rate has it."""
         on_change(limit)
 
     @property
@@ -38,15 +45,16 @@ class Throttle:
         """Count the calls that wait for a slot."""
         return len(self._waiting)
 
-    def slot(self) -> "Throttle":
-        """Hold a slot for a call while inside."""
-        return self
+    def slot(self, messages: int, *, is_part: bool) -> "Throttle | _LargeCall":
+        """Hold a slot for a call of so many messages while inside; `is_part`: it is one of several of a request."""
+        return self if may_queue(messages, self._rate, is_part=is_part) else _LargeCall(self, self._line)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         if self.is_full:
             await self._queue()
         else:
             self._in_flight += 1
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         self._in_flight -= 1
@@ -92,3 +100,36 @@ class Throttle:
             if not turn.done():
                 self._in_flight += 1
                 turn.set_result(None)
+
+
+class _LargeCall:
+    """A slot for a call that stands in the line for the rate while no other large call does."""
+
+    def __init__(self, throttle: Throttle, line: asyncio.Lock) -> None:
+        self._throttle = throttle
+        self._line = line
+        self._is_in_line = False
+
+    async def __aenter__(self) -> Self:
+        await self._line.acquire()
+        self._is_in_line = True
+        try:
+            await self._throttle.__aenter__()
+        except BaseException:
+            self._leave_line()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave_line()
+        await self._throttle.__aexit__()
+
+    async def pace(self, messages: int) -> None:
+        """Wait until so many messages may go; then the next large call gets in line, while this one is made."""
+        await self._throttle.pace(messages)
+        self._leave_line()
+
+    def _leave_line(self) -> None:
+        if self._is_in_line:
+            self._is_in_line = False
+            self._line.release()

@@ -97,6 +97,11 @@ class Turnstile:
             self._on_stall(stalled)
             self._move()
 
+    @property
+    def is_shut(self) -> bool:
+        """Tell whether nobody gets through any more."""
+        return self._shut
+
     def shut(self) -> None:
         """Let nobody through any more."""
         self._shut = True

@@ -8,8 +8,9 @@ import contextlib
 from typing import Final
 
 from service.edges.log import describe, get_logger
-from service.edges.rabbitmq import BrokerErrors, Link
+from service.edges.rabbitmq import BrokerErrors, Link, Session
 from service.path.handler import Effects, Handler
+from service.rules.headers import can_be_forged, without_own_headers
 from service.rules.obituary import write_obituary
 from service.rules.publication import publish_report
 from service.rules.redrive import DeadLetter, is_of_the_broker, read_dead, renew
@@ -54,17 +55,18 @@ class _Undertaker:
                 await self._link.look_after_dead_letters()  # the queue of copies may be the one that is gone
                 async with contextlib.aclosing(session.following(topology.DIED, _PREFETCH)) as letters:
                     async for delivery, receipt, arrived_at in letters:
-                        await self._handle(delivery, arrived_at)
+                        await self._handle(delivery, arrived_at, session)
                         await receipt.ack()
             except BrokerErrors as error:
                 self._log.warning("dead_letter_listener.failed", **describe(error))
                 await asyncio.sleep(_PAUSE)
 
-    async def _handle(self, delivery: Delivery, arrived_at: float) -> None:
+    async def _handle(self, delivery: Delivery, arrived_at: float, session: Session) -> None:
         try:
             letter = read_dead(delivery)
             await self._store(letter, arrived_at)
-            await self._tell(letter)
+            if is_of_the_broker(letter):
+                await self._tell(letter, session)
         except Exception as error:  # noqa: BLE001 - a defect costs its word; the letter stays in omni.dead
             self._log.error("dead_letter.report_failed", **describe(error))
 
@@ -76,10 +78,18 @@ class _Undertaker:
             await self._link.publish([renew(letter)])
             self._log.warning("dead_letter.stored_again", request_id=letter.request_id, reason=letter.reason)
 
-    async def _tell(self, letter: DeadLetter) -> None:
+    async def _tell(self, letter: DeadLetter, session: Session) -> None:
+        """Publish the final event.
+
+        A request of the relay's own lapses only where a policy gives the request queue a time to live. So where a
+        producer may have forged the way that a lapsed request came, its headers are not believed.
+        """
         now = self._effects.now()
         if letter.reason == "lapsed":
-            await self._handler.handle(await self._handler.read_late(letter.original))
+            lapsed = letter.original
+            if can_be_forged(session.server):
+                lapsed = without_own_headers(lapsed)
+            await self._handler.handle(await self._handler.read_late(lapsed))
             self._log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
             return
         report = write_obituary(letter, now, self._effects.make_id)

@@ -28,7 +28,7 @@ from service.edges.operation import Condition, make_app, raise_descriptor_limit,
 from service.edges.rabbitmq import Link, ReplyPublisher
 from service.edges.settings import Settings
 from service.path.handler import Effects, Handler
-from service.rules.concurrency import MOST, START, Limit
+from service.rules.concurrency import MOST, START, Limit, most_in_a_call
 from service.rules.history import recall
 from service.rules.policy import Policy
 from service.rules.publication import put_aside_unread
@@ -76,11 +76,11 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     )
     client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
     lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
-    most = settings.omni_max_messages_per_call if settings.omni_batching else None
+    policy = message_policy(settings)
     tracer = tracer_for(settings)
     replies = _replies(settings, metrics)
     post, publish = _traced(tracer, client.post, _publish(link, replies, metrics))
-    tools = Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, most)
+    tools = Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, _most(settings, policy))
     effects = Effects(
         attempt=Caller(tools).attempt,
         look=lookout.look,
@@ -92,9 +92,9 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         confirm=tools.session_check.require,
         since_success=lambda: turnstile.seconds_since_healthy,
     )
-    handler = Handler(effects, message_policy(settings))
+    handler = Handler(effects, policy)
     admission = Admission(settings.rabbitmq_max_bytes_in_flight, _put_aside(effects, retry), metrics)
-    dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most, admission.done)
+    dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, tools.most, admission.done)
     receive = admission.into(dispatcher.receive)
     receive = receive if tracer is None else tracing(tracer, receive)
     intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
@@ -169,8 +169,13 @@ def message_policy(settings: Settings) -> Policy:
         on_unknown=settings.unknown_policy,
         looks=settings.unknown_log_checks,
         scenario_key=settings.omni_scenario_key,
-        call_size=settings.omni_max_messages_per_call,
+        call_size=most_in_a_call(settings.omni_max_messages_per_call, settings.own_rate),
     )
+
+
+def _most(settings: Settings, policy: Policy) -> int | None:
+    """Give how many messages requests may share a call for; None if they share none."""
+    return policy.call_size if settings.omni_batching else None
 
 
 def _limit(settings: Settings) -> Limit:

@@ -73,3 +73,22 @@ def reserve(free_at: float, now: float, count: int, rate: float) -> tuple[float,
     """Take `count` messages' time of a line that carries `rate` a second; gives when it is free again, and the wait."""
     start = max(free_at, now)
     return start + count / rate, start - now
+
+
+_TURN: Final = 0.5
+"""Seconds of the rate that one call takes at most: so long does a message wait for a call that is just before it."""
+_SMALL: Final = 0.01
+"""Seconds of the rate that a small call takes. Any number of small calls may stand in line for the rate."""
+
+
+def most_in_a_call(most: int, rate: float | None) -> int:
+    """Limit the messages of one call, `most` at most, to what `rate` messages a second let go within a turn."""
+    return most if rate is None else min(most, max(1, int(rate * _TURN)))
+
+
+def may_queue(messages: int, rate: float | None, *, is_part: bool) -> bool:
+    """Tell whether a call of so many messages may stand in line beside others like it.
+
+    `is_part`: it is one of several calls of a request.
+    """
+    return rate is None or (not is_part and messages <= max(1.0, rate * _SMALL))

@@ -17,7 +17,9 @@ REDELIVERIES: Final = "omni-redeliveries"
 DENIALS: Final = "omni-denials"
 REPEATED: Final = "omni-republished"
 EXPIRES_AT: Final = "omni-expires-at"
-PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, DENIALS, REPEATED, EXPIRES_AT})
+UNREAD: Final = "omni-unread"
+"""True on what was scheduled for retry before any worker had read it: it is validated as a new request is."""
+PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, DENIALS, REPEATED, EXPIRES_AT, UNREAD})
 REDRIVES: Final = "omni-redrive-count"
 
 MOST_REDELIVERIES: Final = 20
@@ -85,8 +87,8 @@ def doubt(history: History) -> History:
 
 
 def is_returning(headers: Mapping[str, Header]) -> bool:
-    """Tell whether the relay has put this request aside before."""
-    return _whole(headers.get(FIRST_SEEN), _END_OF_TIME) is not None
+    """Tell whether the relay has read this request before, and has written its body."""
+    return _whole(headers.get(FIRST_SEEN), _END_OF_TIME) is not None and headers.get(UNREAD) is not True
 
 
 def read_deadline(headers: Mapping[str, Header]) -> datetime | None:

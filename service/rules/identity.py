@@ -35,16 +35,19 @@ def message_id(request_id: str, content: str, position: int, used: Container[str
     return name if name not in used else message_id(f"{request_id}/{position}", content, position, used)
 
 
-def bulk_id(request_id: str, first_message_id: str) -> str:
+def bulk_id(request_id: str, first_message_id: str, content_digest: str) -> str:
     """Name one of several calls that a request takes."""
-    return _uuid5(_BULKS, _joined(request_id, first_message_id))
+    return _uuid5(_BULKS, _joined(request_id, first_message_id, content_digest))
 
 
 def event_id(event: StatusEvent) -> str:
-    """Name an event by what happened; a last word is said once, so its name holds no attempt."""
-    parts = [event.request_id, event.message_id or "", event.type]
+    """Name an event by what happened, and to which message; a final event is told once, so its name holds no attempt.
+
+    Two producers may use the same ids, and one may use them twice. So what a message says and where it goes count too.
+    """
+    parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
     if event.next_attempt_at is not None:
-        parts += [str(event.attempt), event.next_attempt_at.isoformat()]
+        parts += [event.attempt, event.next_attempt_at.isoformat()]
     return _uuid5(_EVENTS, _joined(*parts))
 
 
@@ -54,6 +57,6 @@ def _uuid5(namespace: bytes, name: str) -> str:
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
-def _joined(*parts: str) -> str:
+def _joined(*parts: object) -> str:
     """Join so that no two lists come to the same: ids may hold any character."""
     return to_json(parts).decode()

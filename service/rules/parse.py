@@ -35,6 +35,7 @@ from service.rules.xml import XmlError, read_xml
 from service.words.body import (
     MAX_DESTINATIONS,
     MAX_ID,
+    MAX_METADATA_IN_EVENTS,
     MAX_SHARED_VALUES,
     MAX_VALUES,
     SIMPLE,
@@ -43,6 +44,7 @@ from service.words.body import (
     excess,
     excess_bytes,
     is_request_id,
+    metadata_size,
 )
 from service.words.delivery import Delivery, History
 from service.words.event import Fault
@@ -212,6 +214,7 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
         raw = {name: raw.get(name) for name in ("requestId", "destinations")}
     if not entries:
         return _unreadable(raw, source, shared)
+    shared += _metadata_faults(_metadata(raw, shared), len(entries), source)
     people: dict[int, Person] = {}
     own: dict[int, Faults] = {}
     if is_list:
@@ -219,7 +222,8 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     elif body is not None:
         people = dict(enumerate(_destinations(body)))
     yield
-    everybody = bounded(shared)
+    told = sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in bounded(shared))
+    everybody = bounded(shared, most=MAX_FAULTS if told * len(entries) <= _FAULT_ROOM else 1)
     rejected = {
         position: (entry, own.get(position, everybody))
         for position, entry in enumerate(entries)
@@ -228,8 +232,10 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     if body is not None and not shared and people:
         return (yield from _read(body, list(people.values()), people, rejected, source))
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = yield from _reject(request_id, rejected, set(), _digest_of(raw))
-    return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
+    said = _digest_of(raw)
+    rejections = yield from _reject(request_id, rejected, set(), said)
+    metadata = _metadata(raw, shared)
+    return Parsed(request_id, identified, rejections=rejections, metadata=metadata, content_digest=said)
 
 
 def _check_destinations(
@@ -251,6 +257,14 @@ def _check_destinations(
             own[position] = bounded(shared, faults, unmade, MAX_FAULTS if room > 0 else 1)
             room -= sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in own[position])
     return people, own
+
+
+def _metadata_faults(metadata: Mapping[str, str], destinations: int, source: _Source) -> list[Fault]:
+    """Check that the events of a large request do not repeat too much. One that comes back has been checked."""
+    most = MAX_METADATA_IN_EVENTS // destinations
+    if is_returning(source.delivery.headers) or metadata_size(metadata) <= most:
+        return []
+    return [Fault("metadata", f"must hold at most {most:,} bytes where there are {destinations:,} destinations")]
 
 
 def _check_shared(raw: Raw, source: _Source) -> tuple[RequestBody | None, list[Fault]]:
@@ -360,8 +374,10 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
             return _parse_faulty(source, errors, late)
         return finished(_read(body, _destinations(body), right, wrong, source))
     request_id, identified = _request_id(raw.get("requestId"), source)
-    rejections = finished(_reject(request_id, wrong, set(), _digest_of(raw)))
-    return Parsed(request_id, identified, rejections=rejections, metadata=_metadata(raw, shared))
+    said = _digest_of(raw)
+    rejections = finished(_reject(request_id, wrong, set(), said))
+    metadata = _metadata(raw, shared)
+    return Parsed(request_id, identified, rejections=rejections, metadata=metadata, content_digest=said)
 
 
 def _read(
@@ -375,9 +391,8 @@ def _read(
     request_id, identified = _request_id(body.request_id, source)
     content = _content(body)
     given_names = {given for _, given in people if given is not None}
-    # Where every message has a name of its own, none has to be made.
-    written = None if not wrong and len(given_names) == len(people) else content.to_json()
-    said = "" if written is None else digest(written)
+    written = content.to_json()
+    said = digest(written)
     used: set[str] = set()
     messages: list[Message] = []
     repeated: dict[int, tuple[object, Faults]] = {}
@@ -405,9 +420,11 @@ def _read(
             on_unknown=body.on_unknown,
             metadata=metadata,
             written=written,
+            content_digest=said,
         ),
         rejections=rejections,
         metadata=metadata,
+        content_digest=said,
     )
 
 
@@ -540,4 +557,5 @@ def _request_id(given: object, source: _Source) -> tuple[str, bool]:
 
 def _unreadable(raw: Raw, source: _Source, faults: Iterable[Fault]) -> Parsed:
     request_id, identified = _request_id(raw.get("requestId"), source)
-    return Parsed(request_id, identified, faults=bounded(tuple(faults)), metadata=_metadata(raw, faults))
+    told, metadata, said = bounded(tuple(faults)), _metadata(raw, faults), digest(source.delivery.body)
+    return Parsed(request_id, identified, faults=told, metadata=metadata, content_digest=said)

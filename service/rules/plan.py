@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from service.rules.identity import bulk_id
+from service.rules.identity import bulk_id, digest
 from service.rules.policy import Policy
 from service.words.call import OmniCall
 from service.words.delivery import History
@@ -36,7 +36,7 @@ def plan(
         known = (number, deadline, published, traces, written, redrives, denials)
         return (OmniCall(content, messages, request.request_id, *known),)
     whole = OmniCall(
-        content, messages, request.request_id, number, deadline, published, traces, None, redrives, denials
+        content, messages, request.request_id, number, deadline, published, traces, written, redrives, denials
     )
     starts = range(0, len(messages), policy.call_size)
     return tuple(_part(whole, messages[start : start + policy.call_size]) for start in starts)
@@ -58,5 +58,6 @@ def is_too_large(outcome: Outcome) -> bool:
 
 
 def _part(call: OmniCall, messages: tuple[Message, ...]) -> OmniCall:
-    own = call.content.model_copy(update={"bulk_id": bulk_id(call.request_id, messages[0].message_id)})
-    return replace(call, content=own, messages=messages, written=None)
+    name = bulk_id(call.request_id, messages[0].message_id, digest(call.content_json))
+    own = call.content.model_copy(update={"bulk_id": name})
+    return replace(call, content=own, messages=messages, written=None, is_part=True)

@@ -8,7 +8,7 @@ from typing import Final, assert_never
 from pydantic_core import to_json
 
 from service.rules.headers import kept_headers, trace_headers
-from service.rules.history import REDRIVES, write_deadline, write_history, write_progress
+from service.rules.history import REDRIVES, UNREAD, is_returning, write_deadline, write_history, write_progress
 from service.rules.identity import event_id
 from service.rules.parse import deadline
 from service.rules.reply import kept_reply_to
@@ -83,6 +83,7 @@ def _give_up(letter: Parked, now: datetime) -> list[StatusEvent]:
             message_id=message.message_id,
             to=message.to.written(),
             reason=Reason("defect", _UNPUBLISHABLE),
+            content_digest=request.content_digest,
         )
         for message in request.messages
     ]
@@ -141,9 +142,10 @@ def put_aside_unread(delivery: Delivery, history: History, room: float, id_: str
         REDRIVES: history.redrives,
         **write_progress(replace(history, parked=history.parked + 1)),
         **write_deadline(deadline(delivery, history)),
+        **({} if is_returning(delivery.headers) else {UNREAD: True}),
     }
     return Publication(
-        topology.DIRECT,
+        topology.RELAY,
         topology.waiting_room(room),
         delivery.body,
         delivery.content_type or "",
@@ -181,7 +183,7 @@ def _publish_letter(letter: Letter, delivery: Delivery, now: datetime) -> Public
     headers = {**write_history(letter.history), **_origin(delivery), REDRIVES: letter.history.redrives}
     match letter:
         case Parked():
-            exchange, routing_key = topology.DIRECT, topology.waiting_room(letter.room)
+            exchange, routing_key = topology.RELAY, topology.waiting_room(letter.room)
             headers |= write_progress(letter.history)
         case Dead():
             exchange, routing_key = topology.DEAD, ""

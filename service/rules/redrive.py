@@ -15,8 +15,8 @@ from pydantic_core import from_json
 
 from service.rules.content_encoding import decompress
 from service.rules.encoding import to_utf8, without_mark
-from service.rules.headers import kept_headers
-from service.rules.history import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, REPEATED, read_history
+from service.rules.headers import believed_dead, kept_headers, latest_death
+from service.rules.history import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, REPEATED, UNREAD, read_history
 from service.rules.parse import finished
 from service.rules.poison import COUNT
 from service.rules.reply import kept_reply_to
@@ -64,7 +64,7 @@ class DeadLetter:
     @property
     def original(self) -> Delivery:
         """Give it as it was before the broker dead-lettered it, which changes the exchange."""
-        exchange = _first_death(self.delivery.headers).get("exchange")
+        exchange = latest_death(self.delivery.headers).get("exchange")
         return replace(self.delivery, exchange=_word(exchange))
 
     @property
@@ -99,17 +99,17 @@ class Selection:
 
 
 def read_dead(delivery: Delivery) -> DeadLetter:
-    """Read a dead letter; total, since anybody may publish anything to the exchange."""
+    """Read a dead letter; total, since a producer writes much of it. Where the broker says why, nothing else counts."""
+    delivery = believed_dead(delivery)
     headers = delivery.headers
     history = read_history(headers, datetime.fromtimestamp(0, UTC))
-    death = _first_death(headers)
-    own = _REASONS.get(_word(headers.get(_REASON)))  # anyone may write it, but not keep the broker from writing x-death
-    reason = _BROKERS.get(_word(death.get("reason")), own or "other") if death else own or "other"
+    death = latest_death(headers)
+    own, brokers = _REASONS.get(_word(headers.get(_REASON))), _BROKERS.get(_word(death.get("reason")))
     return DeadLetter(
         delivery,
-        reason,
-        _word(headers.get(_DETAIL))[:_LONGEST_DETAIL],
-        _moment(headers.get(_FAILED_AT)) or _moment(death.get("time")),
+        (brokers if death else own) or "other",
+        "" if death else _word(headers.get(_DETAIL))[:_LONGEST_DETAIL],
+        _moment(death.get("time") if death else headers.get(_FAILED_AT)),
         _request_id(delivery),
         history.attempts,
         history.redrives,
@@ -125,8 +125,9 @@ def body_text(delivery: Delivery) -> str:
 
 
 def is_of_the_broker(letter: DeadLetter) -> bool:
-    """Tell whether the broker put a letter there, and not the relay."""
-    return bool(_first_death(letter.delivery.headers))
+    """Tell whether the broker took a letter from the request queue to `omni.dead`."""
+    death = latest_death(letter.delivery.headers)
+    return letter.delivery.exchange == topology.DEAD and death.get("queue") == topology.REQUESTS
 
 
 def redrive(letter: DeadLetter, *, republished: bool = False) -> Publication:
@@ -135,18 +136,11 @@ def redrive(letter: DeadLetter, *, republished: bool = False) -> Publication:
     `republished`: an earlier replay may have published it already, so a worker must not take it for the only one.
     """
     delivery, headers = letter.delivery, letter.delivery.headers
-    past = {name: headers[name] for name in (FIRST_SEEN, *_ORIGIN) if name in headers}
+    past = {name: headers[name] for name in (FIRST_SEEN, UNREAD, *_ORIGIN) if name in headers}
     own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
     if republished or headers.get(REPEATED) is True:
         own[REPEATED] = True
-    given = headers.get(_ORIGIN[0]) == topology.REQUESTS
-    key = _word(headers.get(_ORIGIN[1]))
-    return _published(
-        delivery,
-        topology.REQUESTS if given else topology.DIRECT,
-        key if given else topology.REQUESTS,
-        past | own | kept_headers(headers),
-    )
+    return _published(delivery, topology.RELAY, topology.REQUESTS, past | own | kept_headers(headers))
 
 
 def renew(letter: DeadLetter) -> Publication:
@@ -159,7 +153,7 @@ def renew(letter: DeadLetter) -> Publication:
     if letter.failed_at is not None:
         written[_FAILED_AT] = letter.failed_at.isoformat()
     written |= {name: headers[name] for name in _WRITTEN if name in headers}
-    return _published(letter.delivery, topology.DIRECT, topology.DEAD, {**written, **kept_headers(headers)})
+    return _published(letter.delivery, topology.RELAY, topology.DEAD, {**written, **kept_headers(headers)})
 
 
 def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:
@@ -176,13 +170,6 @@ def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Map
         headers=headers,
         content_encoding=delivery.content_encoding,
     )
-
-
-def _first_death(headers: Mapping[str, Header]) -> Mapping[str, Header]:
-    """Take the latest entry of `x-death`, which the broker puts first."""
-    deaths = headers.get("x-death")
-    first = deaths[0] if isinstance(deaths, list) and deaths else None
-    return first if isinstance(first, dict) else {}
 
 
 def _moment(value: Header) -> datetime | None:

@@ -106,6 +106,7 @@ def report_rejections(parsed: Parsed, history: History, now: datetime) -> Report
             history.attempts,
             reason=reason,
             metadata=parsed.metadata,
+            content_digest=parsed.content_digest,
         )
         return Report((refusal,))
     return Report(
@@ -119,6 +120,7 @@ def report_rejections(parsed: Parsed, history: History, now: datetime) -> Report
                 to=rejection.to,
                 reason=Reason("invalid", "the request is not valid", rejection.faults),
                 metadata=parsed.metadata,
+                content_digest=parsed.content_digest,
             )
             for rejection in parsed.rejections
         )
@@ -141,6 +143,7 @@ def report_expiry(request: SendRequest, history: History, now: datetime) -> Repo
                 bulk_id=request.content.bulk_id,
                 reason=reason,
                 metadata=request.metadata,
+                content_digest=request.content_digest,
             )
             for message in request.messages
         )
@@ -284,6 +287,7 @@ def _say(
             next_attempt_at,
             _reason(attempt, type_, verdict),
             request.metadata,
+            request.content_digest,
         )
         for verdict in verdicts
     )

@@ -8,6 +8,7 @@ Each field is checked here; what no single field can know (shapes mixed, nothing
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Final, TypeGuard
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -35,6 +36,9 @@ MAX_VALUES: Final = 8 * MAX_DESTINATIONS
 
 MAX_SHARED_VALUES: Final = 5000
 """Values in one body besides its destinations: each may take a kilobyte where it is at fault."""
+
+MAX_METADATA_IN_EVENTS: Final = 8 * 2**20
+"""Bytes of metadata that the events of one request repeat: those of its metadata, for each destination."""
 
 TOO_LONG: Final = f"must have at most {MAX_BODY >> 20} MiB"
 
@@ -117,8 +121,15 @@ def _named(value: str) -> str:
 RequestId = Annotated[str, AfterValidator(_named)]
 
 
+def metadata_size(metadata: Mapping[str, str]) -> int:
+    """Count the bytes of keys and values."""
+    return sum(
+        len(key.encode(errors="replace")) + len(value.encode(errors="replace")) for key, value in metadata.items()
+    )
+
+
 def _small(metadata: dict[str, str]) -> dict[str, str]:
-    if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > MAX_METADATA:
+    if metadata_size(metadata) > MAX_METADATA:
         raise PydanticCustomError("metadata_size", "must hold at most 4 KiB of keys and values")
     return metadata
 

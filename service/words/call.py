@@ -31,6 +31,8 @@ class OmniCall:
     """Times a person has replayed the request from among the dead letters."""
     denials: int = 0
     """Times a call about these messages was denied; see `History.denials`."""
+    is_part: bool = field(default=False, compare=False)
+    """Whether the request has too many messages for one call, and takes several."""
 
     @property
     def content_json(self) -> bytes:

@@ -75,3 +75,5 @@ class StatusEvent:
     next_attempt_at: datetime | None = None
     reason: Reason | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    content_digest: str = ""
+    """Stands for what the message says, or for the body of a request that names none. It is not published."""

@@ -35,6 +35,8 @@ class SendRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     written: bytes | None = field(default=None, compare=False)
     """The content as it is posted, where it has been rendered already."""
+    content_digest: str = ""
+    """Stands for the content; the same in every retry."""
 
     @property
     def message_ids(self) -> tuple[str, ...]:
@@ -63,3 +65,5 @@ class Parsed:
     faults: tuple[Fault, ...] = ()
     """Of a body that names no readable message."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    content_digest: str = ""
+    """Stands for the content, also where it cannot be sent; for the body where that names no readable message."""

@@ -20,6 +20,13 @@ REPLAY_LOCK: Final = "omni.dead.lock"
 REPLAY_JOURNAL: Final = "omni.dead.replay"
 """Queue that names the dead letters which a replay was about to publish. A replay that ends properly deletes it."""
 
+RELAY: Final = "omni.relay"
+"""Exchange (direct) through which the relay reaches its own queues; each is bound by its own name.
+
+Retries go through it into the delay queues and out of them, and replays into the request queue. Producers have no write
+permission for it. The broker names a delivery's exchange, so the relay believes its own headers on what came this way.
+"""
+
 DIRECT: Final = ""
 """The broker's default exchange: its routing key is the name of a queue."""
 

@@ -262,3 +262,16 @@ async def test_the_same_request_twice_says_the_same_twice(stage: Stage) -> None:
 def test_every_event_but_a_deferral_is_a_last_word() -> None:
     """What the helpers of these tests rely on."""
     assert "message.deferred" not in LAST_WORDS
+
+
+async def test_two_producers_that_use_the_same_ids_have_events_of_their_own(stage: Stage) -> None:
+    await stage.worker()
+    for number in ("41793010000", "41794010000"):
+        flat = {"requestId": "r", "messageId": "m", "phoneNumber": number, "sms": {"text": "Your code"}}
+        await stage.send(flat, message_id="r")
+    await stage.send({"requestId": "r", "messageId": "m", "phoneNumber": "1"}, message_id="r")
+    await stage.until(lambda: len(stage.events) == 3)
+
+    assert {event.data["to"]["phoneNumber"] for event in stage.events} == {"41793010000", "41794010000", "1"}
+    assert len(stage.final_ids()["m"]) == 3
+    assert await stage.posts() == {"m": 2}

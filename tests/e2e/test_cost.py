@@ -10,7 +10,9 @@ from pathlib import Path
 import aio_pika
 import pytest
 
+from service.words.body import MAX_DESTINATIONS
 from tests.e2e.stage import RESULTS, Stage
+from tests.e2e.test_trying_again import TRY_AGAIN_ONCE
 from tests.support.hostile import JSON, XML, to
 from tests.support.worker import Worker
 
@@ -103,6 +105,46 @@ async def test_forty_requests_to_ten_thousand_are_served_within_the_memory_of_a_
 
     assert max(waits) < 3
     assert memory(worker) < 180
+    assert worker.lines("broker.disconnected") == []
+
+
+def echoing(name: str, **more: object) -> dict[str, object]:
+    """Write a request to as many destinations as may be, with as much metadata in the event of each as there may be."""
+    ending = TRY_AGAIN_ONCE[-5:] if "fails" in name else "10000"
+    destinations = [{"to": {"phoneNumber": f"4179{place:05}{ending}"}} for place in range(MAX_DESTINATIONS)]
+    body = {"requestId": name, "sms": {"text": name}, "destinations": destinations}
+    return {**body, "metadata": {"m": "x" * 837}, **more}
+
+
+ENDS: dict[str, tuple[str, dict[str, object]]] = {
+    "accepted": ("message.accepted", {}),
+    "expired": ("message.expired", {"expiresAt": "2020-01-01T00:00:00Z"}),
+    "lapsed in the queue": ("message.expired", {}),
+    "a fault that all share": ("message.rejected", {f"{number}{'x' * 60}": 1 for number in range(32)}),
+    "too much metadata": ("message.rejected", {"metadata": {"m": "x" * 4095}}),
+    "failed, in several calls": ("message.failed", {}),
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("end", ENDS)
+async def test_the_events_of_a_request_take_no_more_memory_than_it_has_destinations(stage: Stage, end: str) -> None:
+    """Rendered all at once, the ten megabytes of events took half a gigabyte."""
+    word, more = ENDS[end]
+    lapses = end.startswith("lapsed")
+    if lapses:
+        await (await stage.worker()).stop()
+        await stage.send(echoing("r-0"), expiration=0.1)
+        await stage.until_waiting("omni.dead", 1)
+    async with deaf(stage):
+        worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
+        prefix = "fails" if end.startswith("failed") else "r"
+        requests = [] if lapses else [echoing(f"{prefix}-{number}", **more) for number in range(3)]
+        await stage.send(*requests)
+        name = f'omni_relay_events_total{{type="{word}"}}'
+        await worker.until_metric(name, MAX_DESTINATIONS * max(len(requests), 1), within=90)
+
+    assert memory(worker) < 150
     assert worker.lines("broker.disconnected") == []
 
 

@@ -131,7 +131,7 @@ async def replayed(stage: Stage, *, republished: bool) -> None:
     }
     if republished:
         headers["omni-republished"] = True
-    await stage.send(request("m", NUMBER), message_id="m", headers=headers)
+    await stage.send(request("m", NUMBER), message_id="m", headers=headers, exchange="omni.relay", key="omni.requests")
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.7], ids=["at once", "one after the other"])

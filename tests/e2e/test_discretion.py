@@ -1,8 +1,12 @@
 """Numbers, addresses, texts and keys go where they must, and nowhere else."""
 
 import json
+from collections.abc import Callable
+
+import pytest
 
 from tests.e2e.stage import KEY, Stage
+from tests.support.omni_server import answer, misbehaving
 
 TEXT, ADDRESS = "canary text", "canary@example.com"
 NUMBERS = ("4915550001111", "4915550091503", "4915550091400", "4915550091200", "4915550091014", "4915550090104")
@@ -50,3 +54,58 @@ async def test_an_event_that_nobody_takes_is_not_written_into_the_log(stage: Sta
     await worker.until(lambda: len(worker.lines("delivery.settled")) == 20)
     assert await worker.stop() == 0
     assert [secret for secret in SECRETS if secret in worker.text] == []
+
+
+def legacy(text: str) -> dict[str, object]:
+    """Write OMNI's older error envelope; validation errors name a path and repeat what was sent."""
+    exception = {"messageId": "BAD_REQUEST", "text": text, "validationErrors": {f"to {text}": [text]}}
+    return {"requestError": {"serviceException": exception}}
+
+
+def newer(text: str) -> dict[str, object]:
+    """Write OMNI's newer error envelope."""
+    return {"errorCode": "E400", "description": text, "violations": [{"property": f"to {text}", "violation": text}]}
+
+
+def a_status(text: str) -> dict[str, object]:
+    """Write an answer in which a message is refused, with a status whose words repeat what was sent."""
+    status = {"groupId": 5, "groupName": "REJECTED", "id": 999, "name": text, "description": text, "action": text}
+    return {"messages": [{"messageId": "m", "to": {"phoneNumber": NUMBERS[0]}, "status": status}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, legacy),
+        (400, newer),
+        (401, legacy),
+        (403, newer),
+        (404, legacy),
+        (422, newer),
+        (503, legacy),
+        (200, a_status),
+    ],
+)
+async def test_what_omni_repeats_of_a_request_goes_to_its_producer_alone(
+    stage: Stage, status: int, said: Callable[[str], object]
+) -> None:
+    """A refusal may quote numbers and texts. It is in the event for the producer, not in logs, metrics or headers."""
+    repeated = f"{TEXT} to {NUMBERS[0]} or {ADDRESS}"
+    body = json.dumps(said(repeated)).encode()
+    async with misbehaving(answer(body, status, "Content-Type: application/json")) as omni:
+        url = f"http://127.0.0.1:{omni.port}"
+        worker = await stage.worker(OMNI_BASE_URL=url, RETRY_MAX_ATTEMPTS="1", LOG_LEVEL="debug")
+        destination = {"to": {"phoneNumber": NUMBERS[0]}, "messageId": "m"}
+        await stage.send({**bodies()[0], "destinations": [destination]})
+        await stage.until(lambda: bool(stage.events))
+        await worker.until(lambda: len(worker.lines("delivery.settled")) >= 1)
+        metrics = (await worker.get("/metrics"))[1]
+        letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
+        assert await worker.stop() == 0
+
+    told = {"log": worker.text, "metrics": metrics, "headers": json.dumps([str(letter.headers) for letter in letters])}
+    assert [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text] == []
+    event = stage.events[0]
+    if event.type == "rejected":
+        assert repeated in event.data["reason"]["detail"]
+        assert event.data["reason"]["code"] == "refused"

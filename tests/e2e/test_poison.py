@@ -33,6 +33,7 @@ async def limit_deliveries(stage: Stage, limit: int) -> None:
         }
         queue = await channel.declare_queue("omni.requests", durable=True, arguments=arguments)
         await queue.bind("omni.requests", "#")
+        await queue.bind("omni.relay", "omni.requests")
 
 
 async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_neighbours_do_not(stage: Stage) -> None:
@@ -144,7 +145,7 @@ async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> Non
     worker = await stage.worker()
     bodies = [body for body, _ in HOSTILE.values()] + [b'{"requestId": "' + b"x" * 1000 + b'"}']
     for reason in ("expired", "rejected", "delivery_limit"):
-        headers = {"x-death": [{"reason": reason}], "omni-attempt": "many", "traceparent": 7}
+        headers = {"x-death": [{"reason": reason, "queue": "omni.requests"}], "omni-attempt": "many", "traceparent": 7}
         await stage.send(*bodies, exchange="omni.dead", key="", headers=headers)
     await stage.send(request("good", NUMBER))
     await stage.until(lambda: "good" in stage.last_words())

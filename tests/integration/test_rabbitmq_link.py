@@ -40,13 +40,13 @@ QUEUES: dict[str, dict[str, Any]] = {
     "omni.requests.delay.0.2": {
         **KEPT,
         "x-message-ttl": 200,
-        "x-dead-letter-exchange": "",
+        "x-dead-letter-exchange": "omni.relay",
         "x-dead-letter-routing-key": "omni.requests",
     },
     "omni.requests.delay.300": {
         **KEPT,
         "x-message-ttl": 300_000,
-        "x-dead-letter-exchange": "",
+        "x-dead-letter-exchange": "omni.relay",
         "x-dead-letter-routing-key": "omni.requests",
     },
 }
@@ -158,7 +158,8 @@ async def channel_of(url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
 
 
 def letter(name: str, queue: str = topology.REQUESTS, **fields: Any) -> Publication:  # noqa: ANN401  # its fields
-    return Publication("", queue, b"{}", "application/json", name, **fields)
+    exchange = topology.RELAY if queue.startswith(topology.REQUESTS) else topology.DIRECT
+    return Publication(exchange, queue, b"{}", "application/json", name, **fields)
 
 
 def event(name: str) -> Publication:
@@ -193,11 +194,13 @@ async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHos
         "omni.requests": ("topic", True),
         "omni.results": ("topic", True),
         "omni.dead": ("fanout", True),
+        "omni.relay": ("direct", True),
     }
     assert bindings == {
         ("omni.requests", "#", "omni.requests"),
         ("omni.dead", "#", "omni.dead"),
         ("omni.dead", "#", "omni.dead.notifications"),
+        *(("omni.relay", name, name) for name in QUEUES if name != "omni.dead.notifications"),
     }
 
 
@@ -300,7 +303,7 @@ async def test_an_event_nobody_wants_is_counted_and_a_letter_without_a_room_wait
 async def test_a_command_that_runs_once_is_told_that_nothing_takes_its_requests(vhost: VirtualHost) -> None:
     session = await connect((vhost.url,))
     with pytest.raises(UnroutableError):
-        await session.publish(letter("lost"))
+        await session.publish(replace(letter("lost"), exchange=topology.DIRECT))
     await session.close()
 
 

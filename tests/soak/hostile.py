@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tests.soak.hostile --case foreign-reply-to --seconds 60
     .venv/bin/python -m tests.soak.hostile --case cc --case bcc --rabbitmq-root .tools/rabbitmq-sid
+    .venv/bin/python -m tests.soak.hostile --case metadata --memory 256   # MiB for the worker, as a pod has
     .venv/bin/python -m tests.soak.hostile                    # every case, one after the other
 
 For each case it starts a broker, the sandbox behind a gateway, and a worker with default settings. The hostile producer
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -21,8 +23,8 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +39,7 @@ from tests.soak.broker import Broker, running
 from tests.soak.hostile_requests import BILLING, CASES, FULL, Hostile
 from tests.soak.ledger import dead_letters, prepare
 from tests.support import amqp_1_0
-from tests.support.worker import Worker, started
+from tests.support.worker import PROGRAM, Worker, started
 
 RESULTS: Final = "soak.results"
 _MIB: Final = 2**20
@@ -182,6 +184,7 @@ class Scene:
                 headers=dict(hostile.headers),
                 reply_to=hostile.reply_to,
                 message_id=f"hostile-{number}",
+                expiration=hostile.expiration,
             )
             await exchange.publish(message, "send")
         self.measured.hostile.append(hostile.must_end)
@@ -241,6 +244,32 @@ def peak_rss(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
+@contextmanager
+def limited(mebibytes: int) -> Iterator[Sequence[str]]:
+    """Give a program that runs the relay with so much memory. The kernel kills what takes more, as in a pod."""
+    group = Path("/sys/fs/cgroup/memory") / f"omni-relay-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(mebibytes * _MIB), encoding="ascii")
+        yield "/bin/sh", "-c", 'echo $$ >"$0"; exec "$@"', str(group / "cgroup.procs"), *PROGRAM
+    finally:
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """Remove a group whose last process may be about to end."""
+    end = time.monotonic() + 10
+    while True:
+        try:
+            group.rmdir()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
 def _reason(letter: dict[str, Any]) -> str:
     deaths = letter.get("x-death")
     return f"broker: {deaths[0].get('reason')}" if isinstance(deaths, list) and deaths else "none given"
@@ -266,8 +295,9 @@ async def run_case(name: str, options: argparse.Namespace) -> bool:
             "RELAY_HTTP_PORT": "0",
         }
         if "reply_to" in Settings.model_fields:
-            settings["RELAY_REPLY_TO"] = "*"
-        worker = await stack.enter_async_context(started(directory / "worker", settings, "worker"))
+            settings["RELAY_REPLY_TO"] = "replies.*,amq.rabbitmq.*"
+        program = stack.enter_context(limited(options.memory)) if options.memory else PROGRAM
+        worker = await stack.enter_async_context(started(directory / "worker", settings, "worker", program=program))
         await worker.until_ready()
         await prepare(broker.direct)
         await _prepare_queues(broker)
@@ -333,5 +363,6 @@ if __name__ == "__main__":
     parser.add_argument("--at-once", type=int, default=5, help="hostile messages published one after the other")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between them and the next")
     parser.add_argument("--settle", type=float, default=20.0, help="seconds to wait for the last events")
+    parser.add_argument("--memory", type=int, help="MiB for the worker; takes a cgroup of version 1, and root")
     parser.add_argument("--rabbitmq-root", type=Path, help="a system tree with another RabbitMQ")
     sys.exit(asyncio.run(main(parser.parse_args())))

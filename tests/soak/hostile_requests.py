@@ -27,6 +27,8 @@ class Hostile:
     content_type: str = "application/json"
     headers: Mapping[str, Any] = field(default_factory=dict)
     reply_to: str | None = None
+    expiration: float | None = None
+    """Seconds."""
     amqp_1_0: bool = False
     """Whether it takes a producer that speaks AMQP 1.0, so RabbitMQ 4."""
     must_end: bool = True
@@ -47,6 +49,18 @@ def _flat(number: int, ending: str = ORDINARY, text: str = "hello") -> bytes:
 def _destinations(number: int, count: int) -> bytes:
     destinations = [{"to": {"phoneNumber": f"447{number % 1000:03d}{place:05d}1"}} for place in range(count)]
     return json.dumps({"requestId": f"hostile-{number}", "text": "hello", "destinations": destinations}).encode()
+
+
+def _large(number: int, count: int, metadata: int, **more: Any) -> bytes:  # noqa: ANN401 - JSON
+    """Write a request whose events repeat much: each destination has one, with all of the metadata."""
+    destinations = [{"to": {"phoneNumber": f"44{number % 1000:03d}{place:05d}1"}} for place in range(count)]
+    body = {"requestId": f"hostile-{number}", "sms": {"text": f"hello {number}"}, "destinations": destinations}
+    return json.dumps({**body, "metadata": {"m": "x" * (metadata - 1)}, **more}).encode()
+
+
+def _echoing(count: int, metadata: int, **more: Any) -> Callable[[int], Hostile]:  # noqa: ANN401 - fields of `Hostile`
+    fields = {name: more.pop(name) for name in ("headers", "reply_to", "expiration") if name in more}
+    return lambda number: Hostile(_large(number, count, metadata, **more), must_end=False, **fields)
 
 
 def _json_faults(number: int) -> bytes:
@@ -86,6 +100,16 @@ def _answered(text: str) -> Callable[[int], Hostile]:
     return lambda number: Hostile(_flat(number, text=text), must_end=False)
 
 
+_FORGED: Final[Mapping[str, Any]] = {
+    "omni-attempt": 999_999,
+    "omni-first-seen": 1_700_000_000_000,
+    "omni-ambiguous": True,
+    "omni-retries": 3,
+    "omni-redrive-count": 1,
+    "omni-reason": "failed",
+}
+_DEATHS: Final = [{"count": 0, "reason": "expired", "queue": "omni.requests.delay.1", "exchange": "omni.relay"}]
+
 CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "foreign-reply-to": _reply_to(FOREIGN_REPLY_TO),
     "literal-reply-to": lambda number: Hostile(_flat(number, TRY_AGAIN_ONCE), reply_to=LITERAL_REPLY_TO, amqp_1_0=True),
@@ -109,6 +133,16 @@ CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "gzip-members": _gzip(gzip.compress(b"") * 200_000),
     "many-destinations": lambda number: Hostile(_destinations(number, 10_000), must_end=False),
     "unroutable-events": lambda number: Hostile(_destinations(number, 5_000), reply_to="replies.gone", must_end=False),
+    "metadata": _echoing(10_000, 838),
+    "metadata-over": _echoing(10_000, 4096),
+    "metadata-small": _echoing(400, 4096),
+    "metadata-expired": _echoing(10_000, 838, expiresAt="2020-01-01T00:00:00Z"),
+    "metadata-lapsed": _echoing(10_000, 838, expiration=0),
+    "metadata-faults": _echoing(10_000, 838, **{f"{place}{'x' * 60}": 1 for place in range(32)}),
+    "metadata-reply-to": _echoing(10_000, 838, reply_to=BILLING),
+    "metadata-refused": _echoing(10_000, 838, scenarioKey="no-such-scenario"),
+    "forged-headers": _headers(_FORGED),
+    "forged-deaths": _headers({**_FORGED, "x-death": _DEATHS}),
     "denied-request": lambda number: Hostile(_flat(number, REFUSED_ALWAYS), must_end=False),
     "gateway-404": _answered("gateway-answers-404"),
     "gateway-403": _answered("gateway-answers-403"),

@@ -78,3 +78,16 @@ def manage(node: Node, method: str, path: str, **fields: object) -> object:
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # the same
         body = answer.read()
     return json.loads(body) if body else None
+
+
+@contextmanager
+def user(host: VirtualHost, *, configure: str = "^$", write: str = "^$", read: str = "^$") -> Iterator[str]:
+    """Make a user with these rights in a virtual host, as regular expressions; give the URL it connects with."""
+    name = f"user-{secrets.token_hex(4)}"
+    manage(host.node, "PUT", f"users/{name}", password="made-up", tags="")
+    try:
+        manage(host.node, "PUT", f"permissions/{host.name}/{name}", configure=configure, write=write, read=read)
+        yield f"amqp://{name}:made-up@127.0.0.1:{host.node.port}/{host.name}"
+    finally:
+        if host.node.running:
+            manage(host.node, "DELETE", f"users/{name}")

@@ -14,7 +14,7 @@ import contextlib
 import secrets
 import struct
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from functools import partial
@@ -32,6 +32,7 @@ from service.edges.rabbitmq.lane import NO_CHANNEL, Lane, LaneFactory, Unroutabl
 from service.edges.rabbitmq.life import Life, at_most
 from service.edges.rabbitmq.wire import encoded_headers, make_reading_total
 from service.rules.content_encoding import read_content_encoding
+from service.rules.headers import believed
 from service.words import topology
 from service.words.delivery import Delivery, Publication, UnpublishableError
 from service.words.value import dataclass
@@ -111,17 +112,22 @@ class Session:
     """For publications."""
     feed_lane: Lane | None = None
     """For deliveries and acks."""
+    server: Mapping[str, object] = field(default_factory=dict)
+    """What the broker says of itself."""
 
     @contextlib.asynccontextmanager
     async def consuming(self, prefetch: int, on_delivery: OnDelivery) -> AsyncIterator[None]:
-        """Take deliveries while inside; those not settled at the end stay ours as long as the session lives."""
+        """Take deliveries while inside; those not settled at the end stay ours as long as the session lives.
+
+        They carry headers of the relay only where no producer can have written them.
+        """
         channel = await self.intake.get_underlay_channel()
 
         async def receive(message: DeliveredMessage) -> None:
-            on_delivery(read_delivery(message), Receipt(channel, message.delivery_tag or 0, self.broken))
+            on_delivery(believed(read_delivery(message)), Receipt(channel, message.delivery_tag or 0, self.broken))
 
         def take(delivery: Delivery, tag: int) -> None:
-            on_delivery(delivery, Receipt(channel, tag, self.broken, self.feed_lane))
+            on_delivery(believed(delivery), Receipt(channel, tag, self.broken, self.feed_lane))
 
         consumer = f"omni-relay.{secrets.token_hex(8)}"
         if self.feed_lane is not None:
@@ -247,11 +253,15 @@ class Session:
         return "granted"
 
     async def keep(self, queue: str, seconds: float) -> Permission:
-        """Declare a durable queue that goes when it has been unused for so long. Raises one of `BrokerErrors`."""
+        """Declare a durable queue that goes when it has been unused for so long, and bind it to `omni.relay`.
+
+        Raises one of `BrokerErrors`.
+        """
         arguments: FieldTable = {"x-queue-type": "quorum", "x-expires": round(seconds * 1000)}
         try:
             async with self._asking() as channel:
                 await self.broken.ask(channel.queue_declare(queue, durable=True, arguments=arguments))
+                await self.broken.ask(channel.queue_bind(queue, topology.RELAY, queue))
         except aiormq.exceptions.ChannelAccessRefused:
             return "forbidden"
         return "granted"
@@ -339,7 +349,8 @@ async def open_session(url: str, *, fast: bool = False, consumes: bool = False) 
     parts: Iterable[AbstractConnection | AbstractChannel] = {connection, feed, intake, outlet}
     for part in parts:
         part.close_callbacks.add(lambda _, error=None: life.set(_cause(error)))
-    return Session(connection, feed, intake, outlet, life, lane, feed_lane)
+    server = getattr(beneath.connection, "server_properties", {})
+    return Session(connection, feed, intake, outlet, life, lane, feed_lane, server)
 
 
 async def _connect(

@@ -13,9 +13,18 @@ DELIVERY_LIMIT: Final = 20
 so this stands well above what a few crashes eat.
 """
 
-_EXCHANGES: Final = {topology.REQUESTS: "topic", topology.RESULTS: "topic", topology.DEAD: "fanout"}
+_EXCHANGES: Final = {
+    topology.REQUESTS: "topic",
+    topology.RESULTS: "topic",
+    topology.DEAD: "fanout",
+    topology.RELAY: "direct",
+}
+_ANYTHING: Final = "#"
 _BOUND: Final = {topology.REQUESTS: topology.REQUESTS, topology.DEAD: topology.DEAD, topology.DIED: topology.DEAD}
-"""Queues by the exchange that fills them."""
+"""Queues by the exchange that fills them, whatever the routing key."""
+
+Binding = tuple[str, str, str]
+"""Exchange, routing key, queue."""
 
 
 class TopologyError(Exception):
@@ -35,8 +44,8 @@ async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, p
         }
         for name, arguments in _queues(rooms):
             queue = await channel.declare_queue(name, durable=True, passive=passive, arguments=arguments)
-            if name in _BOUND and not passive:
-                await queue.bind(exchanges[_BOUND[name]], "#")
+            for exchange, routing_key, _ in () if passive else _bindings(name):
+                await queue.bind(exchanges[exchange], routing_key)
     except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelNotFoundEntity) as error:
         raise TopologyError(str(error)) from None
     await channel.close()
@@ -46,17 +55,27 @@ async def declare_dead(connection: AbstractConnection) -> None:
     """Declare `omni.dead` alone. Raises `TopologyError`."""
     channel = await connection.channel()
     try:
-        exchange = await channel.declare_exchange(topology.DEAD, _EXCHANGES[topology.DEAD], durable=True)
         queue = await channel.declare_queue(topology.DEAD, durable=True, arguments=dict(_queues(()))[topology.DEAD])
-        await queue.bind(exchange, "#")
+        for name, routing_key, _ in _bindings(topology.DEAD):
+            exchange = await channel.declare_exchange(name, _EXCHANGES[name], durable=True)
+            await queue.bind(exchange, routing_key)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
         raise TopologyError(str(error)) from None
     await channel.close()
 
 
-def declared(rooms: tuple[float, ...]) -> tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, str]]:
-    """List what is declared: exchanges with their types, queues with their arguments, queues by what fills them."""
-    return dict(_EXCHANGES), dict(_queues(rooms)), dict(_BOUND)
+def declared(rooms: tuple[float, ...]) -> tuple[dict[str, str], dict[str, dict[str, Any]], set[Binding]]:
+    """List what is declared: exchanges with their types, queues with their arguments, and bindings."""
+    queues = dict(_queues(rooms))
+    return dict(_EXCHANGES), queues, {binding for name in queues for binding in _bindings(name)}
+
+
+def _bindings(queue: str) -> Iterator[Binding]:
+    """List how messages come into a queue. Copies of dead letters come from nowhere but the fanout exchange."""
+    if queue in _BOUND:
+        yield _BOUND[queue], _ANYTHING, queue
+    if queue != topology.DIED:
+        yield topology.RELAY, queue, queue
 
 
 def _queues(rooms: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -82,7 +101,7 @@ def _queues(rooms: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
             {
                 **kept,
                 "x-message-ttl": round(room * 1000),
-                "x-dead-letter-exchange": topology.DIRECT,
+                "x-dead-letter-exchange": topology.RELAY,
                 "x-dead-letter-routing-key": topology.REQUESTS,
             },
         )

@@ -365,7 +365,7 @@ async def test_a_defect_in_putting_together_leaves_nobody_unserved() -> None:
     class Other(Handler):
         def only_call(self, errand: Errand) -> OmniCall | None:
             call = super().only_call(errand)
-            return replace(call, content=Defective()) if call and call.request_id == "a" else call
+            return replace(call, content=Defective(), written=None) if call and call.request_id == "a" else call
 
     world, channel, life = World(), Channel(), Life()
     effects = world.effects()

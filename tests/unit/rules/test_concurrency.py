@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.concurrency import START, Limit, begin_anew, cut, grow, is_congestion, reserve
+from service.rules.concurrency import (
+    START,
+    Limit,
+    begin_anew,
+    cut,
+    grow,
+    is_congestion,
+    may_queue,
+    most_in_a_call,
+    reserve,
+)
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from tests.unit.strategy import law
 
@@ -120,3 +130,30 @@ def test_a_line_never_carries_more_than_its_rate(rate: float, takers: list[tuple
         starts.append((now + wait, count))
     for (start, count), (following, _) in itertools.pairwise(starts):
         assert following - start >= count / rate * 0.999
+
+
+@pytest.mark.parametrize(
+    ("most", "rate", "call"),
+    [
+        (500, None, 500),
+        (500, 0.01, 1),
+        (500, 1.0, 1),
+        (500, 10.0, 5),
+        (500, 999.0, 499),
+        (500, 5000.0, 500),
+        (3, 10.0, 3),
+    ],
+)
+def test_a_call_takes_half_a_second_of_the_rate_at_most(most: int, rate: float | None, call: int) -> None:
+    assert most_in_a_call(most, rate) == call
+
+
+@pytest.mark.parametrize(
+    ("messages", "rate", "small"),
+    [(10_000, None, True), (1, 0.01, True), (1, 10.0, True), (2, 10.0, False), (10, 1000.0, True), (11, 1000.0, False)],
+)
+def test_a_call_is_small_if_it_takes_a_hundredth_of_a_second_or_has_one_message(
+    messages: int, rate: float | None, *, small: bool
+) -> None:
+    assert may_queue(messages, rate, is_part=False) is small
+    assert may_queue(messages, rate, is_part=True) is (rate is None)

@@ -10,7 +10,15 @@ from service.words.event import EventType, Reason, StatusEvent
 from tests.support.builder import NOW, a_status
 from tests.unit.strategy import law, lined_names, names
 
-EVENT = StatusEvent("message.accepted", NOW, "order-1", 1, message_id="m-1")
+EVENT = StatusEvent(
+    "message.accepted",
+    NOW,
+    "order-1",
+    1,
+    message_id="m-1",
+    to={"phoneNumber": "41793026727"},
+    content_digest=digest(b"Hello"),
+)
 DEFERRED = replace(EVENT, type="message.deferred", next_attempt_at=NOW + timedelta(seconds=8))
 
 
@@ -18,9 +26,9 @@ def test_names_never_change_from_one_version_to_the_next() -> None:
     """What is in flight when the relay is updated must be recognised afterwards."""
     assert message_id("order-1", "Hello", 0) == "5d92b3ad-13aa-501d-a96c-ebf216fbef4b"
     assert digest(b"Hello") == "f7ff9e8b7bb2e09b70935a5d785e0cc5d9d0abf0"
-    assert bulk_id("order-1", "m-1") == "d80debf1-50dc-5b9c-b0d3-df78e1f8967a"
-    assert event_id(EVENT) == "1992bd56-3936-5dfd-9c76-fa3ccdd3e9f1"
-    assert event_id(DEFERRED) == "ed53226e-e4d9-59e7-9186-d377a2a6500a"
+    assert bulk_id("order-1", "m-1", digest(b"Hello")) == "d1515ba6-4f88-50ef-a513-5ec778c3395e"
+    assert event_id(EVENT) == "43252e31-57de-5b02-85c9-bac4a1b1cdb8"
+    assert event_id(DEFERRED) == "e0ce4948-6797-5d21-9b45-84032fa3ef97"
 
 
 @law
@@ -56,6 +64,11 @@ def test_what_tells_two_facts_apart_tells_their_names_apart() -> None:
         replace(EVENT, request_id="order-2"),
         replace(EVENT, message_id="m-2"),
         replace(EVENT, message_id=None),
+        replace(EVENT, to={"phoneNumber": "41793026728"}),
+        replace(EVENT, to={"emailAddress": "41793026727"}),
+        replace(EVENT, to={**EVENT.to, "emailAddress": "a@example.com"}),
+        replace(EVENT, to={}),
+        replace(EVENT, content_digest=digest(b"Goodbye")),
         DEFERRED,
         replace(DEFERRED, attempt=2),
         replace(DEFERRED, next_attempt_at=NOW + timedelta(seconds=16)),
@@ -84,7 +97,7 @@ def test_no_two_lists_of_ids_come_to_the_same_name(first: str, second: str, thir
     """An id may hold any character, also whatever one would join them with."""
     same = (first, second) == (third, fourth)
 
-    assert (bulk_id(first, second) == bulk_id(third, fourth)) is same
+    assert (bulk_id(first, second, "x") == bulk_id(third, fourth, "x")) is same
     one, other = (
         event_id(replace(EVENT, request_id=request, message_id=message))
         for request, message in ((first, second), (third, fourth))

@@ -17,8 +17,9 @@ from service.rules.publication import publish_report, render_request
 from service.rules.report import report_attempt
 from service.rules.verdict import Standing
 from service.rules.xml import write_xml
-from service.words.body import MAX_BODY, MAX_DESTINATIONS, MAX_SHARED_VALUES, MAX_VALUES, RequestBody
+from service.words.body import MAX_BODY, MAX_DESTINATIONS, MAX_METADATA, MAX_SHARED_VALUES, MAX_VALUES, RequestBody
 from service.words.delivery import Delivery
+from service.words.event import Fault
 from service.words.omni.channel.email import Email
 from service.words.omni.channel.facebook import Facebook
 from service.words.omni.channel.sms import Sms
@@ -752,6 +753,49 @@ def test_the_faults_of_all_destinations_have_bounds_of_their_own_and_each_has_on
     assert len(reading.rejections[0].faults) == 5
     assert [fault.path for fault in reading.rejections[-1].faults] == ["destinations[9999].to", "$"]
     assert reading.rejections[-1].faults[-1].message == "has 4 more faults"
+
+
+LARGEST_METADATA = {"k": "x" * (MAX_METADATA - 1)}
+
+
+@pytest.mark.parametrize(("destinations", "size"), [(2048, 4096), (2049, 4094), (10_000, 838)])
+def test_the_events_of_a_request_repeat_8_mib_of_metadata_at_most(destinations: int, size: int) -> None:
+    body = a_body(destinations=[a_destination()] * destinations, metadata={"k": "x" * (size - 1)})
+    assert parsed(body).request is not None
+    if size == MAX_METADATA:
+        return
+
+    read = parsed({**body, "metadata": {"k": "é" + "x" * (size - 2)}})
+    assert len(read.rejections) == destinations
+    fault = Fault("metadata", f"must hold at most {size:,} bytes where there are {destinations:,} destinations")
+    assert {rejection.faults for rejection in read.rejections} == {(fault,)}
+    assert read.metadata == {}  # or its events would repeat it after all
+
+
+def test_metadata_that_events_would_repeat_too_often_is_not_in_those_about_other_faults_either() -> None:
+    wrong = a_body(destinations=[a_destination("1")] * 5000, metadata=LARGEST_METADATA, unheardOf=1)
+
+    assert parsed(wrong).metadata == {}
+    assert "metadata" in paths_of(parsed(wrong))
+
+
+def test_a_request_that_was_taken_once_keeps_its_metadata_when_it_comes_back() -> None:
+    body = a_body(destinations=[a_destination()] * 5000, metadata=LARGEST_METADATA)
+
+    assert parsed(replace(a_delivery(body), headers={"omni-first-seen": 1})).request is not None
+    assert parsed(body).request is None
+
+
+def test_faults_that_many_destinations_share_are_told_in_short() -> None:
+    """Else one small request with thousands of destinations had events of 40 MB."""
+    unheard_of = {f"{number}{'x' * 60}": 1 for number in range(MAX_FAULTS)}
+
+    few = parsed(a_body(unheard_of, destinations=[a_destination()] * 500))
+    many = parsed(a_body(unheard_of, destinations=[a_destination()] * MAX_DESTINATIONS))
+
+    assert {len(rejection.faults) for rejection in few.rejections} == {MAX_FAULTS}
+    assert [fault.path for fault in many.rejections[0].faults] == [few.rejections[0].faults[0].path, "$"]
+    assert many.rejections[-1].faults[-1].message == f"has {MAX_FAULTS - 1} more faults"
 
 
 def test_the_faults_of_one_message_have_so_many_characters() -> None:

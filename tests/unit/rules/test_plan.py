@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.rules.identity import bulk_id
+from service.rules.identity import bulk_id, digest
 from service.rules.plan import is_too_large, plan, split
 from service.rules.policy import Policy
 from service.rules.retry import RetryPolicy
@@ -72,11 +72,22 @@ def test_a_request_too_large_for_one_call_takes_several_each_a_bulk_of_its_own()
 
     assert [call.messages for call in calls] == [messages[:2], messages[2:4], messages[4:]]
     assert [payload_of(call)["bulkId"] for call in calls] == [
-        bulk_id("order-1", "m-0"),
-        bulk_id("order-1", "m-2"),
-        bulk_id("order-1", "m-4"),
+        bulk_id("order-1", name, digest(request.content.to_json())) for name in ("m-0", "m-2", "m-4")
     ]
     assert plan(request, a_history(), None, replace(POLICY, call_size=2)) == calls
+    assert all(call.is_part for call in calls)
+    assert not plan(request, a_history(), None, replace(POLICY, call_size=5))[0].is_part
+
+
+def test_the_bulks_of_another_request_with_the_same_ids_have_other_names() -> None:
+    """Two producers may use the same ids."""
+    policy = replace(POLICY, call_size=2)
+    request = replace(a_request(*(a_message(f"m-{number}") for number in range(5))), content=a_content())
+    other = replace(request, content=a_content().model_copy(update={"callback_data": "another"}))
+
+    bulks = [{call.content.bulk_id for call in plan(one, a_history(), None, policy)} for one in (request, other)]
+
+    assert not bulks[0] & bulks[1]
 
 
 def test_a_request_that_just_fits_keeps_its_bulk_id() -> None:
@@ -101,7 +112,11 @@ def test_a_call_that_is_too_large_is_made_in_halves_with_bulk_ids_of_our_own(out
     first, second = split(call, outcome)
 
     assert (first.messages, second.messages) == (FIVE[:2], FIVE[2:])
-    assert [half.content.bulk_id for half in (first, second)] == [bulk_id("order-1", "m-0"), bulk_id("order-1", "m-2")]
+    said = digest(content.to_json())
+    assert [half.content.bulk_id for half in (first, second)] == [
+        bulk_id("order-1", "m-0", said),
+        bulk_id("order-1", "m-2", said),
+    ]
     assert [payload_of(half)["bulkId"] for half in (first, second)] == [
         half.content.bulk_id for half in (first, second)
     ]

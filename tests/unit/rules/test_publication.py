@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.history import read_history, recall
+from service.rules.history import is_returning, read_history, recall
 from service.rules.identity import event_id
 from service.rules.publication import (
     publish_instead,
@@ -168,7 +168,7 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
     (publication,) = publish_report(Report((), (PARKED,)), delivery, NOW)
 
     assert publication == Publication(
-        "",
+        "omni.relay",
         "omni.requests.delay.8",
         render_request(PARKED.request),
         "application/json",
@@ -241,7 +241,12 @@ def test_events_come_before_letters() -> None:
     """Both are confirmed before the request is settled; the order is for whoever reads along."""
     published = publish_report(Report((EVENT, EVENT), (PARKED, DEAD)), a_delivery(), NOW)
 
-    assert [publication.exchange for publication in published] == ["omni.results", "omni.results", "", "omni.dead"]
+    assert [publication.exchange for publication in published] == [
+        "omni.results",
+        "omni.results",
+        "omni.relay",
+        "omni.dead",
+    ]
 
 
 def published(letter: Letter | None = None, event: StatusEvent = EVENT) -> tuple[Report, list[Publication]]:
@@ -348,7 +353,7 @@ def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_count
 
     assert aside.content_encoding is None
     assert put_aside_unread(replace(delivery, content_encoding="gzip"), history, 30.0, "x").content_encoding == "gzip"
-    assert (aside.exchange, aside.routing_key, aside.body) == ("", "omni.requests.delay.30", delivery.body)
+    assert (aside.exchange, aside.routing_key, aside.body) == ("omni.relay", "omni.requests.delay.30", delivery.body)
     assert (aside.content_type, aside.message_id) == ("text/xml; charset=latin1", "made-up")
     assert (aside.correlation_id, aside.reply_to, aside.timestamp, aside.priority) == ("c", "r", NOW, 3)
     assert aside.headers["tenant"] == "acme"
@@ -368,6 +373,26 @@ def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
         aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
         delivery = Delivery(aside.body, message_id=aside.message_id, timestamp=NOW, headers=aside.headers)
         assert parsed(delivery, recall(delivery, NOW + timedelta(hours=1))).request == expected
+
+
+def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
+    """Else a producer whose requests come faster than there is memory for them would get past the limits."""
+    delivery = a_delivery({"phoneNumber": "41793026727", "text": "x", "sendAt": "2099-01-01T00:00:00.000+0000"})
+    refused = parsed(delivery)
+    assert refused.request is None
+
+    for _ in range(2):
+        aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+        delivery = Delivery(aside.body, message_id=aside.message_id, headers=aside.headers, exchange=aside.exchange)
+        again = parsed(delivery, recall(delivery, NOW))
+        assert [one.faults for one in again.rejections] == [one.faults for one in refused.rejections]
+
+
+def test_a_request_that_was_read_before_stays_so_when_it_is_put_aside_unread() -> None:
+    delivery = replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1})
+
+    aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+    assert is_returning(aside.headers)
 
 
 def test_of_two_deadlines_the_earlier_counts_and_without_any_there_is_none() -> None:

@@ -55,7 +55,8 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
 
 def by_broker(reason: object, time: object = DIED, **changes: object) -> DeadLetter:
     death = {"reason": reason, "time": time, "queue": "omni.requests", "exchange": "omni.requests", "count": 1}
-    return read_dead(replace(a_delivery(), headers={"x-death": [death, {"reason": "expired"}]}, **changes))  # type: ignore[arg-type]
+    dead: dict[str, object] = {"exchange": "omni.dead", "headers": {"x-death": [death, {"reason": "expired"}]}}
+    return read_dead(replace(a_delivery(), **{**dead, **changes}))  # type: ignore[arg-type]  # its own fields
 
 
 def test_a_letter_of_the_relay_says_why_when_and_about_which_request() -> None:
@@ -120,10 +121,10 @@ def test_a_request_is_named_as_the_relay_would(body: bytes, name: str | None, re
     assert by_broker("expired", body=body, message_id=name).request_id == request_id
 
 
-def test_sent_again_it_is_as_the_producer_sent_it_and_omni_is_asked_first() -> None:
+def test_sent_again_it_goes_where_no_producer_may_write_and_omni_is_asked_first() -> None:
     publication = redrive(a_letter(replace(a_history(8), looks=2, parked=9), **{"omni-republished": True}))
 
-    assert (publication.exchange, publication.routing_key) == ("omni.requests", "send.now")
+    assert (publication.exchange, publication.routing_key) == ("omni.relay", "omni.requests")
     assert (publication.message_id, publication.content_type) == ("order-1", "application/json")
     assert (publication.correlation_id, publication.reply_to, publication.priority) == ("corr-1", "replies", 3)
     assert publication.timestamp == NOW
@@ -146,14 +147,8 @@ def test_one_sent_again_before_counts_on_and_keeps_where_it_came_from() -> None:
     second = redrive(read_dead(delivered(first, exchange="omni.dead", routing_key="")))
 
     assert second.headers["omni-redrive-count"] == 2
-    assert (second.exchange, second.routing_key) == ("omni.requests", "send.now")
-
-
-@pytest.mark.parametrize("headers", [{}, {"omni-original-exchange": ""}, {"omni-original-exchange": "elsewhere"}])
-def test_one_that_came_otherwise_goes_straight_to_the_queue(headers: dict[str, object]) -> None:
-    publication = redrive(read_dead(replace(a_delivery(), headers=headers)))
-
-    assert (publication.exchange, publication.routing_key) == ("", "omni.requests")
+    assert second.headers["omni-original-exchange"] == "omni.requests"
+    assert second.headers["omni-original-routing-key"] == "send.now"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +171,7 @@ def test_put_back_it_is_stored_in_its_queue_alone_and_stays_the_same_letter() ->
 
     renewed = renew(letter)
 
-    assert (renewed.exchange, renewed.routing_key, renewed.body) == ("", "omni.dead", letter.delivery.body)
+    assert (renewed.exchange, renewed.routing_key, renewed.body) == ("omni.relay", "omni.dead", letter.delivery.body)
     assert renewed.headers == a_letter().delivery.headers
     assert renewed.reply_to is None
     assert read_dead(delivered(renewed)).identity == letter.identity
@@ -201,10 +196,40 @@ def test_one_of_unknown_age_that_is_put_back_stays_so() -> None:
 
 
 def test_what_a_producer_wrote_does_not_hide_why_the_broker_gave_a_request_up() -> None:
-    death = {"reason": "rejected", "exchange": "omni.requests"}
-    letter = read_dead(replace(a_delivery(), headers={"x-death": [death], "omni-reason": "failed"}))
+    death = {"reason": "rejected", "exchange": "omni.requests", "queue": "omni.requests", "time": DIED}
+    forged = {
+        "omni-reason": "failed",
+        "omni-detail": "http_503",
+        "omni-failed-at": NOW.isoformat(),
+        "omni-attempt": 7,
+        "omni-redrive-count": 5,
+        "omni-first-seen": 1,
+        "omni-original-exchange": "elsewhere",
+    }
+    letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": [death], **forged}))
 
-    assert letter.reason == "defect"
+    assert (letter.reason, letter.detail, letter.failed_at) == ("defect", "", DIED)
+    assert (letter.attempts, letter.redrives) == (0, 0)
+    assert is_of_the_broker(letter)
+    assert redrive(letter).headers == {"omni-attempt": 0, "omni-ambiguous": True, "omni-redrive-count": 1}
+    assert "omni-attempt" not in letter.original.headers
+
+
+def test_a_request_of_the_relay_that_workers_died_of_keeps_its_history() -> None:
+    deaths = [{"reason": "delivery_limit", "exchange": "omni.relay", "queue": "omni.requests", "time": DIED}]
+    own = {"omni-attempt": 7, "omni-redrive-count": 2, "omni-first-seen": 1_795_348_800_000, "omni-retries": 7}
+    letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": deaths, **own}))
+
+    assert (letter.attempts, letter.redrives) == (7, 2)
+    assert redrive(letter).headers["omni-first-seen"] == 1_795_348_800_000
+    assert letter.original.headers["omni-retries"] == 7
+
+
+def test_what_somebody_put_beside_the_dead_letters_is_not_believed() -> None:
+    letter = read_dead(replace(a_delivery(), exchange="", headers={"omni-reason": "failed", "omni-attempt": 7}))
+
+    assert (letter.reason, letter.attempts) == ("other", 0)
+    assert not is_of_the_broker(letter)
 
 
 def test_one_that_may_have_been_sent_again_before_says_so() -> None:

@@ -19,7 +19,10 @@ from service.words.letter import Dead, Parked
 from service.words.request import OnUnknown, Parsed, Rejection
 from tests.support.builder import (
     NOW,
+    OTHER_PHONE,
     PHONE,
+    a_body,
+    a_destination,
     a_history,
     a_message,
     a_request,
@@ -383,6 +386,41 @@ def test_a_repeated_event_carries_the_id_it_had_and_no_two_messages_share_one(
 
     assert len(set(ids)) == len(ids)
     assert ids == [event_id(event) for event in report_attempt(attempt, verdicts).events]
+
+
+def ids_about(body: dict[str, object], how: str) -> set[str]:
+    """Give the ids of the events about a request that ends in this way."""
+    read = parsed(body)
+    if read.request is None:
+        return {event_id(event) for event in report_rejections(read, a_history(), NOW).events}
+    if how == "expired":
+        return {event_id(event) for event in report_expiry(read.request, a_history(), NOW).events}
+    standing: Standing = "taken" if how == "accepted" else "again"
+    verdicts = [a_verdict(standing, message) for message in read.request.messages]
+    return {event_id(event) for event in report_attempt(an_attempt(read.request), verdicts).events}
+
+
+WAYS: dict[str, dict[str, object]] = {
+    "accepted": {},
+    "deferred": {},
+    "expired": {},
+    "rejected": {"sender": "unknown field"},
+    "rejected as a whole": {"sender": "unknown field", "destinations": []},
+}
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_events_about_requests_with_the_same_ids_have_ids_of_their_own(how: str) -> None:
+    """Two producers may use the same ids; so may one whose counter starts anew."""
+    named = a_body(WAYS[how], destinations=WAYS[how].get("destinations", [a_destination(PHONE, "m-1")]))
+    changes: list[dict[str, object]] = [{"sms": {"text": "Goodbye"}}]
+    if how != "rejected as a whole":
+        changes.append({"destinations": [a_destination(OTHER_PHONE, "m-1")]})
+
+    ids = ids_about(named, how)
+    assert ids == ids_about(named, how)
+    for change in changes:
+        assert not ids & ids_about({**named, **change}, how)
 
 
 @pytest.mark.parametrize("count", [0, 1, 16, 17, 1000])
