@@ -256,8 +256,12 @@ def _check_destinations(
 def _check_shared(raw: Raw, source: _Source) -> tuple[RequestBody | None, list[Fault]]:
     """Check what the destinations of a large body share; gives it, if it is right, and its faults."""
     given = dict(raw)
+    too_many: list[Fault] = []
     if isinstance(people := raw.get("destinations"), list):
-        given["destinations"] = [_ANYBODY] * (1 if 0 < len(people) <= MAX_DESTINATIONS else len(people))
+        given["destinations"] = [_ANYBODY] * min(len(people), 1)
+        if len(people) > MAX_DESTINATIONS:  # told without making an object of each
+            told = f"should have at most {MAX_DESTINATIONS} items after validation, not {len(people)}"
+            too_many = [Fault("destinations", told)]
     if not _is_modest(value for name, value in raw.items() if name != "destinations"):
         return None, [Fault("$", _TOO_MANY)]
     body = None
@@ -266,6 +270,7 @@ def _check_shared(raw: Raw, source: _Source) -> tuple[RequestBody | None, list[F
         shared = _time_faults(body, source)
     except ValidationError as error:
         shared, _ = by_destination(error.errors(include_url=False, include_input=False))
+    shared += too_many
     shared += shape_faults({name for name, value in raw.items() if value is not None})
     return body, shared
 

@@ -95,6 +95,7 @@ CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "bcc": _headers({"BCC": [BILLING]}),
     "large-header": _headers({"baggage": "a=" + "x" * 130_900}),
     "many-headers": _headers({f"header-{number}": "x" * 1000 for number in range(120)}),
+    "header-list": _headers({"header": [None] * 120_000}),
     "xml-open-tags": _xml(b"<a>" * 1_398_101),
     "xml-attributes": _xml(b"<request " + b" ".join(b'a%d=""' % place for place in range(450_000)) + b"/>"),
     "xml-comments": _xml(b"<request>" + b"<!---->" * 600_000),

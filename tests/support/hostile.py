@@ -45,6 +45,7 @@ JSON: Final[dict[str, Callable[[], bytes]]] = {
         f'{{"to":{{"emailAddress":"u@{_LABELS}#.com","phoneNumber":"+44 (0)207946#"}}}}', 1000
     ),
     "empty destinations": lambda: to("{}"),
+    "more destinations than may be": lambda: b'{"destinations":[' + b",".join([b"1"] * 79_000) + b"]}",
     "one destination with many names": lambda: to(f"{{{_fields(70_000, 50)}}}", 1),
     "many names": lambda: b'{"destinations":[{}],%s}' % _fields(70_000, 50).encode(),
     "long names that all destinations share": lambda: (
