@@ -244,20 +244,20 @@ class Dispatcher:
         self._in_flight -= 1
         self._on_done(delivery)
 
-    async def settle_later(self, cancelling: Awaitable[None]) -> None:
+    async def settle_later(self, cancelling: Awaitable[None], arrived: Callable[[], int]) -> None:
         """Settle nothing until the consumer is cancelled, which is done when no delivery is on its way to it any more.
 
         The broker sends one delivery for each that is settled. A consumer that is cancelled while deliveries are on
         their way makes the broker hand these out again, as redelivered, and so as ambiguous. Settling nothing keeps
         the consumer at its prefetch limit. Where the queue is empty, a request that is published in the very moment of
-        the cancellation can still be caught.
+        the cancellation can still be caught. `arrived` counts the deliveries that have come so far.
         """
         self._may_settle.clear()
         try:
             for _ in range(_ROUNDS):
-                before = self._in_flight
+                before = arrived()
                 await asyncio.sleep(_QUIET)
-                if self._in_flight == before:
+                if arrived() == before:
                     break
             await cancelling
         finally:

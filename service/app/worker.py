@@ -120,7 +120,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else settings.shutdown_grace)
             log.info("worker.stopping")
             turnstile.shut()
-            await dispatcher.settle_later(_end(consuming))
+            await dispatcher.settle_later(_end(consuming), admission.hold())
             await _end(undertaking)
             await admission.close(settings.shutdown_grace / 2)
             await dispatcher.drain(deadline, abort)

@@ -143,6 +143,32 @@ async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_wai
     assert memory(worker) < 180
 
 
+@pytest.mark.parametrize("fast", ["true", "false"])
+async def test_a_worker_that_stops_while_deliveries_are_left_unread_makes_none_ambiguous(
+    stage: Stage, fast: str
+) -> None:
+    """The broker answers that the consumer is cancelled behind all that it has sent."""
+    worker = await stage.worker(
+        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), RABBITMQ_FAST_LANE=fast, OMNI_CONCURRENCY="4"
+    )
+    await stage.fault(kind="latency", seconds=6)
+    small = [{"requestId": f"s-{n}", "messageId": f"s-{n}", "phoneNumber": NUMBER, "text": f"{n}"} for n in range(4)]
+    await stage.send(*small)
+    await stage.until_in_flight(4)
+    await stage.send(*(large(f"large-{number}") for number in range(10)))
+    await asyncio.sleep(1)  # the broker sends what the connection holds
+    assert await worker.stop() == 0
+    await stage.mend()
+    second = await stage.worker(LOG_LINES_PER_SECOND="10000")
+    await stage.until_last_words(14, 60)
+
+    settled = worker.lines("delivery.settled") + second.lines("delivery.settled")
+    assert {line["settlement"] for line in settled} == {"acked"}
+    assert not [line for line in settled if line["redelivered"]]
+    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert set((await stage.posts()).values()) == {1}
+
+
 def large(name: str) -> bytes:
     """Write a request that is as long as it may be, to one person."""
     body = {"requestId": name, "destinations": [{"messageId": name, "to": {"phoneNumber": NUMBER}}], "text": "x"}

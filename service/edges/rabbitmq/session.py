@@ -133,9 +133,13 @@ class Session:
             yield
         finally:
             if not self.broken.is_set():
-                await at_most(CLOSE_TIMEOUT, channel.basic_cancel(consumer))
-            if self.feed_lane is not None:
-                self.feed_lane.forget(consumer)
+                await self.broken.give(self._cancel(channel, consumer), CLOSE_TIMEOUT)
+
+    async def _cancel(self, channel: RawChannel, consumer: str) -> None:
+        """Have no more deliveries sent. Those that have been sent come before the answer, which is left to wait for."""
+        await channel.basic_cancel(consumer)
+        if self.feed_lane is not None:
+            self.feed_lane.forget(consumer)
 
     async def publish_all(self, publications: Sequence[Publication]) -> list[tuple[Publication, Exception]]:
         """Wait until the broker has answered for every one; gives those it did not confirm, and why.
@@ -212,7 +216,7 @@ class Session:
                 message, arrived_at = one
                 yield read_delivery(message), Receipt(raw, message.delivery_tag or 0, self.broken), arrived_at
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
     async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Receipt]]:
         """Give what is in a queue, oldest first, until it is empty. What is not acknowledged goes back.
@@ -228,7 +232,7 @@ class Session:
                     return
                 yield read_delivery(message), Receipt(raw, message.delivery_tag, self.broken)
         finally:
-            await at_most(CLOSE_TIMEOUT, _hand_back(channel))
+            await self.broken.give(_hand_back(channel), CLOSE_TIMEOUT)
 
     async def depth(self, queue: str) -> int:
         """Count the messages that wait in a queue. Raises one of `BrokerErrors`, also if there is no such queue."""
@@ -268,7 +272,7 @@ class Session:
         try:
             yield await channel.get_underlay_channel()
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
     async def missing(self, queues: Iterable[str]) -> bool:
         """Tell whether the broker says that one of these queues is not there. Raises one of `BrokerErrors`."""
@@ -279,7 +283,7 @@ class Session:
         except aiormq.exceptions.ChannelNotFoundEntity as error:
             return "no queue" in str(error)  # and not one whose node is down
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
         return False
 
     async def ready(self, queue: str) -> int:
@@ -288,7 +292,7 @@ class Session:
         try:
             return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
     async def waiting(self) -> tuple[int, int]:
         """Count the requests that wait, and the consumers there are. Raises one of `BrokerErrors`, if no queue is.
@@ -353,6 +357,7 @@ async def _connect(
     factory = LaneFactory() if fast else None
     connection = _Connection(address, client_properties=properties, transport_factory=factory)
     opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))
+    opened.callback(life.set)  # which ends what it was asked before
     await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
     return connection, factory
 
