@@ -55,6 +55,10 @@ def _json_faults(number: int) -> bytes:
     return json.dumps({"requestId": f"hostile-{number}", "text": "a", "destinations": wrong}).encode()[:MAX_BODY]
 
 
+def _small_faults(number: int) -> bytes:
+    return f'{{"requestId":"hostile-{number}","destinations":[{"1," * 16_000}1]}}'.encode()
+
+
 def _json_names(number: int) -> bytes:
     fields = ",".join(f'"{place:x}":1' for place in range(350_000))
     return f'{{"requestId":"hostile-{number}",{fields}}}'.encode()[:MAX_BODY]
@@ -102,6 +106,7 @@ CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "xml-instructions": _xml(b"<request>" + b"<?a?>" * 838_000),
     "xml-utf16": _xml(("<a>" * 699_000).encode("utf-16"), "utf-16"),
     "json-faults": lambda number: Hostile(_json_faults(number)),
+    "json-small-faults": lambda number: Hostile(_small_faults(number)),
     "json-names": lambda number: Hostile(_json_names(number)),
     "json-depth": lambda _: Hostile(b"[" * MAX_BODY),
     "json-names-given-twice": lambda number: Hostile(_json_twice(number)),
