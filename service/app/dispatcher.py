@@ -18,7 +18,7 @@ from service.edges.metric import Metrics, exemplar
 from service.edges.rabbitmq import BrokerErrors, Receipt
 from service.path.handler import Errand, Handler
 from service.rules.coalesce import group
-from service.rules.parse import is_large
+from service.rules.parse import is_small
 from service.rules.poison import is_suspect, rank
 from service.rules.trace import read_trace, trace_id
 from service.words.call import OmniCall
@@ -72,7 +72,7 @@ class Dispatcher:
     def receive(self, delivery: Delivery, receipt: Receipt) -> None:
         """Take a delivery; it will be settled, unless its connection ends or the process does."""
         self._in_flight += 1
-        if self._most and is_new(delivery) and not is_large(delivery):
+        if self._most and is_new(delivery) and is_small(delivery):
             self._await_others(delivery, receipt)
         elif not is_suspect(delivery):
             self._start(self._serve(delivery, receipt))

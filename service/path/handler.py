@@ -12,7 +12,7 @@ from math import inf
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.history import may_be_a_copy, recall
-from service.rules.parse import is_large, parse, parse_in_steps
+from service.rules.parse import is_small, parse, parse_in_steps
 from service.rules.plan import plan, split
 from service.rules.policy import Policy
 from service.rules.publication import publish_instead, publish_report
@@ -94,7 +94,7 @@ class Handler:
 
     async def read_in_steps(self, delivery: Delivery) -> Errand:
         """Read a delivery as `read` does, and give others their turn where that takes long."""
-        if not is_large(delivery):
+        if is_small(delivery):
             return self.read(delivery)
         now = self._effects.now()
         history = recall(delivery, now)

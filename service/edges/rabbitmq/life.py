@@ -24,6 +24,10 @@ elapsed: Final = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", tim
 """Read a clock that nobody can set, in seconds. On Linux it also counts the time for which the machine is suspended."""
 
 
+_STANDSTILL: Final = 0.1
+"""Seconds by which a timer is late where the process, or its loop, has stood still."""
+
+
 class Flow(Protocol):
     """The bytes that arrive on a connection."""
 
@@ -93,7 +97,7 @@ class Life(asyncio.Event):
     async def ask(self, question: Awaitable[T], seconds: float | None = None) -> T:
         """Give the answer, or what the question raised. Raises `ConnectionError` when there will be none.
 
-        Of `seconds` those count in which deliveries are read: an answer may come behind them.
+        Of `seconds` those count in which the process runs and reads deliveries: an answer may come behind them.
         """
         task = asyncio.ensure_future(question)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -121,7 +125,10 @@ class Life(asyncio.Event):
         asked_at = elapsed()
         left = seconds
         while left > 0:
+            due = elapsed() + left
             await asyncio.sleep(left)
+            if elapsed() - due > _STANDSTILL:
+                asked_at = elapsed()  # what has come meanwhile is about to be read
             left = seconds if self.is_unread else max(asked_at, self._read_at) + seconds - elapsed()
         _release(waiter)
 
