@@ -67,6 +67,7 @@ class Admission:
         self._longest_wait = longest_wait
         self._log = get_logger()
         self._serve: OnDelivery = _nobody
+        self._release: Callable[[Delivery], None] = lambda _: None
         self._bytes = 0
         self._begun = 0
         self._turn = 0
@@ -80,9 +81,12 @@ class Admission:
         self._is_closing = False
         metrics.bytes_in_flight.set_function(lambda: self._bytes)
 
-    def into(self, serve: OnDelivery) -> OnDelivery:
-        """Give what takes deliveries, and has them served by `serve`; each is `done` some time."""
-        self._serve = serve
+    def into(self, serve: OnDelivery, release: Callable[[Delivery], None] = lambda _: None) -> OnDelivery:
+        """Give what takes deliveries, and has them served by `serve`; each is `done` some time.
+
+        `release` hears of each that is not served, since its session has ended.
+        """
+        self._serve, self._release = serve, release
         return self.receive
 
     def receive(self, delivery: Delivery, receipt: Receipt) -> None:
@@ -154,6 +158,7 @@ class Admission:
             self._waiting.popleft()
             if first.receipt.broken.is_set():
                 self._bytes -= first.size  # the broker hands it out again
+                self._release(first.delivery)
             else:
                 self._begun += first.size
                 self._serve(first.delivery, first.receipt)
@@ -206,7 +211,9 @@ class Admission:
 
     async def _put_aside_one(self, waiting: _Waiting) -> None:
         try:
-            if not waiting.receipt.broken.is_set():
+            if waiting.receipt.broken.is_set():
+                self._release(waiting.delivery)
+            else:
                 await self._put_aside(waiting.delivery)
                 self._log.warning("delivery.set_aside", bytes=waiting.size)
                 with contextlib.suppress(*BrokerErrors):

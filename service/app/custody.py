@@ -38,6 +38,10 @@ class HandedBackError(Exception):
     """The session went before a call was made: by now another worker may have the delivery, so none is."""
 
 
+class UntouchedError(HandedBackError):
+    """The same, and nothing at all was done about the delivery: when it comes back to us, it is as new as before."""
+
+
 class SessionCheck:
     """Tells whether the broker can have handed our deliveries to another worker. Make it where a loop is running."""
 

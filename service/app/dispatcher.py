@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from service.app.custody import SESSION, HandedBackError
+from service.app.custody import SESSION, HandedBackError, UntouchedError
 from service.app.registry import Handled, Registry, is_new
 from service.edges.log import describe, get_logger
 from service.edges.metric import Metrics, exemplar
@@ -157,8 +158,10 @@ class Dispatcher:
                 self._tell(errand.delivery, "abandoned", started, {})
             raise
         ends: Sequence[Settlement | Exception] = [met] * len(errands) if isinstance(met, Exception) else met
-        for promise, end in zip(promises, ends, strict=True):
+        for (errand, _), promise, end in zip(errands, promises, ends, strict=True):
             self._remember(promise, end)
+            if isinstance(end, HandedBackError) and not errand.is_touched:
+                self._registry.hand_back(errand.delivery)
         for (errand, receipt), end in zip(errands, ends, strict=True):
             await self._settle(errand.delivery, receipt, end, started)
 
@@ -192,15 +195,27 @@ class Dispatcher:
                 self._metrics.joined.inc()
                 return end
         promise = self._registry.enter(delivery)
+        is_new = self._registry.is_untouched(delivery)
         end = None
         try:
-            end = await _met(self._handle(delivery, errand))
+            first = replace(delivery, redelivered=False) if is_new and delivery.redelivered else delivery
+            end = await _met(self._handle(first, errand))
         finally:
             self._remember(promise, end)
+        if isinstance(end, UntouchedError):
+            self._registry.hand_back(delivery)
         return end
 
     async def _handle(self, delivery: Delivery, errand: Errand | None) -> Settlement:
-        return await self._handler.handle(errand or await self._handler.read_in_steps(delivery))
+        errand = errand or await self._handler.read_in_steps(delivery)
+        try:
+            return await self._handler.handle(errand)
+        except HandedBackError as error:
+            raise error if errand.is_touched else UntouchedError from None
+
+    def release(self, delivery: Delivery) -> None:
+        """Hear of a delivery that was not begun before its session ended."""
+        self._registry.hand_back(delivery)
 
     def _remember(self, promise: Handled, end: Settlement | Exception | None) -> None:
         if end is None or isinstance(end, HandedBackError):

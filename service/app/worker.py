@@ -95,7 +95,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     handler = Handler(effects, message_policy(settings))
     admission = Admission(settings.rabbitmq_max_bytes_in_flight, _put_aside(effects, retry), metrics)
     dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, most, admission.done)
-    receive = admission.into(dispatcher.receive)
+    receive = admission.into(dispatcher.receive, dispatcher.release)
     receive = receive if tracer is None else tracing(tracer, receive)
     intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
 
