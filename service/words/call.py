@@ -31,6 +31,8 @@ class OmniCall:
     """Times a person has replayed the request from among the dead letters."""
     denials: int = 0
     """Times a call about these messages was denied; see `History.denials`."""
+    is_measured: bool = field(default=False, compare=False)
+    """Whether it is a part of a call that has been made: how long it waited and what it holds has been measured."""
 
     @property
     def content_json(self) -> bytes:
