@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.stage import RESULTS, Stage
 from tests.support.hostile import JSON, XML, to
-from tests.support.worker import Worker
+from tests.support.worker import PATIENCE, Worker
 
 NUMBER = "41793026727"
 MIB = 2**20
@@ -182,3 +182,20 @@ async def test_a_body_longer_than_any_request_is_not_kept_while_it_comes(stage: 
 
     assert {event.data["reason"]["faults"][0]["message"] for event in stage.events} == {"must have at most 4 MiB"}
     assert memory(worker) < 90
+
+
+async def test_a_dead_letter_longer_than_any_request_is_not_kept_either(stage: Stage) -> None:
+    """RabbitMQ 3 takes 128 MiB, and a worker that is killed for its memory leaves all that it serves ambiguous."""
+    await (await stage.worker()).stop()
+    for number in range(4):
+        await stage.send(b" " * (15 * MIB), expiration=0.2, message_id=f"long-{number}")
+    async with asyncio.timeout(PATIENCE):
+        while await stage.waiting("omni.dead") < 4:  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.05)
+    worker = await stage.worker()
+    await stage.until(lambda: len(stage.events) == 4)
+
+    assert stage.last_words() == {f"long-{number}": ["rejected"] for number in range(4)}
+    assert {event.data["reason"]["faults"][0]["message"] for event in stage.events} == {"must have at most 4 MiB"}
+    assert memory(worker) < 80
+    assert await stage.waiting("omni.dead") == 4

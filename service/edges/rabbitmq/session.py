@@ -197,26 +197,35 @@ class Session:
     async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Receipt, float]]:
         """Give what comes into a queue, and when it came (monotonic seconds), on a channel of its own.
 
-        Ends when that does; raises one of `BrokerErrors`.
+        With a lane, a body that is longer than any request's is not kept. Ends when that channel does; raises one of
+        `BrokerErrors`.
         """
         channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
-        arrived: asyncio.Queue[tuple[DeliveredMessage, float] | None] = asyncio.Queue()
+        arrived: asyncio.Queue[tuple[Delivery, int, float] | None] = asyncio.Queue()
         for part in (self.connection, channel):
             part.close_callbacks.add(lambda *_: arrived.put_nowait(None))
+        consumer = f"omni-relay.{secrets.token_hex(8)}"
+        raw = await channel.get_underlay_channel()
         try:
-            raw = await channel.get_underlay_channel()
             raw.on_consumer_cancel_callbacks.add(lambda _: arrived.put_nowait(None))
             await self.broken.ask(raw.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
 
-            async def receive(message: DeliveredMessage) -> None:
-                arrived.put_nowait((message, time.monotonic()))
+            def take(delivery: Delivery, tag: int) -> None:
+                arrived.put_nowait((delivery, tag, time.monotonic()))
 
-            await self.broken.ask(raw.basic_consume(queue, receive), CONNECT_TIMEOUT)
+            async def receive(message: DeliveredMessage) -> None:
+                take(read_delivery(message), message.delivery_tag or 0)
+
+            if self.lane is not None:
+                self.lane.consume(consumer, take, raw.number)
+            await self.broken.ask(raw.basic_consume(queue, receive, consumer_tag=consumer), CONNECT_TIMEOUT)
             while (one := await arrived.get()) is not None:
-                message, arrived_at = one
-                yield read_delivery(message), Receipt(raw, message.delivery_tag or 0, self.broken), arrived_at
+                delivery, tag, arrived_at = one
+                yield delivery, Receipt(raw, tag, self.broken), arrived_at
         finally:
             await self.broken.give(channel.close(), CLOSE_TIMEOUT)
+            if self.lane is not None:
+                self.lane.forget(consumer, raw.number)
 
     async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Receipt]]:
         """Give what is in a queue, oldest first, until it is empty. What is not acknowledged goes back.
