@@ -3,7 +3,10 @@
 A prefetch limits deliveries in number, and AMQP has no limit in bytes that RabbitMQ keeps to. So where those in flight
 take more than they may, the connection that delivers is not read: the broker keeps the rest. It ends a connection that
 it cannot write to for 15 seconds (`tcp_listen_options.send_timeout`), and then hands all of it out again, so a pause is
-short: what has not begun by then goes into a waiting room, unread.
+short: what has not begun by then goes into a delay queue, unread.
+
+So does what has waited for a minute. The broker takes back what is not settled within half an hour
+(`consumer_timeout`), and while sending is paused one large delivery may keep the next one waiting for a minute.
 
 Small deliveries begin at once, so many bytes in a turn of the loop. Large ones begin one after the other, or a few
 together: one costs many times its bytes when it is read.
@@ -29,6 +32,10 @@ _TURN: Final = 2**15
 """Bytes of small deliveries that begin in one turn of the loop; to find all their faults may take 0.15 s."""
 _PATIENCE: Final = 3.0
 """Seconds of a pause after which deliveries that wait are put aside."""
+_LONGEST_WAIT: Final = 60.0
+"""Seconds after which a delivery that has not begun is put aside."""
+_DRAINED: Final = 0.2
+"""Seconds in which what is on its way is read, as far as there is memory for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,8 @@ class _Waiting:
     delivery: Delivery
     receipt: Receipt
     size: int
+    overdue_at: float
+    """When it is put aside, by the loop's clock."""
 
 
 class Admission:
@@ -49,13 +58,16 @@ class Admission:
         put_aside: Callable[[Delivery], Awaitable[None]],
         metrics: Metrics,
         patience: float = _PATIENCE,
+        longest_wait: float = _LONGEST_WAIT,
     ) -> None:
         """Allow `most` bytes in flight; `put_aside` returns when the broker has a delivery in a waiting room."""
         self._most = most
         self._put_aside = put_aside
         self._patience = patience
+        self._longest_wait = longest_wait
         self._log = get_logger()
         self._serve: OnDelivery = _nobody
+        self._release: Callable[[Delivery], None] = lambda _: None
         self._bytes = 0
         self._begun = 0
         self._turn = 0
@@ -63,21 +75,30 @@ class Admission:
         self._waiting: deque[_Waiting] = deque()
         self._unread: Life | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._overdue_timer: asyncio.TimerHandle | None = None
         self._making_room: asyncio.Task[None] | None = None
+        self._arrived = 0
+        self._is_closing = False
         metrics.bytes_in_flight.set_function(lambda: self._bytes)
 
-    def into(self, serve: OnDelivery) -> OnDelivery:
-        """Give what takes deliveries, and has them served by `serve`; each is `done` some time."""
-        self._serve = serve
+    def into(self, serve: OnDelivery, release: Callable[[Delivery], None] = lambda _: None) -> OnDelivery:
+        """Give what takes deliveries, and has them served by `serve`; each is `done` some time.
+
+        `release` hears of each that is not served, since its session has ended.
+        """
+        self._serve, self._release = serve, release
         return self.receive
 
     def receive(self, delivery: Delivery, receipt: Receipt) -> None:
         """Take a delivery."""
+        self._arrived += 1
         size = burden(delivery)
         self._bytes += size
         if size > LARGE:
-            self._waiting.append(_Waiting(delivery, receipt, size))
+            overdue_at = asyncio.get_running_loop().time() + self._longest_wait
+            self._waiting.append(_Waiting(delivery, receipt, size, overdue_at))
             self._admit()
+            self._watch()
         elif self._later or self._turn + size > _TURN:
             self._later.append((delivery, receipt))
         else:
@@ -92,14 +113,29 @@ class Admission:
             self._begun -= size
         self._leave(size)
 
+    def hold(self) -> Callable[[], int]:
+        """Settle nothing until `close`: the broker would send more for it. Gives what counts the deliveries so far."""
+        self._is_closing = True
+        return lambda: self._arrived
+
     async def close(self, seconds: float) -> None:
-        """Put aside what has not begun, as far as that is done in time: the process is about to end."""
-        while self._later:
-            self._serve(*self._later.popleft())
+        """Put aside what has not begun and what still comes, as far as that is done in time: the process ends."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._waiting:
-                    await self._put_aside_one()
+                is_behind = self._unread is not None
+                await self._put_all_aside()
+                while is_behind:
+                    arrived = self._arrived
+                    self._read_on()
+                    await asyncio.sleep(_DRAINED)
+                    await self._put_all_aside()
+                    is_behind = self._arrived != arrived
+
+    async def _put_all_aside(self) -> None:
+        while self._later:
+            self._serve(*self._later.popleft())
+        while self._waiting:
+            await self._put_aside_one(self._waiting.pop())
 
     def _begin(self, delivery: Delivery, receipt: Receipt, size: int) -> None:
         if not self._turn:
@@ -122,6 +158,7 @@ class Admission:
             self._waiting.popleft()
             if first.receipt.broken.is_set():
                 self._bytes -= first.size  # the broker hands it out again
+                self._release(first.delivery)
             else:
                 self._begun += first.size
                 self._serve(first.delivery, first.receipt)
@@ -146,20 +183,37 @@ class Admission:
             self._unread.resume_reading()
             self._unread = None
 
+    def _watch(self) -> None:
+        """Have the first of those that wait looked at when it is overdue."""
+        if self._waiting and self._overdue_timer is None:
+            loop = asyncio.get_running_loop()
+            self._overdue_timer = loop.call_at(self._waiting[0].overdue_at, self._look_for_overdue)
+
+    def _look_for_overdue(self) -> None:
+        self._overdue_timer = None
+        self._lose_patience()
+
     def _lose_patience(self) -> None:
-        if self._making_room is None or self._making_room.done():
+        if not self._is_closing and (self._making_room is None or self._making_room.done()):
             self._making_room = asyncio.create_task(self._make_room())
 
     async def _make_room(self) -> None:
-        """Put aside what waits, the latest first. Where all has begun read a little, or the broker thinks us dead."""
-        while self._waiting and self._bytes > self._most:
-            await self._put_aside_one()
-        self._read_on()
+        """Put aside what is overdue, and then what waits, the latest first, until there is room.
 
-    async def _put_aside_one(self) -> None:
-        waiting = self._waiting.pop()
+        Where all has begun read a little, or the broker thinks us dead.
+        """
+        while self._waiting and self._waiting[0].overdue_at <= asyncio.get_running_loop().time():
+            await self._put_aside_one(self._waiting.popleft())
+        while self._waiting and self._bytes > self._most:
+            await self._put_aside_one(self._waiting.pop())
+        self._read_on()
+        self._watch()
+
+    async def _put_aside_one(self, waiting: _Waiting) -> None:
         try:
-            if not waiting.receipt.broken.is_set():
+            if waiting.receipt.broken.is_set():
+                self._release(waiting.delivery)
+            else:
                 await self._put_aside(waiting.delivery)
                 self._log.warning("delivery.set_aside", bytes=waiting.size)
                 with contextlib.suppress(*BrokerErrors):

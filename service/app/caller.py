@@ -300,7 +300,7 @@ class Caller:
             for part in group:
                 part.is_begun = not is_new
             return [group]
-        if is_new and calls[0].attempt == 1:
+        if is_new and calls[0].attempt == 1 and not calls[0].is_measured:
             self._observe_first(calls, now)
         may_be_of_one = isinstance(outcome, Rejected) or is_too_large(outcome)
         may_be_of_one |= isinstance(outcome, Denied) and self._tools.turnstile.is_open

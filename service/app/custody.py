@@ -8,6 +8,10 @@ our copy of them must not be posted.
   only once the broker has answered a question that was asked after it.
 * The network is silent. A broker gives a client up after two heartbeat intervals without a word from it, and the
   shortest interval is one second. So a session that has been silent for longer than `_SILENCE` is asked first.
+
+While deliveries are left unread for want of memory, the broker is asked over the session's other connection. The broker
+ends the one for deliveries once it has not been able to write to it for 15 seconds. So after `_UNREAD` seconds that
+answer tells nothing, and the session is over.
 """
 
 import asyncio
@@ -23,6 +27,8 @@ _STANDSTILL: Final = 0.5
 """Seconds without a look after which the process may have stood still."""
 _SILENCE: Final = 1.0
 """Seconds for which the last word from the broker counts."""
+_UNREAD: Final = 10.0
+"""Seconds for which deliveries may be left unread: two thirds of RabbitMQ's `tcp_listen_options.send_timeout`."""
 
 SESSION: ContextVar[Receipt | None] = ContextVar("SESSION", default=None)
 """The receipt of the delivery that this task serves; its `broken` is set when the session is over."""
@@ -30,6 +36,10 @@ SESSION: ContextVar[Receipt | None] = ContextVar("SESSION", default=None)
 
 class HandedBackError(Exception):
     """The session went before a call was made: by now another worker may have the delivery, so none is."""
+
+
+class UntouchedError(HandedBackError):
+    """The same, and nothing at all was done about the delivery: when it comes back to us, it is as new as before."""
 
 
 class SessionCheck:
@@ -58,12 +68,24 @@ class SessionCheck:
             while not life.is_set() and not self.is_valid(receipt):
                 asked_at = self._look()
                 try:
-                    await receipt.alive()
+                    await self._ask(receipt)
                 except BrokerErrors:
                     life.set("connection_lost")  # what is not known to be ours is given back as a whole
                 else:
                     life.confirmed_at, life.heard_at = asked_at, self._look()
         return not life.is_set()
+
+    async def _ask(self, receipt: Receipt) -> None:
+        """Return when the broker has shown that a session lives. Raises one of `BrokerErrors`."""
+        if not self._is_left(receipt):
+            await receipt.alive()
+        if self._is_left(receipt):
+            raise TimeoutError
+
+    def _is_left(self, receipt: Receipt) -> bool:
+        """Tell whether deliveries have been left unread for so long that the broker may have handed them to others."""
+        since = receipt.broken.unread_since
+        return since is not None and self._clock() - since > _UNREAD
 
     async def require(self) -> None:
         """Return if the delivery that this task serves is ours. Raises `HandedBackError`."""

@@ -9,16 +9,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from service.app.custody import SESSION, HandedBackError
+from service.app.custody import SESSION, HandedBackError, UntouchedError
 from service.app.registry import Handled, Registry, is_new
 from service.edges.log import describe, get_logger
 from service.edges.metric import Metrics, exemplar
 from service.edges.rabbitmq import BrokerErrors, Receipt
 from service.path.handler import Errand, Handler
 from service.rules.coalesce import group
-from service.rules.parse import is_large
+from service.rules.parse import is_small
 from service.rules.poison import is_suspect, rank
 from service.rules.trace import read_trace, trace_id
 from service.words.call import OmniCall
@@ -72,7 +73,7 @@ class Dispatcher:
     def receive(self, delivery: Delivery, receipt: Receipt) -> None:
         """Take a delivery; it will be settled, unless its connection ends or the process does."""
         self._in_flight += 1
-        if self._most and is_new(delivery) and not is_large(delivery):
+        if self._most and is_new(delivery) and is_small(delivery):
             self._await_others(delivery, receipt)
         elif not is_suspect(delivery):
             self._start(self._serve(delivery, receipt))
@@ -157,8 +158,10 @@ class Dispatcher:
                 self._tell(errand.delivery, "abandoned", started, {})
             raise
         ends: Sequence[Settlement | Exception] = [met] * len(errands) if isinstance(met, Exception) else met
-        for promise, end in zip(promises, ends, strict=True):
+        for (errand, _), promise, end in zip(errands, promises, ends, strict=True):
             self._remember(promise, end)
+            if isinstance(end, HandedBackError) and not errand.is_touched:
+                self._registry.hand_back(errand.delivery)
         for (errand, receipt), end in zip(errands, ends, strict=True):
             await self._settle(errand.delivery, receipt, end, started)
 
@@ -192,15 +195,27 @@ class Dispatcher:
                 self._metrics.joined.inc()
                 return end
         promise = self._registry.enter(delivery)
+        is_new = self._registry.is_untouched(delivery)
         end = None
         try:
-            end = await _met(self._handle(delivery, errand))
+            first = replace(delivery, redelivered=False) if is_new and delivery.redelivered else delivery
+            end = await _met(self._handle(first, errand))
         finally:
             self._remember(promise, end)
+        if isinstance(end, UntouchedError):
+            self._registry.hand_back(delivery)
         return end
 
     async def _handle(self, delivery: Delivery, errand: Errand | None) -> Settlement:
-        return await self._handler.handle(errand or await self._handler.read_in_steps(delivery))
+        errand = errand or await self._handler.read_in_steps(delivery)
+        try:
+            return await self._handler.handle(errand)
+        except HandedBackError as error:
+            raise error if errand.is_touched else UntouchedError from None
+
+    def release(self, delivery: Delivery) -> None:
+        """Hear of a delivery that was not begun before its session ended."""
+        self._registry.hand_back(delivery)
 
     def _remember(self, promise: Handled, end: Settlement | Exception | None) -> None:
         if end is None or isinstance(end, HandedBackError):
@@ -244,20 +259,20 @@ class Dispatcher:
         self._in_flight -= 1
         self._on_done(delivery)
 
-    async def settle_later(self, cancelling: Awaitable[None]) -> None:
+    async def settle_later(self, cancelling: Awaitable[None], arrived: Callable[[], int]) -> None:
         """Settle nothing until the consumer is cancelled, which is done when no delivery is on its way to it any more.
 
         The broker sends one delivery for each that is settled. A consumer that is cancelled while deliveries are on
         their way makes the broker hand these out again, as redelivered, and so as ambiguous. Settling nothing keeps
         the consumer at its prefetch limit. Where the queue is empty, a request that is published in the very moment of
-        the cancellation can still be caught.
+        the cancellation can still be caught. `arrived` counts the deliveries that have come so far.
         """
         self._may_settle.clear()
         try:
             for _ in range(_ROUNDS):
-                before = self._in_flight
+                before = arrived()
                 await asyncio.sleep(_QUIET)
-                if self._in_flight == before:
+                if arrived() == before:
                     break
             await cancelling
         finally:

@@ -72,6 +72,7 @@ class Intake:
         was lost; publications, where a queue that is full refuses them or an alarm makes the broker stop reading.
         """
         asked_at = self._well_at = self._clock()
+        asking: asyncio.Task[None] | None = None
         while True:
             slept_at = self._clock()
             await asyncio.sleep(_PULSE)
@@ -81,24 +82,23 @@ class Intake:
             bench.turnstile.look()
             if self._consuming or not bench.link.is_connected:
                 self._well_at = now
-            if self._consuming and not self._consuming.broken.is_unread and now - asked_at >= _ROUND:
+            is_answered = asking is None or asking.done()
+            if self._consuming and is_answered and not self._consuming.broken.is_unread and now - asked_at >= _ROUND:
                 asked_at = now
-                await self._make_sure(self._consuming)
+                asking = asyncio.create_task(self._make_sure(self._consuming))
 
     async def _make_sure(self, session: Session) -> None:
+        """End a session whose consumer the broker does not have. One that does not consume any more ends by itself."""
+        what: dict[str, str] = {}
         try:
             messages, consumers = await session.broken.ask(session.waiting(), _ROUND)
             self._bench.metrics.queue_messages.set(messages)
             self._bench.metrics.queue_consumers.set(consumers)
         except BrokerErrors as error:
-            if session.broken.is_unread:
-                return  # the answer waits behind deliveries that are left unread
-            self._log.warning("consumer.lost", **describe(error))
-        else:
-            if consumers or self._consuming is not session:
-                return
-            self._log.warning("consumer.lost")
-        session.broken.set("consumer_lost")
+            consumers, what = 0, describe(error)
+        if not consumers and self._consuming is session:
+            self._log.warning("consumer.lost", **what)
+            session.broken.set("consumer_lost")
 
     @property
     def is_stuck(self) -> bool:

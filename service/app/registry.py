@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from service.rules.history import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES
 from service.rules.parse import is_named
+from service.rules.poison import times_handed_out
 from service.words.delivery import Delivery, Settlement
 
 T = TypeVar("T")
@@ -104,6 +105,9 @@ class Registry:
 
     def __init__(self, done: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._memory: Memory[Settlement | Exception] = Memory(done, clock=clock)
+        self._most = done
+        self._untouched: OrderedDict[Hashable, set[int]] = OrderedDict()
+        """Deliveries about which nothing was done, by how often each had been handed out before."""
 
     def find(self, delivery: Delivery) -> Handled | None:
         """Give what is known of a delivery that was handed out before; nothing of a new one, or one without a name.
@@ -126,6 +130,27 @@ class Registry:
     def give_up(self, promise: Handled) -> None:
         """Forget one that was running: whoever waits for it does it anew."""
         self._memory.give_up(promise)
+
+    def hand_back(self, delivery: Delivery) -> None:
+        """Remember a delivery about which nothing was done before its session ended."""
+        times = times_handed_out(delivery)
+        if times is None or not is_named(delivery):
+            return
+        key = _key(delivery)
+        self._untouched.setdefault(key, set()).add(times)
+        self._untouched.move_to_end(key)
+        if len(self._untouched) > self._most:
+            self._untouched.popitem(last=False)
+
+    def is_untouched(self, delivery: Delivery) -> bool:
+        """Tell whether nothing was done about a delivery before: each time it was handed out, it was to us, in vain.
+
+        The broker counts how often it hands a delivery out. A count that is missing stands for another worker.
+        """
+        times = times_handed_out(delivery)
+        if not times:
+            return not delivery.redelivered
+        return bool(self._untouched) and self._untouched.get(_key(delivery), set()).issuperset(range(times))
 
 
 def is_new(delivery: Delivery) -> bool:

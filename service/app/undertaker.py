@@ -74,7 +74,8 @@ class _Undertaker:
         """Put a letter into `omni.dead` that died while it was gone; the relay makes sure of its own by itself."""
         if is_of_the_broker(letter):
             await self._link.look_after_dead_letters()
-        if self._link.may_be_unstored(arrived_at) and is_of_the_broker(letter):
+        may_be_unstored = self._link.may_be_unstored(arrived_at)
+        if may_be_unstored and is_of_the_broker(letter) and not letter.delivery.is_too_long:
             await self._link.publish([renew(letter)])
             self._log.warning("dead_letter.stored_again", request_id=letter.request_id, reason=letter.reason)
 

@@ -95,7 +95,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     handler = Handler(effects, policy)
     admission = Admission(settings.rabbitmq_max_bytes_in_flight, _put_aside(effects, retry), metrics)
     dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, tools.most, admission.done)
-    receive = admission.into(dispatcher.receive)
+    receive = admission.into(dispatcher.receive, dispatcher.release)
     receive = receive if tracer is None else tracing(tracer, receive)
     intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
 
@@ -120,7 +120,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else settings.shutdown_grace)
             log.info("worker.stopping")
             turnstile.shut()
-            await dispatcher.settle_later(_end(consuming))
+            await dispatcher.settle_later(_end(consuming), admission.hold())
             await _end(undertaking)
             await admission.close(settings.shutdown_grace / 2)
             await dispatcher.drain(deadline, abort)

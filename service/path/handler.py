@@ -12,7 +12,7 @@ from math import inf
 
 from service.rules.doubt import NOT_ASKED, purpose_of_look, resolve
 from service.rules.history import may_be_a_copy, recall
-from service.rules.parse import is_large, parse, parse_in_steps
+from service.rules.parse import is_small, parse, parse_in_steps
 from service.rules.plan import plan, split
 from service.rules.policy import Policy
 from service.rules.publication import publish_instead, publish_report
@@ -74,6 +74,8 @@ class Errand:
     parsed: Parsed
     said: dict[str, int] = field(default_factory=dict)
     doubt: DoubtEnd | None = None
+    is_touched: bool = False
+    """Whether OMNI was asked to take any of it, or anything about it was published."""
 
 
 _Said = tuple[Errand, Report, tuple[Publication, ...]]
@@ -94,7 +96,7 @@ class Handler:
 
     async def read_in_steps(self, delivery: Delivery) -> Errand:
         """Read a delivery as `read` does, and give others their turn where that takes long."""
-        if not is_large(delivery):
+        if is_small(delivery):
             return self.read(delivery)
         now = self._effects.now()
         history = recall(delivery, now)
@@ -165,6 +167,7 @@ class Handler:
             if isinstance(outcome, Exception):
                 defects[errand] = outcome
                 continue
+            errand.is_touched = True
             if split(call, outcome):
                 too_large.append((errand, call, outcome))
                 continue
@@ -192,6 +195,7 @@ class Handler:
         """Publish how a call has ended; one that was too large is made again in halves. Raises why it was not made."""
         if isinstance(outcome, Exception):
             raise outcome
+        errand.is_touched = True
         halves = split(call, outcome)
         for half in halves:
             (end,) = await self._effects.attempt((half,))
@@ -221,6 +225,7 @@ class Handler:
     async def _say(self, errand: Errand, report: Report, now: datetime) -> None:
         """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next."""
         for part in slices(report):
+            errand.is_touched |= bool(part.events or part.letters)
             try:
                 await self._effects.publish(_publications(errand, part, now))
             except UnpublishableError as error:

@@ -26,6 +26,7 @@ from pydantic_core import from_json
 from service.rules.address import repeats
 from service.rules.encoding import EncodingError, charset_parameter, to_utf8, xml_text
 from service.rules.xml import XmlError, xml_to_json
+from service.words.body import holds_at_most
 from service.words.finding import Answered, Finding, Forbidden, Unanswered
 from service.words.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage
 from service.words.omni.error import ApiError, LegacyError
@@ -42,8 +43,15 @@ _NOT_TAKEN: Final = 503
 _DENIED: Final = frozenset({401, 402, 403})
 _REJECTED: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 _FORBIDDEN: Final = 403
-_MAX_ERROR: Final = 2**20
+_MAX_ERROR: Final = 2**18
 """Bytes of an error body that are read."""
+_VALUES: Final = 64
+"""Values for each message in an answer, or each entry in a page of the logs. OMNI sends about ten, and about thirty."""
+_VALUES_BESIDE: Final = 1000
+_MOST_VALUES: Final = 200_000
+_BYTES: Final = 2**11
+"""Bytes of an answer for each message. OMNI sends about 400, and 600 in XML."""
+_BYTES_BESIDE: Final = 2**18
 _MAX_ERROR_DEPTH: Final = 20
 _MAX_DETAIL: Final = 500
 _MAX_WAIT: Final = 366 * 86400.0
@@ -72,6 +80,11 @@ def read_answer(
             return Unknown(cause)
 
 
+def longest_answer(messages: int) -> int:
+    """Give the bytes of the longest answer that is read to a call about so many messages."""
+    return _BYTES_BESIDE + _BYTES * messages
+
+
 def read_logs(status: int, headers: Mapping[str, str], body: bytes, ids: tuple[str, ...], now: datetime) -> Finding:
     """Turn one HTTP answer to a question about `ids` into what it found. `headers` has lower-case names.
 
@@ -86,7 +99,7 @@ def read_logs(status: int, headers: Mapping[str, str], body: bytes, ids: tuple[s
     if status // 100 != 2:  # noqa: PLR2004 - what HTTP defines
         return Unanswered(cause, retry_after(headers, now))
     try:
-        logs = OmniLogs.model_validate_json(_as_json(headers, body, OmniLogs, _LOGS))
+        logs = OmniLogs.model_validate_json(_as_json(headers, body, OmniLogs, _LOGS, MOST_ENTRIES))
     except ValidationError:
         return Unanswered("unreadable_answer")
     # OMNI may take an id that has a comma for several.
@@ -131,7 +144,7 @@ def _cause(status: int) -> str:
 
 def _read_success(headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...]) -> Outcome:
     try:
-        answer = OmniAnswer.model_validate_json(_as_json(headers, body, OmniAnswer, _ANSWER))
+        answer = OmniAnswer.model_validate_json(_as_json(headers, body, OmniAnswer, _ANSWER, len(messages)))
     except ValidationError:
         return Unknown("unreadable_answer")
     statuses = _match(answer.messages, messages)
@@ -157,17 +170,20 @@ def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> 
     return statuses
 
 
-def _as_json(headers: Mapping[str, str], body: bytes, model: type[BaseModel], roots: frozenset[str]) -> bytes:
+def _as_json(
+    headers: Mapping[str, str], body: bytes, model: type[BaseModel], roots: frozenset[str], entries: int
+) -> bytes:
     """Read XML where it is XML, in whatever encoding; what is neither stays as it is, and is unreadable as JSON.
 
-    A server may name a charset that its answers are not in. Then they are in UTF-8.
+    A server may name a charset that its answers are not in. Then they are in UTF-8. What holds far more values than so
+    many `entries` have is no answer, and reading it could end the process.
     """
-    plain = to_utf8(body, headers.get("content-type"))
+    plain, most = to_utf8(body, headers.get("content-type")), min(_VALUES_BESIDE + _VALUES * entries, _MOST_VALUES)
     if not _is_xml(plain):
-        return plain
+        return plain if holds_at_most(most, plain) else b""
     for charset in (charset_parameter(headers.get("content-type")), "utf-8"):
         with contextlib.suppress(XmlError):
-            return xml_to_json(body, model, roots, charset)
+            return xml_to_json(body, model, roots, charset, most)
     return b""
 
 

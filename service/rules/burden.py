@@ -7,7 +7,9 @@ from service.words.body import LONGEST
 from service.words.delivery import Delivery
 
 _ENTRY: Final = 160
-"""Bytes that an entry of a table or a list takes, about; on the wire it may take four."""
+"""Bytes that an entry of a table takes, about; on the wire it may take four."""
+_ITEM: Final = 64
+"""Bytes that an item of a list takes, about; on the wire it may take one."""
 
 
 def burden(delivery: Delivery) -> int:
@@ -20,6 +22,6 @@ def burden(delivery: Delivery) -> int:
         while tables:
             table = tables.pop()
             inner = list(table.values()) if isinstance(table, dict) else table if isinstance(table, list) else []
-            size += _ENTRY * len(inner)
+            size += (_ENTRY if isinstance(table, dict) else _ITEM) * len(inner)
             tables += [one for one in inner if isinstance(one, (dict, list))]
     return size

@@ -69,7 +69,7 @@ def resolve(attempt: Attempt, finding: Finding) -> Resolution:
     """Decide about each message of a request; `attempt` is the one that would follow."""
     in_doubt, latest = attempt.history.in_doubt, _latest(attempt)
     entries = finding.entries if isinstance(finding, Answered) else {}
-    since = _since(attempt.history)
+    since = _since(attempt.history, attempt.now)
     verdicts = {
         message: judge_found(message, entries.get(message.message_id, ()), in_doubt=in_doubt, since=since)
         for message in attempt.request.messages
@@ -111,13 +111,16 @@ def _resolve_undoubted(attempt: Attempt, finding: Finding, report: Report, rest:
     return Resolution(Report(report.events, report.letters + more.letters), None, history)
 
 
-def _since(history: History) -> datetime | None:
+def _since(history: History, now: datetime) -> datetime | None:
     """Tell when OMNI can have been sent a request at the earliest, by OMNI's clock; None where that is not known.
 
     No worker posts a request before one has seen it for the first time. But that time is not known of a request that
     was handed out before to a worker that died, or that a person has sent again: it counts from the latest time then.
+    It is not known either where it lies ahead: a clock was wrong when it was written down, and has been set since.
     """
-    return None if history.redeliveries or history.redrives else history.first_seen - _CLOCKS_DIFFER
+    if history.redeliveries or history.redrives or history.first_seen > now:
+        return None
+    return history.first_seen - _CLOCKS_DIFFER
 
 
 def _next(

@@ -48,7 +48,7 @@ def split(call: OmniCall, outcome: Outcome) -> tuple[OmniCall, ...]:
     if not is_too_large(outcome) or len(messages) == 1:
         return ()
     middle = len(messages) // 2
-    known = replace(call, published=None)  # how long it had waited has been measured
+    known = replace(call, is_measured=True)
     return _part(known, messages[:middle]), _part(known, messages[middle:])
 
 

@@ -12,6 +12,8 @@ from typing import Final
 from service.words.delivery import Delivery
 
 COUNT: Final = "x-delivery-count"
+ACQUIRED: Final = "x-acquired-count"
+"""The same in RabbitMQ 4.3 and later, where `COUNT` leaves out what was returned on purpose."""
 SUSPICIOUS: Final = 2
 """Times handed out before. Once is the usual crash, which should cost no time."""
 
@@ -20,6 +22,14 @@ def is_suspect(delivery: Delivery) -> bool:
     """Tell whether it should be served alone. In a first delivery the count is a producer's invention."""
     count = delivery.headers.get(COUNT)
     return delivery.redelivered and isinstance(count, int) and count >= SUSPICIOUS
+
+
+def times_handed_out(delivery: Delivery) -> int | None:
+    """Tell how often a delivery was handed out before; None where the broker does not tell."""
+    if not delivery.redelivered:
+        return 0  # a count is a producer's invention then
+    counts = (delivery.headers.get(name) for name in (COUNT, ACQUIRED))
+    return max([count for count in counts if isinstance(count, int)], default=None)
 
 
 def rank(delivery: Delivery) -> bytes:

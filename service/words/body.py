@@ -82,12 +82,15 @@ def excess_bytes(body: bytes, *, grown: bool = False) -> str:
 def excess_values(body: bytes, *, grown: bool = False) -> str:
     """Tell whether JSON holds more values than any request; nothing if it does not."""
     most = int(MAX_VALUES * (_GROWTH if grown else 1))
-    if len(body) <= most or sum(map(body.count, (b",", b"{", b"["))) <= most or _holds_at_most(most, body):
-        return ""
-    return f"must have at most {MAX_VALUES:,} values"
+    return "" if holds_at_most(most, body) else f"must have at most {MAX_VALUES:,} values"
 
 
-def _holds_at_most(most: int, body: bytes) -> bool:
+def holds_at_most(most: int, body: bytes) -> bool:
+    """Tell whether JSON holds so many values at most: unread, since reading each takes memory and time."""
+    return len(body) <= most or sum(map(body.count, (b",", b"{", b"["))) <= most or _counts_at_most(most, body)
+
+
+def _counts_at_most(most: int, body: bytes) -> bool:
     """Count what is outside of texts, as far as need be. JSON has no more texts than twice its values."""
     values = texts = 0
     for token in _TOKEN.finditer(body):

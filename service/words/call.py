@@ -33,6 +33,8 @@ class OmniCall:
     """Times a call about these messages was denied; see `History.denials`."""
     is_part: bool = field(default=False, compare=False)
     """Whether the request has too many messages for one call, and takes several."""
+    is_measured: bool = field(default=False, compare=False)
+    """Whether it is a part of a call that has been made: how long it waited and what it holds has been measured."""
 
     @property
     def content_json(self) -> bytes:

@@ -14,7 +14,7 @@ from service.words.body import MAX_DESTINATIONS
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import TRY_AGAIN_ONCE
 from tests.support.hostile import JSON, XML, to
-from tests.support.worker import Worker
+from tests.support.worker import PATIENCE, Worker
 
 NUMBER = "41793026727"
 MIB = 2**20
@@ -185,6 +185,32 @@ async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_wai
     assert memory(worker) < 180
 
 
+@pytest.mark.parametrize("fast", ["true", "false"])
+async def test_a_worker_that_stops_while_deliveries_are_left_unread_makes_none_ambiguous(
+    stage: Stage, fast: str
+) -> None:
+    """The broker answers that the consumer is cancelled behind all that it has sent."""
+    worker = await stage.worker(
+        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), RABBITMQ_FAST_LANE=fast, OMNI_CONCURRENCY="4"
+    )
+    await stage.fault(kind="latency", seconds=6)
+    small = [{"requestId": f"s-{n}", "messageId": f"s-{n}", "phoneNumber": NUMBER, "text": f"{n}"} for n in range(4)]
+    await stage.send(*small)
+    await stage.until_in_flight(4)
+    await stage.send(*(large(f"large-{number}") for number in range(10)))
+    await asyncio.sleep(1)  # the broker sends what the connection holds
+    assert await worker.stop() == 0
+    await stage.mend()
+    second = await stage.worker(LOG_LINES_PER_SECOND="10000")
+    await stage.until_last_words(14, 60)
+
+    settled = worker.lines("delivery.settled") + second.lines("delivery.settled")
+    assert {line["settlement"] for line in settled} == {"acked"}
+    assert not [line for line in settled if line["redelivered"]]
+    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert set((await stage.posts()).values()) == {1}
+
+
 def large(name: str) -> bytes:
     """Write a request that is as long as it may be, to one person."""
     body = {"requestId": name, "destinations": [{"messageId": name, "to": {"phoneNumber": NUMBER}}], "text": "x"}
@@ -198,3 +224,20 @@ async def test_a_body_longer_than_any_request_is_not_kept_while_it_comes(stage: 
 
     assert {event.data["reason"]["faults"][0]["message"] for event in stage.events} == {"must have at most 4 MiB"}
     assert memory(worker) < 90
+
+
+async def test_a_dead_letter_longer_than_any_request_is_not_kept_either(stage: Stage) -> None:
+    """RabbitMQ 3 takes 128 MiB, and a worker that is killed for its memory leaves all that it serves ambiguous."""
+    await (await stage.worker()).stop()
+    for number in range(4):
+        await stage.send(b" " * (15 * MIB), expiration=0.2, message_id=f"long-{number}")
+    async with asyncio.timeout(PATIENCE):
+        while await stage.waiting("omni.dead") < 4:  # noqa: ASYNC110  # a server
+            await asyncio.sleep(0.05)
+    worker = await stage.worker()
+    await stage.until(lambda: len(stage.events) == 4)
+
+    assert stage.last_words() == {f"long-{number}": ["rejected"] for number in range(4)}
+    assert {event.data["reason"]["faults"][0]["message"] for event in stage.events} == {"must have at most 4 MiB"}
+    assert memory(worker) < 80
+    assert await stage.waiting("omni.dead") == 4

@@ -24,6 +24,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "CC": {"headers": {"CC": ["billing"]}},
     "BCC": {"headers": {"BCC": ["billing"]}},
     "a header as large as a frame": {"headers": {"baggage": "x" * 130_950}},
+    "a header of a hundred thousand values": {"headers": {"list": [None] * 120_000}},
     "many headers as large as a frame": {"headers": {f"h{number}": "x" * 6_000 for number in range(21)}},
 }
 

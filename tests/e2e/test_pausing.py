@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +73,41 @@ async def test_an_outage_makes_nothing_ambiguous_and_nobody_late(stage: Stage) -
     assert {code for event in stage.events if (code := (event.data["reason"] or {}).get("code"))} == {"unavailable"}
     assert not [line for line in worker.lines("delivery.settled") if line["redelivered"]]
     assert await stage.posts(answered=200) == dict.fromkeys(stage.last_words(), 1)
+    assert await stage.waiting("omni.dead") == 0
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_that_was_not_posted(
+    stage: Stage, vhost: VirtualHost, fast: str
+) -> None:
+    """The broker hands it out again, to the worker that knows that it has done nothing about it.
+
+    What is looked for in closed logs is deferred, and ends as unknown.
+    """
+    worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_LANE=fast)
+    await stage.fault(kind="status", status=403, path="logs")
+    await stage.fault(kind="status", status=503, retryAfter="6", times=1)
+    await stage.send(request("first", NUMBER))
+    await worker.until_metric(FAILING, 1)
+    await stage.send(*requests(12))
+    large = {"requestId": "large", "text": "x", "destinations": [{"messageId": "large", "to": {"phoneNumber": NUMBER}}]}
+    await stage.send(*(json.dumps({**large, "metadata": {"n": f"{n}"}}).encode().ljust(2**20) for n in range(3)))
+    await worker.until_metric("omni_relay_deliveries_in_flight", 13)  # and two that wait for memory
+    for _ in range(2):
+        await vhost.close_connections()
+        await worker.until_metric("omni_relay_connected", 1)
+        await worker.until(lambda: len(worker.lines("broker.connected")) > len(worker.lines("broker.disconnected")))
+        await asyncio.sleep(0.5)
+    await stage.until_last_words(14)
+    await stage.until(lambda: len(stage.about("large")) == 3)
+
+    posts = await stage.posts(answered=200)
+    assert posts.pop("large") == 3
+    assert posts == {"first": 1, **{f"m-{number}": 1 for number in range(12)}}
+    assert {name: words for name, words in stage.heard().items() if words != ["accepted"]} == {
+        "first": ["deferred", "accepted"],
+        "large": ["accepted"] * 3,
+    }
     assert await stage.waiting("omni.dead") == 0
 
 

@@ -13,7 +13,8 @@ from service.app.dispatcher import Dispatcher
 from service.app.intake import Bench, Intake
 from service.app.turnstile import Turnstile
 from service.edges.metric import Metrics
-from service.edges.rabbitmq import Link, LinkEvents
+from service.edges.rabbitmq import Link, LinkEvents, Receipt
+from service.edges.rabbitmq.session import open_session
 from service.path.handler import Effects, Errand, Handler
 from service.rules.policy import Policy
 from service.words import topology
@@ -80,3 +81,58 @@ async def test_a_consumer_that_the_broker_has_lost_without_a_word_is_missed_with
 
         await desk.hand_in("after")
         assert not desk.intake.is_stuck
+
+
+async def test_a_question_that_nobody_waits_for_any_more_does_not_end_the_session(vhost: VirtualHost) -> None:
+    """The library closes the channel of a question that is cancelled, also where that was about to be closed."""
+    async with working(vhost.url) as desk:
+        await desk.hand_in("before")
+        session = await desk.link.session()
+        channel = await session.feed.channel(publisher_confirms=False)
+        session.broken.pause_reading()
+        await session.broken.give(channel.close(), 0.2)
+        asking = asyncio.create_task(session.broken.ask(session.waiting()))
+        await asyncio.sleep(0.2)
+        asking.cancel()
+        session.broken.resume_reading()
+
+        await desk.hand_in("after")
+        assert await asyncio.wait_for(session.broken.ask(session.waiting()), SOON) == (0, 1)
+        await asyncio.sleep(0.2)
+        assert not session.broken.is_set()
+
+
+async def test_time_in_which_nothing_is_read_does_not_count_for_an_answer_that_waits_to_be_read(
+    vhost: VirtualHost,
+) -> None:
+    async with working(vhost.url) as desk:
+        await desk.hand_in("before")
+        session = await desk.link.session()
+        session.broken.pause_reading()
+        asking = asyncio.create_task(session.broken.ask(session.waiting(), 0.5))
+        await asyncio.sleep(1)
+        assert not asking.done()
+        session.broken.resume_reading()
+
+        assert await asyncio.wait_for(asking, SOON) == (0, 1)
+
+
+async def test_a_broker_that_takes_its_time_to_cancel_a_consumer_keeps_the_channel(vhost: VirtualHost) -> None:
+    """Were the channel closed, all deliveries that are being served would be handed out again."""
+    taken: asyncio.Queue[Receipt] = asyncio.Queue()
+    async with working(vhost.url) as desk:
+        await desk.hand_in("before")
+        session = await open_session(vhost.url, fast=True, consumes=True)
+        try:
+            async with session.consuming(10, lambda _, receipt: taken.put_nowait(receipt)):
+                while taken.empty():  # the other consumer takes its share
+                    await desk.link.publish([Publication("", topology.REQUESTS, b"{}", "application/json", "m")])
+                    await asyncio.sleep(0.1)
+                session.broken.pause_reading()
+            session.broken.resume_reading()
+            receipt = await taken.get()
+            await receipt.ack()
+            await asyncio.wait_for(receipt.heard(), SOON)
+            assert not session.broken.is_set()
+        finally:
+            await session.close()

@@ -189,6 +189,26 @@ async def test_an_answer_that_is_too_long_is_given_up_on() -> None:
     assert await outcome_after(answer(gzip.compress(zeros), 200, *GZIPPED), read=20) == Unknown("broken_answer")
 
 
+async def test_an_answer_may_be_as_long_as_the_call_has_messages_and_not_longer() -> None:
+    """Many calls are under way at once, and the answers of all of them are kept until they are whole."""
+    padded = TAKEN.ljust(300 * 1024)
+    assert await outcome_after(answer(padded), read=20) == Unknown("broken_answer")
+    assert await outcome_after(answer(gzip.compress(padded), 200, *GZIPPED), read=20) == Unknown("broken_answer")
+    assert isinstance(await outcome_after(answer(TAKEN.ljust(200 * 1024)), read=20), Accepted)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(answer(b"x" * 2**20, 404), id="long"),
+        pytest.param(answer(gzip.compress(bytes(2**20)), 404, *GZIPPED), id="long once it is decompressed"),
+        pytest.param(answer(b"not gzip", 404, *GZIPPED), id="not decompressed"),
+    ],
+)
+async def test_a_gateways_page_that_cannot_be_read_is_still_a_gateways_page(act: Act) -> None:
+    assert await outcome_after(act, read=20) == Unavailable("http_404")
+
+
 @pytest.mark.parametrize(
     "act",
     [

@@ -37,6 +37,17 @@ def test_no_body_takes_more_memory_or_time_than_a_worker_has_for_it(
     assert milliseconds < MOST_MILLISECONDS
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "a few kilobytes" in name])
+def test_many_small_bodies_do_not_add_up_to_one_that_is_large(
+    costs: dict[str, tuple[float, float, int]], name: str
+) -> None:
+    """A hundred of them may come at once."""
+    mib, milliseconds, _ = costs[name]
+
+    assert mib < 25
+    assert milliseconds < 60  # a quarter of that is usual
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -69,6 +69,10 @@ def _json_faults(number: int) -> bytes:
     return json.dumps({"requestId": f"hostile-{number}", "text": "a", "destinations": wrong}).encode()[:MAX_BODY]
 
 
+def _small_faults(number: int) -> bytes:
+    return f'{{"requestId":"hostile-{number}","destinations":[{"1," * 16_000}1]}}'.encode()
+
+
 def _json_names(number: int) -> bytes:
     fields = ",".join(f'"{place:x}":1' for place in range(350_000))
     return f'{{"requestId":"hostile-{number}",{fields}}}'.encode()[:MAX_BODY]
@@ -119,12 +123,14 @@ CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "bcc": _headers({"BCC": [BILLING]}),
     "large-header": _headers({"baggage": "a=" + "x" * 130_900}),
     "many-headers": _headers({f"header-{number}": "x" * 1000 for number in range(120)}),
+    "header-list": _headers({"header": [None] * 120_000}),
     "xml-open-tags": _xml(b"<a>" * 1_398_101),
     "xml-attributes": _xml(b"<request " + b" ".join(b'a%d=""' % place for place in range(450_000)) + b"/>"),
     "xml-comments": _xml(b"<request>" + b"<!---->" * 600_000),
     "xml-instructions": _xml(b"<request>" + b"<?a?>" * 838_000),
     "xml-utf16": _xml(("<a>" * 699_000).encode("utf-16"), "utf-16"),
     "json-faults": lambda number: Hostile(_json_faults(number)),
+    "json-small-faults": lambda number: Hostile(_small_faults(number)),
     "json-names": lambda number: Hostile(_json_names(number)),
     "json-depth": lambda _: Hostile(b"[" * MAX_BODY),
     "json-names-given-twice": lambda number: Hostile(_json_twice(number)),

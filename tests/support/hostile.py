@@ -44,7 +44,14 @@ JSON: Final[dict[str, Callable[[], bytes]]] = {
     "unusual addresses": lambda: to(
         f'{{"to":{{"emailAddress":"u@{_LABELS}#.com","phoneNumber":"+44 (0)207946#"}}}}', 1000
     ),
+    "a few kilobytes of faults": lambda: b'{"destinations":[' + b"1," * 16_000 + b"1]}",
+    "a few kilobytes of empty destinations": lambda: to("{}", 9_000),
+    "a few kilobytes of wrong components": lambda: (
+        b'{"destinations":[{}],"line":{"type":"FLEX","altText":"x","contents":{"type":"BUBBLE","body":'
+        b'{"layout":"VERTICAL","contents":[%s]}}}}' % b",".join([b"1"] * 14_000)
+    ),
     "empty destinations": lambda: to("{}"),
+    "more destinations than may be": lambda: b'{"destinations":[' + b",".join([b"1"] * 79_000) + b"]}",
     "one destination with many names": lambda: to(f"{{{_fields(70_000, 50)}}}", 1),
     "many names": lambda: b'{"destinations":[{}],%s}' % _fields(70_000, 50).encode(),
     "long names that all destinations share": lambda: (

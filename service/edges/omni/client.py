@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from service import __version__
 from service.edges.omni.token import Authorization, Credentials, NoTokenError
 from service.edges.omni.transport import BrokenAnswerError, NotConnectedError, NotSentError, Transport, always
-from service.rules.answer import MOST_ENTRIES, read_answer, read_logs
+from service.rules.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs
 from service.rules.xml import XmlError, write_xml
 from service.words.call import OmniCall
 from service.words.finding import Finding, Unanswered
@@ -97,7 +97,9 @@ class OmniClient:
     async def _attempt(self, call: OmniCall, content: bytes, authorization: str, may_send: MaySend) -> Outcome:
         own = b"authorization: %s\r\ncontent-length: %d\r\n\r\n" % (authorization.encode(), len(content))
         try:
-            answer = await self._transport.exchange((self._head, own, content), may_send)
+            answer = await self._transport.exchange(
+                (self._head, own, content), may_send, longest_answer(len(call.messages))
+            )
             if "deprecation" in answer.headers or "sunset" in answer.headers:
                 self._deprecated(Deprecation(answer.headers.get("deprecation"), answer.headers.get("sunset")))
             return read_answer(answer.status, answer.headers, answer.body, call.messages, self._now())

@@ -67,8 +67,13 @@ class Transport(httpx.AsyncBaseTransport):
         self._tls = httpx.create_ssl_context() if origin.scheme == "https" else None
         self._idle: list[tuple[float, _Connection]] = []
 
-    async def exchange(self, request: Iterable[bytes], may_send: MaySend = always) -> Answer:
+    async def exchange(
+        self, request: Iterable[bytes], may_send: MaySend = always, longest: int = _MAX_ANSWER
+    ) -> Answer:
         """Write one whole request and give its answer, whatever it says. Never writes twice.
+
+        A body of more than `longest` bytes, as they come or once they are decompressed, is not kept. The answer is a
+        broken one then, unless its status says all there is to know: then it has no body.
 
         Raises `NotConnectedError` or `NotSentError` when nothing was sent; after that `TimeoutError`,
         `BrokenAnswerError`, or `OSError` when the connection was lost.
@@ -77,7 +82,7 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             if not may_send():  # the last moment: to connect takes seconds, and writing does not wait
                 raise NotSentError
-            return await connection.ask(request, self._answer_timeout)
+            return await connection.ask(request, self._answer_timeout, longest)
         finally:
             if connection.is_reusable:
                 self._idle.append((time.monotonic(), connection))
@@ -135,6 +140,7 @@ class _Connection(asyncio.Protocol):
         self._answer = Answer()
         self._chunks: list[bytes] = []
         self._size = 0
+        self._longest = self._kept = 0
         self._in_body = False
         self._can_stay = True
 
@@ -144,11 +150,11 @@ class _Connection(asyncio.Protocol):
         is_open = self._transport is not None and not self._transport.is_closing()
         return is_open and self._can_stay and self._waiting is None
 
-    async def ask(self, request: Iterable[bytes], patience: float) -> Answer:
-        """Write a request and wait for the answer, whole, for so many seconds."""
+    async def ask(self, request: Iterable[bytes], patience: float, longest: int = _MAX_ANSWER) -> Answer:
+        """Write a request and wait for the answer, whole, for so many seconds; its body has `longest` bytes at most."""
         if self._transport is None or self._transport.is_closing():
             raise NotConnectedError("no_connection")  # lost before it was used
-        self._size = 0
+        self._size, self._kept, self._longest = 0, 0, longest
         self._waiting = self._loop.create_future()
         timer = self._loop.call_later(patience, self._fail, TimeoutError())
         try:
@@ -201,8 +207,10 @@ class _Connection(asyncio.Protocol):
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the body."""
-        self._chunks.append(body)
+        """Keep a part of the body, unless there is too much of it."""
+        self._kept += len(body)
+        if self._kept <= self._longest:
+            self._chunks.append(body)
 
     def on_message_complete(self) -> None:
         """Hand the answer over, unless it only says that one will come."""
@@ -214,10 +222,12 @@ class _Connection(asyncio.Protocol):
             return
         self._can_stay = self._can_stay and self._parser.should_keep_alive()
         try:
-            answer.body = _decoded(b"".join(chunks), answer.headers)
+            whole = b"".join(chunks) if self._kept <= self._longest else None
+            answer.body = _decoded(whole, answer.headers, self._longest)
         except BrokenAnswerError as error:
-            self._fail(error)
-            return
+            if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+                self._fail(error)
+                return
         if not self._waiting.done():
             self._waiting.set_result(answer)
         self._waiting = None
@@ -228,13 +238,15 @@ class _Connection(asyncio.Protocol):
         self.abort()
 
 
-def _decoded(body: bytes, headers: dict[str, str]) -> bytes:
-    """Undo a compression that was not asked for, as far as the answer may be long."""
+def _decoded(body: bytes | None, headers: dict[str, str], longest: int) -> bytes:
+    """Undo a compression that was not asked for. Raises `BrokenAnswerError` where the body is too long to be kept."""
+    if body is None:
+        raise BrokenAnswerError("too long")
     if headers.pop("content-encoding", "identity").lower() not in {"gzip", "x-gzip", "deflate"}:
         return body
     reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # by its head, gzip or zlib
     try:
-        whole = reader.decompress(body, _MAX_ANSWER)
+        whole = reader.decompress(body, longest)
     except zlib.error:
         raise BrokenAnswerError("not compressed as it says") from None
     if reader.unconsumed_tail:

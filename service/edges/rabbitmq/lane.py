@@ -79,6 +79,8 @@ class Lane(asyncio.StreamReaderProtocol):
         self._wire: asyncio.Transport | None = None
         self._rest = b""
         self._intake = self._outlet = NO_CHANNEL
+        self._sources: set[int] = set()
+        """Channels on which there are deliveries."""
         self._frame_max = 0
         self._consumers: dict[str, OnDelivered] = {}
         self._content: dict[int, _Content] = {}
@@ -98,14 +100,20 @@ class Lane(asyncio.StreamReaderProtocol):
         A connection that serves only one of the two has `NO_CHANNEL` for the other.
         """
         self._intake, self._outlet, self._frame_max = intake, outlet, frame_max
+        self._sources = {intake} - {NO_CHANNEL}
 
-    def consume(self, consumer: str, on_delivered: OnDelivered) -> None:
-        """Take the deliveries for a consumer, which is then to be made."""
+    def consume(self, consumer: str, on_delivered: OnDelivered, channel: int | None = None) -> None:
+        """Take the deliveries for a consumer, which is then to be made, on the channel for deliveries or another."""
         self._consumers[consumer] = on_delivered
+        if channel is not None:
+            self._sources.add(channel)
 
-    def forget(self, consumer: str) -> None:
-        """Take no more deliveries for a consumer: it is gone."""
+    def forget(self, consumer: str, channel: int | None = None) -> None:
+        """Take no more deliveries for a consumer: it is gone. So is its channel, if it had one of its own."""
         self._consumers.pop(consumer, None)
+        if channel is not None:
+            self._sources.discard(channel)
+            self._content.pop(channel, None)
 
     def ack(self, tag: int) -> None:
         """Settle a delivery: done. Raises `ConnectionResetError`."""
@@ -189,7 +197,8 @@ class Lane(asyncio.StreamReaderProtocol):
             if end > size:
                 break
             if data[end - 1] != frame.END:
-                self._intake = self._outlet = NO_CHANNEL  # out of step: the library finds out, and ends it
+                self._outlet = NO_CHANNEL  # out of step: the library finds out, and ends it
+                self._sources.clear()
                 at = size
                 break
             if self._takes(data[at], data[at + 1] << 8 | data[at + 2], data, at + 7, end - 1):
@@ -206,14 +215,14 @@ class Lane(asyncio.StreamReaderProtocol):
 
     def _takes(self, kind: int, channel: int, data: bytes, start: int, end: int) -> bool:
         """Take a frame if it is ours."""
-        if channel not in (self._intake, self._outlet):
+        if channel != self._outlet and channel not in self._sources:
             return False
         if kind == frame.METHOD:
             method = data[start : start + 4]
             if method in (frame.ACK, frame.NACK) and channel == self._outlet:
                 self._confirm(*frame.read_confirm(data[start:end]), refused=method == frame.NACK)
                 return True
-            if method == (frame.DELIVER if channel == self._intake else frame.RETURN):
+            if method == (frame.RETURN if channel == self._outlet else frame.DELIVER):
                 payload = data[start:end]
                 if channel == self._outlet or frame.read_consumer(payload) in self._consumers:
                     self._content[channel] = _Content(payload)

@@ -139,9 +139,13 @@ class Session:
             yield
         finally:
             if not self.broken.is_set():
-                await at_most(CLOSE_TIMEOUT, channel.basic_cancel(consumer))
-            if self.feed_lane is not None:
-                self.feed_lane.forget(consumer)
+                await self.broken.give(self._cancel(channel, consumer), CLOSE_TIMEOUT)
+
+    async def _cancel(self, channel: RawChannel, consumer: str) -> None:
+        """Have no more deliveries sent. Those that have been sent come before the answer, which is left to wait for."""
+        await channel.basic_cancel(consumer)
+        if self.feed_lane is not None:
+            self.feed_lane.forget(consumer)
 
     async def publish_all(self, publications: Sequence[Publication]) -> list[tuple[Publication, Exception]]:
         """Wait until the broker has answered for every one; gives those it did not confirm, and why.
@@ -199,26 +203,35 @@ class Session:
     async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Receipt, float]]:
         """Give what comes into a queue, and when it came (monotonic seconds), on a channel of its own.
 
-        Ends when that does; raises one of `BrokerErrors`.
+        With a lane, a body that is longer than any request's is not kept. Ends when that channel does; raises one of
+        `BrokerErrors`.
         """
         channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
-        arrived: asyncio.Queue[tuple[DeliveredMessage, float] | None] = asyncio.Queue()
+        arrived: asyncio.Queue[tuple[Delivery, int, float] | None] = asyncio.Queue()
         for part in (self.connection, channel):
             part.close_callbacks.add(lambda *_: arrived.put_nowait(None))
+        consumer = f"omni-relay.{secrets.token_hex(8)}"
+        raw = await channel.get_underlay_channel()
         try:
-            raw = await channel.get_underlay_channel()
             raw.on_consumer_cancel_callbacks.add(lambda _: arrived.put_nowait(None))
             await self.broken.ask(raw.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
 
-            async def receive(message: DeliveredMessage) -> None:
-                arrived.put_nowait((message, time.monotonic()))
+            def take(delivery: Delivery, tag: int) -> None:
+                arrived.put_nowait((delivery, tag, time.monotonic()))
 
-            await self.broken.ask(raw.basic_consume(queue, receive), CONNECT_TIMEOUT)
+            async def receive(message: DeliveredMessage) -> None:
+                take(read_delivery(message), message.delivery_tag or 0)
+
+            if self.lane is not None:
+                self.lane.consume(consumer, take, raw.number)
+            await self.broken.ask(raw.basic_consume(queue, receive, consumer_tag=consumer), CONNECT_TIMEOUT)
             while (one := await arrived.get()) is not None:
-                message, arrived_at = one
-                yield read_delivery(message), Receipt(raw, message.delivery_tag or 0, self.broken), arrived_at
+                delivery, tag, arrived_at = one
+                yield delivery, Receipt(raw, tag, self.broken), arrived_at
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
+            if self.lane is not None:
+                self.lane.forget(consumer, raw.number)
 
     async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Receipt]]:
         """Give what is in a queue, oldest first, until it is empty. What is not acknowledged goes back.
@@ -234,7 +247,7 @@ class Session:
                     return
                 yield read_delivery(message), Receipt(raw, message.delivery_tag, self.broken)
         finally:
-            await at_most(CLOSE_TIMEOUT, _hand_back(channel))
+            await self.broken.give(_hand_back(channel), CLOSE_TIMEOUT)
 
     async def depth(self, queue: str) -> int:
         """Count the messages that wait in a queue. Raises one of `BrokerErrors`, also if there is no such queue."""
@@ -278,7 +291,7 @@ class Session:
         try:
             yield await channel.get_underlay_channel()
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
     async def missing(self, queues: Iterable[str]) -> bool:
         """Tell whether the broker says that one of these queues is not there. Raises one of `BrokerErrors`."""
@@ -289,7 +302,7 @@ class Session:
         except aiormq.exceptions.ChannelNotFoundEntity as error:
             return "no queue" in str(error)  # and not one whose node is down
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
         return False
 
     async def ready(self, queue: str) -> int:
@@ -298,7 +311,7 @@ class Session:
         try:
             return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
         finally:
-            await at_most(CLOSE_TIMEOUT, channel.close())
+            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
     async def waiting(self) -> tuple[int, int]:
         """Count the requests that wait, and the consumers there are. Raises one of `BrokerErrors`, if no queue is.
@@ -364,6 +377,7 @@ async def _connect(
     factory = LaneFactory() if fast else None
     connection = _Connection(address, client_properties=properties, transport_factory=factory)
     opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))
+    opened.callback(life.set)  # which ends what it was asked before
     await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
     return connection, factory
 

@@ -7,7 +7,7 @@ tables that pamqp keeps for that, by ones that give up on the value instead of t
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pamqp import decode, encode
@@ -25,6 +25,12 @@ def make_reading_total() -> None:
 
 MOST_HEADERS: Final = 16 * 1024
 """Bytes of all headers of a publication together, so that the broker can add its own and they still fit a frame."""
+_MOST_READ: Final = 2 * MOST_HEADERS
+"""Bytes of headers that are read of a delivery: ours, as we publish them, and the broker's beside them."""
+_BROKERS: Final = frozenset({"x-death", "x-delivery-count", "x-acquired-count"})
+"""Headers of the broker that the relay reads, whatever a producer puts before them."""
+_DEEPEST: Final = 32
+"""Tables and lists within each other that are read."""
 _BESIDE_HEADERS: Final = 1792
 """Bytes of a content header's frame beside its headers: 22, and six short strings of 256, priority, mode and time."""
 
@@ -68,9 +74,103 @@ def read_short_string(value: bytes) -> tuple[int, Any]:
         return size + 1, value[1 : size + 1].decode(errors="replace")
 
 
-def read_table(value: bytes) -> tuple[int, Any]:
-    """Read a table; an empty one where it cannot be read."""
+def read_table(value: bytes) -> tuple[int, dict[str, Any]]:
+    """Read headers; gives how many bytes they take, and those that can be read.
+
+    Left out is what the relay would not publish again, and so never uses: a header past the bytes that are read, and
+    one with a name that is not UTF-8 or a value of an unknown kind. Of a long list of the broker's the first items are
+    read.
+    """
+    end = 4 + int.from_bytes(value[:4])
+    headers: dict[str, Any] = {}
+    room = _MOST_READ
     try:
-        return decode.field_table(value)
+        for raw, kind, at, size in _entries(value, 4, min(end, len(value))):
+            try:
+                name = raw.decode()
+                if name in _BROKERS:
+                    headers[name] = _read(value, kind, at, min(size, MOST_HEADERS), 0)
+                elif (taken := len(raw) + 2 + size) <= room:
+                    room -= taken
+                    headers[name] = _read(value, kind, at, size, 0)
+            except _Unreadable:
+                continue
     except _Unreadable:
-        return int.from_bytes(value[:4]) + 4, {}
+        pass  # where the length of a value is not known, neither is where the next one begins
+    return end, headers
+
+
+def _entries(value: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Give each entry of a table: its name, the kind of its value, where that begins, and its bytes."""
+    while at < end:
+        start = at + 1 + value[at]
+        if start >= end:
+            raise ValueError
+        name, kind = value[at + 1 : start], value[start]
+        size = _size(value, kind, start + 1)
+        at = start + 1 + size
+        if at > end:
+            raise ValueError
+        yield name, kind, start + 1, size
+
+
+def _size(value: bytes, kind: int, at: int) -> int:
+    """Tell how many bytes a value takes. Raises `ValueError` where its kind is not known."""
+    if (fixed := _FIXED.get(kind)) is not None:
+        return fixed
+    if kind in _MEASURED:
+        return 4 + int.from_bytes(value[at : at + 4])
+    raise ValueError
+
+
+def _read(value: bytes, kind: int, at: int, size: int, depth: int) -> Any:  # noqa: ANN401 - whatever it is
+    """Read a value. Of a list longer than `size` the items that fit are read."""
+    if reader := _NUMBERS.get(kind):
+        return reader.unpack_from(value, at)[0]
+    if depth > _DEEPEST:
+        raise ValueError
+    return _READERS[kind](value, at, at + size, depth + 1)
+
+
+def _read_text(value: bytes, at: int, end: int, _: int) -> str | bytes:
+    text = value[at + 4 : end]
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def _read_nested(value: bytes, at: int, end: int, depth: int) -> dict[str, Any]:
+    entries = _entries(value, at + 4, end)
+    return {name.decode(): _read(value, kind, start, size, depth) for name, kind, start, size in entries}
+
+
+def _read_list(value: bytes, at: int, end: int, depth: int) -> list[Any]:
+    items = []
+    at += 4
+    while at < end:
+        kind = value[at]
+        size = _size(value, kind, at + 1)
+        if at + 1 + size > end:
+            break
+        items.append(_read(value, kind, at + 1, size, depth))
+        at += 1 + size
+    return items
+
+
+_NUMBERS: Final = {
+    ord(kind): struct.Struct(f">{form}") for kind, form in zip("tbBsuIilLfd", "?bBhHiIqqfd", strict=True)
+}
+_FIXED: Final = {kind: form.size for kind, form in _NUMBERS.items()} | {ord("T"): 8, ord("D"): 5, ord("V"): 0, 0: 0}
+_MEASURED: Final = frozenset(b"SFAx")
+"""Kinds of values that begin with their length. Source: rabbitmq.com/amqp-0-9-1-errata, on field types."""
+_READERS: Final[Mapping[int, Callable[[bytes, int, int, int], Any]]] = {
+    ord("S"): _read_text,
+    ord("F"): _read_nested,
+    ord("A"): _read_list,
+    ord("x"): lambda value, at, end, _: bytearray(value[at + 4 : end]),
+    ord("T"): lambda value, at, end, _: read_timestamp(value[at:end])[1],
+    ord("D"): lambda value, at, end, _: decode.decimal(value[at:end])[1],
+    ord("V"): lambda *_: None,
+    0: lambda *_: None,
+}

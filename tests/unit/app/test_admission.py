@@ -27,6 +27,7 @@ class World:
 
     put_aside: Callable[[Delivery], Awaitable[None]] = at_once
     most: int = 8 * MIB
+    longest_wait: float = 60.0
     began: list[int] = field(default_factory=list)
     aside: list[int] = field(default_factory=list)
     acked: list[int] = field(default_factory=list)
@@ -36,7 +37,9 @@ class World:
     def __post_init__(self) -> None:
         self.life = Life()
         self.life.flow = self
-        self.admission = Admission(self.most, self._put_aside, self.metrics, patience=0.05)
+        self.admission = Admission(
+            self.most, self._put_aside, self.metrics, patience=0.05, longest_wait=self.longest_wait
+        )
         self._receive = self.admission.into(lambda delivery, _: self.began.append(number_of(delivery)))
 
     def is_read(self) -> bool:
@@ -211,3 +214,49 @@ async def test_a_process_that_ends_does_not_wait_for_ever() -> None:
     await asyncio.wait_for(world.admission.close(0.05), 5)
 
     assert world.aside == []
+
+
+async def test_what_has_waited_too_long_is_put_aside_the_first_first_also_where_there_is_memory() -> None:
+    """While sending is paused, one delivery may keep the next waiting; the broker takes it back in the end."""
+    world = World(longest_wait=0.2)
+    for number in range(4):
+        world.receive(number, MIB)
+    await asyncio.sleep(0.1)
+    world.receive(4, MIB)
+    assert (world.began, world.aside) == ([0], [])
+
+    await asyncio.sleep(0.15)
+    assert (world.aside, world.acked) == ([1, 2, 3], [1, 2, 3])
+    await asyncio.sleep(0.1)
+    assert (world.aside, world.acked) == ([1, 2, 3, 4], [1, 2, 3, 4])
+    assert world.bytes_in_flight == MIB
+    assert world.began == [0]
+
+
+async def test_while_a_consumer_is_cancelled_nothing_is_put_aside_since_the_broker_would_send_more() -> None:
+    world = World(longest_wait=0.02)
+    arrived = world.admission.hold()
+    for number in range(5):
+        world.receive(number, 3 * MIB)
+    await asyncio.sleep(0.1)
+    assert (world.aside, world.acked, arrived()) == ([], [], 5)
+
+    await world.admission.close(5)
+    assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
+
+
+async def test_a_process_that_ends_reads_on_and_puts_aside_what_was_left_unread() -> None:
+    world = World()
+    for number in range(4):
+        world.receive(number, 3 * MIB)
+    assert not world.is_read()
+    closing = asyncio.create_task(world.admission.close(5))
+    await asyncio.sleep(0.01)
+    assert world.is_read()
+    for number in range(4, 8):
+        world.receive(number, 3 * MIB)
+    assert not world.is_read()
+    await closing
+
+    assert sorted(world.aside) == list(range(1, 8))
+    assert world.is_read()

@@ -14,9 +14,10 @@ from service.app.turnstile import LONGEST_WAIT, Turnstile
 from service.edges.metric import Metrics
 from service.edges.rabbitmq import Receipt
 from service.edges.rabbitmq.life import Life
-from service.rules.coalesce import ids_of
+from service.rules.coalesce import ids_of, merge
 from service.rules.concurrency import Limit
 from service.rules.gate import Signal
+from service.rules.plan import split
 from service.words.call import OmniCall
 from service.words.omni.channel.sms import Sms
 from service.words.outcome import NOT_SENT, Accepted, Denied, Held, MaySend, Outcome, Rejected, Unavailable, Unknown
@@ -566,6 +567,17 @@ async def test_a_call_that_is_made_again_in_halves_is_counted_as_one_start() -> 
     assert len(world.posted) == 7
     assert world.metrics.registry.get_sample_value("omni_relay_queue_seconds_count") == 4
     assert world.metrics.registry.get_sample_value("omni_relay_sms_parts_total", {"encoding": "gsm7"}) == 4
+
+
+async def test_the_halves_of_a_call_that_was_too_large_are_not_counted_again() -> None:
+    world = World(lambda call: Unavailable("http_413") if len(call.messages) > 1 else accept(call))
+    world.go.set()
+    call = merge([call_about(name, published=NOW) for name in "ab"])
+    for part in (call, *split(call, Unavailable("http_413"))):
+        await world.caller.attempt([part])
+
+    assert len(world.posted) == 3
+    assert world.metrics.registry.get_sample_value("omni_relay_sms_parts_total", {"encoding": "gsm7"}) == 2
 
 
 def turned_to(mode: Literal["open", "closed", "probing"], world: World) -> Callable[[], None]:

@@ -118,6 +118,16 @@ async def test_a_process_that_runs_looks_at_the_clock_by_itself() -> None:
     assert check.is_valid(receipt)
 
 
+class Flow:
+    """Stands for a transport."""
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+
 async def test_while_deliveries_are_left_unread_the_question_goes_over_the_other_connection() -> None:
     """Its answer would wait behind deliveries that are not read."""
     world, beside = World(), 0
@@ -125,13 +135,6 @@ async def test_while_deliveries_are_left_unread_the_question_goes_over_the_other
     async def ask_beside() -> None:
         nonlocal beside
         beside += 1
-
-    class Flow:
-        def pause_reading(self) -> None:
-            """Stand for a transport."""
-
-        def resume_reading(self) -> None:
-            """Stand for a transport."""
 
     world.life.flow, world.life.ask_beside = Flow(), ask_beside
     world.life.pause_reading()
@@ -143,3 +146,35 @@ async def test_while_deliveries_are_left_unread_the_question_goes_over_the_other
     world.pass_time(2, heard=False)
     assert await world.check.confirm(world.receipt)
     assert (world.asked, beside) == (1, 1)
+
+
+@pytest.mark.parametrize(("seconds", "ours"), [(9.0, True), (11.0, False)])
+async def test_a_session_that_is_left_unread_for_long_is_over_whatever_the_other_connection_says(
+    seconds: float, *, ours: bool
+) -> None:
+    """The broker ends a connection that it cannot write to for 15 seconds, and that alone."""
+    world = World()
+
+    async def ask_beside() -> None:
+        world.asked += 1
+
+    world.life.flow, world.life.ask_beside = Flow(), ask_beside
+    world.life.unread_since = world.now
+    world.now += seconds
+
+    assert await world.check.confirm(world.receipt) is ours
+    assert world.asked == ours
+    assert world.life.is_set() is not ours
+
+
+async def test_an_answer_that_came_too_late_for_a_session_that_is_left_unread_does_not_count() -> None:
+    world = World()
+
+    async def ask_beside() -> None:
+        world.now += 20
+
+    world.life.flow, world.life.ask_beside = Flow(), ask_beside
+    world.life.unread_since = world.now
+    world.now += 2
+
+    assert not await world.check.confirm(world.receipt)

@@ -86,7 +86,7 @@ async def test_while_the_consumer_is_cancelled_nothing_is_settled() -> None:
         await cancelled.wait()
 
     dispatcher = a_dispatcher(handle)
-    stopping = asyncio.create_task(dispatcher.settle_later(cancel()))
+    stopping = asyncio.create_task(dispatcher.settle_later(cancel(), lambda: dispatcher.in_flight))
     await asyncio.sleep(0)
     for tag, name in enumerate(["order-1", "order-2", "broken"], 1):
         receive(dispatcher, replace(DELIVERY, message_id=name), channel, tag)
@@ -117,7 +117,7 @@ async def test_a_steady_flow_of_deliveries_does_not_hold_up_a_stop_for_long() ->
     dispatcher = a_dispatcher(handle)
     flowing = asyncio.create_task(flow())
     async with asyncio.timeout(3):
-        await dispatcher.settle_later(asyncio.sleep(0))
+        await dispatcher.settle_later(asyncio.sleep(0), lambda: dispatcher.in_flight)
     more = False
     await flowing
     await drained(dispatcher)

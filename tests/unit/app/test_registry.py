@@ -166,3 +166,60 @@ async def test_an_equal_one_that_ends_first_does_not_hide_the_other() -> None:
     registry.give_up(first)
 
     assert registry.find(replace(DELIVERY, redelivered=True)) is second
+
+
+def handed_out(times: int, **headers: object) -> Delivery:
+    delivery = Delivery(b"{}", message_id="m", redelivered=times > 0)
+    return replace(delivery, headers={"x-delivery-count": times, **headers}) if times else delivery
+
+
+def test_a_delivery_that_was_handed_back_untouched_each_time_is_as_new_when_it_comes_again() -> None:
+    registry = Registry(2)
+    assert registry.is_untouched(handed_out(0))
+    assert not registry.is_untouched(handed_out(1))
+
+    registry.hand_back(handed_out(1))  # in whatever order its sessions are found to be over
+    assert not registry.is_untouched(handed_out(2))
+    registry.hand_back(handed_out(0))
+    assert registry.is_untouched(handed_out(2))
+    assert not registry.is_untouched(handed_out(3))
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        handed_out(2),
+        handed_out(1, **{"x-acquired-count": 2}),
+        replace(handed_out(1), headers={}),
+        replace(handed_out(1), headers={"x-delivery-count": "1"}),
+        replace(handed_out(1), body=b"{ }"),
+        replace(handed_out(1), message_id="other"),
+    ],
+)
+def test_one_that_another_worker_may_have_had_since_is_not(again: Delivery) -> None:
+    registry = Registry(2)
+    registry.hand_back(handed_out(0))
+
+    assert not registry.is_untouched(again)
+
+
+def test_a_count_in_a_first_delivery_is_a_producers_and_one_that_is_not_told_is_not_guessed() -> None:
+    registry = Registry(2)
+    registry.hand_back(replace(handed_out(1), headers={}))
+    assert not registry.is_untouched(handed_out(1))
+    assert not registry.is_untouched(replace(handed_out(1), headers={}))
+
+    registry.hand_back(replace(handed_out(0), headers={"x-delivery-count": 7}))
+    assert registry.is_untouched(handed_out(1))
+
+
+def test_one_without_a_name_is_not_known_since_two_may_be_alike_and_no_more_are_kept_than_may_be() -> None:
+    registry = Registry(2)
+    nameless = replace(handed_out(0), message_id=None)
+    registry.hand_back(nameless)
+    assert not registry.is_untouched(replace(nameless, redelivered=True, headers={"x-delivery-count": 1}))
+
+    for name in "abc":
+        registry.hand_back(replace(handed_out(0), message_id=name))
+    kept = [name for name in "abc" if registry.is_untouched(replace(handed_out(1), message_id=name))]
+    assert kept == ["b", "c"]

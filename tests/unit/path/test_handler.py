@@ -604,6 +604,31 @@ async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) ->
     assert ("m-2",) not in world.story
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "body", "touched"),
+    [
+        pytest.param([LookupError()], a_body(), False, id="no call was made"),
+        pytest.param([Held("paused"), LookupError()], a_body(MANY), True, id="put aside in part"),
+        pytest.param([Unavailable("http_413"), LookupError()], TWO_PEOPLE, True, id="a call was made"),
+        pytest.param([LookupError()], a_body(destinations=[a_destination(), {}]), True, id="rejected in part"),
+    ],
+)
+async def test_an_errand_is_touched_once_anything_was_done_about_it(
+    outcomes: list[Outcome | Exception], body: dict[str, object], *, touched: bool
+) -> None:
+    """Only what is untouched is as new when it is handed out again."""
+
+    async def attempt(_: Sequence[OmniCall]) -> Sequence[Outcome | Exception]:
+        return [outcomes.pop(0)]
+
+    handler = Handler(World().effects(attempt), replace(POLICY, call_size=2))
+    errand = handler.read(a_delivery(body))
+    with pytest.raises(LookupError):
+        await handler.handle(errand)
+
+    assert errand.is_touched is touched
+
+
 METADATA = {"tenant": "x" * 4000}
 
 

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -105,6 +106,35 @@ def test_an_error_body_that_is_too_long_is_not_read() -> None:
     body = json.dumps({"errorCode": "E400", "description": "x" * 2**20}).encode()
 
     assert read(400, body) == Unavailable("http_400")
+
+
+LONG = 16 * 2**20
+"""Bytes of an answer. Compressed, they are a thousandth of that."""
+
+
+@pytest.mark.parametrize("unit", [b"{},", b"1,", b"[],", b'{"messageId":"m-1","status":{"id":7}},'])
+@pytest.mark.parametrize("name", [b"messages", b"results", b"unheardOf"])
+def test_an_answer_that_holds_far_more_than_it_can_be_about_is_not_read(name: bytes, unit: bytes) -> None:
+    """Reading one of these took up to forty seconds and four gigabytes."""
+    body = b'{"%b":[%b1]}' % (name, unit * (LONG // len(unit)))
+    began = time.process_time()
+
+    assert read(200, body) == Unknown("unreadable_answer")
+    assert read_logs(200, {}, body, ("m-1",), NOW) == Unanswered("unreadable_answer")
+    assert time.process_time() - began < 1
+
+
+def test_an_answer_in_xml_that_holds_far_more_than_it_can_be_about_is_not_read() -> None:
+    body = b"<omniResponse><messages>" + b"<messages/>" * 100_000
+
+    assert read(200, body) == Unknown("unreadable_answer")
+
+
+def test_a_whole_page_of_the_logs_with_every_field_is_read() -> None:
+    entry = {**an_entry("m-1"), **{f"field{number}": {"a": 1, "b": [1]} for number in range(10)}}
+    body = json.dumps({"results": [entry] * MOST_ENTRIES}).encode()
+
+    assert isinstance(read_logs(200, {}, body, ("m-1",), NOW), Answered)
 
 
 def test_an_error_body_that_is_nested_too_deeply_is_not_read() -> None:

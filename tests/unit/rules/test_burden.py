@@ -10,7 +10,7 @@ from service.words.delivery import Delivery
         (Delivery(b""), 0),
         (Delivery(bytes(1000)), 1000),
         (Delivery(bytes(1000), headers={"a": 1, "b": None}), 1320),
-        (Delivery(b"", headers={"a": {"b": {"c": "x"}}, "d": [1, [2, 3], {}]}), 160 * 9),
+        (Delivery(b"", headers={"a": {"b": {"c": "x"}}, "d": [1, [2, 3], {}]}), 160 * 4 + 64 * 5),
     ],
 )
 def test_a_delivery_weighs_what_its_body_and_the_entries_of_its_headers_take(delivery: Delivery, size: int) -> None:

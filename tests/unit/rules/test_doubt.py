@@ -315,6 +315,13 @@ def logged(ago: timedelta, phone: str = PHONE) -> Answered:
     return Answered({"m-1": (entry,)})
 
 
+def test_a_clock_that_was_fast_when_a_request_was_first_seen_does_not_make_its_entry_too_old() -> None:
+    """It has been set since, and lies behind the time that was written down."""
+    history = replace(a_history(1, ambiguous=True), looks=2, first_seen=NOW + timedelta(hours=1))
+
+    assert resolve(an_attempt(a_request(), history), logged(timedelta(seconds=10))).rest is None
+
+
 def test_an_entry_about_another_phone_leaves_the_message_to_be_posted() -> None:
     attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), looks=2))
 

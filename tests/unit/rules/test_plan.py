@@ -120,8 +120,8 @@ def test_a_call_that_is_too_large_is_made_in_halves_with_bulk_ids_of_our_own(out
     assert [payload_of(half)["bulkId"] for half in (first, second)] == [
         half.content.bulk_id for half in (first, second)
     ]
-    assert replace(first, content=call.content, messages=call.messages, published=NOW) == call
-    assert first.published is None
+    assert replace(first, content=call.content, messages=call.messages) == call
+    assert (call.is_measured, first.is_measured, second.is_measured) == (False, True, True)
 
 
 @pytest.mark.parametrize("outcome", TOO_LARGE)

@@ -153,8 +153,8 @@ class RowBox(Box):
 
 
 def _kind(value: object) -> object:
-    """Tell components apart: by their type, and boxes by their layout."""
-    given = value if isinstance(value, dict) else vars(value)
+    """Tell components apart: by their type, and boxes by their layout. None for anything that is no object."""
+    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return given.get("layout") if given.get("type") == "BOX" else given.get("type")
 
 

@@ -64,8 +64,11 @@ def flex(**bubble: object) -> Fields:
     return {"type": "FLEX", "altText": "x", "contents": {"type": "BUBBLE", **bubble}}
 
 
-def box(*components: Fields, layout: str = "VERTICAL", **frame: object) -> Fields:
+def box(*components: object, layout: str = "VERTICAL", **frame: object) -> Fields:
     return flex(body={"layout": layout, "contents": [*components], **frame})
+
+
+NO_COMPONENTS: tuple[object, ...] = (1, "x", None, [1], True, {})
 
 
 def lasting(period: object, unit: str | None = None) -> Fields:
@@ -364,6 +367,8 @@ INVALID: Final[dict[str, list[tuple[Fields, str, str]]]] = {
         (flex(hero={}), "line.contents.hero.url", REQUIRED),
         (flex(styles={"tail": {}}), "line.contents.styles.tail", UNKNOWN),
         (flex(body={"contents": []}), "line.contents.body", "needs a type, and a box a layout"),
+        *((box(component), BODY, "needs a type, and a box a layout") for component in NO_COMPONENTS),
+        (flex(body=1), "line.contents.body", "should be an object"),
         (box({"type": "TEXT"}), f"{BODY}.text", REQUIRED),
         (box({**TEXT, "flex": 11}), f"{BODY}.flex", "should be less than or equal to 10"),
         (box({**TEXT, "maxLines": -1}), f"{BODY}.maxLines", "should be greater than or equal to 0"),
