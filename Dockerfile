@@ -37,9 +37,9 @@ ENV PATH=/opt/omni-relay/bin:$PATH \
     PYTHONFAULTHANDLER=1
 COPY --from=build /opt/omni-relay /opt/omni-relay
 
-# A number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can see that it is not root. Its files, and the working directory, are root's alone.
 USER 10001:10001
-WORKDIR /tmp
+WORKDIR /opt/omni-relay
 EXPOSE 9464
 # http.client and not urllib: a proxy in the environment must not be asked.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
