@@ -9,6 +9,7 @@ from service.app.worker import access, retry_policy
 from service.edges.omni import OmniClient
 from service.edges.rabbitmq import BrokerErrors, TopologyError, connect, declare
 from service.edges.settings import Settings, SettingsError
+from service.rules.printable import printable
 
 _OK, _REFUSED, _FORBIDDEN = 200, 401, 403
 _OMNI: Final[dict[int, tuple[bool, str]]] = {
@@ -56,5 +57,5 @@ async def _check_omni(settings: Settings) -> bool:
 
 
 def _tell(what: str, text: str, *, good: bool) -> bool:
-    click.echo(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}")
+    click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
     return good

@@ -15,6 +15,7 @@ import click
 from service import __version__
 from service.edges.rabbitmq import BrokerErrors, TopologyError
 from service.edges.settings import Settings, SettingsError, load_settings, named_env_file
+from service.rules.printable import printable
 from service.rules.redrive import REASONS, Selection
 
 _FAULT = 1
@@ -243,4 +244,4 @@ def check() -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(f"omni-relay: {text}", err=True)
+    click.echo("\n".join(map(printable, f"omni-relay: {text}".split("\n"))), err=True)

@@ -4,7 +4,8 @@ import click
 
 from service.edges.rabbitmq import BrokerErrors, connect
 from service.edges.settings import Settings
-from service.edges.terminal import EventTable, read_row
+from service.edges.terminal import EventTable, read_json, read_row
+from service.rules.printable import printable
 from service.words import topology
 
 
@@ -16,19 +17,15 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
         table.head()
     try:
         async for body in session.events():
-            if as_json:
-                click.echo(body)
-            else:
-                _show(table, body)
+            try:
+                if as_json:
+                    click.echo(read_json(body))
+                else:
+                    table.add(read_row(body))
+            except ValueError as error:
+                click.echo(printable(f"omni-relay: a message {error}"), err=True)
     except BrokerErrors as error:
         raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
     finally:
         await session.close()
     raise ConnectionResetError("the broker closed the connection")
-
-
-def _show(table: EventTable, body: bytes) -> None:
-    try:
-        table.add(read_row(body))
-    except ValueError as error:
-        click.echo(f"omni-relay: a message {error}", err=True)

@@ -30,6 +30,7 @@ from service.demo.sample import SAMPLES
 from service.edges.rabbitmq import BrokerErrors, Session, connect
 from service.edges.settings import PREFIX, Settings
 from service.edges.terminal import EventTable, Row, read_row
+from service.rules.printable import printable
 from service.sandbox import create_app, serve
 from service.words import topology
 from service.words.delivery import Publication
@@ -73,7 +74,7 @@ async def show(settings: Settings | None, *, keep: bool) -> int:
             if keep:
                 await _keep(stage)
     except DemoError as error:
-        click.echo(f"demo: {error}", err=True)
+        click.echo(printable(f"demo: {error}"), err=True)
         return 1
     finally:
         shutil.rmtree(directory / "broker", ignore_errors=True)

@@ -16,6 +16,8 @@ from typing import Literal
 
 import structlog
 
+from service.rules.printable import printable
+
 LogFormat = Literal["json", "console"]
 Logger = structlog.stdlib.BoundLogger
 
@@ -60,8 +62,8 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     Each line tells `process`, where there are several.
     """
     console = format_ == "console" or (format_ is None and sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [_for_terminal, structlog.dev.ConsoleRenderer()] if console else [structlog.processors.JSONRenderer()]
     )
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -83,7 +85,7 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_without_exception, structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -110,6 +112,11 @@ def describe(error: BaseException) -> dict[str, str]:
 def _where(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _for_terminal(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Take from values what a terminal would obey: ids are whatever a producer has chosen. JSON escapes it anyway."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _without_exception(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
