@@ -89,11 +89,14 @@ def worker(processes: int, number: int | None, listener: int | None) -> None:
 @click.option("--port", default=8080, show_default=True, help="0 picks a free one.")
 @click.option("--api-key", help="Accept this key alone.")
 @click.option("--seed", type=int, help="Make the faults that are drawn by chance repeatable.")
-def sandbox(host: str, port: int, api_key: str | None, seed: int | None) -> None:
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="A name by which it is reached. May be repeated."
+)
+def sandbox(host: str, port: int, api_key: str | None, seed: int | None, hosts: tuple[str, ...]) -> None:
     """Simulate the OMNI HTTP API, for development and tests."""
     from service.sandbox import run
 
-    run(host, port, api_key, seed)
+    run(host, port, api_key, seed, hosts)
 
 
 @commands.command()
