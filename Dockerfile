@@ -1,8 +1,11 @@
 # One image for everything `omni-relay` does; the worker unless told otherwise.
 #
 #   docker build --tag omni-relay --build-arg REVISION="$(git rev-parse HEAD)" .
+#
+# BASE may name the same image by a digest that you trust: --build-arg BASE=python@sha256:…
 
-FROM python:3.13.11-slim-trixie AS build
+ARG BASE=python:3.13.11-slim-trixie
+FROM ${BASE} AS build
 WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -24,7 +27,7 @@ COPY service service
 RUN uv/bin/uv pip install --python /opt/omni-relay --no-deps --offline .
 
 
-FROM python:3.13.11-slim-trixie
+FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="OMNI Relay" \

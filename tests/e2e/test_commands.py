@@ -134,6 +134,15 @@ async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Pat
     assert list(_processes_of(temporary)) == []
 
 
+@pytest.mark.timeout(120)
+async def test_the_demo_shows_no_password_of_a_broker_that_is_not_its_own(stage: Stage) -> None:
+    demo = await stage.watching("demo", "--keep")
+    await demo.until(lambda: "running until Ctrl-C" in demo.output.read_text(), within=90)
+    demo.send(signal.SIGINT)
+    assert await demo.ended() == 0
+    assert "guest:guest" not in demo.output.read_text() + demo.text
+
+
 async def test_the_demo_keeps_away_from_a_broker_that_is_in_use(stage: Stage) -> None:
     await stage.worker()
     ended = await stage.command("demo")
