@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from service import __version__
-from service.edges.rabbitmq import BrokerErrors, TopologyError
+from service.edges.rabbitmq import AccessRefusedError, BrokerErrors, RightMissingError, TopologyError
 from service.edges.settings import Settings, SettingsError, load_settings, named_env_file
 from service.rules.printable import printable
 from service.rules.redrive import REASONS, Selection
@@ -59,6 +59,9 @@ def main() -> None:
     except SettingsError as error:
         _say(str(error))
         sys.exit(os.EX_CONFIG)
+    except (RightMissingError, AccessRefusedError) as error:
+        _say(str(error))
+        sys.exit(_FAULT)
     except (TopologyError, *BrokerErrors) as error:
         _say(f"{type(error).__name__}: {error}" if isinstance(error, TopologyError | OSError) else type(error).__name__)
         sys.exit(_FAULT)

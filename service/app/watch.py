@@ -2,7 +2,7 @@
 
 import click
 
-from service.edges.rabbitmq import BrokerErrors, connect
+from service.edges.rabbitmq import BrokerErrors, RightMissingError, connect
 from service.edges.settings import Settings
 from service.edges.terminal import EventTable, read_json, read_row
 from service.rules.printable import printable
@@ -10,7 +10,10 @@ from service.words import topology
 
 
 async def watch_events(settings: Settings, *, as_json: bool) -> None:
-    """Print events until the connection goes or somebody interrupts. Raises one of `BrokerErrors`."""
+    """Print events until the connection goes or somebody interrupts.
+
+    Raises one of `BrokerErrors`, or `RightMissingError`.
+    """
     session = await connect(settings.rabbitmq_urls)
     table = EventTable()
     if not as_json:
@@ -24,6 +27,8 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
                     table.add(read_row(body))
             except ValueError as error:
                 click.echo(printable(f"omni-relay: a message {error}"), err=True)
+    except RightMissingError:
+        raise
     except BrokerErrors as error:
         raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
     finally:

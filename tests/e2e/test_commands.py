@@ -115,7 +115,7 @@ async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tc
     )
 
     assert good.status == 0
-    assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 4
+    assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 5
     for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (rooms, "topology")):
         assert ended.status == 1
         assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == [at]
