@@ -12,7 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 
@@ -20,6 +20,9 @@ from service.rules.printable import printable
 
 LogFormat = Literal["json", "console"]
 Logger = structlog.stdlib.BoundLogger
+
+_SERVER_PAUSE: Final = 60.0
+"""Seconds between two lines of the operations port's server: a request that it cannot read or answer makes one."""
 
 
 class Sampler:
@@ -42,6 +45,24 @@ class Sampler:
             self._left_out[event] += 1
             return None
         return self._left_out.pop(event, 0)
+
+
+class Seldom(logging.Filter):
+    """Lets through one line in so many seconds, of all levels: for what anyone who reaches a port can cause."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._clock = clock
+        self._next = float("-inf")
+
+    def filter(self, _record: logging.LogRecord) -> bool:
+        """Tell whether a line is let through."""
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
 
 
 def _sampled(sampler: Sampler) -> type[Logger]:
@@ -93,6 +114,8 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     root.setLevel(logging.WARNING)
     for library in ("aiormq", "aio_pika", "opentelemetry"):  # what they shout about, we tell in a line of our own
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    server = logging.getLogger("uvicorn.error")
+    server.filters = [Seldom(_SERVER_PAUSE)]
     logging.getLogger("service").setLevel(level.upper())
 
 

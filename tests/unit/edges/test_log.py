@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from service.edges.log import Sampler, configure_logs, get_logger
+from service.edges.log import Sampler, Seldom, configure_logs, get_logger
 
 
 class Clock:
@@ -36,6 +36,15 @@ def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_co
     clock.now += 1
     assert taken(sampler, "a.done", 2) == [7, 0]
     assert taken(sampler, "b.done", 1) == [0]
+
+
+def test_what_anyone_can_cause_makes_one_line_in_so_many_seconds() -> None:
+    clock = Clock()
+    seldom, line = Seldom(60.0, clock), logging.makeLogRecord({})
+
+    assert [seldom.filter(line) for _ in range(500)] == [True] + [False] * 499
+    clock.now += 60
+    assert [seldom.filter(line) for _ in range(2)] == [True, False]
 
 
 @pytest.fixture
