@@ -1,7 +1,8 @@
 """Logs: one JSON object a line, or something pleasant on a terminal.
 
-Names of log events are a noun and a past participle (`delivery.settled`). No phone number, e-mail address, text or
-key goes in: what is logged is chosen field by field, and of an exception only its kind and place.
+Names of log events are a noun and a past participle (`delivery.settled`). What is logged is chosen field by field, and
+of an exception only its kind and place: no phone number, e-mail address, text or key. Request ids go in as producers
+chose them.
 """
 
 import errno
