@@ -86,7 +86,7 @@ async def show(settings: Settings | None, *, keep: bool) -> int:
 async def _broker(settings: Settings | None, directory: Path) -> AsyncIterator[str]:
     if settings is not None:
         await _refuse_busy(settings)
-        yield settings.rabbitmq_url.get_secret_value()
+        yield ",".join(settings.rabbitmq_urls)
         return
     click.echo("starting a private RabbitMQ node")
     async with private_node(directory) as node:

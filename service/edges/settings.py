@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -91,6 +91,8 @@ class Settings(BaseModel):
     unknown_policy: OnUnknown = "resend"
     unknown_log_checks: Annotated[int, Field(ge=1, le=1000)] = 3
 
+    ca_file: str | None = None
+
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other machines
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
 
@@ -156,6 +158,13 @@ class Settings(BaseModel):
             raise PydanticCustomError("colon", "must not contain a colon")
         return value
 
+    @field_validator("ca_file")
+    @classmethod
+    def _certificates(cls, value: str | None) -> str | None:
+        if value is not None and _certificate_fault({"cafile": value}) is not None:
+            raise PydanticCustomError("ca_file", "must name a file of certificates (PEM)")
+        return value
+
     @field_validator("http_host")
     @classmethod
     def _listens(cls, value: str) -> str:
@@ -183,8 +192,15 @@ class Settings(BaseModel):
 
     @property
     def rabbitmq_urls(self) -> tuple[str, ...]:
-        """Brokers to try, in turn."""
-        return tuple(url.strip() for url in self.rabbitmq_url.get_secret_value().split(","))
+        """Brokers to try, in turn; with TLS, each names the file of further authorities, if there is one."""
+        urls = (url.strip() for url in self.rabbitmq_url.get_secret_value().split(","))
+        return tuple(map(self._with_authorities, urls))
+
+    def _with_authorities(self, url: str) -> str:
+        parts = urlsplit(url)
+        if self.ca_file is None or parts.scheme != "amqps" or "cafile" in dict(parse_qsl(parts.query)):
+            return url
+        return f"{url}{'&' if parts.query else '?'}cafile={quote(self.ca_file, safe='')}"
 
     @property
     def reply_patterns(self) -> tuple[str, ...]:
@@ -340,7 +356,7 @@ def _broker_fault(url: str) -> str | None:
 
 def _parameter_fault(name: str, value: str) -> str | None:
     if name == "no_verify_ssl":
-        return "must not have no_verify_ssl: certificates are always verified; cafile=FILE names their authority"
+        return "must not have no_verify_ssl: certificates are always verified; RELAY_CA_FILE adds an authority"
     if name not in _PARAMETERS:
         return f"may have only these parameters: {', '.join(sorted(_PARAMETERS))}"
     if name in _NUMBERS and not (value.isascii() and value.isdigit() and int(value[:9]) in _NUMBERS[name]):

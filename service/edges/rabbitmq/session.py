@@ -12,6 +12,7 @@ acks and publications go past the library, and all else is the same.
 import asyncio
 import contextlib
 import secrets
+import ssl
 import struct
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -377,10 +378,25 @@ async def _connect(
         address = address.update_query(heartbeat=HEARTBEAT)
     properties: FieldTable = {"connection_name": "omni-relay"}
     factory = LaneFactory() if fast else None
-    connection = _Connection(address, client_properties=properties, transport_factory=factory)
+    tls = await asyncio.to_thread(_tls, address) if address.scheme == "amqps" else None
+    connection = _Connection(address, client_properties=properties, transport_factory=factory, ssl_context=tls)
     opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))
     await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
     return connection, factory
+
+
+def _tls(address: URL) -> ssl.SSLContext:
+    """Make the context of a connection. The library's own trusts either the usual authorities or those of `cafile`.
+
+    It also does without verification if `no_verify_ssl` has any value but 0; with this one it cannot. Raises `OSError`
+    where a file cannot be used.
+    """
+    context, query = ssl.create_default_context(), address.query
+    if "cafile" in query or "capath" in query:
+        context.load_verify_locations(query.get("cafile"), query.get("capath"))
+    if "certfile" in query:
+        context.load_cert_chain(query["certfile"], query.get("keyfile"), password=lambda: "")
+    return context
 
 
 _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (

@@ -1,11 +1,12 @@
 import base64
-import subprocess
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import ValidationError
 
 from service.edges.settings import Settings, SettingsError, load_settings
+from tests.support.tls import certificate
 
 SECRET = "open-sesame-777"
 
@@ -338,15 +339,30 @@ def test_a_brokers_url_has_only_parameters_that_can_be_used(query: str) -> None:
 
 def test_certificates_of_a_brokers_url_are_tried(tmp_path: Path) -> None:
     for name in ("ca", "own"):
-        files = ("-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem")
-        kind = ("-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={name}")
-        subprocess.run(["openssl", "req", *kind, *files], check=True, capture_output=True, timeout=30)  # noqa: S607
+        certificate(tmp_path, name)
     (tmp_path / "none.pem").write_text("none")
 
     good = f"amqps://h/?cafile={tmp_path}/ca.pem&certfile={tmp_path}/own.pem&keyfile={tmp_path}/own.key&auth=external"
     assert with_environment(RABBITMQ_URL=good).rabbitmq_urls == (good,)
     assert "cafile" in fault_of(RABBITMQ_URL=f"amqps://h/?cafile={tmp_path}/none.pem")
     assert "certfile" in fault_of(RABBITMQ_URL=f"amqps://h/?certfile={tmp_path}/own.pem&keyfile={tmp_path}/ca.key")
+
+
+def test_an_authority_of_ones_own_is_named_once_for_every_broker_with_tls(tmp_path: Path) -> None:
+    file = certificate(tmp_path, "our own & others")[0]
+    urls = "amqps://a/, amqps://b/?heartbeat=5,amqps://c/?cafile=" + str(file).replace(" ", "%20").replace("&", "%26")
+    given = with_environment(RABBITMQ_URL=f"{urls},amqp://d/", CA_FILE=str(file)).rabbitmq_urls
+
+    assert [dict(parse_qsl(urlsplit(url).query)).get("cafile") for url in given] == [str(file)] * 3 + [None]
+    assert given[3] == "amqp://d/"
+
+
+@pytest.mark.parametrize("content", [None, "none"])
+def test_a_file_of_authorities_that_has_none_is_a_fault(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+
+    assert fault_of(CA_FILE=str(tmp_path / "ca.pem")) == "RELAY_CA_FILE: must name a file of certificates (PEM)"
 
 
 # Authorization
