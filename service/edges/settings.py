@@ -34,6 +34,7 @@ _WAYS: Final = (
     "RELAY_OMNI_API_KEY, RELAY_OMNI_USERNAME/_PASSWORD, RELAY_OMNI_TOKEN, RELAY_OMNI_CLIENT_ID/_CLIENT_SECRET"
 )
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", re.ASCII)
+_HOST_AND_PORT: Final = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+)(:[0-9]{1,5})?", re.ASCII)
 _MAX_HOST, _MAX_LABEL, _MAX_VHOST = 253, 63, 255
 _VISIBLE: Final = re.compile(r"[!-~]+")
 """ASCII without spaces: what may stand in a header or a URL."""
@@ -344,7 +345,13 @@ def _lines(error: ValidationError) -> Iterable[str]:
 def _broker_fault(url: str) -> str | None:
     """Say what is wrong with a broker's URL, without repeating any of it."""
     parts = _parts(url)
-    if not parts or parts.scheme not in {"amqp", "amqps"} or not url.isprintable() or " " in url:
+    if (
+        not parts
+        or parts.scheme not in {"amqp", "amqps"}
+        or not url.isprintable()
+        or " " in url
+        or "\\" in parts.netloc
+    ):
         return _BROKER_URL
     # Behind an unencoded / ? or # of a password, the host is still to come: what stands before is taken for it.
     if "@" in parts.path + parts.query or "#" in url or len(unquote(parts.path)) > _MAX_VHOST:
@@ -385,7 +392,14 @@ def _parts(url: str) -> SplitResult | None:
     """Take a URL apart; None where it is none. The library's own error would repeat it, password and all."""
     try:
         parts = urlsplit(url)
-        usable = parts.hostname and _is_host(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = (
+            _HOST_AND_PORT.fullmatch(
+                parts.netloc.rpartition("@")[2]
+            )  # the library takes more, and other libraries do not
+            and parts.hostname
+            and _is_host(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         return None
     return parts if usable else None

@@ -84,3 +84,24 @@ async def test_five_hundred_bad_requests_do_not_write_five_hundred_lines(stage: 
     assert (await worker.get("/livez"))[0] == 200
     assert len(worker.text.splitlines()) - before <= 3
     assert await worker.stop() == 0
+
+
+async def test_heads_without_end_take_no_memory_and_hold_nothing_up(stage: Stage) -> None:
+    worker = await stage.worker()
+    before = (await worker.metrics())["process_resident_memory_bytes"]
+
+    async def write_on() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", worker.port)
+        with contextlib.suppress(OSError):
+            writer.write(b"GET /livez HTTP/1.1\r\n")
+            for number in range(2_000):  # 32 connections: 64 MiB, if it is kept
+                writer.write(b"header-%d: %s\r\n" % (number, b"x" * 1_000))
+                await writer.drain()
+        writer.transport.abort()
+
+    writing = [asyncio.create_task(write_on()) for _ in range(32)]
+    await stage.send({"requestId": "r", "messageId": "m", "phoneNumber": "41793026727", "text": "Hello"})
+    await stage.until_last_words(1, within=5)
+    await asyncio.gather(*writing)
+    assert (await worker.get("/livez"))[0] == 200
+    assert (await worker.metrics())["process_resident_memory_bytes"] - before < 20 * 2**20

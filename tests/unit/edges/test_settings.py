@@ -1,8 +1,13 @@
 import base64
+import contextlib
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
+import yarl
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.edges.settings import Settings, SettingsError, load_settings
@@ -298,6 +303,7 @@ def test_several_brokers_are_tried_in_turn() -> None:
         f"amqp://user:{SECRET}\n@host/",
         f"amqp://user:{SECRET} @host/",
         f"amqp://user:{SECRET}@a..b/",
+        f"amqp://user\\:{SECRET}@host/",
         f"amqp://user:{SECRET}@host/{'v' * 256}",
     ],
 )
@@ -467,6 +473,9 @@ def test_the_base_url_is_https_unless_it_never_leaves_the_machine(given: str, us
         "https://api.infobip.com\\@thief.example",
         "https://999.1.1.1",
         "https://[:::1]",
+        "https://[::1]x",
+        "https://[::1]]:1",
+        "https://host:",
         "https://a..b",
         f"https://{'a' * 64}.example",
     ],
@@ -488,6 +497,28 @@ def test_the_shortest_delay_is_not_above_the_longest() -> None:
     fault = fault_of(RETRY_BASE_DELAY="10", RETRY_MAX_DELAY="9")
 
     assert fault == "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY"
+
+
+PIECES = st.sampled_from(
+    [*"ab01.:/@?#%&=[]\\-_ ,;\r\n\t\0é\u202e", "[::1]", "1.2.3.4", "host", "heartbeat=", "%zz", "//"]
+)
+TEXTS = st.lists(PIECES, max_size=8).map("".join)
+
+
+@given(
+    base_url=st.tuples(st.sampled_from(["https://", "https://host", "https://[::1]", ""]), TEXTS).map("".join),
+    broker=st.tuples(st.sampled_from(["amqp://", "amqps://u:p@h", "amqp://u:p@h/?", "amqp://[::1]"]), TEXTS).map(
+        "".join
+    ),
+)
+@example("https://[::1]x", "amqp://host")
+@example("https://host", "amqp://a\\b@host")
+def test_no_url_is_taken_that_another_library_does_not_take(base_url: str, broker: str) -> None:
+    with contextlib.suppress(SettingsError):
+        httpx.URL(with_environment(OMNI_BASE_URL=base_url).omni_base_url)
+    with contextlib.suppress(SettingsError):
+        for url in with_environment(RABBITMQ_URL=broker).rabbitmq_urls:
+            assert yarl.URL(url).host
 
 
 # Secrets
