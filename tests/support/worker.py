@@ -185,7 +185,7 @@ class Ended:
     errors: str
 
 
-async def run(
+async def run(  # noqa: PLR0913 - all but two have defaults and are given by name
     directory: Path,
     settings: Mapping[str, str],
     *arguments: str,
