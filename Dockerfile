@@ -1,8 +1,11 @@
 # One image for everything `omni-relay` does; the worker unless told otherwise.
 #
 #   docker build --tag omni-relay --build-arg REVISION="$(git rev-parse HEAD)" .
+#
+# BASE may name the same image by a digest that you trust: --build-arg BASE=python@sha256:…
 
-FROM python:3.13.11-slim-trixie AS build
+ARG BASE=python:3.13.11-slim-trixie
+FROM ${BASE} AS build
 WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -24,7 +27,7 @@ COPY service service
 RUN uv/bin/uv pip install --python /opt/omni-relay --no-deps --offline .
 
 
-FROM python:3.13.11-slim-trixie
+FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="OMNI Relay" \
@@ -37,9 +40,9 @@ ENV PATH=/opt/omni-relay/bin:$PATH \
     PYTHONFAULTHANDLER=1
 COPY --from=build /opt/omni-relay /opt/omni-relay
 
-# A number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can see that it is not root. Its files, and the working directory, are root's alone.
 USER 10001:10001
-WORKDIR /tmp
+WORKDIR /opt/omni-relay
 EXPOSE 9464
 # http.client and not urllib: a proxy in the environment must not be asked.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

@@ -7,8 +7,20 @@ import click
 
 from service.app.worker import access, retry_policy
 from service.edges.omni import OmniClient
-from service.edges.rabbitmq import BrokerErrors, TopologyError, connect, declare
+from service.edges.rabbitmq import (
+    AccessRefusedError,
+    BrokerErrors,
+    Right,
+    RightMissingError,
+    Session,
+    TopologyError,
+    connect,
+    declare,
+    missing_rights,
+    rights_needed,
+)
 from service.edges.settings import Settings, SettingsError
+from service.rules.printable import printable
 
 _OK, _REFUSED, _FORBIDDEN = 200, 401, 403
 _OMNI: Final[dict[int, tuple[bool, str]]] = {
@@ -31,13 +43,31 @@ async def _check_broker(settings: Settings) -> bool:
     except BrokerErrors as error:
         return _tell("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
     _tell("broker", "connected", good=True)
+    rooms = retry_policy(settings).rooms
     try:
-        await declare(session.connection, retry_policy(settings).rooms, passive=True)
-    except TopologyError as error:
-        return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
+        rights = rights_needed(rooms, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
+        missing = await missing_rights(session, rights)
+        return all([await _check_topology(session, rooms, missing), _tell_rights(missing)])
+    except BrokerErrors as error:
+        return _tell("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
     finally:
         await session.close()
+
+
+async def _check_topology(session: Session, rooms: tuple[float, ...], missing: list[Right]) -> bool:
+    try:
+        await declare(session.connection, rooms, passive=True)
+    except TopologyError as error:
+        return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
+    except AccessRefusedError as error:
+        return bool(missing) or _tell("topology", str(error), good=False)  # which right it is, is told beside
     return _tell("topology", "exchanges, queues and waiting rooms are there", good=True)
+
+
+def _tell_rights(missing: list[Right]) -> bool:
+    for right in {(one.permission, one.resource): one for one in reversed(missing)}.values():
+        _tell("rights", str(RightMissingError(right)), good=False)  # once for a queue and an exchange of one name
+    return not missing and _tell("rights", "this user may do what a worker does", good=True)
 
 
 async def _check_omni(settings: Settings) -> bool:
@@ -56,5 +86,5 @@ async def _check_omni(settings: Settings) -> bool:
 
 
 def _tell(what: str, text: str, *, good: bool) -> bool:
-    click.echo(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}")
+    click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
     return good

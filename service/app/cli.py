@@ -13,15 +13,40 @@ from typing import Any
 import click
 
 from service import __version__
-from service.edges.rabbitmq import BrokerErrors, TopologyError
-from service.edges.settings import SettingsError, load_settings
+from service.edges.rabbitmq import AccessRefusedError, BrokerErrors, RightMissingError, TopologyError
+from service.edges.settings import Settings, SettingsError, load_settings, named_env_file
+from service.rules.printable import printable
 from service.rules.redrive import REASONS, Selection
 
 _FAULT = 1
 _DIGITS = 9
 
 
+def _remember(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    ctx.find_root().obj = value or ctx.find_root().obj
+
+
+_reads_settings = click.option(
+    "--env-file",
+    metavar="FILE",
+    expose_value=False,
+    callback=_remember,
+    help="Read settings that the environment does not have from FILE, as if RELAY_ENV_FILE named it.",
+)
+
+
+def _env_file() -> str | None:
+    """Give the env file that the command line names, before the command or behind it."""
+    named: str | None = click.get_current_context().find_root().obj
+    return named
+
+
+def _settings() -> Settings:
+    return load_settings(os.environ, _env_file())
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@_reads_settings
 @click.version_option(__version__, prog_name="omni-relay")
 def commands() -> None:
     """Send requests from RabbitMQ to OMNI, status events back. Settings: environment variables RELAY_…."""
@@ -34,12 +59,16 @@ def main() -> None:
     except SettingsError as error:
         _say(str(error))
         sys.exit(os.EX_CONFIG)
+    except (RightMissingError, AccessRefusedError) as error:
+        _say(str(error))
+        sys.exit(_FAULT)
     except (TopologyError, *BrokerErrors) as error:
         _say(f"{type(error).__name__}: {error}" if isinstance(error, TopologyError | OSError) else type(error).__name__)
         sys.exit(_FAULT)
 
 
 @commands.command()
+@_reads_settings
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers on this machine.")
 @click.option("--number", type=int, hidden=True, help="Which of several this is.")
 @click.option("--listener", type=int, hidden=True, help="Descriptor of the operations port's socket.")
@@ -47,12 +76,12 @@ def worker(processes: int, number: int | None, listener: int | None) -> None:
     """Take send requests from RabbitMQ until asked to stop."""
     from service.edges.log import configure_logs
 
-    settings = load_settings()
+    settings = _settings()
     configure_logs(settings.log_format, settings.log_level, settings.log_lines_per_second, process=number)
     if processes > 1:
         from service.app.supervisor import supervise
 
-        sys.exit(asyncio.run(supervise(settings, processes)))
+        sys.exit(asyncio.run(supervise(settings, processes, named_env_file(os.environ, _env_file()))))
     from service.app.worker import work
 
     asyncio.run(work(settings, listener))
@@ -63,26 +92,33 @@ def worker(processes: int, number: int | None, listener: int | None) -> None:
 @click.option("--port", default=8080, show_default=True, help="0 picks a free one.")
 @click.option("--api-key", help="Accept this key alone.")
 @click.option("--seed", type=int, help="Make the faults that are drawn by chance repeatable.")
-def sandbox(host: str, port: int, api_key: str | None, seed: int | None) -> None:
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="A name by which it is reached. May be repeated."
+)
+def sandbox(host: str, port: int, api_key: str | None, seed: int | None, hosts: tuple[str, ...]) -> None:
     """Simulate the OMNI HTTP API, for development and tests."""
     from service.sandbox import run
 
-    run(host, port, api_key, seed)
+    run(host, port, api_key, seed, hosts)
 
 
 @commands.command()
+@_reads_settings
 @click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C.")
 def demo(keep: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Run the whole system on this machine and show what happens to sample requests."""
     from service.demo.show import show
 
+    is_configured = os.environ.get("RELAY_RABBITMQ_URL") or named_env_file(os.environ, _env_file())
+    settings = _settings() if is_configured else None
     try:
-        sys.exit(asyncio.run(show(keep=keep)))
+        sys.exit(asyncio.run(show(settings, keep=keep)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("stopped everything that was started")
 
 
 @commands.command()
+@_reads_settings
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def send(files: tuple[Path, ...]) -> None:
     """Publish send requests from JSON or JSON Lines FILES, or from standard input.
@@ -91,10 +127,11 @@ def send(files: tuple[Path, ...]) -> None:
     """
     from service.app.send import send_files
 
-    sys.exit(asyncio.run(send_files(load_settings(), files)))
+    sys.exit(asyncio.run(send_files(_settings(), files)))
 
 
 @commands.command()
+@_reads_settings
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.option("--content-type", help="As the request is published. By default it is told by the name or the contents.")
@@ -106,17 +143,18 @@ def explain(file: str, as_json: bool, content_type: str | None) -> None:  # noqa
     """
     from service.app.explain import explain_file
 
-    sys.exit(explain_file(load_settings(), file, content_type, as_json=as_json))
+    sys.exit(explain_file(_settings(), file, content_type, as_json=as_json))
 
 
 @commands.command()
+@_reads_settings
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as it is on the wire.")
 def watch(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Follow status events until Ctrl-C."""
     from service.app.watch import watch_events
 
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(watch_events(load_settings(), as_json=as_json))
+        asyncio.run(watch_events(_settings(), as_json=as_json))
 
 
 @commands.group()
@@ -138,6 +176,7 @@ class _Duration(click.ParamType[timedelta]):
 
 
 _SELECTING = (
+    _reads_settings,
     click.option("--reason", "reasons", multiple=True, type=click.Choice(REASONS), help="May be repeated."),
     click.option("--request-id", "request_ids", multiple=True, help="May be repeated."),
     click.option("--older-than", type=_Duration(), help="Such as 90s, 15m, 2h, 3d."),
@@ -160,7 +199,7 @@ def list_(limit: int | None, as_json: bool, **selection: Any) -> None:  # noqa: 
     """List dead letters. They stay where they are."""
     from service.app.dead import Choice, list_dead
 
-    asyncio.run(list_dead(load_settings(), Choice(Selection(**selection), limit), as_json=as_json))
+    asyncio.run(list_dead(_settings(), Choice(Selection(**selection), limit), as_json=as_json))
 
 
 @dead.command()
@@ -172,7 +211,7 @@ def show(limit: int | None, request_id: str | None, **selection: Any) -> None:  
 
     if request_id:
         selection["request_ids"] = (*selection["request_ids"], request_id)
-    if not asyncio.run(show_dead(load_settings(), Choice(Selection(**selection), limit))):
+    if not asyncio.run(show_dead(_settings(), Choice(Selection(**selection), limit))):
         _say("no such dead letter")
         sys.exit(_FAULT)
 
@@ -185,7 +224,7 @@ def replay(limit: int | None, dry_run: bool, rate: float, **selection: Any) -> N
     """Send dead letters again. OMNI is asked about each message first, and has those it knows already."""
     from service.app.dead import Choice, replay_dead
 
-    asyncio.run(replay_dead(load_settings(), Choice(Selection(**selection), limit), rate=rate, dry_run=dry_run))
+    asyncio.run(replay_dead(_settings(), Choice(Selection(**selection), limit), rate=rate, dry_run=dry_run))
 
 
 @dead.command()
@@ -198,16 +237,17 @@ def purge(limit: int | None, dry_run: bool, yes: bool, **selection: Any) -> None
 
     if not (dry_run or yes):
         click.confirm("Drop these dead letters for good?", abort=True)
-    asyncio.run(purge_dead(load_settings(), Choice(Selection(**selection), limit), dry_run=dry_run))
+    asyncio.run(purge_dead(_settings(), Choice(Selection(**selection), limit), dry_run=dry_run))
 
 
 @commands.command()
+@_reads_settings
 def check() -> None:
     """Check configuration, broker, topology and OMNI credentials; a line each."""
     from service.app.check import check_all
 
-    sys.exit(asyncio.run(check_all(load_settings())))
+    sys.exit(asyncio.run(check_all(_settings())))
 
 
 def _say(text: str) -> None:
-    click.echo(f"omni-relay: {text}", err=True)
+    click.echo("\n".join(map(printable, f"omni-relay: {text}".split("\n"))), err=True)

@@ -12,7 +12,6 @@ ends, in whatever way. Three things follow from how brokers work:
 
 import asyncio
 import contextlib
-import json
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import field
@@ -24,7 +23,8 @@ import click
 from service.app.signals import listen_for_signals
 from service.edges.rabbitmq import BrokerErrors, Receipt, Session, UnroutableError, connect
 from service.edges.settings import Settings
-from service.edges.terminal import Table, shown
+from service.edges.terminal import Table, written_json
+from service.rules.printable import printable
 from service.rules.redrive import DeadLetter, Selection, body_text, read_dead, redrive, renew
 from service.words import topology
 from service.words.delivery import Publication
@@ -66,7 +66,7 @@ class _Refusal(click.ClickException):
     """Ends the command with this line and exit status 1."""
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
-        click.echo(f"omni-relay: {self.message}", err=True)
+        click.echo(printable(f"omni-relay: {self.message}"), err=True)
 
 
 async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> None:
@@ -79,7 +79,7 @@ async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> Non
                 continue
             count += 1
             if as_json:
-                click.echo(json.dumps(_summary(held.letter)))
+                click.echo(written_json(_summary(held.letter)))
             else:
                 if count == 1:
                     table.head()
@@ -97,8 +97,8 @@ async def show_dead(settings: Settings, choice: Choice) -> int:
                 continue
             count += 1
             delivery = held.letter.delivery
-            click.echo(json.dumps({**_summary(held.letter), "headers": delivery.headers}, default=str, indent=2))
-            click.echo(shown(body_text(delivery)))
+            click.echo(written_json({**_summary(held.letter), "headers": delivery.headers}, indent=2))
+            click.echo(printable(body_text(delivery)))
     return count
 
 
@@ -327,7 +327,7 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 def _warn(text: str) -> None:
-    click.echo(f"omni-relay: {text}", err=True)
+    click.echo(printable(f"omni-relay: {text}"), err=True)
 
 
 def _summary(letter: DeadLetter) -> dict[str, object]:
@@ -345,7 +345,7 @@ def _summary(letter: DeadLetter) -> dict[str, object]:
 def _row(letter: DeadLetter) -> tuple[str, ...]:
     failed_at = letter.failed_at.strftime("%Y-%m-%dT%H:%M:%SZ") if letter.failed_at else "-"
     numbers = str(letter.attempts), str(letter.redrives)
-    return failed_at, letter.reason, shown(letter.request_id) or "-", *numbers, shown(letter.detail)
+    return failed_at, letter.reason, letter.request_id or "-", *numbers, letter.detail
 
 
 def _told(what: str, count: int) -> str:

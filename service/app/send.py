@@ -20,6 +20,7 @@ from rich.progress import track
 from service.edges.rabbitmq import Session, UnroutableError, connect
 from service.edges.settings import Settings
 from service.rules.encoding import to_utf8
+from service.rules.printable import printable
 from service.words import topology
 from service.words.body import is_request_id
 from service.words.delivery import Publication
@@ -36,7 +37,7 @@ async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
     try:
         requests = [request for name, text in read_texts(files) for request in read_requests(name, text)]
     except ValueError as error:
-        click.echo(f"omni-relay: {error}", err=True)
+        click.echo(printable(f"omni-relay: {error}"), err=True)
         return 1
     session = await connect(settings.rabbitmq_urls)
     try:

@@ -28,9 +28,10 @@ from prometheus_client.registry import Collector
 from service.app.signals import listen_for_signals
 from service.edges.log import get_logger
 from service.edges.operation import Condition, listen, make_app, serving
-from service.edges.settings import Settings
+from service.edges.settings import ENV_FILE, Settings
 
-_PROGRAM: Final = (sys.executable, "-c", "from service.app.cli import main; main()", "worker")
+_PROGRAM: Final = (sys.executable, "-P", "-c", "from service.app.cli import main; main()", "worker")
+"""`-P`: no module comes from the working directory, which may be anyone's."""
 _FIRST_WAIT, _LONGEST_WAIT, _WELL_AFTER = 1.0, 30.0, 60.0
 _LOOK_EVERY: Final = 2.0
 _PATIENCE: Final = 3.0
@@ -95,11 +96,13 @@ class _Children(Collector):
 class Supervisor:
     """Looks after so many workers."""
 
-    def __init__(self, settings: Settings, count: int) -> None:
+    def __init__(self, settings: Settings, count: int, env_file: str | None = None) -> None:
         self._settings = settings
         self._log = get_logger()
         self._children = [Child(number, listen("127.0.0.1", 0)) for number in range(1, count + 1)]
         self._environment = {**os.environ, "RELAY_REPLICAS": str(settings.replicas * count)}
+        if env_file is not None:
+            self._environment[ENV_FILE] = env_file
         self._stop, self._abort = listen_for_signals()
         self._metrics = _Children(self._children)
         self._restarts = Counter(
@@ -215,6 +218,9 @@ class Supervisor:
         await ended
 
 
-async def supervise(settings: Settings, count: int) -> int:
-    """Run so many workers until asked to stop; gives the exit status. Raises `OSError` when the port is taken."""
-    return await Supervisor(settings, count).run()
+async def supervise(settings: Settings, count: int, env_file: str | None = None) -> int:
+    """Run so many workers until asked to stop; gives the exit status. Raises `OSError` when the port is taken.
+
+    `env_file` is the one that the workers have to read too.
+    """
+    return await Supervisor(settings, count, env_file).run()

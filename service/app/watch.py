@@ -2,33 +2,35 @@
 
 import click
 
-from service.edges.rabbitmq import BrokerErrors, connect
+from service.edges.rabbitmq import BrokerErrors, RightMissingError, connect
 from service.edges.settings import Settings
-from service.edges.terminal import EventTable, read_row
+from service.edges.terminal import EventTable, read_json, read_row
+from service.rules.printable import printable
 from service.words import topology
 
 
 async def watch_events(settings: Settings, *, as_json: bool) -> None:
-    """Print events until the connection goes or somebody interrupts. Raises one of `BrokerErrors`."""
+    """Print events until the connection goes or somebody interrupts.
+
+    Raises one of `BrokerErrors`, or `RightMissingError`.
+    """
     session = await connect(settings.rabbitmq_urls)
     table = EventTable()
     if not as_json:
         table.head()
     try:
         async for body in session.events():
-            if as_json:
-                click.echo(body)
-            else:
-                _show(table, body)
+            try:
+                if as_json:
+                    click.echo(read_json(body))
+                else:
+                    table.add(read_row(body))
+            except ValueError as error:
+                click.echo(printable(f"omni-relay: a message {error}"), err=True)
+    except RightMissingError:
+        raise
     except BrokerErrors as error:
         raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
     finally:
         await session.close()
     raise ConnectionResetError("the broker closed the connection")
-
-
-def _show(table: EventTable, body: bytes) -> None:
-    try:
-        table.add(read_row(body))
-    except ValueError as error:
-        click.echo(f"omni-relay: a message {error}", err=True)

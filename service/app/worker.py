@@ -154,6 +154,7 @@ def access(settings: Settings) -> OmniAccess:
         format=settings.omni_format,
         connect_timeout=settings.omni_connect_timeout,
         read_timeout=settings.omni_read_timeout,
+        ca_file=settings.ca_file,
     )
 
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -27,8 +28,9 @@ from service.demo.node import private_node
 from service.demo.port import free_port
 from service.demo.sample import SAMPLES
 from service.edges.rabbitmq import BrokerErrors, Session, connect
-from service.edges.settings import PREFIX, load_settings
+from service.edges.settings import PREFIX, Settings
 from service.edges.terminal import EventTable, Row, read_row
+from service.rules.printable import printable
 from service.sandbox import create_app, serve
 from service.words import topology
 from service.words.delivery import Publication
@@ -57,21 +59,22 @@ class Stage:
         return f"http://127.0.0.1:{self.port}"
 
 
-async def show(*, keep: bool) -> int:
-    """Run the demo; returns the exit status."""
+async def show(settings: Settings | None, *, keep: bool) -> int:
+    """Run the demo; returns the exit status. Of the settings, only the broker counts, if one is set."""
+    given = settings if settings is not None and "rabbitmq_url" in settings.model_fields_set else None
     task = asyncio.current_task()
     if task is not None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-demo-"))
     try:
-        async with _broker(directory / "broker") as url, _stage(url, directory) as stage:
+        async with _broker(given, directory / "broker") as url, _stage(url, directory) as stage:
             await _perform(stage)
-            _tell_more(stage, keep=keep)
+            _tell_more(stage, is_private=given is None, keep=keep)
             if keep:
                 await _keep(stage)
     except DemoError as error:
-        click.echo(f"demo: {error}", err=True)
+        click.echo(printable(f"demo: {error}"), err=True)
         return 1
     finally:
         shutil.rmtree(directory / "broker", ignore_errors=True)
@@ -80,10 +83,10 @@ async def show(*, keep: bool) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _broker(directory: Path) -> AsyncIterator[str]:
-    if given := os.environ.get(_BROKER):
-        await _refuse_busy()
-        yield given
+async def _broker(settings: Settings | None, directory: Path) -> AsyncIterator[str]:
+    if settings is not None:
+        await _refuse_busy(settings)
+        yield ",".join(settings.rabbitmq_urls)
         return
     click.echo("starting a private RabbitMQ node")
     async with private_node(directory) as node:
@@ -91,9 +94,9 @@ async def _broker(directory: Path) -> AsyncIterator[str]:
         yield node.url
 
 
-async def _refuse_busy() -> None:
+async def _refuse_busy(settings: Settings) -> None:
     """Keep away from a broker in use: the demo's worker would take its requests and feed them to a sandbox."""
-    session = await connect(load_settings().rabbitmq_urls)
+    session = await connect(settings.rabbitmq_urls)
     try:
         waiting, consumers = await session.waiting()
     except BrokerErrors:
@@ -120,10 +123,11 @@ async def _stage(broker: str, directory: Path) -> AsyncIterator[Stage]:
         with log.open("wb") as output:
             worker = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # no module from the working directory
                 "-c",
                 "from service.app.cli import main; main()",
                 "worker",
-                cwd=directory,  # no .env of anybody's
+                cwd=directory,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -160,7 +164,7 @@ def _answers(url: str) -> bool:
 
 async def _perform(stage: Stage) -> None:
     """Publish the samples and print events until every message has had its last word."""
-    session = await connect((stage.broker,))
+    session = await connect(url.strip() for url in stage.broker.split(","))
     try:
         for sample in SAMPLES:
             click.echo(f"  {sample.body['requestId']:<14} {sample.title}")
@@ -203,17 +207,19 @@ async def _keep(stage: Stage) -> None:
     raise DemoError(f"the worker ended; see {stage.log}")
 
 
-def _tell_more(stage: Stage, *, keep: bool) -> None:
+def _tell_more(stage: Stage, *, is_private: bool, keep: bool) -> None:
     if not keep:
         click.echo(f"the worker's log: {stage.log}; --keep leaves everything running, to be looked at")
         return
+    # A broker of the user's own has a password of their own: it is not for a screen.
+    command = f"export {_BROKER}={shlex.quote(stage.broker)}" if is_private else f"with your own {_BROKER}"
     click.echo(
         f"running until Ctrl-C:\n"
         f"  metrics          {stage.operations}/metrics\n"
         f"  readiness        {stage.operations}/readyz\n"
         f"  worker's log     {stage.log}\n"
         f"  what OMNI took   {stage.sandbox}/sandbox/messages\n"
-        f"  watch and send   export {_BROKER}={stage.broker}\n"
+        f"  watch and send   {command}\n"
         f"                   .venv/bin/omni-relay watch &\n"
         f"                   .venv/bin/omni-relay send FILE"
     )

@@ -1,7 +1,8 @@
 """Logs: one JSON object a line, or something pleasant on a terminal.
 
-Names of log events are a noun and a past participle (`delivery.settled`). No phone number, e-mail address, text or
-key goes in: what is logged is chosen field by field, and of an exception only its kind and place.
+Names of log events are a noun and a past participle (`delivery.settled`). What is logged is chosen field by field, and
+of an exception only its kind and place: no phone number, e-mail address, text or key. Request ids go in as producers
+chose them.
 """
 
 import errno
@@ -12,12 +13,17 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 
+from service.rules.printable import printable
+
 LogFormat = Literal["json", "console"]
 Logger = structlog.stdlib.BoundLogger
+
+_SERVER_PAUSE: Final = 60.0
+"""Seconds between two lines of the operations port's server: a request that it cannot read or answer makes one."""
 
 
 class Sampler:
@@ -42,6 +48,24 @@ class Sampler:
         return self._left_out.pop(event, 0)
 
 
+class Seldom(logging.Filter):
+    """Lets through one line in so many seconds, of all levels: for what anyone who reaches a port can cause."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._clock = clock
+        self._next = float("-inf")
+
+    def filter(self, _record: logging.LogRecord) -> bool:
+        """Tell whether a line is let through."""
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
 def _sampled(sampler: Sampler) -> type[Logger]:
     """Make a logger that samples what tells of nothing wrong, before anything is spent on a line."""
 
@@ -60,8 +84,8 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     Each line tells `process`, where there are several.
     """
     console = format_ == "console" or (format_ is None and sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [_for_terminal, structlog.dev.ConsoleRenderer()] if console else [structlog.processors.JSONRenderer()]
     )
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -83,7 +107,7 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_without_exception, structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -91,6 +115,8 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     root.setLevel(logging.WARNING)
     for library in ("aiormq", "aio_pika", "opentelemetry"):  # what they shout about, we tell in a line of our own
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    server = logging.getLogger("uvicorn.error")
+    server.filters = [Seldom(_SERVER_PAUSE)]
     logging.getLogger("service").setLevel(level.upper())
 
 
@@ -110,6 +136,11 @@ def describe(error: BaseException) -> dict[str, str]:
 def _where(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _for_terminal(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Take from values what a terminal would obey: ids are whatever a producer has chosen. JSON escapes it anyway."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _without_exception(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

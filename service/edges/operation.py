@@ -26,6 +26,7 @@ _BACKLOG: Final = 16
 """Connections accepted at once, before the limit applies to them."""
 _MAX_HEAD: Final = 16 * 1024
 """Bytes of a request's head."""
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 _IDLE: Final = 5.0
 """Seconds after which a connection is closed on which no answer has been completed meanwhile."""
 
@@ -51,16 +52,35 @@ def make_app(registry: CollectorRegistry, condition: Callable[[], Condition], is
         return JSONResponse(asdict(now), status_code=200 if now.ready else 503)
 
     def metrics(request: Request) -> Response:  # in a thread: what is counted elsewhere may take its time to come
-        render, content_type = choose_encoder(request.headers.get("accept", ""))
+        render, content_type = choose_encoder(
+            _OPENMETRICS if wants_openmetrics(request.headers.get("accept", "")) else ""
+        )
         return Response(render(registry), headers={"content-type": content_type})
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
         ]
     )
+    app.router.redirect_slashes = False  # it would repeat whatever `Host` says
+    return app
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Tell whether an `Accept` header names OpenMetrics, in a version that there is. Total: anybody writes it.
+
+    The library takes any version, fails on some, and repeats it in the content type.
+    """
+    for entry in accept.split(","):
+        kind, *parameters = (part.strip() for part in entry.split(";"))
+        versions = [
+            part.partition("=")[2].strip() for part in parameters if part.partition("=")[0].strip() == "version"
+        ]
+        if kind == "application/openmetrics-text" and all(version in {"0.0.1", "1.0.0"} for version in versions):
+            return True
+    return False
 
 
 class _Connection(H11Protocol):
@@ -165,7 +185,7 @@ async def serving(app: Starlette, host: str, port: int, inherited: int | None = 
         h11_max_incomplete_event_size=_MAX_HEAD,
         backlog=_BACKLOG,
         log_config=None,
-        log_level="error",  # a line for each bad request would let anyone fill the log
+        log_level="error",  # of these there are few: see `Seldom`
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=1,

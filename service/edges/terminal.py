@@ -1,4 +1,7 @@
-"""What a person sees: status events as the rows of a table that grows."""
+"""What a person sees: status events as the rows of a table that grows.
+
+No cell can steer the terminal: see `printable`.
+"""
 
 import json
 import shutil
@@ -6,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from service.rules.printable import printable, printable_json
 from service.words.value import dataclass
 
 _COLOURS: Final = {
@@ -40,20 +44,30 @@ def read_row(body: bytes) -> Row:
         event: dict[str, Any] = json.loads(body)
         data = event["data"]
         return Row(
-            time=shown(event["time"][11:23]),
-            request=shown(data["requestId"]),
-            to=shown(", ".join(data["to"].values())) or "-",
-            event=shown(event["type"].rpartition(".")[2]),
-            attempt=str(data["attempt"]),
-            says=shown(_says(data)),
+            time=printable(event["time"][11:23]),
+            request=printable(data["requestId"]),
+            to=printable(", ".join(data["to"].values())) or "-",
+            event=printable(event["type"].rpartition(".")[2]),
+            attempt=printable(str(data["attempt"])),
+            says=printable(_says(data)),
         )
     except (KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("is not a status event") from None
 
 
-def shown(text: str) -> str:
-    """Keep a terminal from being steered by what somebody else wrote."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def read_json(body: bytes) -> str:
+    """Give a JSON body on one line, safe for a terminal. Raises `ValueError` when it is none, as `read_row` does."""
+    try:
+        text = body.decode("utf-8-sig")
+        json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    return printable_json(text)
+
+
+def written_json(value: object, indent: int | None = None) -> str:
+    """Write a value as JSON that is safe for a terminal; what JSON does not know, as text."""
+    return json.dumps(value, default=str, indent=indent).replace("\x7f", "\\u007f")
 
 
 def _says(data: dict[str, Any]) -> str:
@@ -75,13 +89,15 @@ class Table:
 
     def head(self) -> None:
         """Print the titles."""
-        self._console.print(f"[bold]{self._line(self._titles)}[/bold]")
+        self._console.print(Text(self._line(self._titles), style="bold"))
 
     def add(self, cells: Sequence[str], colour: str = "white") -> None:
         """Print a row; the last cell is as long as it likes."""
-        self._console.print(f"[{colour}]{escape(self._line(cells))}[/{colour}]", soft_wrap=True)
+        # As text: in a string the library would read its own markup, and names of emoji between colons.
+        self._console.print(Text(self._line(cells), style=colour), soft_wrap=True)
 
     def _line(self, cells: Sequence[str]) -> str:
+        cells = [printable(cell) for cell in cells]
         cut = [
             cell if len(cell) <= width else f"{cell[: width - 1]}…"
             for cell, width in zip(cells, self._widths, strict=False)

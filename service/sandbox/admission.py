@@ -1,10 +1,13 @@
 """The door of every path that takes a body: credential (401), size (413), content type (415), readable (400)."""
 
 from starlette.requests import Request
+from starlette.responses import Response
 
+from service.sandbox.answer import failure
 from service.sandbox.body import UnreadableError, read
+from service.sandbox.connection import read_body
 from service.sandbox.credential import Access
-from service.sandbox.format import body_format
+from service.sandbox.format import Format, body_format
 from service.sandbox.judgement import Refusal
 
 
@@ -21,3 +24,20 @@ def admitted(request: Request, raw: bytes | None, access: Access) -> dict[str, o
         return read(raw, form)
     except UnreadableError as unreadable:
         return Refusal(400, {"request": [str(unreadable)]})
+
+
+async def control_document(request: Request) -> dict[str, object] | Response:
+    """Read the document that is posted to a path under `/sandbox/`, or give the answer that refuses it.
+
+    No credential is asked for. The content type is: with one that a form can have, or with none, a browser posts for
+    a page of any site without asking first.
+    """
+    raw = await read_body(request)
+    if raw is None:
+        return failure(413, Format.JSON)
+    if body_format(request.headers.get("content-type", "")) is not Format.JSON:
+        return failure(415, Format.JSON, {"content-type": ["must be application/json"]})
+    try:
+        return read(raw, Format.JSON)
+    except UnreadableError as unreadable:
+        return failure(400, Format.JSON, {"request": [str(unreadable)]})

@@ -7,7 +7,8 @@ GET  /omni/1/reports          what became of messages, each report once: see `in
 GET  /omni/1/logs             the same, to look at as often as one may
      /sandbox/…               see `control` and `dial`
 
-Everything else is 404, a known path with another method 405, always in OMNI's error envelope.
+Everything else is 404, a known path with another method 405, always in OMNI's error envelope. Web pages of other sites
+are refused: see `guard`.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,6 +29,7 @@ from service.sandbox.control import Control
 from service.sandbox.courier import Courier
 from service.sandbox.credential import Access
 from service.sandbox.dial import Dial
+from service.sandbox.guard import Guard
 from service.sandbox.hazard import Hazards
 from service.sandbox.inquiry import Inquiry
 from service.sandbox.intake import Intake, opened
@@ -51,13 +54,15 @@ def create_app(  # noqa: PLR0913  # every one has a default and is given by its 
     logs_per_minute: int = 120,
     logs_lag: float = 0.0,
     push_anywhere: bool = False,
+    hosts: Collection[str] = (),
 ) -> Starlette:
     """Make a sandbox with a memory of its own.
 
     `api_key` is the only key let in, if given; `refused` are keys, tokens and `user:password` pairs sent
     away with 401; `seed` makes faults with a probability repeatable; `keep` bounds what is remembered;
     `speed` is how many of the sandbox's seconds pass in one of the world's; with `push_anywhere` reports are
-    pushed to any `notifyUrl`, not to loopback alone. The others can be changed later: see `options`.
+    pushed to any `notifyUrl`, not to loopback alone; `hosts` are names by which it is reached, besides its addresses.
+    The others can be changed later: see `options`.
     """
     clock = Clock(speed)
     state = State(
@@ -88,6 +93,7 @@ def create_app(  # noqa: PLR0913  # every one has a default and is given by its 
         ],
         exception_handlers={HTTPException: _Missing(state).answer},
         lifespan=lifespan,
+        middleware=[Middleware(Guard, hosts=hosts)],
     )
     app.router.redirect_slashes = False  # OMNI's paths are exact
     return app

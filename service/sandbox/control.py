@@ -1,6 +1,6 @@
 """The paths under `/sandbox/`: looking at what was taken, and asking for faults.
 
-No credential is asked for: the sandbox sits on loopback and holds nothing real.
+No credential is asked for: the sandbox sits on loopback and holds nothing real. A body is `application/json`.
 
 GET    /sandbox/messages   the messages taken; `messageId=` and `since=` (a moment with a zone) narrow it
 DELETE /sandbox/messages   forget messages, calls, counters, reports, and which numbers have had their fault
@@ -20,9 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from service.sandbox.admission import control_document
 from service.sandbox.answer import failure
 from service.sandbox.body import UnreadableError, read
-from service.sandbox.connection import read_body
 from service.sandbox.fault import Fault, Misfit, parse_fault
 from service.sandbox.format import Format, body_format
 from service.sandbox.ledger import Call, Message
@@ -77,17 +77,13 @@ class Control:
 
     async def set_fault(self, request: Request) -> Response:
         """Set a fault."""
-        raw = await read_body(request)
-        if raw is None:
-            return failure(413, Format.JSON)
-        try:
-            asked = parse_fault(read(raw, Format.JSON))
-        except UnreadableError as unreadable:
-            return failure(400, Format.JSON, {"request": [str(unreadable)]})
-        match asked:
+        document = await control_document(request)
+        if isinstance(document, Response):
+            return document
+        match parse_fault(document):
             case Misfit(faults):
                 return failure(400, Format.JSON, faults)
-            case Fault():
+            case Fault() as asked:
                 self._state.hazards.set(asked)
                 return JSONResponse(asked.document(), 201)
 

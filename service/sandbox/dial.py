@@ -11,9 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from service.sandbox.admission import control_document
 from service.sandbox.answer import failure
-from service.sandbox.body import UnreadableError, read
-from service.sandbox.connection import read_body
 from service.sandbox.field import number_in
 from service.sandbox.format import Format
 from service.sandbox.shape import Shape, Wrong, wrongs
@@ -45,7 +44,7 @@ class Dial:
 
     async def set_clock(self, request: Request) -> Response:
         """Set the speed, put the clock forward, or both."""
-        document = await _document(request)
+        document = await control_document(request)
         if isinstance(document, Response):
             return document
         found = list(wrongs(document, _CLOCK, ""))
@@ -63,7 +62,7 @@ class Dial:
 
     async def set_options(self, request: Request) -> Response:
         """Set options."""
-        document = await _document(request)
+        document = await control_document(request)
         if isinstance(document, Response):
             return document
         changed = self._state.options.changed(document)
@@ -75,16 +74,6 @@ class Dial:
     async def pushes(self, _request: Request) -> Response:
         """Show the attempts to push."""
         return JSONResponse({"pushes": [push.document() for push in self._state.courier.made()]})
-
-
-async def _document(request: Request) -> dict[str, object] | Response:
-    raw = await read_body(request)
-    if raw is None:
-        return failure(413, Format.JSON)
-    try:
-        return read(raw, Format.JSON)
-    except UnreadableError as unreadable:
-        return failure(400, Format.JSON, {"request": [str(unreadable)]})
 
 
 def _bad(found: list[Wrong]) -> Response:

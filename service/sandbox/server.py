@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,16 +133,19 @@ async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIt
         await serving
 
 
-def run(host: str, port: int, api_key: str | None, seed: int | None) -> None:
-    """Serve a sandbox until SIGINT or SIGTERM; says on standard output where it listens."""
-    asyncio.run(_run(host, port, api_key, seed))
+def run(host: str, port: int, api_key: str | None, seed: int | None, hosts: Collection[str] = ()) -> None:
+    """Serve a sandbox until SIGINT or SIGTERM; says on standard output where it listens.
+
+    `hosts` are names by which it is reached, besides `host` and its addresses.
+    """
+    asyncio.run(_run(create_app(api_key=api_key, seed=seed, hosts=(host, *hosts)), host, port))
 
 
-async def _run(host: str, port: int, api_key: str | None, seed: int | None) -> None:
+async def _run(app: ASGIApp, host: str, port: int) -> None:
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
-    async with serve(create_app(api_key=api_key, seed=seed), host, port) as running:
+    async with serve(app, host, port) as running:
         sys.stdout.write(f"sandbox listening on {running.url}\n")
         sys.stdout.flush()
         await asked_to_stop.wait()

@@ -72,6 +72,37 @@ async def test_events_can_be_watched_as_they_are_on_the_wire(stage: Stage, vhost
     assert [json.loads(line) for line in watcher.output.read_text().splitlines()] == [stage.events[0].body]
 
 
+@pytest.mark.parametrize("arguments", [("watch",), ("watch", "--json")])
+async def test_nobody_who_publishes_events_can_steer_the_terminal_of_those_who_watch(
+    stage: Stage, vhost: VirtualHost, arguments: tuple[str, ...]
+) -> None:
+    watcher = await stage.watching(*arguments)
+    await asyncio.to_thread(_until_bound, vhost, 2)
+    steering = "\x1b]0;owned\x07\x9b2J\x7f\u202e"
+    data: dict[str, object] = {
+        "requestId": steering,
+        "to": {},
+        "attempt": steering,
+        "reason": None,
+        "status": None,
+        "nextAttemptAt": None,
+    }
+    event = json.dumps({"time": steering, "type": steering, "data": data}, ensure_ascii=False).encode()
+    bodies = (event, event.replace(b"\\u001b", b"\x1b"), steering.encode(), b'{\n"last": "\x7f"}')
+    await stage.send(*bodies, exchange="omni.results", key="message.accepted")
+    await watcher.until(lambda: "last" in watcher.output.read_text() or watcher.text.count("omni-relay:") == 3)
+    watcher.send(signal.SIGINT)
+    await watcher.ended()
+
+    shown = watcher.output.read_text() + watcher.text
+    assert "owned" in shown
+    assert [character for character in shown if not character.isprintable() and character != "\n"] == []
+    if "--json" in arguments:
+        first, last = (json.loads(line) for line in watcher.output.read_text().splitlines())
+        assert first["data"] == data
+        assert last == {"last": "\x7f"}
+
+
 async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tcp_port: int) -> None:
     await stage.worker()
     nowhere = f"127.0.0.1:{unused_tcp_port}"
@@ -84,7 +115,7 @@ async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tc
     )
 
     assert good.status == 0
-    assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 4
+    assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 5
     for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (rooms, "topology")):
         assert ended.status == 1
         assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == [at]
@@ -101,6 +132,15 @@ async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Pat
     assert ended.status == 0, ended.output + ended.errors
     assert "accepted" in ended.output
     assert list(_processes_of(temporary)) == []
+
+
+@pytest.mark.timeout(120)
+async def test_the_demo_shows_no_password_of_a_broker_that_is_not_its_own(stage: Stage) -> None:
+    demo = await stage.watching("demo", "--keep")
+    await demo.until(lambda: "running until Ctrl-C" in demo.output.read_text(), within=90)
+    demo.send(signal.SIGINT)
+    assert await demo.ended() == 0
+    assert "guest:guest" not in demo.output.read_text() + demo.text
 
 
 async def test_the_demo_keeps_away_from_a_broker_that_is_in_use(stage: Stage) -> None:

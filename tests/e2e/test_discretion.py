@@ -45,6 +45,25 @@ async def test_no_secret_is_in_the_log_the_metrics_or_the_headers_of_dead_letter
     assert [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text] == []
 
 
+async def test_what_a_producer_writes_is_kept_where_the_documents_say_and_nowhere_else(stage: Stage) -> None:
+    worker = await stage.worker(RETRY_MAX_ATTEMPTS="1", LOG_LEVEL="debug")
+    await stage.fault(kind="status", status=503, times=1)
+    trace = {"traceparent": "00-12345678901234567890123456789012-1234567890123456-01", "tracestate": "canary=state"}
+    headers = {"customer": "canary-header", **trace}
+    body = {"requestId": "canary-id", "phoneNumber": NUMBERS[0], "text": TEXT}
+    await stage.send(body, headers=headers, correlation_id="canary-correlation")
+    await stage.until_last_words(1)
+    letter = await stage.take("omni.dead")
+    metrics = (await worker.get("/metrics"))[1]
+    assert await worker.stop() == 0
+
+    assert {name: letter.headers[name] for name in headers} == headers
+    assert letter.correlation_id == "canary-correlation"
+    assert "canary-id" in worker.text
+    assert [word for word in ("canary-header", "canary=state", "canary-correlation") if word in worker.text] == []
+    assert "canary" not in metrics
+
+
 async def test_an_event_that_nobody_takes_is_not_written_into_the_log(stage: Stage) -> None:
     """It comes back from the broker whole, twice over where reply_to names a queue that is gone."""
     worker = await stage.worker()

@@ -35,17 +35,9 @@ PAGE: Final = """<!doctype html><meta charset="utf-8"><link rel="stylesheet" hre
 def prepare() -> None:
     """Put what draws together."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "draw.tsx"):
+    for name in ("package.json", "package-lock.json", "draw.tsx"):
         shutil.copy(HERE / name, BUILD)
-    install = (
-        "npm",
-        "install",
-        "--ignore-scripts",
-        "--legacy-peer-deps",
-        "--no-audit",
-        "--no-fund",
-        "--no-package-lock",
-    )
+    install = ("npm", "ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund")
     subprocess.run((*install, f"--cache={BUILD.parent / 'cache' / 'npm'}"), cwd=BUILD, check=True, timeout=600)
     loaders = (f"--loader:.{kind}=dataurl" for kind in ("svg", "ttf", "woff", "woff2"))
     bundle = ("node_modules/.bin/esbuild", "draw.tsx", "--bundle", "--jsx=automatic", "--log-level=error", *loaders)

@@ -96,7 +96,33 @@ async def test_metrics_come_as_prometheus_has_them_and_as_openmetrics(relay: Rel
         assert all(family.documentation.endswith(".") for family in ours)
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("POST", "/metrics", 405)])
+@pytest.mark.parametrize(
+    ("accept", "is_openmetrics"),
+    [
+        ("application/openmetrics-text", True),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3", True),
+        ("text/html, application/openmetrics-text; version=0.0.1", True),
+        ("application/openmetrics-text; version=abc", False),
+        ("application/openmetrics-text; version=1.0.0.0.x", False),
+        ("application/openmetrics-text; version=99\u00b2.0.0", False),
+        ("application/openmetrics-text; version=", False),
+        ("text/plain; version=x.y", False),
+        (";;;,=,", False),
+        ("", False),
+    ],
+)
+async def test_no_accept_header_makes_the_metrics_fail(
+    port: httpx.AsyncClient, accept: str, *, is_openmetrics: bool
+) -> None:
+    answer = await port.get("/metrics", headers={b"accept": accept.encode()})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/openmetrics-text") is is_openmetrics
+    assert "abc" not in answer.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/", 404), ("GET", "/livez/", 404), ("POST", "/metrics", 405)]
+)
 async def test_there_is_nothing_else(port: httpx.AsyncClient, method: str, path: str, status: int) -> None:
     assert (await port.request(method, path)).status_code == status
 

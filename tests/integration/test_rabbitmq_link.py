@@ -21,13 +21,13 @@ import pytest
 import yaml
 from aiormq.abc import ChannelFrame
 
-from service.edges.rabbitmq import Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
+from service.edges.rabbitmq import BrokerErrors, Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
 from service.edges.rabbitmq.topology import DELIVERY_LIMIT
 from service.words import topology
 from service.words.delivery import Delivery, Publication
 from tests.support.broker import VirtualHost, manage
-from tests.support.omni_server import untrusted
 from tests.support.proxy import Proxy
+from tests.support.tls import certificate, server_of, tls_in_front_of
 
 SOON = 15.0
 """Seconds that anything may take; what is meant to be quick says so."""
@@ -486,11 +486,13 @@ async def test_acks_that_were_given_before_a_polite_end_are_heard(vhost: Virtual
     assert len(tie.received) == len(expected)
 
 
-async def test_over_tls_everything_is_the_same(vhost: VirtualHost) -> None:
-    async with tls_in_front_of(vhost.node.port) as port:
-        url = vhost.url.replace("amqp://", "amqps://").replace("127.0.0.1", "localhost")
-        url = url.replace(f":{vhost.node.port}/", f":{port}/") + "?no_verify_ssl=1"
-        async with tied(url, consume=True) as tie:
+async def test_over_tls_everything_is_the_same(vhost: VirtualHost, tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    async with tls_in_front_of(vhost.node.port, server_of(files)) as port:
+        url = f"amqps://guest:guest@localhost:{port}/{vhost.name}?cafile="
+        with pytest.raises(BrokerErrors):
+            await connect((url.replace("cafile=", "no_verify_ssl=1"),))
+        async with tied(f"{url}{files[0]}", consume=True) as tie:
             await asyncio.wait_for(tie.link.publish([letter(f"m-{number}") for number in range(50)]), SOON)
             await tie.until(lambda received: len(received) == 50)
 
@@ -516,25 +518,6 @@ async def test_the_rights_that_the_topology_operator_gives_are_enough_and_no_mor
                     await channel.declare_queue("another")
     finally:
         manage(vhost.node, "DELETE", f"users/{vhost.name}")
-
-
-@asynccontextmanager
-async def tls_in_front_of(port: int) -> AsyncIterator[int]:
-    """Speak TLS, and pass on what was said."""
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream, behind = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, behind), pump(upstream, writer))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=untrusted()) as server:
-        yield server.sockets[0].getsockname()[1]
 
 
 # Properties as they are on the wire: the flags say which are there.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.unit.deploy.test_supply import SHIPPED
+from tests.unit.deploy.test_supply import SHIPPED, plain_name
 
 ROOT: Final = Path(__file__).parents[2]
 NOBODY: Final = "http://127.0.0.1:9"
@@ -102,3 +103,41 @@ def test_what_it_does_not_know_it_explains(arguments: list[str]) -> None:
     told = supply_chain(*arguments)
     assert told.returncode == 64
     assert "deploy/supply-chain sbom" in told.stderr
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Make a fresh checkout, as far as running goes. What was downloaded before need not be again."""
+    made = tmp_path / "checkout"
+    for name in ("deploy", "service"):
+        shutil.copytree(ROOT / name, made / name)
+    for name in ("README.md", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, made)
+    (made / ".tools").mkdir()
+    (made / ".tools/uv").symlink_to(ROOT / ".tools/uv")
+    return made
+
+
+@pytest.mark.timeout(180)  # it fills a virtual environment
+def test_the_demo_gets_what_running_needs_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("npm", "node", "apt-get", "apt-cache", "dpkg", "sudo", "curl", "wget", "git"):
+        (programs / name).write_text(f'#!/bin/sh\necho "$0 $*" >>{tmp_path}/called\nexit 1\n')
+        (programs / name).chmod(0o755)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "VIRTUAL_ENV"))},
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "UV_CACHE_DIR": str(ROOT / ".tools/cache"),
+    }
+    demo = [str(checkout / "deploy/demo"), "--help"]
+    first, second = (subprocess.run(demo, env=environment, capture_output=True, text=True, check=False) for _ in "12")
+    for ran in (first, second):
+        assert ran.returncode == 0, ran.stderr
+        assert "Run the whole system" in ran.stdout
+    assert second.stderr == ""  # all is there
+    assert not (tmp_path / "called").exists(), (tmp_path / "called").read_text()
+    (packages,) = (checkout / ".venv/lib").glob("python*/site-packages")
+    found = {plain_name(path.name.partition("-")[0]) for path in packages.glob("*.dist-info")}
+    assert found == {plain_name(name) for name in SHIPPED} | {"omni-relay"}
+    assert {path.name for path in (checkout / ".tools").iterdir()} <= {"uv", "lock", "bootstrap.log"}

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from tests.support.forked import Forked, fork
@@ -135,12 +136,15 @@ async def started(
     *arguments: str,
     stdin: bytes | None = None,
     program: Sequence[str] | None = PROGRAM,
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Worker]:
     """Start `omni-relay` with these arguments and settings; it is killed at the end, if it still runs.
 
-    Without a program it is forked, which is quicker.
+    Without a program it is forked, which is quicker. `files` are put into its working directory, texts by names.
     """
     log, output, given = _files(directory, stdin or b"")
+    for name, text in files.items():
+        (directory / name).write_text(text, encoding="utf-8")
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("RELAY_")}
     environment = {**inherited, "RELAY_LOG_FORMAT": "json", **settings}
     process: asyncio.subprocess.Process | Forked
@@ -181,15 +185,16 @@ class Ended:
     errors: str
 
 
-async def run(
+async def run(  # noqa: PLR0913 - all but two have defaults and are given by name
     directory: Path,
     settings: Mapping[str, str],
     *arguments: str,
     stdin: bytes | None = None,
     within: float = PATIENCE,
     program: Sequence[str] | None = PROGRAM,
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> Ended:
     """Run a command to its end."""
-    async with started(directory, settings, *arguments, stdin=stdin, program=program) as command:
+    async with started(directory, settings, *arguments, stdin=stdin, program=program, files=files) as command:
         status = await command.ended(within)
         return Ended(status, command.output.read_text(encoding="utf-8"), command.text)

@@ -40,6 +40,7 @@ class OmniAccess:
     format: Literal["json", "xml"] = "json"
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class OmniClient:
         self._deprecated = deprecated
         self._format = access.format
         origin, kind = httpx.URL(access.base_url), f"application/{access.format}"
-        self._transport = Transport(origin, access.connect_timeout, access.read_timeout)
+        self._transport = Transport(origin, access.connect_timeout, access.read_timeout, access.ca_file)
         headers = {"accept": kind, "accept-encoding": "identity", "user-agent": f"omni-relay/{__version__}"}
         self._client = httpx.AsyncClient(base_url=origin, headers=headers, transport=self._transport)
         self._authorization = Authorization(access.credentials, self._client, now, clock)

@@ -58,13 +58,20 @@ class Answer:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Connections to one origin; `connect_timeout` and `answer_timeout` are seconds, the latter from writing on."""
+    """Connections to one origin; `connect_timeout` and `answer_timeout` are seconds, the latter from writing on.
 
-    def __init__(self, origin: httpx.URL, connect_timeout: float, answer_timeout: float) -> None:
+    `ca_file` has certificates of authorities that are trusted besides the usual ones.
+    """
+
+    def __init__(
+        self, origin: httpx.URL, connect_timeout: float, answer_timeout: float, ca_file: str | None = None
+    ) -> None:
         self._origin = origin
         self._connect_timeout = connect_timeout
         self._answer_timeout = answer_timeout
         self._tls = httpx.create_ssl_context() if origin.scheme == "https" else None
+        if self._tls is not None and ca_file is not None:
+            self._tls.load_verify_locations(cafile=ca_file)
         self._idle: list[tuple[float, _Connection]] = []
 
     async def exchange(

@@ -12,13 +12,14 @@ acks and publications go past the library, and all else is the same.
 import asyncio
 import contextlib
 import secrets
+import ssl
 import struct
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from functools import partial
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeVar, cast
 
 import aio_pika
 import aiormq
@@ -30,6 +31,7 @@ from yarl import URL
 from service.edges.rabbitmq.frame import read_expiration
 from service.edges.rabbitmq.lane import NO_CHANNEL, Lane, LaneFactory, UnroutableError
 from service.edges.rabbitmq.life import Life, at_most
+from service.edges.rabbitmq.rights import Right, RightMissingError, is_about
 from service.edges.rabbitmq.wire import encoded_headers, make_reading_total
 from service.rules.content_encoding import read_content_encoding
 from service.rules.headers import believed
@@ -43,6 +45,14 @@ CLOSE_TIMEOUT: Final = 2
 
 BrokerErrors = (aiormq.exceptions.AMQPError, RuntimeError, OSError, TimeoutError)
 """What a broken session raises; a closed channel's error is a RuntimeError and no AMQPError."""
+
+AccessRefusedError: Final = aiormq.exceptions.ChannelAccessRefused
+"""What the broker says where the user lacks a right: one of `BrokerErrors`, whose text names the queue or exchange."""
+
+_OWN_QUEUES: Final = "amq.gen-*"
+"""Names that the broker gives."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +195,22 @@ class Session:
         return (await self.outlet.get_underlay_channel()).connection.connection_tune.frame_max
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Give the body of every status event from now on. Ends when the session does."""
+        """Give the body of every status event from now on. Ends when the session does.
+
+        Raises `RightMissingError`, or one of `BrokerErrors`.
+        """
         channel = await self.intake.get_underlay_channel()
         bodies: asyncio.Queue[bytes | None] = asyncio.Queue()
-        queue = (await channel.queue_declare(exclusive=True)).queue or ""
-        await channel.queue_bind(queue, topology.RESULTS, "#")
+        declaring = channel.queue_declare(exclusive=True)
+        queue = (await _allowed(declaring, Right("configure", "queue", _OWN_QUEUES))).queue or ""
+        own, results = Right("write", "queue", queue), Right("read", "exchange", topology.RESULTS)
+        await _allowed(channel.queue_bind(queue, topology.RESULTS, "#"), results, own)
 
         async def receive(message: DeliveredMessage) -> None:
             bodies.put_nowait(message.body)
 
-        await channel.basic_consume(queue, receive, no_ack=True)
+        consuming = channel.basic_consume(queue, receive, no_ack=True)
+        await _allowed(consuming, Right("read", "queue", queue))
         for part in (self.connection, self.intake):
             part.close_callbacks.add(lambda *_: bodies.put_nowait(None))
         while (body := await bodies.get()) is not None:
@@ -251,13 +267,13 @@ class Session:
 
     async def depth(self, queue: str) -> int:
         """Count the messages that wait in a queue. Raises one of `BrokerErrors`, also if there is no such queue."""
-        async with self._asking() as channel:
+        async with self.asking() as channel:
             return (await self.broken.ask(channel.queue_declare(queue, passive=True))).message_count or 0
 
     async def lock(self, queue: str) -> Permission:
         """Declare a queue that belongs to this session alone, and goes with it. Raises one of `BrokerErrors`."""
         try:
-            async with self._asking() as channel:
+            async with self.asking() as channel:
                 await self.broken.ask(channel.queue_declare(queue, exclusive=True))
         except aiormq.exceptions.ChannelLockedResource:
             return "taken"
@@ -272,7 +288,7 @@ class Session:
         """
         arguments: FieldTable = {"x-queue-type": "quorum", "x-expires": round(seconds * 1000)}
         try:
-            async with self._asking() as channel:
+            async with self.asking() as channel:
                 await self.broken.ask(channel.queue_declare(queue, durable=True, arguments=arguments))
                 await self.broken.ask(channel.queue_bind(queue, topology.RELAY, queue))
         except aiormq.exceptions.ChannelAccessRefused:
@@ -281,11 +297,11 @@ class Session:
 
     async def delete(self, queue: str) -> None:
         """Delete a queue with all that is in it. Raises one of `BrokerErrors`."""
-        async with self._asking() as channel:
+        async with self.asking() as channel:
             await self.broken.ask(channel.queue_delete(queue))
 
     @contextlib.asynccontextmanager
-    async def _asking(self) -> AsyncIterator[RawChannel]:
+    async def asking(self) -> AsyncIterator[RawChannel]:
         """Open a channel for one question: the broker closes it with a refusal."""
         channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
         try:
@@ -375,11 +391,26 @@ async def _connect(
         address = address.update_query(heartbeat=HEARTBEAT)
     properties: FieldTable = {"connection_name": "omni-relay"}
     factory = LaneFactory() if fast else None
-    connection = _Connection(address, client_properties=properties, transport_factory=factory)
+    tls = await asyncio.to_thread(_tls, address) if address.scheme == "amqps" else None
+    connection = _Connection(address, client_properties=properties, transport_factory=factory, ssl_context=tls)
     opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))
     opened.callback(life.set)  # which ends what it was asked before
     await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
     return connection, factory
+
+
+def _tls(address: URL) -> ssl.SSLContext:
+    """Make the context of a connection. The library's own trusts either the usual authorities or those of `cafile`.
+
+    It also does without verification if `no_verify_ssl` has any value but 0; with this one it cannot. Raises `OSError`
+    where a file cannot be used.
+    """
+    context, query = ssl.create_default_context(), address.query
+    if "cafile" in query or "capath" in query:
+        context.load_verify_locations(query.get("cafile"), query.get("capath"))
+    if "certfile" in query:
+        context.load_cert_chain(query["certfile"], query.get("keyfile"), password=lambda: "")
+    return context
 
 
 _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
@@ -423,6 +454,14 @@ async def _hand_back(channel: AbstractChannel) -> None:
     raw = await channel.get_underlay_channel()
     await raw.basic_nack(0, multiple=True, requeue=True)  # 0: all
     await channel.close()
+
+
+async def _allowed(question: Awaitable[T], *rights: Right) -> T:
+    """Give the answer. Raises `RightMissingError` with the one of the rights that the broker misses."""
+    try:
+        return await question
+    except AccessRefusedError as error:
+        raise RightMissingError(next((one for one in rights if is_about(error, one)), rights[0])) from None
 
 
 def read_delivery(message: DeliveredMessage) -> Delivery:

@@ -9,6 +9,7 @@ from service.sandbox import create_app
 from tests.integration.sandbox.conftest import Send
 
 NUMBER = "41793026727"
+JSON = {"content-type": "application/json"}
 
 
 async def set_fault(omni: httpx.AsyncClient, **options: Any) -> None:  # noqa: ANN401  # JSON
@@ -178,7 +179,7 @@ async def test_a_fault_asked_for_wrongly_is_refused(omni: httpx.AsyncClient, opt
 
 @pytest.mark.parametrize(("body", "status"), [(b"?", 400), (b"[]", 400), (b" " * (10 * 1024 * 1024 + 1), 413)])
 async def test_a_fault_that_cannot_be_read_is_refused(omni: httpx.AsyncClient, body: bytes, status: int) -> None:
-    assert (await omni.post("/sandbox/faults", content=body)).status_code == status
+    assert (await omni.post("/sandbox/faults", content=body, headers=JSON)).status_code == status
 
 
 async def test_a_fault_as_listed_can_be_set_again(omni: httpx.AsyncClient) -> None:

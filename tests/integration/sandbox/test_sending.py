@@ -234,7 +234,7 @@ async def test_a_body_too_large_in_chunks_is_refused_as_well(omni: httpx.AsyncCl
 
 async def test_a_body_told_to_be_too_large_is_not_waited_for(omni: httpx.AsyncClient) -> None:
     reader, writer = await asyncio.open_connection(omni.base_url.host, omni.base_url.port)
-    writer.write(b"POST /omni/1/text HTTP/1.1\r\nHost: sandbox\r\nAuthorization: App key\r\n")
+    writer.write(b"POST /omni/1/text HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: App key\r\n")
     writer.write(b"Content-Length: 99999999999999999999\r\n\r\n")
 
     assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
@@ -244,7 +244,7 @@ async def test_a_body_told_to_be_too_large_is_not_waited_for(omni: httpx.AsyncCl
 
 async def test_a_caller_that_leaves_within_its_body_is_no_error(omni: httpx.AsyncClient) -> None:
     _, writer = await asyncio.open_connection(omni.base_url.host, omni.base_url.port)
-    writer.write(b"POST /omni/1/text HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 100\r\n\r\n{")
+    writer.write(b"POST /omni/1/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
     await writer.drain()
     await asyncio.sleep(0.1)
     assert (await omni.get("/sandbox/stats")).json()["inFlight"] == 1

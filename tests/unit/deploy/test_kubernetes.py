@@ -4,6 +4,7 @@ Needs kubectl (1.27 or later) for its kustomize; nothing here talks to a cluster
 """
 
 import copy
+import ipaddress
 import re
 import shutil
 import subprocess
@@ -24,6 +25,10 @@ KUBERNETES: Final = ROOT / "deploy/kubernetes"
 OVERLAYS: Final = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 VERSIONS: Final = ("1.30", "1.33", "1.37")
 OPERATORS: Final = {"keda.sh", "monitoring.coreos.com", "rabbitmq.com"}
+IMAGES: Final = {
+    "development": r"[a-z-]+:[0-9.]+(-management)?",
+    "production": r"registry\.example/omni-relay@sha256:[0-9a-f]{64}",
+}
 kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 Manifest = dict[str, Any]
@@ -100,9 +105,7 @@ def test_every_pod_is_restricted_and_of_a_known_image(overlay: str) -> None:
         assert faults(pod) == []
         assert pod["spec"]["automountServiceAccountToken"] is pod["spec"]["enableServiceLinks"] is False
         for container in pod["spec"]["containers"]:
-            name, _, tag = container["image"].rpartition(":")
-            assert name
-            assert tag[0].isdigit()
+            assert re.fullmatch(IMAGES[overlay], container["image"])
             assert {"requests", "limits"} <= set(container["resources"])
             assert "cpu" not in container["resources"]["limits"]
     assert faults({"spec": {"containers": [{"securityContext": {"privileged": True}}]}})
@@ -122,6 +125,46 @@ def test_selectors_find_the_pods_they_are_for_and_no_others(overlay: str) -> Non
         wanted = selector["matchLabels"].items()
         assert wanted <= labels.items()
         assert not any(wanted <= other.items() for other in others)
+
+
+@kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_worker_is_reached_by_and_reaches_only_whom_it_must(overlay: str) -> None:
+    policy = of_kind(overlay, "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["podSelector"]["matchLabels"]
+    incoming = [peer for rule in policy["ingress"] for peer in rule["from"]]
+    assert incoming
+    assert all(peer["podSelector"]["matchLabels"] and peer["namespaceSelector"]["matchLabels"] for peer in incoming)
+    for rule in policy["egress"]:
+        assert rule["ports"]
+        assert rule["to"]
+        for peer in rule["to"]:
+            block = peer.get("ipBlock")
+            if block is None:
+                assert peer.get("podSelector", {}).get("matchLabels") or peer["namespaceSelector"]["matchLabels"]
+            elif not block["cidr"].endswith("/32"):
+                networks = [ipaddress.ip_network(one) for one in block["except"]]
+                near = [ipaddress.ip_address(one) for one in ("10.96.0.1", "169.254.169.254", "172.20.0.10", "fd00::1")]
+                version = ipaddress.ip_network(block["cidr"]).version
+                assert all(any(one in net for net in networks) for one in near if one.version == version)
+
+
+@kubectl
+def test_no_password_is_mounted_into_the_worker_that_is_not_its_own() -> None:
+    pod = of_kind("production", "Deployment")["spec"]["template"]["spec"]
+    mounted = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    others = {
+        one["name"]
+        for manifest in rendered("production")
+        if manifest["kind"] == "TriggerAuthentication"
+        for one in manifest["spec"]["secretTargetRef"]
+    }
+    assert mounted
+    assert others
+    assert not mounted & others
+    head = (KUBERNETES / "overlays/production/kustomization.yaml").read_text()
+    assert all(f"secret generic {name} " in head for name in mounted | others)
 
 
 @kubectl

@@ -1,5 +1,6 @@
 """What is shipped: locked by hashes, from nowhere in particular, under licences that ask for nothing but a notice."""
 
+import json
 import re
 from collections.abc import Iterator
 from importlib.metadata import distribution
@@ -25,6 +26,11 @@ def needed(name: str, found: set[str]) -> Iterator[str]:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield from needed(requirement.name.lower(), found)
+
+
+def plain_name(name: str) -> str:
+    """Write a distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def licence(name: str) -> str:
@@ -62,5 +68,23 @@ def test_a_lock_has_a_hash_for_everything_and_no_address(lock: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_is_locked(name: str) -> None:
-    locked = {line.partition("==")[0].lower() for line in (ROOT / "requirements.lock").read_text().splitlines()}
-    assert re.sub(r"[-_.]+", "-", name) in {re.sub(r"[-_.]+", "-", one) for one in locked}
+    locked = {line.partition("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    assert plain_name(name) in {plain_name(one) for one in locked}
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in ROOT.glob("tests/*/package.json")))
+def test_what_comes_from_npm_is_locked_by_hashes_and_from_nowhere_in_particular(folder: Path) -> None:
+    lock = json.loads((folder / "package-lock.json").read_text())["packages"]
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    assert lock.pop("")["dependencies"] == wanted
+    assert {f"node_modules/{name}" for name in wanted} <= set(lock)
+    for name, package in lock.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
+
+
+def test_npm_installs_nothing_but_what_is_locked() -> None:
+    """`npm install` would look for newer versions of what others need."""
+    for path in (ROOT / "deploy/bootstrap", ROOT / "tests/faults/pictures.py"):
+        commands = re.findall(r"npm\W+(ci|install)\b", path.read_text())
+        assert commands == ["ci"]

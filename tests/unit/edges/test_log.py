@@ -3,13 +3,14 @@ import gc
 import io
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
 
-from service.edges.log import Sampler, configure_logs, get_logger
+from service.edges.log import Sampler, Seldom, configure_logs, get_logger
 
 
 class Clock:
@@ -35,6 +36,15 @@ def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_co
     clock.now += 1
     assert taken(sampler, "a.done", 2) == [7, 0]
     assert taken(sampler, "b.done", 1) == [0]
+
+
+def test_what_anyone_can_cause_makes_one_line_in_so_many_seconds() -> None:
+    clock = Clock()
+    seldom, line = Seldom(60.0, clock), logging.makeLogRecord({})
+
+    assert [seldom.filter(line) for _ in range(500)] == [True] + [False] * 499
+    clock.now += 60
+    assert [seldom.filter(line) for _ in range(2)] == [True, False]
 
 
 @pytest.fixture
@@ -72,6 +82,23 @@ def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dic
     log.info("a.done")
 
     assert [line.get("left_out") for line in lines()] == [None, None, 3]
+
+
+def test_on_a_terminal_no_value_can_steer_it_or_begin_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    root, service = logging.getLogger(), logging.getLogger("service")
+    before = root.handlers, root.level, service.level
+    try:
+        configure_logs("console", "info", 10)
+        steering = "\x1b]0;owned\x07\x9b2J\u202e"  # the library quotes what has white space, and then it is safe
+        get_logger().info("a.done", request_id=steering, detail=f"{steering}\nforged line", several=[steering])
+    finally:
+        structlog.reset_defaults()
+        root.handlers, root.level, service.level = before
+
+    (line,) = capsys.readouterr().err.splitlines()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", line)  # colours of our own
+    assert plain.isprintable()
+    assert "forged line" in plain
 
 
 async def test_what_a_task_raised_that_nobody_took_is_told_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:

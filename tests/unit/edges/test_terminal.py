@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.edges.terminal import EventTable, Row, read_row
+from service.edges.terminal import EventTable, Row, Table, read_json, read_row, written_json
 from service.rules.publication import render_event
 from service.words.event import Fault, Reason, StatusEvent
 from tests.support.builder import EMAIL, NOW, PHONE, a_status
@@ -77,6 +77,46 @@ def test_a_terminal_is_not_steered_by_what_somebody_else_wrote() -> None:
     row = read_row(render_event(replace(EVENT, request_id="\x1b[2Jorder\n1", status=a_status(1, 7, "\x1b]0;x\x07"))))
 
     assert (row.request, row.says) == (" [2Jorder 1", " ]0;x ")
+
+
+STEERING = "\x1b[2J\x9b1m\x07\u202e\u2066\n"
+
+
+def test_no_cell_of_any_table_can_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Table((8, 8), ("one", "two", "three")).add((STEERING, f"a{STEERING}", f"b{STEERING}c"))
+
+    (row,) = capsys.readouterr().out.splitlines()
+    assert row.isprintable()
+    assert row.endswith("b [2J 1m    c")
+
+
+def test_an_attempt_that_is_a_text_cannot_either() -> None:
+    event = json.loads(render_event(EVENT))
+    event["data"]["attempt"] = STEERING
+    assert read_row(json.dumps(event).encode()).attempt.isprintable()
+
+
+def test_a_body_of_json_is_written_on_one_line_with_escapes() -> None:
+    assert read_json('\ufeff{"a":\n\t"Grüße\u202e\x7f"}'.encode()) == '{"a":  "Grüße\\u202e\\u007f"}'
+    assert read_json(render_event(EVENT)) == render_event(EVENT).decode()
+
+
+@pytest.mark.parametrize("body", [b"", b"\x1b[2J", b"\xff", b"[" * 200_000, '"x"'.encode("utf-16"), b'{"a": "\x1b"}'])
+def test_a_body_that_is_not_json_is_not_written(body: bytes) -> None:
+    with pytest.raises(ValueError, match="is not JSON"):
+        read_json(body)
+
+
+def test_json_of_our_own_is_safe_too() -> None:
+    text = written_json({STEERING: [f"\x7f{STEERING}", b"\x1b"]})
+    assert text.isprintable()
+    assert json.loads(text) == {STEERING: [f"\x7f{STEERING}", "b'\\x1b'"]}
+
+
+def test_names_of_emoji_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    EventTable().add(Row("t", ":bomb:", "to", "news", "1", "order:bomb:1"))
+
+    assert ":bomb:" in capsys.readouterr().out.replace("order:bomb:1", "")
 
 
 def test_rows_stand_under_their_titles(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

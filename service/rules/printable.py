@@ -1,0 +1,30 @@
+"""Text of somebody else on its way to a terminal.
+
+A terminal obeys some characters: escape sequences move the cursor, set the title or the clipboard, and directional
+formatting (U+202A to U+202E, U+2066 to U+2069) shows text in another order than it has. What Python does not call
+printable is never written: controls (C0, DEL, C1), formatting, line and paragraph separators, and what is not assigned.
+"""
+
+
+def printable(text: str) -> str:
+    """Give the text on one line, with a space for each character that a terminal might obey."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def printable_json(text: str) -> str:
+    """Give a JSON text on one line, with an escape for each such character: it means the same.
+
+    Those below U+0020 stand between the values of a JSON text alone, as white space (RFC 8259, section 2).
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if character < " ":
+        return " "
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[index : index + 2].hex()}" for index in range(0, len(units), 2))

@@ -1,0 +1,57 @@
+"""Certificates are verified, of the broker and of OMNI; RELAY_CA_FILE adds an authority."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.stage import Stage
+from tests.support.broker import VirtualHost
+from tests.support.tls import certificate, server_of, tls_in_front_of
+
+
+@asynccontextmanager
+async def over_tls(stage: Stage, vhost: VirtualHost, files: tuple[Path, Path]) -> AsyncIterator[dict[str, str]]:
+    """Give the settings that lead over TLS to the broker and to OMNI."""
+    omni = httpx.URL(stage.settings["RELAY_OMNI_BASE_URL"]).port or 0
+    async with (
+        tls_in_front_of(vhost.node.port, server_of(files)) as amqps,
+        tls_in_front_of(omni, server_of(files)) as https,
+    ):
+        broker = f"amqps://guest:guest@localhost:{amqps}/{vhost.name}"
+        yield {"RABBITMQ_URL": broker, "OMNI_BASE_URL": f"https://localhost:{https}"}
+
+
+async def test_an_authority_of_ones_own_is_trusted_for_broker_and_omni(
+    stage: Stage, vhost: VirtualHost, tmp_path: Path
+) -> None:
+    files = certificate(tmp_path)
+    async with over_tls(stage, vhost, files) as settings:
+        stage.settings |= {f"RELAY_{name}": value for name, value in settings.items()}
+        worker = await stage.worker(CA_FILE=str(files[0]))
+        await stage.send({"requestId": "r", "messageId": "m", "phoneNumber": "41793026727", "text": "Hello"})
+        await stage.until_last_words(1)
+        checked = await stage.command("check", CA_FILE=str(files[0]))
+        assert await worker.stop() == 0
+    assert stage.last_words() == {"m": ["accepted"]}
+    assert (checked.status, "FAULT" in checked.output) == (0, False), checked.output
+
+
+@pytest.mark.parametrize("trusted", ["nobody", "another", "name"])
+async def test_a_certificate_that_is_not_trusted_is_refused(
+    stage: Stage, vhost: VirtualHost, tmp_path: Path, trusted: str
+) -> None:
+    """Or one that is, and names another host."""
+    files = certificate(tmp_path, "elsewhere" if trusted == "name" else "localhost")
+    (tmp_path / "more").mkdir()
+    another = certificate(tmp_path / "more", "another")
+    authority = {"nobody": "", "another": str(another[0]), "name": str(files[0])}[trusted]
+    async with over_tls(stage, vhost, files) as settings:
+        stage.settings |= {f"RELAY_{name}": value for name, value in settings.items()}
+        checked = await stage.command("check", CA_FILE=authority)
+    assert checked.status == 1
+    faults = [line.split()[1] for line in checked.output.splitlines() if line.startswith("FAULT")]
+    assert faults == ["broker", "OMNI"]
+    assert "Traceback" not in checked.errors

@@ -1,0 +1,138 @@
+"""A user with exactly the rights that are shipped is enough for everything, and each right that is missing is named."""
+
+import asyncio
+import contextlib
+import re
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.edges.rabbitmq import rights_needed
+from service.rules.retry import RetryPolicy
+from tests.e2e.stage import Stage
+from tests.support.broker import VirtualHost, user
+from tests.unit.edges.test_rights import shipped
+
+NUMBER = "41793026727"
+ROOMS = RetryPolicy(8, 0.1, 0.4).rooms
+
+
+def request(name: str) -> dict[str, object]:
+    return {"requestId": name, "messageId": name, "phoneNumber": NUMBER, "text": "Hello"}
+
+
+@pytest.fixture
+async def declared(stage: Stage) -> Stage:
+    """Have everything declared by a worker that may, and go."""
+    worker = await stage.worker()
+    assert await worker.stop() == 0
+    return stage
+
+
+async def test_the_rights_that_are_shipped_are_enough_for_everything(declared: Stage, vhost: VirtualHost) -> None:
+    stage = declared
+    with user(vhost, **shipped()) as url:
+        stage.settings |= {"RELAY_RABBITMQ_URL": url, "RELAY_RABBITMQ_DECLARE": "false"}
+        worker = await stage.worker(RETRY_MAX_ATTEMPTS="2", UNKNOWN_POLICY="park")
+        await stage.send(request("accepted"))
+        await stage.until_last_words(1)
+        await stage.fault(kind="status", status=503, times=1)
+        await stage.send(request("retried"))
+        await stage.until_last_words(2)
+        await stage.fault(kind="status", status=503, times=2)
+        await stage.send(request("dead"))
+        await stage.until_last_words(3)
+        assert await worker.stop() == 0
+        await stage.send(request("expired"), expiration=0.05)
+        await asyncio.sleep(0.1)
+        worker = await stage.worker()
+        await stage.until_last_words(4)
+        listed = await stage.command("dead", "list")
+        replayed = await stage.command("dead", "replay", "--reason", "failed")
+        await stage.until(lambda: stage.last_words()["dead"] == ["failed", "accepted"])
+        checked = await stage.command("check")
+        assert await worker.stop() == 0
+
+    assert stage.last_words() == {
+        "accepted": ["accepted"],
+        "retried": ["accepted"],
+        "dead": ["failed", "accepted"],
+        "expired": ["expired"],
+    }
+    assert stage.heard()["retried"] == ["deferred", "accepted"]
+    assert (listed.status, replayed.status) == (0, 0), listed.errors + replayed.errors
+    assert "1 dead letter sent again" in replayed.output
+    assert (checked.status, "FAULT" in checked.output) == (0, False), checked.output
+    assert "AccessRefused" not in worker.text
+
+
+@pytest.mark.timeout(180)
+async def test_a_check_names_each_right_that_is_missing(declared: Stage, vhost: VirtualHost) -> None:
+    needed = [right for right in rights_needed(ROOMS, declares=False, replies=False) if not right.to_look]
+    assert len(needed) == 6
+    for right in needed:
+        given = shipped()
+        given[right.permission] = f"(?!^{re.escape(right.resource)}$){given[right.permission]}"
+        with user(vhost, **given) as url:
+            ended = await declared.command("check", RABBITMQ_URL=url, RABBITMQ_DECLARE="false")
+        faults = [line for line in ended.output.splitlines() if line.startswith("FAULT")]
+        assert ended.status == 1
+        assert len(faults) == 1, ended.output
+        assert faults[0].split()[1] == "rights"
+        assert str(right) in faults[0]
+        assert "Traceback" not in ended.errors
+
+
+@pytest.mark.parametrize("permission", ["write", "read", "configure"])
+async def test_a_check_of_a_user_without_a_permission_names_what_it_is_for(
+    declared: Stage, vhost: VirtualHost, permission: str
+) -> None:
+    given = {**shipped(), permission: "^$"}
+    with user(vhost, **given) as url:
+        ended = await declared.command(
+            "check", RABBITMQ_URL=url, RABBITMQ_DECLARE=str(permission == "configure").lower()
+        )
+    assert ended.status == 1
+    faults = [line for line in ended.output.splitlines() if line.startswith("FAULT")]
+    assert any(f"may not {permission} omni." in line for line in faults), ended.output
+    assert "Traceback" not in ended.errors
+
+
+@contextlib.asynccontextmanager
+async def watched(stage: Stage, url: str) -> AsyncIterator[str]:
+    """Watch until it ends by itself; give what it says."""
+    ended = await stage.command("watch", RABBITMQ_URL=url)
+    assert ended.status == 1
+    assert "Traceback" not in ended.errors
+    yield ended.errors
+
+
+async def test_to_watch_with_a_workers_rights_names_the_right_that_is_missing(
+    declared: Stage, vhost: VirtualHost
+) -> None:
+    with user(vhost, **shipped()) as url:
+        async with watched(declared, url) as said:
+            assert said.startswith("omni-relay: this user may not configure amq.gen-* (queue)")
+    with user(vhost, configure="^amq\\.gen-.*$", write="^amq\\.gen-.*$", read="^amq\\.gen-.*$") as url:
+        async with watched(declared, url) as said:
+            assert said.startswith("omni-relay: this user may not read omni.results (exchange)")
+    given = {"configure": "^amq\\.gen-.*$", "write": "^amq\\.gen-.*$", "read": "^(amq\\.gen-.*|omni\\.results)$"}
+    with user(vhost, **given) as url:
+        watcher = await declared.watching("watch", RABBITMQ_URL=url)
+        await watcher.until(lambda: "what OMNI" in watcher.output.read_text())
+        await asyncio.sleep(0.5)
+        watcher.send(signal.SIGINT)
+        assert await watcher.ended() == 0
+        assert watcher.text == ""
+
+
+async def test_a_command_that_may_not_names_the_queue_or_exchange(declared: Stage, vhost: VirtualHost) -> None:
+    await declared.send(b"{}", exchange="omni.dead", key="")
+    with user(vhost) as url:
+        listing = await declared.command("dead", "list", RABBITMQ_URL=url)
+        sending = await declared.command("send", stdin=b'{"requestId": "r"}', RABBITMQ_URL=url)
+    assert (listing.status, sending.status) == (1, 1)
+    assert "queue 'omni.dead'" in listing.errors
+    assert "exchange 'omni.requests'" in sending.errors
+    assert "Traceback" not in listing.errors + sending.errors

@@ -1,0 +1,44 @@
+"""Certificates of an authority of one's own, and servers that have one."""
+
+import asyncio
+import contextlib
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+
+def certificate(directory: Path, name: str = "localhost") -> tuple[Path, Path]:
+    """Make a certificate that is its own authority, for a host's name; give the files of certificate and key."""
+    files = directory / f"{name}.pem", directory / f"{name}.key"
+    kind = ("-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    about = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-out", files[0], "-keyout", files[1])
+    subprocess.run(["openssl", "req", *kind, *about], check=True, capture_output=True, timeout=30)  # noqa: S607
+    return files
+
+
+def server_of(files: tuple[Path, Path]) -> ssl.SSLContext:
+    """Make a server's context."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    return context
+
+
+@asynccontextmanager
+async def tls_in_front_of(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """Speak TLS on a port of its own, which is given, and pass on what was said."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, behind = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, behind), pump(upstream, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]

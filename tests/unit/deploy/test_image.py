@@ -1,0 +1,35 @@
+"""What the image lets its user do, as far as its recipe says."""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[3]
+WRITABLE: Final = ("/tmp", "/var/tmp", "/dev/shm", "/home")  # noqa: S108 - where an image lets its user write
+
+
+def final_stage() -> list[tuple[str, str]]:
+    """Give the instructions of the image itself, by name."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    last = max(number for number, line in enumerate(lines) if line.startswith("FROM "))
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines[last:])]
+
+
+def test_the_working_directory_is_not_writable_for_the_user_of_the_image() -> None:
+    """Whoever can write into it could leave modules there, or an env file that someone names later."""
+    (folder,) = (rest for name, rest in final_stage() if name == "WORKDIR")
+    assert folder.startswith("/")
+    assert not folder.startswith(WRITABLE)
+    copies = [rest for name, rest in final_stage() if name in {"COPY", "ADD"}]
+    assert copies
+    assert not any("--chown" in copy or "--chmod" in copy for copy in copies)
+    assert not any(word in rest for name, rest in final_stage() if name == "RUN" for word in ("chown", "chmod"))
+
+
+def test_nothing_that_runs_the_image_moves_it_elsewhere() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
+    assert not any("working_dir" in service for service in services)
+    for path in (ROOT / "deploy/kubernetes").rglob("*.yaml"):
+        assert "workingDir" not in path.read_text()

@@ -1,0 +1,33 @@
+"""The threat model names what there is, and no document claims more than holds."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[3]
+MODEL: Final = ROOT / ".github/SECURITY.md"
+
+
+def test_the_threat_model_says_who_is_trusted_with_what() -> None:
+    text = MODEL.read_text()
+    rows = re.findall(r"^\| \*\*(.+?)\*\*", text, re.MULTILINE)
+    for who in ("operators", "the broker", "OMNI", "producers", "consumers of events", "the network"):
+        assert who in rows
+    assert "Report a vulnerability" in text
+
+
+def test_each_thing_that_enforces_it_is_there() -> None:
+    named = re.findall(r"`((?:tests|deploy)/[^`]+)`", MODEL.read_text())
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_what_producers_write_is_not_said_to_be_free_of_personal_data() -> None:
+    """Ids are logged; retries and dead letters keep headers, ids and `tracestate`."""
+    for path in (ROOT / "README.md", *(ROOT / "deploy/runbooks").glob("*.md")):
+        assert not re.search(r"(?i)no phone\s+number[^.]*\bever in\b", path.read_text())
+    text = (ROOT / "README.md").read_text()
+    (paragraph,) = re.findall(r"\* \*\*Personal data\*\*.*?(?=\n\* \*\*)", text, re.DOTALL)
+    assert all(
+        word in paragraph for word in ("request ids", "`tracestate`", "own headers", "`correlation_id`", "dead letters")
+    )
