@@ -34,6 +34,8 @@ _PATIENCE: Final = 3.0
 """Seconds of a pause after which deliveries that wait are put aside."""
 _LONGEST_WAIT: Final = 60.0
 """Seconds after which a delivery that has not begun is put aside."""
+_SOON: Final = 0.01
+"""Seconds by which a timer may fire too early, and more."""
 _DRAINED: Final = 0.2
 """Seconds in which what is on its way is read, as far as there is memory for it."""
 
@@ -202,7 +204,8 @@ class Admission:
 
         Where all has begun read a little, or the broker thinks us dead.
         """
-        while self._waiting and self._waiting[0].overdue_at <= asyncio.get_running_loop().time():
+        now = asyncio.get_running_loop().time
+        while self._waiting and self._waiting[0].overdue_at <= now() + _SOON:
             await self._put_aside_one(self._waiting.popleft())
         while self._waiting and self._bytes > self._most:
             await self._put_aside_one(self._waiting.pop())
