@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.rules.answer import MOST_ENTRIES, read_answer, read_logs, retry_after
+from service.rules.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs, retry_after
 from service.words.finding import Answered, Finding, Forbidden, Unanswered
 from service.words.omni.status import Status
 from service.words.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
@@ -649,3 +649,17 @@ def test_of_an_id_with_a_comma_each_part_may_have_entries() -> None:
     body = json.dumps({"results": [LOGGED, {**LOGGED, "messageId": "m-2"}]}).encode()
 
     assert isinstance(look(body, ids=("m-1,m-2",)), Answered)
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_an_answer_that_repeats_the_longest_ids_is_not_too_long_to_be_read(count: int) -> None:
+    messages = [a_message(f"{number:é<200}", PHONE) for number in range(count)]
+    answer = json.dumps({"bulkId": "é" * 100, "messages": [entry_about(message) for message in messages]})
+
+    assert len(answer) < longest_answer(count)
+    assert isinstance(read(200, answer.encode(), messages), Accepted)
+
+
+def entry_about(message: Message) -> dict[str, object]:
+    status = {"groupId": 1, "groupName": "PENDING", "id": 7, "name": "PENDING_ENROUTE", "description": "x" * 100}
+    return {"messageId": message.message_id, "to": {"phoneNumber": message.to.phone_number}, "status": status}

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.rules.poison import is_suspect, rank
+from service.rules.poison import is_suspect, rank, times_handed_out
 from tests.support.builder import a_delivery
 
 
@@ -26,3 +26,21 @@ def test_the_innocent_survive_a_killer_among_them() -> None:
         innocent = {name for name in innocent if rank(replace(a_delivery(), message_id=name, headers=headers)) > dared}
 
     assert innocent == set()
+
+
+@pytest.mark.parametrize(
+    ("headers", "times"),
+    [
+        ({}, None),
+        ({"x-delivery-count": "2"}, None),
+        ({"x-delivery-count": 2}, 2),
+        ({"x-delivery-count": 1, "x-acquired-count": 3}, 3),  # RabbitMQ 4.3
+    ],
+)
+def test_how_often_a_delivery_was_handed_out_is_known_where_the_broker_tells(
+    headers: dict[str, object], times: int | None
+) -> None:
+    delivery = replace(a_delivery(), headers=headers)
+
+    assert times_handed_out(replace(delivery, redelivered=True)) == times
+    assert times_handed_out(delivery) == 0  # a producer may have written it
