@@ -13,12 +13,13 @@ import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.words.body import MAX_DESTINATIONS
 from service.words.request import OnUnknown
@@ -56,10 +57,10 @@ class SettingsError(Exception):
     """The configuration is wrong; the message names each setting, one a line."""
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Every setting there is; `deploy/env.example` explains each. `load_settings` reads them."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     rabbitmq_url: Secret = SecretStr("amqp://guest:guest@localhost:5672/")
     rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -106,6 +107,16 @@ class Settings(BaseModel):
     reply_to: str = ""
 
     shutdown_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # the library passes the sources by name
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's own signature
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load_settings` has read. The library's own sources would expand `${NAME}` in an env file."""
+        return (init_settings,)
 
     @field_validator("rabbitmq_url")
     @classmethod
@@ -254,9 +265,11 @@ def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None 
             faults.append(f"{name}: is not UTF-8")
     if faults:
         raise SettingsError("\n".join(faults))
-    fields = {name: given[_variable(name)] for name in Settings.model_fields if _variable(name) in given}
+    fields: dict[str, Any] = {
+        name: given[_variable(name)] for name in Settings.model_fields if _variable(name) in given
+    }
     try:
-        return Settings.model_validate(fields)
+        return Settings(**fields)
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error))) from None  # the cause repeats the values
 
