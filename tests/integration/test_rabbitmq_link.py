@@ -21,8 +21,10 @@ import pytest
 import yaml
 from aiormq.abc import ChannelFrame
 
+from service.demo.greeting import greeting
 from service.edges.rabbitmq import BrokerErrors, Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
 from service.edges.rabbitmq.topology import DELIVERY_LIMIT
+from service.rules.headers import can_be_forged
 from service.words import topology
 from service.words.delivery import Delivery, Publication
 from tests.support.broker import VirtualHost, manage
@@ -305,6 +307,27 @@ async def test_a_command_that_runs_once_is_told_that_nothing_takes_its_requests(
     with pytest.raises(UnroutableError):
         await session.publish(replace(letter("lost"), exchange=topology.DIRECT))
     await session.close()
+
+
+async def test_it_is_known_whether_the_broker_replaces_what_a_client_writes_into_x_death(vhost: VirtualHost) -> None:
+    version = await greeting(vhost.node.port, vhost.node.name)
+    session = await connect((vhost.url,))
+    await session.close()
+
+    assert can_be_forged(session.server) is version.startswith("3.")
+
+
+@pytest.mark.parametrize("exchange", ["omni.requests", ""])
+async def test_what_a_producer_publishes_comes_without_headers_of_the_relay(vhost: VirtualHost, exchange: str) -> None:
+    forged: dict[str, Any] = {"omni-attempt": 2, "Omni-First-Seen": 1, "tenant": "acme"}
+    async with tied(vhost.url, consume=True) as tie, channel_of(vhost.url) as channel:
+        message = aio_pika.Message(b"{}", message_id="m", headers=forged)
+        target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+        await target.publish(message, "omni.requests")
+        await tie.until(lambda received: names(received) == {"m"})
+
+    headers = {name: value for name, value in tie.received[0].headers.items() if not name.startswith("x-")}
+    assert headers == {"tenant": "acme"}
 
 
 async def test_a_waiting_room_gives_its_message_back_in_time_with_our_headers(vhost: VirtualHost) -> None:
