@@ -134,9 +134,9 @@ class Life(asyncio.Event):
 
     def _leave(self, task: asyncio.Future[Any]) -> None:
         """Ask no more; what a task raises in the end is of no interest."""
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         if task.done():
             return
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self.is_set():
             task.cancel()
         else:
