@@ -5,6 +5,7 @@ Sources by their short names:
 7303    RFC 7303, XML Media Types: section 3 (a byte order mark, then the charset parameter, then the declaration)
 XML     Extensible Markup Language 1.0: 4.3.3 (encodings), appendix F (without any of these)
 8259    RFC 8259, JSON: 8.1 (UTF-8, a mark may be ignored), 4 (names are unique), 11 (no charset parameter)
+9110    RFC 9110, HTTP: 5.6.6 (white space around parameters)
 1952    RFC 1952, gzip
 .NET    System.Xml: a StringWriter declares UTF-16 whatever the string is written in afterwards
 kombu   the messaging library of Celery, which writes `content_encoding: utf-8`; so does Spring AMQP
@@ -15,6 +16,7 @@ import codecs
 import gzip
 import json
 import zlib
+from encodings.aliases import aliases
 from typing import Final, NamedTuple
 
 import pytest
@@ -100,6 +102,7 @@ ROWS: Final[dict[str, Row]] = {
         xml(declared="UTF-8").encode("cp1252"), f"{XML}; charset=windows-1252", "7303, 3"
     ),
     "charset in quotes": is_read(xml(declared="ISO-8859-1").encode(), 'text/xml;charset="UTF-8"', "7303, 3"),
+    "charset after a tab": is_read(xml().encode("cp1252"), f"{XML};\tcharset\t=\twindows-1252", "9110, 5.6.6"),
     "charset in capitals": is_read(xml(declared="ISO-8859-1").encode(), f"{XML}; CHARSET=UTF-8", "7303, 3"),
     "charset after another parameter": is_read(
         xml().encode("cp1252"), f"{XML}; version=1; charset=windows-1252", "7303, 3"
@@ -179,6 +182,14 @@ ROWS: Final[dict[str, Row]] = {
     "declared windows-1252, but UTF-8": is_refused(
         xml(declared="windows-1252").encode(), XML, "relay: never another text than was meant",
         "is in UTF-8, and not in windows-1252 as the XML declaration says",
+    ),
+    "declared KOI8-R, but UTF-8": is_refused(
+        xml("Привет", "KOI8-R").encode(), XML, "relay: never another text than was meant",
+        "is in UTF-8, and not in KOI8-R as the XML declaration says",
+    ),
+    "charset gbk, but UTF-8": is_refused(
+        xml("你好").encode(), f"{XML}; charset=GBK", "relay: never another text than was meant",
+        "is in UTF-8, and not in GBK as the content type says",
     ),
     "charset iso-8859-1 and ASCII": is_read(
         xml("Hello", "UTF-8").encode(), f"{XML}; charset=iso-8859-1", "7303, 3", "Hello"
@@ -309,6 +320,21 @@ def test_a_body_is_read_in_its_encoding_or_refused_by_name(row: Row) -> None:
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 def test_a_large_body_is_read_in_the_same_way(row: Row) -> None:
     assert in_steps(delivered(row)) == parsed(delivered(row))
+
+
+def test_utf8_is_read_as_another_text_in_no_charset_that_a_producer_may_name() -> None:
+    wrong = {
+        (charset, text, sms.text)
+        for charset in {*aliases, *aliases.values()}
+        for text in (LATIN, TEXT, "Привет", "你好", "ｱﾒ", "アメ", "สวัสดี", "שלום", "안녕", "😀")
+        for delivery in (
+            Delivery(xml(text, "UTF-8").encode(), f"{XML};\tcharset={charset}"),
+            Delivery(xml(text, charset).encode(), XML),
+        )
+        if (request := parsed(delivery).request) and (sms := request.content.sms) and sms.text != text
+    }
+
+    assert wrong == set()
 
 
 def test_the_table_is_long_enough() -> None:
