@@ -80,6 +80,7 @@ def undecodable(name: str, source: str = "") -> str:
 
 TYPE, MARK, DECLARATION = "the content type", "its byte order mark", "the XML declaration"
 NOT_UTF8: Final = "must be JSON in UTF-8: it " + undecodable("UTF-8")
+HALF: Final = r"has half of a surrogate pair: \ud83d without its other half, such as \ude00"
 BROKEN: Final = "must be whole gzip of one member, as its content encoding says"
 GZIP_OR_NONE: Final = "send it with gzip, or without one"
 WELL_FORMED: Final = "must be XML that is well-formed"
@@ -240,6 +241,22 @@ ROWS: Final[dict[str, Row]] = {
     "JSON in UTF-32": is_refused(a_json().encode("utf-32"), JSON, "relay", "must be JSON in UTF-8, not in UTF-32"),
     "JSON in windows-1252": is_refused(a_json().encode("cp1252"), JSON, "8259, 8.1", NOT_UTF8),
     "JSON in UTF-8 that is cut": is_refused(a_json().encode()[:-5], JSON, "8259, 8.1", NOT_UTF8),
+    "JSON with a surrogate pair": is_read(
+        a_json("|").encode().replace(b"|", rb"\ud83d\ude00"), JSON, "8259, 7", "😀"
+    ),
+    "JSON with what only looks like half a pair": is_read(
+        a_json("|").encode().replace(b"|", rb"\\ud83d"), JSON, "8259, 7", r"\ud83d"
+    ),
+    **{
+        f"JSON with half a surrogate pair: {half.decode()}": is_refused(
+            a_json("|").encode().replace(b"|", half), JSON, "8259, 8.2; as JavaScript cuts a text", HALF
+        )
+        for half in (rb"\ud83d", rb"\uD83D x", rb"\ude00", rb"\ud83d\ud83d\ude00", rb"\\\ud83d", rb"\ud83d\u0041")
+    },
+    "JSON with an escape of no character": is_refused(
+        a_json("|").encode().replace(b"|", rb"\u00g0"), JSON, "8259, 7",
+        "Invalid JSON: invalid escape at line 1 column 53",
+    ),
     "JSON that is XML": is_refused(
         xml().encode(), JSON, "relay", "must be JSON; the content type of XML is application/xml"
     ),
