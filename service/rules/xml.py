@@ -286,10 +286,10 @@ def _shape(annotation: Any, name: str = "") -> _Shape:  # noqa: ANN401 - an anno
         return _Shape("list", item=_shape(get_args(first)[0]))
     if origin is dict:
         return _Shape("map")
-    if name.endswith(_TRIMMED) or origin in {Literal, AwareDatetime}:
-        return _Shape("word")
     scalars: dict[object, _Shape] = {int: _Shape("whole"), float: _Shape("decimal"), bool: _Shape("truth")}
-    return scalars.get(origin, _TEXT)
+    if origin in scalars:
+        return scalars[origin]
+    return _Shape("word") if name.endswith(_TRIMMED) or origin in {Literal, AwareDatetime} else _TEXT
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - the same
