@@ -343,8 +343,8 @@ def test_a_large_body_is_read_in_the_same_way() -> None:
 def test_utf8_is_read_as_another_text_in_no_charset_that_a_producer_may_name() -> None:
     wrong = {
         (charset, text, sms.text)
-        for charset in {*aliases, *aliases.values()}
-        for text in (LATIN, TEXT, "Привет", "你好", "ｱﾒ", "アメ", "สวัสดี", "שלום", "안녕", "😀")
+        for charset in {"iso_8859_1", "cp1252", *aliases.values()}
+        for text in (LATIN, TEXT, "Привет", "你好", "ｱﾒ", "สวัสดี")
         for delivery in (
             Delivery(xml(text, "UTF-8").encode(), f"{XML};\tcharset={charset}"),
             Delivery(xml(text, charset).encode(), XML),
