@@ -146,12 +146,13 @@ def _in_utf8(body: bytes, encoding: Charset) -> Iterator[bytes]:
 
 
 def _told(body: bytes, encoding: Charset) -> str:
-    """Tell whether what is not well-formed is not even text. Expat has one error for both."""
+    """Tell whether what is not well-formed is not even text, or is JSON. Expat has one error for all of these."""
     try:
         check_decodable(body, encoding)
     except EncodingError as error:
         return str(error)
-    return "must be XML that is well-formed"
+    is_json = body[encoding.start : encoding.start + SLICE].lstrip()[:1] == b"{"
+    return "must be XML; the content type of JSON is application/json" if is_json else "must be XML that is well-formed"
 
 
 class _Reader:

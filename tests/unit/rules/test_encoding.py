@@ -217,6 +217,9 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "a character that XML has none for": is_refused(xml("a\x01b").encode(), XML, "XML, 2.2", WELL_FORMED),
     "well encoded, badly formed": is_refused(xml()[:-1].encode("cp1252"), f"{XML}; charset=cp1252", "XML", WELL_FORMED),
+    "XML that is JSON": is_refused(
+        a_json().encode(), XML, "relay", "must be XML; the content type of JSON is application/json"
+    ),
     # JSON
     "JSON": is_read(a_json().encode(), JSON, "8259, 8.1"),
     "JSON without a content type": is_read(a_json().encode(), None, "relay"),
