@@ -175,15 +175,15 @@ def _as_json(
 ) -> bytes:
     """Read XML where it is XML, in whatever encoding; what is neither stays as it is, and is unreadable as JSON.
 
-    A server may name a charset that its answers are not in. Then they are in UTF-8. What holds far more values than so
-    many `entries` have is no answer, and reading it could end the process.
+    A server may name a charset that its answers are not in. Then they are in UTF-8, or in what their first bytes say.
+    What holds far more values than so many `entries` have is no answer, and reading it could end the process.
     """
     plain, most = to_utf8(body, headers.get("content-type")), min(_VALUES_BESIDE + _VALUES * entries, _MOST_VALUES)
     if not _is_xml(plain):
         return plain if holds_at_most(most, plain) else b""
-    for charset in (charset_parameter(headers.get("content-type")), "utf-8"):
+    for text, charset in ((body, charset_parameter(headers.get("content-type"))), (plain, "utf-8")):
         with contextlib.suppress(XmlError):
-            return xml_to_json(body, model, roots, charset, most)
+            return xml_to_json(text, model, roots, charset, most)
     return b""
 
 
@@ -234,7 +234,7 @@ def _as_document(headers: Mapping[str, str], body: bytes) -> object:
     try:
         text = xml_text(body, charset_parameter(headers.get("content-type")))
     except EncodingError:
-        text = xml_text(body, "utf-8")
+        text = xml_text(plain, "utf-8")
     try:
         root = fromstring(text, forbid_dtd=True)  # as text, so that it is not read in the encoding that it declares
     except ParseError as error:

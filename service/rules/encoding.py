@@ -43,7 +43,8 @@ _ASIAN: Final = (
     *("gb2312", "gbk", "gb18030", "hz", "tis_620"),
 )
 _NARROW: Final = ("utf_8", "ascii", "mac_roman", "mac_latin2", "mac_greek", "mac_turkish")
-_CODE_PAGES: Final = _ISO.union(_WINDOWS)
+_HARMLESS: Final = frozenset({"utf_8", "ascii"})
+"""Codecs that cannot read UTF-8 as another text."""
 _READ: Final = frozenset({*_NARROW, *_WINDOWS, *_ISO, *_DOS, *_CYRILLIC, *_ASIAN, *_WIDE})
 _ALIASES: Final = {
     **aliases,
@@ -58,8 +59,12 @@ _ALIASES: Final = {
 """Codecs by each of their names. A dictionary: `codecs.lookup` would remember every name that it is asked for."""
 _SHOWN: Final = {"latin_1": "ISO-8859-1", "ascii": "US-ASCII"}
 
-_PARAMETER: Final = re.compile(r"""; *charset *= *["']?([^"'; ]+)""", re.IGNORECASE)
+_PARAMETER: Final = re.compile(r""";[ \t]*charset[ \t]*=[ \t]*["']?([^"'; \t]+)""", re.IGNORECASE)
 _DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,200}?\sencoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
+_HALF_PAIR: Final = re.compile(
+    rb"(?:[^\\]++|\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u(?![dD][89a-fA-F])|[^u]))*+\\u[dD]"
+)
+"""JSON up to an escape for half of a surrogate pair. Possessive, so that it takes linear time."""
 _CONTROL: Final = re.compile("[\x80-\x9f]")
 _SLICE: Final = 2**16
 _BEGIN: Final = 4
@@ -125,9 +130,11 @@ def charset_of_xml(body: bytes, named: str | None) -> Charset:
 def _believed(body: bytes, charset: Charset) -> Charset:
     """Give a charset back, unless a document in UTF-8 would be read in it as another text. Raises `EncodingError`.
 
-    In a code page of one byte a letter, what is valid UTF-8 is never the text that was meant: "Ã¼" is an "ü".
+    Many charsets can read UTF-8, and give "Ã¼", "├╝" or "眉" for an "ü". The other way round, a text in one of them is
+    valid UTF-8 only by chance, if it has two or three letters that are not ASCII. Which of both is meant is not clear
+    then, so that is refused too.
     """
-    if charset.codec not in _CODE_PAGES or body.isascii():
+    if charset.codec in _HARMLESS or body.isascii():
         return charset
     try:
         check_decodable(body, Charset("utf_8", ""))
@@ -194,6 +201,8 @@ def told_of_json(body: bytes) -> str | None:
         check_decodable(body, Charset("utf_8", ""))
     except EncodingError as error:
         return f"must be JSON in UTF-8: it {error}"
+    if _HALF_PAIR.match(body):
+        return "has half of a surrogate pair: \\ud83d without its other half, such as \\ude00"
     if not body.strip():
         return "is empty"
     return "must be JSON; the content type of XML is application/xml" if body.lstrip()[:1] == b"<" else None

@@ -447,8 +447,21 @@ def _read(
 
 
 def _digest_of(raw: Raw) -> str:
-    """Stand for a content that cannot be sent."""
-    return digest(to_json({name: raw[name] for name in _SAID if name in raw}))
+    """Stand for a content that cannot be sent, in JSON and in XML alike."""
+    return digest(to_json({name: _spelled(raw[name]) for name in _SAID if name in raw}))
+
+
+def _spelled(value: object) -> object:
+    """Write numbers and truth values as texts, since XML has nothing else."""
+    match value:
+        case dict():
+            return {name: _spelled(inner) for name, inner in value.items()}
+        case list():
+            return [_spelled(inner) for inner in value]
+        case str() | None:
+            return value
+        case _:
+            return to_json(value).decode()
 
 
 def _to_whom(said: str, to: To) -> str:

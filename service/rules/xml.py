@@ -146,12 +146,13 @@ def _in_utf8(body: bytes, encoding: Charset) -> Iterator[bytes]:
 
 
 def _told(body: bytes, encoding: Charset) -> str:
-    """Tell whether what is not well-formed is not even text. Expat has one error for both."""
+    """Tell whether what is not well-formed is not even text, or is JSON. Expat has one error for all of these."""
     try:
         check_decodable(body, encoding)
     except EncodingError as error:
         return str(error)
-    return "must be XML that is well-formed"
+    is_json = body[encoding.start : encoding.start + SLICE].lstrip()[:1] == b"{"
+    return "must be XML; the content type of JSON is application/json" if is_json else "must be XML that is well-formed"
 
 
 class _Reader:
@@ -286,10 +287,10 @@ def _shape(annotation: Any, name: str = "") -> _Shape:  # noqa: ANN401 - an anno
         return _Shape("list", item=_shape(get_args(first)[0]))
     if origin is dict:
         return _Shape("map")
-    if name.endswith(_TRIMMED) or origin in {Literal, AwareDatetime}:
-        return _Shape("word")
     scalars: dict[object, _Shape] = {int: _Shape("whole"), float: _Shape("decimal"), bool: _Shape("truth")}
-    return scalars.get(origin, _TEXT)
+    if origin in scalars:
+        return scalars[origin]
+    return _Shape("word") if name.endswith(_TRIMMED) or origin in {Literal, AwareDatetime} else _TEXT
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - the same

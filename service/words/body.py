@@ -142,7 +142,10 @@ def _fits_every_channel(text: str) -> str:
         try:
             channel(text=text)
         except ValidationError as error:
-            told = {"channel": channel.__name__.lower(), "what": error.errors()[0]["msg"].removeprefix("String ")}
+            (fault,) = error.errors()
+            is_pattern = fault["type"] == "string_pattern_mismatch"  # the only one of a text is that of a call
+            what = "must hold more than punctuation" if is_pattern else fault["msg"].removeprefix("String ")
+            told = {"channel": channel.__name__.lower(), "what": what}
             raise PydanticCustomError(
                 "simple_text", "must suit every channel, but for {channel}: {what}", told
             ) from None

@@ -35,9 +35,9 @@ flags = st.booleans()
 def _validity(hours: int, least: int = 30) -> Drawn:
     seconds = hours * 3600
     longest: dict[str, tuple[int, int]] = {
-        "NANOSECONDS": ((least - 1) * 10**9 + 1, seconds * 10**9),
-        "MICROSECONDS": ((least - 1) * 10**6 + 1, seconds * 10**6),
-        "MILLISECONDS": ((least - 1) * 10**3 + 1, seconds * 10**3),
+        "NANOSECONDS": (least * 10**9, seconds * 10**9),
+        "MICROSECONDS": (least * 10**6, seconds * 10**6),
+        "MILLISECONDS": (least * 10**3, seconds * 10**3),
         "SECONDS": (least, seconds),
         "MINUTES": (1, hours * 60),
         "HOURS": (1, hours),

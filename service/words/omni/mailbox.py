@@ -31,6 +31,8 @@ _PLAIN: Final = re.compile(
 """An address about which there is no question. Labels such as `xn--…` and reserved names are the library's to judge."""
 
 _FORM: Final = "must be an e-mail address, such as name@example.com"
+_LOST: Final = "\ufffd"
+"""REPLACEMENT CHARACTER: a decoder writes it for bytes that it cannot read."""
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 """Unicode categories of what cannot be seen, or must not be in an address."""
 
@@ -49,7 +51,9 @@ EmailAddress = Annotated[str, Field(max_length=MAX_ADDRESS), AfterValidator(mail
 
 
 def _read(written: str) -> str:
-    if len(written.encode(errors="replace")) > MAX_ADDRESS:  # the library says so too, after a millisecond of work
+    # The library says that an address is too long, too, after a millisecond of work. It would take a character that
+    # stands for one that was lost on the way: no mailbox of that name was meant.
+    if len(written.encode(errors="replace")) > MAX_ADDRESS or _LOST in written:
         raise _fault(written)
     from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415 - few addresses need it
 
@@ -78,7 +82,9 @@ def _fault(written: str) -> PydanticCustomError:
 def _reason(written: str) -> str:
     if written.strip() != written:
         return ", without space around it"
-    hidden = next((one for one in written if one != " " and unicodedata.category(one) in _HIDDEN), None)
+    hidden = next(
+        (one for one in written if one == _LOST or (one != " " and unicodedata.category(one) in _HIDDEN)), None
+    )
     if hidden is not None:
         return f": it has a {name_of(hidden)}"
     if written.casefold().startswith("mailto:"):

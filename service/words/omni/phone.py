@@ -40,6 +40,9 @@ _PUNCTUATION: Final = re.compile(
 _BRACKETED_ZERO: Final = re.compile(rf"[(\uff08][{_SPACE}]*0[{_SPACE}]*[)\uff09]")
 _PREFIX: Final = re.compile("[+]|00")
 
+_DECIMAL: Final = re.compile(r"[+]?[0-9]{6,}\.0", re.ASCII)
+"""How programs for tables write a number that they took for a quantity: the last digit is none of it."""
+
 _MAX_WRITTEN: Final = 250
 """Characters, as in libphonenumber: no number is written in more."""
 _MIN, _MAX = 5, 15
@@ -53,6 +56,7 @@ _TRUNK: Final = (
     "must not have a trunk zero after the country code, since it is dialled within the country only: "
     "442079460958, not 4402079460958"
 )
+_ROUNDED: Final = f"{_FORM}, without the .0 that a spreadsheet adds"
 _MISPLACED: Final = "must have the trunk zero (0) immediately after the country code, or not at all"
 
 
@@ -78,6 +82,8 @@ def _read(written: str) -> str:
     if len(written) > _MAX_WRITTEN:
         raise PydanticCustomError("phone_number", _FORM)
     visible = _INVISIBLE.sub("", written)
+    if _DECIMAL.fullmatch(visible):
+        raise PydanticCustomError("phone_number", _ROUNDED)
     bracketed = _BRACKETED_ZERO.search(visible)
     if bracketed is None:
         return _checked(_international(visible))
@@ -126,14 +132,16 @@ def _check_characters(number: str) -> None:
 def _has_trunk_zero(number: str) -> bool:
     """Tell whether the 0 after the country code is none of the national number's.
 
-    Either the country's plan calls it the trunk prefix, or it has no such number and has one without that 0. An
+    The country's plan has no such number, and either a 0 is its trunk prefix, or it has that number without the 0. An
     unassigned country code has no plan, and so no trunk zero.
     """
     code, national, is_assigned = _parse(number)
     if not code:
         return False
     rest = number.removeprefix(code)
-    return national != rest or (not is_assigned and _is_assigned(code + rest[1:]))
+    return national != rest or (
+        not is_assigned and (_trunk_prefix(code).startswith("0") or _is_assigned(code + rest[1:]))
+    )
 
 
 def _zero(code: str, rest: str) -> str:
@@ -149,6 +157,13 @@ def _zero(code: str, rest: str) -> str:
 def _is_assigned(number: str) -> bool:
     code, national, is_assigned = _parse(number)
     return is_assigned and code + national == number
+
+
+def _trunk_prefix(code: str) -> str:
+    """Give what is dialled before a national number in the country of a code; nothing where there is no such prefix."""
+    from phonenumbers import ndd_prefix_for_region, region_code_for_country_code  # noqa: PLC0415 - see below
+
+    return ndd_prefix_for_region(region_code_for_country_code(int(code)), True) or ""  # noqa: FBT003 - digits alone
 
 
 def _parse(number: str) -> tuple[str, str, bool]:

@@ -354,10 +354,13 @@ def test_an_answer_in_another_unicode_encoding_is_read_without_a_mark_too(text: 
         ("UTF-8", "application/xml;charset=ISO-8859-1", "utf-8"),
         ("UTF-8", "application/xml;charset=klingon", "utf-8"),
         ("ISO-8859-1", "application/xml", "utf-8"),
+        ("KOI8-R", "application/xml", "utf-8"),
+        ("UTF-8", "application/xml;charset=ISO-8859-1", "utf-16-le"),
+        ("UTF-16", "application/xml;charset=UTF-8", "utf-16-be"),
     ],
 )
 def test_an_answer_in_xml_is_read_in_its_encoding(declared: str, content_type: str, encoding: str) -> None:
-    """Source: RFC 7303, 3. In the last three what is named cannot be true."""
+    """Source: RFC 7303, 3. In the last six what is named cannot be true."""
     head = f'<?xml version="1.0" encoding="{declared}"?>'
     answer = head + XML_ANSWER.replace("</groupId>", "</groupId><description>angenommen für später</description>")
     error = f"{head}<requestError>{EXCEPTION.decode().replace('Bad request', 'ungültig')}</requestError>"

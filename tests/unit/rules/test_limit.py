@@ -141,6 +141,7 @@ def test_a_request_may_say(changes: Fields) -> None:
             "text",
             "must suit every channel, but for viber: should have at most 1000 characters",
         ),
+        ({"sms": ..., "text": "?!"}, "text", "must suit every channel, but for voice: must hold more than punctuation"),
         ({"sms": ..., "text": "x", "mailSubject": ""}, "mailSubject", EMPTY),
         ({"sms": ...}, "$", shape_faults({"destinations"})[0].message),
         # What OMNI does not have

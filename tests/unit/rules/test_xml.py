@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from service.rules.xml import XmlError, write_xml, xml_to_json
 from service.words.body import RequestBody
 from service.words.event import Fault
+from service.words.omni.content import Content
 from tests.support.builder import a_body, a_delivery, a_destination, parsed
 from tests.unit.strategy import law, spoken_bodies
 
@@ -150,6 +152,7 @@ def test_a_document_is_read_in_slices_whatever_encodes_it(encoding: str) -> None
             {"sms": {"language": {"languageCode": "TR"}}},
         ),
         ("<whatsApp><latitude> 46.5\n</latitude></whatsApp>", {"whatsApp": {"latitude": 46.5}}),
+        ("<whatsApp><previewUrl> false </previewUrl></whatsApp>", {"whatsApp": {"previewUrl": False}}),
         ("<requestId>\u00a0x</requestId>", {"requestId": "\u00a0x"}),  # no white space of XML
         ("<requestId>a b</requestId>", {"requestId": "a b"}),
         # Texts stay as they are
@@ -167,6 +170,30 @@ def test_a_document_is_read_in_slices_whatever_encodes_it(encoding: str) -> None
 )
 def test_white_space_is_taken_off_what_is_no_text(inner: str, meaning: object) -> None:
     assert read(f"<request>{inner}</request>") == meaning
+
+
+def within(annotation: object) -> list[object]:
+    """List an annotation and all that it is made of."""
+    return [annotation, *(inner for one in get_args(annotation) for inner in within(one))]
+
+
+def test_no_number_or_truth_value_of_a_channel_is_read_as_a_text_whatever_its_field_is_called() -> None:
+    """A field such as `previewUrl` is called like an address, and is none."""
+    texts: dict[object, str] = {bool: "true", int: "1", float: "1"}
+    scalars = {
+        (channel.alias, field.alias, texts[kind])
+        for channel in Content.model_fields.values()
+        for model in get_args(channel.annotation)
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for field in model.model_fields.values()
+        for kind in within(field.annotation)
+        if kind in texts
+    }
+
+    assert len(scalars) >= 15
+    for channel, name, text in scalars:
+        document = f"<request><{channel}><{name}>{text}</{name}></{channel}></request>"
+        assert read(document) == {channel: {name: text == "true" or 1}}, name
 
 
 def test_attributes_of_the_root_are_refused_but_for_its_namespace() -> None:

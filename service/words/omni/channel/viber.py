@@ -11,7 +11,7 @@ FileType = Literal[
     "doc", "docx", "rtf", "dot", "dotx", "odt", "odf", "fodt", "txt", "info", "pdf",
     "xps", "pdax", "eps", "xls", "xlsx", "ods", "fods", "csv", "xlsm", "xltx",
 ]  # fmt: skip
-_TARGET: Final = r"^((?i:https?)://[^\s]+|(?i:tel):\+?[0-9().-]*[0-9][0-9().-]*)$"
+_TARGET: Final = r"^((?i:https?)://[^\s/?#]+[^\s]*|(?i:tel):\+?[0-9().-]*[0-9][0-9().-]*)$"
 """An address on the web, or a number with visual separators (RFC 3966, 3)."""
 _COMBINATIONS: Final = frozenset(
     {

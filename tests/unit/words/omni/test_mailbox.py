@@ -158,6 +158,8 @@ REFUSED: Final = [
     ("a@example.com (Ann)", PLAIN, "RFC 5322, 3.2.2: a comment is for a header"),
     # What cannot be seen
     ("\u200ba@example.com", "U+200B ZERO WIDTH SPACE", ISSUE_3772),
+    ("j\ufffdrg@example.com", "U+FFFD REPLACEMENT CHARACTER", "Unicode: it stands for a character that was lost"),
+    ("a@b\ufffdcher.example", "U+FFFD REPLACEMENT CHARACTER", "Unicode"),
     ("a@example.com\u200b", "U+200B ZERO WIDTH SPACE", ISSUE_3772),
     ("a\u200b@example.com", "U+200B ZERO WIDTH SPACE", FORMATS),
     ("a@exam\u200bple.com", "U+200B ZERO WIDTH SPACE", FORMATS + "; UTS 46 would drop it without a word"),
@@ -259,7 +261,7 @@ REFUSED: Final = [
 ]
 
 ISEMAIL: Final = [
-    pytest.param(diagnosis, json.loads(written), id=f"{diagnosis} {written}")
+    (diagnosis, json.loads(written))
     for diagnosis, _, written in (
         line.partition("\t") for line in Path(__file__).with_name("isemail.tsv").read_text().splitlines()
     )
@@ -280,32 +282,41 @@ def read(written: str) -> str | None:
         return None
 
 
-@pytest.mark.parametrize(("address", "source"), TAKEN)
-def test_an_address_is_posted_as_it_came(address: str, source: str) -> None:
-    assert read(address) == address, source
-
-
-@pytest.mark.parametrize(("written", "posted", "source"), CHANGED)
-def test_unicode_is_posted_in_its_normal_form(written: str, posted: str, source: str) -> None:
-    assert read(written) == posted, source
-    assert read(posted) == posted
-
-
-@pytest.mark.parametrize(("written", "told", "source"), REFUSED)
-def test_what_no_mail_server_takes_is_refused_with_its_cause(written: str, told: str, source: str) -> None:
-    with pytest.raises(ValidationError) as refused:
+def cause(written: str) -> str:
+    """Give the only fault of an address; nothing if it is posted."""
+    try:
         To.model_validate({"emailAddress": written})
+    except ValidationError as refused:
+        (error,) = refused.errors()
+        return error["msg"]
+    return ""
 
-    (error,) = refused.value.errors()
-    assert told in error["msg"], source
-    assert written not in error["msg"].replace("name@example.com", "") or len(written) < 6
+
+def test_an_address_is_posted_as_it_came() -> None:
+    assert [row for row in TAKEN if read(row[0]) != row[0]] == []
 
 
-@pytest.mark.parametrize(("diagnosis", "written"), ISEMAIL)
-def test_isemail_is_followed_but_for_literals_comments_and_obsolete_forms(diagnosis: str, written: str) -> None:
-    is_valid = (diagnosis in {"VALID", "RFC5321_QUOTEDSTRING"}) != (written in DIFFERENCES)
+def test_unicode_is_posted_in_its_normal_form() -> None:
+    assert [row for row in CHANGED if read(row[0]) != row[1] or read(row[1]) != row[1]] == []
 
-    assert read(written) == (written if is_valid else None)
+
+def test_what_no_mail_server_takes_is_refused_with_its_cause() -> None:
+    assert [(row, cause(row[0])) for row in REFUSED if not cause(row[0]) or row[1] not in cause(row[0])] == []
+
+
+def test_no_fault_repeats_the_address() -> None:
+    long = [written for written, *_ in REFUSED if len(written) > 5]
+
+    assert [written for written in long if written in cause(written).replace("name@example.com", "")] == []
+
+
+def test_isemail_is_followed_but_for_literals_comments_and_obsolete_forms() -> None:
+    valid = {written for diagnosis, written in ISEMAIL if diagnosis in {"VALID", "RFC5321_QUOTEDSTRING"}}
+    taken = valid ^ set(DIFFERENCES)
+
+    wrong = [written for _, written in ISEMAIL if read(written) != (written if written in taken else None)]
+
+    assert wrong == []
 
 
 def test_the_tables_are_as_long_as_they_claim() -> None:

@@ -215,6 +215,14 @@ REFUSED: Final = [
     ("0011 44 20 7946 0958", DIALLED, "ACMA: 0011 is dialled in Australia; +1 1… does not exist (NANPA)"),
     ("0011442079460958", DIALLED, "ACMA"),
     ("0011 61 (0)412 345 678", DIALLED, "ACMA"),
+    # A number that a spreadsheet took for a quantity
+    (
+        "41793026727.0",
+        "without the .0 that a spreadsheet adds",
+        "pandas: a column with a gap becomes a column of floats",
+    ),
+    ("+41793026727.0", "without the .0 that a spreadsheet adds", "pandas"),
+    ("41793026727.0\u200b", "without the .0 that a spreadsheet adds", "pandas"),
     # A trunk zero
     ("+44 020 7946 0958", TRUNK, OFCOM),
     ("0044 020 7946 0958", TRUNK, OFCOM),
@@ -245,6 +253,9 @@ REFUSED: Final = [
     ("+351 0912 345 678", TRUNK, "ANACOM: there is no trunk zero, and without it the number exists"),
     ("+1 0 202 456 1111", TRUNK, NANPA),
     ("+47 0 912 34 567", TRUNK, "Nkom: there is no trunk zero, and without it the number exists"),
+    ("+44 0 7700", TRUNK, OFCOM + "; too short for a number, and yet with a trunk zero"),
+    ("+44 (0)0 7700", TRUNK, OFCOM),
+    ("+44 0 20 7946 0958 12", TRUNK, OFCOM + "; too long for a number"),
     ("+64 03 331 6005", TRUNK, "libphonenumber, testIsNumberMatchMatches"),
     # Zeros in brackets elsewhere
     ("+1 650 (0) 253 0000", MISPLACED, E123),
@@ -305,10 +316,7 @@ DIFFERENCES: Final = {
 """Where the relay differs from libphonenumber on purpose."""
 
 _ROWS: Final = [line.split("\t") for line in Path(__file__).with_name("libphonenumber.tsv").read_text().splitlines()]
-LIBPHONENUMBER: Final = [
-    pytest.param(verdict, posted, json.loads(written), id=f"{test} {written}")
-    for verdict, posted, written, test in _ROWS
-]
+VERDICTS: Final = sorted({verdict for verdict, *_ in _ROWS})
 
 
 def read(written: str) -> str:
@@ -316,6 +324,16 @@ def read(written: str) -> str:
         return digits(written)
     except PydanticCustomError:
         return "-"
+
+
+def cause(written: str) -> str:
+    """Give the only fault of a number; nothing if it is posted."""
+    try:
+        To.model_validate({"phoneNumber": written})
+    except ValidationError as refused:
+        (error,) = refused.errors()
+        return error["msg"]
+    return ""
 
 
 def as_libphonenumber_reads(written: str) -> str:
@@ -328,35 +346,26 @@ def as_libphonenumber_reads(written: str) -> str:
     return f"{number.country_code}{phonenumbers.national_significant_number(number)}"
 
 
-@pytest.mark.parametrize(("written", "posted", "source"), POSTED)
-def test_a_number_is_posted_as_digits(written: str, posted: str, source: str) -> None:
-    assert digits(written) == posted, source
-    assert digits(posted) == posted, "a retry reads what was posted"
+def test_a_number_is_posted_as_digits() -> None:
+    assert [row for row in POSTED if read(row[0]) != row[1]] == []
+    assert [row for row in POSTED if read(row[1]) != row[1]] == [], "a retry reads what was posted"
 
 
-@pytest.mark.parametrize(("written", "told", "source"), REFUSED)
-def test_a_number_is_refused_with_its_cause(written: str, told: str, source: str) -> None:
-    with pytest.raises(ValidationError) as refused:
-        To.model_validate({"phoneNumber": written})
-
-    (error,) = refused.value.errors()
-    assert told in error["msg"], source
+def test_a_number_is_refused_with_its_cause() -> None:
+    assert [(row, cause(row[0])) for row in REFUSED if not cause(row[0]) or row[1] not in cause(row[0])] == []
 
 
-@pytest.mark.parametrize(("verdict", "posted", "written"), LIBPHONENUMBER)
-def test_a_string_of_libphonenumbers_tests_is_read_alike_or_differs_on_purpose(
-    verdict: str, posted: str, written: str
-) -> None:
-    assert read(written) == posted
-    if verdict == "agrees":
-        assert as_libphonenumber_reads(written) == posted
-    else:
-        assert verdict in DIFFERENCES
-        assert as_libphonenumber_reads(written) != posted
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_a_string_of_libphonenumbers_tests_is_read_alike_or_differs_on_purpose(verdict: str) -> None:
+    rows = [(test, json.loads(written), posted) for told, posted, written, test in _ROWS if told == verdict]
+
+    assert [row for row in rows if read(row[1]) != row[2]] == []
+    agreeing = [row for row in rows if as_libphonenumber_reads(row[1]) == row[2]]
+    assert agreeing == (rows if verdict == "agrees" else [])
 
 
 def test_every_purpose_of_a_difference_has_an_example() -> None:
-    assert {verdict for verdict, *_ in _ROWS} == {"agrees", *DIFFERENCES}
+    assert set(VERDICTS) == {"agrees", *DIFFERENCES}
 
 
 def test_the_tables_are_as_long_as_they_claim() -> None:
@@ -378,20 +387,30 @@ def test_a_number_is_a_string(value: object) -> None:
         To.model_validate({"phoneNumber": value})
 
 
-@pytest.mark.parametrize("code", sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
-def test_the_example_numbers_of_a_country_are_posted_and_refused_with_its_trunk_zero(code: int) -> None:
+def test_the_example_numbers_of_a_country_are_posted_and_refused_with_its_trunk_zero() -> None:
     """The pattern of plain numbers knows the country codes. libphonenumber's list says whether it knows all."""
-    for region in phonenumbers.COUNTRY_CODE_TO_REGION_CODE[code]:
-        plan = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(code, region)
-        assert plan is not None
-        kinds = (plan.fixed_line, plan.mobile, plan.toll_free, plan.premium_rate, plan.voip, plan.shared_cost, plan.uan)
-        examples = [kind.example_number for kind in kinds if kind is not None and kind.example_number]
-        assert examples
-        for example in examples:
-            assert read(f"{code}{example}") == f"{code}{example}"
-            if plan.national_prefix == "0" and len(f"{code}0{example}") <= 15:
-                assert read(f"{code}0{example}") == "-"
-                assert read(f"+{code} (0){example}") == f"{code}{example}"
+    wrong: list[str] = []
+    for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items():
+        for region in regions:
+            plan = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+            assert plan is not None
+            kinds = (
+                plan.fixed_line,
+                plan.mobile,
+                plan.toll_free,
+                plan.premium_rate,
+                plan.voip,
+                plan.shared_cost,
+                plan.uan,
+            )
+            examples = [kind.example_number for kind in kinds if kind is not None and kind.example_number]
+            assert examples, code
+            for example in examples:
+                read_as = {f"{code}{example}": f"{code}{example}"}
+                if plan.national_prefix == "0" and len(f"{code}0{example}") <= 15:
+                    read_as |= {f"{code}0{example}": "-", f"+{code} (0){example}": f"{code}{example}"}
+                wrong += [written for written, posted in read_as.items() if read(written) != posted]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("code", [39, 225, 227, 229, 242, 378])

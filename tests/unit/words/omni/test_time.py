@@ -158,17 +158,22 @@ REFUSED: Final = [
 _INSTANT: Final[TypeAdapter[datetime]] = TypeAdapter(Instant)
 
 
-@pytest.mark.parametrize(("written", "meant", "source"), READ)
-def test_an_instant_is_read_to_the_millisecond_in_utc(written: str, meant: str, source: str) -> None:
-    assert vendor_time(_INSTANT.validate_python(written)) == meant, source
+def read(written: str) -> str:
+    """Give an instant as the vendor writes it, or why there is none."""
+    try:
+        return vendor_time(_INSTANT.validate_python(written, strict=True))
+    except ValidationError as refused:
+        return refused.errors()[0]["msg"]
 
 
-@pytest.mark.parametrize(("written", "source"), REFUSED)
-def test_what_is_not_an_instant_is_refused_with_an_example(written: str, source: str) -> None:
-    with pytest.raises(ValidationError) as refused:
-        _INSTANT.validate_python(written, strict=True)
+def test_an_instant_is_read_to_the_millisecond_in_utc() -> None:
+    assert [(row, read(row[0])) for row in READ if read(row[0]) != row[1]] == []
 
-    assert refused.value.errors()[0]["msg"] == "must be a time with a zone, such as 2026-11-22T10:52:15Z", source
+
+def test_what_is_not_an_instant_is_refused_with_an_example() -> None:
+    told = "must be a time with a zone, such as 2026-11-22T10:52:15Z"
+
+    assert [(row, read(row[0])) for row in REFUSED if read(row[0]) != told] == []
 
 
 @pytest.mark.parametrize("value", [1795344735, 1795344735.5, True, [], {}])

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, get_args
 
-import pytest
 from pydantic import BaseModel, ValidationError
 
 from service.words.omni.content import CHANNELS, Content
-from service.words.omni.model import Strict
 
 
 def models(annotation: object) -> set[type[BaseModel]]:
@@ -42,14 +40,12 @@ def places(model: type[BaseModel], body: dict[str, Any]) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize(("model", "name"), EVERY.values(), ids=EVERY)
-def test_a_value_of_a_wrong_type_is_refused_at_its_place(model: type[Strict], name: str) -> None:
-    assert name in places(model, {name: object()})
+def test_a_value_of_a_wrong_type_is_refused_at_its_place() -> None:
+    assert [known for known, (model, name) in EVERY.items() if name not in places(model, {name: object()})] == []
 
 
-@pytest.mark.parametrize(("model", "name"), EVERY.values(), ids=EVERY)
-def test_a_name_that_is_not_quite_right_is_refused_at_its_place(model: type[Strict], name: str) -> None:
-    assert f"{name}X" in places(model, {f"{name}X": "x"})
+def test_a_name_that_is_not_quite_right_is_refused_at_its_place() -> None:
+    assert [known for known, (model, name) in EVERY.items() if f"{name}X" not in places(model, {f"{name}X": "x"})] == []
 
 
 def test_nothing_of_any_channel_is_left_out() -> None:
