@@ -24,6 +24,7 @@ from service.app.signals import listen_for_signals
 from service.edges.rabbitmq import BrokerErrors, Receipt, Session, UnroutableError, connect
 from service.edges.settings import Settings
 from service.edges.terminal import Table, written_json
+from service.rules.headers import can_be_forged
 from service.rules.printable import printable
 from service.rules.redrive import DeadLetter, Selection, body_text, read_dead, redrive, renew
 from service.words import topology
@@ -227,6 +228,7 @@ async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None =
     renewed: Counter[bytes] = Counter()
     renewing = False
     met: set[bytes] = set()
+    forgeable = can_be_forged(session.server)
     async with contextlib.aclosing(session.taking(topology.DEAD)) as letters:
         while renewing or renewed.total() or left > 0:
             if stop is not None and stop.is_set() and not renewing:
@@ -234,7 +236,7 @@ async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None =
             delivery, receipt = await anext(letters, (None, None))
             if delivery is None or receipt is None:
                 break
-            letter = read_dead(delivery)
+            letter = read_dead(delivery, forgeable=forgeable)
             kept += 1
             if renewed[letter.identity] and not delivery.redelivered:
                 renewing = False  # this is the first that was renewed: all that was there before it has been met

@@ -10,7 +10,7 @@ from typing import Final
 from service.edges.log import describe, get_logger
 from service.edges.rabbitmq import BrokerErrors, Link, Session
 from service.path.handler import Effects, Handler
-from service.rules.headers import can_be_forged, without_own_headers
+from service.rules.headers import can_be_forged
 from service.rules.obituary import write_obituary
 from service.rules.publication import publish_report
 from service.rules.redrive import DeadLetter, is_of_the_broker, read_dead, renew
@@ -63,10 +63,10 @@ class _Undertaker:
 
     async def _handle(self, delivery: Delivery, arrived_at: float, session: Session) -> None:
         try:
-            letter = read_dead(delivery)
+            letter = read_dead(delivery, forgeable=can_be_forged(session.server))
             await self._store(letter, arrived_at)
             if is_of_the_broker(letter):
-                await self._tell(letter, session)
+                await self._tell(letter)
         except Exception as error:  # noqa: BLE001 - a defect costs its word; the letter stays in omni.dead
             self._log.error("dead_letter.report_failed", **describe(error))
 
@@ -79,18 +79,11 @@ class _Undertaker:
             await self._link.publish([renew(letter)])
             self._log.warning("dead_letter.stored_again", request_id=letter.request_id, reason=letter.reason)
 
-    async def _tell(self, letter: DeadLetter, session: Session) -> None:
-        """Publish the final event.
-
-        A request of the relay's own lapses only where a policy gives the request queue a time to live. So where a
-        producer may have forged the way that a lapsed request came, its headers are not believed.
-        """
+    async def _tell(self, letter: DeadLetter) -> None:
+        """Publish the final event."""
         now = self._effects.now()
         if letter.reason == "lapsed":
-            lapsed = letter.original
-            if can_be_forged(session.server):
-                lapsed = without_own_headers(lapsed)
-            await self._handler.handle(await self._handler.read_late(lapsed))
+            await self._handler.handle(await self._handler.read_late(letter.original))
             self._log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
             return
         report = write_obituary(letter, now, self._effects.make_id)

@@ -25,6 +25,8 @@ _ROUTING: Final = frozenset({"cc", "bcc"})
 _OWN: Final = "omni-"
 _REPLACES_DEATHS: Final = 4
 """The major version of RabbitMQ from which on a client's `x-death` is replaced."""
+_BY_WORKERS: Final = ("delivery_limit", "rejected")
+"""Reasons in `x-death` of what a worker had."""
 _RESERVED: Final = ("x-", _OWN)
 
 
@@ -56,15 +58,19 @@ def believed(delivery: Delivery) -> Delivery:
     return delivery if delivery.exchange == topology.RELAY == came_by else without_own_headers(delivery)
 
 
-def believed_dead(delivery: Delivery) -> Delivery:
+def believed_dead(delivery: Delivery, *, forgeable: bool = False) -> Delivery:
     """Do the same with a dead letter: of the relay's own, or of a delivery of the request queue.
 
     The broker takes a delivery from the request queue to `omni.dead` and says in `x-death` how it had come. The relay
     publishes its own dead letters to `omni.dead`, and puts one back through `omni.relay`, without `x-death`.
+
+    Where `x-death` is `forgeable`, it counts only on what a worker had. A producer alone can have brought anything else
+    here, with an `expiration`. One of the relay's own comes here unread only where a policy takes it off the queue.
     """
     ways = (topology.DEAD, topology.RELAY)
-    came_by = latest_death(delivery.headers).get("exchange", topology.RELAY)
-    if delivery.exchange in ways and came_by == topology.RELAY:
+    death = latest_death(delivery.headers)
+    is_made_up = forgeable and bool(death) and death.get("reason") not in _BY_WORKERS
+    if delivery.exchange in ways and death.get("exchange", topology.RELAY) == topology.RELAY and not is_made_up:
         return delivery
     return without_own_headers(delivery)
 

@@ -98,9 +98,12 @@ class Selection:
         )
 
 
-def read_dead(delivery: Delivery) -> DeadLetter:
-    """Read a dead letter; total, since a producer writes much of it. Where the broker says why, nothing else counts."""
-    delivery = believed_dead(delivery)
+def read_dead(delivery: Delivery, *, forgeable: bool = False) -> DeadLetter:
+    """Read a dead letter; total, since a producer writes much of it. Where the broker says why, nothing else counts.
+
+    `forgeable`: a producer may have written a part of what the broker says, see `can_be_forged`.
+    """
+    delivery = believed_dead(delivery, forgeable=forgeable)
     headers = delivery.headers
     history = read_history(headers, datetime.fromtimestamp(0, UTC))
     death = latest_death(headers)

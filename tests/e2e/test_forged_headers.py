@@ -145,6 +145,27 @@ async def test_a_request_that_lapses_in_the_queue_has_its_final_event(
     assert await stage.posts() == {}
 
 
+@pytest.mark.parametrize("deaths", [*FORGED_DEATHS, "without an exchange"])
+async def test_a_request_that_lapsed_has_no_past_when_it_is_sent_again(
+    stage: Stage, producer: Stage, deaths: str
+) -> None:
+    """RabbitMQ 3.10 keeps what a producer says in `x-death` about the request queue."""
+    worker = await stage.worker()
+    await worker.stop()
+    without = {"x-death": [{"count": 0, "reason": "expired", "queue": "omni.requests"}]}
+    headers = {**PAST, **FORGED_DEATHS.get(deaths, without)}
+    await producer.send(request("m", NUMBER, sendAt="2099-01-01T00:00:00.000+0000"), headers=headers, expiration=0.1)
+    await stage.until_waiting("omni.dead", 1)
+    listed = json.loads((await stage.command("dead", "list", "--json")).output)
+    assert (listed["reason"], listed["attempts"], listed["redrives"]) == ("lapsed", 0, 0)
+    assert (await stage.command("dead", "replay")).status == 0
+    await stage.worker()
+    await stage.until(lambda: stage.last_words().get("m") == ["rejected", "rejected"])
+
+    assert all(event.data["reason"]["faults"][0]["path"] == "sendAt" for event in stage.events)
+    assert stage.heard() == {"m": ["rejected", "rejected"]}
+
+
 async def test_a_request_that_a_policy_takes_off_the_queue_has_its_final_event(stage: Stage, producer: Stage) -> None:
     """A queue with a maximum length that drops the oldest: the relay declares none, an operator may."""
     worker = await stage.worker()

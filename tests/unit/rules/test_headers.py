@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 
 from service.rules.headers import believed, believed_dead, can_be_forged, kept_headers, trace_headers
+from service.words.delivery import Header
 from tests.support.builder import a_delivery
 from tests.unit.strategy import headers, law
 
@@ -112,6 +113,24 @@ def test_a_dead_letter_is_believed_as_far_as_the_relay_published_it() -> None:
     deaths = [{"exchange": "omni.requests"}]
     assert believed_dead(replace(by_the_relay, headers={**OWN, "x-death": deaths})).headers == {"x-death": deaths}
     assert believed_dead(replace(by_the_relay, exchange="")).headers == {}
+
+
+@pytest.mark.parametrize("death", [{"reason": "expired", "exchange": "omni.relay"}, {"reason": "expired"}, {"a": 1}])
+def test_where_a_death_can_be_forged_a_dead_letter_that_no_worker_had_has_no_past(death: Header) -> None:
+    dead = replace(a_delivery(), exchange="omni.dead", headers={**OWN, "x-death": [death]})
+
+    assert believed_dead(dead, forgeable=True).headers == {"x-death": [death]}
+    assert believed_dead(dead) is dead
+
+
+@pytest.mark.parametrize("reason", ["delivery_limit", "rejected"])
+def test_where_a_death_can_be_forged_a_dead_letter_that_a_worker_had_keeps_its_past(reason: str) -> None:
+    deaths: list[Header] = [{"reason": reason, "exchange": "omni.relay"}]
+    dead = replace(a_delivery(), exchange="omni.dead", headers={**OWN, "x-death": deaths})
+    of_the_relay = replace(dead, headers=OWN)
+
+    assert believed_dead(dead, forgeable=True) is dead
+    assert believed_dead(of_the_relay, forgeable=True) is of_the_relay
 
 
 @pytest.mark.parametrize(
