@@ -255,6 +255,8 @@ def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None 
     files = _secret_files(environ)
     named = _read_env_file(environ, env_file)
     _refuse_unknown([*environ, *named, *files])
+    if places := sorted({SECRETS, ENV_FILE} & {name.upper() for name in (*named, *files)}):
+        raise SettingsError("\n".join(f"{name}: must be an environment variable" for name in places))
     faults: list[str] = []
     given = {
         **dict(_secrets(files, faults)),
@@ -276,7 +278,12 @@ def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None 
 
 def named_env_file(environ: Mapping[str, str], env_file: str | None) -> str | None:
     """Give the env file that is to be read, if one is named."""
-    return env_file or environ.get(ENV_FILE) or None
+    return env_file or _place(environ, ENV_FILE)
+
+
+def _place(environ: Mapping[str, str], name: str) -> str | None:
+    """Give where else to read, if a variable says so; in any letter case, as settings have it."""
+    return environ.get(name) or next((value for key, value in environ.items() if key.upper() == name and value), None)
 
 
 def _variable(field: str) -> str:
@@ -284,11 +291,14 @@ def _variable(field: str) -> str:
 
 
 def _secret_files(environ: Mapping[str, str]) -> dict[str, Path]:
-    folder = Path(environ.get(SECRETS) or "/run/secrets")
-    if environ.get(SECRETS) and not folder.is_dir():
-        raise SettingsError(f"{SECRETS}: is not a directory")
+    named = _place(environ, SECRETS)
+    folder = Path(named or "/run/secrets")
     try:
-        return {path.name: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+        if folder.is_dir():
+            return {path.name: path for path in sorted(folder.iterdir())}
+        if named:
+            raise SettingsError(f"{SECRETS}: is not a directory")
+        return {}  # noqa: TRY300 - it belongs to the conditions above
     except OSError as error:
         raise SettingsError(f"{SECRETS}: cannot be read ({type(error).__name__})") from None
 
@@ -325,9 +335,6 @@ def _read_env_file(environ: Mapping[str, str], env_file: str | None) -> dict[str
             raise SettingsError(f"{ENV_FILE}: line {line.original.line} of the file is not NAME=VALUE")
         if line.key is not None:
             values[line.key] = line.value or ""
-    for name in (SECRETS, ENV_FILE):
-        if name in values:
-            raise SettingsError(f"{name}: must be an environment variable")
     return values
 
 
@@ -369,7 +376,10 @@ def _broker_fault(url: str) -> str | None:
     # Behind an unencoded / ? or # of a password, the host is still to come: what stands before is taken for it.
     if "@" in parts.path + parts.query or "#" in url or len(unquote(parts.path)) > _MAX_VHOST:
         return _BROKER_URL
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = dict(pairs)
+    if len(query) < len(pairs):  # the library takes the first, and here the last would be looked at
+        return "must have each parameter once"
     faults = filter(None, (_parameter_fault(name, value) for name, value in query.items()))
     return next(faults, None) or _certificate_fault({name: value for name, value in query.items() if name in _FILES})
 
@@ -379,11 +389,16 @@ def _parameter_fault(name: str, value: str) -> str | None:
         return "must not have no_verify_ssl: certificates are always verified; RELAY_CA_FILE adds an authority"
     if name not in _PARAMETERS:
         return f"may have only these parameters: {', '.join(sorted(_PARAMETERS))}"
-    if name in _NUMBERS and not (value.isascii() and value.isdigit() and int(value[:9]) in _NUMBERS[name]):
+    if name in _NUMBERS and not (value.isascii() and value.isdigit() and _number(value) in _NUMBERS[name]):
         return f"must have a number from {_NUMBERS[name][0]} to {_NUMBERS[name][-1]} as {name}"
     if name == "auth" and value.lower() not in _AUTH:
         return f"must have one of these as auth: {', '.join(sorted(_AUTH))}"
     return None
+
+
+def _number(digits: str) -> int:
+    """Read a number; one of a hundred thousand or more is as good as any. Python refuses the longest ones."""
+    return int(digits.lstrip("0")[:6] or "0")
 
 
 def _certificate_fault(files: Mapping[str, str]) -> str | None:

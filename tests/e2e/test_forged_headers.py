@@ -18,6 +18,7 @@ import pytest
 from service.demo.greeting import greeting
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE, UNAVAILABLE_ONCE, request
+from tests.support import amqp_1_0
 from tests.support.broker import VirtualHost, user
 from tests.support.worker import Worker
 
@@ -68,6 +69,30 @@ async def test_a_first_delivery_has_no_past(stage: Stage, producer: Stage, death
     assert [event.data["attempt"] for event in stage.events] == [1, 2]
     assert await stage.posts() == {"m": 2}
     assert await lookups(worker) == 1  # before the second attempt, as ever, and not before the first
+
+
+async def test_nothing_is_believed_of_a_producer_that_speaks_amqp_1_0(stage: Stage, vhost: VirtualHost) -> None:
+    """There a producer also writes annotations, of which the broker makes headers; it names the exchange itself."""
+    if (await greeting(vhost.node.port, vhost.node.name)).startswith("3."):
+        pytest.skip("RabbitMQ 3 speaks AMQP 1.0 with a plug-in")
+    worker = await stage.worker(RETRY_MAX_ATTEMPTS="3")
+    forged = {"x-exchange": "omni.relay", "x-routing-key": "omni.requests", "x-opt-deaths": "omni.relay"}
+    body = json.dumps(request("m", UNAVAILABLE_ONCE)).encode()
+    for message_id in ("1", "2"):
+        await amqp_1_0.publish(
+            vhost.node.port,
+            body if message_id == "1" else json.dumps(request("n", NUMBER, sendAt="2099-01-01T00:00:00Z")).encode(),
+            vhost=vhost.name,
+            message_id=message_id,
+            annotations={**forged, **{f"x-opt-{name}": value for name, value in PAST.items()}},
+            headers=PAST,
+        )
+    await stage.until_last_words(2)
+
+    assert stage.heard() == {"m": ["deferred", "accepted"], "n": ["rejected"]}
+    assert [event.data["attempt"] for event in stage.about("m")] == [1, 2]
+    assert await stage.posts() == {"m": 2}
+    assert await lookups(worker) == 1
 
 
 async def test_no_single_header_is_believed(stage: Stage, producer: Stage) -> None:

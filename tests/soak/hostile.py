@@ -173,8 +173,8 @@ class Scene:
 
     async def _publish(self, exchange: aio_pika.abc.AbstractExchange, number: int, hostile: Hostile) -> None:
         if hostile.amqp_1_0:
-            given = {"message_id": f"hostile-{number}", "reply_to": hostile.reply_to or ""}
-            await amqp_1_0.publish(self.broker.nodes[0].port, hostile.body, **given)
+            port, name = self.broker.nodes[0].port, f"hostile-{number}"
+            await amqp_1_0.publish(port, hostile.body, message_id=name, reply_to=hostile.reply_to or "")
         else:
             message = aio_pika.Message(
                 hostile.body,

@@ -6,6 +6,7 @@ Such a producer can set properties that RabbitMQ refuses in AMQP 0.9.1, such as 
 
 import asyncio
 import struct
+from collections.abc import Mapping
 from typing import Final
 
 _AMQP, _SASL = 0, 1
@@ -36,6 +37,19 @@ def _described(code: int, *fields: bytes) -> bytes:
     return b"\x00\x53" + bytes([code]) + b"\xd0" + struct.pack(">II", len(content) + 4, len(fields)) + content
 
 
+def _map(entries: Mapping[str, str | int | bool], *, keys_are_symbols: bool) -> bytes:
+    content = b"".join(
+        (_symbol(name) if keys_are_symbols else _string(name)) + _value(value) for name, value in entries.items()
+    )
+    return b"\xd1" + struct.pack(">II", len(content) + 4, 2 * len(entries)) + content
+
+
+def _value(value: str | int | bool) -> bytes:  # noqa: FBT001 - a value of any kind
+    if isinstance(value, bool):
+        return _TRUE if value else _FALSE
+    return _string(value) if isinstance(value, str) else b"\x81" + struct.pack(">q", value)
+
+
 async def publish(  # noqa: PLR0913 - properties of a message, each given by its name
     port: int,
     body: bytes,
@@ -43,8 +57,10 @@ async def publish(  # noqa: PLR0913 - properties of a message, each given by its
     vhost: str = "/",
     content_type: str = "application/json",
     message_id: str,
-    reply_to: str,
+    reply_to: str | None = None,
     address: str = "/exchanges/omni.requests/send",
+    annotations: Mapping[str, str | int | bool] | None = None,
+    headers: Mapping[str, str | int | bool] | None = None,
 ) -> None:
     """Publish one message; return when the broker has settled it. Raises `ConnectionError` if it refuses."""
     async with asyncio.timeout(_SECONDS):
@@ -59,11 +75,14 @@ async def publish(  # noqa: PLR0913 - properties of a message, each given by its
                 _NULL,
                 _NULL,
                 _NULL,
-                _string(reply_to),
+                _NULL if reply_to is None else _string(reply_to),
                 _NULL,
                 _symbol(content_type),
             )
-            await client.transfer(_described(0x70, _TRUE) + properties + b"\x00\x53\x75" + _binary(body))
+            noted = b"\x00\x53\x72" + _map(annotations or {}, keys_are_symbols=True)
+            applied = b"\x00\x53\x74" + _map(headers or {}, keys_are_symbols=False)
+            data = b"\x00\x53\x75" + _binary(body)
+            await client.transfer(_described(0x70, _TRUE) + noted + properties + applied + data)
         finally:
             writer.close()
 

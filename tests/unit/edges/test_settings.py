@@ -258,6 +258,7 @@ def test_a_folder_is_no_env_file(tmp_path: Path) -> None:
 
 def test_a_secrets_directory_that_is_none_is_a_fault(tmp_path: Path) -> None:
     assert fault_of(SECRETS_DIR=str(tmp_path / "none")) == "RELAY_SECRETS_DIR: is not a directory"
+    assert fault_of(SECRETS_DIR="x" * 5000) == "RELAY_SECRETS_DIR: cannot be read (OSError)"
 
 
 @pytest.mark.parametrize(("content", "fault"), [(b"\xff\xfe", "its file is not UTF-8"), (b" \n", "its file is empty")])
@@ -277,12 +278,31 @@ def test_bytes_of_the_environment_that_are_not_utf_8_are_a_fault() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["RELAY_SECRETS_DIR", "RELAY_ENV_FILE"])
+@pytest.mark.parametrize("name", ["RELAY_SECRETS_DIR", "RELAY_ENV_FILE", "relay_secrets_dir", "Relay_Env_File"])
 def test_the_env_file_cannot_say_where_else_to_read(tmp_path: Path, name: str) -> None:
     """That is known before the file is read; where it stood, it would be passed over in silence."""
     (tmp_path / "relay.env").write_text(f"{name}={tmp_path}\n")
 
-    assert fault_of(ENV_FILE=str(tmp_path / "relay.env")) == f"{name}: must be an environment variable"
+    assert fault_of(ENV_FILE=str(tmp_path / "relay.env")) == f"{name.upper()}: must be an environment variable"
+
+
+@pytest.mark.parametrize("name", ["RELAY_SECRETS_DIR", "RELAY_ENV_FILE", "relay_env_file"])
+def test_no_secret_can_say_where_else_to_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(str(tmp_path))
+
+    assert fault_of(SECRETS_DIR=str(tmp_path)) == f"{name.upper()}: must be an environment variable"
+
+
+def test_the_letter_case_of_no_variable_counts(tmp_path: Path) -> None:
+    secrets, file = tmp_path / "secrets", tmp_path / "relay.env"
+    secrets.mkdir()
+    (secrets / "relay_omni_format").write_text("xml")
+    file.write_text("relay_http_port=1\n")
+    environ = {"relay_log_level": "error", "relay_secrets_dir": str(secrets), "Relay_Env_File": str(file)}
+
+    settings = load_settings(environ)
+
+    assert (settings.log_level, settings.http_port, settings.omni_format) == ("error", 1, "xml")
 
 
 def test_several_brokers_are_tried_in_turn() -> None:
@@ -332,6 +352,7 @@ def test_the_verification_of_the_brokers_certificate_cannot_be_switched_off(valu
     [
         *("verify=none", "ssl_options=x", "NO_VERIFY_SSL=1", "no%5fverify_ss=1", "=1"),
         *("heartbeat=x", "heartbeat=-1", "heartbeat=70000", "heartbeat=", "timeout=0", "auth=none"),
+        *("heartbeat=00000000070000", "timeout=0000000000", "name=a&name=a", "cafile=/nowhere&cafile="),
         *("cafile=/nowhere", "certfile=/nowhere&keyfile=/nowhere", "keyfile=/nowhere", "cafile=%00"),
     ],
 )
