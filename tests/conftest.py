@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,11 +18,14 @@ _TREE = os.environ.pop(ROOT_VARIABLE, "")
 
 
 def pytest_configure() -> None:
-    """Keep asyncio of Python 3.11 from making an event loop when pytest-asyncio asks for the current one.
+    """Take two things that the tests' surroundings may decide.
 
-    Nobody closes that loop. Its ResourceWarning fails whichever test runs when it is collected.
+    asyncio of Python 3.11 makes an event loop when pytest-asyncio asks for the current one. Nobody closes it, and its
+    ResourceWarning fails whichever test runs when it is collected. A shell that runs the tests in the background has
+    them ignore SIGINT, and what they start would ignore it too.
     """
     asyncio.set_event_loop(None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
