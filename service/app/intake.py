@@ -20,6 +20,8 @@ _ROUND: Final = 5.0
 _STALLED: Final = 2.0
 """Seconds without a confirm after which no further call is made."""
 _STUCK: Final = 60.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
+"""Seconds before the next try where the broker gives no consumer. Each try costs two connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,27 @@ class Intake:
         self._clock = clock
         self._log = get_logger()
         self._consuming: Session | None = None
+        self._is_refused = False
         self._well_at = clock()
 
     async def run(self) -> None:
         """Consume until cancelled."""
         watching = asyncio.create_task(self._watch())
+        wait = _FIRST_WAIT
         try:
             while True:
-                await self._consume(await self._bench.link.session())
+                if await self._consume(await self._bench.link.session()):
+                    wait = _FIRST_WAIT
+                    continue
+                self._is_refused = True
+                await asyncio.sleep(wait)
+                self._is_refused = False
+                wait = min(2 * wait, _LONGEST_WAIT)
         finally:
             watching.cancel()
 
-    async def _consume(self, session: Session) -> None:
+    async def _consume(self, session: Session) -> bool:
+        """Consume until the session ends; tell whether the broker gave a consumer."""
         try:
             async with session.consuming(self._bench.prefetch, self._bench.receive):
                 self._bench.metrics.consuming.set(1)
@@ -61,6 +72,9 @@ class Intake:
         except BrokerErrors as error:
             self._log.warning("consumer.failed", **describe(error))
             session.broken.set("consumer_failed")
+            return self._consuming is not None
+        else:
+            return True
         finally:
             self._consuming = None
             self._bench.metrics.consuming.set(0)
@@ -80,7 +94,7 @@ class Intake:
             bench.metrics.loop_lag_seconds.observe(max(0.0, now - slept_at - _PULSE))
             bench.turnstile.stall(stalled=bench.link.oldest_publication > _STALLED)
             bench.turnstile.look()
-            if self._consuming or not bench.link.is_connected:
+            if self._consuming or self._is_refused or not bench.link.is_connected:
                 self._well_at = now
             is_answered = asking is None or asking.done()
             if self._consuming and is_answered and not self._consuming.broken.is_unread and now - asked_at >= _ROUND:

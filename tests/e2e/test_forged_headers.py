@@ -4,12 +4,13 @@ The producer has the right to write to the exchange `omni.requests`, and no othe
 """
 
 import asyncio
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aio_pika
 import aiormq
@@ -189,6 +190,59 @@ async def test_a_request_that_lapsed_has_no_past_when_it_is_sent_again(
 
     assert all(event.data["reason"]["faults"][0]["path"] == "sendAt" for event in stage.events)
     assert stage.heard() == {"m": ["rejected", "rejected"]}
+
+
+class Twice(str):
+    """A name that a table can have twice, in this order."""
+
+    __slots__ = ("place",)
+
+    place: int
+
+    def __new__(cls, name: str, place: int) -> Self:
+        made = str.__new__(cls, name)
+        made.place = place
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __lt__(self, other: str) -> bool:
+        return (str(self), self.place) < (str(other), getattr(other, "place", 0))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+NESTED: dict[str, Any] = functools.reduce(lambda inner, _: {"a": inner}, range(40), {})
+LAPSED = {"reason": "expired", "queue": "omni.requests", "exchange": "omni.requests"}
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        {**LAPSED, "queue": None, Twice("queue", 1): "omni.requests", Twice("queue", 2): "another"},
+        {**LAPSED, "reason": None, Twice("reason", 1): "expired", Twice("reason", 2): "rejected"},
+        {"a": "x" * 20_000, **LAPSED},
+        {"a": NESTED, **LAPSED},
+    ],
+    ids=["another queue", "another reason", "long", "deep"],
+)
+async def test_no_death_that_a_producer_writes_hides_that_its_request_lapsed(
+    stage: Stage, producer: Stage, death: dict[str, object]
+) -> None:
+    """RabbitMQ 3.10 keeps what it finds in an entry of `x-death`, and reads the first of two fields of one name."""
+    worker = await stage.worker()
+    await worker.stop()
+    death = {name: value for name, value in death.items() if value is not None}
+    await producer.send(request("m", NUMBER), headers={**PAST, "x-death": [death]}, expiration=0.1)
+    await stage.until_waiting("omni.dead", 1)
+    listed = json.loads((await stage.command("dead", "list", "--json")).output)
+    await stage.worker()
+    await stage.until_last_words(1)
+
+    assert (listed["reason"], listed["attempts"]) == ("lapsed", 0)
+    assert stage.heard() == {"m": ["expired"]}
 
 
 async def test_a_request_that_a_policy_takes_off_the_queue_has_its_final_event(stage: Stage, producer: Stage) -> None:

@@ -11,7 +11,7 @@ import pytest
 from service.edges.rabbitmq import rights_needed
 from service.rules.retry import RetryPolicy
 from tests.e2e.stage import Stage
-from tests.support.broker import VirtualHost, user
+from tests.support.broker import VirtualHost, manage, user
 from tests.unit.edges.test_rights import shipped
 
 NUMBER = "41793026727"
@@ -136,3 +136,20 @@ async def test_a_command_that_may_not_names_the_queue_or_exchange(declared: Stag
     assert "queue 'omni.dead'" in listing.errors
     assert "exchange 'omni.requests'" in sending.errors
     assert "Traceback" not in listing.errors + sending.errors
+
+
+async def test_a_worker_that_may_not_read_requests_asks_less_and_less_often_and_comes_back(
+    declared: Stage, vhost: VirtualHost
+) -> None:
+    """Each failure costs two connections and several log lines, and hours may pass until somebody grants the right."""
+    given = {**shipped(), "read": f"(?!^omni\\.requests$){shipped()['read']}"}
+    with user(vhost, **given) as url:
+        name = url.partition("//")[2].partition(":")[0]
+        worker = await declared.worker(RABBITMQ_URL=url, RABBITMQ_DECLARE="false", ready=False)
+        await worker.until(lambda: bool(worker.lines("consumer.failed")))
+        await asyncio.sleep(3)
+        assert len(worker.lines("consumer.failed")) <= 8
+
+        manage(vhost.node, "PUT", f"permissions/{vhost.name}/{name}", **{"configure": "^$", **shipped()})
+        await declared.send(request("accepted"))
+        await declared.until_last_words(1)

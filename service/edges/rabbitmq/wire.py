@@ -6,6 +6,7 @@ the broker takes innocent neighbours for poison. So the readers of the three kin
 tables that pamqp keeps for that, by ones that give up on the value instead of the connection.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -29,6 +30,12 @@ _MOST_READ: Final = 2 * MOST_HEADERS
 """Bytes of headers that are read of a delivery: ours, as we publish them, and the broker's beside them."""
 _BROKERS: Final = frozenset({"x-death", "x-delivery-count", "x-acquired-count"})
 """Headers of the broker that the relay reads, whatever a producer puts before them."""
+_FIELDS_OF_A_DEATH: Final = {
+    name.encode(): name
+    for name in ("count", "reason", "queue", "time", "exchange", "routing-keys", "original-expiration")
+}
+"""What the broker writes in an entry of `x-death`. Source: rabbitmq.com/docs/dlx."""
+_LONGEST_FIELD: Final = 1024
 _DEEPEST: Final = 32
 """Tables and lists within each other that are read."""
 _BESIDE_HEADERS: Final = 1792
@@ -78,8 +85,8 @@ def read_table(value: bytes) -> tuple[int, dict[str, Any]]:
     """Read headers; gives how many bytes they take, and those that can be read.
 
     Left out is what the relay would not publish again, and so never uses: a header past the bytes that are read, and
-    one with a name that is not UTF-8 or a value of an unknown kind. Of a long list of the broker's the first items are
-    read.
+    one with a name that is not UTF-8 or a value of an unknown kind. Of a name that is there twice the first counts, as
+    it does for the broker.
     """
     end = 4 + int.from_bytes(value[:4])
     headers: dict[str, Any] = {}
@@ -88,8 +95,11 @@ def read_table(value: bytes) -> tuple[int, dict[str, Any]]:
         for raw, kind, at, size in _entries(value, 4, min(end, len(value))):
             try:
                 name = raw.decode()
+                if name in headers:
+                    continue
                 if name in _BROKERS:
-                    headers[name] = _read(value, kind, at, min(size, MOST_HEADERS), 0)
+                    is_list = kind == ord("A")
+                    headers[name] = _read_deaths(value, at, size) if is_list else _read(value, kind, at, size, 0)
                 elif (taken := len(raw) + 2 + size) <= room:
                     room -= taken
                     headers[name] = _read(value, kind, at, size, 0)
@@ -124,7 +134,7 @@ def _size(value: bytes, kind: int, at: int) -> int:
 
 
 def _read(value: bytes, kind: int, at: int, size: int, depth: int) -> Any:  # noqa: ANN401 - whatever it is
-    """Read a value. Of a list longer than `size` the items that fit are read."""
+    """Read a value."""
     if reader := _NUMBERS.get(kind):
         return reader.unpack_from(value, at)[0]
     if depth > _DEEPEST:
@@ -141,8 +151,35 @@ def _read_text(value: bytes, at: int, end: int, _: int) -> str | bytes:
 
 
 def _read_nested(value: bytes, at: int, end: int, depth: int) -> dict[str, Any]:
-    entries = _entries(value, at + 4, end)
-    return {name.decode(): _read(value, kind, start, size, depth) for name, kind, start, size in entries}
+    table: dict[str, Any] = {}
+    for name, kind, start, size in _entries(value, at + 4, end):
+        table.setdefault(name.decode(), _read(value, kind, start, size, depth))
+    return table
+
+
+def _read_deaths(value: bytes, at: int, size: int) -> list[dict[str, Any]]:
+    """Read `x-death`: the first tables of the list, and of each the broker's own fields.
+
+    RabbitMQ 3 counts up an entry that a producer has written, and keeps what else it says. So nothing that is long,
+    unreadable or there twice may hide what the broker says.
+    """
+    end, room = at + size, MOST_HEADERS
+    at += 4
+    deaths: list[dict[str, Any]] = []
+    while at < end and room > 0:
+        kind, taken = value[at], _size(value, value[at], at + 1)
+        room -= 5
+        if kind == ord("F"):
+            death: dict[str, Any] = {}
+            for name, kind_of, start, length in _entries(value, at + 5, at + 1 + taken):
+                field = _FIELDS_OF_A_DEATH.get(name)
+                if field is not None and field not in death and length <= _LONGEST_FIELD:
+                    room -= len(name) + 2 + length
+                    with contextlib.suppress(*_Unreadable):
+                        death[field] = _read(value, kind_of, start, length, 2)
+            deaths.append(death)
+        at += 1 + taken
+    return deaths
 
 
 def _read_list(value: bytes, at: int, end: int, depth: int) -> list[Any]:

@@ -126,6 +126,36 @@ def test_of_a_long_list_of_deaths_the_latest_are_read() -> None:
     assert len(headers["x-death"]) < MOST_HEADERS
 
 
+ORIGINAL = [entry(b"queue", b"S" + table(b"omni.requests")), entry(b"reason", b"S" + table(b"expired"))]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [*ORIGINAL, *(entry(name, b"S" + table(b"forged")) for name in (b"queue", b"reason"))],
+        [entry(b"\xff", b"V"), *ORIGINAL],
+        [entry(b"exchange", b"S" + table(b"x" * 2000)), *ORIGINAL],
+        [entry(b"a", a_list(*[b"A" + table()] * 100)), *ORIGINAL],
+        [entry(b"a", b"S" + table(b"x" * 20_000)), *ORIGINAL],
+        [entry(b"b", b"F" + table(entry(b"\xff", b"V"))), *ORIGINAL],
+    ],
+    ids=["twice", "name", "long field", "list", "long", "table"],
+)
+def test_nothing_in_a_death_hides_what_the_broker_says(entries: list[bytes]) -> None:
+    """RabbitMQ 3 takes an entry of a producer's, and what stands in it, for its own."""
+    headers = read_table(table(entry(b"x-death", a_list(b"F" + table(*entries)))))[1]
+
+    assert headers["x-death"] == [{"queue": "omni.requests", "reason": "expired"}]
+
+
+def test_of_a_name_that_is_there_twice_the_first_counts_as_for_the_broker() -> None:
+    twice = table(DEATH, entry(b"x-death", a_list()), entry(b"a", b"t\1"), entry(b"a", b"t\0"))
+    nested = table(entry(b"b", b"F" + twice))
+
+    assert read_table(twice)[1] == {**DIED, "a": True}
+    assert read_table(nested)[1]["b"]["a"] is True
+
+
 def test_lists_may_be_nested_as_deep_as_anybody_likes() -> None:
     nested = b"V"
     for _ in range(20_000):
