@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,12 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401  # of pytest-xdist, which has no types
+    """Tell each process of pytest-xdist which RabbitMQ to test against: it inherits the environment as it is now."""
+    node.workerinput[ROOT_VARIABLE] = _TREE
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that a broker takes part in, so that they alone can run on another RabbitMQ."""
     for item in items:
@@ -36,9 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_root() -> Path | None:
+def rabbitmq_root(pytestconfig: pytest.Config) -> Path | None:
     """Name the system tree with the RabbitMQ to test against; nothing means the installed one."""
-    return Path(_TREE).resolve() if _TREE else None
+    tree = getattr(pytestconfig, "workerinput", {}).get(ROOT_VARIABLE, _TREE)
+    return Path(tree).resolve() if tree else None
 
 
 @pytest.fixture(scope="session")

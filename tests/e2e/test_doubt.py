@@ -205,8 +205,9 @@ async def test_what_a_killed_worker_may_have_posted_before_it_lapsed_in_the_queu
 
     await stage.worker(UNKNOWN_POLICY="park")
     await stage.until_last_words(1)
-    forgetful = broker.version.startswith("3.")  # it does not tell of a dead letter that it had been handed out
-    assert stage.last_words() == {"m": ["expired" if forgetful else "accepted"]}
+    # RabbitMQ 3 does not tell of a dead letter that it had been handed out; it may also hand it out once more first.
+    forgetful = broker.version.startswith("3.")
+    assert stage.last_words()["m"] in ([["accepted"], ["expired"]] if forgetful else [["accepted"]])
     assert await stage.posts() == {"m": 1}
 
 
