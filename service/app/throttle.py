@@ -32,7 +32,7 @@ class Throttle:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._free_at = 0.0
         self._line = asyncio.Lock()
-        """Whoever of the large calls stands in the line for the rate has it."""
+        """At most one large call waits for the rate; it holds this lock."""
         on_change(limit)
 
     @property

@@ -16,7 +16,7 @@ _DEFAULT_EXCHANGE: Final = "amq.default"
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """What a user may do: one of RabbitMQ's three permissions, for one exchange or queue."""
+    """One of RabbitMQ's three permissions for one exchange or queue."""
 
     permission: Literal["configure", "write", "read"]
     kind: Literal["exchange", "queue"]

@@ -47,7 +47,7 @@ BrokerErrors = (aiormq.exceptions.AMQPError, RuntimeError, OSError, TimeoutError
 """What a broken session raises; a closed channel's error is a RuntimeError and no AMQPError."""
 
 AccessRefusedError: Final = aiormq.exceptions.ChannelAccessRefused
-"""What the broker says where the user lacks a right: one of `BrokerErrors`, whose text names the queue or exchange."""
+"""The broker's answer to a user who lacks a right: one of `BrokerErrors`. Its text names the queue or exchange."""
 
 _OWN_QUEUES: Final = "amq.gen-*"
 """Names that the broker gives."""
