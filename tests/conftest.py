@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.demo.node import Node
+from service.demo.rabbitmq.node import Node
 from tests.support.broker import ROOT_VARIABLE, VirtualHost, shared_node, virtual_host
 
 # Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.

@@ -23,22 +23,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.sandbox.answer import failure
-from service.sandbox.clock import Clock
-from service.sandbox.control import Control
-from service.sandbox.courier import Courier
-from service.sandbox.credential import Access
-from service.sandbox.dial import Dial
-from service.sandbox.guard import Guard
-from service.sandbox.hazard import Hazards
-from service.sandbox.inquiry import Inquiry
-from service.sandbox.intake import Intake, opened
-from service.sandbox.judgement import Refusal, SendRequest, judge_advanced, judge_simple
-from service.sandbox.ledger import Ledger
-from service.sandbox.mailbox import Mailbox
+from service.sandbox.delivery.clock import Clock
+from service.sandbox.delivery.pull import Mailbox
+from service.sandbox.delivery.push import Courier
+from service.sandbox.delivery.store import Ledger
+from service.sandbox.endpoint.control import Control
+from service.sandbox.endpoint.dial import Dial
+from service.sandbox.endpoint.reports import Inquiry
+from service.sandbox.endpoint.scenario import Playbook
+from service.sandbox.endpoint.send import Intake, opened
+from service.sandbox.fault.injector import Hazards
 from service.sandbox.options import Options
-from service.sandbox.playbook import Playbook
+from service.sandbox.schema.request import Refusal, SendRequest, judge_advanced, judge_simple
 from service.sandbox.state import State, form_of
+from service.sandbox.wire.auth import Access
+from service.sandbox.wire.origin import Guard
+from service.sandbox.wire.response import failure
 
 
 def create_app(  # noqa: PLR0913  # every one has a default and is given by its name

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from service.sandbox.field import flag, number_in, whole_in
-from service.sandbox.journey import Answer
-from service.sandbox.shape import Shape, Wrong, wrongs
+from service.sandbox.delivery.simulation import Answer
+from service.sandbox.schema.check import Shape, Wrong, wrongs
+from service.sandbox.schema.field import flag, number_in, whole_in
 
 
 @dataclass(frozen=True)

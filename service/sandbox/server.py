@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.sandbox.app import create_app
-from service.sandbox.connection import RESET
+from service.sandbox.wire.connection import RESET
 
 # Longer than clients keep idle connections: the one who closes first must not be the server, or its
 # caller sees a reset nobody asked for.

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from service.sandbox.clock import Clock
-from service.sandbox.courier import Courier, Push
-from service.sandbox.credential import Access
-from service.sandbox.format import Format, answer_format
-from service.sandbox.hazard import Hazards
-from service.sandbox.ledger import Ledger, Message
-from service.sandbox.mailbox import Mailbox
+from service.sandbox.delivery.clock import Clock
+from service.sandbox.delivery.pull import Mailbox
+from service.sandbox.delivery.push import Courier, Push
+from service.sandbox.delivery.report import reports_of
+from service.sandbox.delivery.scenario import Scenarios
+from service.sandbox.delivery.store import Ledger, Message
+from service.sandbox.fault.injector import Hazards
 from service.sandbox.options import Options
-from service.sandbox.report import reports_of
-from service.sandbox.scenario import Scenarios
-from service.sandbox.throttle import Throttle
+from service.sandbox.wire.auth import Access
+from service.sandbox.wire.format import Format, answer_format
+from service.sandbox.wire.throttle import Throttle
 
 
 @dataclass

@@ -31,8 +31,8 @@ from typing import Any, Final
 
 import aio_pika
 
-from service.demo.node import private_node
-from service.demo.port import free_port
+from service.demo.rabbitmq.node import private_node
+from service.demo.rabbitmq.ports import free_port
 from tests.bench.process import Process
 from tests.bench.rivals.job import requests
 from tests.support.worker import started
@@ -205,7 +205,7 @@ class Bench:
 
     def _program(self, name: str) -> list[str]:
         if name == "relay":
-            return [sys.executable, "-c", "from service.app.cli import main; main()", "worker"]
+            return [sys.executable, "-c", "from service.cli.main import main; main()", "worker"]
         file, *arguments = RIVALS[name]
         return [str(VENV / "bin" / "python"), str(HERE / "rivals" / file), *arguments]
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.demo.node import private_node
-from service.demo.port import free_port
-from service.edges.rabbitmq import Session, connect
+from service.adapters.rabbitmq import Session, connect
+from service.core import topology
+from service.core.delivery import Publication
+from service.demo.rabbitmq.node import private_node
+from service.demo.rabbitmq.ports import free_port
 from service.sandbox import create_app, serve
-from service.words import topology
-from service.words.delivery import Publication
 from tests.bench.process import cpu, rss
 
 _PATIENCE = 600
@@ -116,7 +116,7 @@ async def _worker(broker: str, sandbox: str, directory: Path) -> asyncio.subproc
         "RELAY_LOG_FORMAT": "json",
     }
     with (directory / "worker.log").open("ab") as log:
-        command = (sys.executable, "-c", "from service.app.cli import main; main()", "worker")
+        command = (sys.executable, "-c", "from service.cli.main import main; main()", "worker")
         return await asyncio.create_subprocess_exec(*command, env=environment, cwd=directory, stdout=log, stderr=log)
 
 

@@ -19,34 +19,34 @@ from typing import Final, cast
 import structlog
 from aiormq.abc import AbstractChannel as RawChannel
 
-from service.app.caller import Caller, Tools
-from service.app.custody import SessionCheck
-from service.app.dispatcher import Dispatcher
-from service.app.throttle import Throttle
-from service.app.turnstile import Turnstile
-from service.edges.log import configure_logs, get_logger
-from service.edges.metric import Metrics
-from service.edges.omni.transport import _Connection
-from service.edges.rabbitmq import Receipt, frame
-from service.edges.rabbitmq.lane import Lane
-from service.edges.rabbitmq.life import Life
-from service.path.handler import Effects, Handler
-from service.rules.answer import read_answer
-from service.rules.coalesce import content_key, merge
-from service.rules.concurrency import MOST, Limit
-from service.rules.history import recall
-from service.rules.parse import parse
-from service.rules.plan import plan
-from service.rules.policy import Policy
-from service.rules.publication import publish_report
-from service.rules.report import Attempt, report_attempt
-from service.rules.retry import RetryPolicy
-from service.rules.verdict import judge
-from service.words.call import OmniCall
-from service.words.delivery import Delivery, Publication
-from service.words.finding import Finding, Purpose, Unanswered
-from service.words.omni.status import Status
-from service.words.outcome import Accepted, MaySend, Outcome
+from service.adapters.logging import configure_logs, get_logger
+from service.adapters.metrics import Metrics
+from service.adapters.omni.transport import _Connection
+from service.adapters.rabbitmq import Receipt, codec
+from service.adapters.rabbitmq.fast_path import Lane
+from service.adapters.rabbitmq.lifetime import Life
+from service.core.attempt.answer import read_answer
+from service.core.attempt.call import OmniCall
+from service.core.attempt.coalesce import content_key, merge
+from service.core.attempt.concurrency import MOST, Limit
+from service.core.attempt.disposition import judge
+from service.core.attempt.lookup import Finding, Purpose, Unanswered
+from service.core.attempt.outcome import Accepted, MaySend, Outcome
+from service.core.attempt.plan import plan
+from service.core.attempt.policy import Policy
+from service.core.attempt.retry import RetryPolicy
+from service.core.delivery import Delivery, Publication
+from service.core.handler import Effects, Handler
+from service.core.headers import recall
+from service.core.omni.one_status import Status
+from service.core.request.parsing import parse
+from service.core.result.publication import publish_report
+from service.core.result.report import Attempt, report_attempt
+from service.worker.custody import SessionCheck
+from service.worker.dispatcher import Dispatcher
+from service.worker.sending.caller import Caller, Tools
+from service.worker.sending.circuit_breaker import Turnstile
+from service.worker.sending.limiter import Throttle
 from tests.bench.rivals.job import requests
 
 _ROUNDS: Final = 7
@@ -184,7 +184,7 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
     lane.consume("c", lambda _, __: None)
     request = Publication("", "", call.to_json(), "application/json", "bench-0", timestamp=datetime.now(UTC))
     deliver = b"\x00\x3c\x00\x3c\x01c" + bytes(9) + b"\x00\x0domni.requests"
-    content = frame.write_publish(1, request, 0)
+    content = codec.write_publish(1, request, 0)
     content = content[content.index(b"\xce\x02") + 1 :]  # without the method that published it
     delivery = b"\x01\x00\x01%s%s\xce%s" % (len(deliver).to_bytes(4), deliver, content)
     print(f"{'AMQP: take a delivery':<28}{cost(lambda: lane.data_received(delivery * 30), 60) / 30:>8.1f}")  # noqa: T201

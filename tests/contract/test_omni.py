@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.edges.omni import Credentials, OmniAccess, OmniClient
+from service.adapters.omni import Credentials, OmniAccess, OmniClient
+from service.core.attempt.call import OmniCall
+from service.core.attempt.outcome import Denied, Outcome, Rejected
+from service.core.omni.channel.sms import Sms
+from service.core.omni.content import Content
+from service.core.omni.destination import To
+from service.core.request.request import Message
 from service.sandbox import create_app, serve
-from service.words.call import OmniCall
-from service.words.omni.channel.sms import Sms
-from service.words.omni.content import Content
-from service.words.omni.destination import To
-from service.words.outcome import Denied, Outcome, Rejected
-from service.words.request import Message
 
 # Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.
 _URL, _KEY = os.environ.pop("RELAY_TEST_OMNI_URL", ""), os.environ.pop("RELAY_TEST_OMNI_KEY", "")

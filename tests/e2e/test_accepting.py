@@ -8,7 +8,7 @@ from uuid import UUID
 import aio_pika
 import pytest
 
-from service.words.event import LAST_WORDS
+from service.core.result.event import LAST_WORDS
 from tests.e2e.stage import Stage, connected
 
 NUMBER = "41793026727"

@@ -10,7 +10,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from service.words.body import MAX_DESTINATIONS
+from service.core.request.body import MAX_DESTINATIONS
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import TRY_AGAIN_ONCE
 from tests.support.hostile import JSON, XML, to

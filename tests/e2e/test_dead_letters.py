@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.app.dead import Choice, list_dead
-from service.edges.settings import Settings
-from service.rules.redrive import Selection
+from service.adapters.settings import Settings
+from service.cli.dead import Choice, list_dead
+from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, UNAVAILABLE, request
 from tests.support.worker import PATIENCE, Ended

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.app.dead import Choice, list_dead
-from service.edges.settings import Settings
-from service.rules.redrive import Selection
+from service.adapters.settings import Settings
+from service.cli.dead import Choice, list_dead
+from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_dead_letters import dead, listed
 from tests.e2e.test_trying_again import NUMBER, request
@@ -55,9 +55,9 @@ def queue(vhost: VirtualHost, name: str) -> dict[str, Any]:
 
 SHOW_AGAIN_AND_AGAIN = """
 import asyncio, os, sys
-from service.app.dead import Choice, show_dead
-from service.edges.settings import load_settings
-from service.rules.redrive import Selection
+from service.cli.dead import Choice, show_dead
+from service.adapters.settings import load_settings
+from service.core.result.dead_letter import Selection
 for _ in range(int(sys.argv[1])):
     try:
         asyncio.run(show_dead(load_settings(), Choice(Selection())))

@@ -16,7 +16,7 @@ import aio_pika
 import aiormq
 import pytest
 
-from service.demo.greeting import greeting
+from service.demo.rabbitmq.handshake import greeting
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE, UNAVAILABLE_ONCE, request
 from tests.support import amqp_1_0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.demo.node import Node
+from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import DEFERRED, Stage, staged
 from tests.e2e.test_trying_again import NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE_ONCE, moment, request
 from tests.integration.test_reply_publisher import FOREIGN

@@ -5,8 +5,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from service.rules.poison import COUNT, rank
-from service.words.delivery import Delivery
+from service.core.delivery import Delivery
+from service.core.poison import COUNT, rank
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
 from tests.support.worker import DEADLY, PATIENCE

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.edges.rabbitmq import rights_needed
-from service.rules.retry import RetryPolicy
+from service.adapters.rabbitmq import rights_needed
+from service.core.attempt.retry import RetryPolicy
 from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost, manage, user
-from tests.unit.edges.test_rights import shipped
+from tests.unit.adapters.rabbitmq.test_permissions import shipped
 
 NUMBER = "41793026727"
 ROOMS = RetryPolicy(8, 0.1, 0.4).rooms

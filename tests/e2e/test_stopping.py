@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.node import Node
+from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
 
 NUMBER = "41793026727"

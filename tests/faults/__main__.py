@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import httpx
 
-from service.demo.node import private_node
+from service.demo.rabbitmq.node import private_node
 from tests.e2e.stage import staged
 from tests.faults.fault import FAULTS, MINUTE, TOUR, Fault, World, background
 from tests.support.prometheus import DASHBOARDS, RULES, filled, prometheus

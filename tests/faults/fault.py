@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import aio_pika
 
-from service.demo.node import Node
-from service.edges.rabbitmq import connect
-from service.words import topology
-from service.words.delivery import Publication
+from service.adapters.rabbitmq import connect
+from service.core import topology
+from service.core.delivery import Publication
+from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import BROKEN, Stage, connected
 from tests.support.worker import Worker
 

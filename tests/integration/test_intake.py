@@ -9,17 +9,17 @@ from typing import cast
 
 import aiormq
 
-from service.app.dispatcher import Dispatcher
-from service.app.intake import Bench, Intake
-from service.app.turnstile import Turnstile
-from service.edges.metric import Metrics
-from service.edges.rabbitmq import Link, LinkEvents, Receipt
-from service.edges.rabbitmq.session import open_session
-from service.path.handler import Effects, Errand, Handler
-from service.rules.policy import Policy
-from service.words import topology
-from service.words.delivery import Delivery, History, Publication, Settlement
-from service.words.request import Parsed
+from service.adapters.metrics import Metrics
+from service.adapters.rabbitmq import Link, LinkEvents, Receipt
+from service.adapters.rabbitmq.session import open_session
+from service.core import topology
+from service.core.attempt.policy import Policy
+from service.core.delivery import Delivery, History, Publication, Settlement
+from service.core.handler import Effects, Errand, Handler
+from service.core.request.request import Parsed
+from service.worker.consumer import Bench, Intake
+from service.worker.dispatcher import Dispatcher
+from service.worker.sending.circuit_breaker import Turnstile
 from tests.support.broker import VirtualHost
 
 SOON = 20.0

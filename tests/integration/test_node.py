@@ -11,7 +11,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from service.demo.node import Node, NodeError, ServerMissingError
+from service.demo.rabbitmq.node import Node, NodeError, ServerMissingError
 from tests.support.broker import VirtualHost, manage, virtual_host
 
 StartNode = Callable[[], Awaitable[Node]]
@@ -21,7 +21,7 @@ QUEUE_ON_DISK = 1.5  # Seconds: a quorum queue younger than that is not on disk 
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
-from service.demo.node import Node
+from service.demo.rabbitmq.node import Node
 
 async def main() -> None:
     directory, root = sys.argv[1:]
@@ -104,18 +104,18 @@ def test_nothing_is_left_of_a_node_whose_parent_is_killed(
         name = parent.stdout.readline().strip()
         if moment == "once it runs":
             assert parent.stdout.readline() == "running\n"
-            assert len(list(_processes_of(name))) >= 4  # guardian, epmd, the Erlang machine and its helpers
+            assert len(list(_processes_of(name))) >= 4  # reaper, epmd, the Erlang machine and its helpers
         else:
             _until(lambda: len(list(_processes_of(name))) >= 3)
         parent.kill()
     _until(lambda: not list(_processes_of(name)))
 
 
-async def test_nothing_is_left_of_a_node_whose_guardian_is_killed(own_broker: StartNode) -> None:
+async def test_nothing_is_left_of_a_node_whose_reaper_is_killed(own_broker: StartNode) -> None:
     node = await own_broker()
-    guardians = [pid for pid in _processes_of(node.name) if b"guardian.py" in _read(pid, "cmdline")]
-    assert len(guardians) == 1
-    os.kill(guardians[0], signal.SIGKILL)
+    reapers = [pid for pid in _processes_of(node.name) if b"reaper.py" in _read(pid, "cmdline")]
+    assert len(reapers) == 1
+    os.kill(reapers[0], signal.SIGKILL)
     await asyncio.to_thread(_until, lambda: not list(_processes_of(node.name)))
 
 

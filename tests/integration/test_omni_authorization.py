@@ -12,15 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.edges.omni import Credentials, Deprecation, OmniAccess, OmniClient
+from service.adapters.omni import Credentials, Deprecation, OmniAccess, OmniClient
+from service.core.attempt.call import OmniCall
+from service.core.attempt.lookup import Unanswered
+from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Rejected, Unavailable
+from service.core.omni.channel.sms import Sms
+from service.core.omni.content import Content
+from service.core.omni.destination import To
+from service.core.request.request import Message
 from service.sandbox import serve
-from service.words.call import OmniCall
-from service.words.finding import Unanswered
-from service.words.omni.channel.sms import Sms
-from service.words.omni.content import Content
-from service.words.omni.destination import To
-from service.words.outcome import NOT_SENT, Accepted, Denied, Rejected, Unavailable
-from service.words.request import Message
 from tests.support.omni_server import Act, answer, misbehaving, say, then_close
 
 TO = To(phone_number="41793026727")

@@ -18,14 +18,14 @@ from typing import Literal
 import httpx
 import pytest
 
-from service.edges.omni import Credentials, NotConnectedError, OmniAccess, OmniClient, read_failure
+from service.adapters.omni import Credentials, NotConnectedError, OmniAccess, OmniClient, read_failure
+from service.core.attempt.call import OmniCall
+from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.core.omni.channel.sms import Sms
+from service.core.omni.content import Content
+from service.core.omni.destination import To
+from service.core.request.request import Message
 from service.sandbox import create_app, serve
-from service.words.call import OmniCall
-from service.words.omni.channel.sms import Sms
-from service.words.omni.content import Content
-from service.words.omni.destination import To
-from service.words.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
-from service.words.request import Message
 from tests.support.omni_server import (
     Act,
     answer,

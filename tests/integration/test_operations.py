@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
-from service.edges.metric import OUTCOMES, Metrics
-from service.edges.operation import Condition, make_app, max_connections, raise_descriptor_limit, serving
+from service.adapters.metrics import OUTCOMES, Metrics
+from service.adapters.operations import Condition, make_app, max_connections, raise_descriptor_limit, serving
 
 Ask = Callable[[str], "httpx.Response"]
 

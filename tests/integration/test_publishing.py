@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from service.demo.node import Node
-from service.rules.reply import DIRECT_REPLY
-from service.words import topology
-from service.words.delivery import Publication, UnpublishableError
+from service.core import topology
+from service.core.delivery import Publication, UnpublishableError
+from service.core.result.reply_to import DIRECT_REPLY
+from service.demo.rabbitmq.node import Node
 from tests.integration.test_rabbitmq_link import (
     SOON,
     Tie,

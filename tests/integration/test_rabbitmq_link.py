@@ -21,12 +21,12 @@ import pytest
 import yaml
 from aiormq.abc import ChannelFrame
 
-from service.demo.greeting import greeting
-from service.edges.rabbitmq import BrokerErrors, Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
-from service.edges.rabbitmq.topology import DELIVERY_LIMIT
-from service.rules.headers import can_be_forged
-from service.words import topology
-from service.words.delivery import Delivery, Publication
+from service.adapters.rabbitmq import BrokerErrors, Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
+from service.adapters.rabbitmq.topology import DELIVERY_LIMIT
+from service.core import topology
+from service.core.delivery import Delivery, Publication
+from service.core.producer_headers import can_be_forged
+from service.demo.rabbitmq.handshake import greeting
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
 from tests.support.tls import certificate, server_of, tls_in_front_of

@@ -11,10 +11,10 @@ from typing import Any
 import aio_pika
 import pytest
 
-from service.edges.rabbitmq import ReplyPublisher
-from service.edges.rabbitmq.reply import MOST_BYTES, MOST_COPIES
-from service.rules.reply import DIRECT_REPLY, ReplyPolicy
-from service.words.delivery import Publication
+from service.adapters.rabbitmq import ReplyPublisher
+from service.adapters.rabbitmq.reply_publisher import MOST_BYTES, MOST_COPIES
+from service.core.delivery import Publication
+from service.core.result.reply_to import DIRECT_REPLY, ReplyPolicy
 from tests.support.broker import VirtualHost
 from tests.support.proxy import Proxy
 

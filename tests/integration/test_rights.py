@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.edges.rabbitmq import Right, RightMissingError, Session, connect, declare, missing_rights, rights_needed
+from service.adapters.rabbitmq import Right, RightMissingError, Session, connect, declare, missing_rights, rights_needed
 from tests.support.broker import VirtualHost, manage, user
 
 ROOMS = (0.2, 300.0)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from service.demo.port import free_port
+from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.clock import SteppingClock
 from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from service.demo.greeting import greeting
-from service.demo.port import Ports
-from service.demo.server import EPMD, PROGRAMS, Server
+from service.demo.rabbitmq.handshake import greeting
+from service.demo.rabbitmq.install import EPMD, PROGRAMS, Server
+from service.demo.rabbitmq.ports import Ports
 from tests.support.proxy import Proxy
 
 _READY_SECONDS: Final = 120

@@ -32,9 +32,9 @@ from typing import Any, Final
 import aio_pika
 import aiormq
 
-from service.demo.greeting import greeting
-from service.demo.port import free_port
-from service.edges.settings import Settings
+from service.adapters.settings import Settings
+from service.demo.rabbitmq.handshake import greeting
+from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.hostile_requests import BILLING, CASES, FULL, Hostile
 from tests.soak.ledger import dead_letters, prepare

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import aio_pika
 
-from service.demo.port import free_port
+from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
 from tests.support.proxy import Proxy

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.demo.node import Node
+from service.demo.rabbitmq.node import Node
 
 ROOT_VARIABLE = "RELAY_TEST_RABBITMQ_ROOT"
 

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from service.rules.parse import parse
-from service.rules.policy import Policy
-from service.rules.report import Attempt
-from service.rules.retry import RetryPolicy
-from service.rules.verdict import Standing, Verdict
-from service.words.call import OmniCall
-from service.words.delivery import Delivery, History
-from service.words.omni.channel.email import Email
-from service.words.omni.channel.sms import Sms
-from service.words.omni.content import Content
-from service.words.omni.destination import To
-from service.words.omni.status import Status
-from service.words.request import Message, Parsed, SendRequest
+from service.core.attempt.call import OmniCall
+from service.core.attempt.disposition import Standing, Verdict
+from service.core.attempt.policy import Policy
+from service.core.attempt.retry import RetryPolicy
+from service.core.delivery import Delivery, History
+from service.core.omni.channel.email import Email
+from service.core.omni.channel.sms import Sms
+from service.core.omni.content import Content
+from service.core.omni.destination import To
+from service.core.omni.one_status import Status
+from service.core.request.parsing import parse
+from service.core.request.request import Message, Parsed, SendRequest
+from service.core.result.report import Attempt
 
 NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PHONE: Final = "41793026727"

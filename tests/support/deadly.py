@@ -3,9 +3,10 @@
 import os
 import signal
 
-from service.app import cli, worker
-from service.path.handler import Errand, Handler
-from service.words.delivery import Delivery
+from service.cli import main as cli
+from service.core.delivery import Delivery
+from service.core.handler import Errand, Handler
+from service.worker import app
 
 KILLER = b"killer"
 
@@ -21,5 +22,5 @@ class Deadly(Handler):
 
 
 if __name__ == "__main__":
-    vars(worker)["Handler"] = Deadly
+    vars(app)["Handler"] = Deadly
     cli.main()

@@ -15,7 +15,10 @@ import sys
 from importlib import import_module
 from typing import Final, NoReturn
 
-IMPORTED: Final = tuple(f"service.app.{name}" for name in ("check", "cli", "dead", "send", "watch", "worker"))
+IMPORTED: Final = (
+    *(f"service.cli.{name}" for name in ("check", "dead", "main", "send", "watch")),
+    "service.worker.app",
+)
 NUMBER: Final = struct.Struct("=i")
 _REQUEST: Final = 2**20
 """Bytes that a request has at most."""
@@ -71,7 +74,7 @@ def _become(request: dict[str, object], standard: list[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["environment"])  # type: ignore[call-overload]  # the test's own
     sys.argv = ["omni-relay", *request["arguments"]]  # type: ignore[misc]  # the same
-    sys.exit(import_module("service.app.cli").main())
+    sys.exit(import_module("service.cli.main").main())
 
 
 if __name__ == "__main__":

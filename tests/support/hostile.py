@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Callable
 from typing import Final
 
-from service.words.body import MAX_BODY, MAX_DESTINATIONS
+from service.core.request.body import MAX_BODY, MAX_DESTINATIONS
 
 METADATA: Final = "m" * 4000
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from service.demo.port import free_port
+from service.demo.rabbitmq.ports import free_port
 from tests.support.worker import Worker
 
 ROOT: Final = Path(__file__).parents[2]

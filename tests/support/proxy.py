@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-from service.demo.port import free_port
+from service.demo.rabbitmq.ports import free_port
 
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 _CHUNK = 65536

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from service.rules.history import read_history
-from service.rules.parse import parse_in_steps
-from service.words.delivery import Delivery
+from service.core.delivery import Delivery
+from service.core.headers import read_history
+from service.core.request.parsing import parse_in_steps
 from tests.support.hostile import GZIP, JSON, XML
 
 

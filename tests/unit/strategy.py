@@ -9,8 +9,8 @@ from typing import Final
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from service.rules.identity import message_id
-from service.words.delivery import Delivery
+from service.core.delivery import Delivery
+from service.core.identity import message_id
 from tests.support.builder import NOW
 from tests.unit.content_strategy import channels, fields, joined, reporting, simple_content, small_texts
 

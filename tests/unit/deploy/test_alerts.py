@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.edges.metric import Metrics
+from service.adapters.metrics import Metrics
 from tests.faults.fault import FAULTS, Fault
 
 ROOT = Path(__file__).parents[3]

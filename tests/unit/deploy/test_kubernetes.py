@@ -16,9 +16,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.edges.rabbitmq.topology import declared
-from service.edges.settings import Settings
-from service.rules.retry import RetryPolicy
+from service.adapters.rabbitmq.topology import declared
+from service.adapters.settings import Settings
+from service.core.attempt.retry import RetryPolicy
 
 ROOT: Final = Path(__file__).parents[3]
 KUBERNETES: Final = ROOT / "deploy/kubernetes"

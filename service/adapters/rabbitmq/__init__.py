@@ -1,0 +1,37 @@
+"""RabbitMQ; the only room that knows aio-pika.
+
+`session` is one life of the connection, `topology` what is declared on it, `link` what makes it come back. `lane` lets
+past the library what comes with every message, as `frame` writes and reads it. `reply` publishes copies for `reply_to`.
+`rights` lists what a user must be allowed, `probe` finds out what is not.
+"""
+
+from service.adapters.rabbitmq.connection import Link, LinkEvents, connect
+from service.adapters.rabbitmq.fast_path import UnroutableError
+from service.adapters.rabbitmq.lifetime import Life, elapsed
+from service.adapters.rabbitmq.permission_probe import missing_rights
+from service.adapters.rabbitmq.permissions import Right, RightMissingError, rights_needed
+from service.adapters.rabbitmq.reply_publisher import ReplyPublisher
+from service.adapters.rabbitmq.session import AccessRefusedError, BrokerErrors, OnDelivery, Permission, Receipt, Session
+from service.adapters.rabbitmq.topology import TopologyError, declare
+
+__all__ = [
+    "AccessRefusedError",
+    "BrokerErrors",
+    "Life",
+    "Link",
+    "LinkEvents",
+    "OnDelivery",
+    "Permission",
+    "Receipt",
+    "ReplyPublisher",
+    "Right",
+    "RightMissingError",
+    "Session",
+    "TopologyError",
+    "UnroutableError",
+    "connect",
+    "declare",
+    "elapsed",
+    "missing_rights",
+    "rights_needed",
+]

@@ -1,0 +1,83 @@
+"""Which rights of RabbitMQ's the relay needs, and the error that names one that is missing.
+
+RabbitMQ has three permissions a user and virtual host: patterns of names that the user may configure, write and read.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+from service.adapters.rabbitmq.topology import declared
+from service.core import topology
+from service.core.value import dataclass
+
+_DEFAULT_EXCHANGE: Final = "amq.default"
+"""The name by which permissions know the exchange without a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One of RabbitMQ's three permissions for one exchange or queue."""
+
+    permission: Literal["configure", "write", "read"]
+    kind: Literal["exchange", "queue"]
+    name: str
+    to_look: bool = False
+    """It is only looked whether it is there. RabbitMQ 4 wants any of the three for that; to read is the least."""
+
+    @property
+    def resource(self) -> str:
+        """The name that a permission's pattern has to match."""
+        return self.name or _DEFAULT_EXCHANGE
+
+    def __str__(self) -> str:
+        return f"{self.permission} {self.resource} ({self.kind})"
+
+
+class RightMissingError(PermissionError):
+    """The user lacks a right; the message names it."""
+
+    def __init__(self, right: Right) -> None:
+        super().__init__(f"this user may not {right}; RabbitMQ's {right.permission} permission has to match it")
+
+
+def rights_needed(rooms: tuple[float, ...], *, declares: bool, replies: bool) -> tuple[Right, ...]:
+    """List what a worker and the commands for dead letters need, each once.
+
+    `declares`: it declares its queues. `replies`: it publishes copies for `reply_to`.
+    """
+    rights = [Right("write", "exchange", name) for name in (topology.RESULTS, topology.DEAD, topology.RELAY)]
+    rights += [Right("read", "queue", name) for name in (topology.REQUESTS, topology.DEAD, topology.DIED)]
+    if replies:
+        rights.append(Right("write", "exchange", topology.DIRECT))
+    rights += _rights_to_declare(rooms) if declares else _rights_to_look(rooms, rights)
+    return tuple(dict.fromkeys(rights))
+
+
+def _rights_to_look(rooms: tuple[float, ...], rights: Iterable[Right]) -> Iterator[Right]:
+    exchanges, queues, _ = declared(rooms)
+    others = {(right.kind, right.name) for right in rights}
+    for name in exchanges:
+        if ("exchange", name) not in others:
+            yield Right("read", "exchange", name, to_look=True)
+    for name in queues:
+        if ("queue", name) not in others:
+            yield Right("read", "queue", name, to_look=True)
+
+
+def _rights_to_declare(rooms: tuple[float, ...]) -> Iterator[Right]:
+    """List what RabbitMQ asks for. Source: its page on access control."""
+    exchanges, queues, bindings = declared(rooms)
+    yield from (Right("configure", "exchange", name) for name in exchanges)
+    for name, arguments in queues.items():
+        yield Right("configure", "queue", name)
+        if "x-dead-letter-exchange" in arguments:
+            yield Right("read", "queue", name)
+            yield Right("write", "exchange", arguments["x-dead-letter-exchange"])
+    for exchange, _, queue in sorted(bindings):
+        yield Right("write", "queue", queue)
+        yield Right("read", "exchange", exchange)
+
+
+def is_about(error: Exception, right: Right) -> bool:
+    """Tell whether a refusal names this exchange or queue, and not another one that the question needs too."""
+    return f"{right.kind} '{right.resource}'" in str(error)

@@ -1,0 +1,121 @@
+"""What a person sees: status events as the rows of a table that grows.
+
+No cell can steer the terminal: see `printable`.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from service.core.printable import printable, printable_json
+from service.core.value import dataclass
+
+_COLOURS: Final = {
+    "accepted": "green",
+    "deferred": "yellow",
+    "rejected": "red",
+    "failed": "red",
+    "expired": "magenta",
+    "unknown": "magenta",
+}
+_WIDTHS: Final = (12, 19, 22, 9, 7)
+_TITLES: Final = ("time", "request", "to", "event", "attempt", "what OMNI or the relay says")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The part of a status event that is worth a person's glance."""
+
+    time: str
+    request: str
+    to: str
+    event: str
+    attempt: str
+    says: str
+
+
+def read_row(body: bytes) -> Row:
+    """Read a status event. Raises `ValueError` when it is none: anybody may publish to the results exchange."""
+    try:
+        event: dict[str, Any] = json.loads(body)
+        data = event["data"]
+        return Row(
+            time=printable(event["time"][11:23]),
+            request=printable(data["requestId"]),
+            to=printable(", ".join(data["to"].values())) or "-",
+            event=printable(event["type"].rpartition(".")[2]),
+            attempt=printable(str(data["attempt"])),
+            says=printable(_says(data)),
+        )
+    except (KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError("is not a status event") from None
+
+
+def read_json(body: bytes) -> str:
+    """Give a JSON body on one line, safe for a terminal. Raises `ValueError` when it is none, as `read_row` does."""
+    try:
+        text = body.decode("utf-8-sig")
+        json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    return printable_json(text)
+
+
+def written_json(value: object, indent: int | None = None) -> str:
+    """Write a value as JSON that is safe for a terminal; what JSON does not know, as text."""
+    return json.dumps(value, default=str, indent=indent).replace("\x7f", "\\u007f")
+
+
+def _says(data: dict[str, Any]) -> str:
+    reason, status = data["reason"], data["status"]
+    if reason and reason["faults"]:
+        return "; ".join(f"{fault['path']} {fault['message']}" for fault in reason["faults"])
+    said = reason["detail"] if reason else (status or {}).get("name") or ""
+    return f"{said}; again at {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else said
+
+
+class Table:
+    """Prints a row at a time, so it works for a pipe as for a terminal."""
+
+    def __init__(self, widths: Sequence[int], titles: Sequence[str]) -> None:
+        width = shutil.get_terminal_size((140, 40)).columns
+        self._console = Console(width=max(width, 100), highlight=False)
+        self._widths = widths
+        self._titles = titles
+
+    def head(self) -> None:
+        """Print the titles."""
+        self._console.print(Text(self._line(self._titles), style="bold"))
+
+    def add(self, cells: Sequence[str], colour: str = "white") -> None:
+        """Print a row; the last cell is as long as it likes."""
+        # As text: in a string the library would read its own markup, and names of emoji between colons.
+        self._console.print(Text(self._line(cells), style=colour), soft_wrap=True)
+
+    def _line(self, cells: Sequence[str]) -> str:
+        cells = [printable(cell) for cell in cells]
+        cut = [
+            cell if len(cell) <= width else f"{cell[: width - 1]}…"
+            for cell, width in zip(cells, self._widths, strict=False)
+        ]
+        return "  ".join([*(cell.ljust(width) for cell, width in zip(cut, self._widths, strict=True)), cells[-1]])
+
+
+class EventTable:
+    """Status events."""
+
+    def __init__(self) -> None:
+        self._table = Table(_WIDTHS, _TITLES)
+
+    def head(self) -> None:
+        """Print the titles."""
+        self._table.head()
+
+    def add(self, row: Row) -> None:
+        """Print an event."""
+        cells = (row.time, row.request, row.to, row.event, row.attempt, row.says)
+        self._table.add(cells, _COLOURS.get(row.event, "white"))

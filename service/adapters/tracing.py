@@ -1,0 +1,207 @@
+"""Traces by OpenTelemetry: what the relay did for a request, and when, as a part of its producer's own trace.
+
+    process omni.requests      from delivery to settlement; a child of what the producer was doing
+      POST                     one call to OMNI; a merged one is linked to all others that it is made for
+      publish …                events and letters, until the broker has confirmed them
+      ack omni.requests        the settlement
+
+The context travels as a string, in the headers of deliveries and publications and with a call, so nothing between the
+edges knows of traces. Names and attributes: semantic conventions for messaging and HTTP, 1.37. No number, address or
+text is ever one. Where the collector is, and how much is sampled, is told by the standard's own variables, `OTEL_…`.
+"""
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from service import __version__
+from service.core import topology
+from service.core.attempt.call import OmniCall
+from service.core.attempt.outcome import Accepted, MaySend, Outcome
+from service.core.delivery import Delivery, Publication
+from service.core.producer_headers import trace_headers
+from service.core.trace_context import TRACEPARENT, TRACESTATE, read_trace
+from service.core.value import dataclass
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_NAME: Final = "omni-relay"
+
+Post = Callable[[OmniCall, MaySend], Awaitable[Outcome]]
+Publish = Callable[[Iterable[Publication]], Awaitable[None]]
+
+
+class Tracer:
+    """Makes spans, and sends them where the exporter says, in a thread of its own."""
+
+    def __init__(self, exporter: SpanExporter, server: str, on_lost: Callable[[int], None] = lambda _: None) -> None:
+        self._provider = TracerProvider(resource=_resource())
+        self._provider.add_span_processor(BatchSpanProcessor(_Heard(exporter, on_lost)))
+        self._tracer = self._provider.get_tracer(_NAME, __version__)
+        url = urlsplit(server)
+        self._server: dict[str, str | int] = {
+            "server.address": url.hostname or "",
+            "server.port": url.port or (443 if url.scheme == "https" else 80),
+        }
+
+    def begin(self, delivery: Delivery) -> "Trail":
+        """Begin to serve a delivery, which from here on carries our own context instead of its producer's."""
+        span = self._tracer.start_span(
+            f"process {topology.REQUESTS}",
+            _extract(trace_headers(delivery.headers)),
+            SpanKind.CONSUMER,
+            {
+                "messaging.system": "rabbitmq",
+                "messaging.operation.type": "process",
+                "messaging.operation.name": "process",
+                "messaging.destination.name": topology.REQUESTS,
+                "messaging.message.id": delivery.message_id or "",
+                "messaging.message.body.size": len(delivery.body),
+                "omni.redelivered": delivery.redelivered,
+            },
+        )
+        headers = {name: value for name, value in delivery.headers.items() if name not in (TRACEPARENT, TRACESTATE)}
+        return Trail(replace(delivery, headers=headers | _inject(span)), span, self)
+
+    @contextlib.contextmanager
+    def settling(self, trail: "Trail", how: str) -> Iterator[None]:
+        """Settle a delivery while inside; that ends its trail."""
+        own = read_trace(trail.delivery.headers)
+        with self._span(f"{how} {topology.REQUESTS}", SpanKind.CLIENT, [own] if own else []) as span:
+            span.set_attributes(
+                {
+                    "messaging.system": "rabbitmq",
+                    "messaging.operation.type": "settle",
+                    "messaging.operation.name": how,
+                    "messaging.destination.name": topology.REQUESTS,
+                }
+            )
+            yield
+        if how != "ack":
+            trail.span.set_status(Status(StatusCode.ERROR, how))
+        trail.span.end()
+
+    def attempts(self, post: Post) -> Post:
+        """Give each call to OMNI a span."""
+
+        async def traced(call: OmniCall, may_send: MaySend) -> Outcome:
+            with self._span("POST", SpanKind.CLIENT, call.traces) as span:
+                span.set_attributes(
+                    {
+                        **self._server,
+                        "http.request.method": "POST",
+                        "omni.request_id": call.request_id,
+                        "omni.attempt": call.attempt,
+                        "omni.messages": len(call.messages),
+                    }
+                )
+                outcome = await post(call, may_send)
+                span.set_attribute("omni.outcome", type(outcome).__name__.lower())
+                if not isinstance(outcome, Accepted):
+                    span.set_attribute("error.type", outcome.cause)
+                    span.set_status(Status(StatusCode.ERROR))
+                return outcome
+
+        return traced
+
+    def publications(self, publish: Publish) -> Publish:
+        """Give what is published together a span."""
+
+        async def traced(publications: Iterable[Publication]) -> None:
+            publications = tuple(publications)
+            if not publications:
+                return
+            exchange = publications[0].exchange or "amq.default"
+            traces = [trace for publication in publications if (trace := read_trace(publication.headers))]
+            with self._span(f"publish {exchange}", SpanKind.PRODUCER, traces) as span:
+                span.set_attributes(
+                    {
+                        "messaging.system": "rabbitmq",
+                        "messaging.operation.type": "send",
+                        "messaging.operation.name": "publish",
+                        "messaging.destination.name": exchange,
+                        "messaging.batch.message_count": len(publications),
+                    }
+                )
+                await publish(publications)
+
+        return traced
+
+    @contextlib.contextmanager
+    def _span(self, name: str, kind: SpanKind, traces: Sequence[str]) -> Iterator[Span]:
+        """Make one beneath the first trace, linked to the others. What is raised inside is told by its kind alone."""
+        first, *others = dict.fromkeys(traces) or [""]
+        links = [Link(get_current_span(_extract({TRACEPARENT: other})).get_span_context()) for other in others]
+        span = self._tracer.start_span(name, _extract({TRACEPARENT: first}), kind, links=links)
+        try:
+            yield span
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+            raise
+        finally:
+            span.end()
+
+    def close(self) -> None:
+        """Send what has not been sent. Blocks for some seconds where the collector does not answer."""
+        self._provider.shutdown()
+
+
+class _Heard(SpanExporter):
+    """Tells, from its own thread, how many spans no collector took; the library's own words may hold its URL."""
+
+    def __init__(self, exporter: SpanExporter, on_lost: Callable[[int], None]) -> None:
+        self._exporter = exporter
+        self._on_lost = on_lost
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            self._on_lost(len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """A delivery on its way, and the span that tells of it."""
+
+    delivery: Delivery
+    span: Span
+    tracer: Tracer
+
+
+def make_tracer(server: str, on_lost: Callable[[int], None]) -> Tracer:
+    """Make one that sends to the collector that the environment names."""
+    return Tracer(OTLPSpanExporter(), server, on_lost)
+
+
+def _resource() -> Resource:
+    """Name the service, unless the environment does."""
+    own = {"service.name": _NAME, "service.version": __version__}
+    given = Resource.create().attributes
+    if "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        own["service.name"] = str(given["service.name"])
+    return Resource.create(own)
+
+
+def _extract(carrier: Mapping[str, str]) -> Context:
+    return _PROPAGATOR.extract(carrier, Context())
+
+
+def _inject(span: Span) -> dict[str, str]:
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, set_span_in_context(span, Context()))
+    return carrier

@@ -1,0 +1,90 @@
+"""`omni-relay check`: can this configuration work? A line each; nothing is changed and nothing is sent."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from service.adapters.omni import OmniClient
+from service.adapters.rabbitmq import (
+    AccessRefusedError,
+    BrokerErrors,
+    Right,
+    RightMissingError,
+    Session,
+    TopologyError,
+    connect,
+    declare,
+    missing_rights,
+    rights_needed,
+)
+from service.adapters.settings import Settings, SettingsError
+from service.core.printable import printable
+from service.worker.app import access, retry_policy
+
+_OK, _REFUSED, _FORBIDDEN = 200, 401, 403
+_OMNI: Final[dict[int, tuple[bool, str]]] = {
+    _OK: (True, "credentials accepted"),
+    _REFUSED: (False, "refuses the credentials (401)"),
+    _FORBIDDEN: (True, "knows the credentials; they may not list scenarios, so whether they may send is not known"),
+}
+
+
+async def check_all(settings: Settings) -> int:
+    """Print a line for each check; returns the exit status."""
+    click.echo("ok    configuration  read")  # or load_settings would have said what is wrong
+    passed = [await _check_broker(settings), await _check_omni(settings)]
+    return 0 if all(passed) else 1
+
+
+async def _check_broker(settings: Settings) -> bool:
+    try:
+        session = await connect(settings.rabbitmq_urls)
+    except BrokerErrors as error:
+        return _tell("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
+    _tell("broker", "connected", good=True)
+    rooms = retry_policy(settings).rooms
+    try:
+        rights = rights_needed(rooms, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
+        missing = await missing_rights(session, rights)
+        return all([await _check_topology(session, rooms, missing), _tell_rights(missing)])
+    except BrokerErrors as error:
+        return _tell("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
+    finally:
+        await session.close()
+
+
+async def _check_topology(session: Session, rooms: tuple[float, ...], missing: list[Right]) -> bool:
+    try:
+        await declare(session.connection, rooms, passive=True)
+    except TopologyError as error:
+        return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
+    except AccessRefusedError as error:
+        return bool(missing) or _tell("topology", str(error), good=False)  # which right it is, is told beside
+    return _tell("topology", "exchanges, queues and waiting rooms are there", good=True)
+
+
+def _tell_rights(missing: list[Right]) -> bool:
+    for right in {(one.permission, one.resource): one for one in reversed(missing)}.values():
+        _tell("rights", str(RightMissingError(right)), good=False)  # once for a queue and an exchange of one name
+    return not missing and _tell("rights", "this user may do what a worker does", good=True)
+
+
+async def _check_omni(settings: Settings) -> bool:
+    try:
+        client = OmniClient(access(settings), lambda: datetime.now(UTC))
+    except SettingsError as error:
+        return _tell("OMNI", str(error), good=False)
+    try:
+        status = await client.probe()
+    finally:
+        await client.close()
+    if status is None:
+        return _tell("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
+    good, text = _OMNI.get(status, (False, f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
+    return _tell("OMNI", text, good=good)
+
+
+def _tell(what: str, text: str, *, good: bool) -> bool:
+    click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
+    return good

@@ -1,0 +1,354 @@
+"""`omni-relay dead`: look at the dead letters, send them again, drop them.
+
+A letter leaves the queue only when the broker has confirmed what became of it. All others go back when the command
+ends, in whatever way. Three things follow from how brokers work:
+
+* A broker deletes what was returned more often than the queue's delivery limit allows. So a letter that was returned
+  before is put back as a new message as soon as it is read, before anything is printed: see `_chosen`.
+* A command may die between the confirm of a publication and the acknowledgement of the letter. So a replay writes down
+  each letter before it publishes it. The next replay marks what it finds written down; workers look for a copy first.
+* Two replays at once could each take one of two copies of a letter. So only one runs at a time.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import field
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from service.adapters.rabbitmq import BrokerErrors, Receipt, Session, UnroutableError, connect
+from service.adapters.settings import Settings
+from service.adapters.terminal import Table, written_json
+from service.core import topology
+from service.core.delivery import Publication
+from service.core.printable import printable
+from service.core.producer_headers import can_be_forged
+from service.core.result.dead_letter import DeadLetter, Selection, body_text, read_dead, redrive, renew
+from service.core.value import dataclass
+from service.worker.signals import listen_for_signals
+
+_LOCK_SECONDS: Final = 5.0
+"""How long to wait for the lock. A broker needs a moment to notice that a command has ended."""
+_LOCK_PAUSE: Final = 0.2
+_RETURN_SECONDS, _RETURN_PAUSE = 2.0, 0.02
+_JOURNAL_SECONDS: Final = 48 * 3600.0
+"""How long the journal outlives its last use: as long as OMNI keeps its logs, where a copy would be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which letters, and how many of them."""
+
+    selection: Selection
+    limit: int | None = None
+
+
+@dataclass(slots=True)
+class Held:
+    """A letter that this command holds."""
+
+    letter: DeadLetter
+    receipt: Receipt
+    is_copy: bool
+    """Whether this run has met the same letter before: an interrupted command has left two."""
+    dropped: bool = False
+
+    async def drop(self) -> None:
+        """Take it off the queue."""
+        await self.receipt.ack()
+        self.dropped = True
+
+
+class _Refusal(click.ClickException):
+    """Ends the command with this line and exit status 1."""
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
+        click.echo(printable(f"omni-relay: {self.message}"), err=True)
+
+
+async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> None:
+    """Print a line for each letter. Raises one of `BrokerErrors`, as all of these do."""
+    table = Table((20, 8, 19, 8, 8), ("failed at", "reason", "request", "attempts", "redrives", "detail"))
+    count = 0
+    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as letters:
+        async for held in letters:
+            if held.is_copy:
+                continue
+            count += 1
+            if as_json:
+                click.echo(written_json(_summary(held.letter)))
+            else:
+                if count == 1:
+                    table.head()
+                table.add(_row(held.letter))
+    if not as_json:
+        click.echo(_told("", count))
+
+
+async def show_dead(settings: Settings, choice: Choice) -> int:
+    """Print letters whole; gives how many there are."""
+    count = 0
+    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as letters:
+        async for held in letters:
+            if held.is_copy:
+                continue
+            count += 1
+            delivery = held.letter.delivery
+            click.echo(written_json({**_summary(held.letter), "headers": delivery.headers}, indent=2))
+            click.echo(printable(body_text(delivery)))
+    return count
+
+
+async def replay_dead(settings: Settings, choice: Choice, *, rate: float, dry_run: bool) -> None:
+    """Send letters again, so many a second; the broker has confirmed each before it leaves the queue.
+
+    The first SIGINT or SIGTERM ends it after the letter in hand, a second one at once.
+    """
+    tally = _Tally("would be sent again" if dry_run else "sent again")
+    async with _connected(settings) as session, _until_stopped(tally) as stop:
+        if not dry_run:
+            await _lock(session)
+        journal = None if dry_run else await _Journal.open(session)
+        async with contextlib.aclosing(_chosen(session, choice, stop)) as letters:
+            async for held in letters:
+                if journal is not None:
+                    if not held.is_copy:
+                        await _send_again(session, journal, held)
+                    await held.drop()
+                tally.count(held)
+                if journal is not None and not held.is_copy:
+                    await _pause(stop, 1 / rate)
+        if journal is not None:
+            await journal.close()
+
+
+async def purge_dead(settings: Settings, choice: Choice, *, dry_run: bool) -> None:
+    """Drop letters for good. Ends upon signals as `replay_dead` does."""
+    tally = _Tally("would be dropped" if dry_run else "dropped")
+    async with _connected(settings) as session, _until_stopped(tally) as stop:
+        if not dry_run:
+            await _lock(session)
+        async with contextlib.aclosing(_chosen(session, choice, stop)) as letters:
+            async for held in letters:
+                if not dry_run:
+                    await held.drop()
+                tally.count(held)
+
+
+@dataclass(slots=True)
+class _Journal:
+    """The letters that a replay was about to publish, by their identity.
+
+    An entry without its letter means nothing, so entries are not removed one by one: a replay that ends properly, and
+    has met every letter that an earlier one left in doubt, deletes them all.
+    """
+
+    session: Session
+    kept: bool
+    """False where this user may not declare the queue: then every letter is in doubt."""
+    doubtful: set[bytes] = field(default_factory=set)
+
+    @classmethod
+    async def open(cls, session: Session) -> "_Journal":
+        if await session.keep(topology.REPLAY_JOURNAL, _JOURNAL_SECONDS) != "granted":
+            _warn(
+                f"this user may not declare {topology.REPLAY_JOURNAL}: letters are sent as if they may have been before"
+            )
+            return cls(session, kept=False)
+        async with contextlib.aclosing(session.taking(topology.REPLAY_JOURNAL)) as entries:
+            return cls(session, kept=True, doubtful={entry.body async for entry, _ in entries})
+
+    async def may_be_published(self, letter: DeadLetter) -> bool:
+        """Write a letter down; tell whether an earlier replay may have published it."""
+        if not self.kept:
+            return True
+        if letter.identity in self.doubtful:
+            self.doubtful.remove(letter.identity)
+            return True
+        entry = Publication(topology.RELAY, topology.REPLAY_JOURNAL, letter.identity, "application/octet-stream", "")
+        await _publish(self.session, entry, f"the queue {topology.REPLAY_JOURNAL} was deleted")
+        return False
+
+    async def close(self) -> None:
+        """Delete it, unless letters in doubt are left."""
+        if self.kept and not self.doubtful:
+            await self.session.delete(topology.REPLAY_JOURNAL)
+
+
+async def _send_again(session: Session, journal: _Journal, held: Held) -> None:
+    republished = await journal.may_be_published(held.letter)
+    missing = "no queue takes send requests; start a worker once, it declares what is needed"
+    await _publish(session, redrive(held.letter, republished=republished), missing)
+
+
+async def _publish(session: Session, publication: Publication, missing: str) -> None:
+    """Return when the broker has confirmed it. Raises `_Refusal` with the given text where there is no such queue."""
+    try:
+        await session.publish(publication)
+    except UnroutableError:
+        raise _Refusal(missing) from None
+
+
+@contextlib.asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[Session]:
+    session = await connect(settings.rabbitmq_urls)
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+async def _lock(session: Session) -> None:
+    """Keep other commands that take letters away out. Raises `_Refusal` if there is one."""
+    deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
+    while (permission := await session.lock(topology.REPLAY_LOCK)) == "taken":
+        if asyncio.get_running_loop().time() > deadline:
+            raise _Refusal(
+                f"another replay or purge is at work, it holds {topology.REPLAY_LOCK}; wait until it has ended"
+            )
+        await asyncio.sleep(_LOCK_PAUSE)
+    if permission == "forbidden":
+        _warn(f"this user may not declare {topology.REPLAY_LOCK}, so do not start another replay or purge meanwhile")
+
+
+async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[Held]:
+    """Give the letters that are meant, oldest first, until asked to stop.
+
+    Only those that are there at the start: one that is sent again and dies again is not met twice. From the first
+    letter on that must be renewed, all are; then they are met again, and given.
+
+    A broker puts what is returned behind all that was returned before. So all letters are taken, also where fewer are
+    wanted or the reader of the output is gone, and all are returned: else their order would change.
+    """
+    left, kept, found, giving = await session.depth(topology.DEAD), 0, 0, True
+    renewed: Counter[bytes] = Counter()
+    renewing = False
+    met: set[bytes] = set()
+    forgeable = can_be_forged(session.server)
+    async with contextlib.aclosing(session.taking(topology.DEAD)) as letters:
+        while renewing or renewed.total() or left > 0:
+            if stop is not None and stop.is_set() and not renewing:
+                break
+            delivery, receipt = await anext(letters, (None, None))
+            if delivery is None or receipt is None:
+                break
+            letter = read_dead(delivery, forgeable=forgeable)
+            kept += 1
+            if renewed[letter.identity] and not delivery.redelivered:
+                renewing = False  # this is the first that was renewed: all that was there before it has been met
+                renewed[letter.identity] -= 1
+            elif renewing or (letter.must_be_renewed and not renewed.total()):
+                # Confirmed before it is acknowledged: a command that dies in between leaves two copies, never none.
+                await _publish(session, renew(letter), f"the queue {topology.DEAD} was deleted")
+                await receipt.ack()
+                kept -= 1
+                renewed[letter.identity] += 1
+                renewing, left = True, 0
+                continue
+            elif renewed.total():
+                continue  # it has come since the start
+            left -= 1
+            giving = giving and found != choice.limit
+            if giving and choice.selection.holds(letter, datetime.now(UTC)):
+                held = Held(letter, receipt, letter.identity in met)
+                met.add(letter.identity)
+                found += not held.is_copy
+                try:
+                    yield held
+                except GeneratorExit:
+                    if stop is not None:
+                        raise
+                    giving = False
+                kept -= held.dropped
+    await _until_returned(session, kept)
+
+
+async def _until_returned(session: Session, count: int) -> None:
+    """Wait until at least so many letters are in the queue, but not for long: others may take them."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_RETURN_SECONDS):
+            while await session.depth(topology.DEAD) < count:  # noqa: ASYNC110 - the broker
+                await asyncio.sleep(_RETURN_PAUSE)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The work of a command so far."""
+
+    what: str
+    letters: int = 0
+    copies: int = 0
+
+    def count(self, held: Held) -> None:
+        if held.is_copy:
+            self.copies += 1
+        else:
+            self.letters += 1
+
+    def __str__(self) -> str:
+        more = f", and {self.copies} that were copies of these dropped" if self.copies else ""
+        return _told(self.what, self.letters) + more
+
+
+@contextlib.asynccontextmanager
+async def _until_stopped(tally: _Tally) -> AsyncIterator[asyncio.Event]:
+    """Give what the first SIGINT or SIGTERM sets; a second one ends what is inside at once. Prints the tally.
+
+    Raises `_Refusal` after a second signal.
+    """
+    stop, abort = listen_for_signals()
+    inside = asyncio.current_task()
+    watching = asyncio.create_task(_cancel_upon(abort, inside))
+    try:
+        yield stop
+    except asyncio.CancelledError:
+        if not abort.is_set():
+            raise
+        raise _Refusal(f"ended at once: {tally}; a letter in hand may be sent again by the next replay") from None
+    except BrokerErrors:
+        _warn(f"interrupted: {tally}; all others are still in {topology.DEAD}")
+        raise
+    finally:
+        watching.cancel()
+    click.echo(f"stopped on request: {tally}" if stop.is_set() else str(tally))
+
+
+async def _cancel_upon(abort: asyncio.Event, task: "asyncio.Task[None] | None") -> None:
+    await abort.wait()
+    if task is not None:
+        task.cancel()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+def _warn(text: str) -> None:
+    click.echo(printable(f"omni-relay: {text}"), err=True)
+
+
+def _summary(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "requestId": letter.request_id,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "failedAt": letter.failed_at and letter.failed_at.isoformat(),
+        "attempts": letter.attempts,
+        "redrives": letter.redrives,
+        "bytes": len(letter.delivery.body),
+    }
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    failed_at = letter.failed_at.strftime("%Y-%m-%dT%H:%M:%SZ") if letter.failed_at else "-"
+    numbers = str(letter.attempts), str(letter.redrives)
+    return failed_at, letter.reason, letter.request_id or "-", *numbers, letter.detail
+
+
+def _told(what: str, count: int) -> str:
+    return f"{count} dead letter{'s' * (count != 1)} {what}".rstrip()

@@ -1,0 +1,131 @@
+"""`omni-relay send`: send requests from files into RabbitMQ, each confirmed.
+
+A file holds one JSON value: a request or a list of them; or JSON Lines: a request a line. What a request
+says is checked by the worker, not here, so what is wrong comes back as an event like anybody's.
+"""
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from service.adapters.rabbitmq import Session, UnroutableError, connect
+from service.adapters.settings import Settings
+from service.core import topology
+from service.core.delivery import Publication
+from service.core.printable import printable
+from service.core.request.body import is_request_id
+from service.core.request.charset import to_utf8
+
+_IN_FLIGHT: Final = 200
+
+
+class GivenTwiceError(ValueError):
+    """An object has a name twice."""
+
+
+async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
+    """Publish every request of the files, or of standard input; returns the exit status."""
+    try:
+        requests = [request for name, text in read_texts(files) for request in read_requests(name, text)]
+    except ValueError as error:
+        click.echo(printable(f"omni-relay: {error}"), err=True)
+        return 1
+    session = await connect(settings.rabbitmq_urls)
+    try:
+        await _publish(session, requests)
+    except UnroutableError:
+        click.echo(
+            "omni-relay: no queue takes send requests; start a worker once, it declares what is needed", err=True
+        )
+        return 1
+    finally:
+        await session.close()
+    click.echo(f"{len(requests)} request{'s'[: len(requests) != 1]} confirmed by the broker", err=True)
+    return 0
+
+
+def read_requests(name: str, text: str) -> list[object]:
+    """Take a text apart into requests. Raises `ValueError` that names the place."""
+    if not text.strip():
+        raise ValueError(f"{name}: is empty")
+    try:
+        whole = _read(text)
+    except GivenTwiceError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except ValueError as error:
+        if "\n" not in text.strip():
+            raise ValueError(f"{name}: {error}") from None
+        return list(_lines(name, text))
+    return whole if isinstance(whole, list) else [whole]
+
+
+def _lines(name: str, text: str) -> Iterator[object]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield _read(line)
+            except ValueError as error:
+                raise ValueError(f"{name}, line {number}: is neither JSON nor JSON Lines: {error}") from None
+
+
+def _read(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_each_name_once)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse what could not be published as it is: of two values under one name only the last would be left."""
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise GivenTwiceError(f"{json.dumps(twice)} is given twice")
+    return read
+
+
+def read_texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+    """Give each file's name and text, or those of standard input. Raises `ValueError` that names the file."""
+    if not files:
+        yield _decoded("standard input", sys.stdin.buffer.read())
+    for file in files:
+        yield _decoded(str(file), file.read_bytes())
+
+
+def _decoded(name: str, body: bytes) -> tuple[str, str]:
+    """Decode a file, in UTF-16 too: some shells write it. Raises `ValueError` that names the file."""
+    try:
+        return name, to_utf8(body, None).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{name}: is not in UTF-8") from None
+
+
+async def _publish(session: Session, requests: list[object]) -> None:
+    """Keep a bounded number of confirms outstanding."""
+    bar = track(range(0, len(requests), _IN_FLIGHT), "sending", console=Console(stderr=True), transient=True)
+    for start in bar if sys.stderr.isatty() else range(0, len(requests), _IN_FLIGHT):
+        part = requests[start : start + _IN_FLIGHT]
+        await asyncio.gather(*(session.publish(publication) for publication in _publications(part)))
+
+
+def _publications(requests: Iterable[object]) -> Iterator[Publication]:
+    for request in requests:
+        given = request.get("requestId") if isinstance(request, dict) else None
+        yield Publication(
+            topology.REQUESTS,
+            "send",
+            json.dumps(request, ensure_ascii=False).encode(),
+            "application/json",
+            given if is_request_id(given) else str(uuid.uuid4()),
+            timestamp=datetime.now(UTC),
+        )

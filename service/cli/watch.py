@@ -1,0 +1,36 @@
+"""`omni-relay watch`: status events as they come."""
+
+import click
+
+from service.adapters.rabbitmq import BrokerErrors, RightMissingError, connect
+from service.adapters.settings import Settings
+from service.adapters.terminal import EventTable, read_json, read_row
+from service.core import topology
+from service.core.printable import printable
+
+
+async def watch_events(settings: Settings, *, as_json: bool) -> None:
+    """Print events until the connection goes or somebody interrupts.
+
+    Raises one of `BrokerErrors`, or `RightMissingError`.
+    """
+    session = await connect(settings.rabbitmq_urls)
+    table = EventTable()
+    if not as_json:
+        table.head()
+    try:
+        async for body in session.events():
+            try:
+                if as_json:
+                    click.echo(read_json(body))
+                else:
+                    table.add(read_row(body))
+            except ValueError as error:
+                click.echo(printable(f"omni-relay: a message {error}"), err=True)
+    except RightMissingError:
+        raise
+    except BrokerErrors as error:
+        raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
+    finally:
+        await session.close()
+    raise ConnectionResetError("the broker closed the connection")

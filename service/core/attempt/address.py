@@ -1,0 +1,73 @@
+"""Whether an address that OMNI repeats is one of the addresses that a message was posted to.
+
+OMNI repeats addresses in its answer to a call (an object that names each kind) and in its logs (one text: the address
+of the step that the entry is about). Source: the vendor's specification, `To` and `OmniLog`.
+"""
+
+import re
+from typing import Final
+
+from service.core.omni.answer import SentTo
+from service.core.omni.destination import To
+
+_NOT_DIGITS: Final = re.compile(r"[^0-9]", re.ASCII)
+_PHONE: Final = re.compile(r"[+]?[0-9][0-9 ().-]{3,22}", re.ASCII)
+
+
+def repeats(sent: SentTo | None, to: To) -> bool:
+    """Tell whether an answer's entry, which has our message id, is about a message to `to`.
+
+    The specification requires no address in the answer, and its examples always have every one that was posted. So:
+
+    * an entry without an address, or with some of those that were posted, is about the message;
+    * an entry with another address is about another message that has the same id;
+    * an address of a kind that was not posted is no contradiction beside one that was (OMNI may know more of a person).
+    """
+    if sent is None:
+        return True
+    if (
+        sent.phone_number
+        and sent.phone_number == to.phone_number
+        and not (sent.email_address or sent.push_registration_id or sent.whats_app_user_id)
+    ):
+        return True  # the usual answer, without building what is below
+    pairs = (
+        (sent.phone_number, to.phone_number),
+        (sent.email_address, to.email_address),
+        (sent.push_registration_id, to.push_registration_id),
+        (sent.whats_app_user_id, to.whats_app_user_id),
+    )
+    listed = [(theirs, ours) for theirs, ours in pairs if theirs]
+    posted = [_is_same(theirs, ours) for theirs, ours in listed if ours is not None]
+    return all(posted) if posted else not listed
+
+
+def is_logged_for(logged: str | None, to: To) -> bool:
+    """Tell whether a log entry with our message id is about a message to `to`.
+
+    The logs hold the address of one step. Push, LINE and others have ids of their own, which OMNI may find by a phone
+    number, and the other way round. Such an id contradicts nothing, and neither does a missing address: the message id
+    alone decides then. A phone number or an e-mail address that is not the one that was posted is another person's.
+    """
+    if not logged or logged.isspace():
+        return True
+    ids = tuple(one for one in (to.push_registration_id, to.whats_app_user_id) if one is not None)
+    if "@" in logged:
+        own = to.email_address
+    elif _PHONE.fullmatch(logged.strip()):
+        own = to.phone_number
+    else:
+        return logged.strip() in ids or bool(to.phone_number or to.email_address)
+    return _is_same(logged, own) if own is not None else bool(ids)
+
+
+def _is_same(theirs: str, ours: str) -> bool:
+    """Compare as people write: e-mail addresses in any case, phone numbers with a plus or zeros in front."""
+    return theirs == ours or _plain(theirs) == _plain(ours)
+
+
+def _plain(address: str) -> str:
+    address = address.strip()
+    if _PHONE.fullmatch(address):
+        return _NOT_DIGITS.sub("", address).removeprefix("00")
+    return address.casefold()

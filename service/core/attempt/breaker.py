@@ -1,0 +1,189 @@
+"""Whether to make calls: stop when OMNI cannot take them or refuses our account, look again, go on when it does.
+
+open     calls are made
+closed   none are, until a time
+probing  one is, and how it ends tells how things stand
+
+It closes where OMNI asks for time (`Retry-After`) until then, and where calls fail as a rule: several in a row, or a
+good share of enough of them. A request that is refused for its own fault shows that OMNI works.
+
+It closes on a denial at once (our credentials or our account are refused), unless other calls have succeeded lately.
+Then the denial may be about that one request, and one producer must not stop all others. If the credentials are really
+refused, this costs twenty denials, or those of one second. None of them counts as an attempt. The same holds for a 4xx
+of a gateway. It may refuse the content of one request, or all of them while the base URL is wrong.
+
+Times are seconds of a clock that only goes forward. The wall clock may step, and a pause must end all the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import inf
+from typing import Final, Literal, assert_never
+
+from service.core.attempt.disposition import status_cause
+from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.omni.one_status import Status
+from service.core.omni.status import course_of
+from service.core.value import dataclass
+
+ROW: Final = 5
+"""Calls failed in a row that close it: enough where there are few."""
+VOLUME: Final = 10.0
+"""Calls within about the last half-minute, of which a share says something."""
+SHARE: Final = 0.5
+_HALF_LIFE: Final = 10.0
+"""Seconds after which a call counts half."""
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = {False: 4.0, True: 60.0}
+"""Seconds, by whether our account is refused: that is for a person to mend. OMNI's return is to be seen soon."""
+_LATELY: Final = 60.0
+"""Seconds for which a call that went well shows that our credentials work."""
+_JUST_NOW: Final = 1.0
+"""Seconds for which it does so whatever was denied since."""
+_DENIALS: Final = 20
+"""Denials since then that show the contrary."""
+_BUSY: Final = frozenset({"http_408", "http_425", "http_429"})
+"""Statuses with which OMNI, or a gateway, says that it has too much to do."""
+_LONGEST_ASKED: Final = 300.0
+"""Seconds that OMNI may ask for; whoever asks for more is asked again then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What an outcome says about OMNI and our account."""
+
+    kind: Literal["healthy", "failing", "refused", "denied"]
+    """refused: by a gateway, which may mean this call or all."""
+    cause: str = ""
+    retry_after: float | None = None
+    """Seconds for which OMNI asks us to wait."""
+    again: bool = False
+    """Whether the request had been denied before: then its denial is no news, and lengthens no pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The gate's state."""
+
+    mode: Literal["open", "closed", "probing"] = "open"
+    cause: str = ""
+    """Why it is not open."""
+    denied: bool = False
+    """Whether that is our account's fault."""
+    until: float | None = None
+    """When a closed gate is tried again."""
+    closings: int = 0
+    """Times in a row it was closed."""
+    row: int = 0
+    """Calls failed in a row."""
+    good: float = 0.0
+    bad: float = 0.0
+    """Calls of late that went well, and that failed."""
+    counted_at: float | None = None
+    healthy_at: float | None = None
+    """When a call last showed that OMNI takes calls of ours."""
+    denials: int = 0
+    """Calls denied or refused since then."""
+
+
+OPEN: Final = Gate()
+
+
+def read_signal(outcome: Outcome, *, again: bool = False) -> Signal | None:
+    """Tell what a call's end says about OMNI; nothing where none was made. `again` says that it was denied before.
+
+    A denied message stands for our account, unless another one of the same call was taken.
+    """
+    match outcome:
+        case Accepted(statuses):
+            denied = _find_denied(statuses.values())
+            return Signal("denied", status_cause(denied), again=again) if denied else Signal("healthy")
+        case Rejected():
+            return Signal("healthy")
+        case Held() | Unavailable("http_413"):
+            return None  # no call, or one too large for a gateway: it is made again in halves, and says nothing of OMNI
+        case Unavailable(cause, retry_after):
+            is_refusal = cause.startswith("http_4") and cause not in _BUSY
+            return Signal("refused" if is_refusal else "failing", cause, retry_after)
+        case Unknown(cause):
+            return Signal("failing", cause)
+        case Denied(cause):
+            return Signal("denied", cause, again=again)
+        case _:
+            assert_never(outcome)
+
+
+def _find_denied(statuses: Iterable[Status]) -> Status | None:
+    """Find the status of a denied message, if no other message was taken."""
+    denied = None
+    for status in statuses:
+        course = course_of(status.group_id, status.id, status.group_name)
+        if course == "taken":
+            return None
+        if course == "denied":
+            denied = status
+    return denied
+
+
+def hear(gate: Gate, signal: Signal, now: float, draw: float) -> Gate:
+    """Move it; `draw`, from [0, 1), keeps those who stopped together from starting together.
+
+    Calls under way when it was closed change nothing, but for a wait that OMNI asks for.
+    """
+    if gate.mode == "closed":
+        if signal.kind == "healthy":
+            return replace(gate, healthy_at=now)
+        asked = _asked(signal, now)
+        return gate if gate.until is None or asked <= gate.until else replace(gate, until=asked)
+    counted = _count(gate, signal, now)
+    if signal.kind == "healthy":
+        return replace(OPEN, healthy_at=now) if gate.mode == "probing" else counted
+    if _is_tolerated(counted, signal, now):
+        return counted
+    denied = signal.kind == "denied"
+    closings = gate.closings if signal.again and gate.closings else gate.closings + 1
+    pause = min(_LONGEST_PAUSE[denied], _FIRST_PAUSE * 2 ** min(closings - 1, 30)) * (0.5 + draw / 2)
+    until = max(now + pause, _asked(signal, now))
+    return Gate("closed", signal.cause, denied, until, closings, healthy_at=gate.healthy_at)
+
+
+def look(gate: Gate, now: float) -> Gate:
+    """Let one call through as a probe once a closed gate's time has come."""
+    if gate.mode == "closed" and gate.until is not None and gate.until <= now:
+        return replace(gate, mode="probing", until=None)
+    return gate
+
+
+def _asked(signal: Signal, now: float) -> float:
+    return -inf if signal.retry_after is None else now + min(signal.retry_after, _LONGEST_ASKED)
+
+
+def seconds_since_healthy(gate: Gate, now: float) -> float:
+    """Tell how long ago a call last showed that OMNI takes calls of ours."""
+    return inf if gate.healthy_at is None else now - gate.healthy_at
+
+
+def _is_tolerated(gate: Gate, signal: Signal, now: float) -> bool:
+    """Tell whether calls go on after one that failed, was refused or denied, and has been counted."""
+    if signal.kind == "failing":
+        return gate.mode == "open" and signal.retry_after is None and not _trips(gate)
+    seconds = seconds_since_healthy(gate, now)
+    if seconds <= _JUST_NOW or (seconds <= _LATELY and gate.denials < _DENIALS):
+        return True
+    return signal.kind == "refused" and gate.mode == "open" and gate.denials < ROW
+
+
+def _count(gate: Gate, signal: Signal, now: float) -> Gate:
+    """Count a call. A denial or a refusal is none of the failures: it may be about that call alone."""
+    if signal.kind in {"refused", "denied"}:
+        return replace(gate, denials=gate.denials + 1)
+    age = 0.0 if gate.counted_at is None else now - gate.counted_at
+    fade, failed = 0.5 ** (age / _HALF_LIFE), signal.kind == "failing"
+    row, good, bad = gate.row + 1 if failed else 0, gate.good * fade + (not failed), gate.bad * fade + failed
+    healthy_at, denials = (gate.healthy_at, gate.denials) if failed else (now, 0)
+    return Gate(gate.mode, gate.cause, gate.denied, gate.until, gate.closings, row, good, bad, now, healthy_at, denials)
+
+
+def _trips(gate: Gate) -> bool:
+    volume = gate.good + gate.bad
+    return gate.row >= ROW or (volume >= VOLUME and gate.bad >= volume * SHARE)

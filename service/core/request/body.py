@@ -1,0 +1,170 @@
+"""The body of a send request as it may arrive: three shapes of the same thing.
+
+advanced  `destinations`, and a content object for each channel
+simple    `destinations`, `text` and `mailSubject`: one text for every channel
+flat      `phoneNumber`, `emailAddress` and `messageId` of one recipient at the top level, with either content
+
+Each field is checked here; what no single field can know (shapes mixed, nothing to say) is a rule.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, TypeGuard
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from service.core.omni.channel.email import Email
+from service.core.omni.channel.facebook import Facebook
+from service.core.omni.channel.sms import Sms
+from service.core.omni.channel.viber import Viber
+from service.core.omni.channel.voice import Voice
+from service.core.omni.content import Content
+from service.core.omni.destination import Destination, MessageId, PhoneNumber
+from service.core.omni.email_address import EmailAddress
+from service.core.omni.time import Instant
+from service.core.request.request import OnUnknown
+
+MAX_DESTINATIONS: Final = 10_000
+"""Messages in one request. OMNI publishes no limit; ours keeps one body from becoming a flood of events."""
+
+MAX_BODY: Final = 4 * 2**20
+"""Bytes: enough for the most destinations, each with every address of a common length."""
+
+MAX_VALUES: Final = 8 * MAX_DESTINATIONS
+"""Values in one body, objects and lists included: a destination takes seven at most."""
+
+MAX_SHARED_VALUES: Final = 5000
+"""Values in one body besides its destinations: each may take a kilobyte where it is at fault."""
+
+MAX_METADATA_IN_EVENTS: Final = 8 * 2**20
+"""Bytes of metadata that the events of one request repeat: those of its metadata, for each destination."""
+
+TOO_LONG: Final = f"must have at most {MAX_BODY >> 20} MiB"
+
+_GROWTH: Final = 1.25
+
+LONGEST: Final = int(MAX_BODY * _GROWTH)
+"""Bytes: no body that is longer is read, whoever wrote it."""
+
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)
+"""A text of JSON, from which nothing is to be counted, or what begins another value."""
+
+_QUOTE: Final = ord('"')
+
+MAX_METADATA: Final = 4096
+
+MAX_ID: Final = 200
+_MAX_OCTETS: Final = 255
+
+SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
+"""The channels on which a simple request says its text."""
+
+
+def excess(body: bytes, *, grown: bool = False) -> str:
+    """Tell what a body has more of than any request; nothing if it may be read. Unread, since reading takes memory.
+
+    In its normal form a request has `grown`: by the names of its messages, and by a text for each channel.
+    """
+    return excess_bytes(body, grown=grown) or excess_values(body, grown=grown)
+
+
+def longest(*, grown: bool) -> int:
+    """Tell the most bytes of a request, which has `grown` in its normal form."""
+    return LONGEST if grown else MAX_BODY
+
+
+def excess_bytes(body: bytes, *, grown: bool = False) -> str:
+    """Tell whether a body is longer than any request; nothing if it is not."""
+    return TOO_LONG if len(body) > longest(grown=grown) else ""
+
+
+def excess_values(body: bytes, *, grown: bool = False) -> str:
+    """Tell whether JSON holds more values than any request; nothing if it does not."""
+    most = int(MAX_VALUES * (_GROWTH if grown else 1))
+    return "" if holds_at_most(most, body) else f"must have at most {MAX_VALUES:,} values"
+
+
+def holds_at_most(most: int, body: bytes) -> bool:
+    """Tell whether JSON holds so many values at most: unread, since reading each takes memory and time."""
+    return len(body) <= most or sum(map(body.count, (b",", b"{", b"["))) <= most or _counts_at_most(most, body)
+
+
+def _counts_at_most(most: int, body: bytes) -> bool:
+    """Count what is outside of texts, as far as need be. JSON has no more texts than twice its values."""
+    values = texts = 0
+    for token in _TOKEN.finditer(body):
+        if body[token.start()] == _QUOTE:
+            texts += 1
+        else:
+            values += 1
+        if values > most or texts > 2 * most + 2:
+            return False
+    return True
+
+
+def is_request_id(value: object) -> TypeGuard[str]:
+    """Tell what may name a request: it also travels as an AMQP short string, which holds 255 bytes."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
+        return False
+    if value.isascii():
+        return True
+    try:
+        return len(value.encode()) <= _MAX_OCTETS
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+def _named(value: str) -> str:
+    if not is_request_id(value):
+        raise PydanticCustomError("request_id", "must have 1 to 200 characters and at most 255 bytes")
+    return value
+
+
+RequestId = Annotated[str, AfterValidator(_named)]
+
+
+def metadata_size(metadata: Mapping[str, str]) -> int:
+    """Count the bytes of keys and values."""
+    return sum(
+        len(key.encode(errors="replace")) + len(value.encode(errors="replace")) for key, value in metadata.items()
+    )
+
+
+def _small(metadata: dict[str, str]) -> dict[str, str]:
+    if metadata_size(metadata) > MAX_METADATA:
+        raise PydanticCustomError("metadata_size", "must hold at most 4 KiB of keys and values")
+    return metadata
+
+
+def _fits_every_channel(text: str) -> str:
+    for channel in SIMPLE:
+        try:
+            channel(text=text)
+        except ValidationError as error:
+            (fault,) = error.errors()
+            is_pattern = fault["type"] == "string_pattern_mismatch"  # the only one of a text is that of a call
+            what = "must hold more than punctuation" if is_pattern else fault["msg"].removeprefix("String ")
+            told = {"channel": channel.__name__.lower(), "what": what}
+            raise PydanticCustomError(
+                "simple_text", "must suit every channel, but for {channel}: {what}", told
+            ) from None
+    return text
+
+
+class RequestBody(Content):
+    """Every field of every shape."""
+
+    destinations: Annotated[tuple[Destination, ...], Field(min_length=1, max_length=MAX_DESTINATIONS)] | None = None
+
+    phone_number: PhoneNumber | None = None
+    email_address: EmailAddress | None = None
+    message_id: MessageId | None = None
+
+    text: Annotated[str, AfterValidator(_fits_every_channel)] | None = None
+    mail_subject: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+
+    request_id: RequestId | None = None
+    expires_at: Instant | None = None
+    on_unknown: OnUnknown | None = None
+    metadata: Annotated[dict[str, str], AfterValidator(_small)] | None = None

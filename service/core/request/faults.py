@@ -1,0 +1,170 @@
+"""Faults: what is wrong with a request, each with its path and what is allowed instead.
+
+No message repeats the offending value: it is personal data, and more people read events than requests.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import Final
+
+from pydantic_core import ErrorDetails
+
+from service.core.omni.content import CHANNELS, MAX_DAYS_AHEAD
+from service.core.request.body import RequestBody
+from service.core.request.spelling import spelling
+from service.core.result.event import Fault
+
+MAX_FAULTS: Final = 32
+"""Faults told of one message: enough to mend it, and a hostile body cannot make its event grow."""
+
+MAX_TOLD: Final = 4096
+"""Characters of the faults told of one message, in paths and messages; the first is told whatever its length."""
+
+FLAT: Final = ("phoneNumber", "emailAddress")
+"""The addresses of the flat shape."""
+
+MAX_PATH: Final = 200
+_NO_CONTENT: Final = "names no content: give text, or at least one of " + ", ".join(CHANNELS.values())
+_SENDER: Final = "the sender stands in the scenario's step"
+_ELSEWHERE: Final = {
+    "from": _SENDER,
+    "sender": _SENDER,
+    "replyTo": "OMNI sends plain text; use the e-mail API",
+    "cc": "OMNI sends plain text; use the e-mail API",
+    "bcc": "OMNI sends plain text; use the e-mail API",
+    "html": "OMNI sends plain text; use the e-mail API",
+    "attachment": "OMNI sends plain text; use the e-mail API",
+    "attachments": "OMNI sends plain text; use the e-mail API",
+    "tracking": "links are not tracked by OMNI; use the channel's own API",
+    "flash": "use the SMS API",
+    "deliveryTimeWindow": "use the channel's own API, or sendAt",
+    "sendingSpeedLimit": "use the channel's own API",
+    "speechRate": "use the voice API",
+    "audioFileUrl": "use the voice API",
+    "machineDetection": "use the voice API",
+    "applicationId": "use the Messages API",
+    "entityId": "use the Messages API",
+    "telegram": "not a channel of OMNI",
+    "rcs": "not a channel of OMNI; use the Messages API",
+    "mms": "not a channel of OMNI; use the Messages API",
+    "scenarios": "a scenario is stored with the account, and named by scenarioKey",
+}
+"""What people look for in OMNI that it does not have, and where it is."""
+
+_TOLD: Final = {
+    "extra_forbidden": "is not a field of a send request",
+    "missing": "is required",
+    "union_tag_not_found": "needs a type, and a box a layout",
+}
+_FORMS: Final = {
+    "whatsAppUserId": "must be a country code, a dot, letters and digits, such as US.13491208655302741918",
+    "language": "must be the code of a language, such as en",
+    "text": "must hold more than punctuation",
+    "buttonURL": "must be a web address, or tel: and a number",
+}
+"""What a field must look like, where a pattern says so; all others are web addresses."""
+
+_SUBJECT: Final = re.compile(r"^(Input|String|Tuple|Dictionary) ")
+
+
+def shape_faults(present: set[str]) -> list[Fault]:
+    """Tell what no single field can know: shapes mixed, nobody to send to, nothing to say."""
+    faults = []
+    if "destinations" in present:
+        faults += [Fault(name, "cannot stand beside destinations") for name in (*FLAT, "messageId") if name in present]
+    elif present.isdisjoint(FLAT):
+        faults.append(Fault("destinations", "is required, unless phoneNumber or emailAddress names one recipient"))
+    if channel := next((name for name in CHANNELS.values() if name in present), None):
+        faults += [Fault(name, f"cannot stand beside {channel}") for name in ("text", "mailSubject") if name in present]
+    elif "text" not in present:
+        faults.append(Fault("$", _NO_CONTENT))
+    return faults
+
+
+def time_faults(body: RequestBody, now: datetime) -> list[Fault]:
+    """Tell what a schedule cannot be: too far ahead. A deadline limits the relay's attempts alone, so it may be any."""
+    if body.send_at is not None and body.send_at - now >= timedelta(days=MAX_DAYS_AHEAD):
+        return [Fault("sendAt", f"must be less than {MAX_DAYS_AHEAD} days ahead")]
+    return []
+
+
+def by_destination(errors: list[ErrorDetails]) -> tuple[list[Fault], dict[int, list[Fault]]]:
+    """Sort errors into those that all messages share and those of one destination."""
+    shared: list[Fault] = []
+    own: dict[int, list[Fault]] = {}
+    faulty = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
+    for error in errors:
+        if error["type"] == "too_short" and error["loc"] in faulty:
+            continue  # it has items, and each is told what is wrong with it
+        match error["loc"]:
+            case ("destinations", int(position), *_):
+                own.setdefault(position, []).append(_fault(error))
+            case _:
+                shared.append(_fault(error))
+    return shared, own
+
+
+def repeated_faults(paths: Sequence[tuple[str | int, ...]]) -> tuple[list[Fault], dict[int, list[Fault]]]:
+    """Make faults of names that are given twice, sorted as `by_destination` does."""
+    shared: list[Fault] = []
+    own: dict[int, list[Fault]] = {}
+    for path in paths:
+        match path:
+            case ("destinations", int(position), *_):
+                faults = own.setdefault(position, [])
+            case _:
+                faults = shared
+        faults.append(Fault(_written(path), "is given twice"))
+    return shared, own
+
+
+def _fault(error: ErrorDetails) -> Fault:
+    loc = error["loc"]
+    unknown = error["type"] == "extra_forbidden"
+    if loc[:2] == ("line", "contents"):
+        # A component chosen by its type adds that type (`….contents[0].TEXT.text`); the body has no such name.
+        last = len(loc) - 1
+        loc = tuple(
+            part
+            for at, part in enumerate(loc)
+            if isinstance(part, int) or not part.isupper() or (unknown and at == last)
+        )
+    return Fault(_written(loc), _tell(error))
+
+
+def _written(path: Sequence[str | int]) -> str:
+    written = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:MAX_PATH]}" for part in path)
+    return written.lstrip(".")[:MAX_PATH] or "$"
+
+
+def _tell(error: ErrorDetails) -> str:
+    """Tell what is allowed. Only what comes from us is repeated, never what came from outside."""
+    last = str(error["loc"][-1]) if error["loc"] else ""
+    match error["type"]:
+        case "extra_forbidden" if last in _ELSEWHERE:
+            return f"is not an option of OMNI: {_ELSEWHERE[last]}"
+        case "extra_forbidden" if (name := spelling(error["loc"])) is not None:
+            return f"is not a field of a send request: write {name}"
+        case "union_tag_invalid":
+            return f"must be one of {error['ctx']['expected_tags']}"
+        case "string_pattern_mismatch":
+            return _FORMS.get(last, "must be a web address, with http:// or https://")
+        case type_:
+            return _TOLD.get(type_) or _SUBJECT.sub("", error["msg"])
+
+
+def bounded(
+    shared: Sequence[Fault], own: Sequence[Fault] = (), unmade: int = 0, most: int = MAX_FAULTS
+) -> tuple[Fault, ...]:
+    """Keep the first few, in number and in characters, and count the rest, with those that were never made."""
+    kept: list[Fault] = []
+    room = MAX_TOLD
+    for fault in islice(chain(shared, own), most):
+        room -= len(fault.path) + len(fault.message)
+        if kept and room < 0:
+            break
+        kept.append(fault)
+    left = len(shared) + len(own) + unmade - len(kept)
+    return (*kept, Fault("$", f"has {left} more fault{'s' if left > 1 else ''}")) if left else tuple(kept)

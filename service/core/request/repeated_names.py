@@ -1,0 +1,86 @@
+"""Names that a JSON object has twice.
+
+Readers of JSON take the first or the last value, and say nothing (RFC 8259, 4). Which one was meant is not known, so it
+is a fault. Most requests have no text twice in the whole body, which is seen at once.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from service.core.request.faults import MAX_FAULTS
+
+Path = tuple[str | int, ...]
+
+_SHORT: Final = 2**15
+"""Bytes of a body up to which its names are looked at before it is read."""
+
+
+class _Repeated(dict[str, object]):
+    """An object that has names twice."""
+
+    names: tuple[str, ...] = ()
+
+
+def repeated_names(body: bytes) -> list[Path]:
+    """Give the path of each name that an object has twice, up to so many an object. `body` is valid JSON in UTF-8."""
+    if len(body) <= _SHORT and _are_clearly_unique(body):
+        return []
+    text = body.decode()
+    found: list[None] = []
+
+    def notice(pairs: list[tuple[str, object]]) -> None:
+        """Note that there is such an object. Nothing is kept of it: a body may hold a great many values."""
+        if len(pairs) > 1 and len({name for name, _ in pairs}) < len(pairs):
+            found.append(None)
+
+    _read(text, notice)
+    return list(_paths(_read(text, _marked), ())) if found else []
+
+
+def _are_clearly_unique(body: bytes) -> bool:
+    """Tell whether all names of a body are different, at a tenth of the cost of reading it; False if that is not clear.
+
+    Without an escaped quotation mark each one begins or ends a text, so every second piece between them is a text.
+    """
+    if b'\\"' in body:
+        return False
+    pieces = body.split(b'"')
+    if b"\\" not in body:
+        texts = pieces[1::2]
+        if len(set(texts)) == len(texts):
+            return True
+    names = [text for text, rest in zip(pieces[1::2], pieces[2::2], strict=True) if rest.lstrip()[:1] == b":"]
+    return len(set(names)) == len(names) and b"\\" not in b"".join(names)
+
+
+def _read(text: str, build: object) -> object:
+    # Numbers are not read: one of many digits would take long, or be refused.
+    return json.loads(text, object_pairs_hook=build, parse_int=bool, parse_float=bool, strict=False)  # type: ignore[arg-type]
+
+
+def _marked(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = _Repeated(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        repeated: dict[str, None] = {}
+        for name, _ in pairs:
+            if name in seen:
+                repeated[name] = None
+            seen.add(name)
+        made.names = tuple(repeated)[:MAX_FAULTS]
+    return made
+
+
+def _paths(value: object, path: Path) -> Iterator[Path]:
+    match value:
+        case _Repeated():
+            for name in value.names:
+                yield (*path, name)
+            for name, inner in value.items():
+                yield from _paths(inner, (*path, name))
+        case list():
+            for place, inner in enumerate(value):
+                yield from _paths(inner, (*path, place))
+        case _:
+            pass

@@ -1,0 +1,201 @@
+"""Dead letters: what they say of themselves, which of them somebody means, and how one is sent again.
+
+A letter put there by the relay says why in `omni-reason`. One put there by the broker says it in `x-death`: it killed
+workers up to the queue's delivery limit (`poison`), outlived its `expiration` (`lapsed`), or broke the relay's own code
+(`defect`).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, get_args
+
+from pydantic_core import from_json
+
+from service.core import topology
+from service.core.delivery import Delivery, Header, Publication
+from service.core.headers import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, REPEATED, UNREAD, read_history
+from service.core.poison import COUNT
+from service.core.producer_headers import believed_dead, kept_headers, latest_death
+from service.core.request.body import excess, is_request_id
+from service.core.request.charset import to_utf8, without_mark
+from service.core.request.compression import decompress
+from service.core.request.parsing import finished
+from service.core.result.letter import DeadReason
+from service.core.result.reply_to import kept_reply_to
+from service.core.value import dataclass
+
+BrokersReason = Literal["poison", "lapsed", "defect", "other"]
+Reason = DeadReason | BrokersReason
+REASONS: Final = (*get_args(DeadReason), *get_args(BrokersReason))
+
+_REASONS: Final[Mapping[str, Reason]] = {reason: reason for reason in REASONS}
+_BROKERS: Final[Mapping[str, Reason]] = {
+    "delivery_limit": "poison",
+    "expired": "lapsed",
+    "rejected": "defect",
+}
+_REASON, _DETAIL, _FAILED_AT = "omni-reason", "omni-detail", "omni-failed-at"
+_ORIGIN: Final = ("omni-original-exchange", "omni-original-routing-key")
+_WRITTEN: Final = (ATTEMPT, FIRST_SEEN, AMBIGUOUS, REDRIVES, *_ORIGIN, *sorted(PROGRESS), _DETAIL)
+"""Headers of ours that a dead letter may have, without those that say why and when it died."""
+_LONGEST_DETAIL: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What a dead letter's headers say."""
+
+    delivery: Delivery
+    reason: Reason
+    detail: str
+    failed_at: datetime | None
+    request_id: str
+    attempts: int
+    redrives: int
+
+    @property
+    def identity(self) -> bytes:
+        """What two copies of one letter have in common: a connection that broke may have left two."""
+        text = f"{self.request_id}\n{self.failed_at}\n{self.redrives}\n".encode()
+        return hashlib.blake2b(text + self.delivery.body, digest_size=16).digest()
+
+    @property
+    def original(self) -> Delivery:
+        """Give it as it was before the broker dead-lettered it, which changes the exchange."""
+        exchange = latest_death(self.delivery.headers).get("exchange")
+        return replace(self.delivery, exchange=_word(exchange))
+
+    @property
+    def must_be_renewed(self) -> bool:
+        """Tell whether the broker may delete it when it is returned: it counts returns, up to the delivery limit.
+
+        AMQP does not tell the limit: 20 by default in RabbitMQ 4, none in RabbitMQ 3, and any where a policy sets one.
+        So one return is enough. In a first delivery the count is a producer's invention, or of another queue.
+        """
+        count = self.delivery.headers.get(COUNT)
+        return self.delivery.redelivered and isinstance(count, int) and count > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters somebody means: all that fit every part that is given."""
+
+    reasons: tuple[str, ...] = ()
+    request_ids: tuple[str, ...] = ()
+    older_than: timedelta | None = None
+    newer_than: timedelta | None = None
+
+    def holds(self, letter: DeadLetter, now: datetime) -> bool:
+        """Tell whether a letter is meant. One of unknown age is neither older nor newer than anything."""
+        age = now - letter.failed_at if letter.failed_at else None
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (not self.request_ids or letter.request_id in self.request_ids)
+            and (self.older_than is None or (age is not None and age > self.older_than))
+            and (self.newer_than is None or (age is not None and age < self.newer_than))
+        )
+
+
+def read_dead(delivery: Delivery, *, forgeable: bool = False) -> DeadLetter:
+    """Read a dead letter; total, since a producer writes much of it. Where the broker says why, nothing else counts.
+
+    `forgeable`: a producer may have written a part of what the broker says, see `can_be_forged`.
+    """
+    delivery = believed_dead(delivery, forgeable=forgeable)
+    headers = delivery.headers
+    history = read_history(headers, datetime.fromtimestamp(0, UTC))
+    death = latest_death(headers)
+    own, brokers = _REASONS.get(_word(headers.get(_REASON))), _BROKERS.get(_word(death.get("reason")))
+    return DeadLetter(
+        delivery,
+        (brokers if death else own) or "other",
+        "" if death else _word(headers.get(_DETAIL))[:_LONGEST_DETAIL],
+        _moment(death.get("time") if death else headers.get(_FAILED_AT)),
+        _request_id(delivery),
+        history.attempts,
+        history.redrives,
+    )
+
+
+def body_text(delivery: Delivery) -> str:
+    """Give a body for people to read: without its compression, in its encoding; total."""
+    body = finished(decompress(delivery))
+    if isinstance(body, str):
+        return f"(the body {body})"
+    return to_utf8(body, delivery.content_type).decode(errors="replace")
+
+
+def is_of_the_broker(letter: DeadLetter) -> bool:
+    """Tell whether the broker took a letter from the request queue to `omni.dead`."""
+    death = latest_death(letter.delivery.headers)
+    return letter.delivery.exchange == topology.DEAD and death.get("queue") == topology.REQUESTS
+
+
+def redrive(letter: DeadLetter, *, republished: bool = False) -> Publication:
+    """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first.
+
+    `republished`: an earlier replay may have published it already, so a worker must not take it for the only one.
+    """
+    delivery, headers = letter.delivery, letter.delivery.headers
+    past = {name: headers[name] for name in (FIRST_SEEN, UNREAD, *_ORIGIN) if name in headers}
+    own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
+    if republished or headers.get(REPEATED) is True:
+        own[REPEATED] = True
+    return _published(delivery, topology.RELAY, topology.REQUESTS, past | own | kept_headers(headers))
+
+
+def renew(letter: DeadLetter) -> Publication:
+    """Render a letter to be stored in `omni.dead` as a new message: for that queue alone, since its copy has been read.
+
+    The broker's own headers are not published again. What they say of the reason is written in ours.
+    """
+    headers = letter.delivery.headers
+    written: dict[str, Header] = {_REASON: letter.reason}
+    if letter.failed_at is not None:
+        written[_FAILED_AT] = letter.failed_at.isoformat()
+    written |= {name: headers[name] for name in _WRITTEN if name in headers}
+    return _published(letter.delivery, topology.RELAY, topology.DEAD, {**written, **kept_headers(headers)})
+
+
+def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:
+    return Publication(
+        exchange,
+        routing_key,
+        delivery.body,
+        delivery.content_type or "",
+        delivery.message_id or "",
+        correlation_id=delivery.correlation_id,
+        reply_to=kept_reply_to(delivery.reply_to),
+        timestamp=delivery.timestamp,
+        priority=delivery.priority,
+        headers=headers,
+        content_encoding=delivery.content_encoding,
+    )
+
+
+def _moment(value: Header) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _request_id(delivery: Delivery) -> str:
+    """Give the id as the relay would: the body's, else the message's."""
+    given = finished(decompress(delivery))
+    try:
+        body = None if isinstance(given, str) or excess(given, grown=True) else from_json(without_mark(given))
+    except ValueError:
+        body = None
+    own = body.get("requestId") if isinstance(body, dict) else None
+    return own if is_request_id(own) else delivery.message_id or ""
+
+
+def _word(value: Header) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,181 @@
+"""What becomes of messages that OMNI may have taken: looked for in its logs, and never posted again blindly.
+
+found                 OMNI has it: its status there is the answer that got lost
+not found             look again, a few times, since logs may lag; then by policy: post it again, or park it
+no answer             nothing is learnt, so nothing is decided: look again, for as long as the logs go back
+we may not read them  by policy, at once
+
+Every request that comes back is looked for, in doubt or not: a worker that dies between putting a letter aside
+and settling leaves two copies of a request behind, and one of them may have been posted when the other returns. What
+keeps the two from being posted at once is that the copy needs a look more, and so is always later. Where there are
+several copies, nothing tells them apart, and what happened to one often happened to the other in the same moment: so
+each posts only when a coin says so, and looks once more when it does not.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final, Literal, assert_never
+
+from service.core.attempt.disposition import Verdict, judge_found
+from service.core.attempt.lookup import Answered, DoubtEnd, Finding, Forbidden, Purpose, Unanswered
+from service.core.attempt.retry import look_delay
+from service.core.delivery import History
+from service.core.headers import is_used_up
+from service.core.request.request import Message, SendRequest
+from service.core.result.letter import Parked
+from service.core.result.report import Attempt, Report, give_up, put_aside, report_attempt
+from service.core.value import dataclass
+
+NOT_ASKED: Final = Unanswered("redelivered")
+"""What is known of a redelivery: whoever had it may be posting it this moment, so there is no use in asking yet."""
+
+_TURN: Final = 0.25
+"""The chance that a copy is posted when it has been missed often enough; two in step do so together once in seven."""
+_MOST_TURNS: Final = 12
+"""Coins thrown at most."""
+_CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""So much the clock of OMNI may be behind ours. An id that is used again for the same address within that time is taken
+for the same message; with less, a message that OMNI has would be posted again wherever a clock is not kept right."""
+_KEPT: Final = timedelta(hours=48)
+"""So long OMNI keeps its logs; later no answer would tell. Source: the specification of `/omni/1/logs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What to say now, and what is left to be posted: nothing, or a request with the past it has then."""
+
+    report: Report
+    rest: SendRequest | None
+    history: History
+
+    @property
+    def end(self) -> DoubtEnd:
+        """Tell how the look ended for the messages it was about, the worst of them counting."""
+        if self.rest is not None:
+            return "posted"
+        if any(isinstance(letter, Parked) for letter in self.report.letters):
+            return "waiting"
+        return "given_up" if self.report.letters else "found"
+
+
+def purpose_of_look(history: History) -> Purpose | None:
+    """Tell what OMNI is asked for before a post; nothing where nothing was posted yet."""
+    if history.in_doubt:
+        return "doubt"
+    return "glance" if history.parked > 0 else None
+
+
+def resolve(attempt: Attempt, finding: Finding) -> Resolution:
+    """Decide about each message of a request; `attempt` is the one that would follow."""
+    in_doubt, latest = attempt.history.in_doubt, _latest(attempt)
+    entries = finding.entries if isinstance(finding, Answered) else {}
+    since = _since(attempt.history, attempt.now)
+    verdicts = {
+        message: judge_found(message, entries.get(message.message_id, ()), in_doubt=in_doubt, since=since)
+        for message in attempt.request.messages
+    }
+    report = report_attempt(latest, (verdict for verdict in verdicts.values() if verdict))
+    missing = tuple(message for message, verdict in verdicts.items() if verdict is None)
+    if not missing:
+        return Resolution(report, None, attempt.history)
+    if isinstance(finding, Answered) and any(message.message_id in finding.incomplete for message in missing):
+        finding = Unanswered("incomplete_answer")
+    rest = replace(attempt.request, messages=missing)
+    if not in_doubt:
+        return _resolve_undoubted(attempt, finding, report, rest)
+    history = replace(attempt.history, looks=attempt.history.looks + isinstance(finding, Answered))
+    match _next(attempt, history, finding):
+        case "post":
+            return Resolution(report, rest, replace(history, resolved=True, looks=0))
+        case "look":
+            wait = look_delay(attempt.policy.retry, _patience(attempt, history, finding))
+            more = put_aside(latest, _doubtful(missing, finding), history, wait)
+        case type_:
+            more = give_up(latest, type_, _doubtful(missing, finding), history)
+    return Resolution(Report(report.events + more.events, report.letters + more.letters), None, history)
+
+
+def _resolve_undoubted(attempt: Attempt, finding: Finding, report: Report, rest: SendRequest) -> Resolution:
+    """Decide about what a best-effort lookup did not show: post it, but not while the logs only have no answer yet.
+
+    OMNI may have it nevertheless: from an attempt that was decided to be repeated because the logs lagged, or from a
+    copy of the request. Nothing has happened that a producer has to know of, so no event is published. After as many
+    lookups in vain as a doubt gets it is posted: logs that never answer must not end all retries.
+    """
+    history = attempt.history
+    if not isinstance(finding, Unanswered) or finding is NOT_ASKED or history.looks >= attempt.policy.looks:
+        return Resolution(report, rest, replace(history, looks=0))
+    waiting = tuple(Verdict(message, "held", finding.cause) for message in rest.messages)
+    past, wait = replace(history, looks=history.looks + 1), look_delay(attempt.policy.retry, history.looks)
+    more = put_aside(attempt, waiting, past, wait)
+    return Resolution(Report(report.events, report.letters + more.letters), None, history)
+
+
+def _since(history: History, now: datetime) -> datetime | None:
+    """Tell when OMNI can have been sent a request at the earliest, by OMNI's clock; None where that is not known.
+
+    No worker posts a request before one has seen it for the first time. But that time is not known of a request that
+    was handed out before to a worker that died, or that a person has sent again: it counts from the latest time then.
+    It is not known either where it lies ahead: a clock was wrong when it was written down, and has been set since.
+    """
+    if history.redeliveries or history.redrives or history.first_seen > now:
+        return None
+    return history.first_seen - _CLOCKS_DIFFER
+
+
+def _next(
+    attempt: Attempt, history: History, finding: Finding
+) -> Literal["post", "look", "message.unknown", "message.failed"]:
+    """Decide about what was not found. Whoever replays a dead letter has had the logs' lag behind them.
+
+    That does not hold for a replay that may exist twice: the other copy may have been posted a moment ago. It is looked
+    for as often as any copy, and then posted, since a person ordered that; but where the logs are closed, by policy.
+    """
+    is_recent = attempt.now - history.first_seen < _KEPT or (finding is NOT_ASKED and history.is_ordered)
+    if isinstance(finding, Unanswered) and is_recent:
+        return "look"
+    beyond = history.looks - attempt.policy.looks - _lag(history)
+    is_only = history.is_ordered and not history.redeliveries
+    if isinstance(finding, Answered) and not is_only:
+        if beyond < 0:
+            return "look"
+        if history.redeliveries and beyond < _MOST_TURNS and attempt.draw >= _TURN:
+            return "look"
+    if is_only or (history.is_ordered and not isinstance(finding, Forbidden)):
+        return "post"
+    if (attempt.request.on_unknown or attempt.policy.on_unknown) == "park":
+        return "message.unknown"
+    return "message.failed" if is_used_up(history, attempt.policy.retry.max_attempts) else "post"
+
+
+def _patience(attempt: Attempt, history: History, finding: Finding) -> int:
+    """Tell how often the first wait for a look is to be doubled."""
+    if finding is NOT_ASKED:
+        return 1
+    if not isinstance(finding, Answered):
+        return history.parked
+    looks = history.looks - _lag(history)
+    return max(looks, 0) if looks < attempt.policy.looks else 0
+
+
+def _lag(history: History) -> int:
+    """Tell how many looks one that may be a copy is behind."""
+    return min(history.redeliveries, 1)
+
+
+def _latest(attempt: Attempt) -> Attempt:
+    """Give the attempt in doubt, which a look completes: what is found is told under its number."""
+    return replace(attempt, history=replace(attempt.history, attempts=max(attempt.history.attempts - 1, 0)))
+
+
+def _doubtful(messages: tuple[Message, ...], finding: Finding) -> tuple[Verdict, ...]:
+    match finding:
+        case Answered():
+            cause = "not_in_logs"
+        case Unanswered(cause):
+            cause = cause if cause == NOT_ASKED.cause else "logs_unanswered"
+        case Forbidden():
+            cause = "logs_forbidden"
+        case _:
+            assert_never(finding)
+    return tuple(Verdict(message, "doubtful", cause) for message in messages)

@@ -1,0 +1,1 @@
+"""A RabbitMQ node of its own for the demonstration."""

@@ -1,1 +1,0 @@
-"""A delivery's way through the relay."""

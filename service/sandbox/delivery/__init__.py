@@ -1,0 +1,1 @@
+"""Simulated delivery and its reports."""

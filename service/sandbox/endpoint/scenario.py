@@ -1,0 +1,99 @@
+"""The paths of scenarios: list, make, look at one, change one. There is none to delete one.
+
+Making answers 201 with the new key, although the published examples of that answer leave it out: without it
+nobody could use what was made. Taking the default flag from its owner without giving it to another is 409.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.sandbox.delivery.scenario import Draft, Scenario, judge_scenario
+from service.sandbox.endpoint.query import SCENARIOS, wrong_in
+from service.sandbox.endpoint.send import opened
+from service.sandbox.schema.request import Refusal
+from service.sandbox.state import State, form_of
+from service.sandbox.wire.admission import admitted
+from service.sandbox.wire.connection import read_body
+from service.sandbox.wire.response import failure, success
+
+_ITEMS = {"scenarios": "scenario", "flow": "step"}
+
+
+class Playbook:
+    """The endpoints for the scenarios of one sandbox."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def routes(self) -> list[Route]:
+        """List the paths."""
+        return [
+            Route("/omni/1/scenarios", self.page, methods=["GET"]),
+            Route("/omni/1/scenarios", self.make, methods=["POST"]),
+            Route("/omni/1/scenarios/{key}", self.show, methods=["GET"]),
+            Route("/omni/1/scenarios/{key}", self.change, methods=["PUT"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """List scenarios."""
+        form, query = form_of(request), request.query_params
+        if not self._allows(request):
+            return failure(401, form)
+        faults = wrong_in(query, SCENARIOS)
+        if faults:
+            return failure(400, form, faults)
+        limit, page = int(query.get("limit", 100)), int(query.get("page", 0))
+        default = query["isDefault"] == "true" if "isDefault" in query else None
+        found = self._state.scenarios.listed(default=default)[page * limit : (page + 1) * limit]
+        return success({"scenarios": [self._document(each) for each in found]}, form, "scenariosResponse", _ITEMS)
+
+    async def show(self, request: Request) -> Response:
+        """Show one scenario."""
+        if not self._allows(request):
+            return failure(401, form_of(request))
+        found = self._state.scenarios.find(request.path_params["key"])
+        return failure(404, form_of(request)) if found is None else self._shown(request, found)
+
+    async def make(self, request: Request) -> Response:
+        """Make a scenario; like every POST it goes into the ledger."""
+        ledger = self._state.ledger
+        number = ledger.open(opened(request, self._state.clock.now()))
+        try:
+            raw = await read_body(request)
+            draft = self._draft(request, raw)
+            if isinstance(draft, Draft):
+                answer = self._shown(request, self._state.scenarios.add(draft), 201)
+            else:
+                answer = failure(draft.status, form_of(request), draft.faults)
+            ledger.amend(number, body=raw or b"", status=answer.status_code)
+        finally:
+            ledger.close()
+        return answer
+
+    async def change(self, request: Request) -> Response:
+        """Change a scenario."""
+        draft = self._draft(request, await read_body(request))
+        if isinstance(draft, Refusal):
+            return failure(draft.status, form_of(request), draft.faults)
+        found = self._state.scenarios.find(request.path_params["key"])
+        if found is None:
+            return failure(404, form_of(request))
+        changed = self._state.scenarios.change(found, draft)
+        return failure(409, form_of(request)) if changed is None else self._shown(request, changed)
+
+    def _draft(self, request: Request, raw: bytes | None) -> Draft | Refusal:
+        document = admitted(request, raw, self._state.access)
+        if isinstance(document, Refusal):
+            return document
+        draft = judge_scenario(document)
+        return draft if isinstance(draft, Draft) else Refusal(400, draft)
+
+    def _shown(self, request: Request, scenario: Scenario, status: int = 200) -> Response:
+        return success(self._document(scenario), form_of(request), "scenario", _ITEMS, status)
+
+    def _document(self, scenario: Scenario) -> dict[str, object]:
+        return scenario.document(default=self._state.scenarios.is_default(scenario))
+
+    def _allows(self, request: Request) -> bool:
+        return self._state.access.allows(request.headers.get("authorization", ""))

@@ -1,0 +1,229 @@
+"""Memory for deliveries: which of them begin, which wait, and when no more are read from the broker.
+
+A prefetch limits deliveries in number, and AMQP has no limit in bytes that RabbitMQ keeps to. So where those in flight
+take more than they may, the connection that delivers is not read: the broker keeps the rest. It ends a connection that
+it cannot write to for 15 seconds (`tcp_listen_options.send_timeout`), and then hands all of it out again, so a pause is
+short: what has not begun by then goes into a delay queue, unread.
+
+So does what has waited for a minute. The broker takes back what is not settled within half an hour
+(`consumer_timeout`), and while sending is paused one large delivery may keep the next one waiting for a minute.
+
+Small deliveries begin at once, so many bytes in a turn of the loop. Large ones begin one after the other, or a few
+together: one costs many times its bytes when it is read.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from service.adapters.logging import get_logger
+from service.adapters.metrics import Metrics
+from service.adapters.rabbitmq import BrokerErrors, Life, OnDelivery, Receipt
+from service.core.burden import burden
+from service.core.delivery import Delivery
+from service.core.request.parsing import LARGE
+from service.core.value import dataclass
+
+_AT_ONCE: Final = 2**20
+"""Bytes of large deliveries that are served at once. Ten thousand destinations are 400 kB at least, and 15 MiB then."""
+_TURN: Final = 2**15
+"""Bytes of small deliveries that begin in one turn of the loop; to find all their faults may take 0.15 s."""
+_PATIENCE: Final = 3.0
+"""Seconds of a pause after which deliveries that wait are put aside."""
+_LONGEST_WAIT: Final = 60.0
+"""Seconds after which a delivery that has not begun is put aside."""
+_SOON: Final = 0.01
+"""Seconds by which a timer may fire too early, and more."""
+_DRAINED: Final = 0.2
+"""Seconds in which what is on its way is read, as far as there is memory for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A large delivery that has not begun."""
+
+    delivery: Delivery
+    receipt: Receipt
+    size: int
+    overdue_at: float
+    """When it is put aside, by the loop's clock."""
+
+
+class Admission:
+    """Holds what has arrived; has deliveries served as there is memory for them."""
+
+    def __init__(
+        self,
+        most: int,
+        put_aside: Callable[[Delivery], Awaitable[None]],
+        metrics: Metrics,
+        patience: float = _PATIENCE,
+        longest_wait: float = _LONGEST_WAIT,
+    ) -> None:
+        """Allow `most` bytes in flight; `put_aside` returns when the broker has a delivery in a waiting room."""
+        self._most = most
+        self._put_aside = put_aside
+        self._patience = patience
+        self._longest_wait = longest_wait
+        self._log = get_logger()
+        self._serve: OnDelivery = _nobody
+        self._release: Callable[[Delivery], None] = lambda _: None
+        self._bytes = 0
+        self._begun = 0
+        self._turn = 0
+        self._later: deque[tuple[Delivery, Receipt]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._unread: Life | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._overdue_timer: asyncio.TimerHandle | None = None
+        self._making_room: asyncio.Task[None] | None = None
+        self._arrived = 0
+        self._is_closing = False
+        metrics.bytes_in_flight.set_function(lambda: self._bytes)
+
+    def into(self, serve: OnDelivery, release: Callable[[Delivery], None] = lambda _: None) -> OnDelivery:
+        """Give what takes deliveries, and has them served by `serve`; each is `done` some time.
+
+        `release` hears of each that is not served, since its session has ended.
+        """
+        self._serve, self._release = serve, release
+        return self.receive
+
+    def receive(self, delivery: Delivery, receipt: Receipt) -> None:
+        """Take a delivery."""
+        self._arrived += 1
+        size = burden(delivery)
+        self._bytes += size
+        if size > LARGE:
+            overdue_at = asyncio.get_running_loop().time() + self._longest_wait
+            self._waiting.append(_Waiting(delivery, receipt, size, overdue_at))
+            self._admit()
+            self._watch()
+        elif self._later or self._turn + size > _TURN:
+            self._later.append((delivery, receipt))
+        else:
+            self._begin(delivery, receipt, size)
+        if self._bytes > self._most:
+            self._stop_reading(receipt.broken)
+
+    def done(self, delivery: Delivery) -> None:
+        """Hear that a delivery that was served is no longer in flight."""
+        size = burden(delivery)
+        if size > LARGE:
+            self._begun -= size
+        self._leave(size)
+
+    def hold(self) -> Callable[[], int]:
+        """Settle nothing until `close`: the broker would send more for it. Gives what counts the deliveries so far."""
+        self._is_closing = True
+        return lambda: self._arrived
+
+    async def close(self, seconds: float) -> None:
+        """Put aside what has not begun and what still comes, as far as that is done in time: the process ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                is_behind = self._unread is not None
+                await self._put_all_aside()
+                while is_behind:
+                    arrived = self._arrived
+                    self._read_on()
+                    await asyncio.sleep(_DRAINED)
+                    await self._put_all_aside()
+                    is_behind = self._arrived != arrived
+
+    async def _put_all_aside(self) -> None:
+        while self._later:
+            self._serve(*self._later.popleft())
+        while self._waiting:
+            await self._put_aside_one(self._waiting.pop())
+
+    def _begin(self, delivery: Delivery, receipt: Receipt, size: int) -> None:
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._turn += size
+        self._serve(delivery, receipt)
+
+    def _next_turn(self) -> None:
+        self._turn = 0
+        while self._later and self._turn <= _TURN:
+            delivery, receipt = self._later.popleft()
+            self._begin(delivery, receipt, burden(delivery) or 1)
+
+    def _admit(self) -> None:
+        """Begin with large deliveries: as many as may be served at once, and always one."""
+        while self._waiting:
+            first = self._waiting[0]
+            if self._begun and self._begun + first.size > _AT_ONCE and not first.receipt.broken.is_set():
+                return
+            self._waiting.popleft()
+            if first.receipt.broken.is_set():
+                self._bytes -= first.size  # the broker hands it out again
+                self._release(first.delivery)
+            else:
+                self._begun += first.size
+                self._serve(first.delivery, first.receipt)
+
+    def _leave(self, size: int) -> None:
+        self._bytes -= size
+        self._admit()
+        if self._unread is not None and self._bytes <= self._most:
+            self._read_on()
+
+    def _stop_reading(self, session: Life) -> None:
+        self._unread = session
+        session.pause_reading()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._patience, self._lose_patience)
+
+    def _read_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._unread is not None:
+            self._unread.resume_reading()
+            self._unread = None
+
+    def _watch(self) -> None:
+        """Have the first of those that wait looked at when it is overdue."""
+        if self._waiting and self._overdue_timer is None:
+            loop = asyncio.get_running_loop()
+            self._overdue_timer = loop.call_at(self._waiting[0].overdue_at, self._look_for_overdue)
+
+    def _look_for_overdue(self) -> None:
+        self._overdue_timer = None
+        self._lose_patience()
+
+    def _lose_patience(self) -> None:
+        if not self._is_closing and (self._making_room is None or self._making_room.done()):
+            self._making_room = asyncio.create_task(self._make_room())
+
+    async def _make_room(self) -> None:
+        """Put aside what is overdue, and then what waits, the latest first, until there is room.
+
+        Where all has begun read a little, or the broker thinks us dead.
+        """
+        now = asyncio.get_running_loop().time
+        while self._waiting and self._waiting[0].overdue_at <= now() + _SOON:
+            await self._put_aside_one(self._waiting.popleft())
+        while self._waiting and self._bytes > self._most:
+            await self._put_aside_one(self._waiting.pop())
+        self._read_on()
+        self._watch()
+
+    async def _put_aside_one(self, waiting: _Waiting) -> None:
+        try:
+            if waiting.receipt.broken.is_set():
+                self._release(waiting.delivery)
+            else:
+                await self._put_aside(waiting.delivery)
+                self._log.warning("delivery.set_aside", bytes=waiting.size)
+                with contextlib.suppress(*BrokerErrors):
+                    await waiting.receipt.ack()
+        finally:
+            self._leave(waiting.size)
+
+
+def _nobody(_: Delivery, __: Receipt) -> None:
+    """Stand for what serves deliveries until that is there."""

@@ -1,0 +1,21 @@
+import asyncio
+import gc
+
+import pytest
+
+from service.adapters.rabbitmq.lifetime import Life
+
+
+async def fail() -> None:
+    raise ConnectionError
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+async def test_what_a_farewell_raises_is_told_to_nobody(seconds: float) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    await Life().give(fail(), seconds)
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+    assert told == []

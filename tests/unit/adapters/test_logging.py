@@ -1,0 +1,117 @@
+import asyncio
+import gc
+import io
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from service.adapters.logging import Sampler, Seldom, configure_logs, get_logger
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def taken(sampler: Sampler, event: str, times: int) -> list[int]:
+    """Log an event so often; gives what was let through, by how many were left out before it."""
+    return [left_out for _ in range(times) if (left_out := sampler.take(event)) is not None]
+
+
+def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_counted() -> None:
+    clock = Clock()
+    sampler = Sampler(3, clock)
+
+    assert taken(sampler, "a.done", 10) == [0, 0, 0]
+    assert taken(sampler, "b.done", 2) == [0, 0]
+    clock.now += 1
+    assert taken(sampler, "a.done", 2) == [7, 0]
+    assert taken(sampler, "b.done", 1) == [0]
+
+
+def test_what_anyone_can_cause_makes_one_line_in_so_many_seconds() -> None:
+    clock = Clock()
+    seldom, line = Seldom(60.0, clock), logging.makeLogRecord({})
+
+    assert [seldom.filter(line) for _ in range(500)] == [True] + [False] * 499
+    clock.now += 60
+    assert [seldom.filter(line) for _ in range(2)] == [True, False]
+
+
+@pytest.fixture
+def lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
+    """Give what was logged, by a logger that lets two lines of an event through in a second that lasts."""
+    root, service, said = logging.getLogger(), logging.getLogger("service"), io.StringIO()
+    before = root.handlers, root.level, service.level
+    configure_logs("json", "info", 2)
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(said)
+    if (left := 1 - time.monotonic() % 1) < 0.2:  # a second must not end within the test
+        time.sleep(left)
+    yield lambda: [json.loads(line) for line in said.getvalue().splitlines()]
+    structlog.reset_defaults()
+    root.handlers, root.level, service.level = before
+
+
+@pytest.mark.parametrize(("method", "told"), [("info", 2), ("warning", 50), ("error", 50)])
+def test_only_what_tells_of_nothing_wrong_is_left_out(
+    lines: Callable[[], list[dict[str, object]]], method: str, told: int
+) -> None:
+    log = get_logger()
+    for number in range(50):
+        getattr(log, method)("a.done", number=number)
+
+    assert [line["number"] for line in lines()] == list(range(told))
+
+
+def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dict[str, object]]]) -> None:
+    log = get_logger()
+    for _ in range(5):
+        log.info("a.done")
+    time.sleep(1 - time.monotonic() % 1)
+    log.info("a.done")
+
+    assert [line.get("left_out") for line in lines()] == [None, None, 3]
+
+
+def test_on_a_terminal_no_value_can_steer_it_or_begin_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    root, service = logging.getLogger(), logging.getLogger("service")
+    before = root.handlers, root.level, service.level
+    try:
+        configure_logs("console", "info", 10)
+        steering = "\x1b]0;owned\x07\x9b2J\u202e"  # the library quotes what has white space, and then it is safe
+        get_logger().info("a.done", request_id=steering, detail=f"{steering}\nforged line", several=[steering])
+    finally:
+        structlog.reset_defaults()
+        root.handlers, root.level, service.level = before
+
+    (line,) = capsys.readouterr().err.splitlines()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", line)  # colours of our own
+    assert plain.isprintable()
+    assert "forged line" in plain
+
+
+async def test_what_a_task_raised_that_nobody_took_is_told_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    async def fail() -> None:
+        raise ValueError("41793026727")
+
+    configure_logs("json", "info", 10)
+    task = asyncio.ensure_future(fail())
+    await asyncio.wait({task})
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["error"]) == ("Task exception was never retrieved", "ValueError")
+    assert "41793026727" not in json.dumps(line)

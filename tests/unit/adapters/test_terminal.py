@@ -1,0 +1,146 @@
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from service.adapters.terminal import EventTable, Row, Table, read_json, read_row, written_json
+from service.core.result.event import Fault, Reason, StatusEvent
+from service.core.result.publication import render_event
+from tests.support.builder import EMAIL, NOW, PHONE, a_status
+
+EVENT = StatusEvent(
+    "message.accepted",
+    NOW + timedelta(milliseconds=123),
+    "order-8812",
+    1,
+    message_id="m-1",
+    to={"phoneNumber": PHONE, "emailAddress": EMAIL},
+    status=a_status(),
+)
+FAULTS = (Fault("sms.text", "is required"), Fault("bulkId", "should be a valid string"))
+
+
+def test_an_event_becomes_a_row() -> None:
+    assert read_row(render_event(EVENT)) == Row(
+        "12:00:00.123", "order-8812", f"{PHONE}, {EMAIL}", "accepted", "1", "PENDING_ENROUTE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        (EVENT, "PENDING_ENROUTE"),
+        (replace(EVENT, status=None), ""),
+        (replace(EVENT, status=a_status(1, 7, None)), ""),
+        (replace(EVENT, reason=Reason("refused", "OMNI refused the message")), "OMNI refused the message"),
+        (
+            replace(EVENT, reason=Reason("invalid", "the request is not valid", FAULTS)),
+            "sms.text is required; bulkId should be a valid string",
+        ),
+        (
+            replace(EVENT, reason=Reason("unavailable", "x"), next_attempt_at=NOW + timedelta(seconds=8)),
+            "x; again at 12:00:08",
+        ),
+    ],
+)
+def test_a_row_says_what_matters_most(event: StatusEvent, says: str) -> None:
+    assert read_row(render_event(event)).says == says
+
+
+def test_an_event_about_nobody_has_a_dash() -> None:
+    assert read_row(render_event(replace(EVENT, to={}))).to == "-"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b"\xff",
+        b"{}",
+        b"[]",
+        b"1",
+        b"[" * 200_000,
+        json.dumps({"time": "x"}).encode(),
+        json.dumps({"time": "x", "data": None}).encode(),
+        json.dumps({"time": 5, "data": {}}).encode(),
+    ],
+)
+def test_what_is_no_event_is_told_by_an_exception(body: bytes) -> None:
+    """Anybody may publish to the results exchange."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the parser's own message, or ours
+        read_row(body)
+
+
+def test_a_terminal_is_not_steered_by_what_somebody_else_wrote() -> None:
+    row = read_row(render_event(replace(EVENT, request_id="\x1b[2Jorder\n1", status=a_status(1, 7, "\x1b]0;x\x07"))))
+
+    assert (row.request, row.says) == (" [2Jorder 1", " ]0;x ")
+
+
+STEERING = "\x1b[2J\x9b1m\x07\u202e\u2066\n"
+
+
+def test_no_cell_of_any_table_can_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Table((8, 8), ("one", "two", "three")).add((STEERING, f"a{STEERING}", f"b{STEERING}c"))
+
+    (row,) = capsys.readouterr().out.splitlines()
+    assert row.isprintable()
+    assert row.endswith("b [2J 1m    c")
+
+
+def test_an_attempt_that_is_a_text_cannot_either() -> None:
+    event = json.loads(render_event(EVENT))
+    event["data"]["attempt"] = STEERING
+    assert read_row(json.dumps(event).encode()).attempt.isprintable()
+
+
+def test_a_body_of_json_is_written_on_one_line_with_escapes() -> None:
+    assert read_json('\ufeff{"a":\n\t"Grüße\u202e\x7f"}'.encode()) == '{"a":  "Grüße\\u202e\\u007f"}'
+    assert read_json(render_event(EVENT)) == render_event(EVENT).decode()
+
+
+@pytest.mark.parametrize("body", [b"", b"\x1b[2J", b"\xff", b"[" * 200_000, '"x"'.encode("utf-16"), b'{"a": "\x1b"}'])
+def test_a_body_that_is_not_json_is_not_written(body: bytes) -> None:
+    with pytest.raises(ValueError, match="is not JSON"):
+        read_json(body)
+
+
+def test_json_of_our_own_is_safe_too() -> None:
+    text = written_json({STEERING: [f"\x7f{STEERING}", b"\x1b"]})
+    assert text.isprintable()
+    assert json.loads(text) == {STEERING: [f"\x7f{STEERING}", "b'\\x1b'"]}
+
+
+def test_names_of_emoji_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    EventTable().add(Row("t", ":bomb:", "to", "news", "1", "order:bomb:1"))
+
+    assert ":bomb:" in capsys.readouterr().out.replace("order:bomb:1", "")
+
+
+def test_rows_stand_under_their_titles(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # whatever terminal the tests run in
+    table = EventTable()
+    table.head()
+    table.add(Row("12:00:00.123", "order-8812", PHONE, "accepted", "1", "PENDING_ENROUTE"))
+
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["time", "request", "to", "event", "attempt", "what", "OMNI", "or", "the", "relay", "says"]
+    assert [row.index(word) for word in ("order-8812", PHONE, "accepted", "PENDING")] == [
+        head.index(title) for title in ("request", "to", "event", "what")
+    ]
+
+
+def test_what_is_too_long_is_cut_but_for_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    EventTable().add(Row("12:00:00.123", "x" * 40, "y" * 40, "rejected", "1", "z" * 300))
+
+    (row,) = capsys.readouterr().out.splitlines()
+    assert "x" * 18 + "…  " + "y" * 21 + "…  " in row
+    assert row.endswith("z" * 300)
+
+
+def test_square_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    EventTable().add(Row("t", "r", "to", "news", "1", "destinations[0].to [bold]x[/bold] [/red] \\"))
+
+    assert "destinations[0].to [bold]x[/bold] [/red] \\" in capsys.readouterr().out

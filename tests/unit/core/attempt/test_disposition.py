@@ -1,0 +1,195 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from service.core.attempt.disposition import Verdict, is_final, judge, judge_found
+from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.omni.answer import LogEntry
+from service.core.omni.one_status import Status
+from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_call, a_message, a_status
+
+ONE, TWO = a_message("m-1"), a_message("m-2")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [
+        (Rejected("http_400", "HTTP 400, Bad request"), Verdict(ONE, "refused", "http_400", "HTTP 400, Bad request")),
+        (Unavailable("http_503", 7.0), Verdict(ONE, "again", "http_503", retry_after=7.0)),
+        (Unavailable("no_connection"), Verdict(ONE, "again", "no_connection")),
+        (Unknown("timeout"), Verdict(ONE, "doubtful", "timeout")),
+        (Denied("http_401"), Verdict(ONE, "denied", "http_401")),
+    ],
+)
+def test_a_call_that_ended_without_an_answer_ends_the_same_for_each_message(outcome: Outcome, verdict: Verdict) -> None:
+    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (verdict, replace(verdict, message=TWO))
+
+
+def test_an_answer_has_a_word_for_each_message() -> None:
+    taken, refused = a_status(1, 7, "PENDING_ENROUTE"), a_status(5, 6, "REJECTED_NETWORK")
+    outcome = Accepted({"m-1": taken, "m-2": refused}, "bulk-1")
+
+    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (
+        Verdict(ONE, "taken", "accepted", "PENDING_ENROUTE", taken, "bulk-1"),
+        Verdict(TWO, "refused", "status_6", "REJECTED_NETWORK", refused, "bulk-1"),
+    )
+
+
+def test_a_message_the_answer_does_not_name_is_in_doubt() -> None:
+    verdicts = judge(a_call(ONE, TWO), Accepted({"m-1": a_status()}), ambiguous=False)
+
+    assert verdicts[1] == Verdict(TWO, "doubtful", "not_in_answer")
+
+
+@pytest.mark.parametrize(
+    ("status", "standing"),
+    [
+        (a_status(0, 0, "MESSAGE_ACCEPTED"), "taken"),
+        (a_status(1, 7), "taken"),
+        (a_status(1, 26), "taken"),
+        (a_status(1, None, None), "taken"),
+        (a_status(3, 2), "taken"),
+        (a_status(3, 5), "taken"),
+        (a_status(77, 12), "taken"),
+        (a_status(-1, None, None), "taken"),
+        (a_status(2, 9), "refused"),
+        (a_status(4, 15), "refused"),
+        (a_status(5, 6), "refused"),
+        (a_status(5, 4711), "refused"),
+        (a_status(5, None, None), "refused"),
+        (a_status(5, 12), "denied"),
+        (a_status(5, 17), "denied"),
+        (a_status(5, 21), "again"),
+        (a_status(5, 23), "refused"),
+        (Status(group_id=77, group_name="rejected", id=6), "refused"),
+    ],
+)
+def test_the_group_decides_unless_the_table_knows_better(status: Status, standing: str) -> None:
+    """A group nobody has seen counts as taken: to send again could reach the person twice."""
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": status}), ambiguous=False)
+
+    assert verdict.standing == standing
+    assert verdict.status == status
+
+
+def test_a_message_the_flooding_filter_refused_is_tried_after_an_hour() -> None:
+    """The filter counts refused messages too, so to try sooner prolongs the refusal."""
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 20)}), ambiguous=False)
+
+    assert (verdict.standing, verdict.wait) == ("again", timedelta(hours=1))
+
+
+@pytest.mark.parametrize(("ambiguous", "standing"), [(True, "taken"), (False, "refused")])
+def test_a_used_id_means_that_the_attempt_in_doubt_got_through(standing: str, *, ambiguous: bool) -> None:
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 23)}), ambiguous=ambiguous)
+
+    assert verdict.standing == standing
+
+
+@pytest.mark.parametrize(
+    ("status_id", "cause"),
+    [(6, "status_6"), (999, "status_999"), (1000, "status_other"), (-1, "status_other"), (None, "status_other")],
+)
+def test_a_cause_is_a_closed_word(status_id: int | None, cause: str) -> None:
+    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
+
+    assert (verdict.cause, verdict.detail) == (cause, "")
+
+
+def test_a_call_that_was_not_made_says_nothing_about_its_messages() -> None:
+    assert judge(a_call(ONE), Held("http_401"), ambiguous=False) == (Verdict(ONE, "held", "http_401"),)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "standing", "told"),
+    [
+        ([a_status()], "taken", 0),
+        ([a_status(4, 15)], "taken", 0),  # taken, whatever became of it since
+        ([a_status(5, 6), a_status(3, 5)], "taken", 1),  # one step was rejected, another got through
+        ([a_status(3, 5), a_status(5, 6)], "taken", 0),
+        ([a_status(5, 6)], "refused", 0),
+        ([a_status(5, 21), a_status(5, 6)], "refused", 1),
+        ([a_status(5, 23)], "taken", 0),  # the attempt in doubt was a second one
+        ([a_status(5, 21)], None, 0),
+        ([a_status(5, 20)], None, 0),
+        ([a_status(5, 12)], None, 0),
+        ([], None, 0),
+    ],
+)
+def test_a_message_in_doubt_is_judged_by_what_the_logs_show(
+    statuses: list[Status], standing: str | None, told: int
+) -> None:
+    entries = tuple(LogEntry(message_id="m-1", bulk_id="bulk-1", status=status) for status in statuses)
+
+    verdict = judge_found(ONE, entries, in_doubt=True, since=None)
+
+    if standing is None:
+        assert verdict is None
+    else:
+        assert verdict is not None
+        assert (verdict.standing, verdict.status, verdict.bulk_id) == (standing, statuses[told], "bulk-1")
+
+
+@pytest.mark.parametrize(("status", "found"), [(a_status(), True), (a_status(5, 20), False), (a_status(5, 6), False)])
+def test_a_refusal_before_a_further_attempt_is_no_answer_to_it(status: Status, *, found: bool) -> None:
+    """Else one that the flooding filter refused would find its own refusal for ever."""
+    entries = (LogEntry(message_id="m-1", status=status),)
+
+    assert (judge_found(ONE, entries, in_doubt=False, since=None) is not None) is found
+
+
+@pytest.mark.parametrize(
+    ("outcome", "final"),
+    [
+        (Accepted({"m-1": a_status(), "m-2": a_status(5, 6)}), True),
+        (Accepted({"m-1": a_status(), "m-2": a_status(5, 21)}), False),
+        (Accepted({"m-1": a_status(), "m-2": a_status(5, 12)}), False),
+        (Accepted({"m-1": a_status()}), False),
+        (Rejected("http_400", ""), True),
+        (Unavailable("http_503"), False),
+        (Unknown("timeout"), False),
+        (Denied("http_401"), False),
+        (Held("stopping"), False),
+    ],
+)
+def test_an_outcome_is_final_where_no_message_of_the_call_is_posted_again(outcome: Outcome, *, final: bool) -> None:
+    assert is_final(a_call(ONE, TWO), outcome) is final
+
+
+@pytest.mark.parametrize(
+    ("to", "minutes", "counts"),
+    [
+        (PHONE, 0, True),
+        (PHONE, 5, True),
+        (PHONE, -0.01, False),
+        (PHONE, -1440, False),
+        (PHONE, None, True),
+        (None, 0, True),
+        (None, None, True),
+        (OTHER_PHONE, 0, False),
+        (OTHER_PHONE, None, False),
+    ],
+)
+@pytest.mark.parametrize("status", [a_status(), a_status(5, 6, "REJECTED_NETWORK")])
+def test_an_entry_counts_with_the_address_and_from_the_time_of_the_message(
+    status: Status, to: str | None, minutes: float | None, *, counts: bool
+) -> None:
+    """What the entry does not say contradicts nothing: the message id decides then."""
+    sent_at = None if minutes is None else NOW + timedelta(minutes=minutes)
+    entry = LogEntry(message_id="m-1", to=to, sent_at=sent_at, status=status)
+
+    assert (judge_found(ONE, (entry,), in_doubt=True, since=NOW) is not None) is counts
+
+
+def test_entries_of_others_with_the_same_id_do_not_hide_the_one_that_counts() -> None:
+    others = [
+        LogEntry(message_id="m-1", to=OTHER_PHONE, sent_at=NOW, status=a_status(5, 6)),
+        LogEntry(message_id="m-1", to=PHONE, sent_at=NOW - timedelta(days=1), status=a_status(3, 5)),
+    ]
+    own = LogEntry(message_id="m-1", to=PHONE, sent_at=NOW, bulk_id="own", status=a_status())
+
+    verdict = judge_found(ONE, (*others, own), in_doubt=True, since=NOW)
+
+    assert verdict is not None
+    assert (verdict.standing, verdict.bulk_id) == ("taken", "own")

@@ -1,0 +1,55 @@
+import pytest
+
+from service.core.attempt.log_access import ASKED_AGAIN, LogAccess, hear
+from service.core.attempt.lookup import Answered, Finding, Forbidden, Unanswered
+
+REFUSED, SILENCE, ANSWERED = Forbidden("http_403"), Unanswered("timeout"), Answered({})
+NO_ANSWER = Unanswered("http_403")
+
+
+def meanings(*said: tuple[float, Finding]) -> list[Finding]:
+    """Tell what each of several answers means, by the seconds at which they came."""
+    access, meant = LogAccess(), []
+    for now, finding in said:
+        access, meaning = hear(access, finding, now)
+        meant.append(meaning)
+    return meant
+
+
+def test_one_refusal_is_no_answer() -> None:
+    assert meanings((0, REFUSED)) == [NO_ANSWER]
+
+
+def test_refusals_in_a_row_over_some_seconds_close_the_logs() -> None:
+    assert meanings((0, REFUSED), (4, REFUSED), (5, REFUSED)) == [NO_ANSWER, NO_ANSWER, REFUSED]
+
+
+def test_refusals_of_one_moment_close_nothing() -> None:
+    assert meanings(*((at, REFUSED) for at in (0, 1, 2, 3, 4.9))) == [NO_ANSWER] * 5
+
+
+def test_two_refusals_close_nothing_however_far_apart() -> None:
+    assert meanings((0, REFUSED), (3600, REFUSED)) == [NO_ANSWER] * 2
+
+
+def test_an_answer_between_them_begins_the_row_anew() -> None:
+    assert meanings((0, REFUSED), (4, REFUSED), (5, ANSWERED), (6, REFUSED)) == [
+        NO_ANSWER,
+        NO_ANSWER,
+        ANSWERED,
+        NO_ANSWER,
+    ]
+
+
+def test_no_answer_between_them_proves_nothing() -> None:
+    assert meanings((0, REFUSED), (2, SILENCE), (4, REFUSED), (6, REFUSED))[-1] == REFUSED
+
+
+@pytest.mark.parametrize(("said", "closed"), [(REFUSED, True), (ANSWERED, False), (SILENCE, False)])
+def test_closed_logs_are_asked_again_after_a_while(said: Finding, *, closed: bool) -> None:
+    access = LogAccess(3, 0.0, closed_until=100.0)
+
+    access, finding = hear(access, said, 100.0)
+
+    assert finding == said
+    assert access.closed_until == (100.0 + ASKED_AGAIN if closed else None)

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.attempt.oauth import Token, lifetime, read_token
+from service.core.attempt.outcome import Denied, Unavailable
+from tests.support.builder import NOW
+from tests.unit.strategy import law, nonsense
+
+GOOD = b'{"access_token":"t","expires_in":100}'
+ENVELOPE = b'{"requestError":{"serviceException":{"messageId":"UNAUTHORIZED"}}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (100, 100),
+        (99.5, 99.5),
+        ("100", 100),
+        (None, 3600),
+        ("soon", 3600),
+        (True, 3600),
+        ([], 3600),
+        (float("nan"), 3600),
+        ("nan", 3600),
+        (0, 30),
+        (-5, 30),
+        (float("-inf"), 30),
+        (9223372036854775807, 86400),
+        (10**400, 86400),
+        (float("inf"), 86400),
+        ("1e999", 86400),
+    ],
+)
+def test_a_token_is_used_for_as_long_as_makes_sense(said: object, seconds: float) -> None:
+    assert lifetime(said) == seconds
+
+
+def test_a_token_is_read_from_a_success_alone() -> None:
+    assert read_token(200, {}, GOOD, NOW) == Token("t", 100)
+    for status in (100, 401, 403, 404, 429, 500, 503, 999):
+        assert read_token(status, {}, GOOD, NOW) == Unavailable("no_token")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_token_may_come_in_any_unicode_encoding(encoding: str) -> None:
+    assert read_token(200, {}, GOOD.decode().encode(encoding), NOW) == Token("t", 100)
+    assert read_token(401, {}, '{"error":"x"}'.encode(encoding), NOW) == Denied("token_http_401")
+
+
+@pytest.mark.parametrize("body", [b'{"error":"invalid_client"}', ENVELOPE])
+def test_credentials_are_refused_where_the_server_says_so(body: bytes) -> None:
+    for status in (400, 401, 403, 404):
+        assert read_token(status, {}, body, NOW) == Denied(f"token_http_{status}")
+    for status in (200, 408, 425, 429, 500, 503):
+        assert read_token(status, {"retry-after": "7"}, body, NOW) == Unavailable("no_token", 7.0)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"error":""}', b'{"error":{}}', b"{}", b'{"error":"x"}' + b" " * 2**16]
+)
+def test_a_page_refuses_nothing(body: bytes) -> None:
+    meant = read_token(403, {}, body, NOW)
+
+    assert meant == (Denied("token_http_403") if body.strip() == b'{"error":"x"}' else Unavailable("no_token"))
+
+
+def test_a_redirect_is_for_a_person_to_mend() -> None:
+    assert read_token(302, {}, GOOD, NOW) == Denied("token_http_302")
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | nonsense
+bodies = st.one_of(
+    st.binary(max_size=80),
+    nonsense.map(lambda value: json.dumps(value).encode()),
+    st.builds(lambda token, life: json.dumps({"access_token": token, "expires_in": life}).encode(), values, values),
+    st.builds(lambda error: json.dumps({"error": error}).encode(), values),
+    st.sampled_from([GOOD, ENVELOPE, b"<ApiException/>", b"\xef\xbb\xbf{}"]),
+)
+
+
+@law
+@given(status=st.integers(0, 999), retry_after=st.text(max_size=30), body=bodies)
+def test_any_answer_is_a_token_or_a_reason(status: int, retry_after: str, body: bytes) -> None:
+    meant = read_token(status, {"retry-after": retry_after}, body, NOW)
+
+    match meant:
+        case Token(value, seconds):
+            assert 200 <= status <= 299
+            assert value.isascii()
+            assert value.isprintable()
+            assert 30 <= seconds <= 86400
+        case Denied(cause):
+            assert 300 <= status <= 499
+            assert cause == f"token_http_{status}"
+        case Unavailable(cause):
+            assert cause == "no_token"

@@ -1,0 +1,13 @@
+from service.core.omni.one_status import Status
+
+
+def test_a_status_is_written_whole_with_null_where_omni_said_nothing() -> None:
+    """Readers of events find every field, whatever OMNI left out."""
+    assert Status(group_id=1).model_dump(by_alias=True) == {
+        "groupId": 1,
+        "groupName": None,
+        "id": None,
+        "name": None,
+        "description": None,
+        "action": None,
+    }

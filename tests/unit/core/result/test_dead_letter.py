@@ -1,0 +1,324 @@
+import gzip
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.delivery import Delivery, History, Publication
+from service.core.headers import read_history
+from service.core.request.body import MAX_DESTINATIONS
+from service.core.result.dead_letter import (
+    DeadLetter,
+    Selection,
+    body_text,
+    is_of_the_broker,
+    read_dead,
+    redrive,
+    renew,
+)
+from service.core.result.letter import Dead
+from service.core.result.publication import publish_report
+from service.core.result.report import Report
+from tests.support.builder import NOW, a_delivery, a_history, a_request
+from tests.unit.strategy import headers, law
+
+DIED = datetime(2026, 11, 22, 11, 0, tzinfo=UTC)
+
+
+def delivered(publication: Publication, **changes: object) -> Delivery:
+    """Turn what was published into what is delivered."""
+    delivery = Delivery(
+        publication.body,
+        publication.content_type,
+        publication.message_id,
+        publication.correlation_id,
+        publication.reply_to,
+        None,
+        publication.timestamp,
+        publication.priority,
+        publication.headers,
+        publication.exchange,
+        publication.routing_key,
+    )
+    return replace(delivery, **changes)  # type: ignore[arg-type]  # its own fields
+
+
+def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
+    origin = replace(
+        a_delivery(),
+        exchange="omni.requests",
+        routing_key="send.now",
+        correlation_id="corr-1",
+        reply_to="replies",
+        timestamp=NOW,
+        priority=3,
+        headers={"team": "blue", "CC": ["billing"], "x-death": [], "omni-log-checks": 3, **headers},
+    )
+    report = Report((), (Dead(a_request(), past or a_history(8), "failed", "http_503"),))
+    (publication,) = publish_report(report, origin, NOW)
+    return read_dead(delivered(publication))
+
+
+def by_broker(reason: object, time: object = DIED, **changes: object) -> DeadLetter:
+    death = {"reason": reason, "time": time, "queue": "omni.requests", "exchange": "omni.requests", "count": 1}
+    dead: dict[str, object] = {"exchange": "omni.dead", "headers": {"x-death": [death, {"reason": "expired"}]}}
+    return read_dead(replace(a_delivery(), **{**dead, **changes}))  # type: ignore[arg-type]  # its own fields
+
+
+def test_a_letter_of_the_relay_says_why_when_and_about_which_request() -> None:
+    letter = a_letter()
+
+    assert (letter.reason, letter.detail, letter.failed_at) == ("failed", "http_503", NOW)
+    assert (letter.request_id, letter.attempts, letter.redrives) == ("order-1", 8, 0)
+
+
+def test_a_letter_too_long_to_be_read_is_named_by_its_message() -> None:
+    body = b'{"requestId": "own", "x": [' + b"{}," * 10 * MAX_DESTINATIONS + b"{}]}"
+
+    assert read_dead(replace(a_delivery(body), message_id="m")).request_id == "m"
+
+
+def test_a_letter_of_the_broker_knows_where_it_was_published() -> None:
+    letter = by_broker("expired", exchange="omni.dead", routing_key="send.now")
+
+    assert (letter.original.exchange, letter.original.routing_key) == ("omni.requests", "send.now")
+    assert letter.original.headers == letter.delivery.headers
+    assert read_dead(a_delivery()).original.exchange == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("delivery_limit", "poison"),
+        ("expired", "lapsed"),
+        ("rejected", "defect"),
+        ("maxlen", "other"),
+        (7, "other"),
+    ],
+)
+def test_of_a_letter_of_the_brokers_the_last_death_tells(word: object, reason: str) -> None:
+    letter = by_broker(word)
+
+    assert (letter.reason, letter.failed_at, letter.request_id) == (reason, DIED, "order-1")
+
+
+@pytest.mark.parametrize("time", [datetime(2026, 11, 22, 11, 0), "2026-11-22T11:00:00+00:00"])  # noqa: DTZ001 - as pamqp may read it
+def test_a_time_without_a_zone_is_universal(time: object) -> None:
+    assert by_broker("expired", time).failed_at == DIED
+
+
+@pytest.mark.parametrize("time", [None, "yesterday", 5])
+def test_a_nonsensical_time_is_unknown(time: object) -> None:
+    assert by_broker("expired", time).failed_at is None
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "request_id"),
+    [
+        (b'{"requestId": "r"}', "m", "r"),
+        (b'{"requestId": 5}', "m", "m"),
+        (b'{"requestId": "%s"}' % (b"x" * 300), "m", "m"),  # no AMQP property would hold it
+        (b"[]", "m", "m"),
+        (b"{", "m", "m"),
+        (b"<request/>", None, ""),
+    ],
+)
+def test_a_request_is_named_as_the_relay_would(body: bytes, name: str | None, request_id: str) -> None:
+    assert by_broker("expired", body=body, message_id=name).request_id == request_id
+
+
+def test_sent_again_it_goes_where_no_producer_may_write_and_omni_is_asked_first() -> None:
+    publication = redrive(a_letter(replace(a_history(8), looks=2, parked=9), **{"omni-republished": True}))
+
+    assert (publication.exchange, publication.routing_key) == ("omni.relay", "omni.requests")
+    assert (publication.message_id, publication.content_type) == ("order-1", "application/json")
+    assert (publication.correlation_id, publication.reply_to, publication.priority) == ("corr-1", "replies", 3)
+    assert publication.timestamp == NOW
+    assert publication.headers == {
+        "team": "blue",
+        "omni-attempt": 0,
+        "omni-ambiguous": True,
+        "omni-redrive-count": 1,
+        "omni-first-seen": 1_795_348_800_000,
+        "omni-original-exchange": "omni.requests",
+        "omni-original-routing-key": "send.now",
+    }
+    past = read_history(publication.headers, NOW)
+    assert past.in_doubt
+    assert past.is_ordered
+
+
+def test_one_sent_again_before_counts_on_and_keeps_where_it_came_from() -> None:
+    first = redrive(a_letter())
+    second = redrive(read_dead(delivered(first, exchange="omni.dead", routing_key="")))
+
+    assert second.headers["omni-redrive-count"] == 2
+    assert second.headers["omni-original-exchange"] == "omni.requests"
+    assert second.headers["omni-original-routing-key"] == "send.now"
+
+
+@pytest.mark.parametrize(
+    ("count", "redelivered", "due"),
+    [(None, True, False), (0, True, False), (1, True, True), (20, True, True), ("10", True, False), (7, False, False)],
+)
+def test_one_that_was_returned_once_is_put_back_as_a_new_one(count: object, *, redelivered: bool, due: bool) -> None:
+    """A policy may set any delivery limit, and the broker deletes what exceeds it."""
+    letter = a_letter()
+    headers = {"team": "blue", "x-delivery-count": count}
+    letter = replace(letter, delivery=replace(letter.delivery, headers=headers, redelivered=redelivered))
+
+    assert letter.must_be_renewed is due
+
+
+def test_put_back_it_is_stored_in_its_queue_alone_and_stays_the_same_letter() -> None:
+    letter = a_letter()
+    looked_at = {**letter.delivery.headers, "x-delivery-count": 3, "CC": ["billing"]}
+    letter = replace(letter, delivery=replace(letter.delivery, headers=looked_at, reply_to="amq.rabbitmq.reply-to"))
+
+    renewed = renew(letter)
+
+    assert (renewed.exchange, renewed.routing_key, renewed.body) == ("omni.relay", "omni.dead", letter.delivery.body)
+    assert renewed.headers == a_letter().delivery.headers
+    assert renewed.reply_to is None
+    assert read_dead(delivered(renewed)).identity == letter.identity
+
+
+@pytest.mark.parametrize("word", ["delivery_limit", "expired", "rejected", "maxlen"])
+def test_one_of_the_brokers_that_is_put_back_still_says_why_and_when(word: str) -> None:
+    letter = by_broker(word)
+    again = read_dead(delivered(renew(letter)))
+
+    assert (again.reason, again.failed_at, again.identity) == (letter.reason, DIED, letter.identity)
+    assert "x-death" not in again.delivery.headers
+
+
+def test_a_letter_is_of_the_broker_if_the_broker_says_so() -> None:
+    assert is_of_the_broker(by_broker("rejected"))
+    assert not is_of_the_broker(a_letter())
+
+
+def test_one_of_unknown_age_that_is_put_back_stays_so() -> None:
+    assert read_dead(delivered(renew(by_broker("expired", None)))).failed_at is None
+
+
+def test_what_a_producer_wrote_does_not_hide_why_the_broker_gave_a_request_up() -> None:
+    death = {"reason": "rejected", "exchange": "omni.requests", "queue": "omni.requests", "time": DIED}
+    forged = {
+        "omni-reason": "failed",
+        "omni-detail": "http_503",
+        "omni-failed-at": NOW.isoformat(),
+        "omni-attempt": 7,
+        "omni-redrive-count": 5,
+        "omni-first-seen": 1,
+        "omni-original-exchange": "elsewhere",
+    }
+    letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": [death], **forged}))
+
+    assert (letter.reason, letter.detail, letter.failed_at) == ("defect", "", DIED)
+    assert (letter.attempts, letter.redrives) == (0, 0)
+    assert is_of_the_broker(letter)
+    assert redrive(letter).headers == {"omni-attempt": 0, "omni-ambiguous": True, "omni-redrive-count": 1}
+    assert "omni-attempt" not in letter.original.headers
+
+
+def test_a_request_of_the_relay_that_workers_died_of_keeps_its_history() -> None:
+    deaths = [{"reason": "delivery_limit", "exchange": "omni.relay", "queue": "omni.requests", "time": DIED}]
+    own = {"omni-attempt": 7, "omni-redrive-count": 2, "omni-first-seen": 1_795_348_800_000, "omni-retries": 7}
+    letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": deaths, **own}))
+
+    assert (letter.attempts, letter.redrives) == (7, 2)
+    assert redrive(letter).headers["omni-first-seen"] == 1_795_348_800_000
+    assert letter.original.headers["omni-retries"] == 7
+
+
+def test_what_somebody_put_beside_the_dead_letters_is_not_believed() -> None:
+    letter = read_dead(replace(a_delivery(), exchange="", headers={"omni-reason": "failed", "omni-attempt": 7}))
+
+    assert (letter.reason, letter.attempts) == ("other", 0)
+    assert not is_of_the_broker(letter)
+
+
+def test_one_that_may_have_been_sent_again_before_says_so() -> None:
+    """A worker must not take it for the only one."""
+    assert redrive(a_letter(), republished=True).headers["omni-republished"] is True
+    letter = a_letter()
+    twice = replace(letter, delivery=replace(letter.delivery, headers={"omni-republished": True}))
+    assert redrive(twice).headers["omni-republished"] is True
+    assert "omni-republished" not in redrive(letter).headers
+
+
+OLD, YOUNG = by_broker("expired", NOW - timedelta(hours=2)), by_broker("rejected", NOW - timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("selection", "old", "young"),
+    [
+        (Selection(), True, True),
+        (Selection(reasons=("lapsed",)), True, False),
+        (Selection(reasons=("lapsed", "defect")), True, True),
+        (Selection(request_ids=("order-1",)), True, True),
+        (Selection(request_ids=("order-2",)), False, False),
+        (Selection(older_than=timedelta(hours=1)), True, False),
+        (Selection(newer_than=timedelta(hours=1)), False, True),
+        (Selection(("lapsed",), ("order-1",), timedelta(hours=1), timedelta(hours=3)), True, False),
+    ],
+)
+def test_every_part_of_a_selection_must_fit(selection: Selection, *, old: bool, young: bool) -> None:
+    assert (selection.holds(OLD, NOW), selection.holds(YOUNG, NOW)) == (old, young)
+
+
+def test_one_of_unknown_age_is_neither_older_nor_newer() -> None:
+    ageless = by_broker("expired", None)
+
+    assert Selection().holds(ageless, NOW)
+    assert not Selection(older_than=timedelta(0)).holds(ageless, NOW)
+    assert not Selection(newer_than=timedelta(days=999)).holds(ageless, NOW)
+
+
+def test_two_copies_of_a_letter_are_alike_and_two_letters_are_not() -> None:
+    assert a_letter().identity == a_letter(None, **{"x-delivery-count": 3}).identity
+    assert a_letter().identity != a_letter(replace(a_history(8), redrives=1)).identity
+    assert a_letter().identity != by_broker("rejected").identity
+
+
+@law
+@given(table=headers, value=st.one_of(st.none(), st.integers(), st.text(), st.lists(st.none()), st.binary()))
+def test_anything_can_be_read_and_sent_again(table: dict[str, object], value: object) -> None:
+    own = {"omni-reason": value, "omni-detail": value, "omni-failed-at": value, "x-death": value}
+    letter = read_dead(Delivery(b"\xff", headers={**table, **own}))
+
+    assert redrive(letter).headers["omni-redrive-count"] == letter.redrives + 1
+
+
+COMPRESSED = replace(a_delivery(gzip.compress(b'\xef\xbb\xbf{"requestId": "order-1"}')), content_encoding="gzip")
+
+
+def test_a_compressed_letter_has_its_name_and_stays_compressed() -> None:
+    letter = read_dead(COMPRESSED)
+
+    assert letter.request_id == "order-1"
+    assert redrive(letter).content_encoding == renew(letter).content_encoding == "gzip"
+    assert (redrive(letter).body, renew(letter).body) == (COMPRESSED.body, COMPRESSED.body)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "text"),
+    [
+        (a_delivery(b'{"a": 1}'), '{"a": 1}'),
+        (a_delivery("<a>é</a>".encode("utf-16")), "<a>é</a>"),
+        (a_delivery(b"\xff"), "\ufffd"),
+        (COMPRESSED, '{"requestId": "order-1"}'),
+        (
+            replace(a_delivery(b"{}"), content_encoding="br"),
+            "(the body has the content encoding br: send it with gzip, or without one)",
+        ),
+    ],
+)
+def test_a_body_is_shown_as_text(delivery: Delivery, text: str) -> None:
+    assert body_text(delivery) == text
+
+
+def test_a_letter_whose_compression_cannot_be_read_has_the_name_of_its_message() -> None:
+    assert read_dead(replace(COMPRESSED, body=b"x", message_id="m")).request_id == "m"

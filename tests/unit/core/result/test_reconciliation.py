@@ -1,0 +1,422 @@
+import re
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.adapters.settings import Settings
+from service.core.attempt.lookup import Answered, DoubtEnd, Finding, Forbidden, Unanswered
+from service.core.attempt.policy import Policy
+from service.core.attempt.retry import RetryPolicy, look_delay
+from service.core.delivery import History
+from service.core.omni.answer import LogEntry
+from service.core.request.request import OnUnknown
+from service.core.result.event import LAST_WORDS
+from service.core.result.letter import Dead, Parked
+from service.core.result.reconciliation import NOT_ASKED, purpose_of_look, resolve
+from service.core.result.report import Attempt
+from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_history, a_message, a_request, a_status, an_attempt
+from tests.unit.strategy import law
+
+NOTHING, SILENCE, CLOSED = Answered({}), Unanswered("timeout"), Forbidden("http_403")
+
+
+def found(*names: str) -> Answered:
+    return Answered({name: (LogEntry(message_id=name, bulk_id="b-1", status=a_status(3, 5)),) for name in names})
+
+
+def in_doubt(looks: int = 0, attempts: int = 1, parked: int = 1, own: OnUnknown | None = None) -> Attempt:
+    past = replace(a_history(attempts, ambiguous=True), looks=looks, parked=parked)
+    return an_attempt(replace(a_request(a_message("m-1"), a_message("m-2")), on_unknown=own), past)
+
+
+def test_what_omni_has_is_accepted_under_the_number_of_the_attempt_in_doubt() -> None:
+    resolution = resolve(in_doubt(attempts=2), found("m-1", "m-2"))
+
+    assert resolution.rest is None
+    assert [(event.type, event.attempt, event.bulk_id) for event in resolution.report.events] == [
+        ("message.accepted", 2, "b-1")
+    ] * 2
+    assert resolution.report.events[0].status == a_status(3, 5)
+    assert resolution.report.letters == ()
+
+
+def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhile() -> None:
+    resolution = resolve(in_doubt(), found("m-1"))
+
+    assert [(event.message_id, event.type) for event in resolution.report.events] == [
+        ("m-1", "message.accepted"),
+        ("m-2", "message.deferred"),
+    ]
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Parked)
+    assert [message.message_id for message in letter.request.messages] == ["m-2"]
+    assert letter.history == replace(a_history(1, ambiguous=True), looks=1, parked=2)
+    assert letter.room == 8
+    deferred = resolution.report.events[1]
+    assert deferred.next_attempt_at == NOW + timedelta(seconds=8)
+    assert deferred.reason is not None
+    assert (deferred.reason.code, deferred.attempt) == ("doubtful", 1)
+    assert resolution.rest is None
+
+
+@pytest.mark.parametrize(
+    ("attempt", "finding", "end"),
+    [
+        (in_doubt(), found("m-1", "m-2"), "found"),
+        (in_doubt(), found("m-1"), "waiting"),
+        (in_doubt(looks=2), found("m-1"), "posted"),
+        (in_doubt(looks=2, own="park"), found("m-1"), "given_up"),
+        (in_doubt(), CLOSED, "posted"),
+    ],
+)
+def test_it_is_told_how_a_look_ended_by_the_worst_of_its_messages(
+    attempt: Attempt, finding: Finding, end: DoubtEnd
+) -> None:
+    assert resolve(attempt, finding).end == end
+
+
+def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> None:
+    resolution = resolve(in_doubt(looks=2), found("m-1"))
+
+    assert resolution.rest is not None
+    assert [message.message_id for message in resolution.rest.messages] == ["m-2"]
+    assert (resolution.history.ambiguous, resolution.history.resolved, resolution.history.in_doubt) == (
+        True,
+        True,
+        False,
+    )
+    assert [event.type for event in resolution.report.events] == ["message.accepted"]
+
+
+def a_copy(looks: int, draw: float) -> Attempt:
+    attempt = in_doubt(looks)
+    return replace(attempt, history=replace(attempt.history, redeliveries=1), draw=draw)
+
+
+def waits(attempt: Attempt, finding: Finding = NOTHING) -> list[float]:
+    """List the rooms a message in doubt goes through until it is posted again."""
+    rooms: list[float] = []
+    while (resolution := resolve(attempt, finding)).rest is None:
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        rooms.append(letter.room)
+        attempt, finding = replace(attempt, history=letter.history), NOTHING
+    return rooms
+
+
+def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
+    """Otherwise both would be looked for, missed and posted in the same moment.
+
+    Four seconds went by before the first look at a doubt. The copy outwaits also a call under way, by the defaults.
+    """
+    copy = a_copy(0, 0.0)
+
+    assert waits(in_doubt()) == [8, 16]
+    assert waits(copy, NOT_ASKED) == [8, 4, 8, 16]
+    for flat in (RetryPolicy(8, 1, 1), RetryPolicy(8, 1, 4)):
+        policy = Policy(flat)
+        original = sum(waits(replace(in_doubt(), policy=policy))) + look_delay(flat, 0)
+        assert sum(waits(replace(copy, policy=policy), NOT_ASKED)) > original
+
+
+def seconds_covered(looks: int, retry: RetryPolicy) -> float:
+    """Add up the waits from an attempt in doubt to the lookup after which it is posted again."""
+    policy = Policy(retry, looks=looks)
+    first = look_delay(retry, 0)
+    return first + sum(waits(replace(in_doubt(parked=0), policy=policy)))
+
+
+def test_the_readme_says_how_many_seconds_the_lookups_cover() -> None:
+    readme = Path(__file__).parents[4] / "README.md"
+    rows = re.findall(r"^\| (\d+)( \(default\))? \| (\d+) \|$", readme.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert {int(looks): int(seconds) for looks, _, seconds in rows} == {
+        looks: seconds_covered(looks, RetryPolicy()) for looks in (1, 3, 5, 6, 8, 12)
+    }
+    assert [int(looks) for looks, marked, _ in rows if marked] == [Settings.model_fields["unknown_log_checks"].default]
+
+
+def test_minutes_can_be_covered_also_where_the_longest_wait_is_short() -> None:
+    """The number of lookups has a limit too."""
+    most = Settings(unknown_log_checks=1000).unknown_log_checks
+
+    assert seconds_covered(most, RetryPolicy(8, 1, 1)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("looks", "draw", "posts"), [(2, 0.0, False), (3, 0.0, True), (3, 0.24, True), (3, 0.25, False)]
+)
+def test_copies_take_turns_by_chance(looks: int, draw: float, *, posts: bool) -> None:
+    """They may be in step, having been put aside in the same moment, and nothing else tells them apart."""
+    resolution = resolve(a_copy(looks, draw), NOTHING)
+
+    assert (resolution.rest is not None) is posts
+    if not posts:
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        assert letter.room == (4 if looks == 3 else 16)
+
+
+def test_a_copy_is_not_looked_for_for_ever() -> None:
+    assert resolve(a_copy(14, 0.9), NOTHING).rest is None
+    assert resolve(a_copy(15, 0.9), NOTHING).rest is not None
+
+
+def test_one_that_may_be_a_copy_is_put_aside_and_nothing_is_decided() -> None:
+    resolution = resolve(in_doubt(looks=0, parked=7), NOT_ASKED)
+
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Parked)
+    assert (letter.room, letter.history.looks) == (8, 0)
+    reason = resolution.report.events[0].reason
+    assert reason is not None
+    assert reason.detail.endswith(": redelivered")
+
+
+@pytest.mark.parametrize(("looks", "finding"), [(2, NOTHING), (0, CLOSED)])
+def test_the_policy_may_leave_it_to_a_person(looks: int, finding: Finding) -> None:
+    resolution = resolve(in_doubt(looks, own="park"), finding)
+
+    assert resolution.rest is None
+    assert [event.type for event in resolution.report.events] == ["message.unknown"] * 2
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Dead)
+    assert (letter.reason, letter.cause) == ("unknown", "not_in_logs" if finding == NOTHING else "logs_forbidden")
+
+
+def test_a_request_speaks_for_itself_where_the_setting_says_otherwise() -> None:
+    park = Policy(RetryPolicy(), "park")
+
+    assert resolve(replace(in_doubt(2, own="resend"), policy=park), NOTHING).rest is not None
+    assert resolve(replace(in_doubt(2), policy=park), NOTHING).rest is None
+
+
+def test_where_the_logs_are_closed_the_policy_applies_at_once() -> None:
+    resolution = resolve(in_doubt(), CLOSED)
+
+    assert resolution.rest is not None
+    assert resolution.history.resolved
+    assert resolution.report.events == ()
+
+
+@pytest.mark.parametrize("finding", [NOTHING, CLOSED])
+def test_attempts_used_up_end_in_failure_once_the_looks_are_over(finding: Finding) -> None:
+    (event, _) = resolve(in_doubt(looks=2, attempts=8), finding).report.events
+
+    assert (event.type, event.attempt) == ("message.failed", 8)
+    assert event.reason is not None
+    assert event.reason.code == "doubtful"
+
+
+@pytest.mark.parametrize("own", ["resend", "park"])
+def test_without_an_answer_nothing_is_decided_however_often(own: OnUnknown) -> None:
+    for looks, attempts, parked, room in ((0, 1, 0, 4), (2, 8, 3, 32), (2, 8, 50, 300)):
+        resolution = resolve(in_doubt(looks, attempts, parked, own), SILENCE)
+
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        assert (letter.history.looks, letter.history.parked, letter.room) == (looks, parked + 1, room)
+        assert {event.type for event in resolution.report.events} == {"message.deferred"}
+
+
+@pytest.mark.parametrize(("own", "word"), [("park", "message.unknown"), ("resend", None)])
+def test_when_the_logs_no_longer_go_back_so_far_the_policy_applies(own: OnUnknown, word: str | None) -> None:
+    attempt = in_doubt(own=own)
+    old = replace(attempt, now=NOW + timedelta(hours=48))
+
+    assert {event.type for event in resolve(old, SILENCE).report.events} == ({word} if word else set())
+
+
+@pytest.mark.parametrize("finding", [NOTHING, CLOSED])
+def test_a_dead_letter_sent_again_is_posted_after_one_look_whatever_the_policy(finding: Finding) -> None:
+    """A person has ordered it, and the logs have had their time."""
+    ordered = in_doubt(attempts=0, own="park")
+    ordered = replace(ordered, history=replace(ordered.history, redrives=1))
+
+    resolution = resolve(ordered, finding)
+
+    assert resolution.rest == ordered.request
+    assert not resolution.history.in_doubt
+
+
+def test_a_dead_letter_sent_again_is_not_posted_where_omni_has_it_or_says_nothing() -> None:
+    ordered = in_doubt(attempts=0)
+    ordered = replace(ordered, history=replace(ordered.history, redrives=1))
+
+    assert resolve(ordered, found("m-1", "m-2")).rest is None
+    assert resolve(ordered, SILENCE).rest is None
+
+
+@pytest.mark.parametrize("finding", [NOTHING, CLOSED, NOT_ASKED])
+def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(finding: Finding) -> None:
+    """It may be the second copy of a request whose first a dead worker has left behind."""
+    attempt = an_attempt(a_request(), replace(a_history(3), parked=3))
+
+    resolution = resolve(attempt, finding)
+
+    assert (resolution.rest, resolution.history) == (attempt.request, attempt.history)
+    assert resolution.report.events == ()
+    assert resolve(attempt, found("m-1")).rest is None
+
+
+@pytest.mark.parametrize("finding", [SILENCE, Unanswered("busy"), Answered({}, frozenset({"m-1"}))])
+@pytest.mark.parametrize("ambiguous", [True, False])
+def test_while_it_cannot_be_looked_for_it_is_put_aside_a_few_times_before_it_is_posted(
+    finding: Finding, *, ambiguous: bool
+) -> None:
+    """Nothing has happened that a producer has to know of, and no attempt is counted."""
+    past = replace(a_history(2, ambiguous=ambiguous), parked=5, resolved=ambiguous)
+    attempt = an_attempt(a_request(), past)
+    rooms = []
+    while (resolution := resolve(attempt, finding)).rest is None:
+        (letter,) = resolution.report.letters
+        assert isinstance(letter, Parked)
+        assert letter.request == attempt.request
+        assert resolution.report.events == ()
+        rooms.append(letter.room)
+        attempt = replace(attempt, history=letter.history)
+
+    assert rooms == [4, 8, 16]
+    assert resolution.rest == attempt.request
+    assert resolution.history == replace(past, parked=8)
+
+
+def test_what_shows_is_told_while_the_rest_is_put_aside() -> None:
+    attempt = an_attempt(a_request(a_message("m-1"), a_message("m-2")), replace(a_history(1), parked=1))
+    finding = Answered(found("m-1").entries, frozenset({"m-1", "m-2"}))
+
+    resolution = resolve(attempt, finding)
+
+    assert [(event.message_id, event.type) for event in resolution.report.events] == [("m-1", "message.accepted")]
+    (letter,) = resolution.report.letters
+    assert letter.request.message_ids == ("m-2",)
+
+
+def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> None:
+    """It has more entries than an answer holds, all of them somebody else's: the one that counts may be missing."""
+    resolution = resolve(in_doubt(looks=2), Answered({}, frozenset({"m-2"})))
+
+    assert resolution.rest is None
+    (letter,) = resolution.report.letters
+    assert isinstance(letter, Parked)
+    assert letter.history.looks == 2
+
+
+def test_a_post_that_was_decided_begins_the_count_of_lookups_anew() -> None:
+    assert resolve(in_doubt(looks=2), NOTHING).history.looks == 0
+
+
+def logged(ago: timedelta, phone: str = PHONE) -> Answered:
+    entry = LogEntry(message_id="m-1", to=phone, sent_at=NOW - ago, status=a_status(3, 5))
+    return Answered({"m-1": (entry,)})
+
+
+def test_a_clock_that_was_fast_when_a_request_was_first_seen_does_not_make_its_entry_too_old() -> None:
+    """It has been set since, and lies behind the time that was written down."""
+    history = replace(a_history(1, ambiguous=True), looks=2, first_seen=NOW + timedelta(hours=1))
+
+    assert resolve(an_attempt(a_request(), history), logged(timedelta(seconds=10))).rest is None
+
+
+def test_an_entry_about_another_phone_leaves_the_message_to_be_posted() -> None:
+    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), looks=2))
+
+    assert resolve(attempt, logged(timedelta(), OTHER_PHONE)).rest == attempt.request
+
+
+@pytest.mark.parametrize(("minutes", "is_found"), [(-60, True), (0, True), (5, True), (5.01, False), (1440, False)])
+def test_an_entry_older_than_the_request_leaves_the_message_to_be_posted(minutes: float, *, is_found: bool) -> None:
+    """Older by more than clocks differ."""
+    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), looks=2))
+
+    assert (resolve(attempt, logged(timedelta(minutes=minutes))).rest is None) is is_found
+
+
+@pytest.mark.parametrize(("redeliveries", "redrives"), [(1, 0), (0, 1)])
+def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliveries: int, redrives: int) -> None:
+    """A worker that died may have posted it hours ago, and the broker does not tell when."""
+    past = replace(a_history(1, ambiguous=True), redeliveries=redeliveries, redrives=redrives)
+    attempt = an_attempt(a_request(), past)
+
+    assert resolve(attempt, logged(timedelta(hours=9))).end == "found"
+
+
+@pytest.mark.parametrize(
+    ("history", "purpose"),
+    [
+        (a_history(), None),
+        (a_history(1, ambiguous=True), "doubt"),
+        (replace(a_history(1, ambiguous=True), parked=1), "doubt"),
+        (replace(a_history(), parked=1), "glance"),
+        (replace(a_history(1, ambiguous=True), parked=1, resolved=True), "glance"),
+    ],
+)
+def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, purpose: str | None) -> None:
+    assert purpose_of_look(history) == purpose
+
+
+@law
+@given(
+    past=st.builds(
+        History,
+        st.just(NOW),
+        attempts=st.integers(0, 9),
+        ambiguous=st.booleans(),
+        looks=st.integers(0, 5),
+        redrives=st.integers(0, 1),
+    ),
+    own=st.sampled_from([None, "resend", "park"]),
+    shown=st.sets(st.sampled_from(["m-1", "m-2", "m-3"])),
+    finding=st.sampled_from([None, SILENCE, CLOSED]),
+)
+def test_each_message_is_told_of_once_or_left_to_be_posted(
+    past: History, own: OnUnknown | None, shown: set[str], finding: Finding | None
+) -> None:
+    attempt = replace(in_doubt(own=own), history=past)
+
+    resolution = resolve(attempt, finding or found(*shown))
+
+    told = [event.message_id for event in resolution.report.events]
+    left = [message.message_id for message in resolution.rest.messages] if resolution.rest else []
+    put_aside = {m.message_id for letter in resolution.report.letters for m in letter.request.messages}
+    in_silence = put_aside.difference(map(str, told))
+    assert sorted([*map(str, told), *left, *in_silence]) == ["m-1", "m-2"]
+    assert not (in_silence and past.in_doubt)
+    final = {event.message_id for event in resolution.report.events if event.type in LAST_WORDS}
+    accepted = {event.message_id for event in resolution.report.events if event.type == "message.accepted"}
+    assert put_aside - in_silence | final == set(told)
+    assert accepted == (set() if finding else {"m-1", "m-2"} & shown)
+    assert not (left and resolution.history.in_doubt)
+
+
+def a_replay(looks: int, draw: float = 0.1, own: OnUnknown | None = None, copies: int = 1) -> Attempt:
+    attempt = in_doubt(looks, attempts=0, own=own)
+    return replace(attempt, history=replace(attempt.history, redrives=1, redeliveries=copies), draw=draw)
+
+
+@pytest.mark.parametrize("own", ["resend", "park"])
+def test_a_replay_that_may_exist_twice_is_looked_for_as_often_as_any_copy_and_then_posted(own: OnUnknown) -> None:
+    """The other copy may have been posted a moment ago; a person has ordered that one is."""
+    assert waits(a_replay(0, own=own), NOT_ASKED) == [*waits(a_copy(0, 0.1), NOT_ASKED)]
+    assert resolve(a_replay(3, draw=0.9, own=own), NOTHING).rest is None
+    assert resolve(a_replay(2, own=own), NOTHING).rest is None
+    assert resolve(a_replay(0, own=own, copies=0), NOTHING).rest is not None
+    assert resolve(a_replay(0, own=own), found("m-1", "m-2")).rest is None
+
+
+def test_a_replay_that_may_exist_twice_waits_for_the_other_however_old_the_dead_letter_is() -> None:
+    attempt = a_replay(0)
+    old = replace(attempt, history=replace(attempt.history, first_seen=NOW - timedelta(days=9)))
+
+    assert resolve(old, NOT_ASKED).rest is None
+    assert resolve(old, SILENCE).rest is not None
+
+
+@pytest.mark.parametrize(("own", "end"), [("resend", "posted"), ("park", "given_up")])
+def test_where_the_logs_are_closed_a_replay_that_may_exist_twice_goes_by_policy(own: OnUnknown, end: DoubtEnd) -> None:
+    assert resolve(a_replay(0, own=own), CLOSED).end == end
+    assert resolve(a_replay(0, own=own, copies=0), CLOSED).end == "posted"

@@ -1,0 +1,737 @@
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from service.core.attempt.call import OmniCall
+from service.core.attempt.lookup import Answered, Finding, Forbidden, Purpose, Unanswered
+from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.policy import Policy
+from service.core.attempt.retry import RetryPolicy
+from service.core.delivery import Delivery, Publication, Settlement, UnpublishableError
+from service.core.handler import Effects, Errand, Handler
+from service.core.omni.answer import LogEntry
+from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status
+
+POLICY = Policy(RetryPolicy())
+TWO_PEOPLE = a_body(destinations=[a_destination(message_id="m-1"), a_destination(OTHER_PHONE, "m-2")])
+
+
+async def nothing(_: tuple[Publication, ...]) -> None:
+    """Confirm at once."""
+
+
+def accept(call: OmniCall) -> Outcome:
+    return Accepted({message.message_id: a_status() for message in call.messages}, "bulk-1")
+
+
+@dataclass
+class World:
+    """Effects that write down in which order they were asked for."""
+
+    outcome: Callable[[OmniCall], Outcome] = accept
+    confirm: Callable[[tuple[Publication, ...]], Awaitable[None]] = nothing
+    clock: Callable[[], datetime] = lambda: NOW
+    policy: Policy = POLICY
+    finding: Finding = Answered({})  # noqa: RUF009 - frozen
+    told: list[object] = field(default_factory=list)
+
+    async def handle(self, delivery: Delivery) -> Settlement:
+        """Serve one delivery."""
+        handler = Handler(self.effects(self.attempt), self.policy)
+        return await handler.handle(handler.read(delivery))
+
+    async def handle_late(self, delivery: Delivery) -> Settlement:
+        """Serve one that the broker let lapse."""
+        handler = Handler(self.effects(self.attempt), self.policy)
+        return await handler.handle(await handler.read_late(delivery))
+
+    def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]) -> Effects:
+        """Bind them."""
+        return Effects(attempt, self._look, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
+
+    async def _look(self, ids: tuple[str, ...], purpose: Purpose) -> Finding:
+        self.told.append(("look", ids, purpose))
+        return self.finding
+
+    async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
+        """Give each its outcome."""
+        self.told += calls
+        return [self.outcome(call) for call in calls]
+
+    async def _publish(self, publications: tuple[Publication, ...]) -> None:
+        self.told.append([publication.routing_key for publication in publications])
+        await self.confirm(publications)
+
+    @property
+    def story(self) -> list[object]:
+        """Tell what happened, each call by the ids of its messages."""
+        return [
+            tuple(message.message_id for message in one.messages) if isinstance(one, OmniCall) else one
+            for one in self.told
+        ]
+
+    @property
+    def calls(self) -> list[OmniCall]:
+        """List the attempts."""
+        return [one for one in self.told if isinstance(one, OmniCall)]
+
+
+async def test_a_request_is_attempted_and_published_in_this_order() -> None:
+    world = World()
+
+    settlement = await world.handle(a_delivery(TWO_PEOPLE))
+
+    assert world.story == [("m-1", "m-2"), ["message.accepted", "message.accepted"]]
+    assert settlement == Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 2})
+
+
+async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
+    world = World()
+
+    settlement = await world.handle(
+        a_delivery(a_body(destinations=[a_destination("call me"), a_destination(message_id="m-2")]))
+    )
+
+    assert world.story == [["message.rejected"], ("m-2",), ["message.accepted"]]
+    assert settlement.words == {"message.rejected": 1, "message.accepted": 1}
+    assert not settlement.valid
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"nonsense", ["request.rejected"]),
+        (a_body(TWO_PEOPLE, unheardOf=1), ["message.rejected", "message.rejected"]),
+    ],
+)
+async def test_what_is_wrong_altogether_is_never_attempted(body: object, said: list[str]) -> None:
+    world = World()
+
+    settlement = await world.handle(a_delivery(body))
+
+    assert world.story == [said]
+    assert not settlement.valid
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(days=1)])
+async def test_an_expired_request_is_never_attempted(late: timedelta) -> None:
+    world = World()
+
+    await world.handle(a_delivery(a_body(TWO_PEOPLE, expiresAt=(NOW - late).isoformat())))
+
+    assert world.story == [["message.expired", "message.expired"]]
+
+
+async def test_a_request_that_expires_later_is_attempted() -> None:
+    world = World()
+
+    await world.handle(a_delivery(a_body(expiresAt=(NOW + timedelta(milliseconds=1)).isoformat())))
+
+    assert len(world.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (Rejected("http_400", "HTTP 400"), ["message.rejected"]),
+        (Unavailable("http_503"), ["message.deferred", "omni.requests.delay.1"]),
+        (Unknown("timeout"), ["message.deferred", "omni.requests.delay.4"]),
+        (Denied("http_401"), ["message.deferred", "omni.requests.delay.32"]),
+        (Accepted({}), ["message.deferred", "omni.requests.delay.4"]),
+        (Held("http_503"), ["omni.requests.delay.1"]),
+        (Accepted({"m-1": a_status(5, 12)}), ["message.deferred", "omni.requests.delay.32"]),
+    ],
+)
+async def test_events_and_letters_of_an_attempt_are_published_together(outcome: Outcome, said: list[str]) -> None:
+    world = World(outcome=lambda _: outcome)
+
+    await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
+
+    assert world.story == [("m-1",), said]
+
+
+async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> None:
+    """If we are killed between them, what was said of the first stays said."""
+    outcomes: dict[str, Outcome] = {"m-1": Unavailable("http_503"), "m-2": Denied("http_401")}
+    world = World(outcome=lambda call: outcomes[call.messages[0].message_id], policy=Policy(RetryPolicy(), call_size=1))
+
+    settlement = await world.handle(a_delivery(TWO_PEOPLE))
+
+    assert world.story == [
+        ("m-1",),
+        ["message.deferred", "omni.requests.delay.1"],
+        ("m-2",),
+        ["message.deferred", "omni.requests.delay.32"],
+    ]
+    assert settlement.words == {"message.deferred": 2}
+
+
+async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
+    bodies: list[object] = []
+
+    async def keep(publications: tuple[Publication, ...]) -> None:
+        bodies.extend(json.loads(it.body) for it in publications if it.routing_key.startswith("omni.requests"))
+
+    world = World(lambda _: Unavailable("x"), keep, policy=Policy(RetryPolicy(), call_size=1))
+    await world.handle(a_delivery(TWO_PEOPLE))
+
+    assert bodies == [
+        a_body(destinations=[a_destination(message_id="m-1")]),
+        a_body(destinations=[a_destination(OTHER_PHONE, "m-2")]),
+    ]
+
+
+DOUBT = {"omni-attempt": 1, "omni-ambiguous": True, "omni-retries": 1}
+IN_DOUBT = replace(a_delivery(TWO_PEOPLE), headers=DOUBT)
+
+
+def shows(*names: str) -> Finding:
+    return Answered({name: (LogEntry(message_id=name, status=a_status()),) for name in names})
+
+
+@pytest.mark.parametrize(
+    "copy", [replace(a_delivery(), redelivered=True), replace(a_delivery(), headers={"omni-republished": True})]
+)
+async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_before_anybody_is_asked(
+    copy: Delivery,
+) -> None:
+    world = World()
+
+    await world.handle(copy)
+
+    assert world.story == [["message.deferred", "omni.requests.delay.8"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "story"),
+    [
+        ({}, [["message.expired"]]),
+        ({"timestamp": NOW + timedelta(days=9)}, [["message.expired"]]),
+        ({"redelivered": True}, [["message.deferred", "omni.requests.delay.8"]]),
+        ({"headers": {"omni-retries": 1}}, [("look", ("m-1",), "glance"), [], ["message.expired"]]),
+        ({"headers": DOUBT}, [("look", ("m-1",), "doubt"), ["message.deferred", "omni.requests.delay.8"]]),
+        # OMNI's logs do not go back so far:
+        ({"redelivered": True, "headers": {"omni-first-seen": 0}}, [[], ["message.expired"]]),
+        ({"body": b"nonsense"}, [["request.rejected"]]),
+    ],
+)
+async def test_what_lapsed_in_the_queue_is_served_like_all_others_and_never_posted(
+    changes: dict[str, Any], story: list[object]
+) -> None:
+    world = World()
+    delivery = a_delivery(a_body(destinations=[a_destination(message_id="m-1")]))
+
+    await world.handle_late(replace(delivery, **changes))
+
+    assert world.story == story
+
+
+async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_back() -> None:
+    world = World()
+    letters: list[Publication] = []
+
+    async def keep(publications: tuple[Publication, ...]) -> None:
+        letters.extend(one for one in publications if one.routing_key.startswith("omni.requests.delay"))
+
+    world.confirm = keep
+    await world.handle_late(replace(a_delivery(TWO_PEOPLE), redelivered=True))
+    (letter,) = letters
+    headers = {**letter.headers, "omni-log-checks": 99}
+    await world.handle(Delivery(letter.body, letter.content_type, letter.message_id, headers=headers))
+
+    assert world.story[1:] == [("look", ("m-1", "m-2"), "doubt"), [], ["message.expired", "message.expired"]]
+
+
+async def test_what_is_in_doubt_is_looked_for_and_not_posted_where_omni_has_it() -> None:
+    world = World(finding=shows("m-1", "m-2"))
+
+    settlement = await world.handle(IN_DOUBT)
+
+    assert world.story == [("look", ("m-1", "m-2"), "doubt"), ["message.accepted", "message.accepted"]]
+    assert settlement.words == {"message.accepted": 2}
+
+
+async def test_what_does_not_show_waits_for_another_look() -> None:
+    world = World(finding=shows("m-1"))
+
+    await world.handle(IN_DOUBT)
+
+    assert world.story[1:] == [["message.accepted", "message.deferred", "omni.requests.delay.8"]]
+
+
+async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_only_that() -> None:
+    headers = {"omni-attempt": 1, "omni-ambiguous": True, "omni-log-checks": 2, "omni-retries": 3}
+    world = World(finding=shows("m-1"))
+
+    await world.handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
+
+    look, found, posted, accepted = world.story
+    assert look == ("look", ("m-1", "m-2"), "doubt")
+    assert (found, posted, accepted) == (["message.accepted"], ("m-2",), ["message.accepted"])
+    assert world.calls[0].attempt == 2
+
+
+async def test_a_doubt_is_looked_into_even_after_the_deadline() -> None:
+    late = a_body(TWO_PEOPLE, expiresAt=NOW.isoformat())
+    world = World(finding=shows("m-1"), policy=Policy(RetryPolicy(), looks=1))
+
+    await world.handle(replace(a_delivery(late), headers=DOUBT))
+
+    assert world.story[1:] == [["message.accepted"], ["message.expired"]]
+
+
+@pytest.mark.parametrize("finding", [Forbidden("http_403"), shows()])
+async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(finding: Finding) -> None:
+    world = World(finding=finding)
+
+    await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
+
+    ids = (world.calls[0].messages[0].message_id,)
+    assert world.story[:3] == [("look", ids, "glance"), [], ids]
+
+
+async def test_one_that_cannot_be_looked_for_in_passing_is_put_aside_and_not_posted() -> None:
+    world = World(finding=Unanswered("busy"))
+
+    settlement = await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
+
+    (_, published) = world.story
+    assert published == ["omni.requests.delay.4"]
+    assert settlement.words == {}
+
+
+@pytest.mark.parametrize(("ambiguous", "said"), [(True, "message.accepted"), (False, "message.rejected")])
+async def test_an_earlier_attempt_in_doubt_is_remembered(said: str, *, ambiguous: bool) -> None:
+    world = World(outcome=lambda call: Accepted({call.messages[0].message_id: a_status(5, 23)}))
+
+    await world.handle(replace(a_delivery(), headers={"omni-ambiguous": ambiguous, "omni-resolved": True}))
+
+    assert world.told[-1] == [said]
+
+
+async def test_a_call_tells_how_often_it_was_tried_and_when_it_was_published() -> None:
+    world = World()
+
+    settlement = await world.handle(replace(a_delivery(), headers={"omni-attempt": 3}, timestamp=NOW))
+
+    (call,) = world.calls
+    assert (call.request_id, call.attempt, call.published) == ("order-1", 4, NOW)
+    assert settlement.attempts == 3
+
+
+async def test_a_request_without_a_name_is_given_one() -> None:
+    settlement = await World().handle(a_delivery(a_body(requestId=...)))
+
+    assert (settlement.request_id, settlement.identified) == ("made-up", False)
+
+
+@pytest.mark.parametrize("body", [a_body(), b"nonsense", a_body(expiresAt="2026-01-01T00:00:00Z")])
+async def test_nothing_is_settled_before_the_broker_has_confirmed(body: object) -> None:
+    asked, confirmed = asyncio.Event(), asyncio.Event()
+
+    async def confirm(_: tuple[Publication, ...]) -> None:
+        asked.set()
+        await confirmed.wait()
+
+    handling = asyncio.create_task(World(confirm=confirm).handle(a_delivery(body)))
+    await asked.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+        assert not handling.done()
+    confirmed.set()
+
+    assert (await handling).words
+
+
+async def test_cancelled_in_mid_call_it_says_and_settles_nothing() -> None:
+    started = asyncio.Event()
+
+    async def hang(_: Sequence[OmniCall]) -> Sequence[Outcome]:
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    world = World()
+    handler = Handler(world.effects(hang), POLICY)
+    handling = asyncio.ensure_future(handler.handle(handler.read(a_delivery())))
+    await started.wait()
+    handling.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+    assert world.told == []
+
+
+async def test_cancelled_while_the_broker_confirms_it_settles_nothing() -> None:
+    asked = asyncio.Event()
+
+    async def hang(_: tuple[Publication, ...]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    handling = asyncio.create_task(World(confirm=hang).handle(a_delivery()))
+    await asked.wait()
+    handling.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+
+
+async def test_a_publication_that_fails_is_not_settled_and_ends_the_rest() -> None:
+    async def fail(_: tuple[Publication, ...]) -> None:
+        raise RuntimeError("the channel is closed")
+
+    world = World(confirm=fail, policy=Policy(RetryPolicy(), call_size=1))
+
+    with pytest.raises(RuntimeError, match="the channel is closed"):
+        await world.handle(a_delivery(TWO_PEOPLE))
+    assert len(world.calls) == 1
+
+
+async def test_a_settlement_tells_how_old_the_request_was_and_how_its_doubt_ended() -> None:
+    published = replace(a_delivery(TWO_PEOPLE), timestamp=NOW - timedelta(seconds=7))
+    settlement = await World().handle(published)
+    assert (settlement.age, settlement.doubt) == (7, None)
+
+    settlement = await World().handle(replace(published, timestamp=NOW + timedelta(seconds=7)))
+    assert settlement.age == 0  # the producer's clock is ahead of ours
+
+    headers = {"omni-first-seen": int((NOW - timedelta(seconds=9)).timestamp() * 1000), "omni-ambiguous": True}
+    settlement = await World(finding=shows("m-1", "m-2")).handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
+    assert (settlement.age, settlement.doubt) == (9, "found")
+
+
+def errands(world: World, *deliveries: Delivery) -> tuple[Handler, list[tuple[Errand, OmniCall]]]:
+    """Read deliveries for each of which one call is all there is to do."""
+    handler = Handler(world.effects(world.attempt), world.policy)
+    read = [handler.read(delivery) for delivery in deliveries]
+    return handler, [(errand, call) for errand in read if (call := handler.only_call(errand))]
+
+
+async def test_several_errands_are_one_attempt_and_one_publication_and_end_as_each_would_alone() -> None:
+    first, second = a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2"))
+
+    def refuse_second(call: OmniCall) -> Outcome:
+        return Rejected("http_400", "HTTP 400") if call.request_id == "r-2" else accept(call)
+
+    alone = [await World(refuse_second).handle(delivery) for delivery in (first, second)]
+    world = World(refuse_second)
+    handler, both = errands(world, first, second)
+
+    assert await handler.handle_all(both) == alone
+    assert [call.request_id for call in world.calls] == ["r-1", "r-2"]
+    assert world.told[2:] == [["message.accepted", "message.rejected"]]
+
+
+async def test_a_defect_about_one_of_several_errands_is_its_own() -> None:
+    """Its outcome cannot be told; those of the others are."""
+
+    def answer(call: OmniCall) -> Outcome:
+        return cast("Outcome", None) if call.request_id == "r-1" else accept(call)
+
+    world = World(answer)
+    handler, both = errands(world, a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2")))
+    defect, settlement = await handler.handle_all(both)
+
+    assert isinstance(defect, AssertionError)
+    assert isinstance(settlement, Settlement)
+    assert world.told[2:] == [["message.accepted"]]
+
+
+def never(*keys: str, size: int = 0) -> Callable[[tuple[Publication, ...]], Awaitable[None]]:
+    """Be a broker that never takes what goes there, if it is larger than that."""
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        refused = [one for one in publications if one.routing_key in keys and len(one.body) > size]
+        if refused:
+            raise UnpublishableError(refused)
+
+    return confirm
+
+
+async def test_a_retry_that_the_broker_never_takes_ends_in_a_final_event() -> None:
+    world = World(lambda _: Unavailable("http_503"), never("omni.requests.delay.1"))
+
+    settlement = await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
+
+    assert world.story[1:] == [["message.deferred", "omni.requests.delay.1"], ["message.failed"]]
+    assert settlement.request_id == "order-1"
+
+
+async def test_a_final_event_that_the_broker_never_takes_is_published_in_short() -> None:
+    small = len((await published_by(a_body())).body)
+    body = a_body(metadata={"tenant": "x" * 1000})
+    world = World(confirm=never("message.accepted", size=small))
+
+    await world.handle(a_delivery(body))
+
+    assert world.story[1:] == [["message.accepted"], ["message.accepted"]]
+
+
+async def published_by(body: object) -> Publication:
+    """Give the event about a request that is accepted."""
+    seen: list[Publication] = []
+
+    async def see(publications: tuple[Publication, ...]) -> None:
+        seen.extend(publications)
+
+    await World(confirm=see).handle(a_delivery(body))
+    return seen[0]
+
+
+async def test_an_event_that_is_not_taken_even_in_short_is_the_delivery_s_defect() -> None:
+    with pytest.raises(UnpublishableError, match=r"omni\.results"):
+        await World(confirm=never("message.accepted")).handle(a_delivery())
+
+
+async def test_of_several_errands_only_the_one_whose_event_is_never_taken_is_touched() -> None:
+    small = len((await published_by(a_body(requestId="r-1"))).body)
+    large = a_delivery(a_body(requestId="r-2", metadata={"tenant": "x" * 1000}))
+    world = World(confirm=never("message.accepted", size=small + 40))
+    handler, both = errands(world, a_delivery(a_body(requestId="r-1")), large)
+
+    first, second = await handler.handle_all(both)
+
+    assert isinstance(first, Settlement)
+    assert isinstance(second, Settlement)
+    assert world.told[2:] == [["message.accepted", "message.accepted"], ["message.accepted"]]
+
+
+async def test_of_several_errands_only_the_one_about_which_nothing_can_be_published_is_a_defect() -> None:
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        refused = [one for one in publications if one.correlation_id == "r-2"]
+        if refused:
+            raise UnpublishableError(refused)
+
+    world = World(confirm=confirm)
+    handler, both = errands(
+        world,
+        *(a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)])) for name in ("r-1", "r-2")),
+    )
+
+    first, second = await handler.handle_all(both)
+
+    assert isinstance(first, Settlement)
+    assert isinstance(second, UnpublishableError)
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        pytest.param(replace(a_delivery(), redelivered=True), id="may have been posted"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-attempt": 1}), id="was posted before"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1}), id="was put aside"),
+        pytest.param(a_delivery({}), id="is not valid"),
+        pytest.param(a_delivery(a_body(expiresAt=(NOW - timedelta(seconds=1)).isoformat())), id="is too late"),
+        pytest.param(a_delivery(TWO_PEOPLE), id="needs two calls"),
+    ],
+)
+def test_what_needs_more_than_one_first_call_is_served_alone(delivery: Delivery) -> None:
+    world = World(policy=Policy(RetryPolicy(), call_size=1))
+    _, only = errands(world, delivery)
+    assert only == []
+
+
+def limited_to(most: int, outcome: Outcome) -> Callable[[OmniCall], Outcome]:
+    return lambda call: accept(call) if len(call.messages) <= most else outcome
+
+
+MANY = a_body(destinations=[a_destination(message_id=f"m-{number}") for number in range(5)])
+
+
+@pytest.mark.parametrize("outcome", [Rejected("http_413", "HTTP 413"), Unavailable("http_413")])
+async def test_a_request_that_is_too_large_is_posted_in_halves_until_it_fits(outcome: Outcome) -> None:
+    world = World(limited_to(2, outcome))
+
+    settlement = await world.handle(a_delivery(MANY))
+
+    accepted = "message.accepted"
+    assert world.story == [
+        ("m-0", "m-1", "m-2", "m-3", "m-4"),
+        ("m-0", "m-1"),
+        [accepted] * 2,
+        ("m-2", "m-3", "m-4"),
+        ("m-2",),
+        [accepted],
+        ("m-3", "m-4"),
+        [accepted] * 2,
+    ]
+    assert settlement.words == {accepted: 5}
+
+
+async def test_a_message_that_is_too_large_alone_is_rejected() -> None:
+    world = World(limited_to(0, Rejected("http_413", "HTTP 413")))
+
+    settlement = await world.handle(a_delivery(MANY))
+
+    assert settlement.words == {"message.rejected": 5}
+
+
+async def test_what_is_too_large_among_several_requests_is_split_when_the_others_are_told_of() -> None:
+    world = World(limited_to(2, Rejected("http_413", "HTTP 413")))
+    handler = Handler(world.effects(world.attempt), POLICY)
+    errands = [handler.read(a_delivery(body)) for body in (a_body(MANY, requestId="large"), TWO_PEOPLE)]
+    pairs = [(errand, call) for errand in errands if (call := handler.only_call(errand))]
+
+    large, small = await handler.handle_all(pairs)
+
+    assert isinstance(large, Settlement)
+    assert isinstance(small, Settlement)
+    assert (large.words, small.words) == ({"message.accepted": 5}, {"message.accepted": 2})
+    assert world.story[2] == ["message.accepted"] * 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) -> None:
+    world = World(lambda call: cast("Outcome", None) if len(call.messages) == 1 else Unavailable("http_413"))
+    handler = Handler(world.effects(world.attempt), POLICY)
+    errand = handler.read(a_delivery(TWO_PEOPLE))
+    call = handler.only_call(errand)
+    assert call is not None
+
+    if together:
+        (end,) = await handler.handle_all([(errand, call)])
+        assert isinstance(end, AssertionError)
+    else:
+        with pytest.raises(AssertionError):
+            await handler.handle(errand)
+    assert world.story.count(("m-1",)) == 1
+    assert ("m-2",) not in world.story
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "body", "touched"),
+    [
+        pytest.param([LookupError()], a_body(), False, id="no call was made"),
+        pytest.param([Held("paused"), LookupError()], a_body(MANY), True, id="put aside in part"),
+        pytest.param([Unavailable("http_413"), LookupError()], TWO_PEOPLE, True, id="a call was made"),
+        pytest.param([LookupError()], a_body(destinations=[a_destination(), {}]), True, id="rejected in part"),
+    ],
+)
+async def test_an_errand_is_touched_once_anything_was_done_about_it(
+    outcomes: list[Outcome | Exception], body: dict[str, object], *, touched: bool
+) -> None:
+    """Only what is untouched is as new when it is handed out again."""
+
+    async def attempt(_: Sequence[OmniCall]) -> Sequence[Outcome | Exception]:
+        return [outcomes.pop(0)]
+
+    handler = Handler(World().effects(attempt), replace(POLICY, call_size=2))
+    errand = handler.read(a_delivery(body))
+    with pytest.raises(LookupError):
+        await handler.handle(errand)
+
+    assert errand.is_touched is touched
+
+
+METADATA = {"tenant": "x" * 4000}
+
+
+def many(count: int, phone: str = PHONE) -> Delivery:
+    people = [a_destination(phone, f"m-{number}") for number in range(count)]
+    return a_delivery(a_body(destinations=people, metadata=METADATA))
+
+
+@pytest.mark.parametrize(
+    ("delivery", "outcome", "said"),
+    [
+        pytest.param(many(2000), accept, "message.accepted", id="accepted"),
+        pytest.param(many(2000), lambda _: Rejected("http_400", "HTTP 400"), "message.rejected", id="refused"),
+        pytest.param(many(2000), lambda _: Unavailable("http_503"), "message.deferred", id="put aside"),
+        pytest.param(many(2000, "call me"), accept, "message.rejected", id="wrong"),
+        pytest.param(replace(many(2000), expiration=-1.0), accept, "message.expired", id="late"),
+    ],
+)
+async def test_events_of_a_large_request_are_published_in_slices(
+    delivery: Delivery, outcome: Callable[[OmniCall], Outcome], said: str
+) -> None:
+    sizes: list[int] = []
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        sizes.append(sum(len(one.body) for one in publications if one.routing_key.startswith("message.")))
+
+    settlement = await World(outcome, confirm=confirm).handle(delivery)
+
+    assert settlement.words == {said: 2000}
+    assert max(sizes) < 2**18
+    assert len(sizes) > 50
+
+
+async def test_events_of_errands_served_together_are_published_in_slices_too() -> None:
+    sizes: list[int] = []
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        sizes.append(sum(len(publication.body) for publication in publications))
+
+    world = World(confirm=confirm)
+    handler, together = errands(world, *(many(50) for _ in range(10)))
+    assert len(together) == 10
+
+    settlements = await handler.handle_all(together)
+
+    assert [one.words for one in settlements if isinstance(one, Settlement)] == [{"message.accepted": 50}] * 10
+    assert max(sizes) < 2**18
+    assert len(sizes) > 10
+
+
+async def test_others_have_their_turn_while_a_large_body_is_read() -> None:
+    turns = 0
+
+    async def let_others() -> None:
+        nonlocal turns
+        turns += 1
+
+    world = World()
+    handler = Handler(replace(world.effects(world.attempt), let_others=let_others), POLICY)
+
+    errand = await handler.read_in_steps(many(10_000))
+    assert turns >= 50
+    assert errand.parsed == handler.read(many(10_000)).parsed
+
+    turns = 0
+    assert (await handler.read_in_steps(a_delivery())).parsed == handler.read(a_delivery()).parsed
+    assert turns == 0
+
+
+class LostError(Exception):
+    """The delivery is another worker's."""
+
+
+@pytest.mark.parametrize("headers", [{}, DOUBT])
+async def test_what_is_no_longer_ours_is_not_told_of(headers: dict[str, object]) -> None:
+    """It may be accepted elsewhere; a request that expired while the process stood still is one example."""
+
+    async def confirm() -> None:
+        raise LostError
+
+    world = World()
+    handler = Handler(replace(world.effects(world.attempt), confirm=confirm), world.policy)
+    delivery = a_delivery(a_body(TWO_PEOPLE, expiresAt=NOW.isoformat()))
+    with pytest.raises(LostError):
+        await handler.handle(handler.read(replace(delivery, headers=headers)))
+
+    assert [one for one in world.story if one[0] != "look"] == []  # type: ignore[index]  # lists and tuples
+
+
+async def test_a_call_that_was_not_made_since_it_is_not_ours_is_not_told_of_and_the_others_are() -> None:
+    async def attempt(calls: Sequence[OmniCall]) -> Sequence[Outcome | Exception]:
+        return [LostError(), *map(accept, calls[1:])]
+
+    world = World()
+    handler = Handler(world.effects(attempt), world.policy)
+    deliveries = [a_delivery(a_body(destinations=[a_destination(message_id=f"m-{n}")])) for n in range(2)]
+    with pytest.raises(LostError):
+        await handler.handle(handler.read(deliveries[0]))
+    assert world.story == []
+
+    errands = [handler.read(delivery) for delivery in deliveries]
+    calls = [call for errand in errands if (call := handler.only_call(errand))]
+    lost, settled = await handler.handle_all(list(zip(errands, calls, strict=True)))
+    assert isinstance(lost, LostError)
+    assert isinstance(settled, Settlement)
+    assert world.story == [["message.accepted"]]

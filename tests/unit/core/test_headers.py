@@ -1,0 +1,127 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.delivery import History
+from service.core.headers import (
+    AMBIGUOUS,
+    ATTEMPT,
+    FIRST_SEEN,
+    LOOKS,
+    REDRIVES,
+    REPEATED,
+    RESOLVED,
+    is_used_up,
+    read_history,
+    recall,
+    write_history,
+    write_progress,
+)
+from tests.support.builder import NOW, a_delivery
+from tests.unit.strategy import headers, instants, law
+
+
+def test_a_request_never_seen_is_seen_now() -> None:
+    assert read_history({}, NOW) == History(NOW, attempts=0, ambiguous=False)
+
+
+def test_the_past_is_written_in_headers_of_our_own() -> None:
+    seen = datetime(2026, 11, 22, 12, 0, 0, 123_999, tzinfo=UTC)
+
+    assert write_history(History(seen, 3, ambiguous=True)) == {
+        "omni-attempt": 3,
+        "omni-first-seen": 1_795_348_800_123,
+        "omni-ambiguous": True,
+    }
+
+
+@pytest.mark.parametrize("attempts", [-1, 1_000_001, 2**64, "3", b"3", 3.0, True, None, [], {}])
+def test_a_nonsensical_count_is_no_count(attempts: object) -> None:
+    assert read_history({ATTEMPT: attempts}, NOW).attempts == 0
+
+
+@pytest.mark.parametrize("seen", [-1, 253_402_300_799_001, 2**64, "1", 1.5, True, NOW, None])
+def test_a_nonsensical_time_is_now(seen: object) -> None:
+    assert read_history({FIRST_SEEN: seen}, NOW).first_seen == NOW
+
+
+@pytest.mark.parametrize("ambiguous", [1, "true", "yes", None, [True]])
+def test_only_true_is_true(ambiguous: object) -> None:
+    assert not read_history({AMBIGUOUS: ambiguous}, NOW).ambiguous
+
+
+@law
+@given(
+    history=st.builds(
+        History,
+        instants,
+        attempts=st.integers(0, 1_000_000),
+        ambiguous=st.booleans(),
+        looks=st.integers(0, 9),
+        resolved=st.booleans(),
+        parked=st.integers(0, 9),
+        redeliveries=st.integers(0, 9),
+        denials=st.integers(0, 9),
+    )
+)
+def test_what_is_written_is_read_again(history: History) -> None:
+    assert read_history({**write_history(history), **write_progress(history)}, NOW) == history
+
+
+def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
+    """So it counts as an attempt, in doubt, whatever was decided about the attempts before."""
+    headers = {ATTEMPT: 2, AMBIGUOUS: True, RESOLVED: True, LOOKS: 3}
+    delivery = replace(a_delivery(), headers=headers)
+
+    assert recall(delivery, NOW) == History(NOW, 2, ambiguous=True, resolved=True, looks=3)
+    assert recall(replace(delivery, redelivered=True), NOW) == History(NOW, 3, ambiguous=True, redeliveries=1)
+
+
+@pytest.mark.parametrize(
+    ("ambiguous", "resolved", "in_doubt"),
+    [(False, False, False), (True, False, True), (True, True, False)],
+)
+def test_a_doubt_lasts_until_it_is_resolved(*, ambiguous: bool, resolved: bool, in_doubt: bool) -> None:
+    assert History(NOW, ambiguous=ambiguous, resolved=resolved).in_doubt is in_doubt
+
+
+@pytest.mark.parametrize(("redrives", "attempts", "ordered"), [(0, 0, False), (1, 0, True), (1, 1, False)])
+def test_whoever_replays_a_dead_letter_orders_one_attempt(redrives: int, attempts: int, *, ordered: bool) -> None:
+    assert read_history({REDRIVES: redrives, ATTEMPT: attempts}, NOW).is_ordered is ordered
+
+
+@law
+@given(seen=instants, rest=st.integers(0, 999))
+def test_time_is_kept_to_the_millisecond(seen: datetime, rest: int) -> None:
+    history = History(seen + timedelta(microseconds=rest))
+
+    assert read_history(write_history(history), NOW).first_seen == seen
+
+
+@law
+@given(table=headers, value=st.one_of(st.none(), st.integers(), st.text(), st.floats(), st.binary()))
+def test_any_table_can_be_read(table: dict[str, object], value: object) -> None:
+    """Anyone may publish any header."""
+    history = read_history({**table, ATTEMPT: value, FIRST_SEEN: value, AMBIGUOUS: value}, NOW)
+
+    assert history.attempts >= 0
+    assert history.first_seen.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("attempts", "redeliveries", "used_up"),
+    [(7, 0, False), (8, 0, True), (8, 1, False), (9, 1, True), (20, 20, True), (19, 19, False)],
+)
+def test_redeliveries_are_allowed_on_top_and_not_for_ever(attempts: int, redeliveries: int, *, used_up: bool) -> None:
+    assert is_used_up(History(NOW, attempts, redeliveries=redeliveries), 8) is used_up
+
+
+def test_a_replay_that_may_exist_twice_is_in_doubt_and_stays_the_attempt_that_a_person_ordered() -> None:
+    replay = replace(a_delivery(), headers={REDRIVES: 1, ATTEMPT: 0, AMBIGUOUS: True, REPEATED: True})
+
+    copy, again = recall(replay, NOW), recall(replace(replay, redelivered=True), NOW)
+    assert (copy.in_doubt, copy.is_ordered, copy.attempts, copy.redeliveries) == (True, True, 0, 1)
+    assert (again.in_doubt, again.is_ordered, again.attempts) == (True, False, 1)  # a worker may have posted it

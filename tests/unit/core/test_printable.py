@@ -1,0 +1,56 @@
+import json
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.printable import printable, printable_json
+
+OBEYED = [
+    "\x1b",
+    "\x07",
+    "\x08",
+    "\r",
+    "\n",
+    "\t",
+    "\x7f",
+    "\x9b",
+    "\x9d",
+    "\u202e",
+    "\u2066",
+    "\u200f",
+    "\u2028",
+    "\ufeff",
+]
+
+
+def test_what_a_terminal_may_obey_becomes_a_space() -> None:
+    assert printable("".join(OBEYED)) == " " * len(OBEYED)
+    assert printable("a\x1b[2Jb\u202ec") == "a [2Jb c"
+
+
+def test_all_else_stays_as_it_is() -> None:
+    for text in ("", "Grüße 😀 漢字 שלום [x] \\ %", "a  b"):
+        assert printable(text) == printable_json(text) == text
+
+
+@given(st.text())
+def test_no_character_that_a_terminal_may_obey_is_left(text: str) -> None:
+    for shown in (printable(text), printable_json(text)):
+        assert not [one for one in shown if unicodedata.category(one) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_json_means_the_same(value: object) -> None:
+    for text in (json.dumps(value, ensure_ascii=False, indent=2), json.dumps(value)):
+        shown = printable_json(text)
+        assert json.loads(shown) == value
+        assert "\n" not in shown
+
+
+def test_characters_beyond_the_basic_plane_are_written_as_two() -> None:
+    assert printable_json('"\U000e0001\x7f"') == '"\\udb40\\udc01\\u007f"'

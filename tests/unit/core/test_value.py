@@ -1,0 +1,65 @@
+"""The values that hold no logic: delivery, request, call, outcome, event and letter."""
+
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from service.core.attempt.call import OmniCall
+from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.delivery import Delivery, History, Publication, Settlement
+from service.core.request.request import Message, Parsed, Rejection, SendRequest
+from service.core.result.event import Fault, Reason, StatusEvent
+from service.core.result.letter import Dead, Letter, Parked
+from tests.support.builder import a_call, a_delivery, a_history, a_message
+
+if TYPE_CHECKING:  # mypy refuses to change a value; were it not so, it would refuse the exceptions for being needless
+    a_delivery().body = b""  # type: ignore[misc]
+    a_call().attempt = 2  # type: ignore[misc]
+    Fault("$", "x").path = ""  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("make", [a_delivery, a_history, a_message, lambda: Denied("x"), lambda: Fault("$", "x")])
+def test_equal_values_are_one_to_sets_and_dictionaries_as_far_as_their_fields_are(make: Callable[[], object]) -> None:
+    value, equal = make(), make()
+    assert value == equal
+    assert is_dataclass(value)
+    if not isinstance(value, Delivery):  # its headers are a mapping
+        assert len({value, equal}) == 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Accepted,
+        Dead,
+        Delivery,
+        Denied,
+        Fault,
+        History,
+        Message,
+        OmniCall,
+        Parked,
+        Parsed,
+        Publication,
+        Reason,
+        Rejected,
+        Rejection,
+        SendRequest,
+        Settlement,
+        StatusEvent,
+        Unavailable,
+        Unknown,
+    ],
+)
+def test_a_value_has_room_for_its_own_fields_only(kind: type) -> None:
+    assert "__slots__" in vars(kind)
+
+
+def test_an_attempt_ends_in_one_of_five_ways_or_is_not_made() -> None:
+    assert get_args(Outcome) == (Accepted, Rejected, Unavailable, Unknown, Denied, Held)
+
+
+def test_a_letter_is_parked_or_dead() -> None:
+    assert get_args(Letter) == (Parked, Dead)

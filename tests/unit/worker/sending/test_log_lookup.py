@@ -1,0 +1,204 @@
+import asyncio
+from collections.abc import Callable, Iterator
+
+from service.core.attempt.log_access import PERIOD, REFUSALS, LogAccess
+from service.core.attempt.lookup import Answered, Finding, Forbidden, Purpose, Unanswered
+from service.core.omni.answer import LogEntry
+from service.worker.sending.log_lookup import LONGEST_QUERY, MOST_IDS, Lookout
+from tests.support.builder import a_status
+from tests.support.loop import loop_time
+
+PURPOSES: tuple[Purpose, ...] = ("doubt", "glance")
+
+
+class Omni:
+    """Logs that show everything, or answer as they are told."""
+
+    def __init__(self, answer: Callable[[tuple[str, ...]], Finding] | None = None) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.told: list[Finding] = []
+        self._answer = answer or everything
+
+    async def ask(self, ids: tuple[str, ...]) -> Finding:
+        self.asked.append(ids)
+        await asyncio.sleep(0)
+        return self._answer(ids)
+
+    def lookout(self, rate: float = 60_000) -> Lookout:
+        return Lookout(self.ask, rate, self.told.append, clock=loop_time)
+
+
+def everything(ids: tuple[str, ...]) -> Finding:
+    return Answered({one: (LogEntry(message_id=one, status=a_status()),) for one in ids})
+
+
+def names(finding: Finding) -> set[str]:
+    assert isinstance(finding, Answered)
+    return set(finding.entries)
+
+
+async def test_those_who_ask_at_once_share_a_question() -> None:
+    omni = Omni()
+    lookout = omni.lookout()
+
+    findings = await asyncio.gather(*(lookout.look((f"m-{number}",), "doubt") for number in range(MOST_IDS)))
+
+    assert omni.asked == [tuple(f"m-{number}" for number in range(MOST_IDS))]
+    assert all(f"m-{number}" in names(finding) for number, finding in enumerate(findings))
+
+
+async def test_one_who_asks_about_more_than_fits_is_answered_whole() -> None:
+    omni = Omni()
+    ids = tuple(f"m-{number}" for number in range(2 * MOST_IDS + 1))
+
+    finding = await omni.lookout().look(ids, "doubt")
+
+    assert [len(asked) for asked in omni.asked] == [MOST_IDS, MOST_IDS, 1]
+    assert names(finding) == set(ids)
+
+
+async def test_long_names_make_for_more_questions() -> None:
+    omni = Omni()
+    ids = tuple(f"{number}{'é' * 300}" for number in range(5))  # each byte takes three in a URL
+
+    assert names(await omni.lookout().look(ids, "doubt")) == set(ids)
+    assert len(omni.asked) == 2
+    assert 3 * 300 * 6 < LONGEST_QUERY < 5 * 300 * 6
+
+
+async def test_no_more_is_asked_than_omni_allows() -> None:
+    omni = Omni()
+    lookout = omni.lookout(rate=1200)
+    started = loop_time()
+
+    for _ in range(5):
+        await lookout.look(("m",), "doubt")
+
+    assert loop_time() - started >= 4 * 60 / 1200
+
+
+async def test_when_omni_asks_for_patience_everybody_waits() -> None:
+    answers: Iterator[Finding] = iter([Unanswered("http_429", 0.2), Answered({})])
+    omni = Omni(lambda _: next(answers))
+    lookout = omni.lookout()
+    started = loop_time()
+
+    assert isinstance(await lookout.look(("m",), "doubt"), Unanswered)
+    assert await lookout.look(("m",), "doubt") == Answered({})
+    assert loop_time() - started >= 0.15
+
+
+async def test_a_refusal_is_no_answer_until_it_is_persistent() -> None:
+    omni = Omni(lambda _: Forbidden("http_403"))
+    lookout = omni.lookout()
+
+    assert [await lookout.look(("m",), "doubt") for _ in range(3)] == [Unanswered("http_403")] * 3
+    assert omni.told == [Unanswered("http_403")] * 3
+
+
+async def test_logs_that_are_closed_are_not_asked_again_for_a_while() -> None:
+    omni = Omni(lambda _: Forbidden("http_403"))
+    almost = LogAccess(REFUSALS - 1, loop_time() - PERIOD)
+    lookout = Lookout(omni.ask, 60_000, omni.told.append, almost, loop_time)
+
+    assert [await lookout.look(("m",), purpose) for purpose in (*PURPOSES, *PURPOSES)] == [Forbidden("http_403")] * 4
+    assert omni.asked == [("m",)]
+    assert omni.told == [Forbidden("http_403")]
+
+
+async def test_a_best_effort_lookup_about_many_messages_is_made_in_parts() -> None:
+    omni = Omni()
+    ids = tuple(f"m-{number}" for number in range(150))
+
+    assert names(await omni.lookout().look(ids, "glance")) == set(ids)
+    assert [len(asked) for asked in omni.asked] == [100, 50]
+
+
+async def test_a_best_effort_lookup_that_would_wait_long_is_not_made() -> None:
+    omni = Omni()
+    lookout = omni.lookout(rate=12)  # a question takes five seconds
+    await lookout.look(("first",), "glance")
+    doubts = [
+        asyncio.create_task(lookout.look(tuple(f"{name}-{number}" for number in range(MOST_IDS)), "doubt"))
+        for name in "ab"
+    ]
+    await asyncio.sleep(0)
+
+    assert await lookout.look(("other",), "glance") == Unanswered("busy")
+    for doubt in doubts:
+        doubt.cancel()
+
+
+async def test_a_request_with_many_messages_takes_turns_with_others() -> None:
+    omni = Omni()
+    lookout = omni.lookout()
+    many = asyncio.create_task(lookout.look(tuple(f"m-{number}" for number in range(10 * MOST_IDS)), "doubt"))
+    await asyncio.sleep(0)
+
+    assert names(await lookout.look(("other",), "glance")) == {"other"}
+    assert len(omni.asked) <= 3
+    assert len(names(await many)) == 10 * MOST_IDS
+
+
+class LongLogs(Omni):
+    """Logs with several entries of each message, of which an answer has so many at most, in the order of ids."""
+
+    def __init__(self, of_each: int, limit: int) -> None:
+        super().__init__(self._page)
+        self._of_each = of_each
+        self._limit = limit
+
+    def _page(self, ids: tuple[str, ...]) -> Finding:
+        all_ = [LogEntry(message_id=one, status=a_status()) for one in sorted(ids) for _ in range(self._of_each)]
+        page = all_[: self._limit]
+        entries = {one: tuple(entry for entry in page if entry.message_id == one) for one in ids}
+        shown = {one: listed for one, listed in entries.items() if listed}
+        return Answered(shown, frozenset(ids if len(page) == self._limit else ()))
+
+
+async def test_a_full_page_is_asked_again_in_halves_until_none_is_full() -> None:
+    omni = LongLogs(of_each=12, limit=1000)
+    ids = tuple(f"m-{number:03}" for number in range(100))
+
+    finding = await omni.lookout().look(ids, "doubt")
+
+    assert names(finding) == set(ids)
+    assert isinstance(finding, Answered)
+    assert finding.incomplete == frozenset()
+    assert [len(asked) for asked in omni.asked] == [100, 50, 50]
+
+
+async def test_a_message_with_more_entries_than_a_page_is_told_to_be_incomplete() -> None:
+    omni = LongLogs(of_each=3, limit=3)
+
+    finding = await omni.lookout().look(("m-1", "m-2", "m-3"), "doubt")
+
+    assert isinstance(finding, Answered)
+    assert finding.incomplete == {"m-1", "m-2", "m-3"}
+    assert names(finding) == {"m-1", "m-2", "m-3"}
+
+
+async def test_halves_keep_to_the_rate_and_one_without_an_answer_leaves_the_whole_without() -> None:
+    omni = Omni(lambda ids: Answered({}, frozenset(ids)) if len(ids) > 1 else Unanswered("timeout"))
+    started = loop_time()
+
+    assert await omni.lookout(rate=1200).look(("m-1", "m-2"), "doubt") == Unanswered("timeout")
+    assert omni.asked == [("m-1", "m-2"), ("m-1",)]
+    assert loop_time() - started >= 60 / 1200
+
+
+async def test_one_part_without_an_answer_leaves_the_whole_without() -> None:
+    omni = Omni(lambda ids: Unanswered("timeout") if "m-0" in ids else everything(ids))
+
+    assert await omni.lookout().look(tuple(f"m-{n}" for n in range(MOST_IDS + 1)), "doubt") == Unanswered("timeout")
+
+
+async def test_whoever_gives_up_does_not_keep_the_others_from_their_answer() -> None:
+    omni = Omni()
+    lookout = omni.lookout()
+    gone = asyncio.create_task(lookout.look(("gone",), "doubt"))
+    stays = asyncio.create_task(lookout.look(("stays",), "doubt"))
+    await asyncio.sleep(0)
+    gone.cancel()
+
+    assert "stays" in names(await stays)

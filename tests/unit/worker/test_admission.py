@@ -1,0 +1,262 @@
+"""Which deliveries begin, which wait, and when the connection is left unread."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import cast
+
+from aiormq.abc import AbstractChannel
+
+from service.adapters.metrics import Metrics
+from service.adapters.rabbitmq import Life, Receipt
+from service.core.delivery import Delivery
+from service.worker.admission import Admission
+
+KIB = 2**10
+MIB = 2**20
+
+
+async def at_once(_: Delivery) -> None:
+    """Put aside without delay."""
+
+
+@dataclass
+class World:
+    """An admission, with a connection and somebody who serves."""
+
+    put_aside: Callable[[Delivery], Awaitable[None]] = at_once
+    most: int = 8 * MIB
+    longest_wait: float = 60.0
+    began: list[int] = field(default_factory=list)
+    aside: list[int] = field(default_factory=list)
+    acked: list[int] = field(default_factory=list)
+    reading: bool = True
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.life = Life()
+        self.life.flow = self
+        self.admission = Admission(
+            self.most, self._put_aside, self.metrics, patience=0.05, longest_wait=self.longest_wait
+        )
+        self._receive = self.admission.into(lambda delivery, _: self.began.append(number_of(delivery)))
+
+    def is_read(self) -> bool:
+        """Tell whether the connection is read."""
+        return self.reading
+
+    def pause_reading(self) -> None:
+        """Stand for a transport."""
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """Stand for a transport."""
+        self.reading = True
+
+    async def basic_ack(self, tag: int) -> None:
+        """Stand for a channel."""
+        self.acked.append(tag)
+
+    async def _put_aside(self, delivery: Delivery) -> None:
+        await self.put_aside(delivery)
+        self.aside.append(number_of(delivery))
+
+    def receive(self, number: int, size: int) -> Delivery:
+        """Hand in a delivery of so many bytes."""
+        delivery = Delivery(bytes(size), message_id=str(number))
+        self._receive(delivery, Receipt(cast("AbstractChannel", self), number, self.life))
+        return delivery
+
+    @property
+    def bytes_in_flight(self) -> float | None:
+        """Read the metric."""
+        return self.metrics.registry.get_sample_value("omni_relay_bytes_in_flight")
+
+
+def number_of(delivery: Delivery) -> int:
+    return int(delivery.message_id or 0)
+
+
+async def test_small_deliveries_begin_at_once_even_behind_large_ones() -> None:
+    world = World()
+    for number in range(3):
+        world.receive(number, 3 * MIB)
+    world.receive(3, 400)
+
+    assert world.began == [0, 3]
+
+
+async def test_large_deliveries_are_served_one_after_the_other_or_a_few_together() -> None:
+    world = World()
+    deliveries = [world.receive(number, 400 * KIB) for number in range(5)]
+    assert world.began == [0, 1]
+
+    world.admission.done(deliveries[0])
+    assert world.began == [0, 1, 2]
+    for delivery in deliveries[1:]:
+        world.admission.done(delivery)
+    assert world.began == [0, 1, 2, 3, 4]
+    assert world.bytes_in_flight == 0
+
+
+async def test_so_many_bytes_of_small_deliveries_begin_in_one_turn_of_the_loop() -> None:
+    """To find all their faults takes time, in which nobody else has a turn."""
+    world = World()
+    for number in range(8):
+        world.receive(number, 30 * KIB)
+    turns = [len(world.began)]
+    while len(world.began) < 8:
+        await asyncio.sleep(0)
+        turns.append(len(world.began))
+
+    assert world.began == list(range(8))
+    assert turns[0] == 1
+    assert max(after - before for before, after in pairwise(turns)) <= 2
+
+
+async def test_where_too_many_bytes_are_in_flight_the_connection_is_left_unread_until_there_is_room() -> None:
+    world = World()
+    deliveries = [world.receive(number, 3 * MIB) for number in range(2)]
+    assert world.is_read()
+    world.receive(2, 3 * MIB)
+    assert not world.is_read()
+
+    world.admission.done(deliveries[0])
+    assert world.is_read()
+    await asyncio.sleep(0.1)
+    assert world.aside == []
+
+
+async def test_what_still_waits_after_a_while_is_put_aside_and_acknowledged_the_latest_first() -> None:
+    world = World()
+    for number in range(5):
+        world.receive(number, 3 * MIB)
+    assert not world.is_read()
+    await asyncio.sleep(0.1)
+
+    assert (world.aside, world.acked) == ([4, 3, 2], [4, 3, 2])
+    assert world.is_read()
+    assert world.bytes_in_flight == 6 * MIB
+    assert world.began == [0]
+
+
+async def test_where_everything_has_begun_a_little_is_read_now_and_then() -> None:
+    """The broker ends a connection that it cannot write to."""
+    world = World(most=100 * KIB)
+    world.receive(0, 3 * MIB)
+    assert not world.is_read()
+    await asyncio.sleep(0.1)
+    assert world.is_read()
+
+    world.receive(1, 400)
+    assert not world.is_read()
+    assert world.began == [0, 1]
+
+
+async def test_what_waits_for_a_connection_that_has_ended_is_forgotten_since_it_comes_again() -> None:
+    world = World()
+    first = world.receive(0, 3 * MIB)
+    for number in range(1, 4):
+        world.receive(number, 3 * MIB)
+    world.life.set()
+    world.admission.done(first)
+
+    assert world.began == [0]
+    assert world.bytes_in_flight == 0
+
+    for number in range(4):
+        world.receive(number, 3 * MIB)
+    assert world.bytes_in_flight == 0
+
+
+async def test_while_something_is_put_aside_nothing_else_is_held_up_and_its_connection_may_end() -> None:
+    go = asyncio.Event()
+
+    async def wait(_: Delivery) -> None:
+        await go.wait()
+
+    world = World(wait)
+    first = world.receive(0, 3 * MIB)
+    for number in range(1, 5):
+        world.receive(number, 3 * MIB)
+    await asyncio.sleep(0.1)
+    world.receive(5, 400)
+    assert world.began == [0, 5]
+
+    world.life.set()
+    world.admission.done(first)
+    go.set()
+    await asyncio.sleep(0.01)
+    assert world.aside == [4]
+    assert world.bytes_in_flight == 400
+
+
+async def test_a_process_that_ends_puts_aside_what_has_not_begun() -> None:
+    world = World()
+    for number in range(3):
+        world.receive(number, 3 * MIB)
+    world.receive(3, 30 * KIB)
+    world.receive(4, 30 * KIB)
+    await world.admission.close(5)
+
+    assert world.aside == [2, 1]
+    assert world.began == [0, 3, 4]
+
+
+async def test_a_process_that_ends_does_not_wait_for_ever() -> None:
+    async def never(_: Delivery) -> None:
+        await asyncio.Event().wait()
+
+    world = World(never)
+    for number in range(3):
+        world.receive(number, 3 * MIB)
+    await asyncio.wait_for(world.admission.close(0.05), 5)
+
+    assert world.aside == []
+
+
+async def test_what_has_waited_too_long_is_put_aside_the_first_first_also_where_there_is_memory() -> None:
+    """While sending is paused, one delivery may keep the next waiting; the broker takes it back in the end."""
+    world = World(longest_wait=0.2)
+    for number in range(4):
+        world.receive(number, MIB)
+    await asyncio.sleep(0.1)
+    world.receive(4, MIB)
+    assert (world.began, world.aside) == ([0], [])
+
+    await asyncio.sleep(0.15)
+    assert (world.aside, world.acked) == ([1, 2, 3], [1, 2, 3])
+    await asyncio.sleep(0.1)
+    assert (world.aside, world.acked) == ([1, 2, 3, 4], [1, 2, 3, 4])
+    assert world.bytes_in_flight == MIB
+    assert world.began == [0]
+
+
+async def test_while_a_consumer_is_cancelled_nothing_is_put_aside_since_the_broker_would_send_more() -> None:
+    world = World(longest_wait=0.02)
+    arrived = world.admission.hold()
+    for number in range(5):
+        world.receive(number, 3 * MIB)
+    await asyncio.sleep(0.1)
+    assert (world.aside, world.acked, arrived()) == ([], [], 5)
+
+    await world.admission.close(5)
+    assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
+
+
+async def test_a_process_that_ends_reads_on_and_puts_aside_what_was_left_unread() -> None:
+    world = World()
+    for number in range(4):
+        world.receive(number, 3 * MIB)
+    assert not world.is_read()
+    closing = asyncio.create_task(world.admission.close(5))
+    await asyncio.sleep(0.01)
+    assert world.is_read()
+    for number in range(4, 8):
+        world.receive(number, 3 * MIB)
+    assert not world.is_read()
+    await closing
+
+    assert sorted(world.aside) == list(range(1, 8))
+    assert world.is_read()

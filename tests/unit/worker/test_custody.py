@@ -1,0 +1,180 @@
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from aiormq.abc import AbstractChannel
+
+from service.adapters.rabbitmq import Receipt
+from service.adapters.rabbitmq.lifetime import Life
+from service.worker.custody import SESSION, HandedBackError, SessionCheck
+
+
+@dataclass
+class World:
+    """A clock, a session, and a broker that answers."""
+
+    now: float = 100.0
+    life: Life = field(default_factory=Life)
+    asked: int = 0
+    answers: bool = True
+
+    def __post_init__(self) -> None:
+        self.life.confirmed_at = self.life.heard_at = self.now
+        self.receipt = Receipt(cast("AbstractChannel", self), 1, self.life)
+        self.check = SessionCheck(lambda: self.now)
+
+    async def queue_declare(self, _: str, *, passive: bool) -> None:
+        assert passive
+        self.asked += 1
+        await asyncio.sleep(0)
+        if not self.answers:
+            raise ConnectionResetError
+
+    def pass_time(self, seconds: float, *, heard: bool = True) -> None:
+        """Let time pass while the process runs, and the broker is heard or not."""
+        for _ in range(round(seconds / 0.1)):
+            self.now += 0.1
+            self.check.is_valid(None)
+        if heard:
+            self.life.heard_at = self.now
+
+
+async def test_a_session_that_was_heard_of_is_valid_without_a_question() -> None:
+    world = World()
+    world.pass_time(60)
+
+    assert world.check.is_valid(world.receipt)
+    assert await world.check.confirm(world.receipt)
+    assert world.asked == 0
+
+
+async def test_without_a_session_there_is_nothing_to_lose() -> None:
+    world = World()
+    world.now += 60
+
+    assert world.check.is_valid(None)
+    assert await world.check.confirm(None)
+
+
+@pytest.mark.parametrize(("silence", "valid"), [(0.9, True), (1.1, False)])
+async def test_a_silent_session_is_valid_for_a_second(silence: float, *, valid: bool) -> None:
+    """The shortest heartbeat is one second, and a broker gives up after two of them."""
+    world = World()
+    world.pass_time(silence, heard=False)
+
+    assert world.check.is_valid(world.receipt) is valid
+    assert await world.check.confirm(world.receipt)
+    assert world.asked == (not valid)
+    assert world.check.is_valid(world.receipt)
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.4, 0), (0.6, 1), (3600.0, 1)])
+async def test_after_a_standstill_the_broker_is_asked_once_by_all(seconds: float, asked: int) -> None:
+    """What is read right afterwards was said before, so it does not count."""
+    world = World()
+    world.now += seconds
+    world.life.heard_at = world.now
+
+    assert world.check.is_valid(world.receipt) is not bool(asked)
+    assert await asyncio.gather(*(world.check.confirm(world.receipt) for _ in range(5))) == [True] * 5
+    assert world.asked == asked
+
+
+async def test_a_standstill_that_is_long_over_still_counts_until_the_broker_has_answered() -> None:
+    world = World()
+    world.now += 60
+    world.pass_time(60)
+
+    assert not world.check.is_valid(world.receipt)
+    assert await world.check.confirm(world.receipt)
+    assert world.asked == 1
+
+
+async def test_a_session_that_gives_no_answer_is_over_as_a_whole() -> None:
+    world = World(answers=False)
+    world.now += 60
+    SESSION.set(world.receipt)
+
+    assert not await world.check.confirm(world.receipt)
+    assert (world.life.is_set(), world.life.cause) == (True, "connection_lost")
+    assert not world.check.is_valid(world.receipt)
+    with pytest.raises(HandedBackError):
+        await world.check.require()
+    assert world.asked == 1
+
+
+async def test_a_delivery_that_is_ours_is_required_without_a_word() -> None:
+    world = World()
+    SESSION.set(world.receipt)
+    await world.check.require()
+
+
+async def test_a_process_that_runs_looks_at_the_clock_by_itself() -> None:
+    check = SessionCheck()
+    life = Life()
+    receipt = Receipt(cast("AbstractChannel", None), 1, life)
+    await asyncio.sleep(0.7)  # longer than a standstill, and no time in which the loop did nothing
+    assert check.is_valid(receipt)
+
+
+class Flow:
+    """Stands for a transport."""
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+
+async def test_while_deliveries_are_left_unread_the_question_goes_over_the_other_connection() -> None:
+    """Its answer would wait behind deliveries that are not read."""
+    world, beside = World(), 0
+
+    async def ask_beside() -> None:
+        nonlocal beside
+        beside += 1
+
+    world.life.flow, world.life.ask_beside = Flow(), ask_beside
+    world.life.pause_reading()
+    world.pass_time(2, heard=False)
+    assert await world.check.confirm(world.receipt)
+    assert (world.asked, beside) == (0, 1)
+
+    world.life.resume_reading()
+    world.pass_time(2, heard=False)
+    assert await world.check.confirm(world.receipt)
+    assert (world.asked, beside) == (1, 1)
+
+
+@pytest.mark.parametrize(("seconds", "ours"), [(9.0, True), (11.0, False)])
+async def test_a_session_that_is_left_unread_for_long_is_over_whatever_the_other_connection_says(
+    seconds: float, *, ours: bool
+) -> None:
+    """The broker ends a connection that it cannot write to for 15 seconds, and that alone."""
+    world = World()
+
+    async def ask_beside() -> None:
+        world.asked += 1
+
+    world.life.flow, world.life.ask_beside = Flow(), ask_beside
+    world.life.unread_since = world.now
+    world.now += seconds
+
+    assert await world.check.confirm(world.receipt) is ours
+    assert world.asked == ours
+    assert world.life.is_set() is not ours
+
+
+async def test_an_answer_that_came_too_late_for_a_session_that_is_left_unread_does_not_count() -> None:
+    world = World()
+
+    async def ask_beside() -> None:
+        world.now += 20
+
+    world.life.flow, world.life.ask_beside = Flow(), ask_beside
+    world.life.unread_since = world.now
+    world.now += 2
+
+    assert not await world.check.confirm(world.receipt)
