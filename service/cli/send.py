@@ -21,9 +21,9 @@ from service.adapters.rabbitmq import Session, UnroutableError, connect
 from service.adapters.settings import Settings
 from service.core import topology
 from service.core.delivery import Publication
+from service.core.omni.charset import to_utf8
 from service.core.printable import printable
 from service.core.request.body import is_request_id
-from service.core.request.charset import to_utf8
 
 _IN_FLIGHT: Final = 200
 

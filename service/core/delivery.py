@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 
-from service.core.attempt.lookup import DoubtEnd
 from service.core.value import dataclass
 
 Header = object
@@ -33,39 +32,6 @@ class Delivery:
     """The body was longer than that of any request, and was not kept."""
     content_encoding: str | None = None
     """How the body is compressed; None where it is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What happened to a request before this delivery; it travels in headers of our own."""
-
-    first_seen: datetime
-    attempts: int = 0
-    """Attempts that were, or may have been, made."""
-    ambiguous: bool = False
-    """An earlier attempt may have been taken."""
-    looks: int = 0
-    """Looks into OMNI's logs about the latest doubt that were answered and did not show every message."""
-    resolved: bool = False
-    """The latest doubt was looked into, and it was decided to post again."""
-    parked: int = 0
-    """Times it was put aside: no two letters of one request are alike."""
-    redeliveries: int = 0
-    """Attempts among those above that may not have been any: a worker died with it, or it was handed back untouched."""
-    denials: int = 0
-    """Times it was denied, the first time included, since which others were not; see `rules.report`."""
-    redrives: int = 0
-    """Times a person has sent it again from among the dead letters."""
-
-    @property
-    def in_doubt(self) -> bool:
-        """Tell whether a post now might be a second one that nobody decided on."""
-        return self.ambiguous and not self.resolved
-
-    @property
-    def is_ordered(self) -> bool:
-        """Tell whether the next attempt is the one that a person ordered by sending a dead letter again."""
-        return self.redrives > 0 and self.attempts == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +67,3 @@ class UnpublishableError(Exception):
     def __init__(self, publications: Sequence[Publication]) -> None:
         self.publications = tuple(publications)
         super().__init__(", ".join(sorted({one.exchange or one.routing_key for one in publications})))
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """Every word about a delivery is said and confirmed: acknowledge it. The fields are for the log."""
-
-    request_id: str
-    identified: bool
-    """Whether the producer named the request."""
-    attempts: int
-    """Attempts counted before this delivery."""
-    words: Mapping[str, int]
-    """How many events of each type were published for it."""
-    valid: bool = True
-    """Whether no part of it had to be rejected unread."""
-    doubt: DoubtEnd | None = None
-    """How a doubt about it ended."""
-    age: float = 0.0
-    """Seconds since it was first published, as its producer says, or else since a worker first saw it."""

@@ -5,19 +5,18 @@ Nothing here settles: whoever handed the delivery in does that, once this has re
 if it was cancelled.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from math import inf
 
-from service.core.attempt.call import OmniCall
+from service.core.attempt.call import OmniCall, plan, split
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import DoubtEnd, Finding, Purpose
 from service.core.attempt.outcome import Outcome
-from service.core.attempt.plan import plan, split
-from service.core.attempt.policy import Policy
-from service.core.delivery import Delivery, History, Publication, Settlement, UnpublishableError
-from service.core.headers import may_be_a_copy, recall
+from service.core.attempt.retry import Policy
+from service.core.delivery import Delivery, Publication, UnpublishableError
+from service.core.headers import History, may_be_a_copy, read_trace, recall
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.publication import publish_instead, publish_report
@@ -31,8 +30,26 @@ from service.core.result.report import (
     report_rejections,
     slices,
 )
-from service.core.trace_context import read_trace
 from service.core.value import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Every word about a delivery is said and confirmed: acknowledge it. The fields are for the log."""
+
+    request_id: str
+    identified: bool
+    """Whether the producer named the request."""
+    attempts: int
+    """Attempts counted before this delivery."""
+    words: Mapping[str, int]
+    """How many events of each type were published for it."""
+    valid: bool = True
+    """Whether no part of it had to be rejected unread."""
+    doubt: DoubtEnd | None = None
+    """How a doubt about it ended."""
+    age: float = 0.0
+    """Seconds since it was first published, as its producer says, or else since a worker first saw it."""
 
 
 async def _go_on() -> None:

@@ -11,11 +11,8 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from service.core.result.event import StatusEvent
-
 _MESSAGES: Final = UUID("6f6d6e69-7265-4c61-8179-6d6573736167").bytes
 _BULKS: Final = UUID("6f6d6e69-7265-4c61-8179-62756c6b7300").bytes
-_EVENTS: Final = UUID("6f6d6e69-7265-4c61-8179-6576656e7473").bytes
 _VARIANT: Final = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 
 
@@ -31,32 +28,21 @@ def message_id(request_id: str, content: str, position: int, used: Container[str
     again for another message, which must not be taken for the old one. `used` are names that others of the request
     have: somebody may have copied one of ours.
     """
-    name = _uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}")
+    name = uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}")
     return name if name not in used else message_id(f"{request_id}/{position}", content, position, used)
 
 
 def bulk_id(request_id: str, first_message_id: str, content_digest: str) -> str:
     """Name one of several calls that a request takes."""
-    return _uuid5(_BULKS, _joined(request_id, first_message_id, content_digest))
+    return uuid5(_BULKS, joined(request_id, first_message_id, content_digest))
 
 
-def event_id(event: StatusEvent) -> str:
-    """Name an event by what happened, and to which message; a final event is told once, so its name holds no attempt.
-
-    Two producers may use the same ids, and one may use them twice. So what a message says and where it goes count too.
-    """
-    parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
-    if event.next_attempt_at is not None:
-        parts += [event.attempt, event.next_attempt_at.isoformat()]
-    return _uuid5(_EVENTS, _joined(*parts))
-
-
-def _uuid5(namespace: bytes, name: str) -> str:
+def uuid5(namespace: bytes, name: str) -> str:
     """Give the text of a UUID of version 5 (RFC 9562, 5.5), as the library's, which makes an object of each."""
     text = sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
-def _joined(*parts: object) -> str:
+def joined(*parts: object) -> str:
     """Join so that no two lists come to the same: ids may hold any character."""
     return to_json(parts).decode()

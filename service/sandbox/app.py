@@ -27,8 +27,7 @@ from service.sandbox.delivery.clock import Clock
 from service.sandbox.delivery.pull import Mailbox
 from service.sandbox.delivery.push import Courier
 from service.sandbox.delivery.store import Ledger
-from service.sandbox.endpoint.control import Control
-from service.sandbox.endpoint.dial import Dial
+from service.sandbox.endpoint.control import Control, Dial
 from service.sandbox.endpoint.reports import Inquiry
 from service.sandbox.endpoint.scenario import Playbook
 from service.sandbox.endpoint.send import Intake, opened

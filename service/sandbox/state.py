@@ -13,9 +13,8 @@ from service.sandbox.delivery.scenario import Scenarios
 from service.sandbox.delivery.store import Ledger, Message
 from service.sandbox.fault.injector import Hazards
 from service.sandbox.options import Options
-from service.sandbox.wire.auth import Access
+from service.sandbox.wire.auth import Access, Throttle
 from service.sandbox.wire.format import Format, answer_format
-from service.sandbox.wire.throttle import Throttle
 
 
 @dataclass

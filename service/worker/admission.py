@@ -21,8 +21,8 @@ from typing import Final
 from service.adapters.logging import get_logger
 from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import BrokerErrors, Life, OnDelivery, Receipt
-from service.core.burden import burden
 from service.core.delivery import Delivery
+from service.core.request.compression import memory_of
 from service.core.request.parsing import LARGE
 from service.core.value import dataclass
 
@@ -94,7 +94,7 @@ class Admission:
     def receive(self, delivery: Delivery, receipt: Receipt) -> None:
         """Take a delivery."""
         self._arrived += 1
-        size = burden(delivery)
+        size = memory_of(delivery)
         self._bytes += size
         if size > LARGE:
             overdue_at = asyncio.get_running_loop().time() + self._longest_wait
@@ -110,7 +110,7 @@ class Admission:
 
     def done(self, delivery: Delivery) -> None:
         """Hear that a delivery that was served is no longer in flight."""
-        size = burden(delivery)
+        size = memory_of(delivery)
         if size > LARGE:
             self._begun -= size
         self._leave(size)
@@ -149,7 +149,7 @@ class Admission:
         self._turn = 0
         while self._later and self._turn <= _TURN:
             delivery, receipt = self._later.popleft()
-            self._begin(delivery, receipt, burden(delivery) or 1)
+            self._begin(delivery, receipt, memory_of(delivery) or 1)
 
     def _admit(self) -> None:
         """Begin with large deliveries: as many as may be served at once, and always one."""

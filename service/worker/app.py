@@ -17,8 +17,7 @@ from service.adapters.rabbitmq import Link, ReplyPublisher
 from service.adapters.settings import Settings
 from service.core import topology
 from service.core.attempt.concurrency import MOST, START, Limit, most_in_a_call
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy, pause_delay
+from service.core.attempt.retry import Policy, RetryPolicy, pause_delay
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.headers import recall

@@ -12,9 +12,8 @@ from service.adapters.rabbitmq import BrokerErrors, Link, Session
 from service.core import topology
 from service.core.delivery import Delivery
 from service.core.handler import Effects, Handler
-from service.core.producer_headers import can_be_forged
-from service.core.result.dead_letter import DeadLetter, is_of_the_broker, read_dead, renew
-from service.core.result.obituary import write_obituary
+from service.core.headers import can_be_forged
+from service.core.result.dead_letter import DeadLetter, is_of_the_broker, read_dead, renew, write_obituary
 from service.core.result.publication import publish_report
 
 _PREFETCH: Final = 2

@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from service.core.delivery import Delivery, Settlement
+from service.core.delivery import Delivery
+from service.core.handler import Settlement
 from service.core.headers import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES
 from service.core.poison import times_handed_out
 from service.core.request.parsing import is_named

@@ -15,13 +15,12 @@ from typing import Final, TypeVar
 from service.adapters.logging import describe, get_logger
 from service.adapters.metrics import Metrics, exemplar
 from service.adapters.rabbitmq import BrokerErrors, Receipt
-from service.core.attempt.call import OmniCall
-from service.core.attempt.coalesce import group
-from service.core.delivery import Delivery, Settlement
-from service.core.handler import Errand, Handler
+from service.core.attempt.call import OmniCall, group
+from service.core.delivery import Delivery
+from service.core.handler import Errand, Handler, Settlement
+from service.core.headers import read_trace, trace_id
 from service.core.poison import is_suspect, rank
 from service.core.request.parsing import is_small
-from service.core.trace_context import read_trace, trace_id
 from service.worker.custody import SESSION, HandedBackError, UntouchedError
 from service.worker.deduplicator import Handled, Registry, is_new
 

@@ -26,19 +26,16 @@ from service.adapters.rabbitmq import Receipt, codec
 from service.adapters.rabbitmq.fast_path import Lane
 from service.adapters.rabbitmq.lifetime import Life
 from service.core.attempt.answer import read_answer
-from service.core.attempt.call import OmniCall
-from service.core.attempt.coalesce import content_key, merge
+from service.core.attempt.call import OmniCall, content_key, merge, plan
 from service.core.attempt.concurrency import MOST, Limit
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import Finding, Purpose, Unanswered
 from service.core.attempt.outcome import Accepted, MaySend, Outcome
-from service.core.attempt.plan import plan
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
+from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.headers import recall
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 from service.core.request.parsing import parse
 from service.core.result.publication import publish_report
 from service.core.result.report import Attempt, report_attempt

@@ -13,10 +13,9 @@ from typing import Final
 import pytest
 
 from service.core.attempt.answer import read_answer
+from service.core.attempt.call import plan
 from service.core.attempt.disposition import judge
-from service.core.attempt.plan import plan
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
+from service.core.attempt.retry import Policy, RetryPolicy
 from tests.support.builder import EMAIL, NOW, OTHER_PHONE, PHONE, a_call, a_delivery, a_history, a_message, parsed
 
 HERE: Final = Path(__file__).parent

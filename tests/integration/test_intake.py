@@ -13,9 +13,10 @@ from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Link, LinkEvents, Receipt
 from service.adapters.rabbitmq.session import open_session
 from service.core import topology
-from service.core.attempt.policy import Policy
-from service.core.delivery import Delivery, History, Publication, Settlement
-from service.core.handler import Effects, Errand, Handler
+from service.core.attempt.retry import Policy
+from service.core.delivery import Delivery, Publication
+from service.core.handler import Effects, Errand, Handler, Settlement
+from service.core.headers import History
 from service.core.request.request import Parsed
 from service.worker.consumer import Bench, Intake
 from service.worker.dispatcher import Dispatcher

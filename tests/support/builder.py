@@ -7,14 +7,14 @@ from typing import Final
 
 from service.core.attempt.call import OmniCall
 from service.core.attempt.disposition import Standing, Verdict
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
-from service.core.delivery import Delivery, History
+from service.core.attempt.retry import Policy, RetryPolicy
+from service.core.delivery import Delivery
+from service.core.headers import History
 from service.core.omni.channel.email import Email
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
 from service.core.omni.destination import To
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 from service.core.request.parsing import parse
 from service.core.request.request import Message, Parsed, SendRequest
 from service.core.result.report import Attempt

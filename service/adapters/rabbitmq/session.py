@@ -28,14 +28,13 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage, FieldTable, FieldValue
 from yarl import URL
 
-from service.adapters.rabbitmq.codec import read_expiration
+from service.adapters.rabbitmq.codec import encoded_headers, make_reading_total, read_expiration
 from service.adapters.rabbitmq.fast_path import NO_CHANNEL, Lane, LaneFactory, UnroutableError
 from service.adapters.rabbitmq.lifetime import Life, at_most
 from service.adapters.rabbitmq.permissions import Right, RightMissingError, is_about
-from service.adapters.rabbitmq.wire import encoded_headers, make_reading_total
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
-from service.core.producer_headers import believed
+from service.core.headers import believed
 from service.core.request.compression import read_content_encoding
 from service.core.value import dataclass
 

@@ -27,11 +27,11 @@ from service.core.attempt.address import repeats
 from service.core.attempt.lookup import Answered, Finding, Forbidden, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage
+from service.core.omni.charset import EncodingError, charset_parameter, to_utf8, xml_text
 from service.core.omni.error import ApiError, LegacyError
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 from service.core.omni.xml import XmlError, xml_to_json
 from service.core.request.body import holds_at_most
-from service.core.request.charset import EncodingError, charset_parameter, to_utf8, xml_text
 from service.core.request.request import Message
 
 MOST_ENTRIES: Final = 1000

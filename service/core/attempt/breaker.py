@@ -22,8 +22,7 @@ from typing import Final, Literal, assert_never
 
 from service.core.attempt.disposition import status_cause
 from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from service.core.omni.one_status import Status
-from service.core.omni.status import course_of
+from service.core.omni.status import Status, course_of
 from service.core.value import dataclass
 
 ROW: Final = 5

@@ -8,8 +8,7 @@ from service.core.attempt.address import is_logged_for
 from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.answer import LogEntry
-from service.core.omni.one_status import Status
-from service.core.omni.status import GROUPS, Course, course_of, group_of
+from service.core.omni.status import GROUPS, Course, Status, course_of, group_of
 from service.core.request.request import Message
 from service.core.value import dataclass
 

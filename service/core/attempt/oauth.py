@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from service.core.attempt.answer import has_envelope, retry_after
 from service.core.attempt.outcome import Denied, Unavailable
-from service.core.request.charset import to_utf8
+from service.core.omni.charset import to_utf8
 from service.core.value import dataclass
 
 _USUAL: Final = 3600.0

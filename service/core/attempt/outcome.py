@@ -13,7 +13,7 @@ Held         no call was made at all: later.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 from service.core.value import dataclass
 
 

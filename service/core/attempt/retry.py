@@ -3,11 +3,14 @@
 A wait is drawn evenly between nothing and a ceiling that doubles with each attempt, then rounded up to the
 next room: a broker keeps a queue's messages in order, so each delay needs a room of its own. The draw
 keeps those who failed together from coming back together.
+
+What the settings have to say about messages.
 """
 
 from datetime import datetime, timedelta
 from typing import Final
 
+from service.core.request.request import OnUnknown
 from service.core.value import dataclass
 
 HOUR: Final = 3600.0
@@ -83,3 +86,18 @@ def denied_delay(policy: RetryPolicy, *, others_succeed: bool) -> float:
 def due(now: datetime, room: float) -> datetime:
     """Tell when a room lets go of what enters it now."""
     return now + timedelta(seconds=room)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Read once, the same for every request."""
+
+    retry: RetryPolicy
+    on_unknown: OnUnknown = "resend"
+    """For a request that does not say."""
+    looks: int = 3
+    """Looks into OMNI's logs that must have missed a message in doubt before it counts as not taken: logs may lag."""
+    scenario_key: str | None = None
+    """For a request that names none."""
+    call_size: int = 500
+    """Destinations in one call; a larger request takes several."""

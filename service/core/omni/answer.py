@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from service.core.omni.model import Lenient, or_none
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 
 
 class SentTo(Lenient):

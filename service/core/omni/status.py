@@ -3,12 +3,30 @@
 Source: the vendor's published status codes (2026-07), its OMNI pages for id 0, and an older edition for what has gone
 since. Names and even ids move between editions (14 and 52 swapped names, 87 has three meanings), groups have not: so
 the group decides, and an entry only where it stands in that group. What is in no table is decided by its group alone.
+
+OMNI's word on one message.
+
+Open for what nobody has seen yet: names and ids move between editions of the vendor's documentation, and
+fields may be added at any time, so nothing here is an enumeration: what is unknown is carried, not refused.
 """
 
 from functools import lru_cache
 from typing import Final, Literal
 
+from service.core.omni.model import Lenient
 from service.core.value import dataclass
+
+
+class Status(Lenient):
+    """A status object, whole. Source: the OMNI pages, `Status` of the send response."""
+
+    group_id: int
+    group_name: str | None = None
+    id: int | None = None
+    name: str | None = None
+    description: str | None = None
+    action: str | None = None
+
 
 Product = Literal["general", "voice", "email", "push"]
 

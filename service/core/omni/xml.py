@@ -25,7 +25,7 @@ from xml.parsers import expat
 from pydantic import AwareDatetime, BaseModel
 from pydantic_core import to_json
 
-from service.core.request.charset import Charset, EncodingError, charset_of_xml, check_decodable, decoded
+from service.core.omni.charset import Charset, EncodingError, charset_of_xml, check_decodable, decoded
 from service.core.value import dataclass
 
 MAX_DEPTH: Final = 60

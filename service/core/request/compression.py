@@ -10,7 +10,7 @@ from typing import Final
 
 from service.core.delivery import Delivery
 from service.core.headers import is_returning
-from service.core.request.body import TOO_LONG, longest
+from service.core.request.body import LONGEST, TOO_LONG, longest
 
 _NONE: Final = frozenset({"", "identity", "utf-8", "utf8", "us-ascii", "ascii"})
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
@@ -89,3 +89,26 @@ def decompress(delivery: Delivery) -> Generator[None, None, bytes | str]:
 
 def _is_gzip(delivery: Delivery) -> bool:
     return (delivery.content_encoding or "").strip().lower() in _GZIP
+
+
+_ENTRY: Final = 160
+"""Bytes that an entry of a table takes, about; on the wire it may take four."""
+
+
+_ITEM: Final = 64
+"""Bytes that an item of a list takes, about; on the wire it may take one."""
+
+
+def memory_of(delivery: Delivery) -> int:
+    """Estimate how many bytes of memory a delivery takes: body, decompressed body and headers."""
+    size = len(delivery.body)
+    if delivery.content_encoding is not None:
+        size += min(decompressed_size(delivery), LONGEST)
+    if delivery.headers:
+        tables: list[object] = [delivery.headers]
+        while tables:
+            table = tables.pop()
+            inner = list(table.values()) if isinstance(table, dict) else table if isinstance(table, list) else []
+            size += (_ENTRY if isinstance(table, dict) else _ITEM) * len(inner)
+            tables += [one for one in inner if isinstance(one, (dict, list))]
+    return size

@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 from service.core.omni.content import CHANNELS, MAX_DAYS_AHEAD
 from service.core.request.body import RequestBody
+from service.core.request.request import Fault
 from service.core.request.spelling import spelling
-from service.core.result.event import Fault
 
 MAX_FAULTS: Final = 32
 """Faults told of one message: enough to mend it, and a hostile body cannot make its event grow."""

@@ -16,10 +16,11 @@ from typing import Final, NamedTuple, TypeGuard, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
-from service.core.delivery import Delivery, History
-from service.core.headers import is_returning, read_deadline
+from service.core.delivery import Delivery
+from service.core.headers import History, is_returning, read_deadline
 from service.core.identity import digest, message_id
 from service.core.omni.channel.email import Email
+from service.core.omni.charset import charset_parameter, told_of_json, without_mark
 from service.core.omni.content import Content
 from service.core.omni.destination import ADDRESSES, Destination, To
 from service.core.omni.model import Strict
@@ -39,7 +40,6 @@ from service.core.request.body import (
     is_request_id,
     metadata_size,
 )
-from service.core.request.charset import charset_parameter, told_of_json, without_mark
 from service.core.request.compression import decompress, decompressed_size
 from service.core.request.faults import (
     FLAT,
@@ -52,9 +52,8 @@ from service.core.request.faults import (
     time_faults,
 )
 from service.core.request.repeated_names import repeated_names
-from service.core.request.request import Message, Parsed, Rejection, SendRequest
+from service.core.request.request import Fault, Message, Parsed, Rejection, SendRequest
 from service.core.request.slicing import slices
-from service.core.result.event import Fault
 
 LARGE: Final = 2**15
 """Bytes of a body from which on it is read in steps."""

@@ -7,11 +7,18 @@ from typing import Literal
 
 from service.core.omni.content import Content
 from service.core.omni.destination import To
-from service.core.result.event import Fault
 from service.core.value import dataclass
 
 OnUnknown = Literal["resend", "park"]
 """What to do about an attempt in doubt: post again with the same messageId, or leave it to a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and where. `message` never repeats the offending value."""
+
+    path: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

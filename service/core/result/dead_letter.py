@@ -3,10 +3,16 @@
 A letter put there by the relay says why in `omni-reason`. One put there by the broker says it in `x-death`: it killed
 workers up to the queue's delivery limit (`poison`), outlived its `expiration` (`lapsed`), or broke the relay's own code
 (`defect`).
+
+The last word about requests that the broker gave up: nobody else is left to say it.
+
+A request that kills workers up to the delivery limit, breaks the relay's own code, or is taken off the queue by a
+policy (such as a maximum length) goes to the dead letters without a final event. Its body is not read: it has shown
+what becomes of whoever does that.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
@@ -15,23 +21,36 @@ from pydantic_core import from_json
 
 from service.core import topology
 from service.core.delivery import Delivery, Header, Publication
-from service.core.headers import AMBIGUOUS, ATTEMPT, FIRST_SEEN, PROGRESS, REDRIVES, REPEATED, UNREAD, read_history
+from service.core.headers import (
+    AMBIGUOUS,
+    ATTEMPT,
+    FIRST_SEEN,
+    PROGRESS,
+    REDRIVES,
+    REPEATED,
+    UNREAD,
+    believed_dead,
+    kept_headers,
+    latest_death,
+    read_history,
+)
+from service.core.identity import digest
+from service.core.omni.charset import to_utf8, without_mark
 from service.core.poison import COUNT
-from service.core.producer_headers import believed_dead, kept_headers, latest_death
 from service.core.request.body import excess, is_request_id
-from service.core.request.charset import to_utf8, without_mark
 from service.core.request.compression import decompress
 from service.core.request.parsing import finished
-from service.core.result.letter import DeadReason
+from service.core.result.event import Reason, StatusEvent
 from service.core.result.reply_to import kept_reply_to
+from service.core.result.report import DeadReason, Report
 from service.core.value import dataclass
 
 BrokersReason = Literal["poison", "lapsed", "defect", "other"]
-Reason = DeadReason | BrokersReason
+DeadLetterReason = DeadReason | BrokersReason
 REASONS: Final = (*get_args(DeadReason), *get_args(BrokersReason))
 
-_REASONS: Final[Mapping[str, Reason]] = {reason: reason for reason in REASONS}
-_BROKERS: Final[Mapping[str, Reason]] = {
+_REASONS: Final[Mapping[str, DeadLetterReason]] = {reason: reason for reason in REASONS}
+_BROKERS: Final[Mapping[str, DeadLetterReason]] = {
     "delivery_limit": "poison",
     "expired": "lapsed",
     "rejected": "defect",
@@ -48,7 +67,7 @@ class DeadLetter:
     """What a dead letter's headers say."""
 
     delivery: Delivery
-    reason: Reason
+    reason: DeadLetterReason
     detail: str
     failed_at: datetime | None
     request_id: str
@@ -199,3 +218,21 @@ def _request_id(delivery: Delivery) -> str:
 
 def _word(value: Header) -> str:
     return value if isinstance(value, str) else ""
+
+
+_DETAILS: Final = {
+    "poison": "workers died of it, as often as the broker lets them",
+    "defect": "the relay could not handle it",
+    "other": "the broker took it off the queue",
+}
+
+
+def write_obituary(letter: DeadLetter, now: datetime, make_id: Callable[[], str]) -> Report:
+    """Say what is left to be said about a dead letter of the broker: any other has had its final event."""
+    detail = _DETAILS.get(letter.reason) if is_of_the_broker(letter) else None
+    if detail is None:
+        return Report()
+    name, attempts = letter.request_id or make_id(), read_history(letter.delivery.headers, now).attempts
+    reason = Reason("defect", f"{detail}; it is in omni.dead")
+    said = digest(letter.delivery.body)
+    return Report((StatusEvent("request.rejected", now, name, attempts, reason=reason, content_digest=said),))

@@ -4,9 +4,14 @@ from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
 from typing import Final, Literal
+from uuid import UUID
 
-from service.core.omni.one_status import Status
+from service.core.identity import joined, uuid5
+from service.core.omni.status import Status
+from service.core.request.request import Fault
 from service.core.value import dataclass
+
+_EVENTS: Final = UUID("6f6d6e69-7265-4c61-8179-6576656e7473").bytes
 
 EventType = Literal[
     "message.accepted",
@@ -43,14 +48,6 @@ defect       the relay broke on it; the request is among the dead letters
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong, and where. `message` never repeats the offending value."""
-
-    path: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Reason:
     """Why, for the producer's eyes."""
 
@@ -77,3 +74,14 @@ class StatusEvent:
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_digest: str = ""
     """Stands for what the message says, or for the body of a request that names none. It is not published."""
+
+
+def event_id(event: StatusEvent) -> str:
+    """Name an event by what happened, and to which message; a final event is told once, so its name holds no attempt.
+
+    Two producers may use the same ids, and one may use them twice. So what a message says and where it goes count too.
+    """
+    parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
+    if event.next_attempt_at is not None:
+        parts += [event.attempt, event.next_attempt_at.isoformat()]
+    return uuid5(_EVENTS, joined(*parts))

@@ -9,15 +9,14 @@ from typing import Final
 
 from pydantic_core import from_json
 
-from service.core.attempt.plan import plan
-from service.core.attempt.policy import Policy
+from service.core.attempt.call import plan
+from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery
 from service.core.headers import read_history
 from service.core.omni.channel.sms_parts import EXTENSION, GSM, Parts
 from service.core.omni.xml import XmlError, write_xml
 from service.core.request.parsing import parse
-from service.core.request.request import Message, OnUnknown, Rejection
-from service.core.result.event import Fault
+from service.core.request.request import Fault, Message, OnUnknown, Rejection
 from service.core.value import dataclass
 
 _MARKS: Final = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"

@@ -8,19 +8,26 @@ from typing import Final, assert_never
 from pydantic_core import to_json
 
 from service.core import topology
-from service.core.delivery import Delivery, Header, History, Publication
-from service.core.headers import REDRIVES, UNREAD, is_returning, write_deadline, write_history, write_progress
-from service.core.identity import event_id
+from service.core.delivery import Delivery, Header, Publication
+from service.core.headers import (
+    REDRIVES,
+    UNREAD,
+    History,
+    is_returning,
+    kept_headers,
+    trace_headers,
+    write_deadline,
+    write_history,
+    write_progress,
+)
 from service.core.omni.content import Content
 from service.core.omni.destination import Destination
-from service.core.producer_headers import kept_headers, trace_headers
 from service.core.request.body import RequestBody
 from service.core.request.parsing import deadline
 from service.core.request.request import SendRequest
-from service.core.result.event import LAST_WORDS, Reason, StatusEvent
-from service.core.result.letter import Dead, DeadReason, Letter, Parked
+from service.core.result.event import LAST_WORDS, Reason, StatusEvent, event_id
 from service.core.result.reply_to import kept_reply_to
-from service.core.result.report import Report
+from service.core.result.report import Dead, DeadReason, Letter, Parked, Report
 
 SOURCE: Final = "/omni-relay"
 CLOUD_EVENT: Final = "application/cloudevents+json"

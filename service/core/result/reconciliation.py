@@ -19,11 +19,9 @@ from typing import Final, Literal, assert_never
 from service.core.attempt.disposition import Verdict, judge_found
 from service.core.attempt.lookup import Answered, DoubtEnd, Finding, Forbidden, Purpose, Unanswered
 from service.core.attempt.retry import look_delay
-from service.core.delivery import History
-from service.core.headers import is_used_up
+from service.core.headers import History, is_used_up
 from service.core.request.request import Message, SendRequest
-from service.core.result.letter import Parked
-from service.core.result.report import Attempt, Report, give_up, put_aside, report_attempt
+from service.core.result.report import Attempt, Parked, Report, give_up, put_aside, report_attempt
 from service.core.value import dataclass
 
 NOT_ASKED: Final = Unanswered("redelivered")

@@ -1,6 +1,8 @@
 """What is said about each message, and what is put aside.
 
 Every message ends this step in exactly one of: a last word, or a parked letter, with a deferral if it was attempted.
+
+A request put aside: to be tried again after a wait, or to be looked at by a person.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +13,44 @@ from math import inf
 from typing import Final, Literal, assert_never
 
 from service.core.attempt.disposition import Standing, Verdict
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import HOUR, delay, denied_delay, due, look_delay
-from service.core.delivery import History
-from service.core.headers import doubt, is_used_up
+from service.core.attempt.retry import HOUR, Policy, delay, denied_delay, due, look_delay
+from service.core.headers import History, doubt, is_used_up
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.event import EventType, Reason, ReasonCode, StatusEvent
-from service.core.result.letter import Dead, DeadReason, Letter, Parked
 from service.core.value import dataclass
+
+DeadReason = Literal["failed", "unknown"]
+"""failed: attempts used up. unknown: perhaps taken, parked by policy.
+
+A dead letter without such a reason was put there by the broker: it killed workers up to the queue's delivery
+limit, expired in the queue, or broke the relay's own code; `x-death` tells.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Messages to try again when the waiting room lets go of them."""
+
+    request: SendRequest
+    history: History
+    room: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Messages that nothing more will be done about."""
+
+    request: SendRequest
+    history: History
+    reason: DeadReason
+    cause: str
+    """A closed word: headers are read by people who may not see personal data."""
+
+
+Letter = Parked | Dead
+"""A request on its way back into the broker; the delivery is settled when the broker has it."""
+
 
 SLICE: Final = 2**17
 """Bytes, about, of events that are rendered and published at once: ten thousand with metadata would take 50 MB."""

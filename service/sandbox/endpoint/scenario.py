@@ -9,11 +9,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.sandbox.delivery.scenario import Draft, Scenario, judge_scenario
-from service.sandbox.endpoint.query import SCENARIOS, wrong_in
+from service.sandbox.endpoint.reports import SCENARIOS, wrong_in
 from service.sandbox.endpoint.send import opened
 from service.sandbox.schema.request import Refusal
 from service.sandbox.state import State, form_of
-from service.sandbox.wire.admission import admitted
+from service.sandbox.wire.auth import admitted
 from service.sandbox.wire.connection import read_body
 from service.sandbox.wire.response import failure, success
 

@@ -21,8 +21,7 @@ from service.sandbox.fault.injector import Strike
 from service.sandbox.fault.response import struck
 from service.sandbox.schema.request import Destination, Refusal, SendRequest
 from service.sandbox.state import State, form_of
-from service.sandbox.wire.admission import admitted
-from service.sandbox.wire.auth import scheme_of
+from service.sandbox.wire.auth import admitted, scheme_of
 from service.sandbox.wire.connection import caller_leaves, read_body
 from service.sandbox.wire.format import Format
 from service.sandbox.wire.response import failure, success

@@ -21,12 +21,10 @@ from service.adapters.logging import get_logger
 from service.adapters.metrics import Metrics, exemplar
 from service.adapters.rabbitmq import Receipt
 from service.core.attempt.breaker import read_signal
-from service.core.attempt.call import OmniCall
-from service.core.attempt.coalesce import content_key, fits, ids_of, merge
+from service.core.attempt.call import OmniCall, content_key, fits, ids_of, is_too_large, merge
 from service.core.attempt.disposition import is_final
 from service.core.attempt.outcome import NOT_SENT, Denied, Held, MaySend, Outcome, Rejected, Unknown
-from service.core.attempt.plan import is_too_large
-from service.core.trace_context import trace_id
+from service.core.headers import trace_id
 from service.core.value import dataclass
 from service.worker.custody import SESSION, HandedBackError, SessionCheck
 from service.worker.deduplicator import Memory

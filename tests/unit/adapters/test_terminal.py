@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from service.adapters.terminal import EventTable, Row, Table, read_json, read_row, written_json
-from service.core.result.event import Fault, Reason, StatusEvent
+from service.core.request.request import Fault
+from service.core.result.event import Reason, StatusEvent
 from service.core.result.publication import render_event
 from tests.support.builder import EMAIL, NOW, PHONE, a_status
 

@@ -14,8 +14,7 @@ from click.testing import CliRunner, Result
 
 from service.cli.explain import told
 from service.cli.main import commands
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
+from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
 from service.core.request.body import LONGEST
 from service.core.result.explanation import Explanation, content_type_of, explain

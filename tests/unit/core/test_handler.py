@@ -10,10 +10,9 @@ import pytest
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import Answered, Finding, Forbidden, Purpose, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
-from service.core.delivery import Delivery, Publication, Settlement, UnpublishableError
-from service.core.handler import Effects, Errand, Handler
+from service.core.attempt.retry import Policy, RetryPolicy
+from service.core.delivery import Delivery, Publication, UnpublishableError
+from service.core.handler import Effects, Errand, Handler, Settlement
 from service.core.omni.answer import LogEntry
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.delivery import History
 from service.core.headers import (
     AMBIGUOUS,
     ATTEMPT,
@@ -14,6 +13,7 @@ from service.core.headers import (
     REDRIVES,
     REPEATED,
     RESOLVED,
+    History,
     is_used_up,
     read_history,
     recall,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 
 from service.core.delivery import Header
-from service.core.producer_headers import believed, believed_dead, can_be_forged, kept_headers, trace_headers
+from service.core.headers import believed, believed_dead, can_be_forged, kept_headers, trace_headers
 from tests.support.builder import a_delivery
 from tests.unit.strategy import headers, law
 

@@ -8,10 +8,12 @@ import pytest
 
 from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from service.core.delivery import Delivery, History, Publication, Settlement
-from service.core.request.request import Message, Parsed, Rejection, SendRequest
-from service.core.result.event import Fault, Reason, StatusEvent
-from service.core.result.letter import Dead, Letter, Parked
+from service.core.delivery import Delivery, Publication
+from service.core.handler import Settlement
+from service.core.headers import History
+from service.core.request.request import Fault, Message, Parsed, Rejection, SendRequest
+from service.core.result.event import Reason, StatusEvent
+from service.core.result.report import Dead, Letter, Parked
 from tests.support.builder import a_call, a_delivery, a_history, a_message
 
 if TYPE_CHECKING:  # mypy refuses to change a value; were it not so, it would refuse the exceptions for being needless

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from service.core.delivery import Delivery, Settlement
+from service.core.delivery import Delivery
+from service.core.handler import Settlement
 from service.worker.deduplicator import Memory, Registry
 from tests.support.builder import NOW
 

@@ -12,10 +12,10 @@ from service.adapters.rabbitmq.lifetime import Life
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import Finding, Purpose
 from service.core.attempt.outcome import Accepted, Outcome
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
-from service.core.delivery import Delivery, History, Publication, Settlement
-from service.core.handler import Effects, Errand, Handler
+from service.core.attempt.retry import Policy, RetryPolicy
+from service.core.delivery import Delivery, Publication
+from service.core.handler import Effects, Errand, Handler, Settlement
+from service.core.headers import History
 from service.core.omni.content import Content
 from service.core.request.request import Parsed
 from service.worker.custody import SESSION, HandedBackError

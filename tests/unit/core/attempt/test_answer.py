@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs, retry_after
 from service.core.attempt.lookup import Answered, Finding, Forbidden, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 from service.core.request.request import Message
 from tests.support.builder import EMAIL, NOW, OTHER_PHONE, PHONE, a_message, an_answer, an_entry
 from tests.unit.strategy import law, nonsense

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
-from service.core.attempt.call import OmniCall
-from service.core.attempt.coalesce import content_key, group, merge
+from service.core.attempt.call import OmniCall, content_key, group, merge
 from service.core.omni.channel.sms import Sms
 from tests.support.builder import NOW, a_call, a_message
 

@@ -6,7 +6,7 @@ import pytest
 from service.core.attempt.disposition import Verdict, is_final, judge, judge_found
 from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.answer import LogEntry
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_call, a_message, a_status
 
 ONE, TWO = a_message("m-1"), a_message("m-2")

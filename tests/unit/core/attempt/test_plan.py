@@ -4,11 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.attempt.call import OmniCall
+from service.core.attempt.call import OmniCall, is_too_large, plan, split
 from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from service.core.attempt.plan import is_too_large, plan, split
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
+from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.identity import bulk_id, digest
 from service.core.omni.content import Content
 from service.core.request.request import SendRequest

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.core.omni.answer import OmniAnswer
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 
 
 def test_an_answer_is_read_whole() -> None:

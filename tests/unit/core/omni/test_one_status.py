@@ -1,4 +1,4 @@
-from service.core.omni.one_status import Status
+from service.core.omni.status import Status
 
 
 def test_a_status_is_written_whole_with_null_where_omni_said_nothing() -> None:

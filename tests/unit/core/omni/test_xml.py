@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from service.core.omni.content import Content
 from service.core.omni.xml import XmlError, write_xml, xml_to_json
 from service.core.request.body import RequestBody
-from service.core.result.event import Fault
+from service.core.request.request import Fault
 from tests.support.builder import a_body, a_delivery, a_destination, parsed
 from tests.unit.strategy import law, spoken_bodies
 

@@ -3,7 +3,7 @@ from pydantic_core import ErrorDetails
 
 from service.core.request.body import RequestBody
 from service.core.request.faults import MAX_FAULTS, bounded, by_destination, shape_faults
-from service.core.result.event import Fault
+from service.core.request.request import Fault
 from tests.support.builder import a_body, a_destination, parsed
 
 BUBBLE = {"type": "BUBBLE", "body": {"layout": "VERTICAL", "contents": [{"type": "TEXT"}]}}

@@ -31,8 +31,7 @@ from service.core.request.body import (
 )
 from service.core.request.faults import MAX_FAULTS, MAX_TOLD
 from service.core.request.parsing import LARGE, is_large, is_named, parse_in_steps
-from service.core.request.request import Parsed, SendRequest
-from service.core.result.event import Fault
+from service.core.request.request import Fault, Parsed, SendRequest
 from service.core.result.publication import publish_report, render_request
 from service.core.result.report import report_attempt
 from tests.support.builder import (

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from service.core.attempt.plan import plan
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
+from service.core.attempt.call import plan
+from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.request.request import Parsed
 from tests.support.builder import a_delivery, a_history, parsed
 from tests.unit.core.omni.channel.test_limit import VALID

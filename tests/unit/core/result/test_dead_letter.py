@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.delivery import Delivery, History, Publication
-from service.core.headers import read_history
+from service.core.delivery import Delivery, Publication
+from service.core.headers import History, read_history
 from service.core.request.body import MAX_DESTINATIONS
 from service.core.result.dead_letter import (
     DeadLetter,
@@ -18,9 +18,8 @@ from service.core.result.dead_letter import (
     redrive,
     renew,
 )
-from service.core.result.letter import Dead
 from service.core.result.publication import publish_report
-from service.core.result.report import Report
+from service.core.result.report import Dead, Report
 from tests.support.builder import NOW, a_delivery, a_history, a_request
 from tests.unit.strategy import headers, law
 

@@ -4,10 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.attempt.plan import plan
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
-from service.core.result.event import Fault
+from service.core.attempt.call import plan
+from service.core.attempt.retry import Policy, RetryPolicy
+from service.core.request.request import Fault
 from service.core.result.explanation import Explanation, content_type_of, explain, visible
 from tests.support.builder import EMAIL, NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_history, parsed
 

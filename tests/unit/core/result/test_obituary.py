@@ -4,9 +4,8 @@ from types import MappingProxyType
 
 import pytest
 
-from service.core.identity import event_id
-from service.core.result.dead_letter import read_dead
-from service.core.result.obituary import write_obituary
+from service.core.result.dead_letter import read_dead, write_obituary
+from service.core.result.event import event_id
 from service.core.result.report import Report
 from tests.support.builder import NOW, a_body, a_delivery
 

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from service.core.delivery import Delivery, Publication
 from service.core.headers import is_returning, read_history, recall
-from service.core.identity import event_id
-from service.core.result.event import Fault, Reason, StatusEvent
-from service.core.result.letter import Dead, Letter, Parked
+from service.core.request.request import Fault
+from service.core.result.event import Reason, StatusEvent, event_id
 from service.core.result.publication import (
     publish_instead,
     publish_report,
@@ -18,7 +17,7 @@ from service.core.result.publication import (
     render_event,
     render_request,
 )
-from service.core.result.report import Report
+from service.core.result.report import Dead, Letter, Parked, Report
 from tests.support.builder import NOW, PHONE, a_body, a_delivery, a_history, a_message, a_request, a_status, parsed
 from tests.unit.strategy import headers, law
 

@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 
 from service.adapters.settings import Settings
 from service.core.attempt.lookup import Answered, DoubtEnd, Finding, Forbidden, Unanswered
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy, look_delay
-from service.core.delivery import History
+from service.core.attempt.retry import Policy, RetryPolicy, look_delay
+from service.core.headers import History
 from service.core.omni.answer import LogEntry
 from service.core.request.request import OnUnknown
 from service.core.result.event import LAST_WORDS
-from service.core.result.letter import Dead, Parked
 from service.core.result.reconciliation import NOT_ASKED, purpose_of_look, resolve
-from service.core.result.report import Attempt
+from service.core.result.report import Attempt, Dead, Parked
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_history, a_message, a_request, a_status, an_attempt
 from tests.unit.strategy import law
 

@@ -10,13 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.attempt.disposition import Standing, Verdict
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import HOUR, RetryPolicy
-from service.core.identity import event_id
-from service.core.request.request import OnUnknown, Parsed, Rejection
-from service.core.result.event import LAST_WORDS, Fault, Reason
-from service.core.result.letter import Dead, Parked
-from service.core.result.report import Attempt, Report, report_attempt, report_expiry, report_rejections, slices
+from service.core.attempt.retry import HOUR, Policy, RetryPolicy
+from service.core.request.request import Fault, OnUnknown, Parsed, Rejection
+from service.core.result.event import LAST_WORDS, Reason, event_id
+from service.core.result.report import (
+    Attempt,
+    Dead,
+    Parked,
+    Report,
+    report_attempt,
+    report_expiry,
+    report_rejections,
+    slices,
+)
 from tests.support.builder import (
     NOW,
     OTHER_PHONE,

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from service.sandbox.delivery.clock import Clock
-from service.sandbox.wire.throttle import Throttle
+from service.sandbox.wire.auth import Throttle
 
 
 def test_a_clock_runs_at_its_speed_stands_still_and_is_put_forward() -> None:

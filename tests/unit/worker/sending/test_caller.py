@@ -11,8 +11,7 @@ from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Receipt
 from service.adapters.rabbitmq.lifetime import Life
 from service.core.attempt.breaker import Signal
-from service.core.attempt.call import OmniCall
-from service.core.attempt.coalesce import ids_of, merge
+from service.core.attempt.call import OmniCall, ids_of, merge, split
 from service.core.attempt.concurrency import Limit
 from service.core.attempt.outcome import (
     NOT_SENT,
@@ -25,7 +24,6 @@ from service.core.attempt.outcome import (
     Unavailable,
     Unknown,
 )
-from service.core.attempt.plan import split
 from service.core.omni.channel.sms import Sms
 from service.worker.custody import SESSION, HandedBackError, SessionCheck
 from service.worker.sending.caller import Caller, Tools

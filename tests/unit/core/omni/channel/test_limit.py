@@ -8,9 +8,8 @@ from typing import Final
 
 import pytest
 
-from service.core.attempt.plan import plan
-from service.core.attempt.policy import Policy
-from service.core.attempt.retry import RetryPolicy
+from service.core.attempt.call import plan
+from service.core.attempt.retry import Policy, RetryPolicy
 from tests.support.builder import a_body, a_history, parsed
 
 Fields = dict[str, object]

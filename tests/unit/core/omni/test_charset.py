@@ -23,13 +23,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.burden import burden
 from service.core.delivery import Delivery
+from service.core.omni.charset import to_utf8, wide_codec
 from service.core.request.body import LONGEST
-from service.core.request.charset import to_utf8, wide_codec
-from service.core.request.compression import decompress, decompressed_size, read_content_encoding
+from service.core.request.compression import decompress, decompressed_size, memory_of, read_content_encoding
 from service.core.request.parsing import finished, is_large, is_named, parse, parse_in_steps
-from service.core.result.event import Fault
+from service.core.request.request import Fault
 from tests.support.builder import a_body, a_delivery, a_history, parsed
 from tests.unit.strategy import law
 
@@ -497,10 +496,10 @@ def test_a_compressed_body_counts_with_its_real_size() -> None:
     assert not is_large(Delivery(small, content_encoding="gzip"))
     assert is_large(Delivery(large, content_encoding="gzip"))
     assert not is_large(Delivery(large, content_encoding="br"))
-    assert burden(Delivery(large, content_encoding="gzip")) > 40_000
+    assert memory_of(Delivery(large, content_encoding="gzip")) > 40_000
     zeros = gzip.compress(b" " * 2**23)
-    assert burden(Delivery(zeros, content_encoding="gzip")) == len(zeros) + LONGEST
-    assert burden(Delivery(b"\xff" * 100, content_encoding="gzip")) == 100
+    assert memory_of(Delivery(zeros, content_encoding="gzip")) == len(zeros) + LONGEST
+    assert memory_of(Delivery(b"\xff" * 100, content_encoding="gzip")) == 100
     assert decompressed_size(Delivery(b"12345")) == 5
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from service.core.burden import burden
 from service.core.delivery import Delivery
+from service.core.request.compression import memory_of
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from service.core.delivery import Delivery
     ],
 )
 def test_a_delivery_weighs_what_its_body_and_the_entries_of_its_headers_take(delivery: Delivery, size: int) -> None:
-    assert burden(delivery) == size
+    assert memory_of(delivery) == size
 
 
 def test_headers_may_be_nested_as_deep_as_anybody_likes() -> None:
@@ -22,4 +22,4 @@ def test_headers_may_be_nested_as_deep_as_anybody_likes() -> None:
     for _ in range(10_000):
         inner = {"n": inner}
 
-    assert burden(Delivery(b"", headers=inner)) == 160 * 10_000
+    assert memory_of(Delivery(b"", headers=inner)) == 160 * 10_000
