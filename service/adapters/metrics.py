@@ -12,19 +12,19 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from service.core.attempt.lookup import DoubtEnd
+from service.core.attempt.lookup import ResolutionKind
 from service.core.headers import is_sampled, trace_id
 from service.core.omni.channel.sms_parts import Encoding
 from service.core.result.event import EventType
 from service.core.result.reply_to import ReplyResult
-from service.core.result.report import DeadReason
+from service.core.result.report import RelayReason
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = ("accepted", "rejected", "unavailable", "unknown", "denied")
 PAUSES = ("denied", "failing", "results_stalled")
-FINDINGS = ("answered", "unanswered", "forbidden")
+LOOKUP_RESULTS = ("answered", "unanswered", "forbidden")
 SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
 CAUSES = (
     *("no_connection", "connect_timeout", "timeout", "connection_lost", "broken_answer", "unreadable_answer"),
@@ -43,7 +43,7 @@ def exemplar(trace: str) -> dict[str, str] | None:
 class Metrics:
     """Everything the relay counts."""
 
-    def __init__(self, rooms: Iterable[str] = ()) -> None:
+    def __init__(self, delays: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -110,26 +110,26 @@ class Metrics:
             "Doubts by how a look ended. found: it was taken. posted: it was not, so it was posted. waiting: it is "
             "looked for again. given_up: nobody knows; see omni.dead.",
             "resolution",
-            get_args(DoubtEnd),
+            get_args(ResolutionKind),
         )
-        self.looks = self._counter(
+        self.log_checks = self._counter(
             "log_lookups",
             "Questions to OMNI's logs about messages in doubt. forbidden: the credentials may not read logs, so doubts "
             "are settled by policy alone; grant omni-failover:logs:read. unanswered: doubts wait.",
             "result",
-            FINDINGS,
+            LOOKUP_RESULTS,
         )
         self.dead_letters = self._counter(
             "dead_letters",
             "Requests put into omni.dead by reason. Rises: look at omni.dead, mend the cause, send again.",
             "reason",
-            get_args(DeadReason),
+            get_args(RelayReason),
         )
-        self.parked = self._counter(
+        self.retries = self._counter(
             "retries",
             "Requests put into a waiting room. Rises with attempts that were not taken: see attempt_failures.",
             "queue",
-            rooms,
+            delays,
         )
         self.publish_failures = self._plain(
             "publish_failures",

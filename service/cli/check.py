@@ -43,20 +43,20 @@ async def _check_broker(settings: Settings) -> bool:
     except BrokerErrors as error:
         return _tell("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
     _tell("broker", "connected", good=True)
-    rooms = retry_policy(settings).rooms
+    delays = retry_policy(settings).delays
     try:
-        rights = rights_needed(rooms, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
+        rights = rights_needed(delays, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
         missing = await missing_rights(session, rights)
-        return all([await _check_topology(session, rooms, missing), _tell_rights(missing)])
+        return all([await _check_topology(session, delays, missing), _tell_rights(missing)])
     except BrokerErrors as error:
         return _tell("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
     finally:
         await session.close()
 
 
-async def _check_topology(session: Session, rooms: tuple[float, ...], missing: list[Right]) -> bool:
+async def _check_topology(session: Session, delays: tuple[float, ...], missing: list[Right]) -> bool:
     try:
-        await declare(session.connection, rooms, passive=True)
+        await declare(session.connection, delays, passive=True)
     except TopologyError as error:
         return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
     except AccessRefusedError as error:

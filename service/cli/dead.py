@@ -20,7 +20,7 @@ from typing import Final
 
 import click
 
-from service.adapters.rabbitmq import BrokerErrors, Receipt, Session, UnroutableError, connect
+from service.adapters.rabbitmq import Acknowledger, BrokerErrors, Session, UnroutableError, connect
 from service.adapters.settings import Settings
 from service.adapters.terminal import Table, written_json
 from service.core import topology
@@ -48,18 +48,18 @@ class Choice:
 
 
 @dataclass(slots=True)
-class Held:
+class NotAttempted:
     """A letter that this command holds."""
 
-    letter: DeadLetter
-    receipt: Receipt
+    dead_letter: DeadLetter
+    acknowledger: Acknowledger
     is_copy: bool
     """Whether this run has met the same letter before: an interrupted command has left two."""
     dropped: bool = False
 
     async def drop(self) -> None:
         """Take it off the queue."""
-        await self.receipt.ack()
+        await self.acknowledger.ack()
         self.dropped = True
 
 
@@ -74,17 +74,17 @@ async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> Non
     """Print a line for each letter. Raises one of `BrokerErrors`, as all of these do."""
     table = Table((20, 8, 19, 8, 8), ("failed at", "reason", "request", "attempts", "redrives", "detail"))
     count = 0
-    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as letters:
-        async for held in letters:
+    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
+        async for held in dead_letters:
             if held.is_copy:
                 continue
             count += 1
             if as_json:
-                click.echo(written_json(_summary(held.letter)))
+                click.echo(written_json(_summary(held.dead_letter)))
             else:
                 if count == 1:
                     table.head()
-                table.add(_row(held.letter))
+                table.add(_row(held.dead_letter))
     if not as_json:
         click.echo(_told("", count))
 
@@ -92,13 +92,13 @@ async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> Non
 async def show_dead(settings: Settings, choice: Choice) -> int:
     """Print letters whole; gives how many there are."""
     count = 0
-    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as letters:
-        async for held in letters:
+    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
+        async for held in dead_letters:
             if held.is_copy:
                 continue
             count += 1
-            delivery = held.letter.delivery
-            click.echo(written_json({**_summary(held.letter), "headers": delivery.headers}, indent=2))
+            delivery = held.dead_letter.delivery
+            click.echo(written_json({**_summary(held.dead_letter), "headers": delivery.headers}, indent=2))
             click.echo(printable(body_text(delivery)))
     return count
 
@@ -113,8 +113,8 @@ async def replay_dead(settings: Settings, choice: Choice, *, rate: float, dry_ru
         if not dry_run:
             await _lock(session)
         journal = None if dry_run else await _Journal.open(session)
-        async with contextlib.aclosing(_chosen(session, choice, stop)) as letters:
-            async for held in letters:
+        async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
+            async for held in dead_letters:
                 if journal is not None:
                     if not held.is_copy:
                         await _send_again(session, journal, held)
@@ -132,8 +132,8 @@ async def purge_dead(settings: Settings, choice: Choice, *, dry_run: bool) -> No
     async with _connected(settings) as session, _until_stopped(tally) as stop:
         if not dry_run:
             await _lock(session)
-        async with contextlib.aclosing(_chosen(session, choice, stop)) as letters:
-            async for held in letters:
+        async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
+            async for held in dead_letters:
                 if not dry_run:
                     await held.drop()
                 tally.count(held)
@@ -150,7 +150,7 @@ class _Journal:
     session: Session
     kept: bool
     """False where this user may not declare the queue: then every letter is in doubt."""
-    doubtful: set[bytes] = field(default_factory=set)
+    ambiguous: set[bytes] = field(default_factory=set)
 
     @classmethod
     async def open(cls, session: Session) -> "_Journal":
@@ -160,29 +160,31 @@ class _Journal:
             )
             return cls(session, kept=False)
         async with contextlib.aclosing(session.taking(topology.REPLAY_JOURNAL)) as entries:
-            return cls(session, kept=True, doubtful={entry.body async for entry, _ in entries})
+            return cls(session, kept=True, ambiguous={entry.body async for entry, _ in entries})
 
-    async def may_be_published(self, letter: DeadLetter) -> bool:
+    async def may_be_published(self, dead_letter: DeadLetter) -> bool:
         """Write a letter down; tell whether an earlier replay may have published it."""
         if not self.kept:
             return True
-        if letter.identity in self.doubtful:
-            self.doubtful.remove(letter.identity)
+        if dead_letter.identity in self.ambiguous:
+            self.ambiguous.remove(dead_letter.identity)
             return True
-        entry = Publication(topology.RELAY, topology.REPLAY_JOURNAL, letter.identity, "application/octet-stream", "")
+        entry = Publication(
+            topology.RELAY, topology.REPLAY_JOURNAL, dead_letter.identity, "application/octet-stream", ""
+        )
         await _publish(self.session, entry, f"the queue {topology.REPLAY_JOURNAL} was deleted")
         return False
 
     async def close(self) -> None:
         """Delete it, unless letters in doubt are left."""
-        if self.kept and not self.doubtful:
+        if self.kept and not self.ambiguous:
             await self.session.delete(topology.REPLAY_JOURNAL)
 
 
-async def _send_again(session: Session, journal: _Journal, held: Held) -> None:
-    republished = await journal.may_be_published(held.letter)
+async def _send_again(session: Session, journal: _Journal, held: NotAttempted) -> None:
+    republished = await journal.may_be_published(held.dead_letter)
     missing = "no queue takes send requests; start a worker once, it declares what is needed"
-    await _publish(session, redrive(held.letter, republished=republished), missing)
+    await _publish(session, redrive(held.dead_letter, republished=republished), missing)
 
 
 async def _publish(session: Session, publication: Publication, missing: str) -> None:
@@ -215,7 +217,7 @@ async def _lock(session: Session) -> None:
         _warn(f"this user may not declare {topology.REPLAY_LOCK}, so do not start another replay or purge meanwhile")
 
 
-async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[Held]:
+async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[NotAttempted]:
     """Give the letters that are meant, oldest first, until asked to stop.
 
     Only those that are there at the start: one that is sent again and dies again is not met twice. From the first
@@ -229,33 +231,33 @@ async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None =
     renewing = False
     met: set[bytes] = set()
     forgeable = can_be_forged(session.server)
-    async with contextlib.aclosing(session.taking(topology.DEAD)) as letters:
+    async with contextlib.aclosing(session.taking(topology.DEAD)) as dead_letters:
         while renewing or renewed.total() or left > 0:
             if stop is not None and stop.is_set() and not renewing:
                 break
-            delivery, receipt = await anext(letters, (None, None))
-            if delivery is None or receipt is None:
+            delivery, acknowledger = await anext(dead_letters, (None, None))
+            if delivery is None or acknowledger is None:
                 break
-            letter = read_dead(delivery, forgeable=forgeable)
+            dead_letter = read_dead(delivery, forgeable=forgeable)
             kept += 1
-            if renewed[letter.identity] and not delivery.redelivered:
+            if renewed[dead_letter.identity] and not delivery.redelivered:
                 renewing = False  # this is the first that was renewed: all that was there before it has been met
-                renewed[letter.identity] -= 1
-            elif renewing or (letter.must_be_renewed and not renewed.total()):
+                renewed[dead_letter.identity] -= 1
+            elif renewing or (dead_letter.must_be_renewed and not renewed.total()):
                 # Confirmed before it is acknowledged: a command that dies in between leaves two copies, never none.
-                await _publish(session, renew(letter), f"the queue {topology.DEAD} was deleted")
-                await receipt.ack()
+                await _publish(session, renew(dead_letter), f"the queue {topology.DEAD} was deleted")
+                await acknowledger.ack()
                 kept -= 1
-                renewed[letter.identity] += 1
+                renewed[dead_letter.identity] += 1
                 renewing, left = True, 0
                 continue
             elif renewed.total():
                 continue  # it has come since the start
             left -= 1
             giving = giving and found != choice.limit
-            if giving and choice.selection.holds(letter, datetime.now(UTC)):
-                held = Held(letter, receipt, letter.identity in met)
-                met.add(letter.identity)
+            if giving and choice.selection.holds(dead_letter, datetime.now(UTC)):
+                held = NotAttempted(dead_letter, acknowledger, dead_letter.identity in met)
+                met.add(dead_letter.identity)
                 found += not held.is_copy
                 try:
                     yield held
@@ -280,18 +282,18 @@ class _Tally:
     """The work of a command so far."""
 
     what: str
-    letters: int = 0
+    dead_letters: int = 0
     copies: int = 0
 
-    def count(self, held: Held) -> None:
+    def count(self, held: NotAttempted) -> None:
         if held.is_copy:
             self.copies += 1
         else:
-            self.letters += 1
+            self.dead_letters += 1
 
     def __str__(self) -> str:
         more = f", and {self.copies} that were copies of these dropped" if self.copies else ""
-        return _told(self.what, self.letters) + more
+        return _told(self.what, self.dead_letters) + more
 
 
 @contextlib.asynccontextmanager
@@ -332,22 +334,22 @@ def _warn(text: str) -> None:
     click.echo(printable(f"omni-relay: {text}"), err=True)
 
 
-def _summary(letter: DeadLetter) -> dict[str, object]:
+def _summary(dead_letter: DeadLetter) -> dict[str, object]:
     return {
-        "requestId": letter.request_id,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "failedAt": letter.failed_at and letter.failed_at.isoformat(),
-        "attempts": letter.attempts,
-        "redrives": letter.redrives,
-        "bytes": len(letter.delivery.body),
+        "requestId": dead_letter.request_id,
+        "reason": dead_letter.reason,
+        "detail": dead_letter.detail,
+        "failedAt": dead_letter.failed_at and dead_letter.failed_at.isoformat(),
+        "attempts": dead_letter.attempts,
+        "redrives": dead_letter.redrives,
+        "bytes": len(dead_letter.delivery.body),
     }
 
 
-def _row(letter: DeadLetter) -> tuple[str, ...]:
-    failed_at = letter.failed_at.strftime("%Y-%m-%dT%H:%M:%SZ") if letter.failed_at else "-"
-    numbers = str(letter.attempts), str(letter.redrives)
-    return failed_at, letter.reason, letter.request_id or "-", *numbers, letter.detail
+def _row(dead_letter: DeadLetter) -> tuple[str, ...]:
+    failed_at = dead_letter.failed_at.strftime("%Y-%m-%dT%H:%M:%SZ") if dead_letter.failed_at else "-"
+    numbers = str(dead_letter.attempts), str(dead_letter.redrives)
+    return failed_at, dead_letter.reason, dead_letter.request_id or "-", *numbers, dead_letter.detail
 
 
 def _told(what: str, count: int) -> str:

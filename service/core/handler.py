@@ -12,7 +12,7 @@ from math import inf
 
 from service.core.attempt.call import OmniCall, plan, split
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import DoubtEnd, Finding, Purpose
+from service.core.attempt.lookup import LookupResult, Purpose, ResolutionKind
 from service.core.attempt.outcome import Outcome
 from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery, Publication, UnpublishableError
@@ -20,7 +20,7 @@ from service.core.headers import History, may_be_a_copy, read_trace, recall
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.publication import publish_instead, publish_report
-from service.core.result.reconciliation import NOT_ASKED, purpose_of_look, resolve
+from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
 from service.core.result.report import (
     SLICE,
     Attempt,
@@ -42,11 +42,11 @@ class Settlement:
     """Whether the producer named the request."""
     attempts: int
     """Attempts counted before this delivery."""
-    words: Mapping[str, int]
+    event_counts: Mapping[str, int]
     """How many events of each type were published for it."""
     valid: bool = True
     """Whether no part of it had to be rejected unread."""
-    doubt: DoubtEnd | None = None
+    resolution: ResolutionKind | None = None
     """How a doubt about it ended."""
     age: float = 0.0
     """Seconds since it was first published, as its producer says, or else since a worker first saw it."""
@@ -66,12 +66,12 @@ class Effects:
 
     attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]
     """Make one attempt, with calls of equal contents as one; gives each its outcome, or why it was not made."""
-    look: Callable[[tuple[str, ...], Purpose], Awaitable[Finding]]
+    look: Callable[[tuple[str, ...], Purpose], Awaitable[LookupResult]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
     """Return when the broker has confirmed every one, however long that takes."""
     now: Callable[[], datetime]
-    draw: Callable[[], float]
+    jitter: Callable[[], float]
     """Throw the dice: a number from [0, 1)."""
     make_id: Callable[[], str]
     let_others: Callable[[], Awaitable[None]] = _go_on
@@ -83,19 +83,19 @@ class Effects:
 
 
 @dataclass(eq=False, slots=True)
-class Errand:
+class Job:
     """A delivery that is being served, and what has been said about it."""
 
     delivery: Delivery
     history: History
     parsed: Parsed
     said: dict[str, int] = field(default_factory=dict)
-    doubt: DoubtEnd | None = None
+    resolution: ResolutionKind | None = None
     is_touched: bool = False
     """Whether OMNI was asked to take any of it, or anything about it was published."""
 
 
-_Said = tuple[Errand, Report, tuple[Publication, ...]]
+_Published = tuple[Job, Report, tuple[Publication, ...]]
 """What is said about an errand, and how it is published."""
 
 
@@ -106,12 +106,12 @@ class Handler:
         self._effects = effects
         self._policy = policy
 
-    def read(self, delivery: Delivery) -> Errand:
+    def read(self, delivery: Delivery) -> Job:
         """Read what a delivery asks for."""
         history = recall(delivery, self._effects.now())
-        return Errand(delivery, history, parse(delivery, history, self._effects.make_id))
+        return Job(delivery, history, parse(delivery, history, self._effects.make_id))
 
-    async def read_in_steps(self, delivery: Delivery) -> Errand:
+    async def read_in_steps(self, delivery: Delivery) -> Job:
         """Read a delivery as `read` does, and give others their turn where that takes long."""
         if is_small(delivery):
             return self.read(delivery)
@@ -122,160 +122,160 @@ class Handler:
             try:
                 next(steps)
             except StopIteration as end:
-                return Errand(delivery, history, end.value)
+                return Job(delivery, history, end.value)
             await self._effects.let_others()
 
-    async def read_late(self, delivery: Delivery) -> Errand:
+    async def read_late(self, delivery: Delivery) -> Job:
         """Read what a delivery asked for that the broker let lapse: too late to be posted, whenever it is handled.
 
         It may have been posted by a worker that died since; then it is looked for like any other redelivery. RabbitMQ 4
         tells which have been handed out before; 3 forgets it when it dead-letters.
         """
-        errand = await self.read_in_steps(delivery)
-        if request := errand.parsed.request:
-            errand.parsed = replace(errand.parsed, request=replace(request, expires_at=self._effects.now()))
-        return errand
+        job = await self.read_in_steps(delivery)
+        if request := job.parsed.request:
+            job.parsed = replace(job.parsed, request=replace(request, expires_at=self._effects.now()))
+        return job
 
-    def only_call(self, errand: Errand) -> OmniCall | None:
+    def only_call(self, job: Job) -> OmniCall | None:
         """Give the one call to make, where nothing else is to be done for an errand, and nothing was before."""
-        request, history = errand.parsed.request, errand.history
-        if request is None or errand.parsed.rejections or history.attempts or purpose_of_look(history):
+        request, history = job.parsed.request, job.history
+        if request is None or job.parsed.rejections or history.attempts or lookup_purpose(history):
             return None
         if self._is_late(request):
             return None
-        calls = self._plan(errand, request)
+        calls = self._plan(job, request)
         return calls[0] if len(calls) == 1 else None
 
-    async def handle(self, errand: Errand) -> Settlement:
+    async def handle(self, job: Job) -> Settlement:
         """Do all that an errand asks for."""
-        parsed, history, effects = errand.parsed, errand.history, self._effects
+        parsed, history, effects = job.parsed, job.history, self._effects
         request = parsed.request
         if parsed.rejections or request is None:
             now = effects.now()
-            await self._say(errand, report_rejections(parsed, history, now), now)
-        if request is not None and (purpose := purpose_of_look(history)):
-            is_copy = may_be_a_copy(errand.delivery)
-            finding = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
+            await self._say(job, report_rejections(parsed, history, now), now)
+        if request is not None and (purpose := lookup_purpose(history)):
+            is_copy = may_be_a_copy(job.delivery)
+            lookup_result = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
             await effects.confirm()
             now = effects.now()
-            resolution = resolve(self._attempt(request, history, now), finding)
-            request, errand.history = resolution.rest, resolution.history
-            errand.doubt = resolution.end if purpose == "doubt" else None
-            await self._say(errand, resolution.report, now)
+            resolution = resolve(self._attempt(request, history, now), lookup_result)
+            request, job.history = resolution.rest, resolution.history
+            job.resolution = resolution.end if purpose == "doubt" else None
+            await self._say(job, resolution.report, now)
         if request is not None and self._is_late(request):
             await effects.confirm()  # another worker may have posted it in time, while this process stood still
             now = effects.now()
-            await self._say(errand, report_expiry(request, errand.history, now), now)
+            await self._say(job, report_expiry(request, job.history, now), now)
         elif request is not None:
-            for call in self._plan(errand, request):
+            for call in self._plan(job, request):
                 (outcome,) = await effects.attempt((call,))
-                await self._conclude(errand, call, outcome)
-        return _settlement(errand, effects.now())
+                await self._conclude(job, call, outcome)
+        return _settlement(job, effects.now())
 
-    async def handle_all(self, errands: Sequence[tuple[Errand, OmniCall]]) -> list[Settlement | Exception]:
+    async def handle_all(self, jobs: Sequence[tuple[Job, OmniCall]]) -> list[Settlement | Exception]:
         """Make the only calls of several errands as one; what fails for one errand afterwards is its own."""
-        outcomes = await self._effects.attempt([call for _, call in errands])
+        outcomes = await self._effects.attempt([call for _, call in jobs])
         now = self._effects.now()
-        said: list[_Said] = []
+        said: list[_Published] = []
         size = 0
-        too_large: list[tuple[Errand, OmniCall, Outcome]] = []
-        defects: dict[Errand, Exception] = {}
-        for (errand, call), outcome in zip(errands, outcomes, strict=True):
+        too_large: list[tuple[Job, OmniCall, Outcome]] = []
+        defects: dict[Job, Exception] = {}
+        for (job, call), outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                defects[errand] = outcome
+                defects[job] = outcome
                 continue
-            errand.is_touched = True
+            job.is_touched = True
             if split(call, outcome):
-                too_large.append((errand, call, outcome))
+                too_large.append((job, call, outcome))
                 continue
             try:
-                for part in slices(self._report(errand, call, outcome, now)):
-                    publications = _publications(errand, part, now)
-                    said.append((errand, part, publications))
+                for part in slices(self._report(job, call, outcome, now)):
+                    publications = _publications(job, part, now)
+                    said.append((job, part, publications))
                     for publication in publications:
                         size += len(publication.body)
                     if size >= SLICE:
                         defects |= await self._publish_all(said, now)
                         said, size = [], 0
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
-                defects[errand] = error
+                defects[job] = error
         defects |= await self._publish_all(said, now)
-        for errand, call, outcome in too_large:
+        for job, call, outcome in too_large:
             try:
-                await self._conclude(errand, call, outcome)
+                await self._conclude(job, call, outcome)
             except Exception as error:  # noqa: BLE001 - as above, or the session has gone: its own alone
-                defects[errand] = error
+                defects[job] = error
         now = self._effects.now()
-        return [defects.get(errand) or _settlement(errand, now) for errand, _ in errands]
+        return [defects.get(job) or _settlement(job, now) for job, _ in jobs]
 
-    async def _conclude(self, errand: Errand, call: OmniCall, outcome: Outcome | Exception) -> None:
+    async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome | Exception) -> None:
         """Publish how a call has ended; one that was too large is made again in halves. Raises why it was not made."""
         if isinstance(outcome, Exception):
             raise outcome
-        errand.is_touched = True
+        job.is_touched = True
         halves = split(call, outcome)
         for half in halves:
             (end,) = await self._effects.attempt((half,))
-            await self._conclude(errand, half, end)
+            await self._conclude(job, half, end)
         if not halves:
             now = self._effects.now()
-            await self._say(errand, self._report(errand, call, outcome, now), now)
+            await self._say(job, self._report(job, call, outcome, now), now)
 
-    def _plan(self, errand: Errand, request: SendRequest) -> tuple[OmniCall, ...]:
-        delivery = errand.delivery
+    def _plan(self, job: Job, request: SendRequest) -> tuple[OmniCall, ...]:
+        delivery = job.delivery
         trace = read_trace(delivery.headers) if delivery.headers else None
-        return plan(request, errand.history, delivery.timestamp, self._policy, trace)
+        return plan(request, job.history, delivery.timestamp, self._policy, trace)
 
-    def _report(self, errand: Errand, call: OmniCall, outcome: Outcome, now: datetime) -> Report:
-        request = errand.parsed.request
+    def _report(self, job: Job, call: OmniCall, outcome: Outcome, now: datetime) -> Report:
+        request = job.parsed.request
         assert request is not None  # noqa: S101 - or there would be no call
-        verdicts = judge(call, outcome, ambiguous=errand.history.ambiguous)
+        message_outcomes = judge(call, outcome, ambiguous=job.history.ambiguous)
         part = request if call.messages is request.messages else replace(request, messages=call.messages)
-        return report_attempt(self._attempt(part, errand.history, now), verdicts)
+        return report_attempt(self._attempt(part, job.history, now), message_outcomes)
 
     def _attempt(self, request: SendRequest, history: History, now: datetime) -> Attempt:
-        return Attempt(request, history, self._policy, now, self._effects.draw(), self._effects.since_success())
+        return Attempt(request, history, self._policy, now, self._effects.jitter(), self._effects.since_success())
 
     def _is_late(self, request: SendRequest) -> bool:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
-    async def _say(self, errand: Errand, report: Report, now: datetime) -> None:
+    async def _say(self, job: Job, report: Report, now: datetime) -> None:
         """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next."""
         for part in slices(report):
-            errand.is_touched |= bool(part.events or part.letters)
+            job.is_touched |= bool(part.events or part.dead_letters)
             try:
-                await self._effects.publish(_publications(errand, part, now))
+                await self._effects.publish(_publications(job, part, now))
             except UnpublishableError as error:
-                await self._say_instead(errand, part, now, error)
+                await self._say_instead(job, part, now, error)
 
-    async def _publish_all(self, said: Sequence[_Said], now: datetime) -> dict[Errand, Exception]:
+    async def _publish_all(self, said: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
         """Publish together what is said about several errands; gives those about which nothing can be published."""
-        defects: dict[Errand, Exception] = {}
+        defects: dict[Job, Exception] = {}
         try:
             await self._effects.publish(tuple([one for _, _, publications in said for one in publications]))
         except UnpublishableError as error:
-            for errand, part, _ in said:
+            for job, part, _ in said:
                 try:
-                    await self._say_instead(errand, part, now, error)
+                    await self._say_instead(job, part, now, error)
                 except UnpublishableError as again:
-                    defects[errand] = again
+                    defects[job] = again
         return defects
 
-    async def _say_instead(self, errand: Errand, report: Report, now: datetime, error: UnpublishableError) -> None:
+    async def _say_instead(self, job: Job, report: Report, now: datetime, error: UnpublishableError) -> None:
         """Publish what takes the place of what the broker never takes. Raises `UnpublishableError` as well."""
-        if publications := publish_instead(report, errand.delivery, now, error.publications):
+        if publications := publish_instead(report, job.delivery, now, error.publications):
             await self._effects.publish(publications)
 
 
-def _publications(errand: Errand, report: Report, now: datetime) -> tuple[Publication, ...]:
-    publications = publish_report(report, errand.delivery, now)
+def _publications(job: Job, report: Report, now: datetime) -> tuple[Publication, ...]:
+    publications = publish_report(report, job.delivery, now)
     for event in report.events:
-        errand.said[event.type] = errand.said.get(event.type, 0) + 1
+        job.said[event.type] = job.said.get(event.type, 0) + 1
     return publications
 
 
-def _settlement(errand: Errand, now: datetime) -> Settlement:
-    parsed, history, delivery = errand.parsed, errand.history, errand.delivery
+def _settlement(job: Job, now: datetime) -> Settlement:
+    parsed, history, delivery = job.parsed, job.history, job.delivery
     valid = not parsed.rejections and parsed.request is not None
     age = max(0.0, (now - (delivery.timestamp or history.first_seen)).total_seconds())
-    return Settlement(parsed.request_id, parsed.identified, history.attempts, errand.said, valid, errand.doubt, age)
+    return Settlement(parsed.request_id, parsed.identified, history.attempts, job.said, valid, job.resolution, age)

@@ -39,11 +39,11 @@ class History:
     """Attempts that were, or may have been, made."""
     ambiguous: bool = False
     """An earlier attempt may have been taken."""
-    looks: int = 0
+    log_checks: int = 0
     """Looks into OMNI's logs about the latest doubt that were answered and did not show every message."""
     resolved: bool = False
     """The latest doubt was looked into, and it was decided to post again."""
-    parked: int = 0
+    retries: int = 0
     """Times it was put aside: no two letters of one request are alike."""
     redeliveries: int = 0
     """Attempts among those above that may not have been any: a worker died with it, or it was handed back untouched."""
@@ -53,7 +53,7 @@ class History:
     """Times a person has sent it again from among the dead letters."""
 
     @property
-    def in_doubt(self) -> bool:
+    def is_unresolved(self) -> bool:
         """Tell whether a post now might be a second one that nobody decided on."""
         return self.ambiguous and not self.resolved
 
@@ -66,16 +66,16 @@ class History:
 ATTEMPT: Final = "omni-attempt"
 FIRST_SEEN: Final = "omni-first-seen"
 AMBIGUOUS: Final = "omni-ambiguous"
-LOOKS: Final = "omni-log-checks"
+LOG_CHECKS: Final = "omni-log-checks"
 RESOLVED: Final = "omni-resolved"
-PARKED: Final = "omni-retries"
+RETRIES: Final = "omni-retries"
 REDELIVERIES: Final = "omni-redeliveries"
 DENIALS: Final = "omni-denials"
 REPEATED: Final = "omni-republished"
 EXPIRES_AT: Final = "omni-expires-at"
 UNREAD: Final = "omni-unread"
 """True on what was scheduled for retry before any worker had read it: it is validated as a new request is."""
-PROGRESS: Final = frozenset({LOOKS, RESOLVED, PARKED, REDELIVERIES, DENIALS, REPEATED, EXPIRES_AT, UNREAD})
+PROGRESS: Final = frozenset({LOG_CHECKS, RESOLVED, RETRIES, REDELIVERIES, DENIALS, REPEATED, EXPIRES_AT, UNREAD})
 REDRIVES: Final = "omni-redrive-count"
 
 MOST_REDELIVERIES: Final = 20
@@ -98,9 +98,9 @@ def read_history(headers: Mapping[str, Header], now: datetime) -> History:
         first_seen=now if seen is None else _EPOCH + timedelta(milliseconds=seen),
         attempts=_whole(headers.get(ATTEMPT), _MOST) or 0,
         ambiguous=headers.get(AMBIGUOUS) is True,
-        looks=_whole(headers.get(LOOKS), _MOST) or 0,
+        log_checks=_whole(headers.get(LOG_CHECKS), _MOST) or 0,
         resolved=headers.get(RESOLVED) is True,
-        parked=_whole(headers.get(PARKED), _MOST) or 0,
+        retries=_whole(headers.get(RETRIES), _MOST) or 0,
         redeliveries=_whole(headers.get(REDELIVERIES), _MOST) or 0,
         denials=_whole(headers.get(DENIALS), _MOST) or 0,
         redrives=_whole(headers.get(REDRIVES), _MOST) or 0,
@@ -117,7 +117,7 @@ def recall(delivery: Delivery, now: datetime) -> History:
         return history
     is_copy_of_order = history.is_ordered and not delivery.redelivered  # it stays the attempt that a person ordered
     attempts = history.attempts + (not is_copy_of_order)
-    return doubt(replace(history, attempts=attempts, redeliveries=history.redeliveries + 1))
+    return mark_ambiguous(replace(history, attempts=attempts, redeliveries=history.redeliveries + 1))
 
 
 def may_be_a_copy(delivery: Delivery) -> bool:
@@ -137,9 +137,9 @@ def is_used_up(history: History, max_attempts: int) -> bool:
     return history.attempts - history.redeliveries >= max_attempts or history.redeliveries >= MOST_REDELIVERIES
 
 
-def doubt(history: History) -> History:
+def mark_ambiguous(history: History) -> History:
     """Write down that the latest attempt may have been taken."""
-    return replace(history, ambiguous=True, resolved=False, looks=0)
+    return replace(history, ambiguous=True, resolved=False, log_checks=0)
 
 
 def is_returning(headers: Mapping[str, Header]) -> bool:
@@ -170,9 +170,9 @@ def write_history(history: History) -> dict[str, Header]:
 def write_progress(history: History) -> dict[str, Header]:
     """Write down how far the relay has come; a dead letter needs none of it, since it begins anew when replayed."""
     return {
-        LOOKS: history.looks,
+        LOG_CHECKS: history.log_checks,
         RESOLVED: history.resolved,
-        PARKED: history.parked,
+        RETRIES: history.retries,
         REDELIVERIES: history.redeliveries,
         DENIALS: history.denials,
     }

@@ -18,7 +18,7 @@ SUSPICIOUS: Final = 2
 """Times handed out before. Once is the usual crash, which should cost no time."""
 
 
-def is_suspect(delivery: Delivery) -> bool:
+def is_suspected(delivery: Delivery) -> bool:
     """Tell whether it should be served alone. In a first delivery the count is a producer's invention."""
     count = delivery.headers.get(COUNT)
     return delivery.redelivered and isinstance(count, int) and count >= SUSPICIOUS

@@ -31,7 +31,7 @@ DIRECT: Final = ""
 """The broker's default exchange: its routing key is the name of a queue."""
 
 
-def waiting_room(seconds: float) -> str:
+def delay_queue(seconds: float) -> str:
     """Name the queue whose messages go back to the request queue after `seconds`."""
     return f"{REQUESTS}.delay.{f'{seconds:.3f}'.rstrip('0').rstrip('.')}"
 

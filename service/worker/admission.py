@@ -20,7 +20,7 @@ from typing import Final
 
 from service.adapters.logging import get_logger
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import BrokerErrors, Life, OnDelivery, Receipt
+from service.adapters.rabbitmq import Acknowledger, BrokerErrors, ConnectionLifetime, OnDelivery
 from service.core.delivery import Delivery
 from service.core.request.compression import memory_of
 from service.core.request.parsing import LARGE
@@ -45,7 +45,7 @@ class _Waiting:
     """A large delivery that has not begun."""
 
     delivery: Delivery
-    receipt: Receipt
+    acknowledger: Acknowledger
     size: int
     overdue_at: float
     """When it is put aside, by the loop's clock."""
@@ -57,14 +57,14 @@ class Admission:
     def __init__(
         self,
         most: int,
-        put_aside: Callable[[Delivery], Awaitable[None]],
+        schedule_retry: Callable[[Delivery], Awaitable[None]],
         metrics: Metrics,
         patience: float = _PATIENCE,
         longest_wait: float = _LONGEST_WAIT,
     ) -> None:
         """Allow `most` bytes in flight; `put_aside` returns when the broker has a delivery in a waiting room."""
         self._most = most
-        self._put_aside = put_aside
+        self._put_aside = schedule_retry
         self._patience = patience
         self._longest_wait = longest_wait
         self._log = get_logger()
@@ -73,9 +73,9 @@ class Admission:
         self._bytes = 0
         self._begun = 0
         self._turn = 0
-        self._later: deque[tuple[Delivery, Receipt]] = deque()
+        self._later: deque[tuple[Delivery, Acknowledger]] = deque()
         self._waiting: deque[_Waiting] = deque()
-        self._unread: Life | None = None
+        self._unread: ConnectionLifetime | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._overdue_timer: asyncio.TimerHandle | None = None
         self._making_room: asyncio.Task[None] | None = None
@@ -91,22 +91,22 @@ class Admission:
         self._serve, self._release = serve, release
         return self.receive
 
-    def receive(self, delivery: Delivery, receipt: Receipt) -> None:
+    def receive(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
         """Take a delivery."""
         self._arrived += 1
         size = memory_of(delivery)
         self._bytes += size
         if size > LARGE:
             overdue_at = asyncio.get_running_loop().time() + self._longest_wait
-            self._waiting.append(_Waiting(delivery, receipt, size, overdue_at))
+            self._waiting.append(_Waiting(delivery, acknowledger, size, overdue_at))
             self._admit()
             self._watch()
         elif self._later or self._turn + size > _TURN:
-            self._later.append((delivery, receipt))
+            self._later.append((delivery, acknowledger))
         else:
-            self._begin(delivery, receipt, size)
+            self._begin(delivery, acknowledger, size)
         if self._bytes > self._most:
-            self._stop_reading(receipt.broken)
+            self._stop_reading(acknowledger.broken)
 
     def done(self, delivery: Delivery) -> None:
         """Hear that a delivery that was served is no longer in flight."""
@@ -139,31 +139,31 @@ class Admission:
         while self._waiting:
             await self._put_aside_one(self._waiting.pop())
 
-    def _begin(self, delivery: Delivery, receipt: Receipt, size: int) -> None:
+    def _begin(self, delivery: Delivery, acknowledger: Acknowledger, size: int) -> None:
         if not self._turn:
             asyncio.get_running_loop().call_soon(self._next_turn)
         self._turn += size
-        self._serve(delivery, receipt)
+        self._serve(delivery, acknowledger)
 
     def _next_turn(self) -> None:
         self._turn = 0
         while self._later and self._turn <= _TURN:
-            delivery, receipt = self._later.popleft()
-            self._begin(delivery, receipt, memory_of(delivery) or 1)
+            delivery, acknowledger = self._later.popleft()
+            self._begin(delivery, acknowledger, memory_of(delivery) or 1)
 
     def _admit(self) -> None:
         """Begin with large deliveries: as many as may be served at once, and always one."""
         while self._waiting:
             first = self._waiting[0]
-            if self._begun and self._begun + first.size > _AT_ONCE and not first.receipt.broken.is_set():
+            if self._begun and self._begun + first.size > _AT_ONCE and not first.acknowledger.broken.is_set():
                 return
             self._waiting.popleft()
-            if first.receipt.broken.is_set():
+            if first.acknowledger.broken.is_set():
                 self._bytes -= first.size  # the broker hands it out again
                 self._release(first.delivery)
             else:
                 self._begun += first.size
-                self._serve(first.delivery, first.receipt)
+                self._serve(first.delivery, first.acknowledger)
 
     def _leave(self, size: int) -> None:
         self._bytes -= size
@@ -171,7 +171,7 @@ class Admission:
         if self._unread is not None and self._bytes <= self._most:
             self._read_on()
 
-    def _stop_reading(self, session: Life) -> None:
+    def _stop_reading(self, session: ConnectionLifetime) -> None:
         self._unread = session
         session.pause_reading()
         if self._timer is None:
@@ -214,16 +214,16 @@ class Admission:
 
     async def _put_aside_one(self, waiting: _Waiting) -> None:
         try:
-            if waiting.receipt.broken.is_set():
+            if waiting.acknowledger.broken.is_set():
                 self._release(waiting.delivery)
             else:
                 await self._put_aside(waiting.delivery)
                 self._log.warning("delivery.set_aside", bytes=waiting.size)
                 with contextlib.suppress(*BrokerErrors):
-                    await waiting.receipt.ack()
+                    await waiting.acknowledger.ack()
         finally:
             self._leave(waiting.size)
 
 
-def _nobody(_: Delivery, __: Receipt) -> None:
+def _nobody(_: Delivery, __: Acknowledger) -> None:
     """Stand for what serves deliveries until that is there."""

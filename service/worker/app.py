@@ -13,7 +13,7 @@ from service.adapters.logging import get_logger
 from service.adapters.metrics import Metrics
 from service.adapters.omni import Credentials, OmniAccess, OmniClient
 from service.adapters.operations import Condition, make_app, raise_descriptor_limit, serving
-from service.adapters.rabbitmq import Link, ReplyPublisher
+from service.adapters.rabbitmq import ReconnectingConnection, ReplyPublisher
 from service.adapters.settings import Settings
 from service.core import topology
 from service.core.attempt.concurrency import MOST, START, Limit, most_in_a_call
@@ -21,7 +21,7 @@ from service.core.attempt.retry import Policy, RetryPolicy, pause_delay
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.headers import recall
-from service.core.result.publication import put_aside_unread
+from service.core.result.publication import schedule_unread_retry
 from service.core.result.reply_to import ReplyPolicy
 from service.worker.admission import Admission
 from service.worker.consumer import Bench, Intake
@@ -62,13 +62,13 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     if listener is not None:
         stop_with_parent(stop)
     retry = retry_policy(settings)
-    log, metrics = get_logger(), Metrics(map(topology.waiting_room, retry.rooms))
+    log, metrics = get_logger(), Metrics(map(topology.delay_queue, retry.delays))
     metrics.build.info({"version": __version__})
     throttle = Throttle(_limit(settings), settings.own_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
     turnstile = Turnstile(gate_teller(log, metrics, throttle, _now), stall_teller(log, metrics))
-    link = Link(
+    link = ReconnectingConnection(
         settings.rabbitmq_urls,
-        retry.rooms,
+        retry.delays,
         link_events(log, metrics),
         declare=settings.rabbitmq_declare,
         fast=settings.rabbitmq_fast_lane,
@@ -85,7 +85,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         look=lookout.look,
         publish=publish,
         now=_now,
-        draw=random.random,
+        jitter=random.random,
         make_id=lambda: str(uuid.uuid4()),
         let_others=lambda: asyncio.sleep(_TURN),
         confirm=tools.session_check.require,
@@ -167,7 +167,7 @@ def message_policy(settings: Settings) -> Policy:
     return Policy(
         retry=retry_policy(settings),
         on_unknown=settings.unknown_policy,
-        looks=settings.unknown_log_checks,
+        log_checks=settings.unknown_log_checks,
         scenario_key=settings.omni_scenario_key,
         call_size=most_in_a_call(settings.omni_max_messages_per_call, settings.own_rate),
     )
@@ -187,11 +187,11 @@ def _limit(settings: Settings) -> Limit:
 
 
 def _put_aside(effects: Effects, retry: RetryPolicy) -> Callable[[Delivery], Awaitable[None]]:
-    async def put_aside(delivery: Delivery) -> None:
+    async def schedule_retry(delivery: Delivery) -> None:
         history = recall(delivery, effects.now())
-        await effects.publish((put_aside_unread(delivery, history, pause_delay(retry), effects.make_id()),))
+        await effects.publish((schedule_unread_retry(delivery, history, pause_delay(retry), effects.make_id()),))
 
-    return put_aside
+    return schedule_retry
 
 
 def _replies(settings: Settings, metrics: Metrics) -> ReplyPublisher:
@@ -207,7 +207,7 @@ def _traced(tracer: "Tracer | None", post: Post, publish: Publish) -> tuple[Post
     return (post, publish) if tracer is None else (tracer.attempts(post), tracer.publications(publish))
 
 
-def _publish(link: Link, replies: ReplyPublisher, metrics: Metrics) -> Publish:
+def _publish(link: ReconnectingConnection, replies: ReplyPublisher, metrics: Metrics) -> Publish:
     async def publish(publications: Iterable[Publication]) -> None:
         publications = tuple(publications)
         copies = [publication for publication in publications if publication.is_copy]
@@ -222,7 +222,7 @@ def _publish(link: Link, replies: ReplyPublisher, metrics: Metrics) -> Publish:
             elif publication.exchange == topology.DEAD:
                 metrics.dead_letters[str(publication.headers["omni-reason"])].inc()
             else:
-                metrics.parked[publication.routing_key].inc()
+                metrics.retries[publication.routing_key].inc()
 
     return publish
 

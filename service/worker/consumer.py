@@ -10,7 +10,7 @@ from typing import Final
 
 from service.adapters.logging import describe, get_logger
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import BrokerErrors, Link, OnDelivery, Session
+from service.adapters.rabbitmq import BrokerErrors, OnDelivery, ReconnectingConnection, Session
 from service.core.value import dataclass
 from service.worker.sending.circuit_breaker import Turnstile
 
@@ -28,7 +28,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
 class Bench:
     """What an intake works with."""
 
-    link: Link
+    link: ReconnectingConnection
     receive: OnDelivery
     turnstile: Turnstile
     metrics: Metrics

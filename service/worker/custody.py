@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
 
-from service.adapters.rabbitmq import BrokerErrors, Receipt, elapsed
+from service.adapters.rabbitmq import Acknowledger, BrokerErrors, elapsed
 
 _BEAT: Final = 0.2
 """Seconds between two looks at the clock while nothing else looks at it."""
@@ -30,7 +30,7 @@ _SILENCE: Final = 1.0
 _UNREAD: Final = 10.0
 """Seconds for which deliveries may be left unread: two thirds of RabbitMQ's `tcp_listen_options.send_timeout`."""
 
-SESSION: ContextVar[Receipt | None] = ContextVar("SESSION", default=None)
+SESSION: ContextVar[Acknowledger | None] = ContextVar("SESSION", default=None)
 """The receipt of the delivery that this task serves; its `broken` is set when the session is over."""
 
 
@@ -51,40 +51,40 @@ class SessionCheck:
         self._resumed_at = float("-inf")
         self._beat()
 
-    def is_valid(self, receipt: Receipt | None) -> bool:
+    def is_valid(self, acknowledger: Acknowledger | None) -> bool:
         """Tell whether a delivery is ours this moment, without asking; False if only the broker can tell."""
         now = self._look()
-        if receipt is None:
+        if acknowledger is None:
             return True
-        life = receipt.broken
+        life = acknowledger.broken
         return life.confirmed_at >= self._resumed_at and now - life.heard_at <= _SILENCE and not life.is_set()
 
-    async def confirm(self, receipt: Receipt | None) -> bool:
+    async def confirm(self, acknowledger: Acknowledger | None) -> bool:
         """Tell whether a delivery is ours; asks the broker if need be, for as long as the session lasts."""
-        if receipt is None or self.is_valid(receipt):
+        if acknowledger is None or self.is_valid(acknowledger):
             return True
-        life = receipt.broken
+        life = acknowledger.broken
         async with life.confirming:
-            while not life.is_set() and not self.is_valid(receipt):
+            while not life.is_set() and not self.is_valid(acknowledger):
                 asked_at = self._look()
                 try:
-                    await self._ask(receipt)
+                    await self._ask(acknowledger)
                 except BrokerErrors:
                     life.set("connection_lost")  # what is not known to be ours is given back as a whole
                 else:
                     life.confirmed_at, life.heard_at = asked_at, self._look()
         return not life.is_set()
 
-    async def _ask(self, receipt: Receipt) -> None:
+    async def _ask(self, acknowledger: Acknowledger) -> None:
         """Return when the broker has shown that a session lives. Raises one of `BrokerErrors`."""
-        if not self._is_left(receipt):
-            await receipt.alive()
-        if self._is_left(receipt):
+        if not self._is_left(acknowledger):
+            await acknowledger.alive()
+        if self._is_left(acknowledger):
             raise TimeoutError
 
-    def _is_left(self, receipt: Receipt) -> bool:
+    def _is_left(self, acknowledger: Acknowledger) -> bool:
         """Tell whether deliveries have been left unread for so long that the broker may have handed them to others."""
-        since = receipt.broken.unread_since
+        since = acknowledger.broken.unread_since
         return since is not None and self._clock() - since > _UNREAD
 
     async def require(self) -> None:

@@ -8,12 +8,12 @@ import contextlib
 from typing import Final
 
 from service.adapters.logging import describe, get_logger
-from service.adapters.rabbitmq import BrokerErrors, Link, Session
+from service.adapters.rabbitmq import BrokerErrors, ReconnectingConnection, Session
 from service.core import topology
 from service.core.delivery import Delivery
 from service.core.handler import Effects, Handler
 from service.core.headers import can_be_forged
-from service.core.result.dead_letter import DeadLetter, is_of_the_broker, read_dead, renew, write_obituary
+from service.core.result.dead_letter import DeadLetter, is_of_the_broker, read_dead, renew, write_final_event
 from service.core.result.publication import publish_report
 
 _PREFETCH: Final = 2
@@ -23,7 +23,7 @@ _LOOK_EVERY: Final = 5.0
 """Seconds between two looks whether the queues of dead letters are there."""
 
 
-async def bury(link: Link, handler: Handler, effects: Effects) -> None:
+async def bury(link: ReconnectingConnection, handler: Handler, effects: Effects) -> None:
     """Go on until cancelled. What was told twice, because we died between telling and settling, carries the same id."""
     undertaker = _Undertaker(link, handler, effects)
     looking = asyncio.create_task(undertaker.look())
@@ -34,7 +34,7 @@ async def bury(link: Link, handler: Handler, effects: Effects) -> None:
 
 
 class _Undertaker:
-    def __init__(self, link: Link, handler: Handler, effects: Effects) -> None:
+    def __init__(self, link: ReconnectingConnection, handler: Handler, effects: Effects) -> None:
         self._link = link
         self._handler = handler
         self._effects = effects
@@ -52,40 +52,40 @@ class _Undertaker:
             session = await self._link.session()
             try:
                 await self._link.look_after_dead_letters()  # the queue of copies may be the one that is gone
-                async with contextlib.aclosing(session.following(topology.DIED, _PREFETCH)) as letters:
-                    async for delivery, receipt, arrived_at in letters:
+                async with contextlib.aclosing(session.following(topology.DIED, _PREFETCH)) as dead_letters:
+                    async for delivery, acknowledger, arrived_at in dead_letters:
                         await self._handle(delivery, arrived_at, session)
-                        await receipt.ack()
+                        await acknowledger.ack()
             except BrokerErrors as error:
                 self._log.warning("dead_letter_listener.failed", **describe(error))
                 await asyncio.sleep(_PAUSE)
 
     async def _handle(self, delivery: Delivery, arrived_at: float, session: Session) -> None:
         try:
-            letter = read_dead(delivery, forgeable=can_be_forged(session.server))
-            await self._store(letter, arrived_at)
-            if is_of_the_broker(letter):
-                await self._tell(letter)
+            dead_letter = read_dead(delivery, forgeable=can_be_forged(session.server))
+            await self._store(dead_letter, arrived_at)
+            if is_of_the_broker(dead_letter):
+                await self._tell(dead_letter)
         except Exception as error:  # noqa: BLE001 - a defect costs its word; the letter stays in omni.dead
             self._log.error("dead_letter.report_failed", **describe(error))
 
-    async def _store(self, letter: DeadLetter, arrived_at: float) -> None:
+    async def _store(self, dead_letter: DeadLetter, arrived_at: float) -> None:
         """Put a letter into `omni.dead` that died while it was gone; the relay makes sure of its own by itself."""
-        if is_of_the_broker(letter):
+        if is_of_the_broker(dead_letter):
             await self._link.look_after_dead_letters()
         may_be_unstored = self._link.may_be_unstored(arrived_at)
-        if may_be_unstored and is_of_the_broker(letter) and not letter.delivery.is_too_long:
-            await self._link.publish([renew(letter)])
-            self._log.warning("dead_letter.stored_again", request_id=letter.request_id, reason=letter.reason)
+        if may_be_unstored and is_of_the_broker(dead_letter) and not dead_letter.delivery.is_too_long:
+            await self._link.publish([renew(dead_letter)])
+            self._log.warning("dead_letter.stored_again", request_id=dead_letter.request_id, reason=dead_letter.reason)
 
-    async def _tell(self, letter: DeadLetter) -> None:
+    async def _tell(self, dead_letter: DeadLetter) -> None:
         """Publish the final event."""
         now = self._effects.now()
-        if letter.reason == "lapsed":
-            await self._handler.handle(await self._handler.read_late(letter.original))
-            self._log.info("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
+        if dead_letter.reason == "lapsed":
+            await self._handler.handle(await self._handler.read_late(dead_letter.original))
+            self._log.info("dead_letter.reported", request_id=dead_letter.request_id, reason=dead_letter.reason)
             return
-        report = write_obituary(letter, now, self._effects.make_id)
-        await self._effects.publish(publish_report(report, letter.delivery, now))
+        report = write_final_event(dead_letter, now, self._effects.make_id)
+        await self._effects.publish(publish_report(report, dead_letter.delivery, now))
         if report.events:
-            self._log.warning("dead_letter.reported", request_id=letter.request_id, reason=letter.reason)
+            self._log.warning("dead_letter.reported", request_id=dead_letter.request_id, reason=dead_letter.reason)

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from service.core.delivery import Delivery
 from service.core.handler import Settlement
-from service.core.headers import ATTEMPT, FIRST_SEEN, PARKED, REDRIVES
+from service.core.headers import ATTEMPT, FIRST_SEEN, REDRIVES, RETRIES
 from service.core.poison import times_handed_out
 from service.core.request.parsing import is_named
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 KEPT: Final = 3600.0
 """Seconds for which an end counts. A producer may use an id again later, and means another request."""
-_MINE: Final = (ATTEMPT, FIRST_SEEN, PARKED, REDRIVES)
+_MINE: Final = (ATTEMPT, FIRST_SEEN, RETRIES, REDRIVES)
 _NONE: Final = (repr(None),) * len(_MINE)
 """As the headers are read where the broker has added its own to none."""
 
@@ -161,7 +161,7 @@ def is_new(delivery: Delivery) -> bool:
     interrupted publication left.
     """
     headers = delivery.headers
-    return not delivery.redelivered and not (headers and (PARKED in headers or headers.get(REDRIVES)))
+    return not delivery.redelivered and not (headers and (RETRIES in headers or headers.get(REDRIVES)))
 
 
 def _key(delivery: Delivery) -> Hashable:

@@ -14,12 +14,12 @@ from typing import Final, TypeVar
 
 from service.adapters.logging import describe, get_logger
 from service.adapters.metrics import Metrics, exemplar
-from service.adapters.rabbitmq import BrokerErrors, Receipt
+from service.adapters.rabbitmq import Acknowledger, BrokerErrors
 from service.core.attempt.call import OmniCall, group
 from service.core.delivery import Delivery
-from service.core.handler import Errand, Handler, Settlement
+from service.core.handler import Handler, Job, Settlement
 from service.core.headers import read_trace, trace_id
-from service.core.poison import is_suspect, rank
+from service.core.poison import is_suspected, rank
 from service.core.request.parsing import is_small
 from service.worker.custody import SESSION, HandedBackError, UntouchedError
 from service.worker.deduplicator import Handled, Registry, is_new
@@ -58,8 +58,8 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._registry = Registry(3 * prefetch)  # acks lost with the connection: no more than unsettled ones
-        self._arrived: list[tuple[Delivery, Receipt]] = []
-        self._suspects: list[tuple[Delivery, Receipt]] = []
+        self._arrived: list[tuple[Delivery, Acknowledger]] = []
+        self._suspected: list[tuple[Delivery, Acknowledger]] = []
         self._may_settle = asyncio.Event()
         self._may_settle.set()
         metrics.deliveries_in_flight.set_function(lambda: self.in_flight)
@@ -69,23 +69,23 @@ class Dispatcher:
         """Count the deliveries that were taken and are not done with."""
         return self._in_flight
 
-    def receive(self, delivery: Delivery, receipt: Receipt) -> None:
+    def receive(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
         """Take a delivery; it will be settled, unless its connection ends or the process does."""
         self._in_flight += 1
         if self._most and is_new(delivery) and is_small(delivery):
-            self._await_others(delivery, receipt)
-        elif not is_suspect(delivery):
-            self._start(self._serve(delivery, receipt))
+            self._await_others(delivery, acknowledger)
+        elif not is_suspected(delivery):
+            self._start(self._serve(delivery, acknowledger))
         else:
-            self._suspects.append((delivery, receipt))
-            if len(self._suspects) == 1:
+            self._suspected.append((delivery, acknowledger))
+            if len(self._suspected) == 1:
                 self._start(self._serve_suspects())
 
-    def _await_others(self, delivery: Delivery, receipt: Receipt) -> None:
+    def _await_others(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
         """Keep a delivery until all that came with it, in the same read of the socket, are here."""
-        if self._arrived and self._arrived[0][1].broken is not receipt.broken:
+        if self._arrived and self._arrived[0][1].broken is not acknowledger.broken:
             self._sort()
-        self._arrived.append((delivery, receipt))
+        self._arrived.append((delivery, acknowledger))
         if len(self._arrived) == 1:
             asyncio.get_running_loop().call_soon(self._sort)
 
@@ -95,76 +95,78 @@ class Dispatcher:
         if len(arrived) == 1:
             self._start(self._serve(*arrived[0]))
             return
-        errands: list[tuple[Errand, Receipt]] = []
+        jobs: list[tuple[Job, Acknowledger]] = []
         calls: list[OmniCall] = []
-        for delivery, receipt in arrived:
-            errand = call = None
+        for delivery, acknowledger in arrived:
+            job = call = None
             try:
-                errand = self._handler.read(delivery)
-                call = self._handler.only_call(errand)
+                job = self._handler.read(delivery)
+                call = self._handler.only_call(job)
             except Exception:  # noqa: BLE001, S110 - a defect of ours: met again, and told, where it is served
                 pass
-            if errand is None or call is None:
-                self._start(self._serve(delivery, receipt, errand))
+            if job is None or call is None:
+                self._start(self._serve(delivery, acknowledger, job))
             else:
-                errands.append((errand, receipt))
+                jobs.append((job, acknowledger))
                 calls.append(call)
         groups = [[place] for place in range(len(calls))]
         with contextlib.suppress(Exception):  # as above, and no reason to leave the others unserved
             groups = group(calls, self._most or 0)
         for places in groups:
-            self._start(self._serve_all([errands[place] for place in places], [calls[place] for place in places]))
+            self._start(self._serve_all([jobs[place] for place in places], [calls[place] for place in places]))
 
     async def _serve_suspects(self) -> None:
         await asyncio.sleep(_GATHERING)
-        while self._suspects:
-            self._suspects.sort(key=lambda suspect: rank(suspect[0]))
-            delivery, receipt = self._suspects[0]
-            if receipt.broken.is_set():
+        while self._suspected:
+            self._suspected.sort(key=lambda suspect: rank(suspect[0]))
+            delivery, acknowledger = self._suspected[0]
+            if acknowledger.broken.is_set():
                 self._leave(delivery)  # it comes again, with its count
             else:
-                await self._serve(delivery, receipt)
+                await self._serve(delivery, acknowledger)
                 with contextlib.suppress(*BrokerErrors):
-                    await receipt.heard()  # an ack that dies with us would not have been one
-            del self._suspects[0]
+                    await acknowledger.sync()  # an ack that dies with us would not have been one
+            del self._suspected[0]
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, delivery: Delivery, receipt: Receipt, errand: Errand | None = None) -> None:
-        SESSION.set(receipt)
+    async def _serve(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None = None) -> None:
+        SESSION.set(acknowledger)
         started = time.perf_counter()
         try:
-            end = await _met(self._end(delivery, errand))
+            end = await _met(self._end(delivery, job))
         except BaseException:
             self._tell(delivery, "abandoned", started, {})
             raise
-        await self._settle(delivery, receipt, end, started)
+        await self._settle(delivery, acknowledger, end, started)
 
-    async def _serve_all(self, errands: Sequence[tuple[Errand, Receipt]], calls: Sequence[OmniCall]) -> None:
+    async def _serve_all(self, jobs: Sequence[tuple[Job, Acknowledger]], calls: Sequence[OmniCall]) -> None:
         """Serve those whose calls are one."""
-        SESSION.set(errands[0][1])
+        SESSION.set(jobs[0][1])
         started = time.perf_counter()
-        promises = [self._registry.enter(errand.delivery) for errand, _ in errands]
-        work = [(errand, call) for (errand, _), call in zip(errands, calls, strict=True)]
+        promises = [self._registry.enter(job.delivery) for job, _ in jobs]
+        work = [(job, call) for (job, _), call in zip(jobs, calls, strict=True)]
         try:
             met = await _met(self._handler.handle_all(work))
         except BaseException:
-            for (errand, _), promise in zip(errands, promises, strict=True):
+            for (job, _), promise in zip(jobs, promises, strict=True):
                 self._registry.give_up(promise)
-                self._tell(errand.delivery, "abandoned", started, {})
+                self._tell(job.delivery, "abandoned", started, {})
             raise
-        ends: Sequence[Settlement | Exception] = [met] * len(errands) if isinstance(met, Exception) else met
-        for (errand, _), promise, end in zip(errands, promises, ends, strict=True):
+        ends: Sequence[Settlement | Exception] = [met] * len(jobs) if isinstance(met, Exception) else met
+        for (job, _), promise, end in zip(jobs, promises, ends, strict=True):
             self._remember(promise, end)
-            if isinstance(end, HandedBackError) and not errand.is_touched:
-                self._registry.hand_back(errand.delivery)
-        for (errand, receipt), end in zip(errands, ends, strict=True):
-            await self._settle(errand.delivery, receipt, end, started)
+            if isinstance(end, HandedBackError) and not job.is_touched:
+                self._registry.hand_back(job.delivery)
+        for (job, acknowledger), end in zip(jobs, ends, strict=True):
+            await self._settle(job.delivery, acknowledger, end, started)
 
-    async def _settle(self, delivery: Delivery, receipt: Receipt, end: Settlement | Exception, started: float) -> None:
+    async def _settle(
+        self, delivery: Delivery, acknowledger: Acknowledger, end: Settlement | Exception, started: float
+    ) -> None:
         """Settle a delivery as it ended, and tell."""
         settled = "lost"  # a normal end when the connection goes: the broker hands the delivery out again
         facts: Mapping[str, object] = {}
@@ -172,12 +174,12 @@ class Dispatcher:
             if isinstance(end, Settlement):
                 facts = self._facts(end)
                 await self._may_settle.wait()
-                await receipt.ack()
+                await acknowledger.ack()
                 settled = "acked"
             elif not isinstance(end, HandedBackError):
                 facts = describe(end)
                 await self._may_settle.wait()
-                await receipt.dead_letter()
+                await acknowledger.dead_letter()
                 settled = "dead_lettered"
         except BrokerErrors:
             pass
@@ -187,7 +189,7 @@ class Dispatcher:
         finally:
             self._tell(delivery, settled, started, facts)
 
-    async def _end(self, delivery: Delivery, errand: Errand | None) -> Settlement | Exception:
+    async def _end(self, delivery: Delivery, job: Job | None) -> Settlement | Exception:
         """Serve a delivery, or take over what is or was done about it before it was handed out again."""
         while known := self._registry.find(delivery):
             if end := await known.wait():
@@ -198,19 +200,19 @@ class Dispatcher:
         end = None
         try:
             first = replace(delivery, redelivered=False) if is_new and delivery.redelivered else delivery
-            end = await _met(self._handle(first, errand))
+            end = await _met(self._handle(first, job))
         finally:
             self._remember(promise, end)
         if isinstance(end, UntouchedError):
             self._registry.hand_back(delivery)
         return end
 
-    async def _handle(self, delivery: Delivery, errand: Errand | None) -> Settlement:
-        errand = errand or await self._handler.read_in_steps(delivery)
+    async def _handle(self, delivery: Delivery, job: Job | None) -> Settlement:
+        job = job or await self._handler.read_in_steps(delivery)
         try:
-            return await self._handler.handle(errand)
+            return await self._handler.handle(job)
         except HandedBackError as error:
-            raise error if errand.is_touched else UntouchedError from None
+            raise error if job.is_touched else UntouchedError from None
 
     def release(self, delivery: Delivery) -> None:
         """Hear of a delivery that was not begun before its session ended."""
@@ -228,14 +230,14 @@ class Dispatcher:
             metrics.unidentified.inc()
         if not settlement.valid:
             metrics.invalid.inc()
-        if settlement.doubt is not None:
-            metrics.doubts[settlement.doubt].inc()
-        if "message.accepted" in settlement.words:
+        if settlement.resolution is not None:
+            metrics.doubts[settlement.resolution].inc()
+        if "message.accepted" in settlement.event_counts:
             metrics.acceptance_seconds.observe(settlement.age)
         return {
             "request_id": settlement.request_id,
             "attempts": settlement.attempts,
-            "events": settlement.words,
+            "events": settlement.event_counts,
         }
 
     def _tell(self, delivery: Delivery, settled: str, started: float, facts: Mapping[str, object]) -> None:

@@ -9,10 +9,10 @@ from typing import Final
 from service.adapters.logging import Logger, describe
 from service.adapters.metrics import Metrics
 from service.adapters.omni import Deprecation
-from service.adapters.rabbitmq import LinkEvents
+from service.adapters.rabbitmq import ConnectionEvents
 from service.core import topology
-from service.core.attempt.breaker import Gate
-from service.core.attempt.lookup import Answered, Finding
+from service.core.attempt.breaker import CircuitBreaker
+from service.core.attempt.lookup import Answered, LookupResult
 from service.core.delivery import Publication
 from service.worker.sending.circuit_breaker import RESULTS_STALLED
 from service.worker.sending.limiter import Throttle
@@ -24,17 +24,17 @@ _TELL_AGAIN: Final = 10.0
 
 def gate_teller(
     log: Logger, metrics: Metrics, throttle: Throttle, now: Callable[[], datetime]
-) -> Callable[[Gate, float], None]:
+) -> Callable[[CircuitBreaker, float], None]:
     """Tell of the first closing, and then ever fewer of those in a row: they may go on all night."""
 
-    def tell(gate: Gate, seconds: float) -> None:
-        metrics.paused["denied"].set(gate.mode != "open" and gate.denied)
-        metrics.paused["failing"].set(gate.mode != "open" and not gate.denied)
-        if gate.mode == "closed":
+    def tell(breaker: CircuitBreaker, seconds: float) -> None:
+        metrics.paused["denied"].set(breaker.mode != "open" and breaker.denied)
+        metrics.paused["failing"].set(breaker.mode != "open" and not breaker.denied)
+        if breaker.mode == "closed":
             throttle.begin_anew()
-            if gate.closings.bit_count() == 1:
-                log.error("sending.paused", cause=gate.cause, until=(now() + timedelta(seconds=seconds)).isoformat())
-        elif gate.mode == "open":
+            if breaker.closings.bit_count() == 1:
+                log.error("sending.paused", cause=breaker.cause, until=(now() + timedelta(seconds=seconds)).isoformat())
+        elif breaker.mode == "open":
             log.info("sending.resumed")
 
     return tell
@@ -53,13 +53,13 @@ def stall_teller(log: Logger, metrics: Metrics) -> Callable[[bool], None]:
     return tell
 
 
-def finding_teller(log: Logger, metrics: Metrics) -> Callable[[Finding], None]:
+def finding_teller(log: Logger, metrics: Metrics) -> Callable[[LookupResult], None]:
     """Tell of every look into OMNI's logs."""
 
-    def tell(finding: Finding) -> None:
-        metrics.looks[type(finding).__name__.lower()].inc()
-        if not isinstance(finding, Answered):
-            log.warning("log_lookup.failed", result=type(finding).__name__.lower(), cause=finding.cause)
+    def tell(lookup_result: LookupResult) -> None:
+        metrics.log_checks[type(lookup_result).__name__.lower()].inc()
+        if not isinstance(lookup_result, Answered):
+            log.warning("log_lookup.failed", result=type(lookup_result).__name__.lower(), cause=lookup_result.cause)
 
     return tell
 
@@ -77,7 +77,7 @@ def deprecation_teller(log: Logger, metrics: Metrics) -> Callable[[Deprecation],
     return tell
 
 
-def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
+def link_events(log: Logger, metrics: Metrics) -> ConnectionEvents:
     """Tell of the connection to the broker."""
 
     def connected(address: str) -> None:
@@ -105,7 +105,7 @@ def link_events(log: Logger, metrics: Metrics) -> LinkEvents:
         metrics.publications_skipped.inc()
         log.error("publish.skipped", **_destination(publication), bytes=len(publication.body))
 
-    return LinkEvents(
+    return ConnectionEvents(
         connected=connected,
         disconnected=disconnected,
         refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),

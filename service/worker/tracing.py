@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from service.adapters.logging import get_logger
-from service.adapters.rabbitmq import OnDelivery, Receipt
+from service.adapters.rabbitmq import Acknowledger, OnDelivery
 from service.adapters.settings import Settings, SettingsError
 from service.core.delivery import Delivery
 from service.core.value import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # where traces are off, nothing of what they need is loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TracedReceipt(Receipt):
+class TracedAcknowledger(Acknowledger):
     """A receipt whose use is the end of a trail."""
 
     trail: "Trail"
@@ -21,20 +21,22 @@ class TracedReceipt(Receipt):
     async def ack(self) -> None:
         """Settle it: done. Raises as `Receipt.ack` does."""
         with self.trail.tracer.settling(self.trail, "ack"):
-            await Receipt.ack(self)
+            await Acknowledger.ack(self)
 
     async def dead_letter(self) -> None:
         """Settle it: the broker moves it to the dead-letter queue. Raises as `Receipt.ack` does."""
         with self.trail.tracer.settling(self.trail, "nack"):
-            await Receipt.dead_letter(self)
+            await Acknowledger.dead_letter(self)
 
 
 def tracing(tracer: "Tracer", receive: OnDelivery) -> OnDelivery:
     """Begin a trail with every delivery. One that is lost with its connection is not told: it comes again."""
 
-    def receive_traced(delivery: Delivery, receipt: Receipt) -> None:
+    def receive_traced(delivery: Delivery, acknowledger: Acknowledger) -> None:
         trail = tracer.begin(delivery)
-        own = TracedReceipt(receipt.channel, receipt.tag, receipt.broken, receipt.lane, trail=trail)
+        own = TracedAcknowledger(
+            acknowledger.channel, acknowledger.tag, acknowledger.broken, acknowledger.fast_path, trail=trail
+        )
         receive(trail.delivery, own)
 
     return receive_traced

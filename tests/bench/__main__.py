@@ -157,18 +157,18 @@ class Bench:
     ) -> Run:
         sent: dict[str, float] = {}
         waits: list[float] = []
-        heard = asyncio.Event()
+        sync = asyncio.Event()
 
         async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
             waits.append(time.perf_counter() - sent[json.loads(message.body)["data"]["requestId"]])
-            heard.set()
+            sync.set()
 
         await (await channel.get_queue(RESULTS)).consume(hear, no_ack=True)
         body = next(bodies)
         async with asyncio.timeout(_PATIENCE):
             sent[body["requestId"]] = time.perf_counter()
             await channel.default_exchange.publish(_request(body), _queue(told[0]))
-            await heard.wait()  # it is up
+            await sync.wait()  # it is up
             waits.clear()
             began, spent, number = time.perf_counter(), process.cpu(), 0
             for number, body in enumerate(bodies, 1):

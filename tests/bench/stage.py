@@ -22,14 +22,14 @@ from aiormq.abc import AbstractChannel as RawChannel
 from service.adapters.logging import configure_logs, get_logger
 from service.adapters.metrics import Metrics
 from service.adapters.omni.transport import _Connection
-from service.adapters.rabbitmq import Receipt, codec
-from service.adapters.rabbitmq.fast_path import Lane
-from service.adapters.rabbitmq.lifetime import Life
+from service.adapters.rabbitmq import Acknowledger, codec
+from service.adapters.rabbitmq.fast_path import FastPath
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.answer import read_answer
 from service.core.attempt.call import OmniCall, content_key, merge, plan
 from service.core.attempt.concurrency import MOST, Limit
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import Finding, Purpose, Unanswered
+from service.core.attempt.lookup import LookupResult, Purpose, Unanswered
 from service.core.attempt.outcome import Accepted, MaySend, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
@@ -90,7 +90,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     async def post(calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         return [outcome] * len(calls)
 
-    async def look(_: tuple[str, ...], __: Purpose) -> Finding:
+    async def look(_: tuple[str, ...], __: Purpose) -> LookupResult:
         return Unanswered("busy")
 
     async def publish(_: tuple[Publication, ...]) -> None:
@@ -104,7 +104,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
 
     def whole_merged() -> None:
         read = [handler.read(delivery) for _ in range(_MERGED)]
-        calls = [(errand, call) for errand in read if (call := handler.only_call(errand))]
+        calls = [(job, call) for job in read if (call := handler.only_call(job))]
         with contextlib.suppress(StopIteration):
             handler.handle_all(calls).__await__().send(None)
 
@@ -175,29 +175,29 @@ class _Wire(asyncio.Transport):
 
 
 async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
-    lane = Lane(asyncio.StreamReader())
-    lane.connection_made(_Wire())
-    lane.begin(1, 2, 0)
-    lane.consume("c", lambda _, __: None)
+    fast_path = FastPath(asyncio.StreamReader())
+    fast_path.connection_made(_Wire())
+    fast_path.begin(1, 2, 0)
+    fast_path.consume("c", lambda _, __: None)
     request = Publication("", "", call.to_json(), "application/json", "bench-0", timestamp=datetime.now(UTC))
     deliver = b"\x00\x3c\x00\x3c\x01c" + bytes(9) + b"\x00\x0domni.requests"
     content = codec.write_publish(1, request, 0)
     content = content[content.index(b"\xce\x02") + 1 :]  # without the method that published it
     delivery = b"\x01\x00\x01%s%s\xce%s" % (len(deliver).to_bytes(4), deliver, content)
-    print(f"{'AMQP: take a delivery':<28}{cost(lambda: lane.data_received(delivery * 30), 60) / 30:>8.1f}")  # noqa: T201
-    print(f"{'AMQP: ack':<28}{cost(lambda: lane.ack(1)):>8.1f}")  # noqa: T201
-    lane.flush()
+    print(f"{'AMQP: take a delivery':<28}{cost(lambda: fast_path.data_received(delivery * 30), 60) / 30:>8.1f}")  # noqa: T201
+    print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.ack(1)):>8.1f}")  # noqa: T201
+    fast_path.flush()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
     connection = _Connection()
     connection.connection_made(_Wire())
-    loop, life, tag = asyncio.get_running_loop(), Life(), 0
+    loop, life, tag = asyncio.get_running_loop(), ConnectionLifetime(), 0
 
     async def publish(together: int) -> None:
         nonlocal tag
         tag += together
         confirm = b"\x01\x00\x02\x00\x00\x00\x0d\x00\x3c\x00\x50%s\x01\xce" % tag.to_bytes(8)
-        loop.call_soon(lane.data_received, confirm)
-        await lane.publish([event] * together, life)
+        loop.call_soon(fast_path.data_received, confirm)
+        await fast_path.publish([event] * together, life)
 
     async def ask() -> None:
         loop.call_soon(connection.data_received, head + answer)
@@ -229,7 +229,7 @@ async def _application(kind: str) -> None:
         assert may_send()
         return Accepted({message.message_id: status for message in call.messages})
 
-    async def look(_: tuple[str, ...], __: Purpose) -> Finding:
+    async def look(_: tuple[str, ...], __: Purpose) -> LookupResult:
         return Unanswered("busy")
 
     async def publish(_: tuple[Publication, ...]) -> None:
@@ -238,10 +238,10 @@ async def _application(kind: str) -> None:
     caller = Caller(Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, 1000))
     handler = Handler(Effects(caller.attempt, look, publish, _now, lambda: 0.5, str), Policy(RetryPolicy()))
     dispatcher = Dispatcher(handler, metrics, 100, 1000)
-    lane, life = Lane(asyncio.StreamReader()), Life()
-    lane.life = life
-    lane.connection_made(_Wire())
-    lane.begin(1, 2, 0)
+    fast_path, life = FastPath(asyncio.StreamReader()), ConnectionLifetime()
+    fast_path.life = life
+    fast_path.connection_made(_Wire())
+    fast_path.begin(1, 2, 0)
     deliveries = [
         Delivery(json.dumps(one).encode(), "application/json", f"r-{number}")
         for number, one in enumerate(requests(_TIMES, kind))
@@ -250,9 +250,9 @@ async def _application(kind: str) -> None:
     for _ in range(_ROUNDS):
         began = time.process_time()
         for start in range(0, _TIMES, 30):
-            lane.data_received(b"")  # deliveries come over it
+            fast_path.data_received(b"")  # deliveries come over it
             for delivery in deliveries[start : start + 30]:
-                dispatcher.receive(delivery, Receipt(cast("RawChannel", None), 1, life, lane))
+                dispatcher.receive(delivery, Acknowledger(cast("RawChannel", None), 1, life, fast_path))
             await asyncio.sleep(0)
             while dispatcher.in_flight:  # noqa: ASYNC110 - nothing else tells
                 await asyncio.sleep(0)

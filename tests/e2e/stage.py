@@ -129,19 +129,19 @@ class Stage:
                 while not condition():  # noqa: ASYNC110  # conditions are the test's own
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise AssertionError(f"not within {within} s; heard {dict(self.heard())}") from None
+            raise AssertionError(f"not within {within} s; heard {dict(self.event_types())}") from None
 
-    async def until_last_words(self, count: int, within: float = PATIENCE) -> None:
+    async def until_final_events(self, count: int, within: float = PATIENCE) -> None:
         """Wait until that many messages have had their last word."""
-        await self.until(lambda: len(self.last_words()) >= count, within)
+        await self.until(lambda: len(self.final_events()) >= count, within)
 
-    def last_words(self) -> dict[str, list[str]]:
+    def final_events(self) -> dict[str, list[str]]:
         """List the types of the last words about each message."""
-        words: defaultdict[str, list[str]] = defaultdict(list)
+        types: defaultdict[str, list[str]] = defaultdict(list)
         for event in self.events:
             if event.body["type"] != DEFERRED:
-                words[event.subject or event.body["data"]["requestId"]].append(event.type)
-        return dict(words)
+                types[event.subject or event.body["data"]["requestId"]].append(event.type)
+        return dict(types)
 
     def final_ids(self) -> dict[str, set[str]]:
         """List the ids of the final events about each message; a repeated event has the same id."""
@@ -151,12 +151,12 @@ class Stage:
                 ids[event.subject or event.body["data"]["requestId"]].add(event.body["id"])
         return dict(ids)
 
-    def heard(self) -> dict[str, list[str]]:
+    def event_types(self) -> dict[str, list[str]]:
         """List the types of all events about each message, in order."""
-        words: defaultdict[str, list[str]] = defaultdict(list)
+        types: defaultdict[str, list[str]] = defaultdict(list)
         for event in self.events:
-            words[event.subject or event.body["data"]["requestId"]].append(event.type)
-        return dict(words)
+            types[event.subject or event.body["data"]["requestId"]].append(event.type)
+        return dict(types)
 
     def about(self, name: str) -> list[Event]:
         """List the events about one message, by its id, or about a request's, by the request's."""

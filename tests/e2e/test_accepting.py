@@ -8,7 +8,7 @@ from uuid import UUID
 import aio_pika
 import pytest
 
-from service.core.result.event import LAST_WORDS
+from service.core.result.event import FINAL_EVENTS
 from tests.e2e.stage import Stage, connected
 
 NUMBER = "41793026727"
@@ -40,9 +40,9 @@ async def test_each_shape_is_accepted_with_one_event_a_message(stage: Stage) -> 
     await stage.send(*SHAPES.values())
     await stage.send({"phoneNumber": NUMBER, "text": "named by the property"}, message_id="amqp-id")
     await stage.send(SHAPES["flat"] | {"requestId": "direct", "messageId": "direct"}, exchange="", key="omni.requests")
-    await stage.until_last_words(6)
+    await stage.until_final_events(6)
 
-    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
     assert {event.data["requestId"] for event in stage.events} == {"advanced", "simple", "flat", "amqp-id", "direct"}
     (simple,) = stage.about("simple")
     assert UUID(simple.subject).version == 5
@@ -77,7 +77,7 @@ async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, f
     await stage.send(body.encode("utf-16"), message_id="utf-16")
     await stage.send(body.encode(), message_id="deflate", content_encoding="deflate")
     await stage.send(body.replace("json", "x").encode()[:-1] + b',"sms":{"text":"x"}}', message_id="twice")
-    await stage.until_last_words(8)
+    await stage.until_final_events(8)
 
     told = {event.data["requestId"]: event.data["reason"]["faults"] for event in stage.events if event.data["reason"]}
     assert told == {
@@ -100,7 +100,7 @@ async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:
     before = datetime.now(UTC)
     await stage.send(SHAPES["advanced"], message_id="other", correlation_id="corr", headers={"traceparent": TRACE})
     await stage.send(SHAPES["flat"])
-    await stage.until_last_words(3)
+    await stage.until_final_events(3)
 
     (first,) = stage.about("first")
     moment = datetime.fromisoformat(first.body.pop("time"))
@@ -151,7 +151,7 @@ async def test_reply_to_gets_a_copy_and_a_queue_of_the_relay_does_not(stage: Sta
         copy = await stage.take("replies")
     for number, own in enumerate(("omni.requests", "omni.dead", "omni.requests.delay.0.1", "no.such.queue")):
         await stage.send(SHAPES["flat"] | {"requestId": own, "messageId": str(number)}, reply_to=own)
-    await stage.until_last_words(5)
+    await stage.until_final_events(5)
 
     (event,) = stage.about("flat-1")
     assert (copy.body, copy.message_id, copy.type) == (
@@ -159,7 +159,7 @@ async def test_reply_to_gets_a_copy_and_a_queue_of_the_relay_does_not(stage: Sta
         event.message.message_id,
         event.message.type,
     )
-    assert stage.heard() == {"flat-1": ["accepted"], **{str(number): ["accepted"] for number in range(4)}}
+    assert stage.event_types() == {"flat-1": ["accepted"], **{str(number): ["accepted"] for number in range(4)}}
     assert await stage.waiting("omni.dead") == 0
     await worker.until_metric('omni_relay_reply_copies_total{result="confirmed"}', 1)
     await worker.until_metric('omni_relay_reply_copies_total{result="not_allowed"}', 3)
@@ -171,7 +171,7 @@ async def test_a_reply_to_that_the_settings_do_not_allow_is_ignored_and_counted(
     async with connected(stage.url) as channel:
         await channel.declare_queue("replies", durable=True)
     await stage.send(SHAPES["flat"], reply_to="replies")
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     await worker.until_metric('omni_relay_reply_copies_total{result="not_allowed"}', 1)
     assert await stage.waiting("replies") == 0
 
@@ -181,9 +181,9 @@ async def test_a_wrong_destination_is_rejected_and_its_neighbours_go(stage: Stag
     wrong = {"messageId": "wrong", "to": {"phoneNumber": "call me"}}
     right = {"messageId": "right", "to": {"phoneNumber": NUMBER}}
     await stage.send({"requestId": "r", "destinations": [wrong, right], "text": "hello"})
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard() == {"wrong": ["rejected"], "right": ["accepted"]}
+    assert stage.event_types() == {"wrong": ["rejected"], "right": ["accepted"]}
     (event,) = stage.about("wrong")
     reason = event.data["reason"]
     assert reason["code"] == "invalid"
@@ -216,9 +216,9 @@ async def test_a_fault_of_the_whole_request_rejects_each_of_its_messages(stage: 
     await stage.send(
         {"requestId": "r", "destinations": destinations, "text": "hello", "txt": "?", "metadata": {"k": "v"}}
     )
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard() == {"a": ["rejected"], "b": ["rejected"]}
+    assert stage.event_types() == {"a": ["rejected"], "b": ["rejected"]}
     for event in stage.events:
         assert [fault["path"] for fault in event.data["reason"]["faults"]] == ["txt"]
         assert event.data["metadata"] == {"k": "v"}
@@ -229,9 +229,9 @@ async def test_what_omni_refuses_is_rejected_with_its_word(stage: Stage) -> None
     await stage.worker()
     await stage.send({"requestId": "status", "messageId": "status", "phoneNumber": "41790091014", "text": "hello"})
     await stage.send({"requestId": "http", "messageId": "http", "phoneNumber": "41790091400", "text": "hello"})
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard() == {"status": ["rejected"], "http": ["rejected"]}
+    assert stage.event_types() == {"status": ["rejected"], "http": ["rejected"]}
     (status,), (http,) = stage.about("status"), stage.about("http")
     assert status.data["status"]["name"] == "REJECTED_DESTINATION_BLOCKLISTED"
     assert http.data["status"] is None
@@ -243,7 +243,7 @@ async def test_what_has_expired_is_never_posted(stage: Stage) -> None:
     await stage.worker()
     late = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     await stage.send({"requestId": "late", "messageId": "m", "phoneNumber": NUMBER, "text": "t", "expiresAt": late})
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
     (event,) = stage.events
     assert (event.type, event.data["attempt"], event.data["reason"]["code"]) == ("expired", 0, "expired")
@@ -261,7 +261,7 @@ async def test_the_same_request_twice_says_the_same_twice(stage: Stage) -> None:
 
 def test_every_event_but_a_deferral_is_a_last_word() -> None:
     """What the helpers of these tests rely on."""
-    assert "message.deferred" not in LAST_WORDS
+    assert "message.deferred" not in FINAL_EVENTS
 
 
 async def test_two_producers_that_use_the_same_ids_have_events_of_their_own(stage: Stage) -> None:

@@ -32,10 +32,10 @@ async def test_an_authority_of_ones_own_is_trusted_for_broker_and_omni(
         stage.settings |= {f"RELAY_{name}": value for name, value in settings.items()}
         worker = await stage.worker(CA_FILE=str(files[0]))
         await stage.send({"requestId": "r", "messageId": "m", "phoneNumber": "41793026727", "text": "Hello"})
-        await stage.until_last_words(1)
+        await stage.until_final_events(1)
         checked = await stage.command("check", CA_FILE=str(files[0]))
         assert await worker.stop() == 0
-    assert stage.last_words() == {"m": ["accepted"]}
+    assert stage.final_events() == {"m": ["accepted"]}
     assert (checked.status, "FAULT" in checked.output) == (0, False), checked.output
 
 

@@ -10,9 +10,9 @@ async def test_requests_that_wait_share_calls_and_keep_what_is_their_own(stage: 
     await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="latency", seconds=0.3, times=1)
     await stage.send(*(request(f"m-{number}", NUMBER, metadata={"n": str(number)}) for number in range(50)))
-    await stage.until_last_words(50)
+    await stage.until_final_events(50)
 
-    assert stage.heard() == {f"m-{number}": ["accepted"] for number in range(50)}
+    assert stage.event_types() == {f"m-{number}": ["accepted"] for number in range(50)}
     for event in stage.events:
         assert event.data["requestId"] == event.subject == f"m-{event.data['metadata']['n']}"
     assert await stage.posts() == {f"m-{number}": 1 for number in range(50)}
@@ -23,11 +23,11 @@ async def test_one_wrong_request_takes_nobody_with_it(stage: Stage) -> None:
     await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="latency", seconds=0.3, times=1)
     await stage.send(*(request(f"m-{number}", WRONG if number == 13 else NUMBER) for number in range(30)))
-    await stage.until_last_words(30)
+    await stage.until_final_events(30)
 
-    words = stage.last_words()
-    assert words.pop("m-13") == ["rejected"]
-    assert set(map(tuple, words.values())) == {("accepted",)}
+    types = stage.final_events()
+    assert types.pop("m-13") == ["rejected"]
+    assert set(map(tuple, types.values())) == {("accepted",)}
 
 
 async def test_a_doubt_about_a_shared_call_is_a_doubt_about_each_and_none_is_posted_again(stage: Stage) -> None:
@@ -35,15 +35,15 @@ async def test_a_doubt_about_a_shared_call_is_a_doubt_about_each_and_none_is_pos
     await stage.fault(kind="latency", seconds=0.3, times=1)
     await stage.fault(kind="reset", taken=True)
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(20)))
-    await stage.until_last_words(20)
+    await stage.until_final_events(20)
 
-    assert {tuple(words) for words in stage.heard().values()} == {("deferred", "accepted")}
+    assert {tuple(types) for types in stage.event_types().values()} == {("deferred", "accepted")}
     assert set((await stage.posts()).values()) == {1}
 
 
 async def test_switched_off_each_request_takes_a_call(stage: Stage) -> None:
     await stage.worker(OMNI_CONCURRENCY="1", OMNI_BATCHING="false")
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(20)))
-    await stage.until_last_words(20)
+    await stage.until_final_events(20)
 
     assert len(await stage.calls()) == 20

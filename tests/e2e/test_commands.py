@@ -29,11 +29,11 @@ async def test_requests_of_files_and_of_standard_input_are_sent(stage: Stage, tm
     lines.write_text("\n\n".join(json.dumps(request(name)) for name in ("c", "d")))
     sent = await stage.command("send", str(one), str(several), str(lines))
     piped = await stage.command("send", stdin=json.dumps(request("piped")).encode())
-    await stage.until_last_words(6)
+    await stage.until_final_events(6)
 
     assert (sent.status, sent.errors) == (0, "5 requests confirmed by the broker\n")
     assert (piped.status, piped.errors) == (0, "1 request confirmed by the broker\n")
-    assert set(stage.last_words()) == {"one", "a", "b", "c", "d", "piped"}
+    assert set(stage.final_events()) == {"one", "a", "b", "c", "d", "piped"}
 
 
 async def test_a_broken_file_is_named_and_nothing_is_sent(stage: Stage, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_events_can_be_watched_as_they_are_on_the_wire(stage: Stage, vhost
     watcher = await stage.watching("watch", "--json")
     await asyncio.to_thread(_until_bound, vhost, 2)
     await stage.send(request("seen"))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     await watcher.until(lambda: watcher.output.read_text().endswith("\n"))
     watcher.send(signal.SIGINT)
 
@@ -106,7 +106,7 @@ async def test_nobody_who_publishes_events_can_steer_the_terminal_of_those_who_w
 async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tcp_port: int) -> None:
     await stage.worker()
     nowhere = f"127.0.0.1:{unused_tcp_port}"
-    good, key, broker, omni, rooms = await asyncio.gather(
+    good, key, broker, omni, delays = await asyncio.gather(
         stage.command("check"),
         stage.command("check", OMNI_API_KEY="wrong-canary"),
         stage.command("check", RABBITMQ_URL=f"amqp://guest:wrong-canary@{nowhere}/"),
@@ -116,7 +116,7 @@ async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tc
 
     assert good.status == 0
     assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 5
-    for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (rooms, "topology")):
+    for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (delays, "topology")):
         assert ended.status == 1
         assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == [at]
         assert "wrong-canary" not in ended.output + ended.errors

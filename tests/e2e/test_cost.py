@@ -175,11 +175,11 @@ async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_wai
     watching = asyncio.create_task(watch())
     await worker.until_line("delivery.set_aside")
     await stage.mend()
-    await stage.until_last_words(11, 60)
+    await stage.until_final_events(11, 60)
     watching.cancel()
 
     assert most < 8 * MIB + 4 * MIB
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1}
     assert worker.lines("broker.disconnected") == []
     assert memory(worker) < 180
@@ -202,12 +202,12 @@ async def test_a_worker_that_stops_while_deliveries_are_left_unread_makes_none_a
     assert await worker.stop() == 0
     await stage.mend()
     second = await stage.worker(LOG_LINES_PER_SECOND="10000")
-    await stage.until_last_words(14, 60)
+    await stage.until_final_events(14, 60)
 
     settled = worker.lines("delivery.settled") + second.lines("delivery.settled")
     assert {line["settlement"] for line in settled} == {"acked"}
     assert not [line for line in settled if line["redelivered"]]
-    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1}
 
 
@@ -237,7 +237,7 @@ async def test_a_dead_letter_longer_than_any_request_is_not_kept_either(stage: S
     worker = await stage.worker()
     await stage.until(lambda: len(stage.events) == 4)
 
-    assert stage.last_words() == {f"long-{number}": ["rejected"] for number in range(4)}
+    assert stage.final_events() == {f"long-{number}": ["rejected"] for number in range(4)}
     assert {event.data["reason"]["faults"][0]["message"] for event in stage.events} == {"must have at most 4 MiB"}
     assert memory(worker) < 80
     assert await stage.waiting("omni.dead") == 4

@@ -34,8 +34,8 @@ async def there(stage: Stage, queue: str) -> int:
 async def reasons(stage: Stage) -> dict[str, str]:
     listed = await stage.command("dead", "list", "--json")
     assert listed.status == 0, listed.errors
-    letters = [json.loads(line) for line in listed.output.splitlines()]
-    return {letter["requestId"]: letter["reason"] for letter in letters}
+    dead_letters = [json.loads(line) for line in listed.output.splitlines()]
+    return {dead_letter["requestId"]: dead_letter["reason"] for dead_letter in dead_letters}
 
 
 async def busy_worker(stage: Stage) -> Worker:
@@ -53,15 +53,15 @@ async def busy_worker(stage: Stage) -> Worker:
 async def test_a_dead_letter_of_the_relay_is_stored(stage: Stage, queues: tuple[str, ...]) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("before", NUMBER))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     await delete(stage, *queues)
     await stage.send(request("first", UNAVAILABLE), request("second", UNAVAILABLE, sms={"text": "another"}))
-    await stage.until_last_words(3)
+    await stage.until_final_events(3)
     await until_stored(stage, 2)
 
     assert await reasons(stage) == {"first": "failed", "second": "failed"}
     assert await stage.waiting("omni.dead") == 2
-    assert stage.heard() == {"before": ["accepted"], "first": ["failed"], "second": ["failed"]}
+    assert stage.event_types() == {"before": ["accepted"], "first": ["failed"], "second": ["failed"]}
     assert [line["cause"] for line in worker.lines("broker.disconnected")] == []
     assert await stage.waiting("omni.requests") == 0
 
@@ -73,7 +73,7 @@ async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -
     await delete(stage, "omni.dead")
     names = [f"m-{number}" for number in range(60)]
     await stage.send(*(request(name, NUMBER) for name in names), expiration=0.1)
-    await stage.until(lambda: all(stage.heard().get(name) == ["expired"] for name in names))
+    await stage.until(lambda: all(stage.event_types().get(name) == ["expired"] for name in names))
     async with asyncio.timeout(PATIENCE):  # those that died in the moment of restoring may be there twice
         while await reasons(stage) != dict.fromkeys(names, "lapsed"):  # noqa: ASYNC110  # a command
             await asyncio.sleep(0.5)
@@ -85,7 +85,7 @@ async def test_one_dead_letter_of_the_broker_is_stored_once(stage: Stage) -> Non
     await busy_worker(stage)
     await delete(stage, "omni.dead")
     await stage.send(request("m", NUMBER), expiration=0.1)
-    await stage.until(lambda: stage.heard().get("m") == ["expired"])
+    await stage.until(lambda: stage.event_types().get("m") == ["expired"])
     await until_stored(stage, 1)
     await asyncio.sleep(0.5)
 
@@ -114,5 +114,5 @@ async def test_a_worker_that_may_not_declare_says_so_and_the_request_stays(stage
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await until_stored(stage, 1)
     assert set((await reasons(stage)).values()) == {"failed"}
-    assert set(stage.last_words()["m"]) == {"failed"}
+    assert set(stage.final_events()["m"]) == {"failed"}
     assert len({event.body["id"] for event in stage.about("m") if event.type == "failed"}) == 1

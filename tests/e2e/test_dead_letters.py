@@ -30,9 +30,9 @@ async def dead(stage: Stage, *arguments: str) -> Ended:
 async def with_dead_letters(stage: Stage) -> None:
     """Have three requests die: two in failure, one in doubt; it says something else, for equal texts share one fate."""
     await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
-    doubtful = request("u-1", GARBLED, sms={"text": "another"})
-    await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), doubtful)
-    await stage.until_last_words(3)
+    ambiguous = request("u-1", GARBLED, sms={"text": "another"})
+    await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), ambiguous)
+    await stage.until_final_events(3)
     async with asyncio.timeout(PATIENCE):
         while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the word may be heard first
             await asyncio.sleep(0.02)
@@ -41,13 +41,15 @@ async def with_dead_letters(stage: Stage) -> None:
 async def test_dead_letters_are_listed_and_shown_and_stay_where_they_are(stage: Stage) -> None:
     await with_dead_letters(stage)
 
-    letters = await listed(stage)
-    assert sorted((letter["requestId"], letter["reason"], letter["attempts"]) for letter in letters) == [
+    dead_letters = await listed(stage)
+    assert sorted(
+        (dead_letter["requestId"], dead_letter["reason"], dead_letter["attempts"]) for dead_letter in dead_letters
+    ) == [
         ("f-1", "failed", 1),
         ("f-2", "failed", 1),
         ("u-1", "unknown", 1),
     ]
-    assert [letter["requestId"] for letter in await listed(stage, "--reason", "unknown")] == ["u-1"]
+    assert [dead_letter["requestId"] for dead_letter in await listed(stage, "--reason", "unknown")] == ["u-1"]
     assert len(await listed(stage, "--limit", "2")) == 2
     assert await listed(stage, "--older-than", "1h") == []
     assert len(await listed(stage, "--newer-than", "1h", "--request-id", "f-1")) == 1
@@ -75,20 +77,20 @@ async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_pos
     await with_dead_letters(stage)
     await stage.fault(kind="reset", taken=True, times=1)
     await stage.send(request("u-2", NUMBER))
-    await stage.until_last_words(4)
+    await stage.until_final_events(4)
     before = await stage.posts()
 
     assert "1 dead letter would be sent again" in (await dead(stage, "replay", "--limit", "1", "--dry-run")).output
     told = await dead(stage, "replay", "--reason", "unknown", "--rate", "100")
 
     assert "sent again" in told.output
-    await stage.until(lambda: bool(stage.about("u-1")) and len(stage.last_words()["u-1"]) == 2)
-    assert stage.last_words()["u-2"] == ["accepted"]
+    await stage.until(lambda: bool(stage.about("u-1")) and len(stage.final_events()["u-1"]) == 2)
+    assert stage.final_events()["u-2"] == ["accepted"]
     posts = await stage.posts()
     assert posts["u-1"] == before["u-1"] + 1  # OMNI did not have it: posted once more, as was ordered
     assert posts["u-2"] == 1
-    (letter,) = await listed(stage, "--reason", "unknown")
-    assert (letter["requestId"], letter["redrives"]) == ("u-1", 1)
+    (dead_letter,) = await listed(stage, "--reason", "unknown")
+    assert (dead_letter["requestId"], dead_letter["redrives"]) == ("u-1", 1)
 
 
 @pytest.mark.parametrize("logs", [True, False])
@@ -99,14 +101,14 @@ async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: St
     assert answer.status_code == 200
     await stage.fault(kind="reset", taken=True, times=1)
     await stage.send(request("m", NUMBER))
-    await stage.until_last_words(1)
-    assert stage.last_words() == {"m": ["unknown"]}
+    await stage.until_final_events(1)
+    assert stage.final_events() == {"m": ["unknown"]}
     await stage.sandbox.post("/sandbox/options", json={"logsAllowed": logs})
     await worker.stop()  # it remembers for a while that they were closed
     await stage.worker()
 
     await dead(stage, "replay")
-    await stage.until(lambda: stage.last_words()["m"] == ["unknown", "accepted"])
+    await stage.until(lambda: stage.final_events()["m"] == ["unknown", "accepted"])
     assert await stage.posts() == {"m": 1 if logs else 2}
     assert await stage.waiting("omni.dead") == 0
 
@@ -118,7 +120,7 @@ async def test_dead_letters_are_dropped_only_on_purpose(stage: Stage) -> None:
     assert "2 dead letters would be dropped" in (await dead(stage, "purge", "--reason", "failed", "--dry-run")).output
     assert await stage.waiting("omni.dead") == 3
     assert "2 dead letters dropped" in (await dead(stage, "purge", "--reason", "failed", "--yes")).output
-    assert [letter["requestId"] for letter in await listed(stage)] == ["u-1"]
+    assert [dead_letter["requestId"] for dead_letter in await listed(stage)] == ["u-1"]
 
 
 async def replayed(stage: Stage, *, republished: bool) -> None:
@@ -142,12 +144,12 @@ async def test_two_replays_of_a_dead_letter_in_one_worker_are_one_call(stage: St
     await replayed(stage, republished=False)
     await asyncio.sleep(pause)
     await replayed(stage, republished=False)
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     await worker.until_metric("omni_relay_duplicate_deliveries_total", 1)
     await worker.until_metric("omni_relay_deliveries_in_flight", 0)
 
     assert await stage.posts() == {"m": 1}
-    assert stage.heard()["m"] == ["accepted"]
+    assert stage.event_types()["m"] == ["accepted"]
 
 
 @pytest.mark.parametrize("latency", [0.0, 1.0])
@@ -158,7 +160,7 @@ async def test_two_replays_of_a_dead_letter_in_two_workers_are_one_call(stage: S
         await stage.fault(kind="latency", seconds=latency, times=1)
     await replayed(stage, republished=False)
     await replayed(stage, republished=True)
-    await stage.until(lambda: stage.heard().get("m", []).count("accepted") == 2)
+    await stage.until(lambda: stage.event_types().get("m", []).count("accepted") == 2)
 
     assert await stage.posts() == {"m": 1}
     assert len({event.message.message_id for event in stage.events if event.type == "accepted"}) == 1
@@ -171,7 +173,7 @@ async def test_two_replays_of_a_dead_letter_in_two_workers_are_one_call(stage: S
 async def test_a_replay_that_only_may_be_a_second_is_posted_in_the_end(stage: Stage, policy: str) -> None:
     await stage.worker(UNKNOWN_POLICY=policy, UNKNOWN_LOG_CHECKS="1")
     await replayed(stage, republished=True)
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.last_words() == {"m": ["accepted"]}
+    assert stage.final_events() == {"m": ["accepted"]}
     assert await stage.posts() == {"m": 1}

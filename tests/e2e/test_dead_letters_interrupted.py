@@ -87,7 +87,7 @@ async def test_shown_into_a_closed_pipe_however_often_none_is_lost(stage: Stage)
     names = await put_dead_letters(stage, 2)
     assert await run_with_a_closed_pipe(stage, sys.executable, "-c", SHOW_AGAIN_AND_AGAIN, "25") == 0
 
-    assert [letter["requestId"] for letter in await listed(stage)] == names
+    assert [dead_letter["requestId"] for dead_letter in await listed(stage)] == names
 
 
 @pytest.mark.timeout(120)
@@ -97,7 +97,7 @@ async def test_shown_into_a_closed_pipe_none_is_lost_by_any_delivery_limit(stage
     for _ in range(3):
         assert await run_with_a_closed_pipe(stage, *PROGRAM, "dead", "show") == 1
 
-    assert [letter["requestId"] for letter in await listed(stage)] == names
+    assert [dead_letter["requestId"] for dead_letter in await listed(stage)] == names
 
 
 async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
@@ -110,8 +110,8 @@ async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
         await list_dead(settings, Choice(Selection(), limit), as_json=False)
 
     assert await listed(stage) == before
-    assert [letter["requestId"] for letter in before] == names
-    assert {letter["failedAt"] for letter in before} == {FAILED_AT}
+    assert [dead_letter["requestId"] for dead_letter in before] == names
+    assert {dead_letter["failedAt"] for dead_letter in before} == {FAILED_AT}
     assert await stage.waiting("omni.dead.notifications") == 0  # nobody is told of a letter again
     assert capsys.readouterr().out.count("dead letter") == 7
 
@@ -127,20 +127,20 @@ async def test_killed_while_reading_it_leaves_every_letter(stage: Stage, vhost: 
             reading.send(signal.SIGKILL)
         await reading.ended()
 
-    assert sorted({letter["requestId"] for letter in await listed(stage)}) == names
+    assert sorted({dead_letter["requestId"] for dead_letter in await listed(stage)}) == names
 
 
 async def test_the_first_signal_ends_a_replay_after_the_letter_in_hand(stage: Stage) -> None:
     names = await put_dead_letters(stage, 4, listening=True)
     replay = await stage.watching("dead", "replay", "--rate", "0.5")
-    await stage.until(lambda: len(stage.last_words()) == 1)
+    await stage.until(lambda: len(stage.final_events()) == 1)
     replay.send(signal.SIGINT)
 
     assert await replay.ended(3) == 0
     assert replay.output.read_text() == "stopped on request: 1 dead letter sent again\n"
     assert await stage.waiting("omni.dead") == 3
     assert "3 dead letters sent again" in (await dead(stage, "replay")).output
-    await stage.until_last_words(4)
+    await stage.until_final_events(4)
     assert await stage.posts() == dict.fromkeys(names, 1)
     assert not await stage.exists("omni.dead.replay")  # nothing was left in doubt
 
@@ -149,7 +149,7 @@ async def test_a_second_signal_ends_a_replay_at_once(stage: Stage, vhost: Virtua
     await put_dead_letters(stage, 2, listening=True)
     async with Proxy(vhost.node.port) as proxy:
         replay = await stage.watching("dead", "replay", "--rate", "1", RABBITMQ_URL=through(proxy, vhost))
-        await stage.until(lambda: len(stage.last_words()) == 1)
+        await stage.until(lambda: len(stage.final_events()) == 1)
         proxy.hold()
         await asyncio.sleep(1.5)  # the second letter waits for an answer of the broker
         replay.send(signal.SIGTERM)
@@ -180,7 +180,7 @@ async def test_what_an_interrupted_replay_may_have_sent_is_marked_by_the_next(st
 async def test_only_one_replay_or_purge_runs_at_a_time(stage: Stage) -> None:
     names = await put_dead_letters(stage, 3, listening=True)
     first = await stage.watching("dead", "replay", "--rate", "0.01")
-    await stage.until(lambda: bool(stage.last_words()))
+    await stage.until(lambda: bool(stage.final_events()))
 
     commands = stage.command("dead", "replay"), stage.command("dead", "purge", "--yes")
     for second in await asyncio.gather(*commands):
@@ -190,7 +190,7 @@ async def test_only_one_replay_or_purge_runs_at_a_time(stage: Stage) -> None:
     first.send(signal.SIGTERM)
     assert await first.ended() == 0
     await dead(stage, "replay")
-    await stage.until_last_words(3)
+    await stage.until_final_events(3)
     assert await stage.posts() == dict.fromkeys(names, 1)
 
 
@@ -241,7 +241,7 @@ async def test_interrupted_at_any_moment_a_replay_sends_nothing_twice(stage: Sta
         assert "Traceback" not in replay.text
         assert status in (0, 1, -signal.SIGINT, -signal.SIGKILL)
         await asyncio.sleep(0.3)  # the broker hands back what a killed command held
-    await stage.until_last_words(8, within=60)
+    await stage.until_final_events(8, within=60)
 
     assert await stage.posts() == dict.fromkeys(names, 1)
     assert {len(ids) for ids in stage.final_ids().values()} == {1}

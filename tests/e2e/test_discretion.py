@@ -33,15 +33,19 @@ def bodies() -> list[dict[str, object]]:
 async def test_no_secret_is_in_the_log_the_metrics_or_the_headers_of_dead_letters(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="2", LOG_LEVEL="debug", UNKNOWN_POLICY="park")
     await stage.send(*bodies(), f"{TEXT} {NUMBERS[0]}".encode())
-    await stage.until_last_words(10)
+    await stage.until_final_events(10)
 
-    words = {word for words in stage.last_words().values() for word in words}
-    assert words == {"accepted", "failed", "rejected", "unknown"}
+    types = {word for types in stage.final_events().values() for word in types}
+    assert types == {"accepted", "failed", "rejected", "unknown"}
     metrics = (await worker.get("/metrics"))[1]
-    letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
-    assert letters
+    dead_letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
+    assert dead_letters
     assert await worker.stop() == 0
-    told = {"log": worker.text, "metrics": metrics, "headers": json.dumps([str(letter.headers) for letter in letters])}
+    told = {
+        "log": worker.text,
+        "metrics": metrics,
+        "headers": json.dumps([str(dead_letter.headers) for dead_letter in dead_letters]),
+    }
     assert [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text] == []
 
 
@@ -52,13 +56,13 @@ async def test_what_a_producer_writes_is_kept_where_the_documents_say_and_nowher
     headers = {"customer": "canary-header", **trace}
     body = {"requestId": "canary-id", "phoneNumber": NUMBERS[0], "text": TEXT}
     await stage.send(body, headers=headers, correlation_id="canary-correlation")
-    await stage.until_last_words(1)
-    letter = await stage.take("omni.dead")
+    await stage.until_final_events(1)
+    dead_letter = await stage.take("omni.dead")
     metrics = (await worker.get("/metrics"))[1]
     assert await worker.stop() == 0
 
-    assert {name: letter.headers[name] for name in headers} == headers
-    assert letter.correlation_id == "canary-correlation"
+    assert {name: dead_letter.headers[name] for name in headers} == headers
+    assert dead_letter.correlation_id == "canary-correlation"
     assert "canary-id" in worker.text
     assert [word for word in ("canary-header", "canary=state", "canary-correlation") if word in worker.text] == []
     assert "canary" not in metrics
@@ -119,10 +123,14 @@ async def test_what_omni_repeats_of_a_request_goes_to_its_producer_alone(
         await stage.until(lambda: bool(stage.events))
         await worker.until(lambda: len(worker.lines("delivery.settled")) >= 1)
         metrics = (await worker.get("/metrics"))[1]
-        letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
+        dead_letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
         assert await worker.stop() == 0
 
-    told = {"log": worker.text, "metrics": metrics, "headers": json.dumps([str(letter.headers) for letter in letters])}
+    told = {
+        "log": worker.text,
+        "metrics": metrics,
+        "headers": json.dumps([str(dead_letter.headers) for dead_letter in dead_letters]),
+    }
     assert [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text] == []
     event = stage.events[0]
     if event.type == "rejected":

@@ -34,11 +34,11 @@ async def test_what_was_taken_though_nobody_said_so_is_found_and_not_posted_agai
     worker = await stage.worker(UNKNOWN_POLICY="resend", OMNI_READ_TIMEOUT="0.5", OMNI_CONNECT_TIMEOUT="0.5")
     await stage.fault(**fault, taken=True, times=1)
     await stage.send(request("m", NUMBER))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.heard() == {"m": ["deferred", "accepted"]}
+    assert stage.event_types() == {"m": ["deferred", "accepted"]}
     deferred, accepted = stage.events
-    assert (deferred.data["reason"]["code"], deferred.data["attempt"]) == ("doubtful", 1)
+    assert (deferred.data["reason"]["code"], deferred.data["attempt"]) == ("ambiguous", 1)
     assert accepted.data["attempt"] == 1
     assert accepted.data["status"]["groupId"] in {0, 1, 3}
     assert await stage.posts() == {"m": 1}
@@ -48,9 +48,9 @@ async def test_what_was_taken_though_nobody_said_so_is_found_and_not_posted_agai
 async def test_what_was_not_taken_is_posted_again_under_the_same_name_after_several_looks(stage: Stage) -> None:
     worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="2")
     await stage.send(request("m", GARBLED_ONCE, onUnknown="resend"))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.heard() == {"m": ["deferred", "deferred", "accepted"]}
+    assert stage.event_types() == {"m": ["deferred", "deferred", "accepted"]}
     assert [event.data["attempt"] for event in stage.events] == [1, 1, 2]
     assert await stage.posts() == {"m": 2}
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="answered"}'] == 2
@@ -59,13 +59,13 @@ async def test_what_was_not_taken_is_posted_again_under_the_same_name_after_seve
 async def test_what_was_not_found_may_be_parked(stage: Stage) -> None:
     await stage.worker(UNKNOWN_LOG_CHECKS="1")
     await stage.send(request("m", GARBLED, onUnknown="park"))
-    await stage.until_last_words(1)
-    letter = await stage.take("omni.dead")
+    await stage.until_final_events(1)
+    dead_letter = await stage.take("omni.dead")
 
     event = stage.events[-1]
-    assert (event.type, event.data["reason"]["code"], event.data["attempt"]) == ("unknown", "doubtful", 1)
-    assert (letter.headers["omni-reason"], letter.headers["omni-detail"]) == ("unknown", "not_in_logs")
-    assert letter.headers["omni-ambiguous"] is True
+    assert (event.type, event.data["reason"]["code"], event.data["attempt"]) == ("unknown", "ambiguous", 1)
+    assert (dead_letter.headers["omni-reason"], dead_letter.headers["omni-detail"]) == ("unknown", "not_in_logs")
+    assert dead_letter.headers["omni-ambiguous"] is True
     assert await stage.posts() == {"m": 1}
 
 
@@ -74,10 +74,10 @@ async def test_logs_that_lag_are_looked_into_until_they_show_it(stage: Stage) ->
     await options(stage, logsLag=1)
     await stage.fault(kind="status", status=504, taken=True, times=1)
     await stage.send(request("m", NUMBER))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert set(stage.heard()["m"][:-1]) == {"deferred"}
-    assert stage.last_words() == {"m": ["accepted"]}
+    assert set(stage.event_types()["m"][:-1]) == {"deferred"}
+    assert stage.final_events() == {"m": ["accepted"]}
     assert await stage.posts() == {"m": 1}
 
 
@@ -89,9 +89,9 @@ async def test_where_omni_keeps_the_logs_closed_the_policy_applies(
     await options(stage, logsAllowed=False)
     await stage.fault(kind="reset", times=1)
     await stage.send(request("m", NUMBER))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    *deferred, last = stage.heard()["m"]
+    *deferred, last = stage.event_types()["m"]
     assert (set(deferred), last) == ({"deferred"}, word)
     assert await stage.posts() == {"m": posts}
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="forbidden"}'] == 1
@@ -114,9 +114,9 @@ async def test_one_refusal_of_the_logs_does_not_close_them(stage: Stage, fault: 
     await stage.fault(**fault, path="logs", times=1)
     await stage.fault(kind="reset", taken=True, times=3)
     await stage.send(request("m", NUMBER))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.last_words() == {"m": ["accepted"]}
+    assert stage.final_events() == {"m": ["accepted"]}
     assert await stage.posts() == {"m": 1}
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="forbidden"}'] == 0
 
@@ -134,9 +134,9 @@ async def test_a_request_with_many_messages_is_looked_for_whole_before_it_is_tri
     await stage.fault(kind="status", status=503, retryAfter="2", times=1)
     people = [{"messageId": f"m-{n}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(150)]
     await stage.send({"requestId": "r", "destinations": people, "sms": {"text": "hello"}})
-    await stage.until_last_words(150)
+    await stage.until_final_events(150)
 
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert await stage.posts(answered=503) == {f"m-{n}": 1 for n in range(150)}
     assert await stage.posts() == {f"m-{n}": 2 for n in range(150)}
 
@@ -151,9 +151,9 @@ async def test_where_the_logs_have_more_entries_than_an_answer_holds_nobody_is_p
         )
         await stage.fault(kind="status", status=500, taken=True, times=1)
         await stage.send({"requestId": "r", "destinations": people, "sms": {"text": "hello"}})
-        await stage.until_last_words(100)
+        await stage.until_final_events(100)
 
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1}
 
 
@@ -163,11 +163,11 @@ async def test_while_the_logs_do_not_answer_nothing_is_decided(stage: Stage) -> 
     await stage.fault(kind="reset", taken=True, times=1)
     await stage.send(request("m", NUMBER))
     await worker.until(lambda: len(worker.lines("log_lookup.failed")) >= 2)
-    assert stage.last_words() == {}
+    assert stage.final_events() == {}
 
     await stage.mend()
-    await stage.until_last_words(1)
-    assert stage.last_words() == {"m": ["accepted"]}
+    await stage.until_final_events(1)
+    assert stage.final_events() == {"m": ["accepted"]}
     assert await stage.posts() == {"m": 1}
 
 
@@ -183,10 +183,10 @@ async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, 
     await worker.ended()
 
     await stage.worker(UNKNOWN_LOG_CHECKS="2")
-    await stage.until_last_words(10)
+    await stage.until_final_events(10)
     await asyncio.sleep(0.5)  # a second last word would come now
 
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1 if taken else 2}
     assert await stage.waiting("omni.requests") == await stage.waiting("omni.dead") == 0
 
@@ -204,10 +204,10 @@ async def test_what_a_killed_worker_may_have_posted_before_it_lapsed_in_the_queu
     await worker.ended()
 
     await stage.worker(UNKNOWN_POLICY="park")
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     # RabbitMQ 3 does not tell of a dead letter that it had been handed out; it may also hand it out once more first.
     forgetful = broker.version.startswith("3.")
-    assert stage.last_words()["m"] in ([["accepted"], ["expired"]] if forgetful else [["accepted"]])
+    assert stage.final_events()["m"] in ([["accepted"], ["expired"]] if forgetful else [["accepted"]])
     assert await stage.posts() == {"m": 1}
 
 
@@ -222,12 +222,12 @@ async def test_what_lapsed_and_is_not_found_is_never_posted(stage: Stage, policy
             await anext(taking)  # a worker that takes it and is gone: the broker marks it as handed out
 
     await stage.worker(UNKNOWN_POLICY=policy)
-    await stage.until_last_words(1)
-    assert stage.last_words() == {"m": [word]}
-    assert stage.heard()["m"][0] == "deferred"
+    await stage.until_final_events(1)
+    assert stage.final_events() == {"m": [word]}
+    assert stage.event_types()["m"][0] == "deferred"
     assert await stage.posts() == {}
-    letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
-    assert [letter.headers.get("omni-original-exchange") for letter in letters[1:]] == (
+    dead_letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
+    assert [dead_letter.headers.get("omni-original-exchange") for dead_letter in dead_letters[1:]] == (
         ["omni.requests"] if policy == "park" else []
     )
 
@@ -242,6 +242,6 @@ async def test_a_refusal_that_a_dead_worker_took_with_it_is_found_and_said(stage
     await worker.ended()
 
     await stage.worker()
-    await stage.until_last_words(1)
-    assert stage.last_words() == {"m": ["rejected"]}
+    await stage.until_final_events(1)
+    assert stage.final_events() == {"m": ["rejected"]}
     assert await stage.posts() == {"m": 1}

@@ -16,7 +16,7 @@ import aio_pika
 import aiormq
 import pytest
 
-from service.demo.rabbitmq.handshake import greeting
+from service.demo.rabbitmq.handshake import handshake
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE, UNAVAILABLE_ONCE, request
 from tests.support import amqp_1_0
@@ -64,9 +64,9 @@ async def lookups(worker: Worker) -> float:
 async def test_a_first_delivery_has_no_past(stage: Stage, producer: Stage, deaths: str) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="3")
     await producer.send(request("m", UNAVAILABLE_ONCE), headers={**PAST, **FORGED_DEATHS[deaths]})
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.heard() == {"m": ["deferred", "accepted"]}
+    assert stage.event_types() == {"m": ["deferred", "accepted"]}
     assert [event.data["attempt"] for event in stage.events] == [1, 2]
     assert await stage.posts() == {"m": 2}
     assert await lookups(worker) == 1  # before the second attempt, as ever, and not before the first
@@ -74,7 +74,7 @@ async def test_a_first_delivery_has_no_past(stage: Stage, producer: Stage, death
 
 async def test_nothing_is_believed_of_a_producer_that_speaks_amqp_1_0(stage: Stage, vhost: VirtualHost) -> None:
     """There a producer also writes annotations, of which the broker makes headers; it names the exchange itself."""
-    if (await greeting(vhost.node.port, vhost.node.name)).startswith("3."):
+    if (await handshake(vhost.node.port, vhost.node.name)).startswith("3."):
         pytest.skip("RabbitMQ 3 speaks AMQP 1.0 with a plug-in")
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="3")
     forged = {"x-exchange": "omni.relay", "x-routing-key": "omni.requests", "x-opt-deaths": "omni.relay"}
@@ -88,9 +88,9 @@ async def test_nothing_is_believed_of_a_producer_that_speaks_amqp_1_0(stage: Sta
             annotations={**forged, **{f"x-opt-{name}": value for name, value in PAST.items()}},
             headers=PAST,
         )
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard() == {"m": ["deferred", "accepted"], "n": ["rejected"]}
+    assert stage.event_types() == {"m": ["deferred", "accepted"], "n": ["rejected"]}
     assert [event.data["attempt"] for event in stage.about("m")] == [1, 2]
     assert await stage.posts() == {"m": 2}
     assert await lookups(worker) == 1
@@ -101,10 +101,10 @@ async def test_no_single_header_is_believed(stage: Stage, producer: Stage) -> No
     for name, value in PAST.items():
         headers = {"omni-first-seen": LONG_AGO, name: value}
         await producer.send(request(name, TRY_AGAIN_ONCE, sms={"text": name}), headers=headers)
-    await stage.until_last_words(len(PAST))
+    await stage.until_final_events(len(PAST))
 
     for name in PAST:
-        assert stage.heard()[name] == ["deferred", "accepted"]
+        assert stage.event_types()[name] == ["deferred", "accepted"]
         assert [event.data["attempt"] for event in stage.about(name)] == [1, 2]
     assert await stage.posts() == dict.fromkeys(PAST, 2)
 
@@ -113,27 +113,27 @@ async def test_a_dead_letter_says_nothing_that_a_producer_has_made_up(stage: Sta
     await stage.worker(RETRY_MAX_ATTEMPTS="2", UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     await producer.send(request("m", UNAVAILABLE), headers=PAST)
     await producer.send(request("u", GARBLED, sms={"text": "another"}), headers=PAST)
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard()["m"] == ["deferred", "failed"]
-    assert stage.heard()["u"] == ["deferred", "unknown"]
-    for letter in [await stage.take("omni.dead") for _ in range(2)]:
-        first_seen = letter.headers["omni-first-seen"]
+    assert stage.event_types()["m"] == ["deferred", "failed"]
+    assert stage.event_types()["u"] == ["deferred", "unknown"]
+    for dead_letter in [await stage.take("omni.dead") for _ in range(2)]:
+        first_seen = dead_letter.headers["omni-first-seen"]
         assert isinstance(first_seen, int)
         assert abs(first_seen / 1000 - datetime.now(UTC).timestamp()) < 60
-        assert letter.headers["omni-attempt"] == (2 if letter.headers["omni-reason"] == "failed" else 1)
-        assert letter.headers["omni-redrive-count"] == 0
+        assert dead_letter.headers["omni-attempt"] == (2 if dead_letter.headers["omni-reason"] == "failed" else 1)
+        assert dead_letter.headers["omni-redrive-count"] == 0
 
 
 async def test_nobody_learns_what_became_of_the_message_of_another(stage: Stage, producer: Stage) -> None:
     worker = await stage.worker(REPLY_TO="*")
     await stage.send(request("secret", NUMBER))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     async with stage.channel() as channel:
         await channel.declare_queue("mine", durable=True)
     body = {**request("secret", NUMBER, sms={"text": "another"}), "requestId": "attack"}
-    doubt = {"omni-ambiguous": True, "omni-attempt": 1, "omni-first-seen": LONG_AGO}
-    await producer.send(body, headers=doubt, reply_to="mine", message_id="attack")
+    resolution = {"omni-ambiguous": True, "omni-attempt": 1, "omni-first-seen": LONG_AGO}
+    await producer.send(body, headers=resolution, reply_to="mine", message_id="attack")
     copy = json.loads((await stage.take("mine")).body)
 
     assert copy["data"]["requestId"] == "attack"
@@ -144,9 +144,9 @@ async def test_nobody_learns_what_became_of_the_message_of_another(stage: Stage,
 async def test_the_schedule_of_a_request_is_checked(stage: Stage, producer: Stage, headers: dict[str, Any]) -> None:
     await stage.worker()
     await producer.send(request("m", NUMBER, sendAt="2099-01-01T00:00:00.000+0000"), headers=headers)
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.heard() == {"m": ["rejected"]}
+    assert stage.event_types() == {"m": ["rejected"]}
     assert stage.events[0].data["reason"]["faults"][0]["path"] == "sendAt"
     assert await stage.posts() == {}
 
@@ -163,9 +163,9 @@ async def test_a_request_that_lapses_in_the_queue_has_its_final_event(
     listed = json.loads((await stage.command("dead", "list", "--json")).output)
     assert (listed["reason"], listed["detail"]) == ("lapsed", "")
     worker = await stage.worker()
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.heard() == {"m": ["expired"]}
+    assert stage.event_types() == {"m": ["expired"]}
     assert stage.events[0].data["attempt"] == 0
     assert await lookups(worker) == 0
     assert await stage.posts() == {}
@@ -186,10 +186,10 @@ async def test_a_request_that_lapsed_has_no_past_when_it_is_sent_again(
     assert (listed["reason"], listed["attempts"], listed["redrives"]) == ("lapsed", 0, 0)
     assert (await stage.command("dead", "replay")).status == 0
     await stage.worker()
-    await stage.until(lambda: stage.last_words().get("m") == ["rejected", "rejected"])
+    await stage.until(lambda: stage.final_events().get("m") == ["rejected", "rejected"])
 
     assert all(event.data["reason"]["faults"][0]["path"] == "sendAt" for event in stage.events)
-    assert stage.heard() == {"m": ["rejected", "rejected"]}
+    assert stage.event_types() == {"m": ["rejected", "rejected"]}
 
 
 class Twice(str):
@@ -239,10 +239,10 @@ async def test_no_death_that_a_producer_writes_hides_that_its_request_lapsed(
     await stage.until_waiting("omni.dead", 1)
     listed = json.loads((await stage.command("dead", "list", "--json")).output)
     await stage.worker()
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
     assert (listed["reason"], listed["attempts"]) == ("lapsed", 0)
-    assert stage.heard() == {"m": ["expired"]}
+    assert stage.event_types() == {"m": ["expired"]}
 
 
 async def test_a_request_that_a_policy_takes_off_the_queue_has_its_final_event(stage: Stage, producer: Stage) -> None:
@@ -260,9 +260,9 @@ async def test_a_request_that_a_policy_takes_off_the_queue_has_its_final_event(s
     async with stage.channel() as channel:
         await channel.queue_delete("omni.requests")
     await stage.worker()
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    assert stage.heard() == {"m": ["rejected"]}
+    assert stage.event_types() == {"m": ["rejected"]}
     assert stage.events[0].data["reason"]["code"] == "defect"
 
 
@@ -284,21 +284,21 @@ async def test_what_comes_into_a_delay_queue_past_the_relay_is_not_believed(stag
     await stage.worker(RETRY_MAX_ATTEMPTS="2")
     await stage.send(request("m", UNAVAILABLE), headers=PAST, exchange="", key=DELAY)
     await stage.send(request("n", NUMBER), headers=PAST, exchange="", key="omni.requests")
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard() == {"m": ["deferred", "failed"], "n": ["accepted"]}
+    assert stage.event_types() == {"m": ["deferred", "failed"], "n": ["accepted"]}
     assert stage.about("n")[0].data["attempt"] == 1
 
 
 async def test_rabbitmq_4_replaces_a_death_that_a_producer_has_forged(stage: Stage, vhost: VirtualHost) -> None:
     """RabbitMQ 3.10 believes it. So there whoever may write to the default exchange is as trusted as the relay."""
-    version = await greeting(vhost.node.port, vhost.node.name)
+    version = await handshake(vhost.node.port, vhost.node.name)
     await stage.worker(RETRY_MAX_ATTEMPTS="2")
     headers = {**PAST, **FORGED_DEATHS["of a delay queue"]}
     await stage.send(request("m", UNAVAILABLE), headers=headers, exchange="", key=DELAY)
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    is_believed = stage.heard()["m"] != ["deferred", "failed"]
+    is_believed = stage.event_types()["m"] != ["deferred", "failed"]
     assert is_believed is version.startswith("3.")
 
 
@@ -313,24 +313,24 @@ async def test_a_worker_with_the_rights_that_it_needs_retries_fails_and_takes_re
         lapsing = request("late", NUMBER)
         await stage.send(request("retried", UNAVAILABLE_ONCE), request("failed", UNAVAILABLE, sms={"text": "another"}))
         await stage.send({"requestId": "wrong", "phoneNumber": "1"})
-        await stage.until_last_words(3)
-        assert stage.heard()["retried"] == ["deferred", "accepted"]
-        assert stage.heard()["failed"] == ["deferred", "failed"]
+        await stage.until_final_events(3)
+        assert stage.event_types()["retried"] == ["deferred", "accepted"]
+        assert stage.event_types()["failed"] == ["deferred", "failed"]
 
         replay = await stage.command("dead", "replay", RABBITMQ_URL=url)
         assert replay.status == 0, replay.errors
         assert "1 dead letter sent again" in replay.output
-        await stage.until(lambda: len(stage.last_words()["failed"]) == 2)
-        assert stage.heard()["failed"][-2:] == ["deferred", "failed"]
+        await stage.until(lambda: len(stage.final_events()["failed"]) == 2)
+        assert stage.event_types()["failed"][-2:] == ["deferred", "failed"]
         await stage.fault(kind="latency", seconds=2)
         await stage.send(lapsing, expiration=0)
-        await stage.until(lambda: "late" in stage.last_words())
+        await stage.until(lambda: "late" in stage.final_events())
 
 
 async def test_a_user_who_may_declare_two_queues_keeps_two_replays_apart(stage: Stage, vhost: VirtualHost) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE_ONCE))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     await stage.until_waiting("omni.dead", 1)
     await worker.stop()
     rights = {
@@ -348,12 +348,12 @@ async def test_a_user_who_may_declare_two_queues_keeps_two_replays_apart(stage: 
 async def test_a_replay_is_believed_and_goes_through_the_relays_own_exchange(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE_ONCE))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     await stage.until_waiting("omni.dead", 1)
     await worker.stop()
     assert (await stage.command("dead", "replay")).status == 0
     worker = await stage.worker(UNKNOWN_POLICY="park")
-    await stage.until(lambda: stage.last_words()["m"] == ["failed", "accepted"])
+    await stage.until(lambda: stage.final_events()["m"] == ["failed", "accepted"])
 
     assert await stage.posts() == {"m": 2}
     assert await lookups(worker) == 1  # a replay is looked for first
@@ -370,7 +370,7 @@ async def test_events_are_the_same_however_often_a_forged_request_is_sent(stage:
     await stage.worker()
     for _ in range(2):
         await producer.send(request("m", NUMBER), headers=PAST, message_id="m")
-    await stage.until(lambda: stage.heard().get("m", []).count("accepted") == 2)
+    await stage.until(lambda: stage.event_types().get("m", []).count("accepted") == 2)
     await asyncio.sleep(0.2)
 
     assert len(stage.final_ids()["m"]) == 1

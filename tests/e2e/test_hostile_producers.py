@@ -42,8 +42,8 @@ async def ordinary_requests(stage: Stage, hostile: dict[str, Any]) -> dict[str, 
 
 
 async def check_neighbours(stage: Stage, worker: Worker, sent: dict[str, datetime]) -> None:
-    await stage.until_last_words(len(sent) + ROUNDS)
-    assert all(stage.heard()[name] == ["accepted"] for name in sent), stage.heard()
+    await stage.until_final_events(len(sent) + ROUNDS)
+    assert all(stage.event_types()[name] == ["accepted"] for name in sent), stage.event_types()
     late = {
         name: waited
         for name, at in sent.items()
@@ -88,10 +88,10 @@ async def test_the_attempts_of_a_request_with_cc_keep_their_schedule(stage: Stag
     for number, name in enumerate(("CC", "BCC", "cc")):
         body = request(f"m-{number}", UNAVAILABLE_ONCE)
         await stage.send(body, headers={name: ["omni.requests"]}, exchange="", key="omni.requests")
-    await stage.until_last_words(3)
+    await stage.until_final_events(3)
     await asyncio.sleep(0.5)
 
-    assert {tuple(words) for words in stage.heard().values()} <= {("deferred", "accepted")}
+    assert {tuple(types) for types in stage.event_types().values()} <= {("deferred", "accepted")}
     for number in range(3):
         deferred = stage.about(f"m-{number}")[0]
         due = moment(deferred.data["nextAttemptAt"])
@@ -111,13 +111,13 @@ async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stag
     async with stage.channel() as channel:
         await channel.declare_queue("billing", durable=True)
     await stage.send(request("m", UNAVAILABLE_ONCE), headers=headers)
-    await stage.until_last_words(1)
-    letter = await stage.take("omni.dead")
+    await stage.until_final_events(1)
+    dead_letter = await stage.take("omni.dead")
 
-    assert letter.headers["team"] == "blue"
-    assert letter.headers["omni-reason"] == "failed"
-    assert not {"BCC", "x-delay", "baggage"} & set(letter.headers)
-    assert json.loads(letter.body)["requestId"] == "m"
+    assert dead_letter.headers["team"] == "blue"
+    assert dead_letter.headers["omni-reason"] == "failed"
+    assert not {"BCC", "x-delay", "baggage"} & set(dead_letter.headers)
+    assert json.loads(dead_letter.body)["requestId"] == "m"
     assert await stage.waiting("billing") == 0
 
 
@@ -140,11 +140,11 @@ async def test_a_retry_that_the_broker_never_takes_ends_in_a_final_event_and_har
         }
         large |= {"metadata": {"tenant": "y" * 1_500}}
         await stage.send(large, *(request(f"m-{number}", NUMBER) for number in range(30)))
-        await stage.until_last_words(31)
+        await stage.until_final_events(31)
 
         events = {event.body["id"]: event.type for event in stage.about("large")}  # a repeat has the same id
         assert list(events.values()) == ["deferred", "failed"]
-        assert all(stage.heard()[f"m-{number}"][-1:] == ["accepted"] for number in range(30))
+        assert all(stage.event_types()[f"m-{number}"][-1:] == ["accepted"] for number in range(30))
         assert stage.about("large")[-1].data["reason"]["code"] == "defect"
         assert await stage.waiting("omni.requests") == 0
         assert worker.lines("publish.skipped")[0]["queue"].startswith("omni.requests.delay.")

@@ -39,9 +39,9 @@ async def test_idle_connections_to_the_operations_port_leave_descriptors_for_sen
             for number in range(REQUESTS)
         ]
         await asyncio.gather(connect_idle(), stage.send(*bodies))
-        await stage.until_last_words(REQUESTS)
+        await stage.until_final_events(REQUESTS)
         assert (await worker.get("/livez"))[0] == 200
-    assert {tuple(words) for words in stage.last_words().values()} == {("accepted",)}
+    assert {tuple(types) for types in stage.final_events().values()} == {("accepted",)}
     metrics = await worker.metrics()
     assert metrics['omni_relay_attempts_total{outcome="unavailable"}'] == 0
     assert metrics["process_open_fds"] < LIMIT
@@ -101,7 +101,7 @@ async def test_heads_without_end_take_no_memory_and_hold_nothing_up(stage: Stage
 
     writing = [asyncio.create_task(write_on()) for _ in range(32)]
     await stage.send({"requestId": "r", "messageId": "m", "phoneNumber": "41793026727", "text": "Hello"})
-    await stage.until_last_words(1, within=5)
+    await stage.until_final_events(1, within=5)
     await asyncio.gather(*writing)
     assert (await worker.get("/livez"))[0] == 200
     assert (await worker.metrics())["process_resident_memory_bytes"] - before < 20 * 2**20

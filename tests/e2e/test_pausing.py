@@ -41,9 +41,9 @@ async def test_while_omni_is_away_it_is_only_probed_and_nobody_is_given_up(stage
     mended = time.monotonic()
     await stage.until(lambda: any(event.type == "accepted" for event in stage.events))
     assert time.monotonic() - mended < 5
-    await stage.until_last_words(80)
+    await stage.until_final_events(80)
 
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert await stage.waiting("omni.dead") == 0
     await worker.until_metric(FAILING, 0)
     assert worker.lines("sending.paused")[0]["cause"] == "http_503"
@@ -66,13 +66,13 @@ async def test_an_outage_makes_nothing_ambiguous_and_nobody_late(stage: Stage) -
         await stage.send(*requests(4, f"later-{number}"))
     await stage.mend()
     mended = time.monotonic()
-    await stage.until_last_words(12 + 8 * 4)
+    await stage.until_final_events(12 + 8 * 4)
 
     assert time.monotonic() - mended < 4 + 4  # a probe's pause, and a delay queue
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert {code for event in stage.events if (code := (event.data["reason"] or {}).get("code"))} == {"unavailable"}
     assert not [line for line in worker.lines("delivery.settled") if line["redelivered"]]
-    assert await stage.posts(answered=200) == dict.fromkeys(stage.last_words(), 1)
+    assert await stage.posts(answered=200) == dict.fromkeys(stage.final_events(), 1)
     assert await stage.waiting("omni.dead") == 0
 
 
@@ -98,13 +98,13 @@ async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_tha
         await worker.until_metric("omni_relay_connected", 1)
         await worker.until(lambda: len(worker.lines("broker.connected")) > len(worker.lines("broker.disconnected")))
         await asyncio.sleep(0.5)
-    await stage.until_last_words(14)
+    await stage.until_final_events(14)
     await stage.until(lambda: len(stage.about("large")) == 3)
 
     posts = await stage.posts(answered=200)
     assert posts.pop("large") == 3
     assert posts == {"first": 1, **{f"m-{number}": 1 for number in range(12)}}
-    assert {name: words for name, words in stage.heard().items() if words != ["accepted"]} == {
+    assert {name: types for name, types in stage.event_types().items() if types != ["accepted"]} == {
         "first": ["deferred", "accepted"],
         "large": ["accepted"] * 3,
     }
@@ -115,11 +115,11 @@ async def test_when_omni_asks_for_time_nobody_calls_until_then(stage: Stage) -> 
     worker = await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="status", status=429, retryAfter="2", times=1)
     await stage.send(*requests(20))
-    await stage.until_last_words(20)
+    await stage.until_final_events(20)
 
     received = [moment(call["receivedAt"]) for call in await stage.calls()]
     assert received[1] - received[0] >= timedelta(seconds=2)
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert [line["cause"] for line in worker.lines("sending.paused")] == ["http_429"]
 
 
@@ -140,11 +140,11 @@ async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_short
         await stage.send(*requests(10, f"step-{number}"))
         await worker.until_metric(FAILING, 1)
         offset.write_text(f"{seconds:+}s\n")
-        await stage.until_last_words(10 * number, within=10)
+        await stage.until_final_events(10 * number, within=10)
         assert time.monotonic() - paused > 1
         assert (await worker.get("/livez"))[0] == 200
 
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     calls = [(moment(call["receivedAt"]), call["status"]) for call in await stage.calls()]
     waits = [after - at for (at, status), (after, _) in itertools.pairwise(calls) if status == 503]
     assert len(waits) == 3
@@ -154,9 +154,9 @@ async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_short
 async def test_requests_refused_for_their_own_fault_pause_nothing(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*(request(f"m-{number}", "4179091400") for number in range(40)))
-    await stage.until_last_words(40)
+    await stage.until_final_events(40)
 
-    assert set(map(tuple, stage.last_words().values())) == {("rejected",)}
+    assert set(map(tuple, stage.final_events().values())) == {("rejected",)}
     assert worker.lines("sending.paused") == []
 
 
@@ -165,18 +165,18 @@ async def test_requests_that_omni_denies_for_themselves_end_and_slow_nobody(stag
     """A producer sends such requests all the time, some with the contents of the others."""
     worker = await stage.worker(RETRY_MAX_DELAY="1")
     await stage.send(request("first", NUMBER))  # only an accepted call shows that the account is not denied
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     sent: dict[str, datetime] = {}
     for round_ in range(24):
         good, bad = requests(10, f"good-{round_}"), [request(f"bad-{round_}-{one}", number) for one in range(10)]
         await stage.send(*good, *(bad if round_ < 12 else []))
         sent |= dict.fromkeys((str(one["messageId"]) for one in good), datetime.now(UTC))
         await asyncio.sleep(0.25)
-    await stage.until_last_words(1 + 24 * 10 + 12 * 10)
+    await stage.until_final_events(1 + 24 * 10 + 12 * 10)
 
-    words = stage.last_words()
-    assert {tuple(words[name]) for name in words if name.startswith("good")} == {("accepted",)}
-    assert {tuple(words[name]) for name in words if name.startswith("bad")} == {("rejected",)}
+    types = stage.final_events()
+    assert {tuple(types[name]) for name in types if name.startswith("good")} == {("accepted",)}
+    assert {tuple(types[name]) for name in types if name.startswith("bad")} == {("rejected",)}
     assert not [event for event in stage.events if event.type == "deferred" and event.subject.startswith("good")]
     assert max(moment(event.body["time"]) - sent[event.subject] for event in stage.events if event.subject in sent) < (
         timedelta(seconds=1)
@@ -192,17 +192,17 @@ async def test_a_request_that_is_denied_while_there_is_no_other_waits_until_ther
     await stage.send(request("alone", DENIED))
     await worker.until_metric('omni_relay_paused{reason="denied"}', 1)
     await stage.until(lambda: len(stage.about("alone")) >= 4)
-    assert stage.last_words() == {}
+    assert stage.final_events() == {}
 
     others = 0
-    while "alone" not in stage.last_words():
+    while "alone" not in stage.final_events():
         await stage.send(request(f"other-{others}", NUMBER))
         others += 1
         await asyncio.sleep(0.2)
-    await stage.until_last_words(1 + others)
-    words = stage.last_words()
-    assert words.pop("alone") == ["rejected"]
-    assert set(map(tuple, words.values())) == {("accepted",)}
+    await stage.until_final_events(1 + others)
+    types = stage.final_events()
+    assert types.pop("alone") == ["rejected"]
+    assert set(map(tuple, types.values())) == {("accepted",)}
 
 
 async def test_while_results_are_stuck_no_call_is_made_and_none_is_repeated(stage: Stage) -> None:
@@ -218,10 +218,10 @@ async def test_while_results_are_stuck_no_call_is_made_and_none_is_repeated(stag
         await asyncio.sleep(2)
         assert len(await stage.calls()) == stuck < 30
         await channel.queue_delete("blocked")
-    await stage.until_last_words(30)
+    await stage.until_final_events(30)
 
     assert await stage.posts() == {f"m-{number}": 1 for number in range(30)}
-    assert {len(set(words)) for words in stage.last_words().values()} == {1}
+    assert {len(set(types)) for types in stage.final_events().values()} == {1}
     await worker.until_metric(STALLED, 0)
 
 
@@ -235,8 +235,8 @@ async def test_stopped_while_paused_it_leaves_no_doubt_behind(stage: Stage) -> N
     assert time.monotonic() - stopping < 3
 
     await stage.worker(UNKNOWN_POLICY="park")
-    await stage.until_last_words(20)
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    await stage.until_final_events(20)
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert await stage.posts(answered=200) == {f"m-{number}": 1 for number in range(20)}
     assert [call["status"] for call in await stage.calls()].count(503) == 1
     assert await stage.waiting("omni.dead") == 0
@@ -246,7 +246,7 @@ async def test_a_rate_that_is_set_is_kept(stage: Stage) -> None:
     await stage.worker(OMNI_MESSAGES_PER_SECOND="20", OMNI_BATCHING="false")
     started = datetime.now(UTC)
     await stage.send(*requests(40))
-    await stage.until_last_words(40)
+    await stage.until_final_events(40)
 
     assert datetime.now(UTC) - started >= timedelta(seconds=39 / 20)
 
@@ -275,7 +275,7 @@ async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhos
         await asyncio.sleep(12)  # two rounds of questions, and the time an answer may take
     finally:
         await vhost.node.ctl("set_disk_free_limit", "50MB")
-    await stage.until_last_words(3)
+    await stage.until_final_events(3)
 
     assert worker.lines("consumer.lost") == worker.lines("broker.disconnected") == []
     assert set((await stage.posts()).values()) == {1}

@@ -51,18 +51,18 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     for _ in range(LIMIT + 1):
         await (await stage.worker(ready=False, program=DEADLY, RABBITMQ_DECLARE="false")).ended()
     await stage.worker(program=DEADLY, RABBITMQ_DECLARE="false")
-    await stage.until_last_words(len(innocent) + 1)
+    await stage.until_final_events(len(innocent) + 1)
 
     assert len(innocent) > 10
-    words = {name: set(types) for name, types in stage.last_words().items()}
-    assert words.pop("killer") == {"rejected"}
+    types = {name: set(types) for name, types in stage.final_events().items()}
+    assert types.pop("killer") == {"rejected"}
     assert stage.about("killer")[-1].data["reason"]["code"] == "defect"
-    assert words == {str(body["messageId"]): {"accepted"} for body in innocent}
+    assert types == {str(body["messageId"]): {"accepted"} for body in innocent}
     # A worker that dies between the event and its settlement has it repeated: the same event, with the same id.
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
     assert set((await stage.posts()).values()) == {1}
-    letter = await stage.take("omni.dead")
-    assert json.loads(letter.body)["requestId"] == "killer"
+    dead_letter = await stage.take("omni.dead")
+    assert json.loads(dead_letter.body)["requestId"] == "killer"
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0
 
 
@@ -75,8 +75,8 @@ async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: S
             await asyncio.sleep(0.05)
 
     await stage.worker()
-    await stage.until_last_words(2)
-    assert stage.last_words() == {"late": ["expired"], "in-time": ["accepted"]}
+    await stage.until_final_events(2)
+    assert stage.final_events() == {"late": ["expired"], "in-time": ["accepted"]}
     assert await stage.waiting("omni.dead") == 1
     assert await stage.posts() == {"in-time": 1}
 
@@ -84,22 +84,22 @@ async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: S
 async def test_what_the_relay_told_before_it_put_it_among_the_dead_letters_is_not_told_again(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     async with asyncio.timeout(PATIENCE):
         while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
-    assert stage.heard() == {"m": ["failed"]}
+    assert stage.event_types() == {"m": ["failed"]}
 
 
 async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flood_the_log(stage: Stage) -> None:
     worker = await stage.worker(LOG_LINES_PER_SECOND="20")
     wrong = [{**request(f"m-{number}", NUMBER), "unheardOf": number} for number in range(2000)]
     await stage.send(*wrong, request("good", NUMBER))
-    await stage.until_last_words(2001)
+    await stage.until_final_events(2001)
 
-    words = stage.last_words()
-    assert words.pop("good") == ["accepted"]
-    assert set(map(tuple, words.values())) == {("rejected",)}
+    types = stage.final_events()
+    assert types.pop("good") == ["accepted"]
+    assert set(map(tuple, types.values())) == {("rejected",)}
     assert (await worker.metrics())["omni_relay_requests_invalid_total"] == 2000
     lines = worker.lines("delivery.settled")
     assert len(lines) < 1000
@@ -134,7 +134,7 @@ async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) 
     await stage.send(request("good", NUMBER))
     await stage.until(lambda: len(stage.events) >= 5 * len(HOSTILE) + 1)
 
-    assert stage.last_words().pop("good") == ["accepted"]
+    assert stage.final_events().pop("good") == ["accepted"]
     assert {event.type for event in stage.events if event.subject != "good"} == {"rejected"}
     assert max(len(event.message.body) for event in stage.events) < 10_000
     grown = (await worker.metrics())["process_resident_memory_bytes"] - before
@@ -151,7 +151,7 @@ async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> Non
         headers = {"x-death": [{"reason": reason, "queue": "omni.requests"}], "omni-attempt": "many", "traceparent": 7}
         await stage.send(*bodies, exchange="omni.dead", key="", headers=headers)
     await stage.send(request("good", NUMBER))
-    await stage.until(lambda: "good" in stage.last_words())
+    await stage.until(lambda: "good" in stage.final_events())
     async with asyncio.timeout(PATIENCE):
         while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)

@@ -45,7 +45,7 @@ async def total(supervisor: Worker, name: str, labels: str = "") -> float:
 async def test_all_share_the_work_and_one_port_tells_of_each(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     await stage.send(*requests(100))
-    await stage.until_last_words(100)
+    await stage.until_final_events(100)
 
     assert set((await stage.posts()).values()) == {1}
     assert await total(supervisor, "omni_relay_events_total", 'type="message.accepted"') == 100
@@ -69,7 +69,7 @@ async def test_asked_to_stop_all_finish_what_is_in_flight(stage: Stage) -> None:
     await stage.until_in_flight(10)
 
     assert await supervisor.stop() == 0
-    await stage.until_last_words(10)
+    await stage.until_final_events(10)
     assert await stage.posts() == {f"m-{number}": 1 for number in range(10)}
     assert not any(map(is_running, pids))
     assert len(supervisor.lines("worker.stopped")) == 2
@@ -101,7 +101,7 @@ async def test_one_that_is_killed_is_started_again_and_one_that_hangs_is_ended(s
     os.kill(killed, signal.SIGKILL)
     os.kill(hung, signal.SIGSTOP)
     await stage.send(*requests(20))
-    await stage.until_last_words(20, within=40)
+    await stage.until_final_events(20, within=40)
     await until_gone([hung])
     await supervisor.until_metric("omni_relay_process_restarts_total", 2)
 

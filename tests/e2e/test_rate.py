@@ -24,7 +24,7 @@ async def waits(stage: Stage, count: int, pause: float) -> list[float]:
     for number in range(count):
         started = time.monotonic()
         await stage.send(request(f"ordinary-{number}", NUMBER, sms={"text": str(number)}))
-        await stage.until(lambda name=f"ordinary-{number}": name in stage.last_words())  # type: ignore[misc]
+        await stage.until(lambda name=f"ordinary-{number}": name in stage.final_events())  # type: ignore[misc]
         taken.append(time.monotonic() - started)
         await asyncio.sleep(pause)
     return taken
@@ -53,7 +53,7 @@ async def test_a_large_request_gives_way_between_its_calls(stage: Stage, campaig
 async def test_what_shares_a_call_takes_half_a_second_of_the_rate_at_most(stage: Stage) -> None:
     worker = await stage.worker(OMNI_MESSAGES_PER_SECOND=str(RATE), OMNI_CONCURRENCY="1")
     await stage.send(*(request(f"same-{number}", NUMBER) for number in range(30)))
-    await stage.until_last_words(30)
+    await stage.until_final_events(30)
 
     assert 1 < max(len(call["body"]["destinations"]) for call in await stage.calls()) <= RATE // 2
     assert await worker.stop() == 0

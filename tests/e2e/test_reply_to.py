@@ -37,13 +37,13 @@ async def test_a_producer_reaches_no_queue_that_is_not_allowed(
         for number, queue in enumerate((*own, *others)):
             body = {**request(f"m-{number}", NUMBER), "metadata": {"command": "refund"}}
             await producer.send(body, reply_to=queue, correlation_id="refund-1")
-    await stage.until_last_words(len(own) + len(others))
+    await stage.until_final_events(len(own) + len(others))
     await copies(worker, "not_allowed", len(own) + len(others))
 
     assert [await stage.waiting(queue) for queue in others] == [0] * len(others)
     assert await stage.waiting("omni.dead") == before
     assert await stage.waiting("omni.requests.delay.0.4") == 0
-    assert {tuple(words) for words in stage.heard().values()} == {("accepted",)}
+    assert {tuple(types) for types in stage.event_types().values()} == {("accepted",)}
 
 
 async def test_one_request_with_many_destinations_sends_no_copy_where_none_is_allowed(stage: Stage) -> None:
@@ -71,7 +71,7 @@ async def test_an_allowed_queue_gets_copies_by_a_worker_with_the_rights_for_it(
         await copies(worker, "confirmed", 1)
         assert await worker.stop() == 0
 
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     assert copy.body == stage.events[0].message.body
     assert f"`{WITH_REPLIES}`" in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -84,10 +84,10 @@ async def test_a_worker_without_the_right_to_send_copies_drops_them_and_nothing_
     with user(vhost, **WORKER) as url:
         worker = await stage.worker(RABBITMQ_URL=url, RABBITMQ_DECLARE="false", REPLY_TO="replies.*")
         await stage.send(*(request(f"m-{number}", NUMBER) for number in range(20)), reply_to="replies.orders")
-        await stage.until_last_words(20)
+        await stage.until_final_events(20)
         await copies(worker, "closed", 20)
         assert worker.lines("broker.disconnected") == []
         assert await worker.stop() == 0
 
-    assert {tuple(words) for words in stage.heard().values()} == {("accepted",)}
+    assert {tuple(types) for types in stage.event_types().values()} == {("accepted",)}
     assert await stage.waiting("replies.orders") == 0

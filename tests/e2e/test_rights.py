@@ -15,7 +15,7 @@ from tests.support.broker import VirtualHost, manage, user
 from tests.unit.adapters.rabbitmq.test_permissions import shipped
 
 NUMBER = "41793026727"
-ROOMS = RetryPolicy(8, 0.1, 0.4).rooms
+ROOMS = RetryPolicy(8, 0.1, 0.4).delays
 
 
 def request(name: str) -> dict[str, object]:
@@ -36,31 +36,31 @@ async def test_the_rights_that_are_shipped_are_enough_for_everything(declared: S
         stage.settings |= {"RELAY_RABBITMQ_URL": url, "RELAY_RABBITMQ_DECLARE": "false"}
         worker = await stage.worker(RETRY_MAX_ATTEMPTS="2", UNKNOWN_POLICY="park")
         await stage.send(request("accepted"))
-        await stage.until_last_words(1)
+        await stage.until_final_events(1)
         await stage.fault(kind="status", status=503, times=1)
         await stage.send(request("retried"))
-        await stage.until_last_words(2)
+        await stage.until_final_events(2)
         await stage.fault(kind="status", status=503, times=2)
         await stage.send(request("dead"))
-        await stage.until_last_words(3)
+        await stage.until_final_events(3)
         assert await worker.stop() == 0
         await stage.send(request("expired"), expiration=0.05)
         await asyncio.sleep(0.1)
         worker = await stage.worker()
-        await stage.until_last_words(4)
+        await stage.until_final_events(4)
         listed = await stage.command("dead", "list")
         replayed = await stage.command("dead", "replay", "--reason", "failed")
-        await stage.until(lambda: stage.last_words()["dead"] == ["failed", "accepted"])
+        await stage.until(lambda: stage.final_events()["dead"] == ["failed", "accepted"])
         checked = await stage.command("check")
         assert await worker.stop() == 0
 
-    assert stage.last_words() == {
+    assert stage.final_events() == {
         "accepted": ["accepted"],
         "retried": ["accepted"],
         "dead": ["failed", "accepted"],
         "expired": ["expired"],
     }
-    assert stage.heard()["retried"] == ["deferred", "accepted"]
+    assert stage.event_types()["retried"] == ["deferred", "accepted"]
     assert (listed.status, replayed.status) == (0, 0), listed.errors + replayed.errors
     assert "1 dead letter sent again" in replayed.output
     assert (checked.status, "FAULT" in checked.output) == (0, False), checked.output
@@ -154,4 +154,4 @@ async def test_a_worker_that_may_not_read_requests_asks_less_and_less_often_and_
 
         manage(vhost.node, "PUT", f"permissions/{vhost.name}/{name}", **{"configure": "^$", **shipped()})
         await declared.send(request("accepted"))
-        await declared.until_last_words(1)
+        await declared.until_final_events(1)

@@ -63,14 +63,14 @@ async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
     if not is_silent:
         await vhost.close_connections()
     second = await stage.worker(UNKNOWN_LOG_CHECKS="1")
-    await stage.until_last_words(COUNT, within=60)
+    await stage.until_final_events(COUNT, within=60)
     first.send(signal.SIGCONT)
     await first.until_metric("omni_relay_deliveries_in_flight", 0)
     await first.until_metric("omni_relay_connected", 1)
     await asyncio.sleep(0.5)  # what would be posted again would be now
 
     assert await stage.posts() == {f"m-{number}": 1 for number in range(COUNT)}
-    assert set(map(tuple, stage.last_words().values())) <= {("accepted",), ("accepted", "accepted")}
+    assert set(map(tuple, stage.final_events().values())) <= {("accepted",), ("accepted", "accepted")}
     assert len({event.message.message_id for event in stage.events if event.type == "accepted"}) == COUNT
     await second.stop()
     await stage.send({"requestId": "after", "messageId": "after", "phoneNumber": NUMBER, "text": "hello"})
@@ -89,7 +89,7 @@ async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
     await stage.send(*requests(expiresAt=deadline.isoformat())[:6])
     await stage.until(lambda: bool(stage.events))  # the other half is on its way to the one that takes no notice
     await vhost.close_connections()
-    await stage.until_last_words(6)
+    await stage.until_final_events(6)
     await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
     first.send(signal.SIGCONT)
     await first.until_metric("omni_relay_connected", 1)
@@ -110,8 +110,8 @@ async def test_a_worker_that_stood_still_and_kept_its_session_goes_on(stage: Sta
     first.send(signal.SIGSTOP)
     await asyncio.sleep(2)
     first.send(signal.SIGCONT)
-    await stage.until_last_words(COUNT)
+    await stage.until_final_events(COUNT)
 
-    assert stage.heard() == {f"m-{number}": ["accepted"] for number in range(COUNT)}
+    assert stage.event_types() == {f"m-{number}": ["accepted"] for number in range(COUNT)}
     assert await stage.posts() == {f"m-{number}": 1 for number in range(COUNT)}
     assert first.lines("broker.disconnected") == []

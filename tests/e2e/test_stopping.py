@@ -31,8 +31,8 @@ async def test_a_worker_asked_to_stop_finishes_what_is_in_flight(stage: Stage) -
     await stage.send(*requests(3, "late"))
 
     assert await worker.ended(within=5) == 0
-    await stage.until_last_words(10)
-    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    await stage.until_final_events(10)
+    assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
     assert await stage.posts() == {f"m-{number}": 1 for number in range(10)}
     assert await stage.waiting("omni.requests") == 3
     assert worker.lines("worker.stopped")
@@ -50,7 +50,7 @@ async def test_a_worker_that_stops_says_so_where_it_is_asked_whether_it_is_ready
     assert await worker.readiness() == (503, {"ready": False, "reason": "stopping", "paused": False})
     assert (await worker.get("/livez"))[0] == 200
     assert await worker.ended(within=5) == 0
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
 
 @pytest.mark.timeout(120)  # several workers, one after the other
@@ -62,15 +62,15 @@ async def test_a_worker_asked_to_stop_in_mid_flow_makes_nothing_ambiguous(stage:
     workers = []
     for _ in range(3):
         workers.append(await stage.worker(RABBITMQ_PREFETCH="50", LOG_LINES_PER_SECOND="10000"))
-        await stage.until(lambda: len(stage.last_words()) >= 200 * len(workers))
+        await stage.until(lambda: len(stage.final_events()) >= 200 * len(workers))
         assert await workers[-1].stop() == 0
     workers.append(await stage.worker(LOG_LINES_PER_SECOND="10000"))
-    await stage.until_last_words(count, within=60)
+    await stage.until_final_events(count, within=60)
 
     settled = [line for worker in workers for line in worker.lines("delivery.settled")]
     assert {line["settlement"] for line in settled} == {"acked"}
     assert not [line for line in settled if line["redelivered"]]
-    assert set(map(tuple, stage.heard().values())) == {("accepted",)}
+    assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
 
 
 async def test_a_grace_that_is_over_gives_the_rest_back(stage: Stage) -> None:
@@ -88,7 +88,7 @@ async def test_a_grace_that_is_over_gives_the_rest_back(stage: Stage) -> None:
 async def test_asked_twice_a_worker_gives_up_at_once_and_the_next_one_finishes(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*requests(3, "said"))
-    await stage.until_last_words(3)
+    await stage.until_final_events(3)
     await stage.fault(kind="hang")
     await stage.send(*requests(5))
     await stage.until_in_flight(5)
@@ -102,8 +102,8 @@ async def test_asked_twice_a_worker_gives_up_at_once_and_the_next_one_finishes(s
 
     await stage.mend()
     await stage.worker()
-    await stage.until_last_words(8)
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    await stage.until_final_events(8)
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     posts = await stage.posts()
     assert [posts[f"said-{number}"] for number in range(3)] == [1, 1, 1]
 
@@ -118,9 +118,9 @@ async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
     assert await worker.ended() == -signal.SIGKILL
 
     await stage.worker()
-    await stage.until_last_words(80)
-    assert {word for words in stage.last_words().values() for word in words} == {"accepted"}
-    for name in stage.last_words():
+    await stage.until_final_events(80)
+    assert {word for types in stage.final_events().values() for word in types} == {"accepted"}
+    for name in stage.final_events():
         assert len({event.message.message_id for event in stage.about(name) if event.type == "accepted"}) == 1
     assert max((await stage.posts()).values()) <= 2
     assert await stage.waiting("omni.dead") == 0
@@ -144,14 +144,14 @@ async def test_a_worker_outlives_its_broker(own_broker: Callable[[], Awaitable[N
                 {"ready": False, "reason": "not connected to RabbitMQ", "paused": False},
             )
             await node.start()
-            await stage.until_last_words(30 * number, within=40)
+            await stage.until_final_events(30 * number, within=40)
         await worker.until_metric("omni_relay_connected", 1)
         await stage.send(*requests(5, "after"))
-        await stage.until_last_words(65)
+        await stage.until_final_events(65)
 
-        assert {word for words in stage.last_words().values() for word in words} == {"accepted"}
+        assert {word for types in stage.final_events().values() for word in types} == {"accepted"}
         assert await stage.waiting("omni.dead") == 0
         # How many were posted twice is told and not judged: the broker hands out again what was in flight.
-        posts, events = Counter((await stage.posts()).values()), Counter(map(len, stage.heard().values()))
+        posts, events = Counter((await stage.posts()).values()), Counter(map(len, stage.event_types().values()))
         logging.getLogger(__name__).warning("posts per message %s, events per message %s", posts, events)
         assert await worker.stop() == 0

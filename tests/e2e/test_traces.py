@@ -47,7 +47,7 @@ async def test_a_request_is_followed_by_one_trace_from_its_producer_to_its_last_
         worker = await stage.worker(TRACES="true")
         await stage.fault(kind="status", status=503, times=1)
         await stage.send(a_request("order-1"), headers={"traceparent": PRODUCER})
-        await stage.until_last_words(1)
+        await stage.until_final_events(1)
         await worker.until(lambda: len(worker.lines("delivery.settled")) == 2)
         metrics = open_metrics(worker)
         assert await worker.stop() == 0
@@ -80,7 +80,7 @@ async def test_of_several_processes_the_numbers_point_to_traces_too(stage: Stage
         stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
         supervisor = await stage.workers(2, TRACES="true")
         await stage.send(a_request("order-1"), headers={"traceparent": PRODUCER})
-        await stage.until_last_words(1)
+        await stage.until_final_events(1)
         await supervisor.until(lambda: bool(supervisor.lines("delivery.settled")))
         pointing = [line for line in open_metrics(supervisor).splitlines() if TRACE in line]
 
@@ -92,9 +92,9 @@ async def test_a_collector_that_is_gone_holds_up_nothing(stage: Stage) -> None:
     stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
     worker = await stage.worker(TRACES="true")
     await stage.send(*(a_request(f"m-{number}") for number in range(20)))
-    await stage.until_last_words(20)
+    await stage.until_final_events(20)
 
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert await worker.stop() == 0
     made = 2 * 20 + 2 * len(worker.lines("attempt.made"))  # process and ack; POST and publish
     assert sum(line["spans"] for line in worker.lines("traces.lost")) == made
@@ -104,7 +104,7 @@ async def test_a_collector_that_is_gone_holds_up_nothing(stage: Stage) -> None:
 async def test_without_traces_a_producers_own_is_passed_on_and_logged(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(a_request("order-1"), headers={"traceparent": PRODUCER})
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
     await worker.until_line("delivery.settled")
 
     assert stage.events[0].message.headers["traceparent"] == PRODUCER

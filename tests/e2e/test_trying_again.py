@@ -27,7 +27,7 @@ def moment(text: Any) -> datetime:  # noqa: ANN401  # JSON
 async def test_unavailability_is_waited_out_as_long_as_omni_asks(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_DELAY="1.6")
     await stage.send(request("m", UNAVAILABLE_ONCE))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
     deferred, accepted = stage.events
     assert (deferred.type, accepted.type) == ("deferred", "accepted")
@@ -48,9 +48,9 @@ async def test_only_messages_that_need_it_are_tried_again(stage: Stage) -> None:
         {"messageId": "taken", "to": {"phoneNumber": NUMBER}},
     ]
     await stage.send({"requestId": "r", "destinations": destinations, "text": "hello"})
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard() == {"again": ["deferred", "accepted"], "taken": ["accepted"]}
+    assert stage.event_types() == {"again": ["deferred", "accepted"], "taken": ["accepted"]}
     assert await stage.posts() == {"again": 2, "taken": 1}
 
 
@@ -59,14 +59,14 @@ async def test_attempts_used_up_end_in_failure_and_a_dead_letter(stage: Stage) -
     before = datetime.now(UTC)
     flat = {"requestId": "r", "phoneNumber": f"+{UNAVAILABLE}", "text": "hello", "metadata": {"tenant": "acme"}}
     await stage.send(flat, headers={"team": "blue"}, correlation_id="corr", priority=3)
-    await stage.until_last_words(1)
-    letter = await stage.take("omni.dead")
+    await stage.until_final_events(1)
+    dead_letter = await stage.take("omni.dead")
 
     deferred, failed = stage.events
     assert (deferred.type, failed.type) == ("deferred", "failed")
     assert (failed.data["attempt"], failed.data["nextAttemptAt"]) == (2, None)
     assert failed.data["reason"]["code"] == "unavailable"
-    headers = {name: value for name, value in letter.headers.items() if not name.startswith("x-")}
+    headers = {name: value for name, value in dead_letter.headers.items() if not name.startswith("x-")}
     failed_at = datetime.fromisoformat(str(headers.pop("omni-failed-at")))
     first_seen = headers.pop("omni-first-seen")
     assert before <= failed_at <= datetime.now(UTC)
@@ -82,9 +82,13 @@ async def test_attempts_used_up_end_in_failure_and_a_dead_letter(stage: Stage) -
         "omni-original-routing-key": "send",
         "omni-redrive-count": 0,
     }
-    assert (letter.message_id, letter.correlation_id, letter.content_type) == ("r", "corr", "application/json")
-    assert letter.priority == 3
-    body = json.loads(letter.body)
+    assert (dead_letter.message_id, dead_letter.correlation_id, dead_letter.content_type) == (
+        "r",
+        "corr",
+        "application/json",
+    )
+    assert dead_letter.priority == 3
+    body = json.loads(dead_letter.body)
     assert (body["requestId"], body["metadata"]) == ("r", {"tenant": "acme"})
     assert body["destinations"] == [{"to": {"phoneNumber": UNAVAILABLE}, "messageId": failed.subject}]
     assert set(body) - {"requestId", "metadata", "destinations"} == {"sms", "viber", "voice", "facebook", "email"}
@@ -95,9 +99,9 @@ async def test_a_deadline_ends_the_tries(stage: Stage) -> None:
     await stage.worker()
     deadline = datetime.now(UTC) + timedelta(seconds=1)
     await stage.send(request("m", UNAVAILABLE, expiresAt=deadline.isoformat()))
-    await stage.until_last_words(1)
+    await stage.until_final_events(1)
 
-    *deferred, expired = stage.heard()["m"]
+    *deferred, expired = stage.event_types()["m"]
     assert (set(deferred), expired) == ({"deferred"}, "expired")
     assert stage.events[-1].data["reason"]["code"] == "expired"
     assert all(moment(call["receivedAt"]) <= deadline for call in await stage.calls())
@@ -113,10 +117,10 @@ async def test_what_the_broker_delivers_has_not_expired_whatever_the_producers_c
     await stage.send(request("m", UNAVAILABLE_ONCE), expiration=10, timestamp=timestamp)
     await stage.send(request("late", UNAVAILABLE), expiration=2, timestamp=timestamp)
     started = datetime.now(UTC)
-    await stage.until_last_words(2)
+    await stage.until_final_events(2)
 
-    assert stage.heard()["m"] == ["deferred", "accepted"]
-    assert stage.heard()["late"][-1] == "expired"
+    assert stage.event_types()["m"] == ["deferred", "accepted"]
+    assert stage.event_types()["late"][-1] == "expired"
     late = [call for call in await stage.calls() if call["body"]["destinations"][0]["messageId"] == "late"]
     assert late
     assert all(moment(call["receivedAt"]) - started <= timedelta(seconds=3) for call in late)
@@ -132,9 +136,9 @@ async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stag
     assert await worker.readiness() == (200, {"ready": True, "reason": "http_401", "paused": True})
 
     await stage.mend()
-    await stage.until_last_words(8)
+    await stage.until_final_events(8)
 
-    assert set(map(tuple, stage.last_words().values())) == {("accepted",)}
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     reasons = {event.data["reason"]["code"] for event in stage.events if event.type == "deferred"}
     assert reasons == {"denied"}
     assert await stage.waiting("omni.dead") == 0
@@ -149,5 +153,5 @@ async def test_headers_of_every_type_do_not_keep_a_request_from_being_tried_agai
     wire = properties((HEADERS, EVERY_TYPE), (MESSAGE_ID, short(b"hostile")))
     await publish_raw(stage.url, wire, json.dumps(request("m", UNAVAILABLE_ONCE)).encode())
     await stage.until(lambda: bool(stage.events))
-    await stage.until_last_words(1, within=5)
-    assert stage.heard() == {"m": ["deferred", "accepted"]}
+    await stage.until_final_events(1, within=5)
+    assert stage.event_types() == {"m": ["deferred", "accepted"]}

@@ -48,17 +48,18 @@ def test_an_answer_means_this_outcome(folder: Path) -> None:
 
     outcome = read_answer(int(first.split()[1]), headers, body, PEOPLE, NOW)
 
-    verdicts = judge(a_call(*PEOPLE), outcome, ambiguous=False)
+    message_outcomes = judge(a_call(*PEOPLE), outcome, ambiguous=False)
     meant = {
         "outcome": type(outcome).__name__,
         **{name: value for name, value in asdict(outcome).items() if name != "statuses"},
         "verdicts": {
-            verdict.message.message_id: {
-                "standing": verdict.standing,
-                "cause": verdict.cause,
-                "status": verdict.status and verdict.status.model_dump(by_alias=True, exclude_none=True),
+            message_outcome.message.message_id: {
+                "disposition": message_outcome.disposition,
+                "cause": message_outcome.cause,
+                "status": message_outcome.status
+                and message_outcome.status.model_dump(by_alias=True, exclude_none=True),
             }
-            for verdict in verdicts
+            for message_outcome in message_outcomes
         },
     }
     assert pretty(meant) == (folder / "outcome.json").read_text(encoding="utf-8")

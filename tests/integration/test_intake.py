@@ -10,12 +10,12 @@ from typing import cast
 import aiormq
 
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import Link, LinkEvents, Receipt
+from service.adapters.rabbitmq import Acknowledger, ConnectionEvents, ReconnectingConnection
 from service.adapters.rabbitmq.session import open_session
 from service.core import topology
 from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery, Publication
-from service.core.handler import Effects, Errand, Handler, Settlement
+from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.headers import History
 from service.core.request.request import Parsed
 from service.worker.consumer import Bench, Intake
@@ -33,12 +33,12 @@ class Counter(Handler):
         super().__init__(cast("Effects", None), cast("Policy", None))
         self._served = served
 
-    def read(self, delivery: Delivery) -> Errand:
+    def read(self, delivery: Delivery) -> Job:
         self._served.put_nowait(delivery.message_id)
-        return Errand(delivery, History(datetime.now(UTC)), Parsed("r", identified=True))
+        return Job(delivery, History(datetime.now(UTC)), Parsed("r", identified=True))
 
-    async def handle(self, errand: Errand) -> Settlement:
-        return Settlement(errand.parsed.request_id, identified=True, attempts=0, words={})
+    async def handle(self, job: Job) -> Settlement:
+        return Settlement(job.parsed.request_id, identified=True, attempts=0, event_counts={})
 
 
 class Desk:
@@ -46,8 +46,8 @@ class Desk:
 
     def __init__(self, url: str) -> None:
         nothing = (lambda *_: None,) * 6
-        told = LinkEvents(*nothing)
-        self.link = Link((url,), (1.0,), told, declare=True)
+        told = ConnectionEvents(*nothing)
+        self.link = ReconnectingConnection((url,), (1.0,), told, declare=True)
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
         turnstile = Turnstile(lambda *_: None, lambda _: None)
         dispatcher = Dispatcher(Counter(self.served), metrics := Metrics(), prefetch=10)
@@ -120,20 +120,20 @@ async def test_time_in_which_nothing_is_read_does_not_count_for_an_answer_that_w
 
 async def test_a_broker_that_takes_its_time_to_cancel_a_consumer_keeps_the_channel(vhost: VirtualHost) -> None:
     """Were the channel closed, all deliveries that are being served would be handed out again."""
-    taken: asyncio.Queue[Receipt] = asyncio.Queue()
+    taken: asyncio.Queue[Acknowledger] = asyncio.Queue()
     async with working(vhost.url) as desk:
         await desk.hand_in("before")
         session = await open_session(vhost.url, fast=True, consumes=True)
         try:
-            async with session.consuming(10, lambda _, receipt: taken.put_nowait(receipt)):
+            async with session.consuming(10, lambda _, acknowledger: taken.put_nowait(acknowledger)):
                 while taken.empty():  # the other consumer takes its share
                     await desk.link.publish([Publication("", topology.REQUESTS, b"{}", "application/json", "m")])
                     await asyncio.sleep(0.1)
                 session.broken.pause_reading()
             session.broken.resume_reading()
-            receipt = await taken.get()
-            await receipt.ack()
-            await asyncio.wait_for(receipt.heard(), SOON)
+            acknowledger = await taken.get()
+            await acknowledger.ack()
+            await asyncio.wait_for(acknowledger.sync(), SOON)
             assert not session.broken.is_set()
         finally:
             await session.close()

@@ -169,10 +169,10 @@ async def test_a_token_is_used_whatever_is_said_about_its_life(body: bytes) -> N
     async with misbehaving(answer(body), answer(TAKEN)) as server:
         client = OmniClient(OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH), lambda: datetime.now(UTC))
         outcomes = [type(await client.post(call())) for _ in range(3)]
-        finding = await client.look(("m-1",))
+        lookup_result = await client.look(("m-1",))
         await client.close()
     assert outcomes == [Accepted] * 3
-    assert finding == Unanswered("unreadable_answer")
+    assert lookup_result == Unanswered("unreadable_answer")
     assert [request.split()[0] for request in server.requests] == [b"POST"] * 4 + [b"GET"]
 
 
@@ -204,10 +204,10 @@ async def test_whatever_the_token_server_answers_posting_and_looking_have_an_out
     async with misbehaving(act) as server:
         access = OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH, read_timeout=5)
         client = OmniClient(access, lambda: datetime.now(UTC))
-        outcome, finding = await client.post(call()), await client.look(("m-1",))
+        outcome, lookup_result = await client.post(call()), await client.look(("m-1",))
         await client.close()
     assert isinstance(outcome, Unavailable)
-    assert (outcome.cause, finding) == ("no_token", Unanswered("no_token"))
+    assert (outcome.cause, lookup_result) == ("no_token", Unanswered("no_token"))
     assert all(b"/oauth2/token" in request for request in server.requests)
 
 

@@ -301,9 +301,9 @@ async def test_the_race_between_a_servers_close_and_our_next_call_has_only_hones
         async with misbehaving(close(answer(TAKEN))) as server:
             async with client_of(f"http://127.0.0.1:{server.port}") as client:
                 outcomes = [await outcome_of(client) for _ in range(20)]
-            doubtful = outcomes.count(Unknown("connection_lost"))
-            assert sum(isinstance(outcome, Accepted) for outcome in outcomes) + doubtful == 20
-            assert 20 - doubtful <= len(server.requests) <= 20
+            ambiguous = outcomes.count(Unknown("connection_lost"))
+            assert sum(isinstance(outcome, Accepted) for outcome in outcomes) + ambiguous == 20
+            assert 20 - ambiguous <= len(server.requests) <= 20
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])

@@ -15,7 +15,7 @@ class Echo:
     """A server that says everything back, and remembers what it heard."""
 
     port: int
-    heard: list[bytes] = field(default_factory=list)
+    sync: list[bytes] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def echo() -> AsyncIterator[Echo]:
         connections.add(writer)
         try:
             while data := await reader.read(1000):
-                server.heard.append(data)
+                server.sync.append(data)
                 writer.write(data)
         except ConnectionError:
             pass
@@ -117,7 +117,7 @@ async def test_what_is_held_arrives_after_release(proxy: Proxy, echo: Echo, conn
     proxy.hold()
     client.writer.write(b"patience")
     await client.assert_silence()
-    assert echo.heard == []
+    assert echo.sync == []
     proxy.release()
     assert await client.hear() == b"patience"
 
@@ -129,7 +129,7 @@ async def test_with_answers_held_a_request_is_received_and_never_answered(
     proxy.hold_answers()
     client.writer.write(b"pay")
     await client.assert_silence()
-    assert echo.heard == [b"pay"]
+    assert echo.sync == [b"pay"]
     proxy.cut()
     with pytest.raises(ConnectionResetError):
         await client.hear()
@@ -143,7 +143,7 @@ async def test_a_client_of_a_half_open_connection_hears_nothing_and_no_end(
     proxy.half_open()
     client.writer.write(b"anybody?")
     await client.assert_silence()
-    assert echo.heard == [b"hello"]
+    assert echo.sync == [b"hello"]
     assert await (await connect()).ask(b"new") == b"new"
 
 

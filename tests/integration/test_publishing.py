@@ -18,9 +18,9 @@ from tests.integration.test_rabbitmq_link import (
     SOON,
     Tie,
     channel_of,
+    dead_letter,
     event,
-    lane,  # noqa: F401 - a fixture: everything with the fast lane and without it
-    letter,
+    fast_path,  # noqa: F401 - a fixture: everything with the fast lane and without it
     names,
     tied,
 )
@@ -38,8 +38,8 @@ async def until(condition: Callable[[], bool], within: float = SOON) -> None:
 async def test_a_publication_that_closes_the_channel_is_found_named_and_skipped(vhost: VirtualHost) -> None:
     """The name for direct replies in a property does so; the relay never writes it, so it stands for the unforeseen."""
     async with tied(vhost.url, consume=True) as tie:
-        good = [letter(f"good-{number}") for number in range(20)]
-        bad = replace(letter("bad"), reply_to=DIRECT_REPLY)
+        good = [dead_letter(f"good-{number}") for number in range(20)]
+        bad = replace(dead_letter("bad"), reply_to=DIRECT_REPLY)
         started = time.monotonic()
         with pytest.raises(UnpublishableError) as caught:
             await asyncio.wait_for(tie.link.publish([*good[:10], bad, *good[10:]]), SOON)
@@ -48,15 +48,15 @@ async def test_a_publication_that_closes_the_channel_is_found_named_and_skipped(
         assert time.monotonic() - started < 5
         await tie.until(lambda received: names(received) == {one.message_id for one in good})
         assert tie.told.disconnected == ["channel_refused", "channel_refused"]
-        await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+        await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
         assert len(tie.told.disconnected) == 2
 
 
 async def test_several_of_them_end_the_session_no_more_often(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie:
-        bad = [replace(letter(f"bad-{number}"), reply_to=DIRECT_REPLY) for number in range(5)]
+        bad = [replace(dead_letter(f"bad-{number}"), reply_to=DIRECT_REPLY) for number in range(5)]
         with pytest.raises(UnpublishableError) as caught:
-            await asyncio.wait_for(tie.link.publish([letter("good"), *bad]), SOON)
+            await asyncio.wait_for(tie.link.publish([dead_letter("good"), *bad]), SOON)
         assert {one.message_id for one in caught.value.publications} == {one.message_id for one in bad}
         assert len(tie.told.disconnected) == 2
 
@@ -73,16 +73,18 @@ async def strict_broker(own_broker: Callable[[], Awaitable[Node]]) -> Node:
 
 async def test_a_message_larger_than_the_broker_allows_harms_no_other(strict_broker: Node) -> None:
     async with tied(strict_broker.url, consume=True) as tie:
-        bad = replace(letter("bad"), body=b"x" * 5000)
+        bad = replace(dead_letter("bad"), body=b"x" * 5000)
         with pytest.raises(UnpublishableError):
-            await asyncio.wait_for(tie.link.publish([letter("good"), bad]), SOON)
+            await asyncio.wait_for(tie.link.publish([dead_letter("good"), bad]), SOON)
         await tie.until(lambda received: names(received) == {"good"})
 
 
 async def test_what_amqp_cannot_carry_is_named_and_the_others_are_published(vhost: VirtualHost) -> None:
     async with tied(vhost.url, consume=True) as tie:
         with pytest.raises(UnpublishableError):
-            await asyncio.wait_for(tie.link.publish([letter("good"), replace(letter("bad"), priority=300)]), SOON)
+            await asyncio.wait_for(
+                tie.link.publish([dead_letter("good"), replace(dead_letter("bad"), priority=300)]), SOON
+            )
         await tie.until(lambda received: names(received) == {"good"})
         assert tie.told.disconnected == []
 
@@ -132,10 +134,10 @@ async def test_while_one_queue_refuses_the_others_get_few_events_more_than_once(
 
 async def test_what_goes_elsewhere_is_not_delayed_by_a_queue_that_refuses(vhost: VirtualHost) -> None:
     async with tied(vhost.url, consume=True) as tie, two_consumers(tie, vhost.url):
-        publishing = asyncio.create_task(tie.link.publish([event("e"), letter("beside")]))
+        publishing = asyncio.create_task(tie.link.publish([event("e"), dead_letter("beside")]))
         await tie.until(lambda received: names(received) == {"beside"})
         started = time.monotonic()
-        await asyncio.wait_for(tie.link.publish([letter("another")]), SOON)
+        await asyncio.wait_for(tie.link.publish([dead_letter("another")]), SOON)
         assert time.monotonic() - started < 1
         publishing.cancel()
 

@@ -21,12 +21,20 @@ import pytest
 import yaml
 from aiormq.abc import ChannelFrame
 
-from service.adapters.rabbitmq import BrokerErrors, Link, LinkEvents, Receipt, TopologyError, UnroutableError, connect
+from service.adapters.rabbitmq import (
+    Acknowledger,
+    BrokerErrors,
+    ConnectionEvents,
+    ReconnectingConnection,
+    TopologyError,
+    UnroutableError,
+    connect,
+)
 from service.adapters.rabbitmq.topology import DELIVERY_LIMIT
 from service.core import topology
 from service.core.delivery import Delivery, Publication
 from service.core.headers import can_be_forged
-from service.demo.rabbitmq.handshake import greeting
+from service.demo.rabbitmq.handshake import handshake
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
 from tests.support.tls import certificate, server_of, tls_in_front_of
@@ -58,7 +66,7 @@ FAST = contextvars.ContextVar("FAST", default=True)
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["fast lane", "library alone"])
-def lane(request: pytest.FixtureRequest) -> Iterator[None]:
+def fast_path(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever holds with the fast lane holds without it, and the other way round."""
     token = FAST.set(request.param)
     yield
@@ -76,9 +84,9 @@ class Told:
     repeated: list[BaseException | None] = field(default_factory=list)
     skipped: list[Publication] = field(default_factory=list)
 
-    def events(self) -> LinkEvents:
+    def events(self) -> ConnectionEvents:
         """Make what writes it down."""
-        return LinkEvents(
+        return ConnectionEvents(
             connected=self.connected.append,
             disconnected=self.disconnected.append,
             refused=lambda address, error: self.refused.append((address, error)),
@@ -92,7 +100,7 @@ class Told:
 class Tie:
     """A link that runs, with what came in through it."""
 
-    link: Link
+    link: ReconnectingConnection
     told: Told
     running: asyncio.Task[None]
     received: list[Delivery] = field(default_factory=list)
@@ -101,18 +109,18 @@ class Tie:
     async def consume(self, *, ack: bool = True) -> None:
         """Take deliveries over as many sessions as it takes, as the relay does."""
 
-        async def settle(delivery: Delivery, receipt: Receipt) -> None:
+        async def settle(delivery: Delivery, acknowledger: Acknowledger) -> None:
             self.received.append(delivery)
             if ack:
                 with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError):
-                    await receipt.ack()
+                    await acknowledger.ack()
             async with self.changed:
                 self.changed.notify_all()
 
         tasks = set()
 
-        def receive(delivery: Delivery, receipt: Receipt) -> None:
-            tasks.add(asyncio.create_task(settle(delivery, receipt)))
+        def receive(delivery: Delivery, acknowledger: Acknowledger) -> None:
+            tasks.add(asyncio.create_task(settle(delivery, acknowledger)))
 
         while True:
             session = await self.link.session()
@@ -130,10 +138,10 @@ class Tie:
 
 @asynccontextmanager
 async def tied(
-    *urls: str, rooms: Iterable[float] = ROOMS, declare: bool = True, consume: bool = False
+    *urls: str, delays: Iterable[float] = ROOMS, declare: bool = True, consume: bool = False
 ) -> AsyncIterator[Tie]:
     told = Told()
-    link = Link(urls, rooms, told.events(), declare=declare, fast=FAST.get())
+    link = ReconnectingConnection(urls, delays, told.events(), declare=declare, fast=FAST.get())
     tie = Tie(link, told, asyncio.create_task(link.run()))
     consuming = asyncio.create_task(tie.consume()) if consume else None
     try:
@@ -159,7 +167,7 @@ async def channel_of(url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
         yield await connection.channel()
 
 
-def letter(name: str, queue: str = topology.REQUESTS, **fields: Any) -> Publication:  # noqa: ANN401  # its fields
+def dead_letter(name: str, queue: str = topology.REQUESTS, **fields: Any) -> Publication:  # noqa: ANN401  # its fields
     exchange = topology.RELAY if queue.startswith(topology.REQUESTS) else topology.DIRECT
     return Publication(exchange, queue, b"{}", "application/json", name, **fields)
 
@@ -253,7 +261,7 @@ async def test_a_worker_that_only_looks_says_what_is_missing_and_makes_nothing(v
     async with tied(vhost.url):
         pass
     with pytest.raises(TopologyError, match=r"omni\.requests\.delay\.7"):
-        async with tied(vhost.url, rooms=(7.0,), declare=False):
+        async with tied(vhost.url, delays=(7.0,), declare=False):
             pass
     assert {queue["name"] for queue in listed(vhost, "queues")} == set(QUEUES)
 
@@ -263,7 +271,7 @@ async def test_what_is_published_is_confirmed_persistent_and_whole(vhost: Virtua
     async with tied(vhost.url) as tie:
         await tie.link.publish(
             [
-                letter(
+                dead_letter(
                     "whole",
                     type="omni.test",
                     correlation_id="c",
@@ -288,15 +296,15 @@ async def test_what_is_published_is_confirmed_persistent_and_whole(vhost: Virtua
 async def test_an_event_nobody_wants_is_counted_and_a_letter_without_a_room_waits_for_the_room(
     vhost: VirtualHost,
 ) -> None:
-    room = topology.waiting_room(0.2)
+    delay_seconds = topology.delay_queue(0.2)
     async with tied(vhost.url, consume=True) as tie:
         await asyncio.wait_for(tie.link.publish([event("e")]), SOON)
         assert [publication.message_id for publication in tie.told.unroutable] == ["e"]
         assert tie.told.repeated == []
 
         async with channel_of(vhost.url) as channel:
-            await channel.queue_delete(room)
-        await asyncio.wait_for(tie.link.publish([letter("l", room)]), SOON)
+            await channel.queue_delete(delay_seconds)
+        await asyncio.wait_for(tie.link.publish([dead_letter("l", delay_seconds)]), SOON)
 
         assert tie.told.repeated == [None]
         await tie.until(lambda received: names(received) == {"l"})
@@ -305,12 +313,12 @@ async def test_an_event_nobody_wants_is_counted_and_a_letter_without_a_room_wait
 async def test_a_command_that_runs_once_is_told_that_nothing_takes_its_requests(vhost: VirtualHost) -> None:
     session = await connect((vhost.url,))
     with pytest.raises(UnroutableError):
-        await session.publish(replace(letter("lost"), exchange=topology.DIRECT))
+        await session.publish(replace(dead_letter("lost"), exchange=topology.DIRECT))
     await session.close()
 
 
 async def test_it_is_known_whether_the_broker_replaces_what_a_client_writes_into_x_death(vhost: VirtualHost) -> None:
-    version = await greeting(vhost.node.port, vhost.node.name)
+    version = await handshake(vhost.node.port, vhost.node.name)
     session = await connect((vhost.url,))
     await session.close()
 
@@ -340,7 +348,7 @@ async def test_a_waiting_room_gives_its_message_back_in_time_with_our_headers(vh
     }
     async with tied(vhost.url, consume=True) as tie:
         started = time.monotonic()
-        await tie.link.publish([letter("back", topology.waiting_room(0.2), headers=headers, correlation_id="c")])
+        await tie.link.publish([dead_letter("back", topology.delay_queue(0.2), headers=headers, correlation_id="c")])
         await tie.until(lambda received: names(received) == {"back"}, within=5)
         assert time.monotonic() - started >= 0.2
 
@@ -364,23 +372,23 @@ async def test_the_second_url_serves_where_the_first_is_dead_and_passwords_are_n
 async def test_a_queue_deleted_under_the_consumer_is_made_again_and_consumed(vhost: VirtualHost) -> None:
     """The broker cancels the consumer, and everything else about the connection stays open."""
     async with tied(vhost.url, consume=True) as tie:
-        await tie.link.publish([letter("before")])
+        await tie.link.publish([dead_letter("before")])
         await tie.until(lambda received: names(received) == {"before"})
         async with channel_of(vhost.url) as channel:
             await channel.queue_delete(topology.REQUESTS)
         async with asyncio.timeout(SOON):
             while not tie.told.disconnected:  # noqa: ASYNC110 - a list
                 await asyncio.sleep(0.01)
-        await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+        await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
         await tie.until(lambda received: "after" in names(received), within=5)
         assert tie.told.disconnected == ["consumer_cancelled"]
 
 
 async def test_connections_the_operator_closes_come_back(vhost: VirtualHost) -> None:
     async with tied(vhost.url, consume=True) as tie:
-        await tie.link.publish([letter("before")])
+        await tie.link.publish([dead_letter("before")])
         await vhost.close_connections()
-        await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+        await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
         await tie.until(lambda received: names(received) == {"before", "after"})
         assert tie.told.disconnected == ["closed_by_broker"]
 
@@ -395,7 +403,7 @@ async def test_everything_published_while_the_connection_is_cut_arrives_at_least
                 session = await tie.link.session()
                 proxy.hold_answers()  # what is published now is not confirmed before the cut
                 publishing += [
-                    asyncio.create_task(tie.link.publish([letter(name)]))
+                    asyncio.create_task(tie.link.publish([dead_letter(name)]))
                     for name in sorted(expected)[start : start + 100]
                 ]
                 await asyncio.sleep(0.1)
@@ -413,9 +421,9 @@ async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_sile
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/") + "?heartbeat=1"
         async with tied(through, consume=True) as tie:
-            await tie.link.publish([letter("before")])
+            await tie.link.publish([dead_letter("before")])
             proxy.half_open()
-            await asyncio.wait_for(tie.link.publish([letter("after")]), SOON)
+            await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
             await tie.until(lambda received: names(received) == {"before", "after"})
             assert tie.told.disconnected == ["broker_silent"]
 
@@ -432,7 +440,7 @@ async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vh
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")
         async with tied(through) as tie:
             consuming = asyncio.create_task(tie.consume(ack=False))
-            await tie.link.publish([letter("unsettled")])
+            await tie.link.publish([dead_letter("unsettled")])
             await tie.until(lambda received: len(received) == 1)
             proxy.cut()
             await tie.until(lambda received: len(received) == 2)
@@ -443,8 +451,8 @@ async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vh
 async def test_large_bodies_travel_both_ways_in_as_many_frames_as_it_takes(vhost: VirtualHost) -> None:
     bodies = {f"m-{size}": b"x" * size for size in (0, 1, 131_063, 131_064, 131_065, 1_000_000)}
     async with tied(vhost.url, consume=True) as tie:
-        letters = [replace(letter(name), body=body) for name, body in bodies.items()]
-        await asyncio.wait_for(tie.link.publish(letters), SOON)
+        dead_letters = [replace(dead_letter(name), body=body) for name, body in bodies.items()]
+        await asyncio.wait_for(tie.link.publish(dead_letters), SOON)
         await tie.until(lambda received: len(received) == len(bodies))
     assert {delivery.message_id: delivery.body for delivery in tie.received} == bodies
 
@@ -471,8 +479,8 @@ async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(
     async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
         arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
         small = await channel.declare_queue("small", exclusive=True, arguments=arguments)
-        await asyncio.wait_for(tie.link.publish([letter("first", "small")]), SOON)
-        publishing = asyncio.create_task(tie.link.publish([letter("second", "small"), letter("other")]))
+        await asyncio.wait_for(tie.link.publish([dead_letter("first", "small")]), SOON)
+        publishing = asyncio.create_task(tie.link.publish([dead_letter("second", "small"), dead_letter("other")]))
         await asyncio.sleep(1)
         assert not publishing.done()
         assert tie.link.oldest_publication > 0.9
@@ -491,7 +499,7 @@ async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: Vi
         until = time.monotonic() + 8  # three heartbeats are missed after six
         number = 0
         while time.monotonic() < until:
-            await asyncio.wait_for(tie.link.publish([letter(f"m-{number}")]), SOON)
+            await asyncio.wait_for(tie.link.publish([dead_letter(f"m-{number}")]), SOON)
             number += 1
             await asyncio.sleep(0.05)
         await tie.until(lambda received: len(received) == number)
@@ -501,7 +509,7 @@ async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: Vi
 async def test_acks_that_were_given_before_a_polite_end_are_heard(vhost: VirtualHost) -> None:
     expected = {f"m-{number}" for number in range(200)}
     async with tied(vhost.url, consume=True) as tie:
-        await asyncio.wait_for(tie.link.publish([letter(name) for name in sorted(expected)]), SOON)
+        await asyncio.wait_for(tie.link.publish([dead_letter(name) for name in sorted(expected)]), SOON)
         await tie.until(lambda received: names(received) == expected)
     async with channel_of(vhost.url) as channel:
         left = await channel.declare_queue(topology.REQUESTS, passive=True)
@@ -516,7 +524,7 @@ async def test_over_tls_everything_is_the_same(vhost: VirtualHost, tmp_path: Pat
         with pytest.raises(BrokerErrors):
             await connect((url.replace("cafile=", "no_verify_ssl=1"),))
         async with tied(f"{url}{files[0]}", consume=True) as tie:
-            await asyncio.wait_for(tie.link.publish([letter(f"m-{number}") for number in range(50)]), SOON)
+            await asyncio.wait_for(tie.link.publish([dead_letter(f"m-{number}") for number in range(50)]), SOON)
             await tie.until(lambda received: len(received) == 50)
 
 
@@ -531,9 +539,9 @@ async def test_the_rights_that_the_topology_operator_gives_are_enough_and_no_mor
         manage(vhost.node, "PUT", f"permissions/{vhost.name}/{vhost.name}", **given)
         url = vhost.url.replace("guest:guest@", f"{vhost.name}:least@")
         async with tied(url, declare=False, consume=True) as tie:
-            dead = replace(letter("dead"), exchange=topology.DEAD, routing_key="")
-            parked = letter("parked", topology.waiting_room(0.2))
-            await asyncio.wait_for(tie.link.publish([event("e"), letter("asked"), parked, dead]), SOON)
+            dead = replace(dead_letter("dead"), exchange=topology.DEAD, routing_key="")
+            retries = dead_letter("parked", topology.delay_queue(0.2))
+            await asyncio.wait_for(tie.link.publish([event("e"), dead_letter("asked"), retries, dead]), SOON)
             await tie.until(lambda received: names(received) == {"asked", "parked"})
             assert tie.told.repeated == []
             async with channel_of(url) as channel:
@@ -647,7 +655,7 @@ async def check_consumer_survives(vhost: VirtualHost, wire: bytes) -> None:
             await publish_raw(vhost.url, wire)
         except aiormq.exceptions.ChannelPreconditionFailed:
             return  # newer brokers refuse some of them at the door
-        await tie.link.publish([letter("good")])
+        await tie.link.publish([dead_letter("good")])
         async with asyncio.timeout(SOON):
             while len(tie.received) < 2 and not tie.told.disconnected:  # noqa: ASYNC110  # two things to wait for
                 await asyncio.sleep(0.01)

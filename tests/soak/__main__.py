@@ -82,9 +82,9 @@ class Soak:
         self.dice.shuffle(troubles)
         for number, trouble in enumerate(troubles, 1):
             due = len(self.ledger.expected) * 0.95 * number / (len(troubles) + 1)
-            while len(self.ledger.words) < due:
-                self.ledger.heard.clear()
-                await self.ledger.heard.wait()
+            while len(self.ledger.types) < due:
+                self.ledger.sync.clear()
+                await self.ledger.sync.wait()
             match trouble:
                 case "kill":
                     while not self.workers:  # noqa: ASYNC110 - another process
@@ -95,14 +95,14 @@ class Soak:
                 case _:
                     await broker.crash(self.done[trouble])
             self.done[trouble] += 1
-            _tell(f"{trouble} {self.done[trouble]}: {len(self.ledger.words)} of {len(self.ledger.expected)} told")
+            _tell(f"{trouble} {self.done[trouble]}: {len(self.ledger.types)} of {len(self.ledger.expected)} told")
 
     async def until_told(self) -> None:
         """Wait until each message has had its last word, or nothing comes any more."""
         before, since = -1, time.monotonic()
         while self.ledger.lost and time.monotonic() - since < _IDLE:
-            if len(self.ledger.words) != before:
-                before, since = len(self.ledger.words), time.monotonic()
+            if len(self.ledger.types) != before:
+                before, since = len(self.ledger.types), time.monotonic()
             await asyncio.sleep(0.5)
         await asyncio.sleep(self.options.settle)  # a second last word, or a second post, would come now
 
@@ -196,21 +196,21 @@ async def _declare(directory: Path, settings: dict[str, str]) -> None:
         await worker.stop()
 
 
-def _judge(soak: Soak, seconds: float, letters: list[dict[str, Any]]) -> int:
+def _judge(soak: Soak, seconds: float, dead_letters: list[dict[str, Any]]) -> int:
     ledger, stats = soak.ledger, soak.ask("/sandbox/stats")
     twice = {one["messageId"] for one in soak.ask("/sandbox/messages")["messages"] if one["times"] > 1}
-    words = ledger.last_words
+    types = ledger.final_events
     leaks = [str(log) for log in soak.lives if _CANARY.search(log.read_text(encoding="utf-8"))]
-    leaks += [f"dead letter {letter}" for letter in letters if _CANARY.search(str(letter))]
+    leaks += [f"dead letter {dead_letter}" for dead_letter in dead_letters if _CANARY.search(str(dead_letter))]
     told = {
         "requests": len(ledger.expected),
         "done": dict(soak.done),
         "seconds": round(seconds),
         "attempted": stats["calls"],
-        **{word: words[word] for word in ("accepted", "rejected", "failed", "expired", "unknown")},
+        **{word: types[word] for word in ("accepted", "rejected", "failed", "expired", "unknown")},
         "deferred": dict(ledger.reasons),
-        "repeats of a last word": sum(ledger.events[word] for word in words) - sum(words.values()),
-        "dead letters": dict(Counter(str(letter.get("omni-reason")) for letter in letters)),
+        "repeats of a last word": sum(ledger.events[word] for word in types) - sum(types.values()),
+        "dead letters": dict(Counter(str(dead_letter.get("omni-reason")) for dead_letter in dead_letters)),
         "lost": len(ledger.lost),
         "more than one last word": len(ledger.contradicted),
         "taken twice": len(twice),

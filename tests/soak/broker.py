@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from service.demo.rabbitmq.handshake import greeting
+from service.demo.rabbitmq.handshake import handshake
 from service.demo.rabbitmq.install import EPMD, PROGRAMS, Server
 from service.demo.rabbitmq.ports import Ports
 from tests.support.proxy import Proxy
@@ -66,7 +66,7 @@ class ClusterNode:
         """Start it; return when AMQP clients are answered."""
         self._process = self.run(str(PROGRAMS / "rabbitmq-server"))
         async with asyncio.timeout(_READY_SECONDS):
-            while not await greeting(self.port, self.name):  # noqa: ASYNC110 - another process
+            while not await handshake(self.port, self.name):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
 
     async def kill(self) -> None:

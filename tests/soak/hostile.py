@@ -33,7 +33,7 @@ import aio_pika
 import aiormq
 
 from service.adapters.settings import Settings
-from service.demo.rabbitmq.handshake import greeting
+from service.demo.rabbitmq.handshake import handshake
 from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.hostile_requests import BILLING, CASES, FULL, Hostile
@@ -226,8 +226,8 @@ class Scene:
         async with await aio_pika.connect(self.broker.direct[0]) as connection:
             queue = await (await connection.channel()).declare_queue(BILLING, passive=True)
             measured.strayed = queue.declaration_result.message_count or 0
-        letters = await dead_letters(self.broker.direct[0])
-        measured.dead = Counter(str(letter.get("omni-reason") or _reason(letter)) for letter in letters)
+        found = await dead_letters(self.broker.direct[0])
+        measured.dead = Counter(str(dead_letter.get("omni-reason") or _reason(dead_letter)) for dead_letter in found)
 
     def _posted(self) -> Counter[str]:
         """Count how often OMNI took each message."""
@@ -270,8 +270,8 @@ def _remove(group: Path) -> None:
             return
 
 
-def _reason(letter: dict[str, Any]) -> str:
-    deaths = letter.get("x-death")
+def _reason(dead_letter: dict[str, Any]) -> str:
+    deaths = dead_letter.get("x-death")
     return f"broker: {deaths[0].get('reason')}" if isinstance(deaths, list) and deaths else "none given"
 
 
@@ -280,7 +280,7 @@ async def run_case(name: str, options: argparse.Namespace) -> bool:
     directory, port = Path(tempfile.mkdtemp(prefix=f"omni-relay-{name}-")), free_port()
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(running(directory / "broker", 1, options.rabbitmq_root))
-        version = await greeting(broker.nodes[0].port, broker.nodes[0].name)
+        version = await handshake(broker.nodes[0].port, broker.nodes[0].name)
         if CASES[name](0).amqp_1_0 and version.startswith("3."):
             _print("case", f"{name} is left out: RabbitMQ {version} takes no AMQP 1.0")
             return True

@@ -21,11 +21,11 @@ class Ledger:
     """Last words by message, each by its event id; a repeat of one carries the id it had."""
 
     expected: set[str]
-    words: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    types: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     events: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     doubted: set[str] = field(default_factory=set)
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    sync: asyncio.Event = field(default_factory=asyncio.Event)
 
     def write(self, event: dict[str, Any]) -> None:
         """Write an event down."""
@@ -33,26 +33,26 @@ class Ledger:
         self.events[kind] += 1
         if kind == _DEFERRED:
             self.reasons[event["data"]["reason"]["code"]] += 1
-            if event["data"]["reason"]["code"] == "doubtful":
+            if event["data"]["reason"]["code"] == "ambiguous":
                 self.doubted.add(event["subject"])
             return
-        self.words[event.get("subject") or event["data"]["requestId"]][event["id"]] = kind
-        self.heard.set()
+        self.types[event.get("subject") or event["data"]["requestId"]][event["id"]] = kind
+        self.sync.set()
 
     @property
     def lost(self) -> set[str]:
         """Messages without a last word."""
-        return self.expected - set(self.words)
+        return self.expected - set(self.types)
 
     @property
     def contradicted(self) -> dict[str, list[str]]:
         """Messages with several last words."""
-        return {name: sorted(words.values()) for name, words in self.words.items() if len(words) > 1}
+        return {name: sorted(types.values()) for name, types in self.types.items() if len(types) > 1}
 
     @property
-    def last_words(self) -> Counter[str]:
+    def final_events(self) -> Counter[str]:
         """Last words by kind, a message with several once for each."""
-        return Counter(kind for words in self.words.values() for kind in words.values())
+        return Counter(kind for types in self.types.values() for kind in types.values())
 
 
 async def prepare(urls: Sequence[str]) -> None:
@@ -110,7 +110,7 @@ async def dead_letters(url: str) -> list[dict[str, Any]]:
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         queue = await channel.get_queue("omni.dead")
-        letters = []
+        dead_letters = []
         while (message := await queue.get(no_ack=True, fail=False)) is not None:
-            letters.append(dict(message.headers))
-        return letters
+            dead_letters.append(dict(message.headers))
+        return dead_letters

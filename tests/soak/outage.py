@@ -59,8 +59,8 @@ class Scene:
         """Wait until the ledger is as wanted."""
         async with asyncio.timeout(within):
             while not condition():
-                self.ledger.heard.clear()
-                await self.ledger.heard.wait()
+                self.ledger.sync.clear()
+                await self.ledger.sync.wait()
 
 
 async def main(options: argparse.Namespace) -> int:
@@ -111,11 +111,11 @@ async def omni_away(scene: Scene, seconds: float) -> int:
     await asyncio.sleep(_STEADY)
     await scene.omni.refuse()
     scene.omni.cut()
-    left, told = time.time(), len(scene.ledger.words)
+    left, told = time.time(), len(scene.ledger.types)
     await asyncio.sleep(seconds / 2)
     _print("ready and live meanwhile", [await scene.worker.get("/readyz"), await scene.worker.get("/livez")])
     await asyncio.sleep(seconds / 2)
-    _print("told while it was away", len(scene.ledger.words) - told)
+    _print("told while it was away", len(scene.ledger.types) - told)
     told = scene.ledger.events["accepted"]
     await scene.omni.accept()
     back = time.time()
@@ -125,14 +125,14 @@ async def omni_away(scene: Scene, seconds: float) -> int:
     calls = [datetime.fromisoformat(call["receivedAt"]).timestamp() for call in scene.calls()]
     steady = _rates(calls, left - _STEADY + 5, left)
     after = _rates(calls, back, back + _AFTER)
-    letters = await dead_letters(scene.broker.direct[0])
+    found = await dead_letters(scene.broker.direct[0])
     _print("calls a second before", f"mean {sum(steady) / len(steady):.0f}, most {max(steady)}")
     _print("calls a second after", f"mean {sum(after) / len(after):.0f}, most {max(after)}, first ten {after[:10]}")
     _print("first success after", f"{first:.1f} s")
-    _print("dead letters", len(letters))
-    _print("last words", dict(scene.ledger.last_words))
+    _print("dead letters", len(found))
+    _print("last words", dict(scene.ledger.final_events))
     _print("requests left", len(scene.ledger.lost))
-    return int(bool(letters) or first > 5 or max(after) > max(steady) * 1.1)
+    return int(bool(found) or first > 5 or max(after) > max(steady) * 1.1)
 
 
 async def results_blocked(scene: Scene, seconds: float) -> int:
@@ -141,16 +141,16 @@ async def results_blocked(scene: Scene, seconds: float) -> int:
     async with await aio_pika.connect(scene.broker.direct[0]) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue("soak.blocked", durable=True, arguments=limited)
-        await scene.until(lambda: len(scene.ledger.words) > len(scene.ledger.expected) / 10, 60)
+        await scene.until(lambda: len(scene.ledger.types) > len(scene.ledger.expected) / 10, 60)
         await queue.bind("omni.results", "#")
         await asyncio.sleep(seconds)
         _print("ready meanwhile", await scene.worker.get("/readyz"))
-        _print("told and posted by then", (len(scene.ledger.words), scene.posts()))
+        _print("told and posted by then", (len(scene.ledger.types), scene.posts()))
         await channel.queue_delete("soak.blocked")
     await scene.until(lambda: not scene.ledger.lost, 300)
     posts = scene.posts()
     _print("posts, calls, messages", (posts, len(scene.calls()), len(scene.ledger.expected)))
-    _print("last words", dict(scene.ledger.last_words))
+    _print("last words", dict(scene.ledger.final_events))
     return int(posts != len(scene.ledger.expected) or bool(scene.ledger.contradicted))
 
 

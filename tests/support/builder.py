@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from service.core.attempt.call import OmniCall
-from service.core.attempt.disposition import Standing, Verdict
+from service.core.attempt.disposition import MessageOutcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
 from service.core.headers import History
@@ -14,7 +14,7 @@ from service.core.omni.channel.email import Email
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
 from service.core.omni.destination import To
-from service.core.omni.status import Status
+from service.core.omni.status import Disposition, Status
 from service.core.request.parsing import parse
 from service.core.request.request import Message, Parsed, SendRequest
 from service.core.result.report import Attempt
@@ -97,11 +97,11 @@ def an_answer(*entries: Mapping[str, object], bulk_id: str | None = None) -> byt
     return json.dumps(answer if bulk_id is None else {"bulkId": bulk_id, **answer}).encode()
 
 
-def an_attempt(request: SendRequest | None = None, history: History | None = None, draw: float = 0.5) -> Attempt:
+def an_attempt(request: SendRequest | None = None, history: History | None = None, jitter: float = 0.5) -> Attempt:
     """Build an attempt under the default policy."""
-    return Attempt(request or a_request(), history or a_history(), Policy(RetryPolicy()), NOW, draw)
+    return Attempt(request or a_request(), history or a_history(), Policy(RetryPolicy()), NOW, jitter)
 
 
-def a_verdict(standing: Standing, message: Message | None = None) -> Verdict:
+def a_message_outcome(disposition: Disposition, message: Message | None = None) -> MessageOutcome:
     """Build a verdict of a standing, for a message or for the one there is by default."""
-    return Verdict(message or a_message(), standing, f"cause_{standing}")
+    return MessageOutcome(message or a_message(), disposition, f"cause_{disposition}")

@@ -5,7 +5,7 @@ import signal
 
 from service.cli import main as cli
 from service.core.delivery import Delivery
-from service.core.handler import Errand, Handler
+from service.core.handler import Handler, Job
 from service.worker import app
 
 KILLER = b"killer"
@@ -14,7 +14,7 @@ KILLER = b"killer"
 class Deadly(Handler):
     """A handler that dies of some requests."""
 
-    def read(self, delivery: Delivery) -> Errand:
+    def read(self, delivery: Delivery) -> Job:
         """Die, or go on."""
         if KILLER in delivery.body:
             os.kill(os.getpid(), signal.SIGKILL)

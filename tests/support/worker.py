@@ -148,16 +148,16 @@ async def started(
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("RELAY_")}
     environment = {**inherited, "RELAY_LOG_FORMAT": "json", **settings}
     process: asyncio.subprocess.Process | Forked
-    with log.open("wb") as errors, output.open("wb") as words, given.open("rb") as source:
+    with log.open("wb") as errors, output.open("wb") as types, given.open("rb") as source:
         if program is None:
-            process = await fork(arguments, environment, directory, (source, words, errors))
+            process = await fork(arguments, environment, directory, (source, types, errors))
         else:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", _LEASH, *program, *arguments),
                 cwd=directory,
                 env=environment,
                 stdin=source,
-                stdout=words,
+                stdout=types,
                 stderr=errors,
                 start_new_session=True,
             )

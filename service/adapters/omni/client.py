@@ -20,7 +20,7 @@ from service.adapters.omni.oauth import Authorization, Credentials, NoTokenError
 from service.adapters.omni.transport import BrokenAnswerError, NotConnectedError, NotSentError, Transport, always
 from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs
 from service.core.attempt.call import OmniCall
-from service.core.attempt.lookup import Finding, Unanswered
+from service.core.attempt.lookup import LookupResult, Unanswered
 from service.core.attempt.outcome import NOT_SENT, Denied, MaySend, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.xml import XmlError, write_xml
 from service.core.value import dataclass
@@ -109,21 +109,21 @@ class OmniClient:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
             return read_failure(error)
 
-    async def look(self, message_ids: tuple[str, ...]) -> Finding:
+    async def look(self, message_ids: tuple[str, ...]) -> LookupResult:
         """Ask OMNI's logs about messages, as many as fit in a URL. Raises nothing but cancellation.
 
         Never `/omni/1/reports`: it hands out each report once, and that once is somebody else's.
         """
         try:
             authorization = await self._authorization.value()
-            finding = await self._look(message_ids, authorization)
-            if _is_refused(finding) and self._authorization.renewable:
+            lookup_result = await self._look(message_ids, authorization)
+            if _is_refused(lookup_result) and self._authorization.renewable:
                 return await self._look(message_ids, await self._authorization.value(refused=authorization))
         except NoTokenError as error:
             return Unanswered(error.outcome.cause)
-        return finding
+        return lookup_result
 
-    async def _look(self, message_ids: tuple[str, ...], authorization: str) -> Finding:
+    async def _look(self, message_ids: tuple[str, ...], authorization: str) -> LookupResult:
         query: dict[str, tuple[str, ...] | int] = {"messageId": message_ids, "limit": MOST_ENTRIES}
         # The same question is asked again and again: an old answer, kept by a gateway, would show nothing new.
         headers = {"authorization": authorization, "cache-control": "no-cache"}
@@ -152,7 +152,7 @@ class OmniClient:
         await self._client.aclose()
 
 
-def _is_refused(answer: Outcome | Finding) -> bool:
+def _is_refused(answer: Outcome | LookupResult) -> bool:
     """Tell whether the credentials were refused, by OMNI or by a gateway before it. Nothing was taken then."""
     match answer:
         case Denied(cause) | Unavailable(cause) | Unanswered(cause):

@@ -5,24 +5,31 @@ past the library what comes with every message, as `frame` writes and reads it. 
 `rights` lists what a user must be allowed, `probe` finds out what is not.
 """
 
-from service.adapters.rabbitmq.connection import Link, LinkEvents, connect
+from service.adapters.rabbitmq.connection import ConnectionEvents, ReconnectingConnection, connect
 from service.adapters.rabbitmq.fast_path import UnroutableError
-from service.adapters.rabbitmq.lifetime import Life, elapsed
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
 from service.adapters.rabbitmq.permission_probe import missing_rights
 from service.adapters.rabbitmq.permissions import Right, RightMissingError, rights_needed
 from service.adapters.rabbitmq.reply_publisher import ReplyPublisher
-from service.adapters.rabbitmq.session import AccessRefusedError, BrokerErrors, OnDelivery, Permission, Receipt, Session
+from service.adapters.rabbitmq.session import (
+    AccessRefusedError,
+    Acknowledger,
+    BrokerErrors,
+    OnDelivery,
+    Permission,
+    Session,
+)
 from service.adapters.rabbitmq.topology import TopologyError, declare
 
 __all__ = [
     "AccessRefusedError",
+    "Acknowledger",
     "BrokerErrors",
-    "Life",
-    "Link",
-    "LinkEvents",
+    "ConnectionEvents",
+    "ConnectionLifetime",
     "OnDelivery",
     "Permission",
-    "Receipt",
+    "ReconnectingConnection",
     "ReplyPublisher",
     "Right",
     "RightMissingError",

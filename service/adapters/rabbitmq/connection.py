@@ -50,7 +50,7 @@ class _RefusedNowError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class LinkEvents:
+class ConnectionEvents:
     """What a link tells while it works."""
 
     connected: Callable[[str], None]
@@ -66,20 +66,20 @@ class LinkEvents:
     """The broker never takes this publication; nothing more is done about it here."""
 
 
-class Link:
+class ReconnectingConnection:
     """The relay's tie to RabbitMQ, over as many sessions as it takes. Make it where a loop is running."""
 
     def __init__(
         self,
         urls: tuple[str, ...],
-        rooms: Iterable[float],
-        events: LinkEvents,
+        delays: Iterable[float],
+        events: ConnectionEvents,
         *,
         declare: bool,
         fast: bool = True,
     ) -> None:
         self._urls = urls
-        self._rooms = tuple(rooms)
+        self._rooms = tuple(delays)
         self._events = events
         self._declare = declare
         self._fast = fast
@@ -88,7 +88,7 @@ class Link:
         self._numbers = itertools.count()
         self._refused: dict[tuple[str, str], deque[_Held]] = {}
         """Publications that wait because the broker refuses others with this exchange and routing key."""
-        self._suspects: deque[_Held] = deque()
+        self._suspected: deque[_Held] = deque()
         """Publications that are to be published alone."""
         self._refusals = 0
         """Sessions that ended one after the other because of what was published."""
@@ -268,17 +268,17 @@ class Link:
             del self._refused[way]
 
     def _waiting_alone(self) -> deque[_Held]:
-        if not self._suspects:
+        if not self._suspected:
             self._start(self._publish_alone())
-        return self._suspects
+        return self._suspected
 
     async def _publish_alone(self) -> None:
         """Publish suspects one at a time, with nothing beside them: the broker may close the connection."""
         session: Session | None = None
         try:
             await asyncio.sleep(0)  # the first one joins the line after this was started
-            while self._suspects:
-                publication, future = self._suspects[0]
+            while self._suspected:
+                publication, future = self._suspected[0]
                 await self.session()  # what it needs is declared by then
                 try:
                     if session is None or session.broken.is_set():
@@ -290,7 +290,7 @@ class Link:
                         error = UnpublishableError([publication]) if cause in _REFUSALS else error
                 except BrokerErrors as caught:
                     error = caught
-                self._suspects.popleft()
+                self._suspected.popleft()
                 if not future.done():
                     future.set_result(error)
         finally:

@@ -21,7 +21,7 @@ from yarl import URL
 
 from service.adapters.rabbitmq import codec
 from service.adapters.rabbitmq.codec import Properties
-from service.adapters.rabbitmq.lifetime import Life, elapsed
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.request.body import LONGEST
 
@@ -69,7 +69,7 @@ class _Content:
     """Longer than any request: its bytes are dropped as they come."""
 
 
-class Lane(asyncio.StreamReaderProtocol):
+class FastPath(asyncio.StreamReaderProtocol):
     """One connection's protocol. Until told of its channels, it hands on everything."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
@@ -90,7 +90,7 @@ class Lane(asyncio.StreamReaderProtocol):
         self._last_returned = 0
         self._waiting: list[bytes] = []
         self._awake = 0.0
-        self.life = Life()
+        self.life = ConnectionLifetime()
         """The session whose deliveries come over this connection: it is still ours while the broker is heard."""
         self.is_paused = False
 
@@ -123,7 +123,9 @@ class Lane(asyncio.StreamReaderProtocol):
         """Settle a delivery: refused. Raises `ConnectionResetError`."""
         self._write(codec.write_dead_letter(self._intake, tag))
 
-    async def publish(self, publications: Sequence[Publication], life: Life) -> list[tuple[Publication, Exception]]:
+    async def publish(
+        self, publications: Sequence[Publication], life: ConnectionLifetime
+    ) -> list[tuple[Publication, Exception]]:
         """Wait until the broker has answered for every one; gives those it did not confirm, and why.
 
         A returned message comes before its confirm and without a number, so it is known by where it was going and its
@@ -295,8 +297,8 @@ class Lane(asyncio.StreamReaderProtocol):
 class _Wire:
     """The transport as the library's stream sees it: it pauses and resumes reading too, and must not end our pause."""
 
-    def __init__(self, lane: Lane, wire: asyncio.Transport) -> None:
-        self._lane = lane
+    def __init__(self, fast_path: FastPath, wire: asyncio.Transport) -> None:
+        self._lane = fast_path
         self._wire = wire
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
@@ -311,20 +313,20 @@ class _Wire:
 class _Writer(asyncio.StreamWriter):
     """The library's way to write: what the lane was given before goes before."""
 
-    def __init__(self, lane: Lane, transport: asyncio.WriteTransport, reader: asyncio.StreamReader) -> None:
-        super().__init__(transport, lane, reader, asyncio.get_running_loop())
-        self._lane = lane
+    def __init__(self, fast_path: FastPath, transport: asyncio.WriteTransport, reader: asyncio.StreamReader) -> None:
+        super().__init__(transport, fast_path, reader, asyncio.get_running_loop())
+        self._lane = fast_path
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._lane.flush()
         super().write(data)
 
 
-class LaneFactory(TransportFactory):
+class FastPathFactory(TransportFactory):
     """Connects, with a lane in between; it is there once the connection is."""
 
     def __init__(self) -> None:
-        self.lane: Lane | None = None
+        self.fast_path: FastPath | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:  # noqa: ANN401 - as it is declared
         """Open the connection as the library itself would. Raises `AMQPConnectionError`."""
@@ -333,9 +335,9 @@ class LaneFactory(TransportFactory):
         tls = kwargs.pop("ssl_context_provider")
         context = await tls.get_context() if url.scheme == "amqps" else None
         try:
-            transport, self.lane = await loop.create_connection(
-                lambda: Lane(reader), url.host or "", url.port or 0, ssl=context, **kwargs
+            transport, self.fast_path = await loop.create_connection(
+                lambda: FastPath(reader), url.host or "", url.port or 0, ssl=context, **kwargs
             )
         except OSError as error:
             raise aiormq.exceptions.AMQPConnectionError(*error.args) from error
-        return reader, _Writer(self.lane, transport, reader)
+        return reader, _Writer(self.fast_path, transport, reader)

@@ -38,7 +38,7 @@ class Flow(Protocol):
         """Read on."""
 
 
-class Life(asyncio.Event):
+class ConnectionLifetime(asyncio.Event):
     """A session's life; the event is set when it is over. Whoever waits for an answer is let go then."""
 
     def __init__(self) -> None:

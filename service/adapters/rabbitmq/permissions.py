@@ -40,7 +40,7 @@ class RightMissingError(PermissionError):
         super().__init__(f"this user may not {right}; RabbitMQ's {right.permission} permission has to match it")
 
 
-def rights_needed(rooms: tuple[float, ...], *, declares: bool, replies: bool) -> tuple[Right, ...]:
+def rights_needed(delays: tuple[float, ...], *, declares: bool, replies: bool) -> tuple[Right, ...]:
     """List what a worker and the commands for dead letters need, each once.
 
     `declares`: it declares its queues. `replies`: it publishes copies for `reply_to`.
@@ -49,12 +49,12 @@ def rights_needed(rooms: tuple[float, ...], *, declares: bool, replies: bool) ->
     rights += [Right("read", "queue", name) for name in (topology.REQUESTS, topology.DEAD, topology.DIED)]
     if replies:
         rights.append(Right("write", "exchange", topology.DIRECT))
-    rights += _rights_to_declare(rooms) if declares else _rights_to_look(rooms, rights)
+    rights += _rights_to_declare(delays) if declares else _rights_to_look(delays, rights)
     return tuple(dict.fromkeys(rights))
 
 
-def _rights_to_look(rooms: tuple[float, ...], rights: Iterable[Right]) -> Iterator[Right]:
-    exchanges, queues, _ = declared(rooms)
+def _rights_to_look(delays: tuple[float, ...], rights: Iterable[Right]) -> Iterator[Right]:
+    exchanges, queues, _ = declared(delays)
     others = {(right.kind, right.name) for right in rights}
     for name in exchanges:
         if ("exchange", name) not in others:
@@ -64,9 +64,9 @@ def _rights_to_look(rooms: tuple[float, ...], rights: Iterable[Right]) -> Iterat
             yield Right("read", "queue", name, to_look=True)
 
 
-def _rights_to_declare(rooms: tuple[float, ...]) -> Iterator[Right]:
+def _rights_to_declare(delays: tuple[float, ...]) -> Iterator[Right]:
     """List what RabbitMQ asks for. Source: its page on access control."""
-    exchanges, queues, bindings = declared(rooms)
+    exchanges, queues, bindings = declared(delays)
     yield from (Right("configure", "exchange", name) for name in exchanges)
     for name, arguments in queues.items():
         yield Right("configure", "queue", name)

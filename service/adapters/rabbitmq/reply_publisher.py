@@ -45,7 +45,7 @@ class ReplyPublisher:
         self._on_result = on_result
         self._fast = fast
         self._waiting: deque[Publication] = deque()
-        self._suspects: deque[tuple[Publication, int]] = deque()
+        self._suspected: deque[tuple[Publication, int]] = deque()
         """Copies that were not confirmed when a connection ended, and how often each was published alone."""
         self._count = self._bytes = 0
         self._barred: OrderedDict[str, float] = OrderedDict()
@@ -56,7 +56,7 @@ class ReplyPublisher:
 
     def offer(self, copy: Publication) -> None:
         """Take a copy to be published soon, or drop it."""
-        result = self._policy.verdict(copy.routing_key)
+        result = self._policy.refusal(copy.routing_key)
         if result is None and self._barred.get(copy.routing_key, 0.0) > asyncio.get_running_loop().time():
             result = "closed"
         if result is None and self._closing:
@@ -82,10 +82,10 @@ class ReplyPublisher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for copy in (*self._waiting, *(copy for copy, _ in self._suspects)):
+        for copy in (*self._waiting, *(copy for copy, _ in self._suspected)):
             self._done(copy, "lost")
         self._waiting.clear()
-        self._suspects.clear()
+        self._suspected.clear()
 
     def _done(self, copy: Publication, result: ReplyResult) -> None:
         self._count -= 1
@@ -93,7 +93,7 @@ class ReplyPublisher:
         self._on_result(result)
 
     async def _run(self) -> None:
-        while self._waiting or self._suspects:  # what is offered while the connection is being closed
+        while self._waiting or self._suspected:  # what is offered while the connection is being closed
             await self._publish_until_idle()
 
     async def _publish_until_idle(self) -> None:
@@ -121,19 +121,19 @@ class ReplyPublisher:
                 await session.close()
 
     async def _has_work(self) -> bool:
-        if not self._waiting and not self._suspects:
+        if not self._waiting and not self._suspected:
             self._offered.clear()
             if self._closing:
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._offered.wait(), _IDLE)
-        return bool(self._waiting or self._suspects)
+        return bool(self._waiting or self._suspected)
 
     async def _publish_some(self, session: Session) -> bool:
         """Publish one suspect, or else what waits; tells whether the connection is still of use."""
-        alone = bool(self._suspects)
+        alone = bool(self._suspected)
         if alone:
-            batch = [self._suspects.popleft()]
+            batch = [self._suspected.popleft()]
         else:
             batch = [(self._waiting.popleft(), 0) for _ in range(min(_BATCH, len(self._waiting)))]
         copies = [copy for copy, _ in batch]
@@ -173,7 +173,7 @@ class ReplyPublisher:
             case _ if tries >= _TRIES_ALONE:
                 self._done(copy, "lost")
             case _:
-                self._suspects.append((copy, tries))
+                self._suspected.append((copy, tries))
 
     def _bar(self, queue: str) -> None:
         self._barred[queue] = asyncio.get_running_loop().time() + _BARRED_SECONDS

@@ -29,8 +29,8 @@ from aiormq.abc import DeliveredMessage, FieldTable, FieldValue
 from yarl import URL
 
 from service.adapters.rabbitmq.codec import encoded_headers, make_reading_total, read_expiration
-from service.adapters.rabbitmq.fast_path import NO_CHANNEL, Lane, LaneFactory, UnroutableError
-from service.adapters.rabbitmq.lifetime import Life, at_most
+from service.adapters.rabbitmq.fast_path import NO_CHANNEL, FastPath, FastPathFactory, UnroutableError
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime, at_most
 from service.adapters.rabbitmq.permissions import Right, RightMissingError, is_about
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
@@ -55,34 +55,34 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Acknowledger:
     """The right to settle one delivery, once, as long as its session lives."""
 
     channel: RawChannel
     tag: int
-    broken: Life
-    lane: Lane | None = None
+    broken: ConnectionLifetime
+    fast_path: FastPath | None = None
 
     async def ack(self) -> None:
         """Settle it: done. Raises one of `BrokerErrors` when the session is gone, and the delivery comes again."""
-        if self.lane is None:
+        if self.fast_path is None:
             await self.broken.ask(self.channel.basic_ack(self.tag))
         else:
-            self._living(self.lane).ack(self.tag)
+            self._living(self.fast_path).ack(self.tag)
 
     async def dead_letter(self) -> None:
         """Settle it: the broker moves it, untouched, to the dead-letter queue. Raises as `ack` does."""
-        if self.lane is None:
+        if self.fast_path is None:
             await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
         else:
-            self._living(self.lane).dead_letter(self.tag)
+            self._living(self.fast_path).dead_letter(self.tag)
 
-    def _living(self, lane: Lane) -> Lane:
+    def _living(self, fast_path: FastPath) -> FastPath:
         if self.broken.is_set():
             raise ConnectionResetError("the session is over")
-        return lane
+        return fast_path
 
-    async def heard(self) -> None:
+    async def sync(self) -> None:
         """Return when the broker has heard what was said before. Raises as `ack` does."""
         await self.broken.ask(self.channel.queue_declare(topology.REQUESTS, passive=True))
 
@@ -94,12 +94,12 @@ class Receipt:
         """
         beside = self.broken.ask_beside if self.broken.is_unread else None
         if beside is None:
-            await self.heard()
+            await self.sync()
         else:
             await self.broken.ask(beside())
 
 
-OnDelivery = Callable[[Delivery, Receipt], None]
+OnDelivery = Callable[[Delivery, Acknowledger], None]
 
 
 Permission = Literal["granted", "taken", "forbidden"]
@@ -116,10 +116,10 @@ class Session:
     """For a worker's requests; where none are consumed, the same."""
     intake: AbstractChannel
     outlet: AbstractChannel
-    broken: Life = field(default_factory=Life)
-    lane: Lane | None = None
+    broken: ConnectionLifetime = field(default_factory=ConnectionLifetime)
+    fast_path: FastPath | None = None
     """For publications."""
-    feed_lane: Lane | None = None
+    feed_fast_path: FastPath | None = None
     """For deliveries and acks."""
     server: Mapping[str, object] = field(default_factory=dict)
     """What the broker says of itself."""
@@ -133,14 +133,14 @@ class Session:
         channel = await self.intake.get_underlay_channel()
 
         async def receive(message: DeliveredMessage) -> None:
-            on_delivery(believed(read_delivery(message)), Receipt(channel, message.delivery_tag or 0, self.broken))
+            on_delivery(believed(read_delivery(message)), Acknowledger(channel, message.delivery_tag or 0, self.broken))
 
         def take(delivery: Delivery, tag: int) -> None:
-            on_delivery(believed(delivery), Receipt(channel, tag, self.broken, self.feed_lane))
+            on_delivery(believed(delivery), Acknowledger(channel, tag, self.broken, self.feed_fast_path))
 
         consumer = f"omni-relay.{secrets.token_hex(8)}"
-        if self.feed_lane is not None:
-            self.feed_lane.consume(consumer, take)
+        if self.feed_fast_path is not None:
+            self.feed_fast_path.consume(consumer, take)
         await self.broken.ask(channel.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
         consuming = channel.basic_consume(topology.REQUESTS, receive, consumer_tag=consumer)
         await self.broken.ask(consuming, CONNECT_TIMEOUT)
@@ -153,8 +153,8 @@ class Session:
     async def _cancel(self, channel: RawChannel, consumer: str) -> None:
         """Have no more deliveries sent. Those that have been sent come before the answer, which is left to wait for."""
         await channel.basic_cancel(consumer)
-        if self.feed_lane is not None:
-            self.feed_lane.forget(consumer)
+        if self.feed_fast_path is not None:
+            self.feed_fast_path.forget(consumer)
 
     async def publish_all(self, publications: Sequence[Publication]) -> list[tuple[Publication, Exception]]:
         """Wait until the broker has answered for every one; gives those it did not confirm, and why.
@@ -162,8 +162,8 @@ class Session:
         Without a lane, of two with the same message_id the second waits: in flight together, each may get the
         other's verdict.
         """
-        if self.lane is not None:
-            return await self.lane.publish(publications, self.broken)
+        if self.fast_path is not None:
+            return await self.fast_path.publish(publications, self.broken)
         tried: list[tuple[Publication, Exception | None]] = []
         waiting = list(publications)
         while waiting:
@@ -215,7 +215,7 @@ class Session:
         while (body := await bodies.get()) is not None:
             yield body
 
-    async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Receipt, float]]:
+    async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Acknowledger, float]]:
         """Give what comes into a queue, and when it came (monotonic seconds), on a channel of its own.
 
         With a lane, a body that is longer than any request's is not kept. Ends when that channel does; raises one of
@@ -237,18 +237,18 @@ class Session:
             async def receive(message: DeliveredMessage) -> None:
                 take(read_delivery(message), message.delivery_tag or 0)
 
-            if self.lane is not None:
-                self.lane.consume(consumer, take, raw.number)
+            if self.fast_path is not None:
+                self.fast_path.consume(consumer, take, raw.number)
             await self.broken.ask(raw.basic_consume(queue, receive, consumer_tag=consumer), CONNECT_TIMEOUT)
             while (one := await arrived.get()) is not None:
                 delivery, tag, arrived_at = one
-                yield delivery, Receipt(raw, tag, self.broken), arrived_at
+                yield delivery, Acknowledger(raw, tag, self.broken), arrived_at
         finally:
             await self.broken.give(channel.close(), CLOSE_TIMEOUT)
-            if self.lane is not None:
-                self.lane.forget(consumer, raw.number)
+            if self.fast_path is not None:
+                self.fast_path.forget(consumer, raw.number)
 
-    async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Receipt]]:
+    async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Acknowledger]]:
         """Give what is in a queue, oldest first, until it is empty. What is not acknowledged goes back.
 
         Raises one of `BrokerErrors`, also if there is no such queue.
@@ -260,7 +260,7 @@ class Session:
                 message = await self.broken.ask(raw.basic_get(queue), CONNECT_TIMEOUT)
                 if message.delivery_tag is None:
                     return
-                yield read_delivery(message), Receipt(raw, message.delivery_tag, self.broken)
+                yield read_delivery(message), Acknowledger(raw, message.delivery_tag, self.broken)
         finally:
             await self.broken.give(_hand_back(channel), CLOSE_TIMEOUT)
 
@@ -350,46 +350,46 @@ class Session:
 async def open_session(url: str, *, fast: bool = False, consumes: bool = False) -> Session:
     """Connect, `fast` with lanes; what `consumes` has a connection more. Raises one of `BrokerErrors`."""
     make_reading_total()
-    life = Life()
+    life = ConnectionLifetime()
     async with contextlib.AsyncExitStack() as opened:
         connection, factory = await _connect(url, life, fast=fast, opened=opened)
         feed, feed_factory = connection, factory
         if consumes:
             # Without the lane's short cuts too: its transport is what can be left unread.
             feed, feed_factory = await _connect(url, life, fast=True, opened=opened)
-            life.flow = held = feed_factory.lane if feed_factory else None
+            life.flow = held = feed_factory.fast_path if feed_factory else None
             if held is not None:
                 held.life = life
         intake = await life.ask(_channel(feed), CONNECT_TIMEOUT)
         outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
         beneath, beside = await intake.get_underlay_channel(), await outlet.get_underlay_channel()
         beneath.on_consumer_cancel_callbacks.add(lambda _: life.set("consumer_cancelled"))
-        lane = factory.lane if factory else None
-        feed_lane = feed_factory.lane if fast and feed_factory else None
-        if lane is not None and feed_lane is not None:
+        fast_path = factory.fast_path if factory else None
+        feed_fast_path = feed_factory.fast_path if fast and feed_factory else None
+        if fast_path is not None and feed_fast_path is not None:
             frame_max = beneath.connection.connection_tune.frame_max
-            apart = feed_lane is not lane
-            lane.begin(NO_CHANNEL if apart else beneath.number, beside.number, frame_max)
+            apart = feed_fast_path is not fast_path
+            fast_path.begin(NO_CHANNEL if apart else beneath.number, beside.number, frame_max)
             if apart:
-                feed_lane.begin(beneath.number, NO_CHANNEL, frame_max)
+                feed_fast_path.begin(beneath.number, NO_CHANNEL, frame_max)
         life.ask_beside = partial(beside.queue_declare, topology.REQUESTS, passive=True)
         opened.pop_all()
     parts: Iterable[AbstractConnection | AbstractChannel] = {connection, feed, intake, outlet}
     for part in parts:
         part.close_callbacks.add(lambda _, error=None: life.set(_cause(error)))
     server = getattr(beneath.connection, "server_properties", {})
-    return Session(connection, feed, intake, outlet, life, lane, feed_lane, server)
+    return Session(connection, feed, intake, outlet, life, fast_path, feed_fast_path, server)
 
 
 async def _connect(
-    url: str, life: Life, *, fast: bool, opened: contextlib.AsyncExitStack
-) -> tuple[AbstractConnection, LaneFactory | None]:
+    url: str, life: ConnectionLifetime, *, fast: bool, opened: contextlib.AsyncExitStack
+) -> tuple[AbstractConnection, FastPathFactory | None]:
     """Open a connection, which is closed with `opened`. Raises one of `BrokerErrors`."""
     address = URL(url)
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT)
     properties: FieldTable = {"connection_name": "omni-relay"}
-    factory = LaneFactory() if fast else None
+    factory = FastPathFactory() if fast else None
     tls = await asyncio.to_thread(_tls, address) if address.scheme == "amqps" else None
     connection = _Connection(address, client_properties=properties, transport_factory=factory, ssl_context=tls)
     opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))

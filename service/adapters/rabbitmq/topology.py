@@ -31,7 +31,7 @@ class TopologyError(Exception):
     """A queue or exchange is missing, or not as the relay needs it; it was left as it is."""
 
 
-async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, passive: bool) -> None:
+async def declare(connection: AbstractConnection, delays: tuple[float, ...], *, passive: bool) -> None:
     """Declare what the relay owns; a broker refuses whatever differs from what is there.
 
     When `passive`, only look whether it is there: a broker then compares nothing but the names.
@@ -42,7 +42,7 @@ async def declare(connection: AbstractConnection, rooms: tuple[float, ...], *, p
             name: await channel.declare_exchange(name, kind, durable=True, passive=passive)
             for name, kind in _EXCHANGES.items()
         }
-        for name, arguments in _queues(rooms):
+        for name, arguments in _queues(delays):
             queue = await channel.declare_queue(name, durable=True, passive=passive, arguments=arguments)
             for exchange, routing_key, _ in () if passive else _bindings(name):
                 await queue.bind(exchanges[exchange], routing_key)
@@ -64,9 +64,9 @@ async def declare_dead(connection: AbstractConnection) -> None:
     await channel.close()
 
 
-def declared(rooms: tuple[float, ...]) -> tuple[dict[str, str], dict[str, dict[str, Any]], set[Binding]]:
+def declared(delays: tuple[float, ...]) -> tuple[dict[str, str], dict[str, dict[str, Any]], set[Binding]]:
     """List what is declared: exchanges with their types, queues with their arguments, and bindings."""
-    queues = dict(_queues(rooms))
+    queues = dict(_queues(delays))
     return dict(_EXCHANGES), queues, {binding for name in queues for binding in _bindings(name)}
 
 
@@ -78,7 +78,7 @@ def _bindings(queue: str) -> Iterator[Binding]:
         yield topology.RELAY, queue, queue
 
 
-def _queues(rooms: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _queues(delays: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name each queue with its arguments.
 
     A dead letter and a message leaving its room are handed over at least once; without reject-publish the
@@ -95,12 +95,12 @@ def _queues(rooms: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
         topology.REQUESTS,
         {**kept, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": topology.DEAD},
     )
-    for room in rooms:
+    for delay_seconds in delays:
         yield (
-            topology.waiting_room(room),
+            topology.delay_queue(delay_seconds),
             {
                 **kept,
-                "x-message-ttl": round(room * 1000),
+                "x-message-ttl": round(delay_seconds * 1000),
                 "x-dead-letter-exchange": topology.RELAY,
                 "x-dead-letter-routing-key": topology.REQUESTS,
             },

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from service.core.attempt.address import repeats
-from service.core.attempt.lookup import Answered, Finding, Forbidden, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage
 from service.core.omni.charset import EncodingError, charset_parameter, to_utf8, xml_text
@@ -85,7 +85,9 @@ def longest_answer(messages: int) -> int:
     return _BYTES_BESIDE + _BYTES * messages
 
 
-def read_logs(status: int, headers: Mapping[str, str], body: bytes, ids: tuple[str, ...], now: datetime) -> Finding:
+def read_logs(
+    status: int, headers: Mapping[str, str], body: bytes, ids: tuple[str, ...], now: datetime
+) -> LookupResult:
     """Turn one HTTP answer to a question about `ids` into what it found. `headers` has lower-case names.
 
     An answer with as many entries as were asked for at most may lack others. One with entries about messages
@@ -256,5 +258,5 @@ def _local(element: Element) -> str:
 
 
 def _join(code: str | None, text: str | None, faults: list[str]) -> str:
-    words = [word for word in (code, text, *faults) if word]
-    return (", " + "; ".join(words))[:_MAX_DETAIL] if words else ""
+    parts = [word for word in (code, text, *faults) if word]
+    return (", " + "; ".join(parts))[:_MAX_DETAIL] if parts else ""

@@ -21,8 +21,8 @@ from math import inf
 from typing import Final, Literal, assert_never
 
 from service.core.attempt.disposition import status_cause
-from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
-from service.core.omni.status import Status, course_of
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
+from service.core.omni.status import Status, disposition_of
 from service.core.value import dataclass
 
 ROW: Final = 5
@@ -61,7 +61,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class CircuitBreaker:
     """The gate's state."""
 
     mode: Literal["open", "closed", "probing"] = "open"
@@ -85,7 +85,7 @@ class Gate:
     """Calls denied or refused since then."""
 
 
-OPEN: Final = Gate()
+OPEN: Final = CircuitBreaker()
 
 
 def read_signal(outcome: Outcome, *, again: bool = False) -> Signal | None:
@@ -99,7 +99,7 @@ def read_signal(outcome: Outcome, *, again: bool = False) -> Signal | None:
             return Signal("denied", status_cause(denied), again=again) if denied else Signal("healthy")
         case Rejected():
             return Signal("healthy")
-        case Held() | Unavailable("http_413"):
+        case NotAttempted() | Unavailable("http_413"):
             return None  # no call, or one too large for a gateway: it is made again in halves, and says nothing of OMNI
         case Unavailable(cause, retry_after):
             is_refusal = cause.startswith("http_4") and cause not in _BUSY
@@ -116,73 +116,85 @@ def _find_denied(statuses: Iterable[Status]) -> Status | None:
     """Find the status of a denied message, if no other message was taken."""
     denied = None
     for status in statuses:
-        course = course_of(status.group_id, status.id, status.group_name)
-        if course == "taken":
+        disposition = disposition_of(status.group_id, status.id, status.group_name)
+        if disposition == "taken":
             return None
-        if course == "denied":
+        if disposition == "denied":
             denied = status
     return denied
 
 
-def hear(gate: Gate, signal: Signal, now: float, draw: float) -> Gate:
+def hear(breaker: CircuitBreaker, signal: Signal, now: float, jitter: float) -> CircuitBreaker:
     """Move it; `draw`, from [0, 1), keeps those who stopped together from starting together.
 
     Calls under way when it was closed change nothing, but for a wait that OMNI asks for.
     """
-    if gate.mode == "closed":
+    if breaker.mode == "closed":
         if signal.kind == "healthy":
-            return replace(gate, healthy_at=now)
+            return replace(breaker, healthy_at=now)
         asked = _asked(signal, now)
-        return gate if gate.until is None or asked <= gate.until else replace(gate, until=asked)
-    counted = _count(gate, signal, now)
+        return breaker if breaker.until is None or asked <= breaker.until else replace(breaker, until=asked)
+    counted = _count(breaker, signal, now)
     if signal.kind == "healthy":
-        return replace(OPEN, healthy_at=now) if gate.mode == "probing" else counted
+        return replace(OPEN, healthy_at=now) if breaker.mode == "probing" else counted
     if _is_tolerated(counted, signal, now):
         return counted
     denied = signal.kind == "denied"
-    closings = gate.closings if signal.again and gate.closings else gate.closings + 1
-    pause = min(_LONGEST_PAUSE[denied], _FIRST_PAUSE * 2 ** min(closings - 1, 30)) * (0.5 + draw / 2)
+    closings = breaker.closings if signal.again and breaker.closings else breaker.closings + 1
+    pause = min(_LONGEST_PAUSE[denied], _FIRST_PAUSE * 2 ** min(closings - 1, 30)) * (0.5 + jitter / 2)
     until = max(now + pause, _asked(signal, now))
-    return Gate("closed", signal.cause, denied, until, closings, healthy_at=gate.healthy_at)
+    return CircuitBreaker("closed", signal.cause, denied, until, closings, healthy_at=breaker.healthy_at)
 
 
-def look(gate: Gate, now: float) -> Gate:
+def look(breaker: CircuitBreaker, now: float) -> CircuitBreaker:
     """Let one call through as a probe once a closed gate's time has come."""
-    if gate.mode == "closed" and gate.until is not None and gate.until <= now:
-        return replace(gate, mode="probing", until=None)
-    return gate
+    if breaker.mode == "closed" and breaker.until is not None and breaker.until <= now:
+        return replace(breaker, mode="probing", until=None)
+    return breaker
 
 
 def _asked(signal: Signal, now: float) -> float:
     return -inf if signal.retry_after is None else now + min(signal.retry_after, _LONGEST_ASKED)
 
 
-def seconds_since_healthy(gate: Gate, now: float) -> float:
+def seconds_since_healthy(breaker: CircuitBreaker, now: float) -> float:
     """Tell how long ago a call last showed that OMNI takes calls of ours."""
-    return inf if gate.healthy_at is None else now - gate.healthy_at
+    return inf if breaker.healthy_at is None else now - breaker.healthy_at
 
 
-def _is_tolerated(gate: Gate, signal: Signal, now: float) -> bool:
+def _is_tolerated(breaker: CircuitBreaker, signal: Signal, now: float) -> bool:
     """Tell whether calls go on after one that failed, was refused or denied, and has been counted."""
     if signal.kind == "failing":
-        return gate.mode == "open" and signal.retry_after is None and not _trips(gate)
-    seconds = seconds_since_healthy(gate, now)
-    if seconds <= _JUST_NOW or (seconds <= _LATELY and gate.denials < _DENIALS):
+        return breaker.mode == "open" and signal.retry_after is None and not _trips(breaker)
+    seconds = seconds_since_healthy(breaker, now)
+    if seconds <= _JUST_NOW or (seconds <= _LATELY and breaker.denials < _DENIALS):
         return True
-    return signal.kind == "refused" and gate.mode == "open" and gate.denials < ROW
+    return signal.kind == "refused" and breaker.mode == "open" and breaker.denials < ROW
 
 
-def _count(gate: Gate, signal: Signal, now: float) -> Gate:
+def _count(breaker: CircuitBreaker, signal: Signal, now: float) -> CircuitBreaker:
     """Count a call. A denial or a refusal is none of the failures: it may be about that call alone."""
     if signal.kind in {"refused", "denied"}:
-        return replace(gate, denials=gate.denials + 1)
-    age = 0.0 if gate.counted_at is None else now - gate.counted_at
+        return replace(breaker, denials=breaker.denials + 1)
+    age = 0.0 if breaker.counted_at is None else now - breaker.counted_at
     fade, failed = 0.5 ** (age / _HALF_LIFE), signal.kind == "failing"
-    row, good, bad = gate.row + 1 if failed else 0, gate.good * fade + (not failed), gate.bad * fade + failed
-    healthy_at, denials = (gate.healthy_at, gate.denials) if failed else (now, 0)
-    return Gate(gate.mode, gate.cause, gate.denied, gate.until, gate.closings, row, good, bad, now, healthy_at, denials)
+    row, good, bad = breaker.row + 1 if failed else 0, breaker.good * fade + (not failed), breaker.bad * fade + failed
+    healthy_at, denials = (breaker.healthy_at, breaker.denials) if failed else (now, 0)
+    return CircuitBreaker(
+        breaker.mode,
+        breaker.cause,
+        breaker.denied,
+        breaker.until,
+        breaker.closings,
+        row,
+        good,
+        bad,
+        now,
+        healthy_at,
+        denials,
+    )
 
 
-def _trips(gate: Gate) -> bool:
-    volume = gate.good + gate.bad
-    return gate.row >= ROW or (volume >= VOLUME and gate.bad >= volume * SHARE)
+def _trips(breaker: CircuitBreaker) -> bool:
+    volume = breaker.good + breaker.bad
+    return breaker.row >= ROW or (volume >= VOLUME and breaker.bad >= volume * SHARE)

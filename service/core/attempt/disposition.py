@@ -1,71 +1,62 @@
 """What an outcome means for each message of the call: the status tables, and what may be done next."""
 
-from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Final, Literal, assert_never
+from datetime import datetime
+from typing import Final, assert_never
 
 from service.core.attempt.address import is_logged_for
 from service.core.attempt.call import OmniCall
-from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.answer import LogEntry
-from service.core.omni.status import GROUPS, Course, Status, course_of, group_of
+from service.core.omni.status import GROUPS, Disposition, Status, disposition_of, group_of
 from service.core.request.request import Message
 from service.core.value import dataclass
 
-Standing = Literal["taken", "refused", "again", "doubtful", "denied", "held"]
-"""taken: OMNI has it. refused: for good. again: not taken, may be. doubtful: who knows. denied: not now.
-
-held: not even tried.
-"""
-
 _REJECTED: Final = GROUPS.index("REJECTED")
-_FLOODED: Final = timedelta(hours=1)
-"""The flooding filter counts refused messages too, by the hour: tried sooner, a message prolongs its refusal."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MessageOutcome:
     """One message's standing after an attempt. `cause` is a closed word, `detail` is for the producer."""
 
     message: Message
-    standing: Standing
+    disposition: Disposition
     cause: str
     detail: str = ""
     status: Status | None = None
     bulk_id: str | None = None
     retry_after: float | None = None
     """Seconds until it makes sense to try again, where that is known."""
-    wait: timedelta | None = None
-    """What the status itself asks for."""
 
 
-def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Verdict, ...]:
+def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[MessageOutcome, ...]:
     """Give every message its verdict; `ambiguous` says that an earlier attempt may have been taken."""
     match outcome:
         case Accepted():
             return tuple(_judge_message(message, outcome, ambiguous=ambiguous) for message in call.messages)
         case Rejected(cause, detail):
-            return tuple(Verdict(message, "refused", cause, detail) for message in call.messages)
+            return tuple(MessageOutcome(message, "refused", cause, detail) for message in call.messages)
         case Unavailable(cause, retry_after):
-            return tuple(Verdict(message, "again", cause, retry_after=retry_after) for message in call.messages)
+            return tuple(MessageOutcome(message, "again", cause, retry_after=retry_after) for message in call.messages)
         case Unknown(cause):
-            return tuple(Verdict(message, "doubtful", cause) for message in call.messages)
+            return tuple(MessageOutcome(message, "ambiguous", cause) for message in call.messages)
         case Denied(cause):
-            return tuple(Verdict(message, "denied", cause) for message in call.messages)
-        case Held(cause):
-            return tuple(Verdict(message, "held", cause) for message in call.messages)
+            return tuple(MessageOutcome(message, "denied", cause) for message in call.messages)
+        case NotAttempted(cause):
+            return tuple(MessageOutcome(message, "not_attempted", cause) for message in call.messages)
         case _:
             assert_never(outcome)
 
 
 def is_final(call: OmniCall, outcome: Outcome) -> bool:
     """Tell whether no message of the call will be posted again on the ground of this outcome."""
-    return all(verdict.standing in {"taken", "refused"} for verdict in judge(call, outcome, ambiguous=True))
+    return all(
+        message_outcome.disposition in {"taken", "refused"} for message_outcome in judge(call, outcome, ambiguous=True)
+    )
 
 
-def judge_found(
-    message: Message, logged: tuple[LogEntry, ...], *, in_doubt: bool, since: datetime | None
-) -> Verdict | None:
+def judge_logged(
+    message: Message, logged: tuple[LogEntry, ...], *, is_unresolved: bool, since: datetime | None
+) -> MessageOutcome | None:
     """Judge a message by what OMNI's logs show of it; None where that says nothing of the attempt in question.
 
     An entry counts only if it can be about this message: with its address, and sent no earlier than `since`, which is
@@ -76,11 +67,13 @@ def judge_found(
     entries = [entry for entry in logged if is_logged_for(entry.to, message.to) and not _is_before(entry, since)]
     for entry in entries:
         if group_of(entry.status.group_id, entry.status.group_name) != _REJECTED:
-            return Verdict(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
+            return MessageOutcome(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
     for entry in entries:
-        verdict = _judge_message(message, Accepted({message.message_id: entry.status}, entry.bulk_id), ambiguous=True)
-        if in_doubt and verdict.standing in {"taken", "refused"}:
-            return verdict
+        message_outcome = _judge_message(
+            message, Accepted({message.message_id: entry.status}, entry.bulk_id), ambiguous=True
+        )
+        if is_unresolved and message_outcome.disposition in {"taken", "refused"}:
+            return message_outcome
     return None
 
 
@@ -88,28 +81,13 @@ def _is_before(entry: LogEntry, since: datetime | None) -> bool:
     return since is not None and entry.sent_at is not None and entry.sent_at < since
 
 
-def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> Verdict:
+def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> MessageOutcome:
     status = accepted.statuses.get(message.message_id)
     if status is None:
-        return Verdict(message, "doubtful", "not_in_answer")
-    course = course_of(status.group_id, status.id, status.group_name)
-    cause = "accepted" if course == "taken" else status_cause(status)
-    verdict = Verdict(
-        message, _standing(course, ambiguous=ambiguous), cause, status.name or "", status, accepted.bulk_id
-    )
-    return replace(verdict, wait=_FLOODED) if course == "later" else verdict
-
-
-def _standing(course: Course, *, ambiguous: bool) -> Standing:
-    match course:
-        case "taken" | "refused" | "again" | "denied":
-            return course
-        case "later":
-            return "again"
-        case "duplicate":
-            return "taken" if ambiguous else "refused"  # the attempt in doubt got through
-        case _:
-            assert_never(course)
+        return MessageOutcome(message, "ambiguous", "not_in_answer")
+    disposition = disposition_of(status.group_id, status.id, status.group_name, ambiguous=ambiguous)
+    cause = "accepted" if disposition == "taken" else status_cause(status)
+    return MessageOutcome(message, disposition, cause, status.name or "", status, accepted.bulk_id)
 
 
 def status_cause(status: Status) -> str:

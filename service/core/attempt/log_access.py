@@ -7,7 +7,7 @@ again what OMNI has. So a refusal counts as no answer at first, and the message 
 from dataclasses import replace
 from typing import Final, assert_never
 
-from service.core.attempt.lookup import Answered, Finding, Forbidden, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.value import dataclass
 
 REFUSALS: Final = 3
@@ -32,18 +32,18 @@ class LogAccess:
 OPEN: Final = LogAccess()
 
 
-def hear(access: LogAccess, finding: Finding, now: float) -> tuple[LogAccess, Finding]:
+def hear(access: LogAccess, lookup_result: LookupResult, now: float) -> tuple[LogAccess, LookupResult]:
     """Take in an answer of the logs; gives what it means: a refusal that is not yet persistent is no answer."""
-    match finding:
+    match lookup_result:
         case Answered():
-            return OPEN, finding
+            return OPEN, lookup_result
         case Unanswered():
-            return replace(access, closed_until=None), finding
+            return replace(access, closed_until=None), lookup_result
         case Forbidden(cause):
             first = access.first if access.refusals else now
             refused = LogAccess(access.refusals + 1, first)
             if refused.refusals < REFUSALS or now - first < PERIOD:
                 return refused, Unanswered(cause)
-            return replace(refused, closed_until=now + ASKED_AGAIN), finding
+            return replace(refused, closed_until=now + ASKED_AGAIN), lookup_result
         case _:
-            assert_never(finding)
+            assert_never(lookup_result)

@@ -13,7 +13,7 @@ from typing import Literal
 from service.core.omni.answer import LogEntry
 from service.core.value import dataclass
 
-DoubtEnd = Literal["found", "posted", "waiting", "given_up"]
+ResolutionKind = Literal["found", "posted", "waiting", "given_up"]
 """How a look at a doubt ended: it was taken, it is posted (again), it is looked for again, or nobody will know."""
 
 Purpose = Literal["doubt", "glance"]
@@ -45,4 +45,4 @@ class Forbidden:
     cause: str
 
 
-Finding = Answered | Unanswered | Forbidden
+LookupResult = Answered | Unanswered | Forbidden

@@ -59,15 +59,15 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class NotAttempted:
     """The relay is paused, or the request's time ran out while it waited for its turn."""
 
     cause: str
 
 
-Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | Held
+Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | NotAttempted
 
-NOT_SENT: Final = Held("not_sent")
+NOT_SENT: Final = NotAttempted("not_sent")
 """No byte of the call was written: it was no longer allowed when everything was ready for writing."""
 
 MaySend = Callable[[], bool]

@@ -35,7 +35,7 @@ class RetryPolicy:
     max_delay: float = 300.0
 
     @property
-    def rooms(self) -> tuple[float, ...]:
+    def delays(self) -> tuple[float, ...]:
         """Delays there is a waiting room for: doubling from the base, up to the longest; and an hour."""
         return tuple(sorted({*self.ladder, HOUR}))
 
@@ -54,38 +54,38 @@ class RetryPolicy:
         return sum(ladder[min(wait, len(ladder) - 1)] for wait in range(self.max_attempts - 1))
 
 
-def delay(policy: RetryPolicy, attempt: int, draw: float, asked: float = 0.0) -> float:
+def delay(policy: RetryPolicy, attempt: int, jitter: float, asked: float = 0.0) -> float:
     """Choose the room after a failed `attempt` (from 1 on); `draw` is from [0, 1).
 
     The seconds that OMNI `asked` for are waited for in full, up to the longest room of the ladder: whoever asks for
     more is asked again then.
     """
     ceiling = min(policy.max_delay, policy.base_delay * 2 ** min(attempt - 1, 62))
-    wanted = max(draw * ceiling, asked)
-    return next((room for room in policy.ladder if room >= wanted), policy.ladder[-1])
+    wanted = max(jitter * ceiling, asked)
+    return next((delay_seconds for delay_seconds in policy.ladder if delay_seconds >= wanted), policy.ladder[-1])
 
 
-def look_delay(policy: RetryPolicy, parked: int) -> float:
+def lookup_delay(policy: RetryPolicy, retries: int) -> float:
     """Choose the room before a look into the logs: time for a message to show there, more each time it is put aside."""
-    wanted = policy.base_delay * _FIRST_LOOK * 2 ** min(parked, 62)
-    return next((room for room in policy.ladder if room >= wanted), policy.ladder[-1])
+    wanted = policy.base_delay * _FIRST_LOOK * 2 ** min(retries, 62)
+    return next((delay_seconds for delay_seconds in policy.ladder if delay_seconds >= wanted), policy.ladder[-1])
 
 
 def pause_delay(policy: RetryPolicy) -> float:
     """Choose the room for a request that cannot be served for our own fault."""
-    return next((room for room in policy.ladder if room >= _PAUSE), policy.ladder[-1])
+    return next((delay_seconds for delay_seconds in policy.ladder if delay_seconds >= _PAUSE), policy.ladder[-1])
 
 
 def denied_delay(policy: RetryPolicy, *, others_succeed: bool) -> float:
     """Choose the room for a request that was denied; nothing is counted against it."""
     if not others_succeed:
         return pause_delay(policy)
-    return next((room for room in policy.ladder if room >= _DENIED_ALONE), policy.ladder[-1])
+    return next((delay_seconds for delay_seconds in policy.ladder if delay_seconds >= _DENIED_ALONE), policy.ladder[-1])
 
 
-def due(now: datetime, room: float) -> datetime:
+def due(now: datetime, delay_seconds: float) -> datetime:
     """Tell when a room lets go of what enters it now."""
-    return now + timedelta(seconds=room)
+    return now + timedelta(seconds=delay_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Policy:
     retry: RetryPolicy
     on_unknown: OnUnknown = "resend"
     """For a request that does not say."""
-    looks: int = 3
+    log_checks: int = 3
     """Looks into OMNI's logs that must have missed a message in doubt before it counts as not taken: logs may lag."""
     scenario_key: str | None = None
     """For a request that names none."""

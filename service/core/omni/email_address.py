@@ -37,17 +37,17 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 """Unicode categories of what cannot be seen, or must not be in an address."""
 
 
-def is_plain_mailbox(written: str) -> bool:
+def is_plain_email_address(written: str) -> bool:
     """Tell whether an address is read without the library."""
     return _PLAIN.fullmatch(written) is not None
 
 
-def mailbox(written: str) -> str:
+def email_address(written: str) -> str:
     """Read an e-mail address, in the form that is posted: that of the producer, in Unicode's composed form (NFC)."""
     return written if _PLAIN.fullmatch(written) else _read(written)
 
 
-EmailAddress = Annotated[str, Field(max_length=MAX_ADDRESS), AfterValidator(mailbox)]
+EmailAddress = Annotated[str, Field(max_length=MAX_ADDRESS), AfterValidator(email_address)]
 
 
 def _read(written: str) -> str:

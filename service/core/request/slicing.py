@@ -6,7 +6,7 @@ An address that a library has to read takes up to a millisecond, and any other a
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from service.core.omni.email_address import is_plain_mailbox
+from service.core.omni.email_address import is_plain_email_address
 from service.core.omni.phone import is_plain_number
 
 MOST: Final = 50
@@ -34,5 +34,5 @@ def _is_plain(entry: object) -> bool:
         return True
     number, address = to.get("phoneNumber"), to.get("emailAddress")
     return (not isinstance(number, str) or is_plain_number(number)) and (
-        not isinstance(address, str) or is_plain_mailbox(address)
+        not isinstance(address, str) or is_plain_email_address(address)
     )

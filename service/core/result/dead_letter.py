@@ -42,12 +42,12 @@ from service.core.request.compression import decompress
 from service.core.request.parsing import finished
 from service.core.result.event import Reason, StatusEvent
 from service.core.result.reply_to import kept_reply_to
-from service.core.result.report import DeadReason, Report
+from service.core.result.report import RelayReason, Report
 from service.core.value import dataclass
 
-BrokersReason = Literal["poison", "lapsed", "defect", "other"]
-DeadLetterReason = DeadReason | BrokersReason
-REASONS: Final = (*get_args(DeadReason), *get_args(BrokersReason))
+BrokerReason = Literal["poison", "lapsed", "defect", "other"]
+DeadLetterReason = RelayReason | BrokerReason
+REASONS: Final = (*get_args(RelayReason), *get_args(BrokerReason))
 
 _REASONS: Final[Mapping[str, DeadLetterReason]] = {reason: reason for reason in REASONS}
 _BROKERS: Final[Mapping[str, DeadLetterReason]] = {
@@ -106,12 +106,12 @@ class Selection:
     older_than: timedelta | None = None
     newer_than: timedelta | None = None
 
-    def holds(self, letter: DeadLetter, now: datetime) -> bool:
+    def holds(self, dead_letter: DeadLetter, now: datetime) -> bool:
         """Tell whether a letter is meant. One of unknown age is neither older nor newer than anything."""
-        age = now - letter.failed_at if letter.failed_at else None
+        age = now - dead_letter.failed_at if dead_letter.failed_at else None
         return (
-            (not self.reasons or letter.reason in self.reasons)
-            and (not self.request_ids or letter.request_id in self.request_ids)
+            (not self.reasons or dead_letter.reason in self.reasons)
+            and (not self.request_ids or dead_letter.request_id in self.request_ids)
             and (self.older_than is None or (age is not None and age > self.older_than))
             and (self.newer_than is None or (age is not None and age < self.newer_than))
         )
@@ -146,36 +146,36 @@ def body_text(delivery: Delivery) -> str:
     return to_utf8(body, delivery.content_type).decode(errors="replace")
 
 
-def is_of_the_broker(letter: DeadLetter) -> bool:
+def is_of_the_broker(dead_letter: DeadLetter) -> bool:
     """Tell whether the broker took a letter from the request queue to `omni.dead`."""
-    death = latest_death(letter.delivery.headers)
-    return letter.delivery.exchange == topology.DEAD and death.get("queue") == topology.REQUESTS
+    death = latest_death(dead_letter.delivery.headers)
+    return dead_letter.delivery.exchange == topology.DEAD and death.get("queue") == topology.REQUESTS
 
 
-def redrive(letter: DeadLetter, *, republished: bool = False) -> Publication:
+def redrive(dead_letter: DeadLetter, *, republished: bool = False) -> Publication:
     """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first.
 
     `republished`: an earlier replay may have published it already, so a worker must not take it for the only one.
     """
-    delivery, headers = letter.delivery, letter.delivery.headers
+    delivery, headers = dead_letter.delivery, dead_letter.delivery.headers
     past = {name: headers[name] for name in (FIRST_SEEN, UNREAD, *_ORIGIN) if name in headers}
-    own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: letter.redrives + 1}
+    own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: dead_letter.redrives + 1}
     if republished or headers.get(REPEATED) is True:
         own[REPEATED] = True
     return _published(delivery, topology.RELAY, topology.REQUESTS, past | own | kept_headers(headers))
 
 
-def renew(letter: DeadLetter) -> Publication:
+def renew(dead_letter: DeadLetter) -> Publication:
     """Render a letter to be stored in `omni.dead` as a new message: for that queue alone, since its copy has been read.
 
     The broker's own headers are not published again. What they say of the reason is written in ours.
     """
-    headers = letter.delivery.headers
-    written: dict[str, Header] = {_REASON: letter.reason}
-    if letter.failed_at is not None:
-        written[_FAILED_AT] = letter.failed_at.isoformat()
+    headers = dead_letter.delivery.headers
+    written: dict[str, Header] = {_REASON: dead_letter.reason}
+    if dead_letter.failed_at is not None:
+        written[_FAILED_AT] = dead_letter.failed_at.isoformat()
     written |= {name: headers[name] for name in _WRITTEN if name in headers}
-    return _published(letter.delivery, topology.RELAY, topology.DEAD, {**written, **kept_headers(headers)})
+    return _published(dead_letter.delivery, topology.RELAY, topology.DEAD, {**written, **kept_headers(headers)})
 
 
 def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:
@@ -227,12 +227,12 @@ _DETAILS: Final = {
 }
 
 
-def write_obituary(letter: DeadLetter, now: datetime, make_id: Callable[[], str]) -> Report:
+def write_final_event(dead_letter: DeadLetter, now: datetime, make_id: Callable[[], str]) -> Report:
     """Say what is left to be said about a dead letter of the broker: any other has had its final event."""
-    detail = _DETAILS.get(letter.reason) if is_of_the_broker(letter) else None
+    detail = _DETAILS.get(dead_letter.reason) if is_of_the_broker(dead_letter) else None
     if detail is None:
         return Report()
-    name, attempts = letter.request_id or make_id(), read_history(letter.delivery.headers, now).attempts
+    name, attempts = dead_letter.request_id or make_id(), read_history(dead_letter.delivery.headers, now).attempts
     reason = Reason("defect", f"{detail}; it is in omni.dead")
-    said = digest(letter.delivery.body)
+    said = digest(dead_letter.delivery.body)
     return Report((StatusEvent("request.rejected", now, name, attempts, reason=reason, content_digest=said),))

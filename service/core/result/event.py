@@ -23,7 +23,7 @@ EventType = Literal[
     "request.rejected",
 ]
 
-LAST_WORDS: Final[frozenset[EventType]] = frozenset(
+FINAL_EVENTS: Final[frozenset[EventType]] = frozenset(
     {
         "message.accepted",
         "message.rejected",
@@ -34,13 +34,13 @@ LAST_WORDS: Final[frozenset[EventType]] = frozenset(
     }
 )
 
-ReasonCode = Literal["invalid", "refused", "unavailable", "doubtful", "denied", "expired", "defect"]
+ReasonCode = Literal["invalid", "refused", "unavailable", "ambiguous", "denied", "expired", "defect"]
 """Why an event is not simply good news.
 
 invalid      the request is wrong; `faults` names each place
 refused      OMNI refused it and would again
 unavailable  OMNI could not be reached, or asked us to wait
-doubtful     the call may or may not have been taken
+ambiguous    the call may or may not have been taken
 denied       OMNI refuses our credentials or our account; sending is paused
 expired      no attempt was possible before `expiresAt`
 defect       the relay broke on it; the request is among the dead letters

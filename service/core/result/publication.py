@@ -25,9 +25,9 @@ from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
 from service.core.request.parsing import deadline
 from service.core.request.request import SendRequest
-from service.core.result.event import LAST_WORDS, Reason, StatusEvent, event_id
+from service.core.result.event import FINAL_EVENTS, Reason, StatusEvent, event_id
 from service.core.result.reply_to import kept_reply_to
-from service.core.result.report import Dead, DeadReason, Letter, Parked, Report
+from service.core.result.report import DeadLetterMessage, RelayReason, Report, RetryMessage, StoredMessage
 
 SOURCE: Final = "/omni-relay"
 CLOUD_EVENT: Final = "application/cloudevents+json"
@@ -43,7 +43,7 @@ _LONGEST_NAME: Final = 255
 def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[Publication, ...]:
     """Render all that a report says and puts aside."""
     events = [publication for event in report.events for publication in _publish_event(event, delivery)]
-    return (*events, *(_publish_letter(letter, delivery, now) for letter in report.letters))
+    return (*events, *(_publish_stored(dead_letter, delivery, now) for dead_letter in report.dead_letters))
 
 
 def publish_instead(
@@ -58,11 +58,11 @@ def publish_instead(
     names = {_name(publication) for publication in refused}
     plain = replace(delivery, headers={}, correlation_id=None, reply_to=None)
     events = [
-        _reduced(event) for event in report.events if event.type in LAST_WORDS and _name_of(event, delivery) in names
+        _reduced(event) for event in report.events if event.type in FINAL_EVENTS and _name_of(event, delivery) in names
     ]
-    for letter in report.letters:
-        if isinstance(letter, Parked) and _name(_publish_letter(letter, delivery, now)) in names:
-            events += _give_up(letter, now)
+    for dead_letter in report.dead_letters:
+        if isinstance(dead_letter, RetryMessage) and _name(_publish_stored(dead_letter, delivery, now)) in names:
+            events += _give_up(dead_letter, now)
     return tuple(publication for event in events for publication in _publish_event(event, plain))
 
 
@@ -79,8 +79,8 @@ def _reduced(event: StatusEvent) -> StatusEvent:
     return replace(event, metadata={}, bulk_id=None, reason=reason)
 
 
-def _give_up(letter: Parked, now: datetime) -> list[StatusEvent]:
-    history, request = letter.history, letter.request
+def _give_up(dead_letter: RetryMessage, now: datetime) -> list[StatusEvent]:
+    history, request = dead_letter.history, dead_letter.request
     return [
         StatusEvent(
             "message.unknown" if history.ambiguous else "message.failed",
@@ -141,19 +141,19 @@ def render_request(request: SendRequest) -> bytes:
     return body.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-def put_aside_unread(delivery: Delivery, history: History, room: float, id_: str) -> Publication:
+def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: float, id_: str) -> Publication:
     """Render a delivery that nobody has read for a waiting room; nothing is counted against it."""
     headers = {
         **write_history(history),
         **_origin(delivery),
         REDRIVES: history.redrives,
-        **write_progress(replace(history, parked=history.parked + 1)),
+        **write_progress(replace(history, retries=history.retries + 1)),
         **write_deadline(deadline(delivery, history)),
         **({} if is_returning(delivery.headers) else {UNREAD: True}),
     }
     return Publication(
         topology.RELAY,
-        topology.waiting_room(room),
+        topology.delay_queue(delay_seconds),
         delivery.body,
         delivery.content_type or "",
         delivery.message_id or id_,
@@ -186,23 +186,23 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
     return [publication, copy]
 
 
-def _publish_letter(letter: Letter, delivery: Delivery, now: datetime) -> Publication:
-    headers = {**write_history(letter.history), **_origin(delivery), REDRIVES: letter.history.redrives}
-    match letter:
-        case Parked():
-            exchange, routing_key = topology.RELAY, topology.waiting_room(letter.room)
-            headers |= write_progress(letter.history)
-        case Dead():
+def _publish_stored(dead_letter: StoredMessage, delivery: Delivery, now: datetime) -> Publication:
+    headers = {**write_history(dead_letter.history), **_origin(delivery), REDRIVES: dead_letter.history.redrives}
+    match dead_letter:
+        case RetryMessage():
+            exchange, routing_key = topology.RELAY, topology.delay_queue(dead_letter.delay_seconds)
+            headers |= write_progress(dead_letter.history)
+        case DeadLetterMessage():
             exchange, routing_key = topology.DEAD, ""
-            headers |= _epitaph(letter.reason, letter.cause, now)
+            headers |= _dead_letter_headers(dead_letter.reason, dead_letter.cause, now)
         case _:
-            assert_never(letter)
+            assert_never(dead_letter)
     return Publication(
         exchange,
         routing_key,
-        render_request(letter.request),
+        render_request(dead_letter.request),
         JSON,
-        letter.request.request_id,
+        dead_letter.request.request_id,
         correlation_id=delivery.correlation_id,
         reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
@@ -221,6 +221,6 @@ def _short(value: Header) -> str:
     return value if isinstance(value, str) and len(value) <= _LONGEST_NAME else ""
 
 
-def _epitaph(reason: DeadReason, cause: str, now: datetime) -> dict[str, Header]:
+def _dead_letter_headers(reason: RelayReason, cause: str, now: datetime) -> dict[str, Header]:
     """Say on a dead letter why it is one. Only closed words: those who read headers may not see messages."""
     return {"omni-reason": reason, "omni-detail": cause, "omni-failed-at": now.isoformat()}

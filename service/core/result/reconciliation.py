@@ -16,12 +16,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
-from service.core.attempt.disposition import Verdict, judge_found
-from service.core.attempt.lookup import Answered, DoubtEnd, Finding, Forbidden, Purpose, Unanswered
-from service.core.attempt.retry import look_delay
+from service.core.attempt.disposition import MessageOutcome, judge_logged
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Purpose, ResolutionKind, Unanswered
+from service.core.attempt.retry import lookup_delay
 from service.core.headers import History, is_used_up
 from service.core.request.request import Message, SendRequest
-from service.core.result.report import Attempt, Parked, Report, give_up, put_aside, report_attempt
+from service.core.result.report import Attempt, Report, RetryMessage, give_up, report_attempt, schedule_retry
 from service.core.value import dataclass
 
 NOT_ASKED: Final = Unanswered("redelivered")
@@ -47,53 +47,59 @@ class Resolution:
     history: History
 
     @property
-    def end(self) -> DoubtEnd:
+    def end(self) -> ResolutionKind:
         """Tell how the look ended for the messages it was about, the worst of them counting."""
         if self.rest is not None:
             return "posted"
-        if any(isinstance(letter, Parked) for letter in self.report.letters):
+        if any(isinstance(dead_letter, RetryMessage) for dead_letter in self.report.dead_letters):
             return "waiting"
-        return "given_up" if self.report.letters else "found"
+        return "given_up" if self.report.dead_letters else "found"
 
 
-def purpose_of_look(history: History) -> Purpose | None:
+def lookup_purpose(history: History) -> Purpose | None:
     """Tell what OMNI is asked for before a post; nothing where nothing was posted yet."""
-    if history.in_doubt:
+    if history.is_unresolved:
         return "doubt"
-    return "glance" if history.parked > 0 else None
+    return "glance" if history.retries > 0 else None
 
 
-def resolve(attempt: Attempt, finding: Finding) -> Resolution:
+def resolve(attempt: Attempt, lookup_result: LookupResult) -> Resolution:
     """Decide about each message of a request; `attempt` is the one that would follow."""
-    in_doubt, latest = attempt.history.in_doubt, _latest(attempt)
-    entries = finding.entries if isinstance(finding, Answered) else {}
+    is_unresolved, latest = attempt.history.is_unresolved, _latest(attempt)
+    entries = lookup_result.entries if isinstance(lookup_result, Answered) else {}
     since = _since(attempt.history, attempt.now)
-    verdicts = {
-        message: judge_found(message, entries.get(message.message_id, ()), in_doubt=in_doubt, since=since)
+    message_outcomes = {
+        message: judge_logged(message, entries.get(message.message_id, ()), is_unresolved=is_unresolved, since=since)
         for message in attempt.request.messages
     }
-    report = report_attempt(latest, (verdict for verdict in verdicts.values() if verdict))
-    missing = tuple(message for message, verdict in verdicts.items() if verdict is None)
+    report = report_attempt(
+        latest, (message_outcome for message_outcome in message_outcomes.values() if message_outcome)
+    )
+    missing = tuple(message for message, message_outcome in message_outcomes.items() if message_outcome is None)
     if not missing:
         return Resolution(report, None, attempt.history)
-    if isinstance(finding, Answered) and any(message.message_id in finding.incomplete for message in missing):
-        finding = Unanswered("incomplete_answer")
+    if isinstance(lookup_result, Answered) and any(
+        message.message_id in lookup_result.incomplete for message in missing
+    ):
+        lookup_result = Unanswered("incomplete_answer")
     rest = replace(attempt.request, messages=missing)
-    if not in_doubt:
-        return _resolve_undoubted(attempt, finding, report, rest)
-    history = replace(attempt.history, looks=attempt.history.looks + isinstance(finding, Answered))
-    match _next(attempt, history, finding):
+    if not is_unresolved:
+        return _resolve_unambiguous(attempt, lookup_result, report, rest)
+    history = replace(attempt.history, log_checks=attempt.history.log_checks + isinstance(lookup_result, Answered))
+    match _next(attempt, history, lookup_result):
         case "post":
-            return Resolution(report, rest, replace(history, resolved=True, looks=0))
+            return Resolution(report, rest, replace(history, resolved=True, log_checks=0))
         case "look":
-            wait = look_delay(attempt.policy.retry, _patience(attempt, history, finding))
-            more = put_aside(latest, _doubtful(missing, finding), history, wait)
+            wait = lookup_delay(attempt.policy.retry, _patience(attempt, history, lookup_result))
+            more = schedule_retry(latest, _ambiguous(missing, lookup_result), history, wait)
         case type_:
-            more = give_up(latest, type_, _doubtful(missing, finding), history)
-    return Resolution(Report(report.events + more.events, report.letters + more.letters), None, history)
+            more = give_up(latest, type_, _ambiguous(missing, lookup_result), history)
+    return Resolution(Report(report.events + more.events, report.dead_letters + more.dead_letters), None, history)
 
 
-def _resolve_undoubted(attempt: Attempt, finding: Finding, report: Report, rest: SendRequest) -> Resolution:
+def _resolve_unambiguous(
+    attempt: Attempt, lookup_result: LookupResult, report: Report, rest: SendRequest
+) -> Resolution:
     """Decide about what a best-effort lookup did not show: post it, but not while the logs only have no answer yet.
 
     OMNI may have it nevertheless: from an attempt that was decided to be repeated because the logs lagged, or from a
@@ -101,12 +107,19 @@ def _resolve_undoubted(attempt: Attempt, finding: Finding, report: Report, rest:
     lookups in vain as a doubt gets it is posted: logs that never answer must not end all retries.
     """
     history = attempt.history
-    if not isinstance(finding, Unanswered) or finding is NOT_ASKED or history.looks >= attempt.policy.looks:
-        return Resolution(report, rest, replace(history, looks=0))
-    waiting = tuple(Verdict(message, "held", finding.cause) for message in rest.messages)
-    past, wait = replace(history, looks=history.looks + 1), look_delay(attempt.policy.retry, history.looks)
-    more = put_aside(attempt, waiting, past, wait)
-    return Resolution(Report(report.events, report.letters + more.letters), None, history)
+    if (
+        not isinstance(lookup_result, Unanswered)
+        or lookup_result is NOT_ASKED
+        or history.log_checks >= attempt.policy.log_checks
+    ):
+        return Resolution(report, rest, replace(history, log_checks=0))
+    waiting = tuple(MessageOutcome(message, "not_attempted", lookup_result.cause) for message in rest.messages)
+    past, wait = (
+        replace(history, log_checks=history.log_checks + 1),
+        lookup_delay(attempt.policy.retry, history.log_checks),
+    )
+    more = schedule_retry(attempt, waiting, past, wait)
+    return Resolution(Report(report.events, report.dead_letters + more.dead_letters), None, history)
 
 
 def _since(history: History, now: datetime) -> datetime | None:
@@ -122,38 +135,38 @@ def _since(history: History, now: datetime) -> datetime | None:
 
 
 def _next(
-    attempt: Attempt, history: History, finding: Finding
+    attempt: Attempt, history: History, lookup_result: LookupResult
 ) -> Literal["post", "look", "message.unknown", "message.failed"]:
     """Decide about what was not found. Whoever replays a dead letter has had the logs' lag behind them.
 
     That does not hold for a replay that may exist twice: the other copy may have been posted a moment ago. It is looked
     for as often as any copy, and then posted, since a person ordered that; but where the logs are closed, by policy.
     """
-    is_recent = attempt.now - history.first_seen < _KEPT or (finding is NOT_ASKED and history.is_ordered)
-    if isinstance(finding, Unanswered) and is_recent:
+    is_recent = attempt.now - history.first_seen < _KEPT or (lookup_result is NOT_ASKED and history.is_ordered)
+    if isinstance(lookup_result, Unanswered) and is_recent:
         return "look"
-    beyond = history.looks - attempt.policy.looks - _lag(history)
+    beyond = history.log_checks - attempt.policy.log_checks - _lag(history)
     is_only = history.is_ordered and not history.redeliveries
-    if isinstance(finding, Answered) and not is_only:
+    if isinstance(lookup_result, Answered) and not is_only:
         if beyond < 0:
             return "look"
-        if history.redeliveries and beyond < _MOST_TURNS and attempt.draw >= _TURN:
+        if history.redeliveries and beyond < _MOST_TURNS and attempt.jitter >= _TURN:
             return "look"
-    if is_only or (history.is_ordered and not isinstance(finding, Forbidden)):
+    if is_only or (history.is_ordered and not isinstance(lookup_result, Forbidden)):
         return "post"
     if (attempt.request.on_unknown or attempt.policy.on_unknown) == "park":
         return "message.unknown"
     return "message.failed" if is_used_up(history, attempt.policy.retry.max_attempts) else "post"
 
 
-def _patience(attempt: Attempt, history: History, finding: Finding) -> int:
+def _patience(attempt: Attempt, history: History, lookup_result: LookupResult) -> int:
     """Tell how often the first wait for a look is to be doubled."""
-    if finding is NOT_ASKED:
+    if lookup_result is NOT_ASKED:
         return 1
-    if not isinstance(finding, Answered):
-        return history.parked
-    looks = history.looks - _lag(history)
-    return max(looks, 0) if looks < attempt.policy.looks else 0
+    if not isinstance(lookup_result, Answered):
+        return history.retries
+    log_checks = history.log_checks - _lag(history)
+    return max(log_checks, 0) if log_checks < attempt.policy.log_checks else 0
 
 
 def _lag(history: History) -> int:
@@ -166,8 +179,8 @@ def _latest(attempt: Attempt) -> Attempt:
     return replace(attempt, history=replace(attempt.history, attempts=max(attempt.history.attempts - 1, 0)))
 
 
-def _doubtful(messages: tuple[Message, ...], finding: Finding) -> tuple[Verdict, ...]:
-    match finding:
+def _ambiguous(messages: tuple[Message, ...], lookup_result: LookupResult) -> tuple[MessageOutcome, ...]:
+    match lookup_result:
         case Answered():
             cause = "not_in_logs"
         case Unanswered(cause):
@@ -175,5 +188,5 @@ def _doubtful(messages: tuple[Message, ...], finding: Finding) -> tuple[Verdict,
         case Forbidden():
             cause = "logs_forbidden"
         case _:
-            assert_never(finding)
-    return tuple(Verdict(message, "doubtful", cause) for message in messages)
+            assert_never(lookup_result)
+    return tuple(MessageOutcome(message, "ambiguous", cause) for message in messages)

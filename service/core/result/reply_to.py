@@ -35,7 +35,7 @@ class ReplyPolicy:
 
     patterns: tuple[str, ...] = ()
 
-    def verdict(self, queue: str) -> ReplyResult | None:
+    def refusal(self, queue: str) -> ReplyResult | None:
         """Give why a queue gets no copy; None where it may have one."""
         if queue == DIRECT_REPLY or len(queue.encode(errors="replace")) > _LONGEST_NAME:
             return "invalid"

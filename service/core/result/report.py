@@ -7,19 +7,20 @@ A request put aside: to be tried again after a wait, or to be looked at by a per
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from math import inf
 from typing import Final, Literal, assert_never
 
-from service.core.attempt.disposition import Standing, Verdict
-from service.core.attempt.retry import HOUR, Policy, delay, denied_delay, due, look_delay
-from service.core.headers import History, doubt, is_used_up
+from service.core.attempt.disposition import MessageOutcome
+from service.core.attempt.retry import HOUR, Policy, delay, denied_delay, due, lookup_delay
+from service.core.headers import History, is_used_up, mark_ambiguous
+from service.core.omni.status import Disposition
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.event import EventType, Reason, ReasonCode, StatusEvent
 from service.core.value import dataclass
 
-DeadReason = Literal["failed", "unknown"]
+RelayReason = Literal["failed", "unknown"]
 """failed: attempts used up. unknown: perhaps taken, parked by policy.
 
 A dead letter without such a reason was put there by the broker: it killed workers up to the queue's delivery
@@ -28,27 +29,27 @@ limit, expired in the queue, or broke the relay's own code; `x-death` tells.
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class RetryMessage:
     """Messages to try again when the waiting room lets go of them."""
 
     request: SendRequest
     history: History
-    room: float
+    delay_seconds: float
     """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadLetterMessage:
     """Messages that nothing more will be done about."""
 
     request: SendRequest
     history: History
-    reason: DeadReason
+    reason: RelayReason
     cause: str
     """A closed word: headers are read by people who may not see personal data."""
 
 
-Letter = Parked | Dead
+StoredMessage = RetryMessage | DeadLetterMessage
 """A request on its way back into the broker; the delivery is settled when the broker has it."""
 
 
@@ -65,7 +66,7 @@ class Report:
     """Events and letters: published and confirmed together, before the delivery is settled."""
 
     events: tuple[StatusEvent, ...] = ()
-    letters: tuple[Letter, ...] = ()
+    dead_letters: tuple[StoredMessage, ...] = ()
 
 
 def slices(report: Report) -> Sequence[Report]:
@@ -79,7 +80,7 @@ def slices(report: Report) -> Sequence[Report]:
         if size >= SLICE and end < len(report.events):
             parts.append(Report(report.events[start:end]))
             start, size = end, 0
-    return [*parts, Report(report.events[start:], report.letters)]
+    return [*parts, Report(report.events[start:], report.dead_letters)]
 
 
 def _size(event: StatusEvent) -> int:
@@ -97,7 +98,7 @@ class Attempt:
     history: History
     policy: Policy
     now: datetime
-    draw: float
+    jitter: float
     """From [0, 1)."""
     since_success: float = inf
     """Seconds since a call of this worker last showed that OMNI takes calls of ours."""
@@ -108,17 +109,18 @@ class Attempt:
         return self.history.attempts + 1
 
 
-_CODES: Final[Mapping[Standing, ReasonCode]] = {
+_CODES: Final[Mapping[Disposition, ReasonCode]] = {
     "again": "unavailable",
-    "doubtful": "doubtful",
+    "later": "unavailable",
+    "ambiguous": "ambiguous",
     "denied": "denied",
     "refused": "refused",
-    "held": "unavailable",
+    "not_attempted": "unavailable",
 }
 _DETAILS: Final[Mapping[ReasonCode, str]] = {
     "refused": "OMNI refused the message",
     "unavailable": "OMNI did not take the message",
-    "doubtful": "OMNI may or may not have taken the message",
+    "ambiguous": "OMNI may or may not have taken the message",
     "denied": "OMNI refuses our credentials, our account, or this request",
 }
 _DENIALS: Final = 3
@@ -182,35 +184,35 @@ def report_expiry(request: SendRequest, history: History, now: datetime) -> Repo
     )
 
 
-def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
+def report_attempt(attempt: Attempt, message_outcomes: Iterable[MessageOutcome]) -> Report:
     """Say how an attempt ended for each of its messages, and put aside those that need another."""
     events: list[StatusEvent] = []
-    letters: list[Letter] = []
-    verdicts = (_end_denials(attempt, verdict) for verdict in verdicts)
-    for (standing, _), group in groupby(sorted(verdicts, key=_kind), _kind):
+    dead_letters: list[StoredMessage] = []
+    message_outcomes = (_end_denials(attempt, message_outcome) for message_outcome in message_outcomes)
+    for disposition, group in groupby(sorted(message_outcomes, key=_disposition), _disposition):
         members = tuple(group)
-        match standing:
+        match disposition:
             case "taken":
                 events += _say(attempt, "message.accepted", members)
             case "refused":
                 events += _say(attempt, "message.rejected", members)
-            case "again" | "doubtful" | "denied" | "held":
-                unfinished = _report_unfinished(attempt, standing, members)
+            case "again" | "later" | "ambiguous" | "denied" | "not_attempted":
+                unfinished = _report_unfinished(attempt, disposition, members)
                 events += unfinished.events
-                letters += unfinished.letters
+                dead_letters += unfinished.dead_letters
             case _:
-                assert_never(standing)
-    return Report(tuple(events), tuple(letters))
+                assert_never(disposition)
+    return Report(tuple(events), tuple(dead_letters))
 
 
-def _end_denials(attempt: Attempt, verdict: Verdict) -> Verdict:
+def _end_denials(attempt: Attempt, message_outcome: MessageOutcome) -> MessageOutcome:
     """Take a denial for a refusal of the message itself, once it is clear that our credentials and account work.
 
     That is when it is the third, and before each but the first other calls succeeded while the request was away.
     """
-    if verdict.standing == "denied" and _denials(attempt) >= _DENIALS:
-        return replace(verdict, standing="refused")
-    return verdict
+    if message_outcome.disposition == "denied" and _denials(attempt) >= _DENIALS:
+        return replace(message_outcome, disposition="refused")
+    return message_outcome
 
 
 def _denials(attempt: Attempt) -> int:
@@ -223,72 +225,80 @@ def _denials(attempt: Attempt) -> int:
     return earlier + (attempt.since_success < shortest) if earlier else 1
 
 
-def _kind(verdict: Verdict) -> tuple[Standing, timedelta]:
-    """Tell apart what is put aside apart."""
-    return verdict.standing, verdict.wait or timedelta()
+def _disposition(message_outcome: MessageOutcome) -> Disposition:
+    return message_outcome.disposition
 
 
-def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> Report:
+def _report_unfinished(
+    attempt: Attempt, disposition: Disposition, message_outcomes: tuple[MessageOutcome, ...]
+) -> Report:
     """Decide between another attempt and giving up; what may have been taken is looked for before either."""
-    past = _past(attempt, standing)
-    if standing == "again" and is_used_up(past, attempt.policy.retry.max_attempts):
-        return give_up(attempt, "message.failed", verdicts, past)
-    room = _room(attempt, standing, verdicts)
+    past = _past(attempt, disposition)
+    if disposition in {"again", "later"} and is_used_up(past, attempt.policy.retry.max_attempts):
+        return give_up(attempt, "message.failed", message_outcomes, past)
+    delay_seconds = _delay_seconds(attempt, disposition, message_outcomes)
     expires_at = attempt.request.expires_at
-    if standing != "doubtful" and expires_at is not None and due(attempt.now, room) >= expires_at:
-        return Report(_say(attempt, "message.expired", verdicts))
-    if standing == "held":
-        return Report((), put_aside(attempt, verdicts, past, room).letters)  # nothing has happened to tell of
-    return put_aside(attempt, verdicts, past, room)
+    if disposition != "ambiguous" and expires_at is not None and due(attempt.now, delay_seconds) >= expires_at:
+        return Report(_say(attempt, "message.expired", message_outcomes))
+    if disposition == "not_attempted":
+        return Report(
+            (), schedule_retry(attempt, message_outcomes, past, delay_seconds).dead_letters
+        )  # nothing has happened to tell of
+    return schedule_retry(attempt, message_outcomes, past, delay_seconds)
 
 
-def put_aside(attempt: Attempt, verdicts: tuple[Verdict, ...], past: History, room: float) -> Report:
+def schedule_retry(
+    attempt: Attempt, message_outcomes: tuple[MessageOutcome, ...], past: History, delay_seconds: float
+) -> Report:
     """Say when the relay takes them up again, and have a waiting room bring them back."""
-    next_attempt_at = due(attempt.now, room)
-    events = _say(attempt, "message.deferred", verdicts, next_attempt_at)
-    return Report(events, (Parked(_rest(attempt, verdicts), replace(past, parked=past.parked + 1), room),))
+    next_attempt_at = due(attempt.now, delay_seconds)
+    events = _say(attempt, "message.deferred", message_outcomes, next_attempt_at)
+    return Report(
+        events,
+        (RetryMessage(_rest(attempt, message_outcomes), replace(past, retries=past.retries + 1), delay_seconds),),
+    )
 
 
 def give_up(
     attempt: Attempt,
     type_: Literal["message.failed", "message.unknown"],
-    verdicts: tuple[Verdict, ...],
+    message_outcomes: tuple[MessageOutcome, ...],
     past: History,
 ) -> Report:
     """Say so, and leave them to a person."""
-    reason: DeadReason = "failed" if type_ == "message.failed" else "unknown"
-    letter = Dead(_rest(attempt, verdicts), past, reason, verdicts[0].cause)
-    return Report(_say(attempt, type_, verdicts), (letter,))
+    reason: RelayReason = "failed" if type_ == "message.failed" else "unknown"
+    dead_letter = DeadLetterMessage(_rest(attempt, message_outcomes), past, reason, message_outcomes[0].cause)
+    return Report(_say(attempt, type_, message_outcomes), (dead_letter,))
 
 
-def _rest(attempt: Attempt, verdicts: tuple[Verdict, ...]) -> SendRequest:
-    return replace(attempt.request, messages=tuple(verdict.message for verdict in verdicts))
+def _rest(attempt: Attempt, message_outcomes: tuple[MessageOutcome, ...]) -> SendRequest:
+    return replace(attempt.request, messages=tuple(message_outcome.message for message_outcome in message_outcomes))
 
 
-def _past(attempt: Attempt, standing: Standing) -> History:
+def _past(attempt: Attempt, disposition: Disposition) -> History:
     """Count the attempt, unless the fault was ours or none was made."""
-    if standing == "denied":
+    if disposition == "denied":
         return replace(attempt.history, denials=_denials(attempt))
-    if standing == "held":
+    if disposition == "not_attempted":
         return attempt.history
     counted = replace(attempt.history, attempts=attempt.number)
-    return doubt(counted) if standing == "doubtful" else counted
+    return mark_ambiguous(counted) if disposition == "ambiguous" else counted
 
 
-def _room(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> float:
+def _delay_seconds(attempt: Attempt, disposition: Disposition, message_outcomes: tuple[MessageOutcome, ...]) -> float:
     retry = attempt.policy.retry
-    asked = max((verdict.retry_after or 0.0 for verdict in verdicts), default=0.0)
-    match standing:
+    asked = max((message_outcome.retry_after or 0.0 for message_outcome in message_outcomes), default=0.0)
+    match disposition:
         case "denied":
             return denied_delay(retry, others_succeed=attempt.since_success < _LATELY)
-        case "doubtful":
-            return look_delay(retry, 0)
-        case "held":
+        case "ambiguous":
+            return lookup_delay(retry, 0)
+        case "not_attempted":
             return retry.ladder[0]  # it has waited already, and the pause may be over
+        case "later":
+            return HOUR
         case _:
-            if verdicts[0].wait is not None:
-                return HOUR
-            return delay(retry, attempt.number, attempt.draw, max(asked, _patience(attempt)))
+            return delay(retry, attempt.number, attempt.jitter, max(asked, _patience(attempt)))
 
 
 def _patience(attempt: Attempt) -> float:
@@ -303,7 +313,10 @@ def _patience(attempt: Attempt) -> float:
 
 
 def _say(
-    attempt: Attempt, type_: EventType, verdicts: tuple[Verdict, ...], next_attempt_at: datetime | None = None
+    attempt: Attempt,
+    type_: EventType,
+    message_outcomes: tuple[MessageOutcome, ...],
+    next_attempt_at: datetime | None = None,
 ) -> tuple[StatusEvent, ...]:
     request = attempt.request
     return tuple(
@@ -312,27 +325,27 @@ def _say(
             attempt.now,
             request.request_id,
             attempt.number,
-            verdict.message.message_id,
-            verdict.message.to.written(),
-            verdict.bulk_id or request.content.bulk_id,
-            verdict.status,
+            message_outcome.message.message_id,
+            message_outcome.message.to.written(),
+            message_outcome.bulk_id or request.content.bulk_id,
+            message_outcome.status,
             next_attempt_at,
-            _reason(attempt, type_, verdict),
+            _reason(attempt, type_, message_outcome),
             request.metadata,
             request.content_digest,
         )
-        for verdict in verdicts
+        for message_outcome in message_outcomes
     )
 
 
-def _reason(attempt: Attempt, type_: EventType, verdict: Verdict) -> Reason | None:
+def _reason(attempt: Attempt, type_: EventType, message_outcome: MessageOutcome) -> Reason | None:
     """Say why; a doubt about an earlier attempt outlives those that were refused for certain."""
-    if verdict.standing == "taken":
+    if message_outcome.disposition == "taken":
         return None
-    code = _CODES[verdict.standing]
-    detail = f"{_DETAILS[code]}: {verdict.detail or verdict.cause}"
+    code = _CODES[message_outcome.disposition]
+    detail = f"{_DETAILS[code]}: {message_outcome.detail or message_outcome.cause}"
     if attempt.history.ambiguous and type_ in {"message.failed", "message.expired"}:
-        code, detail = "doubtful", f"{detail}; {_DOUBT_REMAINS}"
+        code, detail = "ambiguous", f"{detail}; {_DOUBT_REMAINS}"
     if type_ == "message.expired":
         return Reason("expired", f"no further attempt fits before expiresAt; {detail}")
     return Reason(code, detail)

@@ -12,7 +12,7 @@ _METHOD_FRAME = 1
 _CONNECTION_START = struct.pack(">HH", 10, 10)
 
 
-async def greeting(port: int, name: str) -> str:
+async def handshake(port: int, name: str) -> str:
     """Return the version that the node of this name greets an AMQP client with, or nothing if it does not."""
     try:
         async with asyncio.timeout(5):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from service.demo.rabbitmq import reaper
-from service.demo.rabbitmq.handshake import greeting
+from service.demo.rabbitmq.handshake import handshake
 from service.demo.rabbitmq.install import EPMD, PROGRAMS, NodeError, Server, ServerMissingError
 from service.demo.rabbitmq.ports import Ports
 
@@ -164,7 +164,7 @@ class Node:
         self._reaper = process = self._spawn_reaper()
         try:
             async with asyncio.timeout(READY_SECONDS):
-                while not (version := await greeting(self._ports.amqp, self.name)):
+                while not (version := await handshake(self._ports.amqp, self.name)):
                     if process.poll() is not None:
                         raise self._failure("ended before it was ready", process.returncode)
                     await asyncio.sleep(_POLL_SECONDS)

@@ -19,11 +19,11 @@ from typing import Final
 
 from service.adapters.logging import get_logger
 from service.adapters.metrics import Metrics, exemplar
-from service.adapters.rabbitmq import Receipt
+from service.adapters.rabbitmq import Acknowledger
 from service.core.attempt.breaker import read_signal
 from service.core.attempt.call import OmniCall, content_key, fits, ids_of, is_too_large, merge
 from service.core.attempt.disposition import is_final
-from service.core.attempt.outcome import NOT_SENT, Denied, Held, MaySend, Outcome, Rejected, Unknown
+from service.core.attempt.outcome import NOT_SENT, Denied, MaySend, NotAttempted, Outcome, Rejected, Unknown
 from service.core.headers import trace_id
 from service.core.value import dataclass
 from service.worker.custody import SESSION, HandedBackError, SessionCheck
@@ -36,7 +36,7 @@ _REMEMBERED: Final = 1000
 
 _LAST_MOMENT: Final = 5.0
 """Seconds before its expiry in which a call is not sent away from the turnstile."""
-_EXPIRED: Final = Held("expired")
+_EXPIRED: Final = NotAttempted("expired")
 
 Post = Callable[[OmniCall, MaySend], Awaitable[Outcome]]
 
@@ -60,7 +60,7 @@ class _Part:
     """One request's call, whose delivery came with a receipt."""
 
     call: OmniCall
-    receipt: Receipt | None
+    acknowledger: Acknowledger | None
     is_begun: bool = False
     """Whether OMNI may have been told of it."""
     outcome: Outcome | HandedBackError | None = None
@@ -162,8 +162,8 @@ class Caller:
         return (end,)
 
     async def _attempt(self, calls: Sequence[OmniCall]) -> list[Outcome | HandedBackError]:
-        receipt, turnstile = SESSION.get(), self._tools.turnstile
-        parts = [_Part(call, receipt) for call in calls]
+        acknowledger, turnstile = SESSION.get(), self._tools.turnstile
+        parts = [_Part(call, acknowledger) for call in calls]
         deadline = turnstile.clock() + LONGEST_WAIT
         try:
             left = parts
@@ -180,7 +180,7 @@ class Caller:
             turnstile.leave()
         return [part.outcome for part in parts if part.outcome is not None]
 
-    async def _wait(self, parts: Sequence[_Part], deadline: float) -> Held | None:
+    async def _wait(self, parts: Sequence[_Part], deadline: float) -> NotAttempted | None:
         """Wait at the turnstile until the deadline, or the first of them expires.
 
         One that would expire right after the deadline waits for that: a delay queue would bring it back too late.
@@ -212,7 +212,7 @@ class Caller:
         return content_key(call) if may_wait else None
 
     def _join(self, parts: list[_Part], ids: set[str], key: bytes) -> _Member | None:
-        is_probe = self._tools.turnstile.gate.mode != "open"
+        is_probe = self._tools.turnstile.breaker.mode != "open"
         batch = None if is_probe else self._open.get(key)
         if batch is None or not fits(batch.ids, ids, self._tools.most or 0):
             return None
@@ -263,10 +263,10 @@ class Caller:
 
     def _set_probe_apart(self, groups: list[list[_Part]]) -> None:
         """Let a single part go first where sending is paused: a probe may be ambiguous, and then for one request."""
-        if self._tools.turnstile.gate.mode != "open" and len(groups[-1]) > 1:
+        if self._tools.turnstile.breaker.mode != "open" and len(groups[-1]) > 1:
             groups[-1:] = [groups[-1][1:], groups[-1][:1]]
 
-    async def _send_away(self, parts: Sequence[_Part], held: Held, deadline: float) -> None:
+    async def _send_away(self, parts: Sequence[_Part], held: NotAttempted, deadline: float) -> None:
         """Make no call of those that have waited long enough or expired; the others wait on.
 
         What is no longer ours must not be told of as held either.
@@ -326,19 +326,23 @@ class Caller:
     async def _lost(self, parts: Sequence[_Part]) -> set[_Part]:
         """Find the parts whose session is over; each session is asked at most once."""
         check = self._tools.session_check
-        over = {life for life, receipt in _sessions(parts).items() if not await check.confirm(receipt)}
-        return {part for part in parts if part.receipt is not None and part.receipt.broken in over} if over else set()
+        over = {life for life, acknowledger in _sessions(parts).items() if not await check.confirm(acknowledger)}
+        return (
+            {part for part in parts if part.acknowledger is not None and part.acknowledger.broken in over}
+            if over
+            else set()
+        )
 
     def _may_send(self, due: Sequence[_Part]) -> MaySend:
         """Give what is asked immediately before the bytes are written."""
         turnstile, is_valid, now = self._tools.turnstile, self._tools.session_check.is_valid, self._tools.now
         if len(due) == 1:
-            receipt, expires_at = due[0].receipt, due[0].call.expires_at
-            return lambda: is_valid(receipt) and (expires_at is None or now() < expires_at) and turnstile.passes()
+            acknowledger, expires_at = due[0].acknowledger, due[0].call.expires_at
+            return lambda: is_valid(acknowledger) and (expires_at is None or now() < expires_at) and turnstile.passes()
         sessions, deadline = _sessions(due).values(), _deadline(due)
 
         def may_send() -> bool:
-            if not all(map(is_valid, sessions)) or turnstile.gate.mode != "open":
+            if not all(map(is_valid, sessions)) or turnstile.breaker.mode != "open":
                 return False  # only one may be the probe
             return (deadline is None or now() < deadline) and turnstile.passes()
 
@@ -415,6 +419,6 @@ def _deadline(parts: Sequence[_Part]) -> datetime | None:
     return earliest
 
 
-def _sessions(parts: Sequence[_Part]) -> dict[asyncio.Event, Receipt]:
+def _sessions(parts: Sequence[_Part]) -> dict[asyncio.Event, Acknowledger]:
     """List the sessions that parts came over, with a receipt of each."""
-    return {part.receipt.broken: part.receipt for part in parts if part.receipt is not None}
+    return {part.acknowledger.broken: part.acknowledger for part in parts if part.acknowledger is not None}

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from service.core.attempt.breaker import OPEN, Gate, Signal, hear, look, seconds_since_healthy
-from service.core.attempt.outcome import Held
+from service.core.attempt.breaker import OPEN, CircuitBreaker, Signal, hear, look, seconds_since_healthy
+from service.core.attempt.outcome import NotAttempted
 
 RESULTS_STALLED: Final = "results_stalled"
 STOPPING: Final = "stopping"
@@ -30,13 +30,13 @@ class Turnstile:
 
     def __init__(
         self,
-        on_turn: Callable[[Gate, float], None],
+        on_turn: Callable[[CircuitBreaker, float], None],
         on_stall: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_turn` gets the gate and the seconds until it is tried again; `clock` must only go forward."""
         self.clock = clock
-        self.gate = OPEN
+        self.breaker = OPEN
         self.stalled = False
         self._on_turn = on_turn
         self._on_stall = on_stall
@@ -51,39 +51,39 @@ class Turnstile:
     @property
     def pause(self) -> str | None:
         """Why no calls are made, if that is so."""
-        return RESULTS_STALLED if self.stalled else self.gate.cause or None
+        return RESULTS_STALLED if self.stalled else self.breaker.cause or None
 
     @property
     def is_open(self) -> bool:
         """Tell whether everybody may make calls."""
-        return self.gate.mode == "open" and not self.stalled and not self._shut
+        return self.breaker.mode == "open" and not self.stalled and not self._shut
 
     @property
     def is_stuck(self) -> bool:
         """Tell whether a pause has outlived its own deadline by a minute, or the one probe is a task that has ended."""
         overdue = self.clock() - _STUCK
-        if self.gate.mode == "closed":
-            return self.gate.until is not None and self.gate.until < overdue
-        is_wanted = self.gate.mode == "probing" and self._waiting > 0 and not self.stalled
+        if self.breaker.mode == "closed":
+            return self.breaker.until is not None and self.breaker.until < overdue
+        is_wanted = self.breaker.mode == "probing" and self._waiting > 0 and not self.stalled
         is_probed = self._probe is not None and not self._probe.done()
         return is_wanted and not is_probed and self._moved_at < overdue
 
     @property
     def seconds_since_healthy(self) -> float:
         """Tell how long ago a call last showed that OMNI takes calls of ours."""
-        return seconds_since_healthy(self.gate, self.clock())
+        return seconds_since_healthy(self.breaker, self.clock())
 
     def notice(self, signal: Signal) -> None:
         """Hear how a call went."""
-        before, self.gate = self.gate, hear(self.gate, signal, self.clock(), random.random())  # noqa: S311 - jitter
-        if self.gate.mode != before.mode:
+        before, self.breaker = self.breaker, hear(self.breaker, signal, self.clock(), random.random())  # noqa: S311 - jitter
+        if self.breaker.mode != before.mode:
             self._turn()
         self._set_timer()
 
     def look(self) -> None:
         """Let a probe through if it is time. The timer calls it, and so does whoever does not rely on timers."""
-        before, self.gate = self.gate, look(self.gate, self.clock())
-        if self.gate.mode != before.mode:
+        before, self.breaker = self.breaker, look(self.breaker, self.clock())
+        if self.breaker.mode != before.mode:
             self._turn()
         elif self._probe is not None and self._probe.done():
             self._probe = None  # it ended without a word: another one may try
@@ -107,7 +107,7 @@ class Turnstile:
         self._shut = True
         self._move()
 
-    async def enter(self, until: float, *, again: bool = False) -> Held | None:
+    async def enter(self, until: float, *, again: bool = False) -> NotAttempted | None:
         """Wait for leave to make a call, until then by the clock; gives why there is none.
 
         Whoever gets it calls `leave` afterwards. One that was denied before (`again`) is not the probe where others
@@ -118,17 +118,17 @@ class Turnstile:
         self._waiting_first += not again
         try:
             while not self._shut:
-                if not (again and self._waiting_first and self.gate.mode == "probing") and self.passes():
+                if not (again and self._waiting_first and self.breaker.mode == "probing") and self.passes():
                     return None
                 left = until - self.clock()
                 if left <= 0 and not self.stalled:
-                    return Held(self.gate.cause)
+                    return NotAttempted(self.breaker.cause)
                 await self._moves(None if self.stalled else left)
-            return Held(STOPPING)
+            return NotAttempted(STOPPING)
         finally:
             self._waiting -= 1
             self._waiting_first -= not again
-            if not again and not self._waiting_first and self.gate.mode == "probing":
+            if not again and not self._waiting_first and self.breaker.mode == "probing":
                 self._move()
 
     def leave(self) -> None:
@@ -141,16 +141,16 @@ class Turnstile:
         """Tell whether the one who asks may make a call right now."""
         if self._shut or self.stalled:
             return False
-        if self.gate.mode == "open":
+        if self.breaker.mode == "open":
             return True
-        if self.gate.mode == "probing" and (self._probe is None or self._probe.done()):
+        if self.breaker.mode == "probing" and (self._probe is None or self._probe.done()):
             self._probe = asyncio.current_task()
             return True
         return self._probe is asyncio.current_task()
 
     def _turn(self) -> None:
         self._probe = None
-        self._on_turn(self.gate, self._seconds_left())
+        self._on_turn(self.breaker, self._seconds_left())
         self._move()
 
     def _set_timer(self) -> None:
@@ -158,12 +158,12 @@ class Turnstile:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.gate.mode == "closed":
+        if self.breaker.mode == "closed":
             wait = max(self._seconds_left(), _SHORTEST_TIMER)
             self._timer = asyncio.get_running_loop().call_later(wait, self.look)
 
     def _seconds_left(self) -> float:
-        return 0.0 if self.gate.until is None else max(0.0, self.gate.until - self.clock())
+        return 0.0 if self.breaker.until is None else max(0.0, self.breaker.until - self.clock())
 
     async def _moves(self, seconds: float | None) -> None:
         """Wait until anything moves, for so many seconds at most."""

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from service.core.attempt.log_access import OPEN, LogAccess, hear
-from service.core.attempt.lookup import Answered, Finding, Forbidden, Purpose, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Purpose, Unanswered
 from service.core.omni.answer import LogEntry
 
 MOST_IDS: Final = 100
@@ -23,7 +23,7 @@ SOON: Final = 10.0
 """Seconds that a best-effort lookup may wait for those before it."""
 _LONGEST_PAUSE: Final = 60.0
 
-Ask = Callable[[tuple[str, ...]], Awaitable[Finding]]
+Ask = Callable[[tuple[str, ...]], Awaitable[LookupResult]]
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Question:
 
     ids: tuple[str, ...]
     size: int
-    answer: asyncio.Future[Finding] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: asyncio.Future[LookupResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Lookout:
@@ -42,7 +42,7 @@ class Lookout:
         self,
         ask: Ask,
         rate: float,
-        on_finding: Callable[[Finding], None],
+        on_finding: Callable[[LookupResult], None],
         access: LogAccess = OPEN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,7 +55,7 @@ class Lookout:
         self._access = access
         self._clock = clock
 
-    async def look(self, ids: tuple[str, ...], purpose: Purpose) -> Finding:
+    async def look(self, ids: tuple[str, ...], purpose: Purpose) -> LookupResult:
         """Ask about messages, in as many questions as it takes.
 
         The next question is put when the one before it is answered: so a request with many messages takes turns with
@@ -67,17 +67,17 @@ class Lookout:
         for part, size in _parts(ids):
             if self._access.closed_until is not None and self._clock() < self._access.closed_until:
                 return Forbidden("http_403")
-            finding = await self._put(_Question(part, size))
-            if not isinstance(finding, Answered):
-                return finding
-            whole = _joined(whole, finding)
+            lookup_result = await self._put(_Question(part, size))
+            if not isinstance(lookup_result, Answered):
+                return lookup_result
+            whole = _joined(whole, lookup_result)
         return whole
 
     def _is_busy(self) -> bool:
         ahead = sum(len(question.ids) for question in self._waiting) / MOST_IDS
         return self._next - self._clock() + ahead * self._pause > SOON
 
-    async def _put(self, question: _Question) -> Finding:
+    async def _put(self, question: _Question) -> LookupResult:
         self._waiting.append(question)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
@@ -87,35 +87,35 @@ class Lookout:
         while self._waiting:
             await self._until_next()
             asked, self._waiting = _fill(self._waiting)
-            finding = await self._find(tuple(dict.fromkeys(one for question in asked for one in question.ids)))
+            lookup_result = await self._find(tuple(dict.fromkeys(one for question in asked for one in question.ids)))
             for question in asked:
                 if not question.answer.done():  # whoever asked may have been cancelled
-                    question.answer.set_result(finding)
+                    question.answer.set_result(lookup_result)
 
     async def _until_next(self) -> None:
         await asyncio.sleep(self._next - self._clock())
         self._next = self._clock() + self._pause
 
-    async def _find(self, ids: tuple[str, ...]) -> Finding:
+    async def _find(self, ids: tuple[str, ...]) -> LookupResult:
         """Ask one question; where its answer is not complete, ask again in halves."""
-        finding = self._heed(await self._ask(ids))
-        if not isinstance(finding, Answered) or not finding.incomplete or len(ids) == 1:
-            return finding
+        lookup_result = self._heed(await self._ask(ids))
+        if not isinstance(lookup_result, Answered) or not lookup_result.incomplete or len(ids) == 1:
+            return lookup_result
         whole = Answered({})
         for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
             await self._until_next()
-            finding = await self._find(half)
-            if not isinstance(finding, Answered):
-                return finding
-            whole = _joined(whole, finding)
+            lookup_result = await self._find(half)
+            if not isinstance(lookup_result, Answered):
+                return lookup_result
+            whole = _joined(whole, lookup_result)
         return whole
 
-    def _heed(self, said: Finding) -> Finding:
-        self._access, finding = hear(self._access, said, self._clock())
-        self._on_finding(finding)
-        if isinstance(finding, Unanswered) and finding.retry_after is not None:
-            self._next = max(self._next, self._clock() + min(_LONGEST_PAUSE, finding.retry_after))
-        return finding
+    def _heed(self, said: LookupResult) -> LookupResult:
+        self._access, lookup_result = hear(self._access, said, self._clock())
+        self._on_finding(lookup_result)
+        if isinstance(lookup_result, Unanswered) and lookup_result.retry_after is not None:
+            self._next = max(self._next, self._clock() + min(_LONGEST_PAUSE, lookup_result.retry_after))
+        return lookup_result
 
 
 def _parts(ids: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:

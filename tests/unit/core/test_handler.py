@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from service.core.attempt.call import OmniCall
-from service.core.attempt.lookup import Answered, Finding, Forbidden, Purpose, Unanswered
-from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Purpose, Unanswered
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication, UnpublishableError
-from service.core.handler import Effects, Errand, Handler, Settlement
+from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.omni.answer import LogEntry
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status
 
@@ -36,7 +36,7 @@ class World:
     confirm: Callable[[tuple[Publication, ...]], Awaitable[None]] = nothing
     clock: Callable[[], datetime] = lambda: NOW
     policy: Policy = POLICY
-    finding: Finding = Answered({})  # noqa: RUF009 - frozen
+    lookup_result: LookupResult = Answered({})  # noqa: RUF009 - frozen
     told: list[object] = field(default_factory=list)
 
     async def handle(self, delivery: Delivery) -> Settlement:
@@ -53,9 +53,9 @@ class World:
         """Bind them."""
         return Effects(attempt, self._look, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
-    async def _look(self, ids: tuple[str, ...], purpose: Purpose) -> Finding:
+    async def _look(self, ids: tuple[str, ...], purpose: Purpose) -> LookupResult:
         self.told.append(("look", ids, purpose))
-        return self.finding
+        return self.lookup_result
 
     async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         """Give each its outcome."""
@@ -86,7 +86,7 @@ async def test_a_request_is_attempted_and_published_in_this_order() -> None:
     settlement = await world.handle(a_delivery(TWO_PEOPLE))
 
     assert world.story == [("m-1", "m-2"), ["message.accepted", "message.accepted"]]
-    assert settlement == Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 2})
+    assert settlement == Settlement("order-1", identified=True, attempts=0, event_counts={"message.accepted": 2})
 
 
 async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
@@ -97,7 +97,7 @@ async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
     )
 
     assert world.story == [["message.rejected"], ("m-2",), ["message.accepted"]]
-    assert settlement.words == {"message.rejected": 1, "message.accepted": 1}
+    assert settlement.event_counts == {"message.rejected": 1, "message.accepted": 1}
     assert not settlement.valid
 
 
@@ -142,7 +142,7 @@ async def test_a_request_that_expires_later_is_attempted() -> None:
         (Unknown("timeout"), ["message.deferred", "omni.requests.delay.4"]),
         (Denied("http_401"), ["message.deferred", "omni.requests.delay.32"]),
         (Accepted({}), ["message.deferred", "omni.requests.delay.4"]),
-        (Held("http_503"), ["omni.requests.delay.1"]),
+        (NotAttempted("http_503"), ["omni.requests.delay.1"]),
         (Accepted({"m-1": a_status(5, 12)}), ["message.deferred", "omni.requests.delay.32"]),
     ],
 )
@@ -167,7 +167,7 @@ async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> N
         ("m-2",),
         ["message.deferred", "omni.requests.delay.32"],
     ]
-    assert settlement.words == {"message.deferred": 2}
+    assert settlement.event_counts == {"message.deferred": 2}
 
 
 async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
@@ -189,7 +189,7 @@ DOUBT = {"omni-attempt": 1, "omni-ambiguous": True, "omni-retries": 1}
 IN_DOUBT = replace(a_delivery(TWO_PEOPLE), headers=DOUBT)
 
 
-def shows(*names: str) -> Finding:
+def shows(*names: str) -> LookupResult:
     return Answered({name: (LogEntry(message_id=name, status=a_status()),) for name in names})
 
 
@@ -232,31 +232,31 @@ async def test_what_lapsed_in_the_queue_is_served_like_all_others_and_never_post
 
 async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_back() -> None:
     world = World()
-    letters: list[Publication] = []
+    dead_letters: list[Publication] = []
 
     async def keep(publications: tuple[Publication, ...]) -> None:
-        letters.extend(one for one in publications if one.routing_key.startswith("omni.requests.delay"))
+        dead_letters.extend(one for one in publications if one.routing_key.startswith("omni.requests.delay"))
 
     world.confirm = keep
     await world.handle_late(replace(a_delivery(TWO_PEOPLE), redelivered=True))
-    (letter,) = letters
-    headers = {**letter.headers, "omni-log-checks": 99}
-    await world.handle(Delivery(letter.body, letter.content_type, letter.message_id, headers=headers))
+    (dead_letter,) = dead_letters
+    headers = {**dead_letter.headers, "omni-log-checks": 99}
+    await world.handle(Delivery(dead_letter.body, dead_letter.content_type, dead_letter.message_id, headers=headers))
 
     assert world.story[1:] == [("look", ("m-1", "m-2"), "doubt"), [], ["message.expired", "message.expired"]]
 
 
 async def test_what_is_in_doubt_is_looked_for_and_not_posted_where_omni_has_it() -> None:
-    world = World(finding=shows("m-1", "m-2"))
+    world = World(lookup_result=shows("m-1", "m-2"))
 
     settlement = await world.handle(IN_DOUBT)
 
     assert world.story == [("look", ("m-1", "m-2"), "doubt"), ["message.accepted", "message.accepted"]]
-    assert settlement.words == {"message.accepted": 2}
+    assert settlement.event_counts == {"message.accepted": 2}
 
 
 async def test_what_does_not_show_waits_for_another_look() -> None:
-    world = World(finding=shows("m-1"))
+    world = World(lookup_result=shows("m-1"))
 
     await world.handle(IN_DOUBT)
 
@@ -265,7 +265,7 @@ async def test_what_does_not_show_waits_for_another_look() -> None:
 
 async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_only_that() -> None:
     headers = {"omni-attempt": 1, "omni-ambiguous": True, "omni-log-checks": 2, "omni-retries": 3}
-    world = World(finding=shows("m-1"))
+    world = World(lookup_result=shows("m-1"))
 
     await world.handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
 
@@ -277,16 +277,16 @@ async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_onl
 
 async def test_a_doubt_is_looked_into_even_after_the_deadline() -> None:
     late = a_body(TWO_PEOPLE, expiresAt=NOW.isoformat())
-    world = World(finding=shows("m-1"), policy=Policy(RetryPolicy(), looks=1))
+    world = World(lookup_result=shows("m-1"), policy=Policy(RetryPolicy(), log_checks=1))
 
     await world.handle(replace(a_delivery(late), headers=DOUBT))
 
     assert world.story[1:] == [["message.accepted"], ["message.expired"]]
 
 
-@pytest.mark.parametrize("finding", [Forbidden("http_403"), shows()])
-async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(finding: Finding) -> None:
-    world = World(finding=finding)
+@pytest.mark.parametrize("lookup_result", [Forbidden("http_403"), shows()])
+async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(lookup_result: LookupResult) -> None:
+    world = World(lookup_result=lookup_result)
 
     await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
 
@@ -295,13 +295,13 @@ async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(find
 
 
 async def test_one_that_cannot_be_looked_for_in_passing_is_put_aside_and_not_posted() -> None:
-    world = World(finding=Unanswered("busy"))
+    world = World(lookup_result=Unanswered("busy"))
 
     settlement = await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
 
     (_, published) = world.story
     assert published == ["omni.requests.delay.4"]
-    assert settlement.words == {}
+    assert settlement.event_counts == {}
 
 
 @pytest.mark.parametrize(("ambiguous", "said"), [(True, "message.accepted"), (False, "message.rejected")])
@@ -344,7 +344,7 @@ async def test_nothing_is_settled_before_the_broker_has_confirmed(body: object) 
         assert not handling.done()
     confirmed.set()
 
-    assert (await handling).words
+    assert (await handling).event_counts
 
 
 async def test_cancelled_in_mid_call_it_says_and_settles_nothing() -> None:
@@ -395,21 +395,21 @@ async def test_a_publication_that_fails_is_not_settled_and_ends_the_rest() -> No
 async def test_a_settlement_tells_how_old_the_request_was_and_how_its_doubt_ended() -> None:
     published = replace(a_delivery(TWO_PEOPLE), timestamp=NOW - timedelta(seconds=7))
     settlement = await World().handle(published)
-    assert (settlement.age, settlement.doubt) == (7, None)
+    assert (settlement.age, settlement.resolution) == (7, None)
 
     settlement = await World().handle(replace(published, timestamp=NOW + timedelta(seconds=7)))
     assert settlement.age == 0  # the producer's clock is ahead of ours
 
     headers = {"omni-first-seen": int((NOW - timedelta(seconds=9)).timestamp() * 1000), "omni-ambiguous": True}
-    settlement = await World(finding=shows("m-1", "m-2")).handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
-    assert (settlement.age, settlement.doubt) == (9, "found")
+    settlement = await World(lookup_result=shows("m-1", "m-2")).handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
+    assert (settlement.age, settlement.resolution) == (9, "found")
 
 
-def errands(world: World, *deliveries: Delivery) -> tuple[Handler, list[tuple[Errand, OmniCall]]]:
+def jobs(world: World, *deliveries: Delivery) -> tuple[Handler, list[tuple[Job, OmniCall]]]:
     """Read deliveries for each of which one call is all there is to do."""
     handler = Handler(world.effects(world.attempt), world.policy)
     read = [handler.read(delivery) for delivery in deliveries]
-    return handler, [(errand, call) for errand in read if (call := handler.only_call(errand))]
+    return handler, [(job, call) for job in read if (call := handler.only_call(job))]
 
 
 async def test_several_errands_are_one_attempt_and_one_publication_and_end_as_each_would_alone() -> None:
@@ -420,7 +420,7 @@ async def test_several_errands_are_one_attempt_and_one_publication_and_end_as_ea
 
     alone = [await World(refuse_second).handle(delivery) for delivery in (first, second)]
     world = World(refuse_second)
-    handler, both = errands(world, first, second)
+    handler, both = jobs(world, first, second)
 
     assert await handler.handle_all(both) == alone
     assert [call.request_id for call in world.calls] == ["r-1", "r-2"]
@@ -434,7 +434,7 @@ async def test_a_defect_about_one_of_several_errands_is_its_own() -> None:
         return cast("Outcome", None) if call.request_id == "r-1" else accept(call)
 
     world = World(answer)
-    handler, both = errands(world, a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2")))
+    handler, both = jobs(world, a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2")))
     defect, settlement = await handler.handle_all(both)
 
     assert isinstance(defect, AssertionError)
@@ -492,7 +492,7 @@ async def test_of_several_errands_only_the_one_whose_event_is_never_taken_is_tou
     small = len((await published_by(a_body(requestId="r-1"))).body)
     large = a_delivery(a_body(requestId="r-2", metadata={"tenant": "x" * 1000}))
     world = World(confirm=never("message.accepted", size=small + 40))
-    handler, both = errands(world, a_delivery(a_body(requestId="r-1")), large)
+    handler, both = jobs(world, a_delivery(a_body(requestId="r-1")), large)
 
     first, second = await handler.handle_all(both)
 
@@ -508,7 +508,7 @@ async def test_of_several_errands_only_the_one_about_which_nothing_can_be_publis
             raise UnpublishableError(refused)
 
     world = World(confirm=confirm)
-    handler, both = errands(
+    handler, both = jobs(
         world,
         *(a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)])) for name in ("r-1", "r-2")),
     )
@@ -532,7 +532,7 @@ async def test_of_several_errands_only_the_one_about_which_nothing_can_be_publis
 )
 def test_what_needs_more_than_one_first_call_is_served_alone(delivery: Delivery) -> None:
     world = World(policy=Policy(RetryPolicy(), call_size=1))
-    _, only = errands(world, delivery)
+    _, only = jobs(world, delivery)
     assert only == []
 
 
@@ -560,7 +560,7 @@ async def test_a_request_that_is_too_large_is_posted_in_halves_until_it_fits(out
         ("m-3", "m-4"),
         [accepted] * 2,
     ]
-    assert settlement.words == {accepted: 5}
+    assert settlement.event_counts == {accepted: 5}
 
 
 async def test_a_message_that_is_too_large_alone_is_rejected() -> None:
@@ -568,20 +568,20 @@ async def test_a_message_that_is_too_large_alone_is_rejected() -> None:
 
     settlement = await world.handle(a_delivery(MANY))
 
-    assert settlement.words == {"message.rejected": 5}
+    assert settlement.event_counts == {"message.rejected": 5}
 
 
 async def test_what_is_too_large_among_several_requests_is_split_when_the_others_are_told_of() -> None:
     world = World(limited_to(2, Rejected("http_413", "HTTP 413")))
     handler = Handler(world.effects(world.attempt), POLICY)
-    errands = [handler.read(a_delivery(body)) for body in (a_body(MANY, requestId="large"), TWO_PEOPLE)]
-    pairs = [(errand, call) for errand in errands if (call := handler.only_call(errand))]
+    jobs = [handler.read(a_delivery(body)) for body in (a_body(MANY, requestId="large"), TWO_PEOPLE)]
+    pairs = [(job, call) for job in jobs if (call := handler.only_call(job))]
 
     large, small = await handler.handle_all(pairs)
 
     assert isinstance(large, Settlement)
     assert isinstance(small, Settlement)
-    assert (large.words, small.words) == ({"message.accepted": 5}, {"message.accepted": 2})
+    assert (large.event_counts, small.event_counts) == ({"message.accepted": 5}, {"message.accepted": 2})
     assert world.story[2] == ["message.accepted"] * 2
 
 
@@ -589,16 +589,16 @@ async def test_what_is_too_large_among_several_requests_is_split_when_the_others
 async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) -> None:
     world = World(lambda call: cast("Outcome", None) if len(call.messages) == 1 else Unavailable("http_413"))
     handler = Handler(world.effects(world.attempt), POLICY)
-    errand = handler.read(a_delivery(TWO_PEOPLE))
-    call = handler.only_call(errand)
+    job = handler.read(a_delivery(TWO_PEOPLE))
+    call = handler.only_call(job)
     assert call is not None
 
     if together:
-        (end,) = await handler.handle_all([(errand, call)])
+        (end,) = await handler.handle_all([(job, call)])
         assert isinstance(end, AssertionError)
     else:
         with pytest.raises(AssertionError):
-            await handler.handle(errand)
+            await handler.handle(job)
     assert world.story.count(("m-1",)) == 1
     assert ("m-2",) not in world.story
 
@@ -607,7 +607,7 @@ async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) ->
     ("outcomes", "body", "touched"),
     [
         pytest.param([LookupError()], a_body(), False, id="no call was made"),
-        pytest.param([Held("paused"), LookupError()], a_body(MANY), True, id="put aside in part"),
+        pytest.param([NotAttempted("paused"), LookupError()], a_body(MANY), True, id="put aside in part"),
         pytest.param([Unavailable("http_413"), LookupError()], TWO_PEOPLE, True, id="a call was made"),
         pytest.param([LookupError()], a_body(destinations=[a_destination(), {}]), True, id="rejected in part"),
     ],
@@ -621,11 +621,11 @@ async def test_an_errand_is_touched_once_anything_was_done_about_it(
         return [outcomes.pop(0)]
 
     handler = Handler(World().effects(attempt), replace(POLICY, call_size=2))
-    errand = handler.read(a_delivery(body))
+    job = handler.read(a_delivery(body))
     with pytest.raises(LookupError):
-        await handler.handle(errand)
+        await handler.handle(job)
 
-    assert errand.is_touched is touched
+    assert job.is_touched is touched
 
 
 METADATA = {"tenant": "x" * 4000}
@@ -656,7 +656,7 @@ async def test_events_of_a_large_request_are_published_in_slices(
 
     settlement = await World(outcome, confirm=confirm).handle(delivery)
 
-    assert settlement.words == {said: 2000}
+    assert settlement.event_counts == {said: 2000}
     assert max(sizes) < 2**18
     assert len(sizes) > 50
 
@@ -668,12 +668,12 @@ async def test_events_of_errands_served_together_are_published_in_slices_too() -
         sizes.append(sum(len(publication.body) for publication in publications))
 
     world = World(confirm=confirm)
-    handler, together = errands(world, *(many(50) for _ in range(10)))
+    handler, together = jobs(world, *(many(50) for _ in range(10)))
     assert len(together) == 10
 
     settlements = await handler.handle_all(together)
 
-    assert [one.words for one in settlements if isinstance(one, Settlement)] == [{"message.accepted": 50}] * 10
+    assert [one.event_counts for one in settlements if isinstance(one, Settlement)] == [{"message.accepted": 50}] * 10
     assert max(sizes) < 2**18
     assert len(sizes) > 10
 
@@ -688,9 +688,9 @@ async def test_others_have_their_turn_while_a_large_body_is_read() -> None:
     world = World()
     handler = Handler(replace(world.effects(world.attempt), let_others=let_others), POLICY)
 
-    errand = await handler.read_in_steps(many(10_000))
+    job = await handler.read_in_steps(many(10_000))
     assert turns >= 50
-    assert errand.parsed == handler.read(many(10_000)).parsed
+    assert job.parsed == handler.read(many(10_000)).parsed
 
     turns = 0
     assert (await handler.read_in_steps(a_delivery())).parsed == handler.read(a_delivery()).parsed
@@ -728,9 +728,9 @@ async def test_a_call_that_was_not_made_since_it_is_not_ours_is_not_told_of_and_
         await handler.handle(handler.read(deliveries[0]))
     assert world.story == []
 
-    errands = [handler.read(delivery) for delivery in deliveries]
-    calls = [call for errand in errands if (call := handler.only_call(errand))]
-    lost, settled = await handler.handle_all(list(zip(errands, calls, strict=True)))
+    jobs = [handler.read(delivery) for delivery in deliveries]
+    calls = [call for job in jobs if (call := handler.only_call(job))]
+    lost, settled = await handler.handle_all(list(zip(jobs, calls, strict=True)))
     assert isinstance(lost, LostError)
     assert isinstance(settled, Settlement)
     assert world.story == [["message.accepted"]]

@@ -9,7 +9,7 @@ from service.core.headers import (
     AMBIGUOUS,
     ATTEMPT,
     FIRST_SEEN,
-    LOOKS,
+    LOG_CHECKS,
     REDRIVES,
     REPEATED,
     RESOLVED,
@@ -60,9 +60,9 @@ def test_only_true_is_true(ambiguous: object) -> None:
         instants,
         attempts=st.integers(0, 1_000_000),
         ambiguous=st.booleans(),
-        looks=st.integers(0, 9),
+        log_checks=st.integers(0, 9),
         resolved=st.booleans(),
-        parked=st.integers(0, 9),
+        retries=st.integers(0, 9),
         redeliveries=st.integers(0, 9),
         denials=st.integers(0, 9),
     )
@@ -73,19 +73,19 @@ def test_what_is_written_is_read_again(history: History) -> None:
 
 def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
     """So it counts as an attempt, in doubt, whatever was decided about the attempts before."""
-    headers = {ATTEMPT: 2, AMBIGUOUS: True, RESOLVED: True, LOOKS: 3}
+    headers = {ATTEMPT: 2, AMBIGUOUS: True, RESOLVED: True, LOG_CHECKS: 3}
     delivery = replace(a_delivery(), headers=headers)
 
-    assert recall(delivery, NOW) == History(NOW, 2, ambiguous=True, resolved=True, looks=3)
+    assert recall(delivery, NOW) == History(NOW, 2, ambiguous=True, resolved=True, log_checks=3)
     assert recall(replace(delivery, redelivered=True), NOW) == History(NOW, 3, ambiguous=True, redeliveries=1)
 
 
 @pytest.mark.parametrize(
-    ("ambiguous", "resolved", "in_doubt"),
+    ("ambiguous", "resolved", "is_unresolved"),
     [(False, False, False), (True, False, True), (True, True, False)],
 )
-def test_a_doubt_lasts_until_it_is_resolved(*, ambiguous: bool, resolved: bool, in_doubt: bool) -> None:
-    assert History(NOW, ambiguous=ambiguous, resolved=resolved).in_doubt is in_doubt
+def test_a_doubt_lasts_until_it_is_resolved(*, ambiguous: bool, resolved: bool, is_unresolved: bool) -> None:
+    assert History(NOW, ambiguous=ambiguous, resolved=resolved).is_unresolved is is_unresolved
 
 
 @pytest.mark.parametrize(("redrives", "attempts", "ordered"), [(0, 0, False), (1, 0, True), (1, 1, False)])
@@ -123,5 +123,5 @@ def test_a_replay_that_may_exist_twice_is_in_doubt_and_stays_the_attempt_that_a_
     replay = replace(a_delivery(), headers={REDRIVES: 1, ATTEMPT: 0, AMBIGUOUS: True, REPEATED: True})
 
     copy, again = recall(replay, NOW), recall(replace(replay, redelivered=True), NOW)
-    assert (copy.in_doubt, copy.is_ordered, copy.attempts, copy.redeliveries) == (True, True, 0, 1)
-    assert (again.in_doubt, again.is_ordered, again.attempts) == (True, False, 1)  # a worker may have posted it
+    assert (copy.is_unresolved, copy.is_ordered, copy.attempts, copy.redeliveries) == (True, True, 0, 1)
+    assert (again.is_unresolved, again.is_ordered, again.attempts) == (True, False, 1)  # a worker may have posted it

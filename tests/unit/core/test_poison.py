@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.core.poison import is_suspect, rank, times_handed_out
+from service.core.poison import is_suspected, rank, times_handed_out
 from tests.support.builder import a_delivery
 
 
@@ -12,8 +12,8 @@ from tests.support.builder import a_delivery
 def test_what_was_handed_out_more_than_once_before_is_suspect(count: object, *, suspect: bool) -> None:
     delivery = replace(a_delivery(), headers={"x-delivery-count": count})
 
-    assert is_suspect(replace(delivery, redelivered=True)) is suspect
-    assert not is_suspect(delivery)  # a producer may have written it: not to be let into the slow lane
+    assert is_suspected(replace(delivery, redelivered=True)) is suspect
+    assert not is_suspected(delivery)  # a producer may have written it: not to be let into the slow lane
 
 
 def test_the_innocent_survive_a_killer_among_them() -> None:

@@ -17,7 +17,7 @@ def test_names_are_those_that_producers_and_operators_rely_on() -> None:
     ],
 )
 def test_a_waiting_room_is_named_for_its_seconds(seconds: float, name: str) -> None:
-    assert topology.waiting_room(seconds) == name
+    assert topology.delay_queue(seconds) == name
 
 
 @pytest.mark.parametrize(

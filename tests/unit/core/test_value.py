@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from service.core.attempt.call import OmniCall
-from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Settlement
 from service.core.headers import History
 from service.core.request.request import Fault, Message, Parsed, Rejection, SendRequest
 from service.core.result.event import Reason, StatusEvent
-from service.core.result.report import Dead, Letter, Parked
+from service.core.result.report import DeadLetterMessage, RetryMessage, StoredMessage
 from tests.support.builder import a_call, a_delivery, a_history, a_message
 
 if TYPE_CHECKING:  # mypy refuses to change a value; were it not so, it would refuse the exceptions for being needless
@@ -35,14 +35,14 @@ def test_equal_values_are_one_to_sets_and_dictionaries_as_far_as_their_fields_ar
     "kind",
     [
         Accepted,
-        Dead,
+        DeadLetterMessage,
         Delivery,
         Denied,
         Fault,
         History,
         Message,
         OmniCall,
-        Parked,
+        RetryMessage,
         Parsed,
         Publication,
         Reason,
@@ -60,8 +60,8 @@ def test_a_value_has_room_for_its_own_fields_only(kind: type) -> None:
 
 
 def test_an_attempt_ends_in_one_of_five_ways_or_is_not_made() -> None:
-    assert get_args(Outcome) == (Accepted, Rejected, Unavailable, Unknown, Denied, Held)
+    assert get_args(Outcome) == (Accepted, Rejected, Unavailable, Unknown, Denied, NotAttempted)
 
 
 def test_a_letter_is_parked_or_dead() -> None:
-    assert get_args(Letter) == (Parked, Dead)
+    assert get_args(StoredMessage) == (RetryMessage, DeadLetterMessage)

@@ -209,7 +209,7 @@ def test_the_topology_is_the_one_that_the_worker_would_declare() -> None:
     exchanges = {spec["name"]: spec["type"] for kind, spec in specs if kind == "Exchange"}
     bindings = {(spec["source"], spec["routingKey"], spec["destination"]) for kind, spec in specs if kind == "Binding"}
     assert all(spec["durable"] for kind, spec in specs if kind != "Binding")
-    assert (exchanges, queues, bindings) == declared(RetryPolicy(8, 1.0, 300.0).rooms)
+    assert (exchanges, queues, bindings) == declared(RetryPolicy(8, 1.0, 300.0).delays)
 
 
 @kubectl

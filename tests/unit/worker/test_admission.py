@@ -9,7 +9,7 @@ from typing import cast
 from aiormq.abc import AbstractChannel
 
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import Life, Receipt
+from service.adapters.rabbitmq import Acknowledger, ConnectionLifetime
 from service.core.delivery import Delivery
 from service.worker.admission import Admission
 
@@ -25,7 +25,7 @@ async def at_once(_: Delivery) -> None:
 class World:
     """An admission, with a connection and somebody who serves."""
 
-    put_aside: Callable[[Delivery], Awaitable[None]] = at_once
+    schedule_retry: Callable[[Delivery], Awaitable[None]] = at_once
     most: int = 8 * MIB
     longest_wait: float = 60.0
     began: list[int] = field(default_factory=list)
@@ -35,7 +35,7 @@ class World:
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
-        self.life = Life()
+        self.life = ConnectionLifetime()
         self.life.flow = self
         self.admission = Admission(
             self.most, self._put_aside, self.metrics, patience=0.05, longest_wait=self.longest_wait
@@ -59,13 +59,13 @@ class World:
         self.acked.append(tag)
 
     async def _put_aside(self, delivery: Delivery) -> None:
-        await self.put_aside(delivery)
+        await self.schedule_retry(delivery)
         self.aside.append(number_of(delivery))
 
     def receive(self, number: int, size: int) -> Delivery:
         """Hand in a delivery of so many bytes."""
         delivery = Delivery(bytes(size), message_id=str(number))
-        self._receive(delivery, Receipt(cast("AbstractChannel", self), number, self.life))
+        self._receive(delivery, Acknowledger(cast("AbstractChannel", self), number, self.life))
         return delivery
 
     @property

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import Link
+from service.adapters.rabbitmq import ReconnectingConnection
 from service.worker.consumer import Bench, Intake
 from service.worker.sending.circuit_breaker import Turnstile
 
@@ -26,7 +26,9 @@ async def test_one_that_should_consume_and_does_not_for_a_minute_is_stuck(*, con
     """A broker that is away is not for a restart to mend."""
     now = 1000.0
     turnstile = Turnstile(lambda *_: None, lambda _: None)
-    bench = Bench(cast("Link", Broker(connected)), lambda _, __: None, turnstile, Metrics(), prefetch=10)
+    bench = Bench(
+        cast("ReconnectingConnection", Broker(connected)), lambda _, __: None, turnstile, Metrics(), prefetch=10
+    )
     intake = Intake(bench, lambda: now)
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0.6)

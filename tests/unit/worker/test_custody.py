@@ -5,8 +5,8 @@ from typing import cast
 import pytest
 from aiormq.abc import AbstractChannel
 
-from service.adapters.rabbitmq import Receipt
-from service.adapters.rabbitmq.lifetime import Life
+from service.adapters.rabbitmq import Acknowledger
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.worker.custody import SESSION, HandedBackError, SessionCheck
 
 
@@ -15,13 +15,13 @@ class World:
     """A clock, a session, and a broker that answers."""
 
     now: float = 100.0
-    life: Life = field(default_factory=Life)
+    life: ConnectionLifetime = field(default_factory=ConnectionLifetime)
     asked: int = 0
     answers: bool = True
 
     def __post_init__(self) -> None:
         self.life.confirmed_at = self.life.heard_at = self.now
-        self.receipt = Receipt(cast("AbstractChannel", self), 1, self.life)
+        self.acknowledger = Acknowledger(cast("AbstractChannel", self), 1, self.life)
         self.check = SessionCheck(lambda: self.now)
 
     async def queue_declare(self, _: str, *, passive: bool) -> None:
@@ -31,12 +31,12 @@ class World:
         if not self.answers:
             raise ConnectionResetError
 
-    def pass_time(self, seconds: float, *, heard: bool = True) -> None:
+    def pass_time(self, seconds: float, *, sync: bool = True) -> None:
         """Let time pass while the process runs, and the broker is heard or not."""
         for _ in range(round(seconds / 0.1)):
             self.now += 0.1
             self.check.is_valid(None)
-        if heard:
+        if sync:
             self.life.heard_at = self.now
 
 
@@ -44,8 +44,8 @@ async def test_a_session_that_was_heard_of_is_valid_without_a_question() -> None
     world = World()
     world.pass_time(60)
 
-    assert world.check.is_valid(world.receipt)
-    assert await world.check.confirm(world.receipt)
+    assert world.check.is_valid(world.acknowledger)
+    assert await world.check.confirm(world.acknowledger)
     assert world.asked == 0
 
 
@@ -61,12 +61,12 @@ async def test_without_a_session_there_is_nothing_to_lose() -> None:
 async def test_a_silent_session_is_valid_for_a_second(silence: float, *, valid: bool) -> None:
     """The shortest heartbeat is one second, and a broker gives up after two of them."""
     world = World()
-    world.pass_time(silence, heard=False)
+    world.pass_time(silence, sync=False)
 
-    assert world.check.is_valid(world.receipt) is valid
-    assert await world.check.confirm(world.receipt)
+    assert world.check.is_valid(world.acknowledger) is valid
+    assert await world.check.confirm(world.acknowledger)
     assert world.asked == (not valid)
-    assert world.check.is_valid(world.receipt)
+    assert world.check.is_valid(world.acknowledger)
 
 
 @pytest.mark.parametrize(("seconds", "asked"), [(0.4, 0), (0.6, 1), (3600.0, 1)])
@@ -76,8 +76,8 @@ async def test_after_a_standstill_the_broker_is_asked_once_by_all(seconds: float
     world.now += seconds
     world.life.heard_at = world.now
 
-    assert world.check.is_valid(world.receipt) is not bool(asked)
-    assert await asyncio.gather(*(world.check.confirm(world.receipt) for _ in range(5))) == [True] * 5
+    assert world.check.is_valid(world.acknowledger) is not bool(asked)
+    assert await asyncio.gather(*(world.check.confirm(world.acknowledger) for _ in range(5))) == [True] * 5
     assert world.asked == asked
 
 
@@ -86,19 +86,19 @@ async def test_a_standstill_that_is_long_over_still_counts_until_the_broker_has_
     world.now += 60
     world.pass_time(60)
 
-    assert not world.check.is_valid(world.receipt)
-    assert await world.check.confirm(world.receipt)
+    assert not world.check.is_valid(world.acknowledger)
+    assert await world.check.confirm(world.acknowledger)
     assert world.asked == 1
 
 
 async def test_a_session_that_gives_no_answer_is_over_as_a_whole() -> None:
     world = World(answers=False)
     world.now += 60
-    SESSION.set(world.receipt)
+    SESSION.set(world.acknowledger)
 
-    assert not await world.check.confirm(world.receipt)
+    assert not await world.check.confirm(world.acknowledger)
     assert (world.life.is_set(), world.life.cause) == (True, "connection_lost")
-    assert not world.check.is_valid(world.receipt)
+    assert not world.check.is_valid(world.acknowledger)
     with pytest.raises(HandedBackError):
         await world.check.require()
     assert world.asked == 1
@@ -106,16 +106,16 @@ async def test_a_session_that_gives_no_answer_is_over_as_a_whole() -> None:
 
 async def test_a_delivery_that_is_ours_is_required_without_a_word() -> None:
     world = World()
-    SESSION.set(world.receipt)
+    SESSION.set(world.acknowledger)
     await world.check.require()
 
 
 async def test_a_process_that_runs_looks_at_the_clock_by_itself() -> None:
     check = SessionCheck()
-    life = Life()
-    receipt = Receipt(cast("AbstractChannel", None), 1, life)
+    life = ConnectionLifetime()
+    acknowledger = Acknowledger(cast("AbstractChannel", None), 1, life)
     await asyncio.sleep(0.7)  # longer than a standstill, and no time in which the loop did nothing
-    assert check.is_valid(receipt)
+    assert check.is_valid(acknowledger)
 
 
 class Flow:
@@ -138,13 +138,13 @@ async def test_while_deliveries_are_left_unread_the_question_goes_over_the_other
 
     world.life.flow, world.life.ask_beside = Flow(), ask_beside
     world.life.pause_reading()
-    world.pass_time(2, heard=False)
-    assert await world.check.confirm(world.receipt)
+    world.pass_time(2, sync=False)
+    assert await world.check.confirm(world.acknowledger)
     assert (world.asked, beside) == (0, 1)
 
     world.life.resume_reading()
-    world.pass_time(2, heard=False)
-    assert await world.check.confirm(world.receipt)
+    world.pass_time(2, sync=False)
+    assert await world.check.confirm(world.acknowledger)
     assert (world.asked, beside) == (1, 1)
 
 
@@ -162,7 +162,7 @@ async def test_a_session_that_is_left_unread_for_long_is_over_whatever_the_other
     world.life.unread_since = world.now
     world.now += seconds
 
-    assert await world.check.confirm(world.receipt) is ours
+    assert await world.check.confirm(world.acknowledger) is ours
     assert world.asked == ours
     assert world.life.is_set() is not ours
 
@@ -177,4 +177,4 @@ async def test_an_answer_that_came_too_late_for_a_session_that_is_left_unread_do
     world.life.unread_since = world.now
     world.now += 2
 
-    assert not await world.check.confirm(world.receipt)
+    assert not await world.check.confirm(world.acknowledger)

@@ -9,7 +9,7 @@ from service.worker.deduplicator import Memory, Registry
 from tests.support.builder import NOW
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
-SETTLEMENT = Settlement("order-1", identified=True, attempts=0, words={"message.accepted": 1})
+SETTLEMENT = Settlement("order-1", identified=True, attempts=0, event_counts={"message.accepted": 1})
 
 
 async def test_a_redelivery_finds_what_is_running() -> None:
@@ -73,10 +73,10 @@ async def test_anything_else_is_another_delivery(other: Delivery) -> None:
 async def test_two_equal_letters_are_copies_of_one() -> None:
     """No two letters of a request are alike, but a broker that crashes may hand one over twice."""
     registry = Registry(10)
-    letter = replace(DELIVERY, headers={"omni-retries": 2})
-    promise = registry.enter(letter)
-    assert registry.find(letter) is promise
-    assert registry.find(replace(letter, headers={"omni-retries": 3})) is None
+    dead_letter = replace(DELIVERY, headers={"omni-retries": 2})
+    promise = registry.enter(dead_letter)
+    assert registry.find(dead_letter) is promise
+    assert registry.find(replace(dead_letter, headers={"omni-retries": 3})) is None
 
 
 async def test_two_equal_replays_of_a_dead_letter_are_copies_of_one() -> None:

@@ -7,14 +7,14 @@ import pytest
 from aiormq.abc import AbstractChannel
 
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import Receipt
-from service.adapters.rabbitmq.lifetime import Life
+from service.adapters.rabbitmq import Acknowledger
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.call import OmniCall
-from service.core.attempt.lookup import Finding, Purpose
+from service.core.attempt.lookup import LookupResult, Purpose
 from service.core.attempt.outcome import Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
-from service.core.handler import Effects, Errand, Handler, Settlement
+from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.headers import History
 from service.core.omni.content import Content
 from service.core.request.request import Parsed
@@ -32,11 +32,11 @@ class Faked(Handler):
         super().__init__(cast("Effects", None), cast("Policy", None))
         self._handle = handle
 
-    def read(self, delivery: Delivery) -> Errand:
-        return Errand(delivery, History(NOW), Parsed("r", identified=True))
+    def read(self, delivery: Delivery) -> Job:
+        return Job(delivery, History(NOW), Parsed("r", identified=True))
 
-    async def handle(self, errand: Errand) -> Settlement:
-        return await self._handle(errand.delivery)
+    async def handle(self, job: Job) -> Settlement:
+        return await self._handle(job.delivery)
 
 
 def a_dispatcher(handle: Callable[[Delivery], Awaitable[Settlement]], metrics: Metrics | None = None) -> Dispatcher:
@@ -47,9 +47,11 @@ def dispatcher_with(handler: Handler, most: int | None, metrics: Metrics | None 
     return Dispatcher(handler, metrics or Metrics(), prefetch=10, most=most)
 
 
-def receive(dispatcher: Dispatcher, delivery: Delivery, channel: "Channel", tag: int, life: Life | None = None) -> None:
+def receive(
+    dispatcher: Dispatcher, delivery: Delivery, channel: "Channel", tag: int, life: ConnectionLifetime | None = None
+) -> None:
     """Hand in a delivery, as the broker does."""
-    dispatcher.receive(delivery, Receipt(cast("AbstractChannel", channel), tag, life or Life()))
+    dispatcher.receive(delivery, Acknowledger(cast("AbstractChannel", channel), tag, life or ConnectionLifetime()))
 
 
 async def drained(dispatcher: Dispatcher) -> None:
@@ -79,7 +81,7 @@ async def test_while_the_consumer_is_cancelled_nothing_is_settled() -> None:
     async def handle(delivery: Delivery) -> Settlement:
         if delivery.message_id in broken:
             raise ValueError("a defect")
-        return Settlement("order-1", identified=True, attempts=0, words={})
+        return Settlement("order-1", identified=True, attempts=0, event_counts={})
 
     async def cancel() -> None:
         assert dispatcher.in_flight == 3  # it is waited until no more arrive
@@ -105,7 +107,7 @@ async def test_a_steady_flow_of_deliveries_does_not_hold_up_a_stop_for_long() ->
     channel, more = Channel(), True
 
     async def handle(_: Delivery) -> Settlement:
-        return Settlement("order-1", identified=True, attempts=0, words={})
+        return Settlement("order-1", identified=True, attempts=0, event_counts={})
 
     async def flow() -> None:
         tag = 0
@@ -146,7 +148,7 @@ async def test_a_redelivery_that_joined_a_defect_is_settled_as_it_is() -> None:
 
 async def test_what_was_not_posted_when_the_session_went_is_let_go_and_done_anew_when_it_comes_again() -> None:
     """By then another worker may have it, so it is not posted on the old ground."""
-    life, go, channel, posted = Life(), asyncio.Event(), Channel(), []
+    life, go, channel, posted = ConnectionLifetime(), asyncio.Event(), Channel(), []
 
     async def handle(delivery: Delivery) -> Settlement:
         await go.wait()
@@ -154,7 +156,7 @@ async def test_what_was_not_posted_when_the_session_went_is_let_go_and_done_anew
         if session is not None and session.broken.is_set():
             raise HandedBackError
         posted.append(delivery)
-        return Settlement("order-1", identified=True, attempts=0, words={})
+        return Settlement("order-1", identified=True, attempts=0, event_counts={})
 
     dispatcher = a_dispatcher(handle)
     receive(dispatcher, DELIVERY, channel, 1, life)
@@ -181,7 +183,7 @@ async def test_what_was_handed_out_often_is_served_alone_and_by_turns() -> None:
         await asyncio.sleep(0.01)
         running -= 1
         served.append(delivery.message_id)
-        return Settlement(str(delivery.message_id), identified=True, attempts=0, words={})
+        return Settlement(str(delivery.message_id), identified=True, attempts=0, event_counts={})
 
     orders, channel = [], Channel()
     for count in (2, 3, 4):
@@ -202,7 +204,7 @@ async def test_how_old_what_was_accepted_is_and_how_doubts_end_is_counted() -> N
     async def handle(_: Delivery) -> Settlement:
         accepted = {"message.accepted": 1} if served else {}
         served.append(1)
-        return Settlement("order-1", identified=True, attempts=0, words=accepted, doubt="found", age=3)
+        return Settlement("order-1", identified=True, attempts=0, event_counts=accepted, resolution="found", age=3)
 
     served: list[int] = []
     metrics = Metrics()
@@ -222,7 +224,7 @@ async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None
     async def handle(delivery: Delivery) -> Settlement:
         served.append(delivery.message_id)
         await go.wait()
-        return Settlement(str(delivery.message_id), identified=True, attempts=0, words={})
+        return Settlement(str(delivery.message_id), identified=True, attempts=0, event_counts={})
 
     dispatcher = a_dispatcher(handle)
     for number in range(5):
@@ -259,7 +261,7 @@ class World:
             raise self.fault
         return [Accepted({message.message_id: a_status() for message in call.messages}) for call in calls]
 
-    async def _look(self, _: tuple[str, ...], __: Purpose) -> Finding:
+    async def _look(self, _: tuple[str, ...], __: Purpose) -> LookupResult:
         raise AssertionError
 
     async def _publish(self, publications: tuple[Publication, ...]) -> None:
@@ -272,7 +274,7 @@ def a_request(name: str, text: str = "Hello") -> Delivery:
 
 
 async def test_what_comes_in_one_read_and_may_be_one_call_is_and_each_is_settled_by_itself() -> None:
-    world, channel, life = World(), Channel(), Life()
+    world, channel, life = World(), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for tag, delivery in enumerate([a_request("a"), a_request("b"), a_request("c", "Bye"), a_delivery({})]):
         receive(dispatcher, delivery, channel, tag, life)
@@ -287,7 +289,7 @@ async def test_what_comes_in_one_read_and_may_be_one_call_is_and_each_is_settled
 
 
 async def test_what_comes_later_or_is_not_to_be_merged_is_served_by_itself() -> None:
-    world, channel, life = World(), Channel(), Life()
+    world, channel, life = World(), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for name in "ab":
         receive(dispatcher, a_request(name), channel, 1, life)
@@ -307,7 +309,7 @@ async def test_what_came_over_two_sessions_is_not_one() -> None:
     world = World()
     dispatcher = world.dispatcher()
     for name in "ab":
-        receive(dispatcher, a_request(name), Channel(), 1, Life())
+        receive(dispatcher, a_request(name), Channel(), 1, ConnectionLifetime())
     world.go.set()
     await drained(dispatcher)
 
@@ -315,7 +317,7 @@ async def test_what_came_over_two_sessions_is_not_one() -> None:
 
 
 async def test_one_that_is_handed_out_again_takes_over_what_was_done_about_it_among_others() -> None:
-    world, old, new, life = World(), Channel(), Channel(), Life()
+    world, old, new, life = World(), Channel(), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for tag, name in enumerate("ab"):
         receive(dispatcher, a_request(name), old, tag, life)
@@ -340,7 +342,7 @@ async def test_one_that_is_handed_out_again_takes_over_what_was_done_about_it_am
 async def test_how_one_call_of_several_ends_without_an_outcome(
     fault: BaseException, settled: str, said: list[str]
 ) -> None:
-    world, channel, life = World(fault=fault), Channel(), Life()
+    world, channel, life = World(fault=fault), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for tag, name in enumerate("ab"):
         receive(dispatcher, a_request(name), channel, tag, life)
@@ -363,11 +365,11 @@ async def test_a_defect_in_putting_together_leaves_nobody_unserved() -> None:
             raise ValueError("a defect")
 
     class Other(Handler):
-        def only_call(self, errand: Errand) -> OmniCall | None:
-            call = super().only_call(errand)
+        def only_call(self, job: Job) -> OmniCall | None:
+            call = super().only_call(job)
             return replace(call, content=Defective(), written=None) if call and call.request_id == "a" else call
 
-    world, channel, life = World(), Channel(), Life()
+    world, channel, life = World(), Channel(), ConnectionLifetime()
     effects = world.effects()
     dispatcher = dispatcher_with(Other(effects, Policy(RetryPolicy())), 100)
     for tag, name in enumerate("abc"):

@@ -15,7 +15,7 @@ from pamqp.heartbeat import Heartbeat
 
 from service.adapters.rabbitmq import codec
 from service.adapters.rabbitmq.codec import encoded_headers, make_reading_total
-from service.adapters.rabbitmq.fast_path import Lane
+from service.adapters.rabbitmq.fast_path import FastPath
 from service.adapters.rabbitmq.session import read_delivery
 from service.core.delivery import Delivery, Publication
 from service.core.request.body import LONGEST
@@ -184,13 +184,13 @@ def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_howev
 
     async def run() -> tuple[list[tuple[Delivery, int]], bytes]:
         reader, taken = asyncio.StreamReader(), list[tuple[Delivery, int]]()
-        lane = Lane(reader)
-        lane.begin(INTAKE, OUTLET, FRAME_MAX)
-        lane.consume("ours", lambda delivery, tag: taken.append((delivery, tag)))
+        fast_path = FastPath(reader)
+        fast_path.begin(INTAKE, OUTLET, FRAME_MAX)
+        fast_path.consume("ours", lambda delivery, tag: taken.append((delivery, tag)))
         left, turn = data, 0
         while left:
             size = cuts[turn % len(cuts)]
-            lane.data_received(left[:size])
+            fast_path.data_received(left[:size])
             left, turn = left[size:], turn + 1
         reader.feed_eof()
         return taken, await reader.read()
@@ -203,12 +203,12 @@ def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_howev
 def test_a_lane_that_is_out_of_step_leaves_everything_to_the_library() -> None:
     async def run() -> bytes:
         reader = asyncio.StreamReader()
-        lane = Lane(reader)
-        lane.begin(INTAKE, OUTLET, FRAME_MAX)
-        lane.consume("ours", lambda *_: None)
+        fast_path = FastPath(reader)
+        fast_path.begin(INTAKE, OUTLET, FRAME_MAX)
+        fast_path.consume("ours", lambda *_: None)
         written, _ = deliver("ours", 1, b"body", {})
-        lane.data_received(written[:-1] + b"x")
-        lane.data_received(written)
+        fast_path.data_received(written[:-1] + b"x")
+        fast_path.data_received(written)
         reader.feed_eof()
         return await reader.read()
 
@@ -228,9 +228,9 @@ def test_properties_that_end_too_soon_are_no_properties() -> None:
 
 async def test_a_body_that_is_longer_than_any_request_is_dropped_while_it_comes() -> None:
     taken: list[Delivery] = []
-    lane = Lane(asyncio.StreamReader())
-    lane.begin(INTAKE, OUTLET, FRAME_MAX)
-    lane.consume("ours", lambda delivery, _: taken.append(delivery))
+    fast_path = FastPath(asyncio.StreamReader())
+    fast_path.begin(INTAKE, OUTLET, FRAME_MAX)
+    fast_path.consume("ours", lambda delivery, _: taken.append(delivery))
     for size in (LONGEST, LONGEST + 1, 10):
         method = pamqp.commands.Basic.Deliver("ours", 1, False, "omni.requests", "send")  # noqa: FBT003 - new
         header = ContentHeader(0, size, pamqp.commands.Basic.Properties(message_id="m"))
@@ -238,7 +238,7 @@ async def test_a_body_that_is_longer_than_any_request_is_dropped_while_it_comes(
         whole: list[Any] = [method, header, *parts]
         written = b"".join(pamqp.frame.marshal(one, INTAKE) for one in whole)
         for start in range(0, len(written), 2**18):
-            lane.data_received(written[start : start + 2**18])
+            fast_path.data_received(written[start : start + 2**18])
 
     assert [(len(one.body), one.is_too_long, one.message_id) for one in taken] == [
         (LONGEST, False, "m"),
@@ -267,29 +267,29 @@ class Wire(asyncio.Transport):
 
 async def test_the_library_does_not_end_a_pause_of_ours() -> None:
     reader, wire = asyncio.StreamReader(limit=10), Wire()
-    lane = Lane(reader)
-    lane.connection_made(wire)
+    fast_path = FastPath(reader)
+    fast_path.connection_made(wire)
     heartbeats = codec.HEARTBEAT * 100
-    lane.data_received(heartbeats)
+    fast_path.data_received(heartbeats)
     assert not wire.is_read()  # the library has paused by itself: its buffer is full
     await reader.readexactly(len(heartbeats))
     assert wire.is_read()
 
-    lane.data_received(heartbeats)
-    lane.pause_reading()
+    fast_path.data_received(heartbeats)
+    fast_path.pause_reading()
     await reader.readexactly(len(heartbeats))
     assert not wire.is_read()
-    lane.resume_reading()
+    fast_path.resume_reading()
     assert wire.is_read()
 
 
 async def test_a_connection_that_has_ended_is_neither_paused_nor_resumed() -> None:
     wire = Wire()
-    lane = Lane(asyncio.StreamReader())
-    lane.pause_reading()
-    lane.connection_made(wire)
+    fast_path = FastPath(asyncio.StreamReader())
+    fast_path.pause_reading()
+    fast_path.connection_made(wire)
     assert wire.is_read()
-    lane.pause_reading()
-    lane.connection_lost(None)
-    lane.resume_reading()
+    fast_path.pause_reading()
+    fast_path.connection_lost(None)
+    fast_path.resume_reading()
     assert not wire.is_read()

@@ -3,7 +3,7 @@ import gc
 
 import pytest
 
-from service.adapters.rabbitmq.lifetime import Life
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 
 
 async def fail() -> None:
@@ -14,7 +14,7 @@ async def fail() -> None:
 async def test_what_a_farewell_raises_is_told_to_nobody(seconds: float) -> None:
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    await Life().give(fail(), seconds)
+    await ConnectionLifetime().give(fail(), seconds)
     await asyncio.sleep(0.01)
     gc.collect()
 

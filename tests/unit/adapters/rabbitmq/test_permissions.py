@@ -10,7 +10,7 @@ from service.adapters.rabbitmq.permissions import is_about
 from service.core.attempt.retry import RetryPolicy
 
 USER: Final = Path(__file__).parents[4] / "deploy/kubernetes/components/rabbitmq-topology/user.yaml"
-ROOMS: Final = RetryPolicy(8, 1.0, 300.0).rooms
+ROOMS: Final = RetryPolicy(8, 1.0, 300.0).delays
 
 
 def shipped() -> dict[str, str]:

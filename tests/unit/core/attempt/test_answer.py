@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs, retry_after
-from service.core.attempt.lookup import Answered, Finding, Forbidden, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.status import Status
 from service.core.request.request import Message
@@ -529,7 +529,7 @@ def test_any_answer_has_an_outcome(status: int, headers: dict[str, str], body: b
 # A look into the logs
 
 
-def look(body: bytes, status: int = 200, ids: tuple[str, ...] = ("m-1", "m-2"), **headers: str) -> Finding:
+def look(body: bytes, status: int = 200, ids: tuple[str, ...] = ("m-1", "m-2"), **headers: str) -> LookupResult:
     lower = {name.replace("_", "-"): value for name, value in headers.items()}
     return read_logs(status, lower, body, ids, NOW)
 
@@ -540,10 +540,10 @@ LOGGED = {"messageId": "m-1", "bulkId": "b-1", "to": "41793026727", "status": {"
 def test_logs_are_read_by_message() -> None:
     body = json.dumps({"results": [LOGGED, {**LOGGED, "messageId": "m-2"}, {**LOGGED, "status": {"groupId": 5}}]})
 
-    finding = look(body.encode())
+    lookup_result = look(body.encode())
 
-    assert isinstance(finding, Answered)
-    assert {name: [one.status.group_id for one in entries] for name, entries in finding.entries.items()} == {
+    assert isinstance(lookup_result, Answered)
+    assert {name: [one.status.group_id for one in entries] for name, entries in lookup_result.entries.items()} == {
         "m-1": [3, 5],
         "m-2": [3],
     }
@@ -565,10 +565,10 @@ def test_logs_are_read_by_message() -> None:
 def test_a_log_entry_has_an_address_and_a_time_as_far_as_they_can_be_read(
     fields: dict[str, object], to: str | None, sent_at: datetime | None
 ) -> None:
-    finding = look(json.dumps({"results": [{**LOGGED, **fields}]}).encode())
+    lookup_result = look(json.dumps({"results": [{**LOGGED, **fields}]}).encode())
 
-    assert isinstance(finding, Answered)
-    (entry,) = finding.entries["m-1"]
+    assert isinstance(lookup_result, Answered)
+    (entry,) = lookup_result.entries["m-1"]
     assert (entry.to, entry.sent_at) == (to, sent_at)
 
 
@@ -578,10 +578,10 @@ def test_logs_are_read_in_xml_too() -> None:
         "<status><groupId>1</groupId></status></result>"
     )
 
-    finding = look(f"<omniLogsResponse><results>{entry}</results></omniLogsResponse>".encode())
+    lookup_result = look(f"<omniLogsResponse><results>{entry}</results></omniLogsResponse>".encode())
 
-    assert isinstance(finding, Answered)
-    (logged,) = finding.entries["m-1"]
+    assert isinstance(lookup_result, Answered)
+    (logged,) = lookup_result.entries["m-1"]
     assert (logged.status.group_id, logged.to, logged.sent_at) == (1, PHONE, NOW)
 
 
@@ -597,10 +597,10 @@ RESULT = "<result><messageId>m-1</messageId><status><groupId>1</groupId></status
     ],
 )
 def test_logs_may_be_in_any_unicode_encoding(text: str, encoding: str) -> None:
-    finding = look(text.encode(encoding))
+    lookup_result = look(text.encode(encoding))
 
-    assert isinstance(finding, Answered)
-    assert list(finding.entries) == ["m-1"]
+    assert isinstance(lookup_result, Answered)
+    assert list(lookup_result.entries) == ["m-1"]
 
 
 @pytest.mark.parametrize("body", [b'{"results":[]}', b"<omniLogsResponse><results/></omniLogsResponse>"])
@@ -635,10 +635,10 @@ def test_omni_may_close_the_logs_to_us(envelope: bytes) -> None:
 
 @pytest.mark.parametrize("count", [0, MOST_ENTRIES - 1, MOST_ENTRIES, MOST_ENTRIES + 1])
 def test_an_answer_with_as_many_entries_as_were_asked_for_may_lack_others(count: int) -> None:
-    finding = look(json.dumps({"results": [LOGGED] * count}).encode())
+    lookup_result = look(json.dumps({"results": [LOGGED] * count}).encode())
 
-    assert isinstance(finding, Answered)
-    assert finding.incomplete == (frozenset({"m-1", "m-2"}) if count >= MOST_ENTRIES else frozenset())
+    assert isinstance(lookup_result, Answered)
+    assert lookup_result.incomplete == (frozenset({"m-1", "m-2"}) if count >= MOST_ENTRIES else frozenset())
 
 
 def test_logs_about_others_are_not_the_answer_to_our_question() -> None:

@@ -6,15 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.core.attempt.breaker import OPEN, ROW, VOLUME, Gate, Signal, hear, look, read_signal, seconds_since_healthy
-from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.breaker import (
+    OPEN,
+    ROW,
+    VOLUME,
+    CircuitBreaker,
+    Signal,
+    hear,
+    look,
+    read_signal,
+    seconds_since_healthy,
+)
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from tests.support.builder import a_status
 from tests.unit.strategy import law
 
 NOW = 1000.0
 """Seconds on a clock that only goes forward."""
-CLOSED = Gate("closed", "http_401", denied=True, until=NOW + 1, closings=1)
-PROBING = Gate("probing", "http_401", denied=True, closings=1)
+CLOSED = CircuitBreaker("closed", "http_401", denied=True, until=NOW + 1, closings=1)
+PROBING = CircuitBreaker("probing", "http_401", denied=True, closings=1)
 HEALTHY, FAILING, DENIED = Signal("healthy"), Signal("failing", "http_503"), Signal("denied", "http_401")
 
 
@@ -31,7 +41,7 @@ def later(seconds: float) -> float:
         (Unavailable("http_429", 7.0), Signal("failing", "http_429", 7.0)),
         (Unknown("timeout"), Signal("failing", "timeout")),
         (Denied("http_401"), DENIED),
-        (Held("http_503"), None),
+        (NotAttempted("http_503"), None),
     ],
 )
 def test_every_outcome_says_something_about_omni_unless_no_call_was_made(
@@ -54,14 +64,14 @@ def test_it_is_told_that_a_request_was_denied_before() -> None:
     assert read_signal(Accepted({"m": a_status()}), again=True) == HEALTHY
 
 
-def denied(times: int, *, every: float, after: float = 0.0) -> Gate:
+def denied(times: int, *, every: float, after: float = 0.0) -> CircuitBreaker:
     """Deny so many calls, the first so many seconds after one that went well."""
-    gate = hear(OPEN, HEALTHY, NOW, 0.0)
+    breaker = hear(OPEN, HEALTHY, NOW, 0.0)
     for number in range(times):
-        gate = hear(gate, DENIED, later(after + number * every), 0.0)
-        if gate.mode == "closed":
+        breaker = hear(breaker, DENIED, later(after + number * every), 0.0)
+        if breaker.mode == "closed":
             break
-    return gate
+    return breaker
 
 
 @pytest.mark.parametrize(
@@ -86,20 +96,20 @@ def test_what_a_gateway_refuses_closes_it_only_if_no_other_call_has_gone_well_la
     """One producer whose content a gateway refuses must not stop all others; a wrong base URL stops everyone."""
     refused = read_signal(Unavailable(f"http_{status}", 300.0))
     assert refused is not None
-    gate = hear(OPEN, HEALTHY, later(0), 0.0)
+    breaker = hear(OPEN, HEALTHY, later(0), 0.0)
     for _ in range(19):
-        gate = hear(gate, refused, later(30), 0.0)
-    assert gate.mode == "open"
-    assert hear(hear(gate, HEALTHY, later(30), 0.0), refused, later(31), 0.0).mode == "open"
+        breaker = hear(breaker, refused, later(30), 0.0)
+    assert breaker.mode == "open"
+    assert hear(hear(breaker, HEALTHY, later(30), 0.0), refused, later(31), 0.0).mode == "open"
 
-    closed = hear(gate, refused, later(30), 0.0)
+    closed = hear(breaker, refused, later(30), 0.0)
     assert (closed.mode, closed.denied) == ("closed", False)
 
-    gate = OPEN
+    breaker = OPEN
     for _ in range(4):
-        gate = hear(gate, refused, later(0), 0.0)
-    assert gate.mode == "open"  # nothing is known yet
-    assert hear(gate, refused, later(0), 0.0).mode == "closed"
+        breaker = hear(breaker, refused, later(0), 0.0)
+    assert breaker.mode == "open"  # nothing is known yet
+    assert hear(breaker, refused, later(0), 0.0).mode == "closed"
 
 
 @pytest.mark.parametrize("status", [408, 425, 429])
@@ -109,35 +119,35 @@ def test_a_4xx_that_says_too_much_to_do_is_a_failure(status: int) -> None:
 
 def test_however_many_calls_are_denied_it_stays_open_while_others_go_well() -> None:
     """Nineteen in twenty are denied; ten in a second go well."""
-    gate = OPEN
+    breaker = OPEN
     for number in range(12_000):
-        gate = hear(gate, DENIED if number % 20 else HEALTHY, later(number * 0.005), 0.0)
-        assert gate.mode == "open"
+        breaker = hear(breaker, DENIED if number % 20 else HEALTHY, later(number * 0.005), 0.0)
+        assert breaker.mode == "open"
 
 
 def test_calls_that_are_denied_are_no_failures() -> None:
-    gate = denied(19, every=1.0)
+    breaker = denied(19, every=1.0)
 
-    assert (gate.row, gate.bad) == (0, 0.0)
-    assert hear(gate, FAILING, later(19), 0.0).mode == "open"
+    assert (breaker.row, breaker.bad) == (0, 0.0)
+    assert hear(breaker, FAILING, later(19), 0.0).mode == "open"
 
 
 def test_a_probe_that_is_denied_lets_another_try_if_calls_have_gone_well_lately() -> None:
-    gate = replace(PROBING, healthy_at=NOW)
+    breaker = replace(PROBING, healthy_at=NOW)
 
-    assert hear(gate, DENIED, later(1), 0.0) == replace(gate, denials=1)
-    assert hear(gate, DENIED, later(61), 0.0).mode == "closed"
+    assert hear(breaker, DENIED, later(1), 0.0) == replace(breaker, denials=1)
+    assert hear(breaker, DENIED, later(61), 0.0).mode == "closed"
 
 
 def test_a_request_denied_again_lengthens_no_pause() -> None:
     again = replace(DENIED, again=True)
-    gate = hear(OPEN, again, NOW, 0.0)
-    assert (gate.until, gate.closings) == (later(0.5), 1)
+    breaker = hear(OPEN, again, NOW, 0.0)
+    assert (breaker.until, breaker.closings) == (later(0.5), 1)
     for _ in range(5):
-        gate = hear(look(gate, later(1)), again, later(1), 0.0)
-        assert (gate.until, gate.closings) == (later(1.5), 1)
-        gate = replace(gate, until=later(1))
-    assert hear(look(gate, later(1)), DENIED, later(1), 0.0).closings == 2
+        breaker = hear(look(breaker, later(1)), again, later(1), 0.0)
+        assert (breaker.until, breaker.closings) == (later(1.5), 1)
+        breaker = replace(breaker, until=later(1))
+    assert hear(look(breaker, later(1)), DENIED, later(1), 0.0).closings == 2
 
 
 def test_it_knows_how_long_ago_a_call_went_well() -> None:
@@ -152,25 +162,27 @@ def test_a_refusal_of_our_account_closes_it_at_once() -> None:
 
 
 def test_calls_that_fail_in_a_row_close_it() -> None:
-    gate = OPEN
+    breaker = OPEN
     for number in range(1, ROW):
-        gate = hear(gate, FAILING, later(3600 * number), 0.0)
-        assert (gate.mode, gate.row) == ("open", number)
+        breaker = hear(breaker, FAILING, later(3600 * number), 0.0)
+        assert (breaker.mode, breaker.row) == ("open", number)
 
     now = 3600.0 * ROW
-    assert hear(gate, FAILING, later(now), 0.0) == Gate("closed", "http_503", until=later(now + 0.5), closings=1)
-    assert hear(gate, HEALTHY, later(now), 0.0).row == 0
+    assert hear(breaker, FAILING, later(now), 0.0) == CircuitBreaker(
+        "closed", "http_503", until=later(now + 0.5), closings=1
+    )
+    assert hear(breaker, HEALTHY, later(now), 0.0).row == 0
 
 
-def failing_share(failed: int, calls: int, seconds: float) -> Gate:
+def failing_share(failed: int, calls: int, seconds: float) -> CircuitBreaker:
     """Hear so many calls, of which some fail, never in a row, at such distances."""
-    gate = OPEN
+    breaker = OPEN
     for number in range(calls):
         signal = FAILING if (number + 1) * failed // calls > number * failed // calls else HEALTHY
-        gate = hear(gate, signal, later(number * seconds), 0.0)
-        if gate.mode == "closed":
+        breaker = hear(breaker, signal, later(number * seconds), 0.0)
+        if breaker.mode == "closed":
             break
-    return gate
+    return breaker
 
 
 @pytest.mark.parametrize(
@@ -188,20 +200,20 @@ def test_a_good_share_of_many_failed_calls_closes_it(failed: int, calls: int, se
 
 
 def test_requests_refused_for_their_own_fault_never_close_it() -> None:
-    gate = OPEN
+    breaker = OPEN
     for _ in range(1000):
         signal = read_signal(Rejected("http_400", ""))
         assert signal is not None
-        gate = hear(gate, signal, NOW, 0.0)
+        breaker = hear(breaker, signal, NOW, 0.0)
 
-    assert gate.mode == "open"
+    assert breaker.mode == "open"
 
 
 @pytest.mark.parametrize(("asked", "seconds"), [(7, 7), (0.1, 0.5), (0, 0.5), (86400, 300)])
 def test_when_omni_asks_for_time_nobody_calls_until_then(asked: float, seconds: float) -> None:
-    gate = hear(OPEN, Signal("failing", "http_429", asked), NOW, 0.0)
+    breaker = hear(OPEN, Signal("failing", "http_429", asked), NOW, 0.0)
 
-    assert (gate.mode, gate.until) == ("closed", later(seconds))
+    assert (breaker.mode, breaker.until) == ("closed", later(seconds))
 
 
 @pytest.mark.parametrize("signal", [HEALTHY, FAILING, DENIED])
@@ -230,15 +242,15 @@ def test_but_for_a_longer_wait_that_omni_asks_for() -> None:
 def test_it_is_tried_ever_more_rarely_with_jitter_and_omnis_return_is_seen_soon(
     signal: Signal, closings: int, shortest: float, longest: float
 ) -> None:
-    gate = replace(PROBING, closings=closings)
+    breaker = replace(PROBING, closings=closings)
 
-    assert hear(gate, signal, NOW, 0.0).until == later(shortest)
-    assert hear(gate, signal, NOW, 1.0).until == later(longest)
-    assert hear(gate, signal, NOW, 0.5).closings == closings + 1
+    assert hear(breaker, signal, NOW, 0.0).until == later(shortest)
+    assert hear(breaker, signal, NOW, 1.0).until == later(longest)
+    assert hear(breaker, signal, NOW, 0.5).closings == closings + 1
 
 
 @pytest.mark.parametrize(
-    ("gate", "seconds", "mode"),
+    ("breaker", "seconds", "mode"),
     [
         (OPEN, 99, "open"),
         (CLOSED, 0.9, "closed"),
@@ -247,8 +259,10 @@ def test_it_is_tried_ever_more_rarely_with_jitter_and_omnis_return_is_seen_soon(
         (PROBING, 9, "probing"),
     ],
 )
-def test_a_closed_gate_lets_a_probe_through_once_its_time_has_come(gate: Gate, seconds: float, mode: str) -> None:
-    assert look(gate, later(seconds)).mode == mode
+def test_a_closed_gate_lets_a_probe_through_once_its_time_has_come(
+    breaker: CircuitBreaker, seconds: float, mode: str
+) -> None:
+    assert look(breaker, later(seconds)).mode == mode
 
 
 def test_a_probe_remembers_why_the_gate_was_closed() -> None:
@@ -275,12 +289,12 @@ def test_no_signal_is_followed_by_a_pause_longer_than_the_longest(
     begun: float, history: list[tuple[float, bool, Signal, float]]
 ) -> None:
     """Whatever happened before: 300 seconds after the last call ended, a probe may go at the latest."""
-    now, gate = begun, OPEN
-    for seconds, looks, signal, draw in history:
+    now, breaker = begun, OPEN
+    for seconds, log_checks, signal, draw in history:
         now += seconds
-        gate = hear(look(gate, now) if looks else gate, signal, now, draw)
-        assert gate.until is None or gate.until <= now + 300
-        assert look(gate, now + 300).mode in {"open", "probing"}
+        breaker = hear(look(breaker, now) if log_checks else breaker, signal, now, draw)
+        assert breaker.until is None or breaker.until <= now + 300
+        assert look(breaker, now + 300).mode in {"open", "probing"}
 
 
 class GateMachine(RuleBasedStateMachine):
@@ -289,7 +303,7 @@ class GateMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
-        self.gate = OPEN
+        self.breaker = OPEN
 
     @rule(seconds=st.floats(0, 120))
     def time_passes(self, seconds: float) -> None:
@@ -300,31 +314,31 @@ class GateMachine(RuleBasedStateMachine):
     def a_call_ends(self, draw: float, kind: str) -> None:
         """Hear of it."""
         signal = {"healthy": HEALTHY, "failing": FAILING, "denied": DENIED}[kind]
-        before, self.gate = self.gate, hear(self.gate, signal, self.now, draw)
+        before, self.breaker = self.breaker, hear(self.breaker, signal, self.now, draw)
         if before.mode == "closed":
-            assert replace(self.gate, healthy_at=before.healthy_at) == before
+            assert replace(self.breaker, healthy_at=before.healthy_at) == before
         elif signal is HEALTHY:
-            assert self.gate.mode == "open"
+            assert self.breaker.mode == "open"
         elif signal is DENIED and before.healthy_at is not None and self.now - before.healthy_at <= 1:
-            assert self.gate.mode == before.mode
-        elif self.gate.mode == "closed":
-            assert self.gate.until is not None
-            assert 0.49 <= self.gate.until - self.now <= (60.01 if signal is DENIED else 4.01)
-            assert (self.gate.cause, self.gate.denied) == (signal.cause, signal is DENIED)
+            assert self.breaker.mode == before.mode
+        elif self.breaker.mode == "closed":
+            assert self.breaker.until is not None
+            assert 0.49 <= self.breaker.until - self.now <= (60.01 if signal is DENIED else 4.01)
+            assert (self.breaker.cause, self.breaker.denied) == (signal.cause, signal is DENIED)
 
     @rule()
     def is_looked_at(self) -> None:
         """Somebody asks whether it is time."""
-        before = self.gate
-        self.gate = look(before, self.now)
+        before = self.breaker
+        self.breaker = look(before, self.now)
         due = before.until is not None and before.until <= self.now
-        assert self.gate.mode == ("probing" if due else before.mode)
+        assert self.breaker.mode == ("probing" if due else before.mode)
 
     @invariant()
     def knows_when_it_is_tried_again_only_while_closed(self) -> None:
         """Only a closed gate has a time, and only an open one has no cause."""
-        assert (self.gate.until is not None) is (self.gate.mode == "closed")
-        assert (self.gate.cause == "") is (self.gate.mode == "open") is (self.gate.closings == 0)
+        assert (self.breaker.until is not None) is (self.breaker.mode == "closed")
+        assert (self.breaker.cause == "") is (self.breaker.mode == "open") is (self.breaker.closings == 0)
 
 
 GateMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None, derandomize=True)

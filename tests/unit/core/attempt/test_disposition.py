@@ -3,8 +3,8 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.attempt.disposition import Verdict, is_final, judge, judge_found
-from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.disposition import MessageOutcome, is_final, judge, judge_logged
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.answer import LogEntry
 from service.core.omni.status import Status
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_call, a_message, a_status
@@ -13,17 +13,22 @@ ONE, TWO = a_message("m-1"), a_message("m-2")
 
 
 @pytest.mark.parametrize(
-    ("outcome", "verdict"),
+    ("outcome", "message_outcome"),
     [
-        (Rejected("http_400", "HTTP 400, Bad request"), Verdict(ONE, "refused", "http_400", "HTTP 400, Bad request")),
-        (Unavailable("http_503", 7.0), Verdict(ONE, "again", "http_503", retry_after=7.0)),
-        (Unavailable("no_connection"), Verdict(ONE, "again", "no_connection")),
-        (Unknown("timeout"), Verdict(ONE, "doubtful", "timeout")),
-        (Denied("http_401"), Verdict(ONE, "denied", "http_401")),
+        (
+            Rejected("http_400", "HTTP 400, Bad request"),
+            MessageOutcome(ONE, "refused", "http_400", "HTTP 400, Bad request"),
+        ),
+        (Unavailable("http_503", 7.0), MessageOutcome(ONE, "again", "http_503", retry_after=7.0)),
+        (Unavailable("no_connection"), MessageOutcome(ONE, "again", "no_connection")),
+        (Unknown("timeout"), MessageOutcome(ONE, "ambiguous", "timeout")),
+        (Denied("http_401"), MessageOutcome(ONE, "denied", "http_401")),
     ],
 )
-def test_a_call_that_ended_without_an_answer_ends_the_same_for_each_message(outcome: Outcome, verdict: Verdict) -> None:
-    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (verdict, replace(verdict, message=TWO))
+def test_a_call_that_ended_without_an_answer_ends_the_same_for_each_message(
+    outcome: Outcome, message_outcome: MessageOutcome
+) -> None:
+    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (message_outcome, replace(message_outcome, message=TWO))
 
 
 def test_an_answer_has_a_word_for_each_message() -> None:
@@ -31,19 +36,19 @@ def test_an_answer_has_a_word_for_each_message() -> None:
     outcome = Accepted({"m-1": taken, "m-2": refused}, "bulk-1")
 
     assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (
-        Verdict(ONE, "taken", "accepted", "PENDING_ENROUTE", taken, "bulk-1"),
-        Verdict(TWO, "refused", "status_6", "REJECTED_NETWORK", refused, "bulk-1"),
+        MessageOutcome(ONE, "taken", "accepted", "PENDING_ENROUTE", taken, "bulk-1"),
+        MessageOutcome(TWO, "refused", "status_6", "REJECTED_NETWORK", refused, "bulk-1"),
     )
 
 
 def test_a_message_the_answer_does_not_name_is_in_doubt() -> None:
-    verdicts = judge(a_call(ONE, TWO), Accepted({"m-1": a_status()}), ambiguous=False)
+    message_outcomes = judge(a_call(ONE, TWO), Accepted({"m-1": a_status()}), ambiguous=False)
 
-    assert verdicts[1] == Verdict(TWO, "doubtful", "not_in_answer")
+    assert message_outcomes[1] == MessageOutcome(TWO, "ambiguous", "not_in_answer")
 
 
 @pytest.mark.parametrize(
-    ("status", "standing"),
+    ("status", "disposition"),
     [
         (a_status(0, 0, "MESSAGE_ACCEPTED"), "taken"),
         (a_status(1, 7), "taken"),
@@ -65,26 +70,26 @@ def test_a_message_the_answer_does_not_name_is_in_doubt() -> None:
         (Status(group_id=77, group_name="rejected", id=6), "refused"),
     ],
 )
-def test_the_group_decides_unless_the_table_knows_better(status: Status, standing: str) -> None:
+def test_the_group_decides_unless_the_table_knows_better(status: Status, disposition: str) -> None:
     """A group nobody has seen counts as taken: to send again could reach the person twice."""
-    (verdict,) = judge(a_call(ONE), Accepted({"m-1": status}), ambiguous=False)
+    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": status}), ambiguous=False)
 
-    assert verdict.standing == standing
-    assert verdict.status == status
+    assert message_outcome.disposition == disposition
+    assert message_outcome.status == status
 
 
 def test_a_message_the_flooding_filter_refused_is_tried_after_an_hour() -> None:
     """The filter counts refused messages too, so to try sooner prolongs the refusal."""
-    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 20)}), ambiguous=False)
+    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 20)}), ambiguous=False)
 
-    assert (verdict.standing, verdict.wait) == ("again", timedelta(hours=1))
+    assert message_outcome.disposition == "later"
 
 
-@pytest.mark.parametrize(("ambiguous", "standing"), [(True, "taken"), (False, "refused")])
-def test_a_used_id_means_that_the_attempt_in_doubt_got_through(standing: str, *, ambiguous: bool) -> None:
-    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 23)}), ambiguous=ambiguous)
+@pytest.mark.parametrize(("ambiguous", "disposition"), [(True, "taken"), (False, "refused")])
+def test_a_used_id_means_that_the_attempt_in_doubt_got_through(disposition: str, *, ambiguous: bool) -> None:
+    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 23)}), ambiguous=ambiguous)
 
-    assert verdict.standing == standing
+    assert message_outcome.disposition == disposition
 
 
 @pytest.mark.parametrize(
@@ -92,17 +97,19 @@ def test_a_used_id_means_that_the_attempt_in_doubt_got_through(standing: str, *,
     [(6, "status_6"), (999, "status_999"), (1000, "status_other"), (-1, "status_other"), (None, "status_other")],
 )
 def test_a_cause_is_a_closed_word(status_id: int | None, cause: str) -> None:
-    (verdict,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
+    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
 
-    assert (verdict.cause, verdict.detail) == (cause, "")
+    assert (message_outcome.cause, message_outcome.detail) == (cause, "")
 
 
 def test_a_call_that_was_not_made_says_nothing_about_its_messages() -> None:
-    assert judge(a_call(ONE), Held("http_401"), ambiguous=False) == (Verdict(ONE, "held", "http_401"),)
+    assert judge(a_call(ONE), NotAttempted("http_401"), ambiguous=False) == (
+        MessageOutcome(ONE, "not_attempted", "http_401"),
+    )
 
 
 @pytest.mark.parametrize(
-    ("statuses", "standing", "told"),
+    ("statuses", "disposition", "told"),
     [
         ([a_status()], "taken", 0),
         ([a_status(4, 15)], "taken", 0),  # taken, whatever became of it since
@@ -118,17 +125,21 @@ def test_a_call_that_was_not_made_says_nothing_about_its_messages() -> None:
     ],
 )
 def test_a_message_in_doubt_is_judged_by_what_the_logs_show(
-    statuses: list[Status], standing: str | None, told: int
+    statuses: list[Status], disposition: str | None, told: int
 ) -> None:
     entries = tuple(LogEntry(message_id="m-1", bulk_id="bulk-1", status=status) for status in statuses)
 
-    verdict = judge_found(ONE, entries, in_doubt=True, since=None)
+    message_outcome = judge_logged(ONE, entries, is_unresolved=True, since=None)
 
-    if standing is None:
-        assert verdict is None
+    if disposition is None:
+        assert message_outcome is None
     else:
-        assert verdict is not None
-        assert (verdict.standing, verdict.status, verdict.bulk_id) == (standing, statuses[told], "bulk-1")
+        assert message_outcome is not None
+        assert (message_outcome.disposition, message_outcome.status, message_outcome.bulk_id) == (
+            disposition,
+            statuses[told],
+            "bulk-1",
+        )
 
 
 @pytest.mark.parametrize(("status", "found"), [(a_status(), True), (a_status(5, 20), False), (a_status(5, 6), False)])
@@ -136,7 +147,7 @@ def test_a_refusal_before_a_further_attempt_is_no_answer_to_it(status: Status, *
     """Else one that the flooding filter refused would find its own refusal for ever."""
     entries = (LogEntry(message_id="m-1", status=status),)
 
-    assert (judge_found(ONE, entries, in_doubt=False, since=None) is not None) is found
+    assert (judge_logged(ONE, entries, is_unresolved=False, since=None) is not None) is found
 
 
 @pytest.mark.parametrize(
@@ -150,7 +161,7 @@ def test_a_refusal_before_a_further_attempt_is_no_answer_to_it(status: Status, *
         (Unavailable("http_503"), False),
         (Unknown("timeout"), False),
         (Denied("http_401"), False),
-        (Held("stopping"), False),
+        (NotAttempted("stopping"), False),
     ],
 )
 def test_an_outcome_is_final_where_no_message_of_the_call_is_posted_again(outcome: Outcome, *, final: bool) -> None:
@@ -179,7 +190,7 @@ def test_an_entry_counts_with_the_address_and_from_the_time_of_the_message(
     sent_at = None if minutes is None else NOW + timedelta(minutes=minutes)
     entry = LogEntry(message_id="m-1", to=to, sent_at=sent_at, status=status)
 
-    assert (judge_found(ONE, (entry,), in_doubt=True, since=NOW) is not None) is counts
+    assert (judge_logged(ONE, (entry,), is_unresolved=True, since=NOW) is not None) is counts
 
 
 def test_entries_of_others_with_the_same_id_do_not_hide_the_one_that_counts() -> None:
@@ -189,7 +200,7 @@ def test_entries_of_others_with_the_same_id_do_not_hide_the_one_that_counts() ->
     ]
     own = LogEntry(message_id="m-1", to=PHONE, sent_at=NOW, bulk_id="own", status=a_status())
 
-    verdict = judge_found(ONE, (*others, own), in_doubt=True, since=NOW)
+    message_outcome = judge_logged(ONE, (*others, own), is_unresolved=True, since=NOW)
 
-    assert verdict is not None
-    assert (verdict.standing, verdict.bulk_id) == ("taken", "own")
+    assert message_outcome is not None
+    assert (message_outcome.disposition, message_outcome.bulk_id) == ("taken", "own")

@@ -1,17 +1,17 @@
 import pytest
 
 from service.core.attempt.log_access import ASKED_AGAIN, LogAccess, hear
-from service.core.attempt.lookup import Answered, Finding, Forbidden, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 
 REFUSED, SILENCE, ANSWERED = Forbidden("http_403"), Unanswered("timeout"), Answered({})
 NO_ANSWER = Unanswered("http_403")
 
 
-def meanings(*said: tuple[float, Finding]) -> list[Finding]:
+def meanings(*said: tuple[float, LookupResult]) -> list[LookupResult]:
     """Tell what each of several answers means, by the seconds at which they came."""
     access, meant = LogAccess(), []
-    for now, finding in said:
-        access, meaning = hear(access, finding, now)
+    for now, lookup_result in said:
+        access, meaning = hear(access, lookup_result, now)
         meant.append(meaning)
     return meant
 
@@ -46,10 +46,10 @@ def test_no_answer_between_them_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("said", "closed"), [(REFUSED, True), (ANSWERED, False), (SILENCE, False)])
-def test_closed_logs_are_asked_again_after_a_while(said: Finding, *, closed: bool) -> None:
+def test_closed_logs_are_asked_again_after_a_while(said: LookupResult, *, closed: bool) -> None:
     access = LogAccess(3, 0.0, closed_until=100.0)
 
-    access, finding = hear(access, said, 100.0)
+    access, lookup_result = hear(access, said, 100.0)
 
-    assert finding == said
+    assert lookup_result == said
     assert access.closed_until == (100.0 + ASKED_AGAIN if closed else None)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from service.core.attempt.call import OmniCall, is_too_large, plan, split
-from service.core.attempt.outcome import Accepted, Denied, Held, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.identity import bulk_id, digest
 from service.core.omni.content import Content
@@ -140,7 +140,7 @@ def test_halves_are_halved_until_one_message_stands_alone(outcome: Outcome) -> N
         Unavailable("http_503"),
         Unknown("http_500"),
         Denied("http_401"),
-        Held("stopping"),
+        NotAttempted("stopping"),
         Accepted({}),
     ],
 )

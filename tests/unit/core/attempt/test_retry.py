@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.attempt.retry import HOUR, RetryPolicy, delay, denied_delay, due, look_delay
+from service.core.attempt.retry import HOUR, RetryPolicy, delay, denied_delay, due, lookup_delay
 from tests.support.builder import NOW
 from tests.unit.strategy import law
 
@@ -29,7 +29,7 @@ waits = st.floats(0, 400)
 )
 def test_delays_double_up_to_the_longest(policy: RetryPolicy, ladder: tuple[float, ...]) -> None:
     assert policy.ladder == ladder
-    assert policy.rooms == (*ladder, HOUR)
+    assert policy.delays == (*ladder, HOUR)
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_the_schedule_spans_all_its_waits(policy: RetryPolicy, span: float) -> N
     assert policy.span == span
 
 
-@pytest.mark.parametrize(("parked", "room"), [(0, 4), (1, 8), (2, 16), (50, 300)])
-def test_a_look_is_taken_when_a_message_has_had_time_to_show(parked: int, room: float) -> None:
-    assert look_delay(RetryPolicy(), parked) == room
+@pytest.mark.parametrize(("retries", "delay_seconds"), [(0, 4), (1, 8), (2, 16), (50, 300)])
+def test_a_look_is_taken_when_a_message_has_had_time_to_show(retries: int, delay_seconds: float) -> None:
+    assert lookup_delay(RetryPolicy(), retries) == delay_seconds
 
 
 def test_there_is_one_room_of_an_hour() -> None:
-    assert RetryPolicy(8, 1800, 7200).rooms == (1800, 3600, 7200)
+    assert RetryPolicy(8, 1800, 7200).delays == (1800, 3600, 7200)
 
 
 @pytest.mark.parametrize(
-    ("attempt", "draw", "room"),
+    ("attempt", "draw", "delay_seconds"),
     [
         (1, 0.0, 1),
         (1, 0.99, 1),
@@ -64,13 +64,15 @@ def test_there_is_one_room_of_an_hour() -> None:
         (1000, 0.0, 1),
     ],
 )
-def test_a_wait_is_drawn_below_a_ceiling_that_doubles(attempt: int, draw: float, room: float) -> None:
-    assert delay(RetryPolicy(), attempt, draw) == room
+def test_a_wait_is_drawn_below_a_ceiling_that_doubles(attempt: int, draw: float, delay_seconds: float) -> None:
+    assert delay(RetryPolicy(), attempt, draw) == delay_seconds
 
 
-@pytest.mark.parametrize(("asked", "room"), [(-5, 1), (0, 1), (1, 1), (1.5, 2), (60, 64), (299, 300), (86400, 300)])
-def test_what_omni_asks_for_is_waited_for_in_full_up_to_the_longest_room(asked: float, room: float) -> None:
-    assert delay(RetryPolicy(), 1, 0.0, asked) == room
+@pytest.mark.parametrize(
+    ("asked", "delay_seconds"), [(-5, 1), (0, 1), (1, 1), (1.5, 2), (60, 64), (299, 300), (86400, 300)]
+)
+def test_what_omni_asks_for_is_waited_for_in_full_up_to_the_longest_room(asked: float, delay_seconds: float) -> None:
+    assert delay(RetryPolicy(), 1, 0.0, asked) == delay_seconds
 
 
 @law
@@ -78,10 +80,10 @@ def test_what_omni_asks_for_is_waited_for_in_full_up_to_the_longest_room(asked: 
 def test_a_delay_is_one_of_the_rooms_and_no_shorter_than_asked(
     policy: RetryPolicy, attempt: int, draw: float, asked: float
 ) -> None:
-    room = delay(policy, attempt, draw, asked)
+    delay_seconds = delay(policy, attempt, draw, asked)
 
-    assert room in policy.ladder
-    assert room >= min(asked, policy.ladder[-1])
+    assert delay_seconds in policy.ladder
+    assert delay_seconds >= min(asked, policy.ladder[-1])
 
 
 @law
@@ -101,13 +103,13 @@ def test_a_higher_draw_never_waits_less(
 
 
 @pytest.mark.parametrize(
-    ("policy", "room", "shorter"),
+    ("policy", "delay_seconds", "shorter"),
     [(RetryPolicy(), 32, 8), (RetryPolicy(8, 1, 5), 5, 5), (RetryPolicy(8, 60, 300), 60, 60)],
 )
 def test_a_denied_request_waits_half_a_minute_or_less_where_others_succeed(
-    policy: RetryPolicy, room: float, shorter: float
+    policy: RetryPolicy, delay_seconds: float, shorter: float
 ) -> None:
-    assert denied_delay(policy, others_succeed=False) == room
+    assert denied_delay(policy, others_succeed=False) == delay_seconds
     assert denied_delay(policy, others_succeed=True) == shorter
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from service.core.omni.destination import To
-from service.core.omni.email_address import mailbox
+from service.core.omni.email_address import email_address
 from tests.unit.strategy import law
 
 ATEXT: Final = "RFC 5321, 4.1.2: atext"
@@ -337,10 +337,10 @@ def test_an_address_is_a_string(value: object) -> None:
 )
 def test_what_is_taken_without_the_library_the_library_takes_too(written: str) -> None:
     try:
-        posted = mailbox(written)
+        posted = email_address(written)
     except PydanticCustomError:
         return
     email_validator.validate_email(
         posted, allow_quoted_local=True, check_deliverability=False, test_environment=True, strict=True
     )
-    assert mailbox(posted) == posted
+    assert email_address(posted) == posted

@@ -316,7 +316,7 @@ DIFFERENCES: Final = {
 """Where the relay differs from libphonenumber on purpose."""
 
 _ROWS: Final = [line.split("\t") for line in Path(__file__).with_name("libphonenumber.tsv").read_text().splitlines()]
-VERDICTS: Final = sorted({verdict for verdict, *_ in _ROWS})
+VERDICTS: Final = sorted({message_outcome for message_outcome, *_ in _ROWS})
 
 
 def read(written: str) -> str:
@@ -355,13 +355,13 @@ def test_a_number_is_refused_with_its_cause() -> None:
     assert [(row, cause(row[0])) for row in REFUSED if not cause(row[0]) or row[1] not in cause(row[0])] == []
 
 
-@pytest.mark.parametrize("verdict", VERDICTS)
-def test_a_string_of_libphonenumbers_tests_is_read_alike_or_differs_on_purpose(verdict: str) -> None:
-    rows = [(test, json.loads(written), posted) for told, posted, written, test in _ROWS if told == verdict]
+@pytest.mark.parametrize("message_outcome", VERDICTS)
+def test_a_string_of_libphonenumbers_tests_is_read_alike_or_differs_on_purpose(message_outcome: str) -> None:
+    rows = [(test, json.loads(written), posted) for told, posted, written, test in _ROWS if told == message_outcome]
 
     assert [row for row in rows if read(row[1]) != row[2]] == []
     agreeing = [row for row in rows if as_libphonenumber_reads(row[1]) == row[2]]
-    assert agreeing == (rows if verdict == "agrees" else [])
+    assert agreeing == (rows if message_outcome == "agrees" else [])
 
 
 def test_every_purpose_of_a_difference_has_an_example() -> None:
@@ -451,14 +451,14 @@ def test_the_libraries_are_not_imported_for_plain_addresses() -> None:
 import sys
 import service.worker.app
 from service.core.omni.phone import digits
-from service.core.omni.email_address import mailbox
+from service.core.omni.email_address import email_address
 for number in ("41793026727", "+41793026727", "0041793026727", "+41 79 302-67.27", "390669821234"):
     digits(number)
 digits("\\u202a+4179302\\u202c")
-mailbox("first.last+tag@mail.example.com")
+email_address("first.last+tag@mail.example.com")
 plain = {"phonenumbers", "email_validator", "dns"} & set(sys.modules)
 digits("+44 (0)20 7946 0958")
-mailbox("j\\u00f6rg@example.com")
+email_address("j\\u00f6rg@example.com")
 print(sorted(plain), sorted({"phonenumbers", "email_validator", "dns"} & set(sys.modules)))
 """
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

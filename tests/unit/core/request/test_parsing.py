@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.attempt.disposition import Standing
 from service.core.delivery import Delivery
 from service.core.headers import read_history, write_history
 from service.core.identity import digest, message_id
@@ -20,6 +19,7 @@ from service.core.omni.channel.viber import Viber
 from service.core.omni.channel.voice import Voice
 from service.core.omni.content import Content
 from service.core.omni.destination import To
+from service.core.omni.status import Disposition
 from service.core.omni.xml import write_xml
 from service.core.request.body import (
     MAX_BODY,
@@ -44,7 +44,7 @@ from tests.support.builder import (
     a_delivery,
     a_destination,
     a_history,
-    a_verdict,
+    a_message_outcome,
     an_attempt,
     parsed,
 )
@@ -849,10 +849,10 @@ def people_of(body: dict[str, object]) -> list[dict[str, object]]:
     return people
 
 
-def sent_back(request: SendRequest, delivery: Delivery, standing: Standing) -> list[Delivery]:
+def sent_back(request: SendRequest, delivery: Delivery, disposition: Disposition) -> list[Delivery]:
     """Make an attempt at a request, and hand out again what was put aside."""
-    verdicts = [a_verdict(standing, message) for message in request.messages]
-    report = report_attempt(replace(an_attempt(request), now=delivery.timestamp or NOW), verdicts)
+    message_outcomes = [a_message_outcome(disposition, message) for message in request.messages]
+    report = report_attempt(replace(an_attempt(request), now=delivery.timestamp or NOW), message_outcomes)
     return [
         Delivery(one.body, one.content_type, one.message_id, headers=one.headers, timestamp=one.timestamp)
         for one in publish_report(report, delivery, NOW)
@@ -866,21 +866,21 @@ def sent_back(request: SendRequest, delivery: Delivery, standing: Standing) -> l
     amqp_id=st.none() | st.text(min_size=1, max_size=20),
     expiration=st.none() | st.integers(60_000, 10**12).map(lambda milliseconds: milliseconds / 1000),
     published=st.none() | st.just(NOW),
-    standing=st.sampled_from(["again", "doubtful", "denied"]),
+    disposition=st.sampled_from(["again", "ambiguous", "denied"]),
 )
 def test_a_request_put_aside_comes_back_as_the_same_request(
     body: dict[str, object],
     amqp_id: str | None,
     expiration: float | None,
     published: datetime | None,
-    standing: Standing,
+    disposition: Disposition,
 ) -> None:
     """It keeps its names, its words and its deadline, whatever shape it came in and however little time is left."""
     delivery = replace(a_delivery(body), message_id=amqp_id, expiration=expiration, timestamp=published)
     request = parsed(delivery).request
     assert request is not None
 
-    for returning in sent_back(request, delivery, standing):
+    for returning in sent_back(request, delivery, disposition):
         again = parsed(returning, read_history(returning.headers, NOW + timedelta(hours=1)))
         assert again.request == request
         assert again.rejections == ()

@@ -19,7 +19,7 @@ from service.core.result.dead_letter import (
     renew,
 )
 from service.core.result.publication import publish_report
-from service.core.result.report import Dead, Report
+from service.core.result.report import DeadLetterMessage, Report
 from tests.support.builder import NOW, a_delivery, a_history, a_request
 from tests.unit.strategy import headers, law
 
@@ -55,7 +55,7 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
         priority=3,
         headers={"team": "blue", "CC": ["billing"], "x-death": [], "omni-log-checks": 3, **headers},
     )
-    report = Report((), (Dead(a_request(), past or a_history(8), "failed", "http_503"),))
+    report = Report((), (DeadLetterMessage(a_request(), past or a_history(8), "failed", "http_503"),))
     (publication,) = publish_report(report, origin, NOW)
     return read_dead(delivered(publication))
 
@@ -67,10 +67,10 @@ def by_broker(reason: object, time: object = DIED, **changes: object) -> DeadLet
 
 
 def test_a_letter_of_the_relay_says_why_when_and_about_which_request() -> None:
-    letter = a_letter()
+    dead_letter = a_letter()
 
-    assert (letter.reason, letter.detail, letter.failed_at) == ("failed", "http_503", NOW)
-    assert (letter.request_id, letter.attempts, letter.redrives) == ("order-1", 8, 0)
+    assert (dead_letter.reason, dead_letter.detail, dead_letter.failed_at) == ("failed", "http_503", NOW)
+    assert (dead_letter.request_id, dead_letter.attempts, dead_letter.redrives) == ("order-1", 8, 0)
 
 
 def test_a_letter_too_long_to_be_read_is_named_by_its_message() -> None:
@@ -80,10 +80,10 @@ def test_a_letter_too_long_to_be_read_is_named_by_its_message() -> None:
 
 
 def test_a_letter_of_the_broker_knows_where_it_was_published() -> None:
-    letter = by_broker("expired", exchange="omni.dead", routing_key="send.now")
+    dead_letter = by_broker("expired", exchange="omni.dead", routing_key="send.now")
 
-    assert (letter.original.exchange, letter.original.routing_key) == ("omni.requests", "send.now")
-    assert letter.original.headers == letter.delivery.headers
+    assert (dead_letter.original.exchange, dead_letter.original.routing_key) == ("omni.requests", "send.now")
+    assert dead_letter.original.headers == dead_letter.delivery.headers
     assert read_dead(a_delivery()).original.exchange == ""
 
 
@@ -98,9 +98,9 @@ def test_a_letter_of_the_broker_knows_where_it_was_published() -> None:
     ],
 )
 def test_of_a_letter_of_the_brokers_the_last_death_tells(word: object, reason: str) -> None:
-    letter = by_broker(word)
+    dead_letter = by_broker(word)
 
-    assert (letter.reason, letter.failed_at, letter.request_id) == (reason, DIED, "order-1")
+    assert (dead_letter.reason, dead_letter.failed_at, dead_letter.request_id) == (reason, DIED, "order-1")
 
 
 @pytest.mark.parametrize("time", [datetime(2026, 11, 22, 11, 0), "2026-11-22T11:00:00+00:00"])  # noqa: DTZ001 - as pamqp may read it
@@ -129,7 +129,7 @@ def test_a_request_is_named_as_the_relay_would(body: bytes, name: str | None, re
 
 
 def test_sent_again_it_goes_where_no_producer_may_write_and_omni_is_asked_first() -> None:
-    publication = redrive(a_letter(replace(a_history(8), looks=2, parked=9), **{"omni-republished": True}))
+    publication = redrive(a_letter(replace(a_history(8), log_checks=2, retries=9), **{"omni-republished": True}))
 
     assert (publication.exchange, publication.routing_key) == ("omni.relay", "omni.requests")
     assert (publication.message_id, publication.content_type) == ("order-1", "application/json")
@@ -145,7 +145,7 @@ def test_sent_again_it_goes_where_no_producer_may_write_and_omni_is_asked_first(
         "omni-original-routing-key": "send.now",
     }
     past = read_history(publication.headers, NOW)
-    assert past.in_doubt
+    assert past.is_unresolved
     assert past.is_ordered
 
 
@@ -164,32 +164,38 @@ def test_one_sent_again_before_counts_on_and_keeps_where_it_came_from() -> None:
 )
 def test_one_that_was_returned_once_is_put_back_as_a_new_one(count: object, *, redelivered: bool, due: bool) -> None:
     """A policy may set any delivery limit, and the broker deletes what exceeds it."""
-    letter = a_letter()
+    dead_letter = a_letter()
     headers = {"team": "blue", "x-delivery-count": count}
-    letter = replace(letter, delivery=replace(letter.delivery, headers=headers, redelivered=redelivered))
+    dead_letter = replace(dead_letter, delivery=replace(dead_letter.delivery, headers=headers, redelivered=redelivered))
 
-    assert letter.must_be_renewed is due
+    assert dead_letter.must_be_renewed is due
 
 
 def test_put_back_it_is_stored_in_its_queue_alone_and_stays_the_same_letter() -> None:
-    letter = a_letter()
-    looked_at = {**letter.delivery.headers, "x-delivery-count": 3, "CC": ["billing"]}
-    letter = replace(letter, delivery=replace(letter.delivery, headers=looked_at, reply_to="amq.rabbitmq.reply-to"))
+    dead_letter = a_letter()
+    looked_at = {**dead_letter.delivery.headers, "x-delivery-count": 3, "CC": ["billing"]}
+    dead_letter = replace(
+        dead_letter, delivery=replace(dead_letter.delivery, headers=looked_at, reply_to="amq.rabbitmq.reply-to")
+    )
 
-    renewed = renew(letter)
+    renewed = renew(dead_letter)
 
-    assert (renewed.exchange, renewed.routing_key, renewed.body) == ("omni.relay", "omni.dead", letter.delivery.body)
+    assert (renewed.exchange, renewed.routing_key, renewed.body) == (
+        "omni.relay",
+        "omni.dead",
+        dead_letter.delivery.body,
+    )
     assert renewed.headers == a_letter().delivery.headers
     assert renewed.reply_to is None
-    assert read_dead(delivered(renewed)).identity == letter.identity
+    assert read_dead(delivered(renewed)).identity == dead_letter.identity
 
 
 @pytest.mark.parametrize("word", ["delivery_limit", "expired", "rejected", "maxlen"])
 def test_one_of_the_brokers_that_is_put_back_still_says_why_and_when(word: str) -> None:
-    letter = by_broker(word)
-    again = read_dead(delivered(renew(letter)))
+    dead_letter = by_broker(word)
+    again = read_dead(delivered(renew(dead_letter)))
 
-    assert (again.reason, again.failed_at, again.identity) == (letter.reason, DIED, letter.identity)
+    assert (again.reason, again.failed_at, again.identity) == (dead_letter.reason, DIED, dead_letter.identity)
     assert "x-death" not in again.delivery.headers
 
 
@@ -213,39 +219,39 @@ def test_what_a_producer_wrote_does_not_hide_why_the_broker_gave_a_request_up() 
         "omni-first-seen": 1,
         "omni-original-exchange": "elsewhere",
     }
-    letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": [death], **forged}))
+    dead_letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": [death], **forged}))
 
-    assert (letter.reason, letter.detail, letter.failed_at) == ("defect", "", DIED)
-    assert (letter.attempts, letter.redrives) == (0, 0)
-    assert is_of_the_broker(letter)
-    assert redrive(letter).headers == {"omni-attempt": 0, "omni-ambiguous": True, "omni-redrive-count": 1}
-    assert "omni-attempt" not in letter.original.headers
+    assert (dead_letter.reason, dead_letter.detail, dead_letter.failed_at) == ("defect", "", DIED)
+    assert (dead_letter.attempts, dead_letter.redrives) == (0, 0)
+    assert is_of_the_broker(dead_letter)
+    assert redrive(dead_letter).headers == {"omni-attempt": 0, "omni-ambiguous": True, "omni-redrive-count": 1}
+    assert "omni-attempt" not in dead_letter.original.headers
 
 
 def test_a_request_of_the_relay_that_workers_died_of_keeps_its_history() -> None:
     deaths = [{"reason": "delivery_limit", "exchange": "omni.relay", "queue": "omni.requests", "time": DIED}]
     own = {"omni-attempt": 7, "omni-redrive-count": 2, "omni-first-seen": 1_795_348_800_000, "omni-retries": 7}
-    letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": deaths, **own}))
+    dead_letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": deaths, **own}))
 
-    assert (letter.attempts, letter.redrives) == (7, 2)
-    assert redrive(letter).headers["omni-first-seen"] == 1_795_348_800_000
-    assert letter.original.headers["omni-retries"] == 7
+    assert (dead_letter.attempts, dead_letter.redrives) == (7, 2)
+    assert redrive(dead_letter).headers["omni-first-seen"] == 1_795_348_800_000
+    assert dead_letter.original.headers["omni-retries"] == 7
 
 
 def test_what_somebody_put_beside_the_dead_letters_is_not_believed() -> None:
-    letter = read_dead(replace(a_delivery(), exchange="", headers={"omni-reason": "failed", "omni-attempt": 7}))
+    dead_letter = read_dead(replace(a_delivery(), exchange="", headers={"omni-reason": "failed", "omni-attempt": 7}))
 
-    assert (letter.reason, letter.attempts) == ("other", 0)
-    assert not is_of_the_broker(letter)
+    assert (dead_letter.reason, dead_letter.attempts) == ("other", 0)
+    assert not is_of_the_broker(dead_letter)
 
 
 def test_one_that_may_have_been_sent_again_before_says_so() -> None:
     """A worker must not take it for the only one."""
     assert redrive(a_letter(), republished=True).headers["omni-republished"] is True
-    letter = a_letter()
-    twice = replace(letter, delivery=replace(letter.delivery, headers={"omni-republished": True}))
+    dead_letter = a_letter()
+    twice = replace(dead_letter, delivery=replace(dead_letter.delivery, headers={"omni-republished": True}))
     assert redrive(twice).headers["omni-republished"] is True
-    assert "omni-republished" not in redrive(letter).headers
+    assert "omni-republished" not in redrive(dead_letter).headers
 
 
 OLD, YOUNG = by_broker("expired", NOW - timedelta(hours=2)), by_broker("rejected", NOW - timedelta(minutes=1))
@@ -286,20 +292,20 @@ def test_two_copies_of_a_letter_are_alike_and_two_letters_are_not() -> None:
 @given(table=headers, value=st.one_of(st.none(), st.integers(), st.text(), st.lists(st.none()), st.binary()))
 def test_anything_can_be_read_and_sent_again(table: dict[str, object], value: object) -> None:
     own = {"omni-reason": value, "omni-detail": value, "omni-failed-at": value, "x-death": value}
-    letter = read_dead(Delivery(b"\xff", headers={**table, **own}))
+    dead_letter = read_dead(Delivery(b"\xff", headers={**table, **own}))
 
-    assert redrive(letter).headers["omni-redrive-count"] == letter.redrives + 1
+    assert redrive(dead_letter).headers["omni-redrive-count"] == dead_letter.redrives + 1
 
 
 COMPRESSED = replace(a_delivery(gzip.compress(b'\xef\xbb\xbf{"requestId": "order-1"}')), content_encoding="gzip")
 
 
 def test_a_compressed_letter_has_its_name_and_stays_compressed() -> None:
-    letter = read_dead(COMPRESSED)
+    dead_letter = read_dead(COMPRESSED)
 
-    assert letter.request_id == "order-1"
-    assert redrive(letter).content_encoding == renew(letter).content_encoding == "gzip"
-    assert (redrive(letter).body, renew(letter).body) == (COMPRESSED.body, COMPRESSED.body)
+    assert dead_letter.request_id == "order-1"
+    assert redrive(dead_letter).content_encoding == renew(dead_letter).content_encoding == "gzip"
+    assert (redrive(dead_letter).body, renew(dead_letter).body) == (COMPRESSED.body, COMPRESSED.body)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from typing import get_args
 
-from service.core.result.event import LAST_WORDS, EventType
+from service.core.result.event import FINAL_EVENTS, EventType
 
 
 def test_every_event_but_a_deferral_is_the_last_word() -> None:
-    assert set(get_args(EventType)) - LAST_WORDS == {"message.deferred"}
+    assert set(get_args(EventType)) - FINAL_EVENTS == {"message.deferred"}

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
-from service.core.result.dead_letter import read_dead, write_obituary
+from service.core.result.dead_letter import read_dead, write_final_event
 from service.core.result.event import event_id
 from service.core.result.report import Report
 from tests.support.builder import NOW, a_body, a_delivery
@@ -13,7 +13,7 @@ from tests.support.builder import NOW, a_body, a_delivery
 def obituary(body: object, reason: str, headers: Mapping[str, object] = MappingProxyType({})) -> Report:
     death = {"reason": reason, "queue": "omni.requests", "exchange": "omni.relay"}
     delivery = replace(a_delivery(body), exchange="omni.dead", headers={"x-death": [death], **headers})
-    return write_obituary(read_dead(delivery), NOW, lambda: "made-up")
+    return write_final_event(read_dead(delivery), NOW, lambda: "made-up")
 
 
 @pytest.mark.parametrize("reason", ["delivery_limit", "rejected", "maxlen", "x"])
@@ -39,7 +39,7 @@ def test_of_two_requests_with_one_id_each_has_an_event_of_its_own() -> None:
 def test_of_what_the_relay_has_told_already_nothing_more_is_said(headers: dict[str, object]) -> None:
     of_the_relay = replace(a_delivery(), exchange="omni.dead", headers=headers)
 
-    assert write_obituary(read_dead(of_the_relay), NOW, lambda: "made-up") == Report()
+    assert write_final_event(read_dead(of_the_relay), NOW, lambda: "made-up") == Report()
 
 
 def test_of_a_request_that_lapsed_its_messages_are_told_of_elsewhere() -> None:
@@ -52,7 +52,7 @@ def test_what_a_producer_wrote_does_not_suppress_the_final_event(reason: str) ->
     forged = {"x-death": [death], "omni-reason": reason, "omni-attempt": 999_999}
     delivery = replace(a_delivery(), exchange="omni.dead", headers=forged)
 
-    (event,) = write_obituary(read_dead(delivery), NOW, lambda: "made-up").events
+    (event,) = write_final_event(read_dead(delivery), NOW, lambda: "made-up").events
     assert (event.type, event.attempt) == ("request.rejected", 0)
 
 
@@ -63,4 +63,4 @@ def test_of_what_did_not_die_in_the_request_queue_nothing_is_said(changes: dict[
     death = {"reason": "rejected", "queue": "omni.requests", "exchange": "omni.requests"}
     delivery = replace(a_delivery(), **{"exchange": "omni.dead", "headers": {"x-death": [death]}, **changes})  # type: ignore[arg-type]  # its own fields
 
-    assert write_obituary(read_dead(delivery), NOW, lambda: "made-up") == Report()
+    assert write_final_event(read_dead(delivery), NOW, lambda: "made-up") == Report()

@@ -13,11 +13,11 @@ from service.core.result.event import Reason, StatusEvent, event_id
 from service.core.result.publication import (
     publish_instead,
     publish_report,
-    put_aside_unread,
     render_event,
     render_request,
+    schedule_unread_retry,
 )
-from service.core.result.report import Dead, Letter, Parked, Report
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage, StoredMessage
 from tests.support.builder import NOW, PHONE, a_body, a_delivery, a_history, a_message, a_request, a_status, parsed
 from tests.unit.strategy import headers, law
 
@@ -33,8 +33,8 @@ EVENT = StatusEvent(
     status=a_status(),
     metadata={"tenant": "acme"},
 )
-PARKED = Parked(a_request(), a_history(2, ambiguous=True), 8)
-DEAD = Dead(a_request(), a_history(8), "failed", "http_503")
+RETRIES = RetryMessage(a_request(), a_history(2, ambiguous=True), 8)
+DEAD = DeadLetterMessage(a_request(), a_history(8), "failed", "http_503")
 
 
 def test_an_event_is_a_structured_cloud_event() -> None:
@@ -141,12 +141,12 @@ def test_without_reply_to_there_is_no_copy(name: str | None) -> None:
     assert len(publish_report(Report((EVENT,)), replace(a_delivery(), reply_to=name), NOW)) == 1
 
 
-@pytest.mark.parametrize("letter", [PARKED, DEAD])
-def test_a_letter_never_carries_a_reply_to_that_the_broker_refuses(letter: Letter) -> None:
+@pytest.mark.parametrize("dead_letter", [RETRIES, DEAD])
+def test_a_letter_never_carries_a_reply_to_that_the_broker_refuses(dead_letter: StoredMessage) -> None:
     """RabbitMQ closes the channel of whoever publishes it without a consumer for direct replies."""
     delivery = replace(a_delivery(), reply_to="amq.rabbitmq.reply-to")
 
-    (publication,) = publish_report(Report((), (letter,)), delivery, NOW)
+    (publication,) = publish_report(Report((), (dead_letter,)), delivery, NOW)
 
     assert publication.reply_to is None
 
@@ -164,12 +164,12 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
         headers={"mine": 1, "x-death": [], "omni-attempt": 1, "CC": ["billing"], "omni-unheard-of": 1},
     )
 
-    (publication,) = publish_report(Report((), (PARKED,)), delivery, NOW)
+    (publication,) = publish_report(Report((), (RETRIES,)), delivery, NOW)
 
     assert publication == Publication(
         "omni.relay",
         "omni.requests.delay.8",
-        render_request(PARKED.request),
+        render_request(RETRIES.request),
         "application/json",
         "order-1",
         correlation_id="corr-1",
@@ -238,7 +238,7 @@ def test_an_origin_that_is_no_name_is_written_anew(nonsense: object) -> None:
 
 def test_events_come_before_letters() -> None:
     """Both are confirmed before the request is settled; the order is for whoever reads along."""
-    published = publish_report(Report((EVENT, EVENT), (PARKED, DEAD)), a_delivery(), NOW)
+    published = publish_report(Report((EVENT, EVENT), (RETRIES, DEAD)), a_delivery(), NOW)
 
     assert [publication.exchange for publication in published] == [
         "omni.results",
@@ -248,9 +248,9 @@ def test_events_come_before_letters() -> None:
     ]
 
 
-def published(letter: Letter | None = None, event: StatusEvent = EVENT) -> tuple[Report, list[Publication]]:
+def published(dead_letter: StoredMessage | None = None, event: StatusEvent = EVENT) -> tuple[Report, list[Publication]]:
     """Render a report of an event and a letter."""
-    report = Report((event,), (letter,) if letter else ())
+    report = Report((event,), (dead_letter,) if dead_letter else ())
     return report, list(publish_report(report, DELIVERY, NOW))
 
 
@@ -277,8 +277,8 @@ def test_a_final_event_that_the_broker_never_takes_is_published_without_what_the
 def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_final_event(
     *, ambiguous: bool, word: str
 ) -> None:
-    letter = Parked(a_request(a_message("m-1"), a_message("m-2")), a_history(2, ambiguous=ambiguous), 8)
-    report, (_, _, retry) = published(letter)
+    dead_letter = RetryMessage(a_request(a_message("m-1"), a_message("m-2")), a_history(2, ambiguous=ambiguous), 8)
+    report, (_, _, retry) = published(dead_letter)
 
     events = publish_instead(report, DELIVERY, NOW, [replace(retry, headers={"omni-republished": True})])
 
@@ -290,10 +290,10 @@ def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_
 
 def test_in_place_of_what_needs_nothing_nothing_is_published() -> None:
     deferral = replace(EVENT, type="message.deferred", next_attempt_at=NOW)
-    report, (event, _, letter) = published(DEAD, deferral)
+    report, (event, _, dead_letter) = published(DEAD, deferral)
 
-    assert publish_instead(report, DELIVERY, NOW, [event, letter]) == ()
-    report, (event, _, letter) = published(PARKED)
+    assert publish_instead(report, DELIVERY, NOW, [event, dead_letter]) == ()
+    report, (event, _, dead_letter) = published(RETRIES)
     assert publish_instead(report, DELIVERY, NOW, []) == ()
 
 
@@ -317,13 +317,13 @@ def test_the_normal_form_writes_everything_out() -> None:
 
 
 @law
-@given(given_headers=headers, letter=st.sampled_from([PARKED, DEAD]))
+@given(given_headers=headers, dead_letter=st.sampled_from([RETRIES, DEAD]))
 def test_headers_that_the_broker_or_the_relay_reads_are_only_those_that_the_relay_writes(
-    given_headers: dict[str, object], letter: Letter
+    given_headers: dict[str, object], dead_letter: StoredMessage
 ) -> None:
     hostile = {"x-death": [], "x-delivery-count": 3, "CC": ["a"], "BCC": ["b"], "bcc": ["c"], "omni-reason": "forged"}
     plain, attacked = (
-        dict(publish_report(Report((), (letter,)), replace(a_delivery(), headers=table), NOW)[0].headers)
+        dict(publish_report(Report((), (dead_letter,)), replace(a_delivery(), headers=table), NOW)[0].headers)
         for table in ({}, {**given_headers, **hostile})
     )
 
@@ -348,18 +348,20 @@ def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_count
     )
     history = recall(delivery, NOW)
 
-    aside = put_aside_unread(delivery, history, 30.0, "made-up")
+    aside = schedule_unread_retry(delivery, history, 30.0, "made-up")
 
     assert aside.content_encoding is None
-    assert put_aside_unread(replace(delivery, content_encoding="gzip"), history, 30.0, "x").content_encoding == "gzip"
+    assert (
+        schedule_unread_retry(replace(delivery, content_encoding="gzip"), history, 30.0, "x").content_encoding == "gzip"
+    )
     assert (aside.exchange, aside.routing_key, aside.body) == ("omni.relay", "omni.requests.delay.30", delivery.body)
     assert (aside.content_type, aside.message_id) == ("text/xml; charset=latin1", "made-up")
     assert (aside.correlation_id, aside.reply_to, aside.timestamp, aside.priority) == ("c", "r", NOW, 3)
     assert aside.headers["tenant"] == "acme"
     assert "CC" not in aside.headers
     assert aside.headers["omni-original-exchange"] == "omni.requests"
-    assert read_history(aside.headers, NOW) == replace(history, parked=1)
-    assert put_aside_unread(replace(delivery, message_id="m"), history, 30.0, "made-up").message_id == "m"
+    assert read_history(aside.headers, NOW) == replace(history, retries=1)
+    assert schedule_unread_retry(replace(delivery, message_id="m"), history, 30.0, "made-up").message_id == "m"
 
 
 def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
@@ -369,7 +371,7 @@ def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
     assert expected.expires_at == NOW + timedelta(seconds=60)
 
     for _ in range(2):
-        aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
         delivery = Delivery(aside.body, message_id=aside.message_id, timestamp=NOW, headers=aside.headers)
         assert parsed(delivery, recall(delivery, NOW + timedelta(hours=1))).request == expected
 
@@ -381,7 +383,7 @@ def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
     assert refused.request is None
 
     for _ in range(2):
-        aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
         delivery = Delivery(aside.body, message_id=aside.message_id, headers=aside.headers, exchange=aside.exchange)
         again = parsed(delivery, recall(delivery, NOW))
         assert [one.faults for one in again.rejections] == [one.faults for one in refused.rejections]
@@ -390,7 +392,7 @@ def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
 def test_a_request_that_was_read_before_stays_so_when_it_is_put_aside_unread() -> None:
     delivery = replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1})
 
-    aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+    aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
     assert is_returning(aside.headers)
 
 
@@ -398,10 +400,10 @@ def test_of_two_deadlines_the_earlier_counts_and_without_any_there_is_none() -> 
     body = a_body(expiresAt=(NOW + timedelta(seconds=30)).isoformat())
     for expiration, seconds in ((60.0, 30), (20.0, 20), (None, 30)):
         delivery = replace(a_delivery(body), timestamp=NOW, expiration=expiration)
-        aside = put_aside_unread(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
         request = parsed(Delivery(aside.body, headers=aside.headers)).request
         assert request is not None
         assert request.expires_at == NOW + timedelta(seconds=seconds)
 
-    aside = put_aside_unread(a_delivery(), recall(a_delivery(), NOW), 30.0, "made-up")
+    aside = schedule_unread_retry(a_delivery(), recall(a_delivery(), NOW), 30.0, "made-up")
     assert "omni-expires-at" not in aside.headers

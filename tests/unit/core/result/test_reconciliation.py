@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.adapters.settings import Settings
-from service.core.attempt.lookup import Answered, DoubtEnd, Finding, Forbidden, Unanswered
-from service.core.attempt.retry import Policy, RetryPolicy, look_delay
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, ResolutionKind, Unanswered
+from service.core.attempt.retry import Policy, RetryPolicy, lookup_delay
 from service.core.headers import History
 from service.core.omni.answer import LogEntry
 from service.core.request.request import OnUnknown
-from service.core.result.event import LAST_WORDS
-from service.core.result.reconciliation import NOT_ASKED, purpose_of_look, resolve
-from service.core.result.report import Attempt, Dead, Parked
+from service.core.result.event import FINAL_EVENTS
+from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
+from service.core.result.report import Attempt, DeadLetterMessage, RetryMessage
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_history, a_message, a_request, a_status, an_attempt
 from tests.unit.strategy import law
 
@@ -26,63 +26,63 @@ def found(*names: str) -> Answered:
     return Answered({name: (LogEntry(message_id=name, bulk_id="b-1", status=a_status(3, 5)),) for name in names})
 
 
-def in_doubt(looks: int = 0, attempts: int = 1, parked: int = 1, own: OnUnknown | None = None) -> Attempt:
-    past = replace(a_history(attempts, ambiguous=True), looks=looks, parked=parked)
+def is_unresolved(log_checks: int = 0, attempts: int = 1, retries: int = 1, own: OnUnknown | None = None) -> Attempt:
+    past = replace(a_history(attempts, ambiguous=True), log_checks=log_checks, retries=retries)
     return an_attempt(replace(a_request(a_message("m-1"), a_message("m-2")), on_unknown=own), past)
 
 
 def test_what_omni_has_is_accepted_under_the_number_of_the_attempt_in_doubt() -> None:
-    resolution = resolve(in_doubt(attempts=2), found("m-1", "m-2"))
+    resolution = resolve(is_unresolved(attempts=2), found("m-1", "m-2"))
 
     assert resolution.rest is None
     assert [(event.type, event.attempt, event.bulk_id) for event in resolution.report.events] == [
         ("message.accepted", 2, "b-1")
     ] * 2
     assert resolution.report.events[0].status == a_status(3, 5)
-    assert resolution.report.letters == ()
+    assert resolution.report.dead_letters == ()
 
 
 def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhile() -> None:
-    resolution = resolve(in_doubt(), found("m-1"))
+    resolution = resolve(is_unresolved(), found("m-1"))
 
     assert [(event.message_id, event.type) for event in resolution.report.events] == [
         ("m-1", "message.accepted"),
         ("m-2", "message.deferred"),
     ]
-    (letter,) = resolution.report.letters
-    assert isinstance(letter, Parked)
-    assert [message.message_id for message in letter.request.messages] == ["m-2"]
-    assert letter.history == replace(a_history(1, ambiguous=True), looks=1, parked=2)
-    assert letter.room == 8
+    (dead_letter,) = resolution.report.dead_letters
+    assert isinstance(dead_letter, RetryMessage)
+    assert [message.message_id for message in dead_letter.request.messages] == ["m-2"]
+    assert dead_letter.history == replace(a_history(1, ambiguous=True), log_checks=1, retries=2)
+    assert dead_letter.delay_seconds == 8
     deferred = resolution.report.events[1]
     assert deferred.next_attempt_at == NOW + timedelta(seconds=8)
     assert deferred.reason is not None
-    assert (deferred.reason.code, deferred.attempt) == ("doubtful", 1)
+    assert (deferred.reason.code, deferred.attempt) == ("ambiguous", 1)
     assert resolution.rest is None
 
 
 @pytest.mark.parametrize(
-    ("attempt", "finding", "end"),
+    ("attempt", "lookup_result", "end"),
     [
-        (in_doubt(), found("m-1", "m-2"), "found"),
-        (in_doubt(), found("m-1"), "waiting"),
-        (in_doubt(looks=2), found("m-1"), "posted"),
-        (in_doubt(looks=2, own="park"), found("m-1"), "given_up"),
-        (in_doubt(), CLOSED, "posted"),
+        (is_unresolved(), found("m-1", "m-2"), "found"),
+        (is_unresolved(), found("m-1"), "waiting"),
+        (is_unresolved(log_checks=2), found("m-1"), "posted"),
+        (is_unresolved(log_checks=2, own="park"), found("m-1"), "given_up"),
+        (is_unresolved(), CLOSED, "posted"),
     ],
 )
 def test_it_is_told_how_a_look_ended_by_the_worst_of_its_messages(
-    attempt: Attempt, finding: Finding, end: DoubtEnd
+    attempt: Attempt, lookup_result: LookupResult, end: ResolutionKind
 ) -> None:
-    assert resolve(attempt, finding).end == end
+    assert resolve(attempt, lookup_result).end == end
 
 
 def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> None:
-    resolution = resolve(in_doubt(looks=2), found("m-1"))
+    resolution = resolve(is_unresolved(log_checks=2), found("m-1"))
 
     assert resolution.rest is not None
     assert [message.message_id for message in resolution.rest.messages] == ["m-2"]
-    assert (resolution.history.ambiguous, resolution.history.resolved, resolution.history.in_doubt) == (
+    assert (resolution.history.ambiguous, resolution.history.resolved, resolution.history.is_unresolved) == (
         True,
         True,
         False,
@@ -90,20 +90,20 @@ def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> Non
     assert [event.type for event in resolution.report.events] == ["message.accepted"]
 
 
-def a_copy(looks: int, draw: float) -> Attempt:
-    attempt = in_doubt(looks)
-    return replace(attempt, history=replace(attempt.history, redeliveries=1), draw=draw)
+def a_copy(log_checks: int, jitter: float) -> Attempt:
+    attempt = is_unresolved(log_checks)
+    return replace(attempt, history=replace(attempt.history, redeliveries=1), jitter=jitter)
 
 
-def waits(attempt: Attempt, finding: Finding = NOTHING) -> list[float]:
+def waits(attempt: Attempt, lookup_result: LookupResult = NOTHING) -> list[float]:
     """List the rooms a message in doubt goes through until it is posted again."""
-    rooms: list[float] = []
-    while (resolution := resolve(attempt, finding)).rest is None:
-        (letter,) = resolution.report.letters
-        assert isinstance(letter, Parked)
-        rooms.append(letter.room)
-        attempt, finding = replace(attempt, history=letter.history), NOTHING
-    return rooms
+    delays: list[float] = []
+    while (resolution := resolve(attempt, lookup_result)).rest is None:
+        (dead_letter,) = resolution.report.dead_letters
+        assert isinstance(dead_letter, RetryMessage)
+        delays.append(dead_letter.delay_seconds)
+        attempt, lookup_result = replace(attempt, history=dead_letter.history), NOTHING
+    return delays
 
 
 def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
@@ -113,29 +113,31 @@ def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
     """
     copy = a_copy(0, 0.0)
 
-    assert waits(in_doubt()) == [8, 16]
+    assert waits(is_unresolved()) == [8, 16]
     assert waits(copy, NOT_ASKED) == [8, 4, 8, 16]
     for flat in (RetryPolicy(8, 1, 1), RetryPolicy(8, 1, 4)):
         policy = Policy(flat)
-        original = sum(waits(replace(in_doubt(), policy=policy))) + look_delay(flat, 0)
+        original = sum(waits(replace(is_unresolved(), policy=policy))) + lookup_delay(flat, 0)
         assert sum(waits(replace(copy, policy=policy), NOT_ASKED)) > original
 
 
-def seconds_covered(looks: int, retry: RetryPolicy) -> float:
+def seconds_covered(log_checks: int, retry: RetryPolicy) -> float:
     """Add up the waits from an attempt in doubt to the lookup after which it is posted again."""
-    policy = Policy(retry, looks=looks)
-    first = look_delay(retry, 0)
-    return first + sum(waits(replace(in_doubt(parked=0), policy=policy)))
+    policy = Policy(retry, log_checks=log_checks)
+    first = lookup_delay(retry, 0)
+    return first + sum(waits(replace(is_unresolved(retries=0), policy=policy)))
 
 
 def test_the_readme_says_how_many_seconds_the_lookups_cover() -> None:
     readme = Path(__file__).parents[4] / "README.md"
     rows = re.findall(r"^\| (\d+)( \(default\))? \| (\d+) \|$", readme.read_text(encoding="utf-8"), re.MULTILINE)
 
-    assert {int(looks): int(seconds) for looks, _, seconds in rows} == {
-        looks: seconds_covered(looks, RetryPolicy()) for looks in (1, 3, 5, 6, 8, 12)
+    assert {int(log_checks): int(seconds) for log_checks, _, seconds in rows} == {
+        log_checks: seconds_covered(log_checks, RetryPolicy()) for log_checks in (1, 3, 5, 6, 8, 12)
     }
-    assert [int(looks) for looks, marked, _ in rows if marked] == [Settings.model_fields["unknown_log_checks"].default]
+    assert [int(log_checks) for log_checks, marked, _ in rows if marked] == [
+        Settings.model_fields["unknown_log_checks"].default
+    ]
 
 
 def test_minutes_can_be_covered_also_where_the_longest_wait_is_short() -> None:
@@ -146,17 +148,17 @@ def test_minutes_can_be_covered_also_where_the_longest_wait_is_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "draw", "posts"), [(2, 0.0, False), (3, 0.0, True), (3, 0.24, True), (3, 0.25, False)]
+    ("log_checks", "jitter", "posts"), [(2, 0.0, False), (3, 0.0, True), (3, 0.24, True), (3, 0.25, False)]
 )
-def test_copies_take_turns_by_chance(looks: int, draw: float, *, posts: bool) -> None:
+def test_copies_take_turns_by_chance(log_checks: int, jitter: float, *, posts: bool) -> None:
     """They may be in step, having been put aside in the same moment, and nothing else tells them apart."""
-    resolution = resolve(a_copy(looks, draw), NOTHING)
+    resolution = resolve(a_copy(log_checks, jitter), NOTHING)
 
     assert (resolution.rest is not None) is posts
     if not posts:
-        (letter,) = resolution.report.letters
-        assert isinstance(letter, Parked)
-        assert letter.room == (4 if looks == 3 else 16)
+        (dead_letter,) = resolution.report.dead_letters
+        assert isinstance(dead_letter, RetryMessage)
+        assert dead_letter.delay_seconds == (4 if log_checks == 3 else 16)
 
 
 def test_a_copy_is_not_looked_for_for_ever() -> None:
@@ -165,147 +167,154 @@ def test_a_copy_is_not_looked_for_for_ever() -> None:
 
 
 def test_one_that_may_be_a_copy_is_put_aside_and_nothing_is_decided() -> None:
-    resolution = resolve(in_doubt(looks=0, parked=7), NOT_ASKED)
+    resolution = resolve(is_unresolved(log_checks=0, retries=7), NOT_ASKED)
 
-    (letter,) = resolution.report.letters
-    assert isinstance(letter, Parked)
-    assert (letter.room, letter.history.looks) == (8, 0)
+    (dead_letter,) = resolution.report.dead_letters
+    assert isinstance(dead_letter, RetryMessage)
+    assert (dead_letter.delay_seconds, dead_letter.history.log_checks) == (8, 0)
     reason = resolution.report.events[0].reason
     assert reason is not None
     assert reason.detail.endswith(": redelivered")
 
 
-@pytest.mark.parametrize(("looks", "finding"), [(2, NOTHING), (0, CLOSED)])
-def test_the_policy_may_leave_it_to_a_person(looks: int, finding: Finding) -> None:
-    resolution = resolve(in_doubt(looks, own="park"), finding)
+@pytest.mark.parametrize(("log_checks", "lookup_result"), [(2, NOTHING), (0, CLOSED)])
+def test_the_policy_may_leave_it_to_a_person(log_checks: int, lookup_result: LookupResult) -> None:
+    resolution = resolve(is_unresolved(log_checks, own="park"), lookup_result)
 
     assert resolution.rest is None
     assert [event.type for event in resolution.report.events] == ["message.unknown"] * 2
-    (letter,) = resolution.report.letters
-    assert isinstance(letter, Dead)
-    assert (letter.reason, letter.cause) == ("unknown", "not_in_logs" if finding == NOTHING else "logs_forbidden")
+    (dead_letter,) = resolution.report.dead_letters
+    assert isinstance(dead_letter, DeadLetterMessage)
+    assert (dead_letter.reason, dead_letter.cause) == (
+        "unknown",
+        "not_in_logs" if lookup_result == NOTHING else "logs_forbidden",
+    )
 
 
 def test_a_request_speaks_for_itself_where_the_setting_says_otherwise() -> None:
     park = Policy(RetryPolicy(), "park")
 
-    assert resolve(replace(in_doubt(2, own="resend"), policy=park), NOTHING).rest is not None
-    assert resolve(replace(in_doubt(2), policy=park), NOTHING).rest is None
+    assert resolve(replace(is_unresolved(2, own="resend"), policy=park), NOTHING).rest is not None
+    assert resolve(replace(is_unresolved(2), policy=park), NOTHING).rest is None
 
 
 def test_where_the_logs_are_closed_the_policy_applies_at_once() -> None:
-    resolution = resolve(in_doubt(), CLOSED)
+    resolution = resolve(is_unresolved(), CLOSED)
 
     assert resolution.rest is not None
     assert resolution.history.resolved
     assert resolution.report.events == ()
 
 
-@pytest.mark.parametrize("finding", [NOTHING, CLOSED])
-def test_attempts_used_up_end_in_failure_once_the_looks_are_over(finding: Finding) -> None:
-    (event, _) = resolve(in_doubt(looks=2, attempts=8), finding).report.events
+@pytest.mark.parametrize("lookup_result", [NOTHING, CLOSED])
+def test_attempts_used_up_end_in_failure_once_the_looks_are_over(lookup_result: LookupResult) -> None:
+    (event, _) = resolve(is_unresolved(log_checks=2, attempts=8), lookup_result).report.events
 
     assert (event.type, event.attempt) == ("message.failed", 8)
     assert event.reason is not None
-    assert event.reason.code == "doubtful"
+    assert event.reason.code == "ambiguous"
 
 
 @pytest.mark.parametrize("own", ["resend", "park"])
 def test_without_an_answer_nothing_is_decided_however_often(own: OnUnknown) -> None:
-    for looks, attempts, parked, room in ((0, 1, 0, 4), (2, 8, 3, 32), (2, 8, 50, 300)):
-        resolution = resolve(in_doubt(looks, attempts, parked, own), SILENCE)
+    for log_checks, attempts, retries, delay_seconds in ((0, 1, 0, 4), (2, 8, 3, 32), (2, 8, 50, 300)):
+        resolution = resolve(is_unresolved(log_checks, attempts, retries, own), SILENCE)
 
-        (letter,) = resolution.report.letters
-        assert isinstance(letter, Parked)
-        assert (letter.history.looks, letter.history.parked, letter.room) == (looks, parked + 1, room)
+        (dead_letter,) = resolution.report.dead_letters
+        assert isinstance(dead_letter, RetryMessage)
+        assert (dead_letter.history.log_checks, dead_letter.history.retries, dead_letter.delay_seconds) == (
+            log_checks,
+            retries + 1,
+            delay_seconds,
+        )
         assert {event.type for event in resolution.report.events} == {"message.deferred"}
 
 
 @pytest.mark.parametrize(("own", "word"), [("park", "message.unknown"), ("resend", None)])
 def test_when_the_logs_no_longer_go_back_so_far_the_policy_applies(own: OnUnknown, word: str | None) -> None:
-    attempt = in_doubt(own=own)
+    attempt = is_unresolved(own=own)
     old = replace(attempt, now=NOW + timedelta(hours=48))
 
     assert {event.type for event in resolve(old, SILENCE).report.events} == ({word} if word else set())
 
 
-@pytest.mark.parametrize("finding", [NOTHING, CLOSED])
-def test_a_dead_letter_sent_again_is_posted_after_one_look_whatever_the_policy(finding: Finding) -> None:
+@pytest.mark.parametrize("lookup_result", [NOTHING, CLOSED])
+def test_a_dead_letter_sent_again_is_posted_after_one_look_whatever_the_policy(lookup_result: LookupResult) -> None:
     """A person has ordered it, and the logs have had their time."""
-    ordered = in_doubt(attempts=0, own="park")
+    ordered = is_unresolved(attempts=0, own="park")
     ordered = replace(ordered, history=replace(ordered.history, redrives=1))
 
-    resolution = resolve(ordered, finding)
+    resolution = resolve(ordered, lookup_result)
 
     assert resolution.rest == ordered.request
-    assert not resolution.history.in_doubt
+    assert not resolution.history.is_unresolved
 
 
 def test_a_dead_letter_sent_again_is_not_posted_where_omni_has_it_or_says_nothing() -> None:
-    ordered = in_doubt(attempts=0)
+    ordered = is_unresolved(attempts=0)
     ordered = replace(ordered, history=replace(ordered.history, redrives=1))
 
     assert resolve(ordered, found("m-1", "m-2")).rest is None
     assert resolve(ordered, SILENCE).rest is None
 
 
-@pytest.mark.parametrize("finding", [NOTHING, CLOSED, NOT_ASKED])
-def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(finding: Finding) -> None:
+@pytest.mark.parametrize("lookup_result", [NOTHING, CLOSED, NOT_ASKED])
+def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(lookup_result: LookupResult) -> None:
     """It may be the second copy of a request whose first a dead worker has left behind."""
-    attempt = an_attempt(a_request(), replace(a_history(3), parked=3))
+    attempt = an_attempt(a_request(), replace(a_history(3), retries=3))
 
-    resolution = resolve(attempt, finding)
+    resolution = resolve(attempt, lookup_result)
 
     assert (resolution.rest, resolution.history) == (attempt.request, attempt.history)
     assert resolution.report.events == ()
     assert resolve(attempt, found("m-1")).rest is None
 
 
-@pytest.mark.parametrize("finding", [SILENCE, Unanswered("busy"), Answered({}, frozenset({"m-1"}))])
+@pytest.mark.parametrize("lookup_result", [SILENCE, Unanswered("busy"), Answered({}, frozenset({"m-1"}))])
 @pytest.mark.parametrize("ambiguous", [True, False])
 def test_while_it_cannot_be_looked_for_it_is_put_aside_a_few_times_before_it_is_posted(
-    finding: Finding, *, ambiguous: bool
+    lookup_result: LookupResult, *, ambiguous: bool
 ) -> None:
     """Nothing has happened that a producer has to know of, and no attempt is counted."""
-    past = replace(a_history(2, ambiguous=ambiguous), parked=5, resolved=ambiguous)
+    past = replace(a_history(2, ambiguous=ambiguous), retries=5, resolved=ambiguous)
     attempt = an_attempt(a_request(), past)
-    rooms = []
-    while (resolution := resolve(attempt, finding)).rest is None:
-        (letter,) = resolution.report.letters
-        assert isinstance(letter, Parked)
-        assert letter.request == attempt.request
+    delays = []
+    while (resolution := resolve(attempt, lookup_result)).rest is None:
+        (dead_letter,) = resolution.report.dead_letters
+        assert isinstance(dead_letter, RetryMessage)
+        assert dead_letter.request == attempt.request
         assert resolution.report.events == ()
-        rooms.append(letter.room)
-        attempt = replace(attempt, history=letter.history)
+        delays.append(dead_letter.delay_seconds)
+        attempt = replace(attempt, history=dead_letter.history)
 
-    assert rooms == [4, 8, 16]
+    assert delays == [4, 8, 16]
     assert resolution.rest == attempt.request
-    assert resolution.history == replace(past, parked=8)
+    assert resolution.history == replace(past, retries=8)
 
 
 def test_what_shows_is_told_while_the_rest_is_put_aside() -> None:
-    attempt = an_attempt(a_request(a_message("m-1"), a_message("m-2")), replace(a_history(1), parked=1))
-    finding = Answered(found("m-1").entries, frozenset({"m-1", "m-2"}))
+    attempt = an_attempt(a_request(a_message("m-1"), a_message("m-2")), replace(a_history(1), retries=1))
+    lookup_result = Answered(found("m-1").entries, frozenset({"m-1", "m-2"}))
 
-    resolution = resolve(attempt, finding)
+    resolution = resolve(attempt, lookup_result)
 
     assert [(event.message_id, event.type) for event in resolution.report.events] == [("m-1", "message.accepted")]
-    (letter,) = resolution.report.letters
-    assert letter.request.message_ids == ("m-2",)
+    (dead_letter,) = resolution.report.dead_letters
+    assert dead_letter.request.message_ids == ("m-2",)
 
 
 def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> None:
     """It has more entries than an answer holds, all of them somebody else's: the one that counts may be missing."""
-    resolution = resolve(in_doubt(looks=2), Answered({}, frozenset({"m-2"})))
+    resolution = resolve(is_unresolved(log_checks=2), Answered({}, frozenset({"m-2"})))
 
     assert resolution.rest is None
-    (letter,) = resolution.report.letters
-    assert isinstance(letter, Parked)
-    assert letter.history.looks == 2
+    (dead_letter,) = resolution.report.dead_letters
+    assert isinstance(dead_letter, RetryMessage)
+    assert dead_letter.history.log_checks == 2
 
 
 def test_a_post_that_was_decided_begins_the_count_of_lookups_anew() -> None:
-    assert resolve(in_doubt(looks=2), NOTHING).history.looks == 0
+    assert resolve(is_unresolved(log_checks=2), NOTHING).history.log_checks == 0
 
 
 def logged(ago: timedelta, phone: str = PHONE) -> Answered:
@@ -315,13 +324,13 @@ def logged(ago: timedelta, phone: str = PHONE) -> Answered:
 
 def test_a_clock_that_was_fast_when_a_request_was_first_seen_does_not_make_its_entry_too_old() -> None:
     """It has been set since, and lies behind the time that was written down."""
-    history = replace(a_history(1, ambiguous=True), looks=2, first_seen=NOW + timedelta(hours=1))
+    history = replace(a_history(1, ambiguous=True), log_checks=2, first_seen=NOW + timedelta(hours=1))
 
     assert resolve(an_attempt(a_request(), history), logged(timedelta(seconds=10))).rest is None
 
 
 def test_an_entry_about_another_phone_leaves_the_message_to_be_posted() -> None:
-    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), looks=2))
+    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), log_checks=2))
 
     assert resolve(attempt, logged(timedelta(), OTHER_PHONE)).rest == attempt.request
 
@@ -329,7 +338,7 @@ def test_an_entry_about_another_phone_leaves_the_message_to_be_posted() -> None:
 @pytest.mark.parametrize(("minutes", "is_found"), [(-60, True), (0, True), (5, True), (5.01, False), (1440, False)])
 def test_an_entry_older_than_the_request_leaves_the_message_to_be_posted(minutes: float, *, is_found: bool) -> None:
     """Older by more than clocks differ."""
-    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), looks=2))
+    attempt = an_attempt(a_request(), replace(a_history(1, ambiguous=True), log_checks=2))
 
     assert (resolve(attempt, logged(timedelta(minutes=minutes))).rest is None) is is_found
 
@@ -348,13 +357,13 @@ def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliv
     [
         (a_history(), None),
         (a_history(1, ambiguous=True), "doubt"),
-        (replace(a_history(1, ambiguous=True), parked=1), "doubt"),
-        (replace(a_history(), parked=1), "glance"),
-        (replace(a_history(1, ambiguous=True), parked=1, resolved=True), "glance"),
+        (replace(a_history(1, ambiguous=True), retries=1), "doubt"),
+        (replace(a_history(), retries=1), "glance"),
+        (replace(a_history(1, ambiguous=True), retries=1, resolved=True), "glance"),
     ],
 )
 def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, purpose: str | None) -> None:
-    assert purpose_of_look(history) == purpose
+    assert lookup_purpose(history) == purpose
 
 
 @law
@@ -364,43 +373,45 @@ def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, p
         st.just(NOW),
         attempts=st.integers(0, 9),
         ambiguous=st.booleans(),
-        looks=st.integers(0, 5),
+        log_checks=st.integers(0, 5),
         redrives=st.integers(0, 1),
     ),
     own=st.sampled_from([None, "resend", "park"]),
     shown=st.sets(st.sampled_from(["m-1", "m-2", "m-3"])),
-    finding=st.sampled_from([None, SILENCE, CLOSED]),
+    lookup_result=st.sampled_from([None, SILENCE, CLOSED]),
 )
 def test_each_message_is_told_of_once_or_left_to_be_posted(
-    past: History, own: OnUnknown | None, shown: set[str], finding: Finding | None
+    past: History, own: OnUnknown | None, shown: set[str], lookup_result: LookupResult | None
 ) -> None:
-    attempt = replace(in_doubt(own=own), history=past)
+    attempt = replace(is_unresolved(own=own), history=past)
 
-    resolution = resolve(attempt, finding or found(*shown))
+    resolution = resolve(attempt, lookup_result or found(*shown))
 
     told = [event.message_id for event in resolution.report.events]
     left = [message.message_id for message in resolution.rest.messages] if resolution.rest else []
-    put_aside = {m.message_id for letter in resolution.report.letters for m in letter.request.messages}
-    in_silence = put_aside.difference(map(str, told))
+    schedule_retry = {
+        m.message_id for dead_letter in resolution.report.dead_letters for m in dead_letter.request.messages
+    }
+    in_silence = schedule_retry.difference(map(str, told))
     assert sorted([*map(str, told), *left, *in_silence]) == ["m-1", "m-2"]
-    assert not (in_silence and past.in_doubt)
-    final = {event.message_id for event in resolution.report.events if event.type in LAST_WORDS}
+    assert not (in_silence and past.is_unresolved)
+    final = {event.message_id for event in resolution.report.events if event.type in FINAL_EVENTS}
     accepted = {event.message_id for event in resolution.report.events if event.type == "message.accepted"}
-    assert put_aside - in_silence | final == set(told)
-    assert accepted == (set() if finding else {"m-1", "m-2"} & shown)
-    assert not (left and resolution.history.in_doubt)
+    assert schedule_retry - in_silence | final == set(told)
+    assert accepted == (set() if lookup_result else {"m-1", "m-2"} & shown)
+    assert not (left and resolution.history.is_unresolved)
 
 
-def a_replay(looks: int, draw: float = 0.1, own: OnUnknown | None = None, copies: int = 1) -> Attempt:
-    attempt = in_doubt(looks, attempts=0, own=own)
-    return replace(attempt, history=replace(attempt.history, redrives=1, redeliveries=copies), draw=draw)
+def a_replay(log_checks: int, jitter: float = 0.1, own: OnUnknown | None = None, copies: int = 1) -> Attempt:
+    attempt = is_unresolved(log_checks, attempts=0, own=own)
+    return replace(attempt, history=replace(attempt.history, redrives=1, redeliveries=copies), jitter=jitter)
 
 
 @pytest.mark.parametrize("own", ["resend", "park"])
 def test_a_replay_that_may_exist_twice_is_looked_for_as_often_as_any_copy_and_then_posted(own: OnUnknown) -> None:
     """The other copy may have been posted a moment ago; a person has ordered that one is."""
     assert waits(a_replay(0, own=own), NOT_ASKED) == [*waits(a_copy(0, 0.1), NOT_ASKED)]
-    assert resolve(a_replay(3, draw=0.9, own=own), NOTHING).rest is None
+    assert resolve(a_replay(3, jitter=0.9, own=own), NOTHING).rest is None
     assert resolve(a_replay(2, own=own), NOTHING).rest is None
     assert resolve(a_replay(0, own=own, copies=0), NOTHING).rest is not None
     assert resolve(a_replay(0, own=own), found("m-1", "m-2")).rest is None
@@ -415,6 +426,8 @@ def test_a_replay_that_may_exist_twice_waits_for_the_other_however_old_the_dead_
 
 
 @pytest.mark.parametrize(("own", "end"), [("resend", "posted"), ("park", "given_up")])
-def test_where_the_logs_are_closed_a_replay_that_may_exist_twice_goes_by_policy(own: OnUnknown, end: DoubtEnd) -> None:
+def test_where_the_logs_are_closed_a_replay_that_may_exist_twice_goes_by_policy(
+    own: OnUnknown, end: ResolutionKind
+) -> None:
     assert resolve(a_replay(0, own=own), CLOSED).end == end
     assert resolve(a_replay(0, own=own, copies=0), CLOSED).end == "posted"

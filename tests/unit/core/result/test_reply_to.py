@@ -20,7 +20,7 @@ TOKEN = f"{DIRECT_REPLY}.g1h3AA5yZXBseUA4NDAyODM4OQAADpEAAAAAZx-JIQ==.q4DDS6lpYW
     ],
 )
 def test_a_queue_that_a_pattern_names_gets_a_copy(patterns: tuple[str, ...], queue: str) -> None:
-    assert ReplyPolicy(patterns).verdict(queue) is None
+    assert ReplyPolicy(patterns).refusal(queue) is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_queue_that_a_pattern_names_gets_a_copy(patterns: tuple[str, ...], que
     ],
 )
 def test_a_queue_that_no_pattern_names_gets_none(patterns: tuple[str, ...], queue: str) -> None:
-    assert ReplyPolicy(patterns).verdict(queue) == "not_allowed"
+    assert ReplyPolicy(patterns).refusal(queue) == "not_allowed"
 
 
 @pytest.mark.parametrize(
@@ -44,17 +44,17 @@ def test_a_queue_that_no_pattern_names_gets_none(patterns: tuple[str, ...], queu
 )
 def test_a_queue_of_the_relay_never_gets_one(queue: str) -> None:
     """An event there would come back as a request, or lie among the dead letters."""
-    assert ReplyPolicy(("*",)).verdict(queue) == "not_allowed"
+    assert ReplyPolicy(("*",)).refusal(queue) == "not_allowed"
 
 
 def test_the_name_with_which_clients_ask_for_direct_replies_is_no_address() -> None:
-    assert ReplyPolicy(("*",)).verdict(DIRECT_REPLY) == "invalid"
+    assert ReplyPolicy(("*",)).refusal(DIRECT_REPLY) == "invalid"
     assert kept_reply_to(DIRECT_REPLY) is None
 
 
 def test_a_name_longer_than_amqp_carries_is_no_address() -> None:
-    assert ReplyPolicy(("*",)).verdict("\ufffd" * 86) == "invalid"
-    assert ReplyPolicy(("*",)).verdict("\ufffd" * 85) is None
+    assert ReplyPolicy(("*",)).refusal("\ufffd" * 86) == "invalid"
+    assert ReplyPolicy(("*",)).refusal("\ufffd" * 85) is None
 
 
 @pytest.mark.parametrize("reply_to", [None, "replies", TOKEN])

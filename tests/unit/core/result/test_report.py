@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.attempt.disposition import Standing, Verdict
+from service.core.attempt.disposition import MessageOutcome
 from service.core.attempt.retry import HOUR, Policy, RetryPolicy
+from service.core.omni.status import Disposition
 from service.core.request.request import Fault, OnUnknown, Parsed, Rejection
-from service.core.result.event import LAST_WORDS, Reason, event_id
+from service.core.result.event import FINAL_EVENTS, Reason, event_id
 from service.core.result.report import (
     Attempt,
-    Dead,
-    Parked,
+    DeadLetterMessage,
     Report,
+    RetryMessage,
     report_attempt,
     report_expiry,
     report_rejections,
@@ -31,9 +32,9 @@ from tests.support.builder import (
     a_destination,
     a_history,
     a_message,
+    a_message_outcome,
     a_request,
     a_status,
-    a_verdict,
     an_attempt,
     parsed,
 )
@@ -67,7 +68,7 @@ def test_each_message_that_cannot_be_sent_has_one() -> None:
         ("message.rejected", "m-2", {}),
     ]
     assert {event.reason for event in report.events} == {Reason("invalid", "the request is not valid", (fault,))}
-    assert report.letters == ()
+    assert report.dead_letters == ()
 
 
 def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
@@ -79,102 +80,104 @@ def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
     assert [event.message_id for event in report.events] == ["m-1", "m-2"]
     assert {event.attempt for event in report.events} == {3}
     assert {event.reason and event.reason.code for event in report.events} == {"expired"}
-    assert report.letters == ()
+    assert report.dead_letters == ()
 
 
 # What an attempt came to
 
 
 def test_an_accepted_message_carries_omnis_word() -> None:
-    verdict = replace(a_verdict("taken"), status=a_status(), bulk_id="bulk-1")
+    message_outcome = replace(a_message_outcome("taken"), status=a_status(), bulk_id="bulk-1")
 
-    report = report_attempt(an_attempt(replace(a_request(), metadata={"k": "v"}), a_history(1)), [verdict])
+    report = report_attempt(an_attempt(replace(a_request(), metadata={"k": "v"}), a_history(1)), [message_outcome])
 
     (event,) = report.events
     assert (event.type, event.attempt, event.status, event.bulk_id) == ("message.accepted", 2, a_status(), "bulk-1")
     assert (event.reason, event.next_attempt_at, event.to) == (None, None, {"phoneNumber": PHONE})
     assert event.metadata == {"k": "v"}
-    assert report.letters == ()
+    assert report.dead_letters == ()
 
 
 def test_an_event_carries_the_requests_bulk_id_where_omni_answered_with_none() -> None:
     request = replace(a_request(), content=a_request().content.model_copy(update={"bulk_id": "ours"}))
 
-    for standing in set(get_args(Standing)) - {"held"}:
-        (event,) = report_attempt(an_attempt(request), [a_verdict(standing)]).events
+    for disposition in set(get_args(Disposition)) - {"not_attempted"}:
+        (event,) = report_attempt(an_attempt(request), [a_message_outcome(disposition)]).events
         assert event.bulk_id == "ours"
 
 
 def test_a_refused_message_says_why() -> None:
-    verdict = replace(a_verdict("refused"), detail="REJECTED_NETWORK", status=a_status(5, 6))
+    message_outcome = replace(a_message_outcome("refused"), detail="REJECTED_NETWORK", status=a_status(5, 6))
 
-    (event,) = report_attempt(an_attempt(), [verdict]).events
+    (event,) = report_attempt(an_attempt(), [message_outcome]).events
 
     assert event.type == "message.rejected"
     assert event.reason == Reason("refused", "OMNI refused the message: REJECTED_NETWORK")
 
 
 @pytest.mark.parametrize(
-    ("standing", "code", "attempts", "ambiguous"),
+    ("disposition", "code", "attempts", "ambiguous"),
     [
         ("again", "unavailable", 1, False),
-        ("doubtful", "doubtful", 1, True),
+        ("ambiguous", "ambiguous", 1, True),
         ("denied", "denied", 0, False),
     ],
 )
 def test_a_message_to_be_tried_again_is_deferred_and_parked(
-    standing: Standing, code: str, attempts: int, *, ambiguous: bool
+    disposition: Disposition, code: str, attempts: int, *, ambiguous: bool
 ) -> None:
     """An attempt that failed for our account's sake is not counted against the message."""
-    report = report_attempt(an_attempt(), [a_verdict(standing)])
+    report = report_attempt(an_attempt(), [a_message_outcome(disposition)])
 
-    (event,), (letter,) = report.events, report.letters
-    assert isinstance(letter, Parked)
+    (event,), (dead_letter,) = report.events, report.dead_letters
+    assert isinstance(dead_letter, RetryMessage)
     assert (event.type, event.attempt) == ("message.deferred", 1)
-    assert event.next_attempt_at == NOW + timedelta(seconds=letter.room)
+    assert event.next_attempt_at == NOW + timedelta(seconds=dead_letter.delay_seconds)
     assert event.reason is not None
     assert event.reason.code == code
-    assert event.reason.detail.endswith(f": cause_{standing}")
-    denials = int(standing == "denied")
-    assert letter.history == replace(a_history(attempts, ambiguous=ambiguous), parked=1, denials=denials)
-    assert letter.request == a_request()
+    assert event.reason.detail.endswith(f": cause_{disposition}")
+    denials = int(disposition == "denied")
+    assert dead_letter.history == replace(a_history(attempts, ambiguous=ambiguous), retries=1, denials=denials)
+    assert dead_letter.request == a_request()
 
 
 def test_one_that_was_not_even_tried_goes_back_without_a_word() -> None:
     """It comes back at once, since it has waited for the end of a pause already."""
-    report = report_attempt(an_attempt(draw=0.99), [a_verdict("held")])
+    report = report_attempt(an_attempt(jitter=0.99), [a_message_outcome("not_attempted")])
 
-    assert report == Report((), (Parked(a_request(), replace(a_history(), parked=1), 1.0),))
+    assert report == Report((), (RetryMessage(a_request(), replace(a_history(), retries=1), 1.0),))
 
 
-@pytest.mark.parametrize("standing", ["again", "doubtful", "denied", "held"])
-def test_doubt_is_never_forgotten(standing: Standing) -> None:
-    (letter,) = report_attempt(an_attempt(history=a_history(1, ambiguous=True)), [a_verdict(standing)]).letters
+@pytest.mark.parametrize("disposition", ["again", "ambiguous", "denied", "not_attempted"])
+def test_doubt_is_never_forgotten(disposition: Disposition) -> None:
+    (dead_letter,) = report_attempt(
+        an_attempt(history=a_history(1, ambiguous=True)), [a_message_outcome(disposition)]
+    ).dead_letters
 
-    assert letter.history.ambiguous
+    assert dead_letter.history.ambiguous
 
 
 @pytest.mark.parametrize("own", ["resend", "park"])
 @pytest.mark.parametrize("used", [0, 7])
 def test_a_message_in_doubt_is_looked_for_before_anything_is_decided(own: OnUnknown, used: int) -> None:
     """Neither the policy, nor the attempts used up, nor a deadline says what OMNI has."""
-    history = replace(a_history(used, ambiguous=True), resolved=True, looks=2)
+    history = replace(a_history(used, ambiguous=True), resolved=True, log_checks=2)
     request = replace(a_request(), on_unknown=own, expires_at=NOW + timedelta(seconds=1))
 
-    report = report_attempt(an_attempt(request, history), [a_verdict("doubtful")])
+    report = report_attempt(an_attempt(request, history), [a_message_outcome("ambiguous")])
 
     assert words_of(report) == ["message.deferred"]
-    (letter,) = report.letters
-    assert letter == Parked(request, replace(a_history(used + 1, ambiguous=True), parked=1), 4.0)
+    (dead_letter,) = report.dead_letters
+    assert dead_letter == RetryMessage(request, replace(a_history(used + 1, ambiguous=True), retries=1), 4.0)
 
 
 def test_a_message_has_failed_when_its_attempts_are_used_up() -> None:
-    report = report_attempt(an_attempt(history=a_history(7)), [a_verdict("again")])
+    report = report_attempt(an_attempt(history=a_history(7)), [a_message_outcome("again")])
 
     assert words_of(report) == ["message.failed"]
-    (letter,) = report.letters
-    assert isinstance(letter, Dead)
-    assert (letter.reason, letter.cause, letter.history.attempts) == ("failed", "cause_again", 8)
+    (dead_letter,) = report.dead_letters
+    assert isinstance(dead_letter, DeadLetterMessage)
+    assert (dead_letter.reason, dead_letter.cause, dead_letter.history.attempts) == ("failed", "cause_again", 8)
 
 
 def test_a_message_refused_for_our_fault_waits_however_often() -> None:
@@ -182,11 +185,11 @@ def test_a_message_refused_for_our_fault_waits_however_often() -> None:
     for used in (7, 8, 9):
         history = a_history(used)
         for _ in range(100):
-            (letter,) = report_attempt(an_attempt(history=history), [a_verdict("denied")]).letters
-            assert isinstance(letter, Parked)
-            history = letter.history
+            (dead_letter,) = report_attempt(an_attempt(history=history), [a_message_outcome("denied")]).dead_letters
+            assert isinstance(dead_letter, RetryMessage)
+            history = dead_letter.history
 
-        assert replace(history, parked=0) == replace(a_history(used), denials=1)
+        assert replace(history, retries=0) == replace(a_history(used), denials=1)
 
 
 def denied_at(times: list[float], success_at: Callable[[float], float]) -> list[str]:
@@ -194,14 +197,14 @@ def denied_at(times: list[float], success_at: Callable[[float], float]) -> list[
     history, told = a_history(), []
     for time in times:
         attempt = replace(an_attempt(history=history), since_success=time - success_at(time))
-        report = report_attempt(attempt, [a_verdict("denied")])
+        report = report_attempt(attempt, [a_message_outcome("denied")])
         (event,) = report.events
         assert event.reason is not None
         told.append(f"{event.type.removeprefix('message.')} {event.reason.code}")
-        for letter in report.letters:
-            assert isinstance(letter, Parked)
-            told[-1] += f" {letter.room:g}"
-            history = letter.history
+        for dead_letter in report.dead_letters:
+            assert isinstance(dead_letter, RetryMessage)
+            told[-1] += f" {dead_letter.delay_seconds:g}"
+            history = dead_letter.history
     return told
 
 
@@ -221,14 +224,14 @@ def test_a_denial_while_nobody_else_succeeds_brings_a_request_no_nearer_to_a_ref
 
 def test_each_message_is_denied_for_itself() -> None:
     attempt = replace(an_attempt(history=replace(a_history(), denials=2)), since_success=0.0)
-    verdicts = [a_verdict("denied", a_message("m-1")), a_verdict("taken", a_message("m-2"))]
+    message_outcomes = [a_message_outcome("denied", a_message("m-1")), a_message_outcome("taken", a_message("m-2"))]
 
-    types = {event.message_id: event.type for event in report_attempt(attempt, verdicts).events}
+    types = {event.message_id: event.type for event in report_attempt(attempt, message_outcomes).events}
     assert types == {"m-1": "message.rejected", "m-2": "message.accepted"}
 
 
 @pytest.mark.parametrize(
-    ("expires", "type_", "code"), [(None, "message.failed", "doubtful"), (NOW, "message.expired", "expired")]
+    ("expires", "type_", "code"), [(None, "message.failed", "ambiguous"), (NOW, "message.expired", "expired")]
 )
 def test_a_doubt_about_an_earlier_attempt_outlives_one_that_was_refused_for_certain(
     expires: datetime | None, type_: str, code: str
@@ -236,8 +239,10 @@ def test_a_doubt_about_an_earlier_attempt_outlives_one_that_was_refused_for_cert
     request = replace(a_request(), expires_at=expires)
     used_up = 7 if expires is None else 1
 
-    (clear,) = report_attempt(an_attempt(request, a_history(used_up)), [a_verdict("again")]).events
-    (event,) = report_attempt(an_attempt(request, a_history(used_up, ambiguous=True)), [a_verdict("again")]).events
+    (clear,) = report_attempt(an_attempt(request, a_history(used_up)), [a_message_outcome("again")]).events
+    (event,) = report_attempt(
+        an_attempt(request, a_history(used_up, ambiguous=True)), [a_message_outcome("again")]
+    ).events
 
     assert clear.reason is not None
     assert "may have been taken" not in clear.reason.detail
@@ -247,66 +252,71 @@ def test_a_doubt_about_an_earlier_attempt_outlives_one_that_was_refused_for_cert
     assert event.reason.detail.endswith("; an earlier attempt may have been taken")
 
 
-@pytest.mark.parametrize("standing", ["again", "denied", "held"])
-def test_a_message_that_would_be_late_by_then_has_expired_now(standing: Standing) -> None:
-    (letter,) = report_attempt(an_attempt(), [a_verdict(standing)]).letters
-    assert isinstance(letter, Parked)
-    deferred = NOW + timedelta(seconds=letter.room)
+@pytest.mark.parametrize("disposition", ["again", "denied", "not_attempted"])
+def test_a_message_that_would_be_late_by_then_has_expired_now(disposition: Disposition) -> None:
+    (dead_letter,) = report_attempt(an_attempt(), [a_message_outcome(disposition)]).dead_letters
+    assert isinstance(dead_letter, RetryMessage)
+    deferred = NOW + timedelta(seconds=dead_letter.delay_seconds)
 
-    late = report_attempt(an_attempt(replace(a_request(), expires_at=deferred)), [a_verdict(standing)])
+    late = report_attempt(an_attempt(replace(a_request(), expires_at=deferred)), [a_message_outcome(disposition)])
     in_time = replace(a_request(), expires_at=deferred + timedelta(microseconds=1))
 
     assert words_of(late) == ["message.expired"]
-    assert late.letters == ()
+    assert late.dead_letters == ()
     assert late.events[0].reason is not None
     assert late.events[0].reason.code == "expired"
-    assert len(report_attempt(an_attempt(in_time), [a_verdict(standing)]).letters) == 1
+    assert len(report_attempt(an_attempt(in_time), [a_message_outcome(disposition)]).dead_letters) == 1
 
 
-@pytest.mark.parametrize(("seconds", "room"), [(0, 128), (100, 32), (127, 1), (9999, 1), (-30, 128), (-1e6, 128)])
-def test_luck_with_the_dice_does_not_bring_the_last_attempt_before_its_time(seconds: float, room: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "delay_seconds"), [(0, 128), (100, 32), (127, 1), (9999, 1), (-30, 128), (-1e6, 128)]
+)
+def test_luck_with_the_dice_does_not_bring_the_last_attempt_before_its_time(
+    seconds: float, delay_seconds: float
+) -> None:
     """Eight attempts of the default schedule span two minutes and more: an outage of two fails nobody."""
     history = replace(a_history(6), first_seen=NOW - timedelta(seconds=seconds))
 
-    (letter,) = report_attempt(an_attempt(history=history, draw=0.0), [a_verdict("again")]).letters
-    assert isinstance(letter, Parked)
-    assert letter.room == room
+    (dead_letter,) = report_attempt(an_attempt(history=history, jitter=0.0), [a_message_outcome("again")]).dead_letters
+    assert isinstance(dead_letter, RetryMessage)
+    assert dead_letter.delay_seconds == delay_seconds
 
 
 def test_the_longest_wait_that_omni_asks_for_counts_for_all() -> None:
-    verdicts = [
-        replace(a_verdict("again", a_message("m-1")), retry_after=5.0),
-        replace(a_verdict("again", a_message("m-2")), retry_after=50.0),
-        a_verdict("again", a_message("m-3")),
+    message_outcomes = [
+        replace(a_message_outcome("again", a_message("m-1")), retry_after=5.0),
+        replace(a_message_outcome("again", a_message("m-2")), retry_after=50.0),
+        a_message_outcome("again", a_message("m-3")),
     ]
 
-    (letter,) = report_attempt(an_attempt(draw=0.0), verdicts).letters
+    (dead_letter,) = report_attempt(an_attempt(jitter=0.0), message_outcomes).dead_letters
 
-    assert isinstance(letter, Parked)
-    assert letter.room == 64
-    assert [message.message_id for message in letter.request.messages] == ["m-1", "m-2", "m-3"]
+    assert isinstance(dead_letter, RetryMessage)
+    assert dead_letter.delay_seconds == 64
+    assert [message.message_id for message in dead_letter.request.messages] == ["m-1", "m-2", "m-3"]
 
 
 def test_a_message_that_needs_an_hour_does_not_hold_back_its_neighbours() -> None:
-    verdicts = [
-        replace(a_verdict("again", a_message("m-1")), wait=timedelta(hours=1)),
-        a_verdict("again", a_message("m-2")),
+    message_outcomes = [
+        a_message_outcome("later", a_message("m-1")),
+        a_message_outcome("again", a_message("m-2")),
     ]
 
-    report = report_attempt(an_attempt(), verdicts)
+    report = report_attempt(an_attempt(), message_outcomes)
 
-    rooms = {
-        letter.request.messages[0].message_id: letter.room for letter in report.letters if isinstance(letter, Parked)
+    delays = {
+        dead_letter.request.messages[0].message_id: dead_letter.delay_seconds
+        for dead_letter in report.dead_letters
+        if isinstance(dead_letter, RetryMessage)
     }
-    assert rooms == {"m-1": HOUR, "m-2": 1}
+    assert delays == {"m-1": HOUR, "m-2": 1}
 
 
 # Laws
 
 verdict_lists = st.lists(
     st.tuples(
-        st.sampled_from(get_args(Standing)),
-        st.none() | st.just(timedelta(hours=1)),
+        st.sampled_from(get_args(Disposition)),
         st.none() | st.floats(0, 2 * 86400),
         st.none() | st.just(a_status(5, 21)),
     ),
@@ -314,17 +324,17 @@ verdict_lists = st.lists(
     max_size=6,
 ).map(
     lambda rows: [
-        Verdict(a_message(f"m-{number}"), standing, "cause", status=status, retry_after=retry_after, wait=wait)
-        for number, (standing, wait, retry_after, status) in enumerate(rows)
+        MessageOutcome(a_message(f"m-{number}"), disposition, "cause", status=status, retry_after=retry_after)
+        for number, (disposition, retry_after, status) in enumerate(rows)
     ]
 )
 attempts = st.builds(
-    lambda past, ambiguous, expires, own, policy, draw: Attempt(
+    lambda past, ambiguous, expires, own, policy, jitter: Attempt(
         replace(a_request(), expires_at=expires, on_unknown=own),
         a_history(past, ambiguous=ambiguous),
         policy,
         NOW,
-        draw,
+        jitter,
     ),
     past=st.integers(0, 4),
     ambiguous=st.booleans(),
@@ -335,63 +345,69 @@ attempts = st.builds(
         st.builds(RetryPolicy, max_attempts=st.integers(1, 5)),
         on_unknown=st.sampled_from(["resend", "park"]),
     ),
-    draw=st.floats(0, 1, exclude_max=True),
+    jitter=st.floats(0, 1, exclude_max=True),
 )
 
 
 @law
-@given(attempt=attempts, verdicts=verdict_lists)
+@given(attempt=attempts, message_outcomes=verdict_lists)
 def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_parked(
-    attempt: Attempt, verdicts: list[Verdict]
+    attempt: Attempt, message_outcomes: list[MessageOutcome]
 ) -> None:
-    attempt = replace(attempt, request=replace(attempt.request, messages=tuple(one.message for one in verdicts)))
+    attempt = replace(
+        attempt, request=replace(attempt.request, messages=tuple(one.message for one in message_outcomes))
+    )
 
-    report = report_attempt(attempt, verdicts)
+    report = report_attempt(attempt, message_outcomes)
 
     said = {event.message_id: event for event in report.events}
-    parked: Counter[str] = Counter()
+    retries: Counter[str] = Counter()
     dead: Counter[str] = Counter()
-    for letter in report.letters:
-        (parked if isinstance(letter, Parked) else dead).update(one.message_id for one in letter.request.messages)
-        if isinstance(letter, Parked):
-            assert letter.room in attempt.policy.retry.rooms
-    for verdict in verdicts:
-        name = verdict.message.message_id
-        if verdict.standing == "held" and name not in said:
-            assert (parked[name], dead[name]) == (1, 0)
+    for dead_letter in report.dead_letters:
+        (retries if isinstance(dead_letter, RetryMessage) else dead).update(
+            one.message_id for one in dead_letter.request.messages
+        )
+        if isinstance(dead_letter, RetryMessage):
+            assert dead_letter.delay_seconds in attempt.policy.retry.delays
+    for message_outcome in message_outcomes:
+        name = message_outcome.message.message_id
+        if message_outcome.disposition == "not_attempted" and name not in said:
+            assert (retries[name], dead[name]) == (1, 0)
             continue
         event = said.pop(name)
-        assert parked[name] == (event.type == "message.deferred")
-        assert (event.type in LAST_WORDS) is (not parked[name])
+        assert retries[name] == (event.type == "message.deferred")
+        assert (event.type in FINAL_EVENTS) is (not retries[name])
         assert dead[name] == (event.type in {"message.failed", "message.unknown"})
-        assert (event.type == "message.accepted") is (verdict.standing == "taken")
-        assert (event.type == "message.rejected") is (verdict.standing == "refused")
+        assert (event.type == "message.accepted") is (message_outcome.disposition == "taken")
+        assert (event.type == "message.rejected") is (message_outcome.disposition == "refused")
         assert (event.next_attempt_at is None) is (event.type != "message.deferred")
     assert not said
 
 
 @law
-@given(attempt=attempts, verdicts=verdict_lists)
-def test_attempts_are_counted_and_bounded(attempt: Attempt, verdicts: list[Verdict]) -> None:
-    standings = {one.message.message_id: one.standing for one in verdicts}
+@given(attempt=attempts, message_outcomes=verdict_lists)
+def test_attempts_are_counted_and_bounded(attempt: Attempt, message_outcomes: list[MessageOutcome]) -> None:
+    standings = {one.message.message_id: one.disposition for one in message_outcomes}
 
-    for letter in report_attempt(attempt, verdicts).letters:
-        (standing,) = {standings[one.message_id] for one in letter.request.messages}
-        assert letter.history.attempts == attempt.history.attempts + (standing not in {"denied", "held"})
-        assert letter.history.first_seen == attempt.history.first_seen
-        if isinstance(letter, Parked) and standing == "again":
-            assert letter.history.attempts < attempt.policy.retry.max_attempts
+    for dead_letter in report_attempt(attempt, message_outcomes).dead_letters:
+        (disposition,) = {standings[one.message_id] for one in dead_letter.request.messages}
+        assert dead_letter.history.attempts == attempt.history.attempts + (
+            disposition not in {"denied", "not_attempted"}
+        )
+        assert dead_letter.history.first_seen == attempt.history.first_seen
+        if isinstance(dead_letter, RetryMessage) and disposition == "again":
+            assert dead_letter.history.attempts < attempt.policy.retry.max_attempts
 
 
 @law
-@given(attempt=attempts, verdicts=verdict_lists)
+@given(attempt=attempts, message_outcomes=verdict_lists)
 def test_a_repeated_event_carries_the_id_it_had_and_no_two_messages_share_one(
-    attempt: Attempt, verdicts: list[Verdict]
+    attempt: Attempt, message_outcomes: list[MessageOutcome]
 ) -> None:
-    ids = [event_id(event) for event in report_attempt(attempt, verdicts).events]
+    ids = [event_id(event) for event in report_attempt(attempt, message_outcomes).events]
 
     assert len(set(ids)) == len(ids)
-    assert ids == [event_id(event) for event in report_attempt(attempt, verdicts).events]
+    assert ids == [event_id(event) for event in report_attempt(attempt, message_outcomes).events]
 
 
 def ids_about(body: dict[str, object], how: str) -> set[str]:
@@ -401,9 +417,9 @@ def ids_about(body: dict[str, object], how: str) -> set[str]:
         return {event_id(event) for event in report_rejections(read, a_history(), NOW).events}
     if how == "expired":
         return {event_id(event) for event in report_expiry(read.request, a_history(), NOW).events}
-    standing: Standing = "taken" if how == "accepted" else "again"
-    verdicts = [a_verdict(standing, message) for message in read.request.messages]
-    return {event_id(event) for event in report_attempt(an_attempt(read.request), verdicts).events}
+    disposition: Disposition = "taken" if how == "accepted" else "again"
+    message_outcomes = [a_message_outcome(disposition, message) for message in read.request.messages]
+    return {event_id(event) for event in report_attempt(an_attempt(read.request), message_outcomes).events}
 
 
 WAYS: dict[str, dict[str, object]] = {
@@ -432,12 +448,12 @@ def test_events_about_requests_with_the_same_ids_have_ids_of_their_own(how: str)
 @pytest.mark.parametrize("count", [0, 1, 16, 17, 1000])
 def test_a_report_is_cut_into_parts_that_say_the_same_in_the_same_order(count: int) -> None:
     attempt = an_attempt(replace(a_request(), metadata={"tenant": "x" * 4000}))
-    whole = report_attempt(attempt, [a_verdict("again", a_message(f"m-{number}")) for number in range(count)])
+    whole = report_attempt(attempt, [a_message_outcome("again", a_message(f"m-{number}")) for number in range(count)])
 
     parts = list(slices(whole))
 
-    assert Report(sum((part.events for part in parts), ()), sum((part.letters for part in parts), ())) == whole
-    assert parts[-1].letters == whole.letters
+    assert Report(sum((part.events for part in parts), ()), sum((part.dead_letters for part in parts), ())) == whole
+    assert parts[-1].dead_letters == whole.dead_letters
 
 
 def test_a_part_of_a_report_takes_about_128_kib_and_no_part_is_empty() -> None:

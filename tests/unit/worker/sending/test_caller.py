@@ -8,8 +8,8 @@ import pytest
 from aiormq.abc import AbstractChannel
 
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import Receipt
-from service.adapters.rabbitmq.lifetime import Life
+from service.adapters.rabbitmq import Acknowledger
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.breaker import Signal
 from service.core.attempt.call import OmniCall, ids_of, merge, split
 from service.core.attempt.concurrency import Limit
@@ -17,8 +17,8 @@ from service.core.attempt.outcome import (
     NOT_SENT,
     Accepted,
     Denied,
-    Held,
     MaySend,
+    NotAttempted,
     Outcome,
     Rejected,
     Unavailable,
@@ -91,7 +91,7 @@ def accept(call: OmniCall) -> Outcome:
 class Broker:
     """The broker's end of a channel: it answers questions, unless it is to end the session instead."""
 
-    life: Life = field(default_factory=Life)
+    life: ConnectionLifetime = field(default_factory=ConnectionLifetime)
     lives: bool = True
     asked: int = 0
     is_asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -105,10 +105,10 @@ class Broker:
             raise ConnectionResetError
 
 
-def a_receipt(broker: Broker | None = None, heard_at: float = 100.0) -> Receipt:
+def a_receipt(broker: Broker | None = None, heard_at: float = 100.0) -> Acknowledger:
     broker = broker or Broker()
     broker.life.confirmed_at = broker.life.heard_at = heard_at
-    return Receipt(cast("AbstractChannel", broker), 1, broker.life)
+    return Acknowledger(cast("AbstractChannel", broker), 1, broker.life)
 
 
 async def settle() -> None:
@@ -181,7 +181,7 @@ async def test_a_shared_call_that_a_gateway_finds_too_large_is_split() -> None:
 
     assert {type(outcome) for outcome in outcomes} == {Accepted}
     assert [len(names) for names in world.posted] == [8, 4, 2, 2, 4, 2, 2]
-    assert world.turnstile.gate.bad == 0
+    assert world.turnstile.breaker.bad == 0
 
 
 async def test_a_request_that_is_too_large_is_alone_when_it_is_given_back_to_be_split() -> None:
@@ -205,7 +205,7 @@ async def test_what_is_said_of_the_call_is_said_of_each_and_heard_once(outcome: 
 
     assert await asyncio.gather(*calls) == [outcome] * 20
     assert len(world.posted) == 2
-    assert (world.turnstile.gate.mode, world.turnstile.gate.row) == ("open", 2)
+    assert (world.turnstile.breaker.mode, world.turnstile.breaker.row) == ("open", 2)
 
 
 async def test_each_has_its_own_deadline_and_its_own_session() -> None:
@@ -222,7 +222,7 @@ async def test_each_has_its_own_deadline_and_its_own_session() -> None:
     await settle()
     world.go.set()
 
-    assert await expired == Held("expired")
+    assert await expired == NotAttempted("expired")
     assert isinstance(await in_time, Accepted)
     with pytest.raises(HandedBackError):
         await lost
@@ -244,11 +244,11 @@ async def test_whoever_has_waited_for_a_minute_at_a_closed_turnstile_comes_back_
     world.seconds += 1
     world.look_again()
 
-    assert await early == Held("http_401")
+    assert await early == NotAttempted("http_401")
     assert not late.done()
     world.seconds += LONGEST_WAIT
     world.look_again()
-    assert await late == [Held("http_401")] * 2
+    assert await late == [NotAttempted("http_401")] * 2
     assert world.posted == []
 
 
@@ -263,12 +263,12 @@ async def test_one_that_expires_at_a_closed_turnstile_is_told_of_at_once_and_the
     await settle()
     world.now, world.seconds = soon, world.seconds + 0.05
 
-    assert await asyncio.wait_for(alone, 5) == Held("expired")
+    assert await asyncio.wait_for(alone, 5) == NotAttempted("expired")
     assert not together.done()
     world.seconds += 1
     world.turnstile.look()
     outcomes = await together
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted", "Held", "Accepted"]
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted", "NotAttempted", "Accepted"]
     assert world.posted == [["a"], ["c"]]
 
 
@@ -282,11 +282,11 @@ async def test_one_that_expires_within_seconds_after_its_wait_is_over_waits_for_
     world.seconds += LONGEST_WAIT
     world.look_again()
 
-    assert await next_ == Held("http_401")
+    assert await next_ == NotAttempted("http_401")
     assert not last.done()
     world.seconds, world.now = world.seconds + 4, NOW + timedelta(seconds=LONGEST_WAIT + 4)
     world.look_again()
-    assert await last == Held("expired")
+    assert await last == NotAttempted("expired")
 
 
 async def test_a_pause_that_begins_while_calls_wait_for_a_slot_is_waited_for_by_each_of_them() -> None:
@@ -326,7 +326,7 @@ async def test_a_call_denied_while_no_other_succeeds_is_not_split() -> None:
 
     assert outcomes == [Denied("http_401")] * 7
     assert len(world.posted) == 1
-    assert world.turnstile.gate.mode == "closed"
+    assert world.turnstile.breaker.mode == "closed"
 
 
 async def test_of_a_call_that_is_split_no_more_is_made_once_the_turnstile_is_closed() -> None:
@@ -341,7 +341,7 @@ async def test_of_a_call_that_is_split_no_more_is_made_once_the_turnstile_is_clo
     assert len(world.posted) == 1 + 20
     world.turnstile.shut()
 
-    assert set(await calls) == {Denied("http_401"), Held("stopping")}
+    assert set(await calls) == {Denied("http_401"), NotAttempted("stopping")}
     assert len(world.posted) == 1 + 20
 
 
@@ -388,7 +388,7 @@ async def test_sent_away_at_the_turnstile_all_go_back() -> None:
     await settle()
     world.turnstile.shut()
 
-    assert await asyncio.gather(*calls) == [Held("stopping")] * 3
+    assert await asyncio.gather(*calls) == [NotAttempted("stopping")] * 3
     assert world.posted == []
 
 
@@ -533,7 +533,7 @@ async def test_what_came_together_goes_together_at_once_and_with_others_where_it
 async def test_of_those_that_came_together_one_finds_out_whether_omni_answers_again() -> None:
     """A probe that is doubtful should be a doubt about one."""
     world = World()
-    world.turnstile.gate = replace(world.turnstile.gate, mode="probing", cause="http_503")
+    world.turnstile.breaker = replace(world.turnstile.breaker, mode="probing", cause="http_503")
     world.go.set()
     outcomes = await world.caller.attempt([call_about(name) for name in "abc"])
 
@@ -551,7 +551,7 @@ async def test_of_those_that_came_together_each_has_its_own_deadline_and_its_own
     calls = [call_about("a", expires_at=NOW), call_about("b"), call_about("c", expires_at=NOW + timedelta(seconds=1))]
     outcomes = await world.caller.attempt(calls)
 
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Held", "Rejected", "Accepted"]
+    assert [type(outcome).__name__ for outcome in outcomes] == ["NotAttempted", "Rejected", "Accepted"]
     assert world.posted == [["b", "c"], ["b"], ["c"]]
 
 
@@ -590,14 +590,14 @@ async def test_the_halves_of_a_call_that_was_too_large_are_not_counted_again() -
 
 def turned_to(mode: Literal["open", "closed", "probing"], world: World) -> Callable[[], None]:
     def turn() -> None:
-        world.turnstile.gate = replace(world.turnstile.gate, mode=mode, cause="http_503")
+        world.turnstile.breaker = replace(world.turnstile.breaker, mode=mode, cause="http_503")
 
     return turn
 
 
 async def let_through(world: World) -> None:
     """Open the circuit breaker, and let those who wait look at it."""
-    world.turnstile.gate = replace(world.turnstile.gate, mode="open")
+    world.turnstile.breaker = replace(world.turnstile.breaker, mode="open")
     world.turnstile.stall(stalled=True)
     world.turnstile.stall(stalled=False)
     await settle()
@@ -610,7 +610,7 @@ async def test_a_deadline_that_passes_while_a_token_is_fetched_is_kept() -> None
         world.now += timedelta(seconds=5)
 
     world.before_writing.append(pass_time)
-    assert await world.call("m", expires_at=NOW + timedelta(seconds=5)) == Held("expired")
+    assert await world.call("m", expires_at=NOW + timedelta(seconds=5)) == NotAttempted("expired")
     assert world.posted == []
     assert world.metrics.registry.get_sample_value("omni_relay_attempts_in_flight") == 0
 
@@ -626,7 +626,7 @@ async def test_of_a_batch_those_whose_deadline_passes_before_writing_are_left_ou
     calls = [call_about("a"), call_about("b", expires_at=NOW + timedelta(seconds=3)), call_about("c")]
     outcomes = await world.caller.attempt(calls)
 
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted", "Held", "Accepted"]
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted", "NotAttempted", "Accepted"]
     assert world.posted == [["a", "c"]]
 
 
@@ -641,7 +641,7 @@ async def test_a_deadline_that_passes_between_the_halves_of_a_refused_call_is_ke
     outcomes = await world.caller.attempt(calls)
 
     assert world.posted == [["a", "b", "c", "d"], ["a", "b"], ["a"]]
-    assert outcomes == [Accepted({"a": a_status()}), *[Held("expired")] * 3]
+    assert outcomes == [Accepted({"a": a_status()}), *[NotAttempted("expired")] * 3]
 
 
 @pytest.mark.parametrize(("lives", "outcome"), [(True, "Accepted"), (False, "HandedBackError")])
@@ -682,17 +682,17 @@ async def test_a_standstill_while_the_broker_is_asked_makes_the_answer_worthless
 
 
 async def test_a_session_that_has_been_silent_is_asked_and_one_that_was_heard_of_is_not() -> None:
-    world, silent, heard = World(most=None), Broker(), Broker()
+    world, silent, sync = World(most=None), Broker(), Broker()
     world.go.set()
     for _ in range(10):  # time passes, and the process runs
         world.elapsed += 0.3
         await world.call("tick")
     SESSION.set(a_receipt(silent))
     silent_calls = [world.call("a"), world.call("b")]
-    SESSION.set(a_receipt(heard, world.elapsed))
+    SESSION.set(a_receipt(sync, world.elapsed))
     await asyncio.gather(*silent_calls, world.call("c"))
 
-    assert (silent.asked, heard.asked) == (1, 0)
+    assert (silent.asked, sync.asked) == (1, 0)
     assert len(world.posted) == 13
 
 
@@ -761,7 +761,7 @@ async def test_halves_of_a_refused_call_are_not_posted_once_the_worker_stops() -
     world.go.set()
     outcomes = await world.caller.attempt([call_about(name) for name in "abc"])
 
-    assert outcomes == [Held("stopping")] * 3
+    assert outcomes == [NotAttempted("stopping")] * 3
     assert world.posted == [["a", "b", "c"]]
 
 
@@ -816,7 +816,7 @@ async def test_of_a_refused_call_each_is_told_as_soon_as_its_own_end_is_known() 
 
 async def test_when_whoever_leads_breaks_between_the_halves_what_was_begun_is_in_doubt_and_the_rest_is_made() -> None:
     world = World()
-    world.turnstile.gate = replace(world.turnstile.gate, mode="closed", cause="http_503")
+    world.turnstile.breaker = replace(world.turnstile.breaker, mode="closed", cause="http_503")
     first = world.call("first")
     await settle()
     await let_through(world)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.core.attempt.breaker import Signal
-from service.core.attempt.outcome import Held
+from service.core.attempt.outcome import NotAttempted
 from service.worker.sending.circuit_breaker import RESULTS_STALLED, Turnstile
 from tests.support.loop import loop_time
 
@@ -13,7 +13,7 @@ NEVER = float("inf")
 
 def a_turnstile(clock: Callable[[], float] = loop_time) -> tuple[Turnstile, list[object]]:
     told: list[object] = []
-    return Turnstile(lambda gate, _: told.append(gate.mode), told.append, clock), told
+    return Turnstile(lambda breaker, _: told.append(breaker.mode), told.append, clock), told
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Callers:
         self._again = again
         self.tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
 
-    async def _call(self, number: int) -> Held | None:
+    async def _call(self, number: int) -> NotAttempted | None:
         try:
             if held := await self._turnstile.enter(self._until, again=self._again):
                 return held
@@ -60,7 +60,7 @@ class Callers:
         finally:
             self._turnstile.leave()
 
-    async def end(self) -> list[Held | None]:
+    async def end(self) -> list[NotAttempted | None]:
         self.go.set()
         return await asyncio.gather(*self.tasks)
 
@@ -97,7 +97,7 @@ async def test_of_those_who_wait_one_is_the_probe_and_the_others_follow_when_it_
     await settle()
     assert callers.through == []
 
-    while turnstile.gate.mode == "closed":  # noqa: ASYNC110  # a timer
+    while turnstile.breaker.mode == "closed":  # noqa: ASYNC110  # a timer
         await asyncio.sleep(0.02)
     await settle()
     assert callers.through == [0]
@@ -147,10 +147,10 @@ async def test_whoever_has_waited_long_enough_is_sent_away_and_the_others_wait_o
     turnstile.notice(far(300))
     hasty, patient = Callers(turnstile, 2, loop_time() + 0.1), Callers(turnstile, 1)
 
-    assert await hasty.end() == [Held("http_429")] * 2
+    assert await hasty.end() == [NotAttempted("http_429")] * 2
     assert not patient.tasks[0].done()
     turnstile.shut()
-    assert await patient.end() == [Held("stopping")]
+    assert await patient.end() == [NotAttempted("stopping")]
 
 
 async def test_while_another_is_the_probe_a_wait_comes_to_its_end_too() -> None:
@@ -160,7 +160,7 @@ async def test_while_another_is_the_probe_a_wait_comes_to_its_end_too() -> None:
     while not probe.through:  # noqa: ASYNC110  # a timer
         await asyncio.sleep(0.02)
 
-    assert await turnstile.enter(loop_time() + 0.05) == Held("http_401")
+    assert await turnstile.enter(loop_time() + 0.05) == NotAttempted("http_401")
     assert await probe.end() == [None]
 
 
@@ -188,7 +188,7 @@ async def test_when_it_is_shut_those_who_wait_are_sent_away_at_once() -> None:
     await settle()
     turnstile.shut()
 
-    assert await callers.end() == [Held("stopping")] * 2
+    assert await callers.end() == [NotAttempted("stopping")] * 2
     assert not turnstile.is_open
     assert not turnstile.passes()
 
@@ -199,7 +199,7 @@ async def test_a_timer_that_fires_before_its_time_does_not_lose_the_probe() -> N
     turnstile.notice(far(0.01))
     turnstile.notice(far(0.05))
     async with asyncio.timeout(20):
-        while turnstile.gate.mode == "closed":  # noqa: ASYNC110  # a timer
+        while turnstile.breaker.mode == "closed":  # noqa: ASYNC110  # a timer
             await asyncio.sleep(0.02)
 
     assert told == ["closed", "probing"]

@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from service.core.attempt.log_access import PERIOD, REFUSALS, LogAccess
-from service.core.attempt.lookup import Answered, Finding, Forbidden, Purpose, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Purpose, Unanswered
 from service.core.omni.answer import LogEntry
 from service.worker.sending.log_lookup import LONGEST_QUERY, MOST_IDS, Lookout
 from tests.support.builder import a_status
@@ -14,12 +14,12 @@ PURPOSES: tuple[Purpose, ...] = ("doubt", "glance")
 class Omni:
     """Logs that show everything, or answer as they are told."""
 
-    def __init__(self, answer: Callable[[tuple[str, ...]], Finding] | None = None) -> None:
+    def __init__(self, answer: Callable[[tuple[str, ...]], LookupResult] | None = None) -> None:
         self.asked: list[tuple[str, ...]] = []
-        self.told: list[Finding] = []
+        self.told: list[LookupResult] = []
         self._answer = answer or everything
 
-    async def ask(self, ids: tuple[str, ...]) -> Finding:
+    async def ask(self, ids: tuple[str, ...]) -> LookupResult:
         self.asked.append(ids)
         await asyncio.sleep(0)
         return self._answer(ids)
@@ -28,33 +28,33 @@ class Omni:
         return Lookout(self.ask, rate, self.told.append, clock=loop_time)
 
 
-def everything(ids: tuple[str, ...]) -> Finding:
+def everything(ids: tuple[str, ...]) -> LookupResult:
     return Answered({one: (LogEntry(message_id=one, status=a_status()),) for one in ids})
 
 
-def names(finding: Finding) -> set[str]:
-    assert isinstance(finding, Answered)
-    return set(finding.entries)
+def names(lookup_result: LookupResult) -> set[str]:
+    assert isinstance(lookup_result, Answered)
+    return set(lookup_result.entries)
 
 
 async def test_those_who_ask_at_once_share_a_question() -> None:
     omni = Omni()
     lookout = omni.lookout()
 
-    findings = await asyncio.gather(*(lookout.look((f"m-{number}",), "doubt") for number in range(MOST_IDS)))
+    lookup_results = await asyncio.gather(*(lookout.look((f"m-{number}",), "doubt") for number in range(MOST_IDS)))
 
     assert omni.asked == [tuple(f"m-{number}" for number in range(MOST_IDS))]
-    assert all(f"m-{number}" in names(finding) for number, finding in enumerate(findings))
+    assert all(f"m-{number}" in names(lookup_result) for number, lookup_result in enumerate(lookup_results))
 
 
 async def test_one_who_asks_about_more_than_fits_is_answered_whole() -> None:
     omni = Omni()
     ids = tuple(f"m-{number}" for number in range(2 * MOST_IDS + 1))
 
-    finding = await omni.lookout().look(ids, "doubt")
+    lookup_result = await omni.lookout().look(ids, "doubt")
 
     assert [len(asked) for asked in omni.asked] == [MOST_IDS, MOST_IDS, 1]
-    assert names(finding) == set(ids)
+    assert names(lookup_result) == set(ids)
 
 
 async def test_long_names_make_for_more_questions() -> None:
@@ -78,7 +78,7 @@ async def test_no_more_is_asked_than_omni_allows() -> None:
 
 
 async def test_when_omni_asks_for_patience_everybody_waits() -> None:
-    answers: Iterator[Finding] = iter([Unanswered("http_429", 0.2), Answered({})])
+    answers: Iterator[LookupResult] = iter([Unanswered("http_429", 0.2), Answered({})])
     omni = Omni(lambda _: next(answers))
     lookout = omni.lookout()
     started = loop_time()
@@ -125,8 +125,8 @@ async def test_a_best_effort_lookup_that_would_wait_long_is_not_made() -> None:
     await asyncio.sleep(0)
 
     assert await lookout.look(("other",), "glance") == Unanswered("busy")
-    for doubt in doubts:
-        doubt.cancel()
+    for resolution in doubts:
+        resolution.cancel()
 
 
 async def test_a_request_with_many_messages_takes_turns_with_others() -> None:
@@ -148,7 +148,7 @@ class LongLogs(Omni):
         self._of_each = of_each
         self._limit = limit
 
-    def _page(self, ids: tuple[str, ...]) -> Finding:
+    def _page(self, ids: tuple[str, ...]) -> LookupResult:
         all_ = [LogEntry(message_id=one, status=a_status()) for one in sorted(ids) for _ in range(self._of_each)]
         page = all_[: self._limit]
         entries = {one: tuple(entry for entry in page if entry.message_id == one) for one in ids}
@@ -160,22 +160,22 @@ async def test_a_full_page_is_asked_again_in_halves_until_none_is_full() -> None
     omni = LongLogs(of_each=12, limit=1000)
     ids = tuple(f"m-{number:03}" for number in range(100))
 
-    finding = await omni.lookout().look(ids, "doubt")
+    lookup_result = await omni.lookout().look(ids, "doubt")
 
-    assert names(finding) == set(ids)
-    assert isinstance(finding, Answered)
-    assert finding.incomplete == frozenset()
+    assert names(lookup_result) == set(ids)
+    assert isinstance(lookup_result, Answered)
+    assert lookup_result.incomplete == frozenset()
     assert [len(asked) for asked in omni.asked] == [100, 50, 50]
 
 
 async def test_a_message_with_more_entries_than_a_page_is_told_to_be_incomplete() -> None:
     omni = LongLogs(of_each=3, limit=3)
 
-    finding = await omni.lookout().look(("m-1", "m-2", "m-3"), "doubt")
+    lookup_result = await omni.lookout().look(("m-1", "m-2", "m-3"), "doubt")
 
-    assert isinstance(finding, Answered)
-    assert finding.incomplete == {"m-1", "m-2", "m-3"}
-    assert names(finding) == {"m-1", "m-2", "m-3"}
+    assert isinstance(lookup_result, Answered)
+    assert lookup_result.incomplete == {"m-1", "m-2", "m-3"}
+    assert names(lookup_result) == {"m-1", "m-2", "m-3"}
 
 
 async def test_halves_keep_to_the_rate_and_one_without_an_answer_leaves_the_whole_without() -> None:

@@ -350,7 +350,7 @@ def test_the_alphabets_hold_what_the_specification_lists() -> None:
     assert set(BASIC) - {"\x1b"} == GSM
     assert set(EXTENDED) == EXTENSION
     assert {"TR": set(TURKISH) - {"\x1b"}, "PT": set(PORTUGUESE) - {"\x1b"}} == LOCKING_SHIFT
-    assert {code: set(EXTENDED + letters) for code, letters in SHIFTED.items()} == SINGLE_SHIFT
+    assert {code: set(EXTENDED + dead_letters) for code, dead_letters in SHIFTED.items()} == SINGLE_SHIFT
     assert {len(BASIC), len(TURKISH), len(PORTUGUESE)} == {128}
 
 
@@ -389,13 +389,13 @@ def cut(characters: list[tuple[str, int]], alone: int, joined: int) -> list[str]
     """Fill parts with characters, each of which takes so many units."""
     if sum(units for _, units in characters) <= alone:
         return ["".join(character for character, _ in characters)]
-    parts, room = [""], joined
+    parts, delay_seconds = [""], joined
     for character, units in characters:
-        if units > room:
+        if units > delay_seconds:
             parts.append("")
-            room = joined
+            delay_seconds = joined
         parts[-1] += character
-        room -= units
+        delay_seconds -= units
     return parts
 
 
