@@ -31,13 +31,13 @@ def message_id(request_id: str, content: str, position: int, used: Container[str
     again for another message, which must not be taken for the old one. `used` are names that others of the request
     have: somebody may have copied one of ours.
     """
-    name = _uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}")
+    name = _uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}".encode())
     return name if name not in used else message_id(f"{request_id}/{position}", content, position, used)
 
 
 def bulk_id(request_id: str, first_message_id: str, content_digest: str) -> str:
     """Name one of several calls that a request takes."""
-    return _uuid5(_BULKS, _joined(request_id, first_message_id, content_digest))
+    return _uuid5(_BULKS, to_json((request_id, first_message_id, content_digest)))
 
 
 def event_id(event: StatusEvent) -> str:
@@ -48,15 +48,13 @@ def event_id(event: StatusEvent) -> str:
     parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
     if event.next_attempt_at is not None:
         parts += [event.attempt, event.next_attempt_at.isoformat()]
-    return _uuid5(_EVENTS, _joined(*parts))
+    return _uuid5(_EVENTS, to_json(parts))
 
 
-def _uuid5(namespace: bytes, name: str) -> str:
-    """Give the text of a UUID of version 5 (RFC 9562, 5.5), as the library's, which makes an object of each."""
-    text = sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
+def _uuid5(namespace: bytes, name: bytes) -> str:
+    """Give the text of a UUID of version 5 (RFC 9562, 5.5), as the library's, which makes an object of each.
+
+    Several parts are joined as JSON, so that no two lists of them come to the same: ids may hold any character.
+    """
+    text = sha1(namespace + name, usedforsecurity=False).hexdigest()
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
-
-
-def _joined(*parts: object) -> str:
-    """Join so that no two lists come to the same: ids may hold any character."""
-    return to_json(parts).decode()

@@ -421,12 +421,16 @@ def _read(
     for position, (to, given) in zip(positions, people, strict=False):
         if len(messages) % _NAMES == _NAMES - 1:
             yield
-        if given is not None and given in used:
+        if given is None:
+            name = message_id(request_id, _to_whom(said, to), position, given_names)
+        elif given not in used:
+            name = given
+        else:
             fault = Fault(f"destinations[{position}].messageId", "is used by an earlier destination")
             repeated[position] = ({"to": to.model_dump(by_alias=True, exclude_none=True)}, (fault,))
             continue
-        messages.append(Message(given or message_id(request_id, _to_whom(said, to), position, given_names), to))
-        used.add(messages[-1].message_id)
+        messages.append(Message(name, to))
+        used.add(name)
     rejections: tuple[Rejection, ...] = ()
     if wrong or repeated:
         rejections = yield from _reject(request_id, {**wrong, **repeated}, used | given_names, said)
@@ -435,14 +439,14 @@ def _read(
         request_id,
         identified,
         request=SendRequest(
-            request_id=request_id,
-            content=content,
-            messages=tuple(messages),
-            expires_at=_deadline(body.expires_at, source),
-            on_unknown=body.on_unknown,
-            metadata=metadata,
-            written=written,
-            content_digest=said,
+            request_id,
+            content,
+            tuple(messages),
+            _deadline(body.expires_at, source),
+            body.on_unknown,
+            metadata,
+            written,
+            said,
         ),
         rejections=rejections,
         metadata=metadata,

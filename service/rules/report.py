@@ -92,6 +92,7 @@ _DETAILS: Final[Mapping[ReasonCode, str]] = {
 _DENIALS: Final = 3
 """Denials that end a request."""
 _LATELY: Final = 60.0
+_NO_WAIT: Final = timedelta()
 _DOUBT_REMAINS: Final = "an earlier attempt may have been taken"
 
 
@@ -154,8 +155,10 @@ def report_attempt(attempt: Attempt, verdicts: Iterable[Verdict]) -> Report:
     """Say how an attempt ended for each of its messages, and put aside those that need another."""
     events: list[StatusEvent] = []
     letters: list[Letter] = []
-    verdicts = (_end_denials(attempt, verdict) for verdict in verdicts)
-    for (standing, _), group in groupby(sorted(verdicts, key=_kind), _kind):
+    ended = [_end_denials(attempt, verdict) if verdict.standing == "denied" else verdict for verdict in verdicts]
+    if len(ended) > 1:
+        ended.sort(key=_kind)
+    for (standing, _), group in groupby(ended, _kind):
         members = tuple(group)
         match standing:
             case "taken":
@@ -176,9 +179,7 @@ def _end_denials(attempt: Attempt, verdict: Verdict) -> Verdict:
 
     That is when it is the third, and before each but the first other calls succeeded while the request was away.
     """
-    if verdict.standing == "denied" and _denials(attempt) >= _DENIALS:
-        return replace(verdict, standing="refused")
-    return verdict
+    return replace(verdict, standing="refused") if _denials(attempt) >= _DENIALS else verdict
 
 
 def _denials(attempt: Attempt) -> int:
@@ -193,7 +194,7 @@ def _denials(attempt: Attempt) -> int:
 
 def _kind(verdict: Verdict) -> tuple[Standing, timedelta]:
     """Tell apart what is put aside apart."""
-    return verdict.standing, verdict.wait or timedelta()
+    return verdict.standing, verdict.wait or _NO_WAIT
 
 
 def _report_unfinished(attempt: Attempt, standing: Standing, verdicts: tuple[Verdict, ...]) -> Report:
