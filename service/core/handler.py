@@ -242,7 +242,7 @@ class Handler:
     async def _say(self, job: Job, report: Report, now: datetime) -> None:
         """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next."""
         for part in slices(report):
-            job.is_touched |= bool(part.events or part.dead_letters)
+            job.is_touched |= bool(part.events or part.stored)
             try:
                 await self._effects.publish(_publications(job, part, now))
             except UnpublishableError as error:

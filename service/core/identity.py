@@ -28,21 +28,19 @@ def message_id(request_id: str, content: str, position: int, used: Container[str
     again for another message, which must not be taken for the old one. `used` are names that others of the request
     have: somebody may have copied one of ours.
     """
-    name = uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}")
+    name = uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}".encode())
     return name if name not in used else message_id(f"{request_id}/{position}", content, position, used)
 
 
 def bulk_id(request_id: str, first_message_id: str, content_digest: str) -> str:
     """Name one of several calls that a request takes."""
-    return uuid5(_BULKS, joined(request_id, first_message_id, content_digest))
+    return uuid5(_BULKS, to_json((request_id, first_message_id, content_digest)))
 
 
-def uuid5(namespace: bytes, name: str) -> str:
-    """Give the text of a UUID of version 5 (RFC 9562, 5.5), as the library's, which makes an object of each."""
-    text = sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
+def uuid5(namespace: bytes, name: bytes) -> str:
+    """Return the text of a UUID of version 5 (RFC 9562, 5.5).
+
+    Several parts are joined as JSON, so that no two lists of them come to the same: ids may hold any character.
+    """
+    text = sha1(namespace + name, usedforsecurity=False).hexdigest()
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
-
-
-def joined(*parts: object) -> str:
-    """Join so that no two lists come to the same: ids may hold any character."""
-    return to_json(parts).decode()

@@ -173,7 +173,8 @@ class Dispatcher:
         try:
             if isinstance(end, Settlement):
                 facts = self._facts(end)
-                await self._may_settle.wait()
+                if not self._may_settle.is_set():
+                    await self._may_settle.wait()
                 await acknowledger.ack()
                 settled = "acked"
             elif not isinstance(end, HandedBackError):

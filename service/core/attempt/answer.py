@@ -20,7 +20,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.ElementTree import fromstring
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from service.core.attempt.address import repeats
@@ -37,6 +37,7 @@ from service.core.request.request import Message
 MOST_ENTRIES: Final = 1000
 """In one answer of the logs, as we ask for. Source: the specification's maximum for `limit`."""
 
+_SUCCESS: Final = TypeAdapter(OmniAnswer).validator
 _ANSWER: Final = frozenset({"omniResponse"})
 _LOGS: Final = frozenset({"omniLogsResponse"})
 _NOT_TAKEN: Final = 503
@@ -146,7 +147,7 @@ def _cause(status: int) -> str:
 
 def _read_success(headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...]) -> Outcome:
     try:
-        answer = OmniAnswer.model_validate_json(_as_json(headers, body, OmniAnswer, _ANSWER, len(messages)))
+        answer: OmniAnswer = _SUCCESS.validate_json(_as_json(headers, body, OmniAnswer, _ANSWER, len(messages)))
     except ValidationError:
         return Unknown("unreadable_answer")
     statuses = _match(answer.messages, messages)

@@ -60,6 +60,9 @@ class Signal:
     """Whether the request had been denied before: then its denial is no news, and lengthens no pause."""
 
 
+_HEALTHY: Final = Signal("healthy")
+
+
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
     """The gate's state."""
@@ -96,9 +99,9 @@ def read_signal(outcome: Outcome, *, again: bool = False) -> Signal | None:
     match outcome:
         case Accepted(statuses):
             denied = _find_denied(statuses.values())
-            return Signal("denied", status_cause(denied), again=again) if denied else Signal("healthy")
+            return Signal("denied", status_cause(denied), again=again) if denied else _HEALTHY
         case Rejected():
-            return Signal("healthy")
+            return _HEALTHY
         case NotAttempted() | Unavailable("http_413"):
             return None  # no call, or one too large for a gateway: it is made again in halves, and says nothing of OMNI
         case Unavailable(cause, retry_after):

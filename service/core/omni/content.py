@@ -72,7 +72,7 @@ class Content(Strict):
 
     def to_json(self) -> bytes:
         """Render it for the wire, with OMNI's names."""
-        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+        return self.__pydantic_serializer__.to_json(self, by_alias=True, exclude_none=True)
 
     @property
     def steps(self) -> dict[str, Step]:

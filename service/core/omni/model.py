@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler
 from pydantic.alias_generators import to_camel
 
+_new = object.__new__
 _set = object.__setattr__  # models are frozen
 
 
@@ -20,7 +21,7 @@ class Strict(BaseModel):
     @classmethod
     def trusted(cls, values: dict[str, Any]) -> Self:
         """Make one of values for every field, all valid already: `model_construct` at a fifth of its cost."""
-        made = cls.__new__(cls)
+        made = _new(cls)
         _set(made, "__dict__", values)
         _set(made, "__pydantic_fields_set__", set())
         _set(made, "__pydantic_extra__", None)

@@ -12,7 +12,6 @@ from typing import Final
 from pydantic_core import ErrorDetails
 
 from service.core.omni.content import CHANNELS, MAX_DAYS_AHEAD
-from service.core.request.body import RequestBody
 from service.core.request.request import Fault
 from service.core.request.spelling import spelling
 
@@ -24,6 +23,10 @@ MAX_TOLD: Final = 4096
 
 FLAT: Final = ("phoneNumber", "emailAddress")
 """The addresses of the flat shape."""
+
+_OF_ONE: Final = (*FLAT, "messageId")
+_SIMPLE: Final = ("text", "mailSubject")
+_CHANNELS: Final = tuple(CHANNELS.values())
 
 MAX_PATH: Final = 200
 _NO_CONTENT: Final = "names no content: give text, or at least one of " + ", ".join(CHANNELS.values())
@@ -72,20 +75,23 @@ _SUBJECT: Final = re.compile(r"^(Input|String|Tuple|Dictionary) ")
 def shape_faults(present: set[str]) -> list[Fault]:
     """Tell what no single field can know: shapes mixed, nobody to send to, nothing to say."""
     faults = []
-    if "destinations" in present:
-        faults += [Fault(name, "cannot stand beside destinations") for name in (*FLAT, "messageId") if name in present]
-    elif present.isdisjoint(FLAT):
-        faults.append(Fault("destinations", "is required, unless phoneNumber or emailAddress names one recipient"))
-    if channel := next((name for name in CHANNELS.values() if name in present), None):
-        faults += [Fault(name, f"cannot stand beside {channel}") for name in ("text", "mailSubject") if name in present]
+    if "destinations" not in present:
+        if present.isdisjoint(FLAT):
+            faults.append(Fault("destinations", "is required, unless phoneNumber or emailAddress names one recipient"))
+    elif not present.isdisjoint(_OF_ONE):
+        faults += [Fault(name, "cannot stand beside destinations") for name in _OF_ONE if name in present]
+    if not present.isdisjoint(_CHANNELS):
+        if not present.isdisjoint(_SIMPLE):
+            channel = next(name for name in _CHANNELS if name in present)
+            faults += [Fault(name, f"cannot stand beside {channel}") for name in _SIMPLE if name in present]
     elif "text" not in present:
         faults.append(Fault("$", _NO_CONTENT))
     return faults
 
 
-def time_faults(body: RequestBody, now: datetime) -> list[Fault]:
+def time_faults(send_at: datetime, now: datetime) -> list[Fault]:
     """Tell what a schedule cannot be: too far ahead. A deadline limits the relay's attempts alone, so it may be any."""
-    if body.send_at is not None and body.send_at - now >= timedelta(days=MAX_DAYS_AHEAD):
+    if send_at - now >= timedelta(days=MAX_DAYS_AHEAD):
         return [Fault("sendAt", f"must be less than {MAX_DAYS_AHEAD} days ahead")]
     return []
 

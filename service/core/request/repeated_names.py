@@ -43,13 +43,13 @@ def _are_clearly_unique(body: bytes) -> bool:
 
     Without an escaped quotation mark each one begins or ends a text, so every second piece between them is a text.
     """
-    if b'\\"' in body:
-        return False
     pieces = body.split(b'"')
     if b"\\" not in body:
         texts = pieces[1::2]
         if len(set(texts)) == len(texts):
             return True
+    elif b'\\"' in body:
+        return False
     names = [text for text, rest in zip(pieces[1::2], pieces[2::2], strict=True) if rest.lstrip()[:1] == b":"]
     return len(set(names)) == len(names) and b"\\" not in b"".join(names)
 

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from service.core.identity import joined, uuid5
+from pydantic_core import to_json
+
+from service.core.identity import uuid5
 from service.core.omni.status import Status
 from service.core.request.request import Fault
 from service.core.value import dataclass
@@ -84,4 +86,4 @@ def event_id(event: StatusEvent) -> str:
     parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
     if event.next_attempt_at is not None:
         parts += [event.attempt, event.next_attempt_at.isoformat()]
-    return uuid5(_EVENTS, joined(*parts))
+    return uuid5(_EVENTS, to_json(parts))

@@ -43,7 +43,7 @@ _LONGEST_NAME: Final = 255
 def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[Publication, ...]:
     """Render all that a report says and puts aside."""
     events = [publication for event in report.events for publication in _publish_event(event, delivery)]
-    return (*events, *(_publish_stored(dead_letter, delivery, now) for dead_letter in report.dead_letters))
+    return (*events, *(_publish_stored(stored_message, delivery, now) for stored_message in report.stored))
 
 
 def publish_instead(
@@ -60,9 +60,9 @@ def publish_instead(
     events = [
         _reduced(event) for event in report.events if event.type in FINAL_EVENTS and _name_of(event, delivery) in names
     ]
-    for dead_letter in report.dead_letters:
-        if isinstance(dead_letter, RetryMessage) and _name(_publish_stored(dead_letter, delivery, now)) in names:
-            events += _give_up(dead_letter, now)
+    for stored_message in report.stored:
+        if isinstance(stored_message, RetryMessage) and _name(_publish_stored(stored_message, delivery, now)) in names:
+            events += _give_up(stored_message, now)
     return tuple(publication for event in events for publication in _publish_event(event, plain))
 
 
@@ -79,8 +79,8 @@ def _reduced(event: StatusEvent) -> StatusEvent:
     return replace(event, metadata={}, bulk_id=None, reason=reason)
 
 
-def _give_up(dead_letter: RetryMessage, now: datetime) -> list[StatusEvent]:
-    history, request = dead_letter.history, dead_letter.request
+def _give_up(stored_message: RetryMessage, now: datetime) -> list[StatusEvent]:
+    history, request = stored_message.history, stored_message.request
     return [
         StatusEvent(
             "message.unknown" if history.ambiguous else "message.failed",
@@ -186,23 +186,23 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
     return [publication, copy]
 
 
-def _publish_stored(dead_letter: StoredMessage, delivery: Delivery, now: datetime) -> Publication:
-    headers = {**write_history(dead_letter.history), **_origin(delivery), REDRIVES: dead_letter.history.redrives}
-    match dead_letter:
+def _publish_stored(stored_message: StoredMessage, delivery: Delivery, now: datetime) -> Publication:
+    headers = {**write_history(stored_message.history), **_origin(delivery), REDRIVES: stored_message.history.redrives}
+    match stored_message:
         case RetryMessage():
-            exchange, routing_key = topology.RELAY, topology.delay_queue(dead_letter.delay_seconds)
-            headers |= write_progress(dead_letter.history)
+            exchange, routing_key = topology.RELAY, topology.delay_queue(stored_message.delay_seconds)
+            headers |= write_progress(stored_message.history)
         case DeadLetterMessage():
             exchange, routing_key = topology.DEAD, ""
-            headers |= _dead_letter_headers(dead_letter.reason, dead_letter.cause, now)
+            headers |= _dead_letter_headers(stored_message.reason, stored_message.cause, now)
         case _:
-            assert_never(dead_letter)
+            assert_never(stored_message)
     return Publication(
         exchange,
         routing_key,
-        render_request(dead_letter.request),
+        render_request(stored_message.request),
         JSON,
-        dead_letter.request.request_id,
+        stored_message.request.request_id,
         correlation_id=delivery.correlation_id,
         reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,

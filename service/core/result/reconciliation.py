@@ -51,9 +51,9 @@ class Resolution:
         """Tell how the look ended for the messages it was about, the worst of them counting."""
         if self.rest is not None:
             return "posted"
-        if any(isinstance(dead_letter, RetryMessage) for dead_letter in self.report.dead_letters):
+        if any(isinstance(stored_message, RetryMessage) for stored_message in self.report.stored):
             return "waiting"
-        return "given_up" if self.report.dead_letters else "found"
+        return "given_up" if self.report.stored else "found"
 
 
 def lookup_purpose(history: History) -> Purpose | None:
@@ -94,7 +94,7 @@ def resolve(attempt: Attempt, lookup_result: LookupResult) -> Resolution:
             more = schedule_retry(latest, _ambiguous(missing, lookup_result), history, wait)
         case type_:
             more = give_up(latest, type_, _ambiguous(missing, lookup_result), history)
-    return Resolution(Report(report.events + more.events, report.dead_letters + more.dead_letters), None, history)
+    return Resolution(Report(report.events + more.events, report.stored + more.stored), None, history)
 
 
 def _resolve_unambiguous(
@@ -119,7 +119,7 @@ def _resolve_unambiguous(
         lookup_delay(attempt.policy.retry, history.log_checks),
     )
     more = schedule_retry(attempt, waiting, past, wait)
-    return Resolution(Report(report.events, report.dead_letters + more.dead_letters), None, history)
+    return Resolution(Report(report.events, report.stored + more.stored), None, history)
 
 
 def _since(history: History, now: datetime) -> datetime | None:

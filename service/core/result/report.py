@@ -66,7 +66,7 @@ class Report:
     """Events and letters: published and confirmed together, before the delivery is settled."""
 
     events: tuple[StatusEvent, ...] = ()
-    dead_letters: tuple[StoredMessage, ...] = ()
+    stored: tuple[StoredMessage, ...] = ()
 
 
 def slices(report: Report) -> Sequence[Report]:
@@ -80,7 +80,7 @@ def slices(report: Report) -> Sequence[Report]:
         if size >= SLICE and end < len(report.events):
             parts.append(Report(report.events[start:end]))
             start, size = end, 0
-    return [*parts, Report(report.events[start:], report.dead_letters)]
+    return [*parts, Report(report.events[start:], report.stored)]
 
 
 def _size(event: StatusEvent) -> int:
@@ -187,9 +187,11 @@ def report_expiry(request: SendRequest, history: History, now: datetime) -> Repo
 def report_attempt(attempt: Attempt, message_outcomes: Iterable[MessageOutcome]) -> Report:
     """Say how an attempt ended for each of its messages, and put aside those that need another."""
     events: list[StatusEvent] = []
-    dead_letters: list[StoredMessage] = []
-    message_outcomes = (_end_denials(attempt, message_outcome) for message_outcome in message_outcomes)
-    for disposition, group in groupby(sorted(message_outcomes, key=_disposition), _disposition):
+    stored: list[StoredMessage] = []
+    ended = [_end_denials(attempt, one) if one.disposition == "denied" else one for one in message_outcomes]
+    if len(ended) > 1:
+        ended.sort(key=_disposition)
+    for disposition, group in groupby(ended, _disposition):
         members = tuple(group)
         match disposition:
             case "taken":
@@ -199,10 +201,10 @@ def report_attempt(attempt: Attempt, message_outcomes: Iterable[MessageOutcome])
             case "again" | "later" | "ambiguous" | "denied" | "not_attempted":
                 unfinished = _report_unfinished(attempt, disposition, members)
                 events += unfinished.events
-                dead_letters += unfinished.dead_letters
+                stored += unfinished.stored
             case _:
                 assert_never(disposition)
-    return Report(tuple(events), tuple(dead_letters))
+    return Report(tuple(events), tuple(stored))
 
 
 def _end_denials(attempt: Attempt, message_outcome: MessageOutcome) -> MessageOutcome:
@@ -210,9 +212,7 @@ def _end_denials(attempt: Attempt, message_outcome: MessageOutcome) -> MessageOu
 
     That is when it is the third, and before each but the first other calls succeeded while the request was away.
     """
-    if message_outcome.disposition == "denied" and _denials(attempt) >= _DENIALS:
-        return replace(message_outcome, disposition="refused")
-    return message_outcome
+    return replace(message_outcome, disposition="refused") if _denials(attempt) >= _DENIALS else message_outcome
 
 
 def _denials(attempt: Attempt) -> int:
@@ -242,7 +242,7 @@ def _report_unfinished(
         return Report(_say(attempt, "message.expired", message_outcomes))
     if disposition == "not_attempted":
         return Report(
-            (), schedule_retry(attempt, message_outcomes, past, delay_seconds).dead_letters
+            (), schedule_retry(attempt, message_outcomes, past, delay_seconds).stored
         )  # nothing has happened to tell of
     return schedule_retry(attempt, message_outcomes, past, delay_seconds)
 
@@ -267,8 +267,8 @@ def give_up(
 ) -> Report:
     """Say so, and leave them to a person."""
     reason: RelayReason = "failed" if type_ == "message.failed" else "unknown"
-    dead_letter = DeadLetterMessage(_rest(attempt, message_outcomes), past, reason, message_outcomes[0].cause)
-    return Report(_say(attempt, type_, message_outcomes), (dead_letter,))
+    stored_message = DeadLetterMessage(_rest(attempt, message_outcomes), past, reason, message_outcomes[0].cause)
+    return Report(_say(attempt, type_, message_outcomes), (stored_message,))
 
 
 def _rest(attempt: Attempt, message_outcomes: tuple[MessageOutcome, ...]) -> SendRequest:

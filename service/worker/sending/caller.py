@@ -300,14 +300,17 @@ class Caller:
             return [group]
         if is_new and calls[0].attempt == 1 and not calls[0].is_measured:
             self._observe_first(calls, now)
-        may_be_of_one = isinstance(outcome, Rejected) or is_too_large(outcome)
-        may_be_of_one |= isinstance(outcome, Denied) and self._tools.turnstile.is_open
-        if len(group) > 1 and may_be_of_one:
+        if len(group) > 1 and self._may_be_of_one(outcome):
             middle = len(group) // 2
             return [group[middle:], group[:middle]]
         for part in group:
             part.outcome = outcome
         return []
+
+    def _may_be_of_one(self, outcome: Outcome) -> bool:
+        """Tell whether one request of several may be the reason why a call was not taken."""
+        is_refusal = isinstance(outcome, Rejected) or is_too_large(outcome)
+        return is_refusal or (isinstance(outcome, Denied) and self._tools.turnstile.is_open)
 
     async def _due(self, parts: Sequence[_Part]) -> list[_Part]:
         """Leave out what is no longer ours, and then what has expired: whoever has it now tells how it ends."""

@@ -232,16 +232,18 @@ async def test_what_lapsed_in_the_queue_is_served_like_all_others_and_never_post
 
 async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_back() -> None:
     world = World()
-    dead_letters: list[Publication] = []
+    stored: list[Publication] = []
 
     async def keep(publications: tuple[Publication, ...]) -> None:
-        dead_letters.extend(one for one in publications if one.routing_key.startswith("omni.requests.delay"))
+        stored.extend(one for one in publications if one.routing_key.startswith("omni.requests.delay"))
 
     world.confirm = keep
     await world.handle_late(replace(a_delivery(TWO_PEOPLE), redelivered=True))
-    (dead_letter,) = dead_letters
-    headers = {**dead_letter.headers, "omni-log-checks": 99}
-    await world.handle(Delivery(dead_letter.body, dead_letter.content_type, dead_letter.message_id, headers=headers))
+    (stored_message,) = stored
+    headers = {**stored_message.headers, "omni-log-checks": 99}
+    await world.handle(
+        Delivery(stored_message.body, stored_message.content_type, stored_message.message_id, headers=headers)
+    )
 
     assert world.story[1:] == [("look", ("m-1", "m-2"), "doubt"), [], ["message.expired", "message.expired"]]
 

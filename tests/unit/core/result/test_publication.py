@@ -141,12 +141,12 @@ def test_without_reply_to_there_is_no_copy(name: str | None) -> None:
     assert len(publish_report(Report((EVENT,)), replace(a_delivery(), reply_to=name), NOW)) == 1
 
 
-@pytest.mark.parametrize("dead_letter", [RETRIES, DEAD])
-def test_a_letter_never_carries_a_reply_to_that_the_broker_refuses(dead_letter: StoredMessage) -> None:
+@pytest.mark.parametrize("stored_message", [RETRIES, DEAD])
+def test_a_letter_never_carries_a_reply_to_that_the_broker_refuses(stored_message: StoredMessage) -> None:
     """RabbitMQ closes the channel of whoever publishes it without a consumer for direct replies."""
     delivery = replace(a_delivery(), reply_to="amq.rabbitmq.reply-to")
 
-    (publication,) = publish_report(Report((), (dead_letter,)), delivery, NOW)
+    (publication,) = publish_report(Report((), (stored_message,)), delivery, NOW)
 
     assert publication.reply_to is None
 
@@ -248,9 +248,11 @@ def test_events_come_before_letters() -> None:
     ]
 
 
-def published(dead_letter: StoredMessage | None = None, event: StatusEvent = EVENT) -> tuple[Report, list[Publication]]:
+def published(
+    stored_message: StoredMessage | None = None, event: StatusEvent = EVENT
+) -> tuple[Report, list[Publication]]:
     """Render a report of an event and a letter."""
-    report = Report((event,), (dead_letter,) if dead_letter else ())
+    report = Report((event,), (stored_message,) if stored_message else ())
     return report, list(publish_report(report, DELIVERY, NOW))
 
 
@@ -277,8 +279,8 @@ def test_a_final_event_that_the_broker_never_takes_is_published_without_what_the
 def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_final_event(
     *, ambiguous: bool, word: str
 ) -> None:
-    dead_letter = RetryMessage(a_request(a_message("m-1"), a_message("m-2")), a_history(2, ambiguous=ambiguous), 8)
-    report, (_, _, retry) = published(dead_letter)
+    stored_message = RetryMessage(a_request(a_message("m-1"), a_message("m-2")), a_history(2, ambiguous=ambiguous), 8)
+    report, (_, _, retry) = published(stored_message)
 
     events = publish_instead(report, DELIVERY, NOW, [replace(retry, headers={"omni-republished": True})])
 
@@ -290,10 +292,10 @@ def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_
 
 def test_in_place_of_what_needs_nothing_nothing_is_published() -> None:
     deferral = replace(EVENT, type="message.deferred", next_attempt_at=NOW)
-    report, (event, _, dead_letter) = published(DEAD, deferral)
+    report, (event, _, stored_message) = published(DEAD, deferral)
 
-    assert publish_instead(report, DELIVERY, NOW, [event, dead_letter]) == ()
-    report, (event, _, dead_letter) = published(RETRIES)
+    assert publish_instead(report, DELIVERY, NOW, [event, stored_message]) == ()
+    report, (event, _, stored_message) = published(RETRIES)
     assert publish_instead(report, DELIVERY, NOW, []) == ()
 
 
@@ -317,13 +319,13 @@ def test_the_normal_form_writes_everything_out() -> None:
 
 
 @law
-@given(given_headers=headers, dead_letter=st.sampled_from([RETRIES, DEAD]))
+@given(given_headers=headers, stored_message=st.sampled_from([RETRIES, DEAD]))
 def test_headers_that_the_broker_or_the_relay_reads_are_only_those_that_the_relay_writes(
-    given_headers: dict[str, object], dead_letter: StoredMessage
+    given_headers: dict[str, object], stored_message: StoredMessage
 ) -> None:
     hostile = {"x-death": [], "x-delivery-count": 3, "CC": ["a"], "BCC": ["b"], "bcc": ["c"], "omni-reason": "forged"}
     plain, attacked = (
-        dict(publish_report(Report((), (dead_letter,)), replace(a_delivery(), headers=table), NOW)[0].headers)
+        dict(publish_report(Report((), (stored_message,)), replace(a_delivery(), headers=table), NOW)[0].headers)
         for table in ({}, {**given_headers, **hostile})
     )
 

@@ -39,7 +39,7 @@ def test_what_omni_has_is_accepted_under_the_number_of_the_attempt_in_doubt() ->
         ("message.accepted", 2, "b-1")
     ] * 2
     assert resolution.report.events[0].status == a_status(3, 5)
-    assert resolution.report.dead_letters == ()
+    assert resolution.report.stored == ()
 
 
 def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhile() -> None:
@@ -49,11 +49,11 @@ def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhi
         ("m-1", "message.accepted"),
         ("m-2", "message.deferred"),
     ]
-    (dead_letter,) = resolution.report.dead_letters
-    assert isinstance(dead_letter, RetryMessage)
-    assert [message.message_id for message in dead_letter.request.messages] == ["m-2"]
-    assert dead_letter.history == replace(a_history(1, ambiguous=True), log_checks=1, retries=2)
-    assert dead_letter.delay_seconds == 8
+    (stored_message,) = resolution.report.stored
+    assert isinstance(stored_message, RetryMessage)
+    assert [message.message_id for message in stored_message.request.messages] == ["m-2"]
+    assert stored_message.history == replace(a_history(1, ambiguous=True), log_checks=1, retries=2)
+    assert stored_message.delay_seconds == 8
     deferred = resolution.report.events[1]
     assert deferred.next_attempt_at == NOW + timedelta(seconds=8)
     assert deferred.reason is not None
@@ -99,10 +99,10 @@ def waits(attempt: Attempt, lookup_result: LookupResult = NOTHING) -> list[float
     """List the rooms a message in doubt goes through until it is posted again."""
     delays: list[float] = []
     while (resolution := resolve(attempt, lookup_result)).rest is None:
-        (dead_letter,) = resolution.report.dead_letters
-        assert isinstance(dead_letter, RetryMessage)
-        delays.append(dead_letter.delay_seconds)
-        attempt, lookup_result = replace(attempt, history=dead_letter.history), NOTHING
+        (stored_message,) = resolution.report.stored
+        assert isinstance(stored_message, RetryMessage)
+        delays.append(stored_message.delay_seconds)
+        attempt, lookup_result = replace(attempt, history=stored_message.history), NOTHING
     return delays
 
 
@@ -156,9 +156,9 @@ def test_copies_take_turns_by_chance(log_checks: int, jitter: float, *, posts: b
 
     assert (resolution.rest is not None) is posts
     if not posts:
-        (dead_letter,) = resolution.report.dead_letters
-        assert isinstance(dead_letter, RetryMessage)
-        assert dead_letter.delay_seconds == (4 if log_checks == 3 else 16)
+        (stored_message,) = resolution.report.stored
+        assert isinstance(stored_message, RetryMessage)
+        assert stored_message.delay_seconds == (4 if log_checks == 3 else 16)
 
 
 def test_a_copy_is_not_looked_for_for_ever() -> None:
@@ -169,9 +169,9 @@ def test_a_copy_is_not_looked_for_for_ever() -> None:
 def test_one_that_may_be_a_copy_is_put_aside_and_nothing_is_decided() -> None:
     resolution = resolve(is_unresolved(log_checks=0, retries=7), NOT_ASKED)
 
-    (dead_letter,) = resolution.report.dead_letters
-    assert isinstance(dead_letter, RetryMessage)
-    assert (dead_letter.delay_seconds, dead_letter.history.log_checks) == (8, 0)
+    (stored_message,) = resolution.report.stored
+    assert isinstance(stored_message, RetryMessage)
+    assert (stored_message.delay_seconds, stored_message.history.log_checks) == (8, 0)
     reason = resolution.report.events[0].reason
     assert reason is not None
     assert reason.detail.endswith(": redelivered")
@@ -183,9 +183,9 @@ def test_the_policy_may_leave_it_to_a_person(log_checks: int, lookup_result: Loo
 
     assert resolution.rest is None
     assert [event.type for event in resolution.report.events] == ["message.unknown"] * 2
-    (dead_letter,) = resolution.report.dead_letters
-    assert isinstance(dead_letter, DeadLetterMessage)
-    assert (dead_letter.reason, dead_letter.cause) == (
+    (stored_message,) = resolution.report.stored
+    assert isinstance(stored_message, DeadLetterMessage)
+    assert (stored_message.reason, stored_message.cause) == (
         "unknown",
         "not_in_logs" if lookup_result == NOTHING else "logs_forbidden",
     )
@@ -220,9 +220,9 @@ def test_without_an_answer_nothing_is_decided_however_often(own: OnUnknown) -> N
     for log_checks, attempts, retries, delay_seconds in ((0, 1, 0, 4), (2, 8, 3, 32), (2, 8, 50, 300)):
         resolution = resolve(is_unresolved(log_checks, attempts, retries, own), SILENCE)
 
-        (dead_letter,) = resolution.report.dead_letters
-        assert isinstance(dead_letter, RetryMessage)
-        assert (dead_letter.history.log_checks, dead_letter.history.retries, dead_letter.delay_seconds) == (
+        (stored_message,) = resolution.report.stored
+        assert isinstance(stored_message, RetryMessage)
+        assert (stored_message.history.log_checks, stored_message.history.retries, stored_message.delay_seconds) == (
             log_checks,
             retries + 1,
             delay_seconds,
@@ -280,12 +280,12 @@ def test_while_it_cannot_be_looked_for_it_is_put_aside_a_few_times_before_it_is_
     attempt = an_attempt(a_request(), past)
     delays = []
     while (resolution := resolve(attempt, lookup_result)).rest is None:
-        (dead_letter,) = resolution.report.dead_letters
-        assert isinstance(dead_letter, RetryMessage)
-        assert dead_letter.request == attempt.request
+        (stored_message,) = resolution.report.stored
+        assert isinstance(stored_message, RetryMessage)
+        assert stored_message.request == attempt.request
         assert resolution.report.events == ()
-        delays.append(dead_letter.delay_seconds)
-        attempt = replace(attempt, history=dead_letter.history)
+        delays.append(stored_message.delay_seconds)
+        attempt = replace(attempt, history=stored_message.history)
 
     assert delays == [4, 8, 16]
     assert resolution.rest == attempt.request
@@ -299,8 +299,8 @@ def test_what_shows_is_told_while_the_rest_is_put_aside() -> None:
     resolution = resolve(attempt, lookup_result)
 
     assert [(event.message_id, event.type) for event in resolution.report.events] == [("m-1", "message.accepted")]
-    (dead_letter,) = resolution.report.dead_letters
-    assert dead_letter.request.message_ids == ("m-2",)
+    (stored_message,) = resolution.report.stored
+    assert stored_message.request.message_ids == ("m-2",)
 
 
 def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> None:
@@ -308,9 +308,9 @@ def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> 
     resolution = resolve(is_unresolved(log_checks=2), Answered({}, frozenset({"m-2"})))
 
     assert resolution.rest is None
-    (dead_letter,) = resolution.report.dead_letters
-    assert isinstance(dead_letter, RetryMessage)
-    assert dead_letter.history.log_checks == 2
+    (stored_message,) = resolution.report.stored
+    assert isinstance(stored_message, RetryMessage)
+    assert stored_message.history.log_checks == 2
 
 
 def test_a_post_that_was_decided_begins_the_count_of_lookups_anew() -> None:
@@ -390,7 +390,7 @@ def test_each_message_is_told_of_once_or_left_to_be_posted(
     told = [event.message_id for event in resolution.report.events]
     left = [message.message_id for message in resolution.rest.messages] if resolution.rest else []
     schedule_retry = {
-        m.message_id for dead_letter in resolution.report.dead_letters for m in dead_letter.request.messages
+        m.message_id for stored_message in resolution.report.stored for m in stored_message.request.messages
     }
     in_silence = schedule_retry.difference(map(str, told))
     assert sorted([*map(str, told), *left, *in_silence]) == ["m-1", "m-2"]

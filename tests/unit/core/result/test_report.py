@@ -68,7 +68,7 @@ def test_each_message_that_cannot_be_sent_has_one() -> None:
         ("message.rejected", "m-2", {}),
     ]
     assert {event.reason for event in report.events} == {Reason("invalid", "the request is not valid", (fault,))}
-    assert report.dead_letters == ()
+    assert report.stored == ()
 
 
 def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
@@ -80,7 +80,7 @@ def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
     assert [event.message_id for event in report.events] == ["m-1", "m-2"]
     assert {event.attempt for event in report.events} == {3}
     assert {event.reason and event.reason.code for event in report.events} == {"expired"}
-    assert report.dead_letters == ()
+    assert report.stored == ()
 
 
 # What an attempt came to
@@ -95,7 +95,7 @@ def test_an_accepted_message_carries_omnis_word() -> None:
     assert (event.type, event.attempt, event.status, event.bulk_id) == ("message.accepted", 2, a_status(), "bulk-1")
     assert (event.reason, event.next_attempt_at, event.to) == (None, None, {"phoneNumber": PHONE})
     assert event.metadata == {"k": "v"}
-    assert report.dead_letters == ()
+    assert report.stored == ()
 
 
 def test_an_event_carries_the_requests_bulk_id_where_omni_answered_with_none() -> None:
@@ -129,16 +129,16 @@ def test_a_message_to_be_tried_again_is_deferred_and_parked(
     """An attempt that failed for our account's sake is not counted against the message."""
     report = report_attempt(an_attempt(), [a_message_outcome(disposition)])
 
-    (event,), (dead_letter,) = report.events, report.dead_letters
-    assert isinstance(dead_letter, RetryMessage)
+    (event,), (stored_message,) = report.events, report.stored
+    assert isinstance(stored_message, RetryMessage)
     assert (event.type, event.attempt) == ("message.deferred", 1)
-    assert event.next_attempt_at == NOW + timedelta(seconds=dead_letter.delay_seconds)
+    assert event.next_attempt_at == NOW + timedelta(seconds=stored_message.delay_seconds)
     assert event.reason is not None
     assert event.reason.code == code
     assert event.reason.detail.endswith(f": cause_{disposition}")
     denials = int(disposition == "denied")
-    assert dead_letter.history == replace(a_history(attempts, ambiguous=ambiguous), retries=1, denials=denials)
-    assert dead_letter.request == a_request()
+    assert stored_message.history == replace(a_history(attempts, ambiguous=ambiguous), retries=1, denials=denials)
+    assert stored_message.request == a_request()
 
 
 def test_one_that_was_not_even_tried_goes_back_without_a_word() -> None:
@@ -150,11 +150,11 @@ def test_one_that_was_not_even_tried_goes_back_without_a_word() -> None:
 
 @pytest.mark.parametrize("disposition", ["again", "ambiguous", "denied", "not_attempted"])
 def test_doubt_is_never_forgotten(disposition: Disposition) -> None:
-    (dead_letter,) = report_attempt(
+    (stored_message,) = report_attempt(
         an_attempt(history=a_history(1, ambiguous=True)), [a_message_outcome(disposition)]
-    ).dead_letters
+    ).stored
 
-    assert dead_letter.history.ambiguous
+    assert stored_message.history.ambiguous
 
 
 @pytest.mark.parametrize("own", ["resend", "park"])
@@ -167,17 +167,21 @@ def test_a_message_in_doubt_is_looked_for_before_anything_is_decided(own: OnUnkn
     report = report_attempt(an_attempt(request, history), [a_message_outcome("ambiguous")])
 
     assert words_of(report) == ["message.deferred"]
-    (dead_letter,) = report.dead_letters
-    assert dead_letter == RetryMessage(request, replace(a_history(used + 1, ambiguous=True), retries=1), 4.0)
+    (stored_message,) = report.stored
+    assert stored_message == RetryMessage(request, replace(a_history(used + 1, ambiguous=True), retries=1), 4.0)
 
 
 def test_a_message_has_failed_when_its_attempts_are_used_up() -> None:
     report = report_attempt(an_attempt(history=a_history(7)), [a_message_outcome("again")])
 
     assert words_of(report) == ["message.failed"]
-    (dead_letter,) = report.dead_letters
-    assert isinstance(dead_letter, DeadLetterMessage)
-    assert (dead_letter.reason, dead_letter.cause, dead_letter.history.attempts) == ("failed", "cause_again", 8)
+    (stored_message,) = report.stored
+    assert isinstance(stored_message, DeadLetterMessage)
+    assert (stored_message.reason, stored_message.cause, stored_message.history.attempts) == (
+        "failed",
+        "cause_again",
+        8,
+    )
 
 
 def test_a_message_refused_for_our_fault_waits_however_often() -> None:
@@ -185,9 +189,9 @@ def test_a_message_refused_for_our_fault_waits_however_often() -> None:
     for used in (7, 8, 9):
         history = a_history(used)
         for _ in range(100):
-            (dead_letter,) = report_attempt(an_attempt(history=history), [a_message_outcome("denied")]).dead_letters
-            assert isinstance(dead_letter, RetryMessage)
-            history = dead_letter.history
+            (stored_message,) = report_attempt(an_attempt(history=history), [a_message_outcome("denied")]).stored
+            assert isinstance(stored_message, RetryMessage)
+            history = stored_message.history
 
         assert replace(history, retries=0) == replace(a_history(used), denials=1)
 
@@ -201,10 +205,10 @@ def denied_at(times: list[float], success_at: Callable[[float], float]) -> list[
         (event,) = report.events
         assert event.reason is not None
         told.append(f"{event.type.removeprefix('message.')} {event.reason.code}")
-        for dead_letter in report.dead_letters:
-            assert isinstance(dead_letter, RetryMessage)
-            told[-1] += f" {dead_letter.delay_seconds:g}"
-            history = dead_letter.history
+        for stored_message in report.stored:
+            assert isinstance(stored_message, RetryMessage)
+            told[-1] += f" {stored_message.delay_seconds:g}"
+            history = stored_message.history
     return told
 
 
@@ -254,18 +258,18 @@ def test_a_doubt_about_an_earlier_attempt_outlives_one_that_was_refused_for_cert
 
 @pytest.mark.parametrize("disposition", ["again", "denied", "not_attempted"])
 def test_a_message_that_would_be_late_by_then_has_expired_now(disposition: Disposition) -> None:
-    (dead_letter,) = report_attempt(an_attempt(), [a_message_outcome(disposition)]).dead_letters
-    assert isinstance(dead_letter, RetryMessage)
-    deferred = NOW + timedelta(seconds=dead_letter.delay_seconds)
+    (stored_message,) = report_attempt(an_attempt(), [a_message_outcome(disposition)]).stored
+    assert isinstance(stored_message, RetryMessage)
+    deferred = NOW + timedelta(seconds=stored_message.delay_seconds)
 
     late = report_attempt(an_attempt(replace(a_request(), expires_at=deferred)), [a_message_outcome(disposition)])
     in_time = replace(a_request(), expires_at=deferred + timedelta(microseconds=1))
 
     assert words_of(late) == ["message.expired"]
-    assert late.dead_letters == ()
+    assert late.stored == ()
     assert late.events[0].reason is not None
     assert late.events[0].reason.code == "expired"
-    assert len(report_attempt(an_attempt(in_time), [a_message_outcome(disposition)]).dead_letters) == 1
+    assert len(report_attempt(an_attempt(in_time), [a_message_outcome(disposition)]).stored) == 1
 
 
 @pytest.mark.parametrize(
@@ -277,9 +281,9 @@ def test_luck_with_the_dice_does_not_bring_the_last_attempt_before_its_time(
     """Eight attempts of the default schedule span two minutes and more: an outage of two fails nobody."""
     history = replace(a_history(6), first_seen=NOW - timedelta(seconds=seconds))
 
-    (dead_letter,) = report_attempt(an_attempt(history=history, jitter=0.0), [a_message_outcome("again")]).dead_letters
-    assert isinstance(dead_letter, RetryMessage)
-    assert dead_letter.delay_seconds == delay_seconds
+    (stored_message,) = report_attempt(an_attempt(history=history, jitter=0.0), [a_message_outcome("again")]).stored
+    assert isinstance(stored_message, RetryMessage)
+    assert stored_message.delay_seconds == delay_seconds
 
 
 def test_the_longest_wait_that_omni_asks_for_counts_for_all() -> None:
@@ -289,11 +293,11 @@ def test_the_longest_wait_that_omni_asks_for_counts_for_all() -> None:
         a_message_outcome("again", a_message("m-3")),
     ]
 
-    (dead_letter,) = report_attempt(an_attempt(jitter=0.0), message_outcomes).dead_letters
+    (stored_message,) = report_attempt(an_attempt(jitter=0.0), message_outcomes).stored
 
-    assert isinstance(dead_letter, RetryMessage)
-    assert dead_letter.delay_seconds == 64
-    assert [message.message_id for message in dead_letter.request.messages] == ["m-1", "m-2", "m-3"]
+    assert isinstance(stored_message, RetryMessage)
+    assert stored_message.delay_seconds == 64
+    assert [message.message_id for message in stored_message.request.messages] == ["m-1", "m-2", "m-3"]
 
 
 def test_a_message_that_needs_an_hour_does_not_hold_back_its_neighbours() -> None:
@@ -305,9 +309,9 @@ def test_a_message_that_needs_an_hour_does_not_hold_back_its_neighbours() -> Non
     report = report_attempt(an_attempt(), message_outcomes)
 
     delays = {
-        dead_letter.request.messages[0].message_id: dead_letter.delay_seconds
-        for dead_letter in report.dead_letters
-        if isinstance(dead_letter, RetryMessage)
+        stored_message.request.messages[0].message_id: stored_message.delay_seconds
+        for stored_message in report.stored
+        if isinstance(stored_message, RetryMessage)
     }
     assert delays == {"m-1": HOUR, "m-2": 1}
 
@@ -363,12 +367,12 @@ def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_par
     said = {event.message_id: event for event in report.events}
     retries: Counter[str] = Counter()
     dead: Counter[str] = Counter()
-    for dead_letter in report.dead_letters:
-        (retries if isinstance(dead_letter, RetryMessage) else dead).update(
-            one.message_id for one in dead_letter.request.messages
+    for stored_message in report.stored:
+        (retries if isinstance(stored_message, RetryMessage) else dead).update(
+            one.message_id for one in stored_message.request.messages
         )
-        if isinstance(dead_letter, RetryMessage):
-            assert dead_letter.delay_seconds in attempt.policy.retry.delays
+        if isinstance(stored_message, RetryMessage):
+            assert stored_message.delay_seconds in attempt.policy.retry.delays
     for message_outcome in message_outcomes:
         name = message_outcome.message.message_id
         if message_outcome.disposition == "not_attempted" and name not in said:
@@ -389,14 +393,14 @@ def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_par
 def test_attempts_are_counted_and_bounded(attempt: Attempt, message_outcomes: list[MessageOutcome]) -> None:
     standings = {one.message.message_id: one.disposition for one in message_outcomes}
 
-    for dead_letter in report_attempt(attempt, message_outcomes).dead_letters:
-        (disposition,) = {standings[one.message_id] for one in dead_letter.request.messages}
-        assert dead_letter.history.attempts == attempt.history.attempts + (
+    for stored_message in report_attempt(attempt, message_outcomes).stored:
+        (disposition,) = {standings[one.message_id] for one in stored_message.request.messages}
+        assert stored_message.history.attempts == attempt.history.attempts + (
             disposition not in {"denied", "not_attempted"}
         )
-        assert dead_letter.history.first_seen == attempt.history.first_seen
-        if isinstance(dead_letter, RetryMessage) and disposition == "again":
-            assert dead_letter.history.attempts < attempt.policy.retry.max_attempts
+        assert stored_message.history.first_seen == attempt.history.first_seen
+        if isinstance(stored_message, RetryMessage) and disposition == "again":
+            assert stored_message.history.attempts < attempt.policy.retry.max_attempts
 
 
 @law
@@ -452,8 +456,8 @@ def test_a_report_is_cut_into_parts_that_say_the_same_in_the_same_order(count: i
 
     parts = list(slices(whole))
 
-    assert Report(sum((part.events for part in parts), ()), sum((part.dead_letters for part in parts), ())) == whole
-    assert parts[-1].dead_letters == whole.dead_letters
+    assert Report(sum((part.events for part in parts), ()), sum((part.stored for part in parts), ())) == whole
+    assert parts[-1].stored == whole.stored
 
 
 def test_a_part_of_a_report_takes_about_128_kib_and_no_part_is_empty() -> None:
