@@ -3,7 +3,7 @@
 Every message ends this step in exactly one of: a last word, or a parked letter, with a deferral if it was attempted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -36,18 +36,21 @@ class Report:
     letters: tuple[Letter, ...] = ()
 
 
-def slices(report: Report) -> Sequence[Report]:
-    """Cut a report into parts that are to be published one after the other: its letters come with the last."""
+def slices(report: Report) -> Iterator[Report]:
+    """Cut a report into parts that are to be published one after the other: its letters come with the last.
+
+    The size of a part is found when it is asked for, so nothing that takes long comes before the first.
+    """
     if len(report.events) <= _FEW:
-        return (report,)
-    parts = []
+        yield report
+        return
     start = size = 0
     for end, event in enumerate(report.events, 1):
         size += _size(event)
         if size >= SLICE and end < len(report.events):
-            parts.append(Report(report.events[start:end]))
+            yield Report(report.events[start:end])
             start, size = end, 0
-    return [*parts, Report(report.events[start:], report.letters)]
+    yield Report(report.events[start:], report.letters)
 
 
 def _size(event: StatusEvent) -> int:
