@@ -76,6 +76,8 @@ class Effects:
     make_id: Callable[[], str]
     let_others: Callable[[], Awaitable[None]] = _go_on
     """Give others their turn, between two steps of something long."""
+    give_way: Callable[[], Awaitable[None]] = _go_on
+    """Let the events of others go first, between two slices of events that no call to OMNI slows down."""
     confirm: Callable[[], Awaitable[None]] = _go_on
     """Return if the delivery that this task serves is still ours; raise if another worker may have it by now."""
     since_success: Callable[[], float] = _forever
@@ -152,7 +154,7 @@ class Handler:
         request = parsed.request
         if parsed.rejections or request is None:
             now = effects.now()
-            await self._say(job, report_rejections(parsed, history, now), now)
+            await self._say(job, report_rejections(parsed, history, now), now, gives_way=True)
         if request is not None and (purpose := lookup_purpose(history)):
             is_copy = may_be_a_copy(job.delivery)
             lookup_result = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
@@ -165,7 +167,7 @@ class Handler:
         if request is not None and self._is_late(request):
             await effects.confirm()  # another worker may have posted it in time, while this process stood still
             now = effects.now()
-            await self._say(job, report_expiry(request, job.history, now), now)
+            await self._say(job, report_expiry(request, job.history, now), now, gives_way=True)
         elif request is not None:
             for call in self._plan(job, request):
                 (outcome,) = await effects.attempt((call,))
@@ -239,9 +241,15 @@ class Handler:
     def _is_late(self, request: SendRequest) -> bool:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
-    async def _say(self, job: Job, report: Report, now: datetime) -> None:
-        """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next."""
-        for part in slices(report):
+    async def _say(self, job: Job, report: Report, now: datetime, *, gives_way: bool = False) -> None:
+        """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next.
+
+        Between slices it may give way. Else ten thousand events that cost nothing to cause fill the queues of those
+        who read events, and the event of an ordinary request waits behind them.
+        """
+        for place, part in enumerate(slices(report)):
+            if place and gives_way:
+                await self._effects.give_way()
             job.is_touched |= bool(part.events or part.stored)
             try:
                 await self._effects.publish(_publications(job, part, now))

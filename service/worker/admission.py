@@ -2,8 +2,10 @@
 
 A prefetch limits deliveries in number, and AMQP has no limit in bytes that RabbitMQ keeps to. So where those in flight
 take more than they may, the connection that delivers is not read: the broker keeps the rest. It ends a connection that
-it cannot write to for 15 seconds (`tcp_listen_options.send_timeout`), and then hands all of it out again, so a pause is
-short: what has not begun by then goes into a delay queue, unread.
+it cannot write to for 15 seconds (`tcp_listen_options.send_timeout`), and then hands all of it out again. Ordinary
+requests wait behind the large one that is not read. So a pause is short: large deliveries that have not begun by then
+go into a delay queue, unread, until half of the memory is free. If only the last were put aside, the next large one
+would cause the next pause.
 
 So does what has waited for a minute. The broker takes back what is not settled within half an hour
 (`consumer_timeout`), and while sending is paused one large delivery may keep the next one waiting for a minute.
@@ -30,8 +32,8 @@ _AT_ONCE: Final = 2**20
 """Bytes of large deliveries that are served at once. Ten thousand destinations are 400 kB at least, and 15 MiB then."""
 _TURN: Final = 2**15
 """Bytes of small deliveries that begin in one turn of the loop; to find all their faults may take 0.15 s."""
-_PATIENCE: Final = 3.0
-"""Seconds of a pause after which deliveries that wait are put aside."""
+_PATIENCE: Final = 0.3
+"""Seconds of a pause after which deliveries that wait are put aside. An ordinary request may wait for one second."""
 _LONGEST_WAIT: Final = 60.0
 """Seconds after which a delivery that has not begun is put aside."""
 _SOON: Final = 0.01
@@ -81,6 +83,8 @@ class Admission:
         self._making_room: asyncio.Task[None] | None = None
         self._arrived = 0
         self._is_closing = False
+        self._may_settle = asyncio.Event()
+        self._may_settle.set()
         metrics.bytes_in_flight.set_function(lambda: self._bytes)
 
     def into(self, serve: OnDelivery, release: Callable[[Delivery], None] = lambda _: None) -> OnDelivery:
@@ -118,12 +122,16 @@ class Admission:
     def hold(self) -> Callable[[], int]:
         """Settle nothing until `close`: the broker would send more for it. Gives what counts the deliveries so far."""
         self._is_closing = True
+        self._may_settle.clear()
         return lambda: self._arrived
 
     async def close(self, seconds: float) -> None:
         """Put aside what has not begun and what still comes, as far as that is done in time: the process ends."""
+        self._may_settle.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
+                if self._making_room is not None:
+                    await asyncio.wait({self._making_room})
                 is_behind = self._unread is not None
                 await self._put_all_aside()
                 while is_behind:
@@ -200,15 +208,16 @@ class Admission:
             self._making_room = asyncio.create_task(self._make_room())
 
     async def _make_room(self) -> None:
-        """Put aside what is overdue, and then what waits, the latest first, until there is room.
+        """Put aside what is overdue. Where there is too much, put aside what waits too, the latest first, down to half.
 
         Where all has begun read a little, or the broker thinks us dead.
         """
         now = asyncio.get_running_loop().time
-        while self._waiting and self._waiting[0].overdue_at <= now() + _SOON:
+        while self._waiting and self._waiting[0].overdue_at <= now() + _SOON and not self._is_closing:
             await self._put_aside_one(self._waiting.popleft())
-        while self._waiting and self._bytes > self._most:
-            await self._put_aside_one(self._waiting.pop())
+        if self._bytes > self._most:
+            while self._waiting and self._bytes > self._most // 2 and not self._is_closing:
+                await self._put_aside_one(self._waiting.pop())
         self._read_on()
         self._watch()
 
@@ -219,6 +228,7 @@ class Admission:
             else:
                 await self._put_aside(waiting.delivery)
                 self._log.warning("delivery.set_aside", bytes=waiting.size)
+                await self._may_settle.wait()
                 with contextlib.suppress(*BrokerErrors):
                     await waiting.acknowledger.ack()
         finally:

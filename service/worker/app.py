@@ -47,6 +47,9 @@ _GARBAGE: Final = 20_000
 _TURN: Final = 0.002
 """Seconds for others between two steps of something long: a request takes several rounds of the loop."""
 
+_GIVING_WAY: Final = 0.05
+"""Seconds between two slices of events of a request that is rejected or late: some 2,000 events in a second."""
+
 _REPLIES_AT_MOST: Final = 1.0
 """Seconds for which a worker that stops still publishes copies for `reply_to`."""
 
@@ -88,6 +91,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         jitter=random.random,
         make_id=lambda: str(uuid.uuid4()),
         let_others=lambda: asyncio.sleep(_TURN),
+        give_way=lambda: asyncio.sleep(_GIVING_WAY),
         confirm=tools.session_check.require,
         since_success=lambda: turnstile.seconds_since_healthy,
     )

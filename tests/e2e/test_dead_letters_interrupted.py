@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import SecretStr
@@ -245,6 +245,72 @@ async def test_interrupted_at_any_moment_a_replay_sends_nothing_twice(stage: Sta
 
     assert await stage.posts() == dict.fromkeys(names, 1)
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
+
+
+_PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
+WRITES_DOWN = _PUBLISH + b"\x0aomni.relay\x10omni.dead.replay"
+PUBLISHES = _PUBLISH + b"\x0aomni.relay\x0domni.requests"
+ACKNOWLEDGES = b"\x00\x3c\x00\x50"
+"""How the frames begin that a replay sends at each step with a letter: the method, exchange and routing key."""
+
+
+class Kill(NamedTuple):
+    """When a replay is killed, and what that leaves."""
+
+    step: bytes
+    copies: list[bool]
+    """For each request that is sent in all, whether it says that it may be a copy."""
+    arrives: bool = False
+    """Whether the broker still gets what the replay sends in this step."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("listening", [False, True], ids=["no worker", "worker"])
+@pytest.mark.parametrize(
+    "kill",
+    [
+        pytest.param(Kill(WRITES_DOWN, [False, False, False]), id="before it is written down"),
+        pytest.param(Kill(PUBLISHES, [False, True, False]), id="before it is published"),
+        pytest.param(Kill(PUBLISHES, [False, False, True, False], arrives=True), id="before its confirm is seen"),
+        pytest.param(Kill(ACKNOWLEDGES, [False, False, True, False]), id="before it is acknowledged"),
+    ],
+)
+async def test_killed_at_any_step_with_a_letter_a_replay_loses_nothing_and_sends_nothing_twice(
+    stage: Stage, vhost: VirtualHost, kill: Kill, *, listening: bool
+) -> None:
+    """It is killed with the second of three letters. The next replay sends the rest."""
+    names = await put_dead_letters(stage, 3, listening=listening)
+    async with Proxy(vhost.node.port) as proxy:
+        held = proxy.hold_at(kill.step, 2)
+        replay = await stage.watching("dead", "replay", "--rate", "100", RABBITMQ_URL=through(proxy, vhost))
+        await asyncio.wait_for(held.wait(), PATIENCE)
+        if kill.arrives:
+            proxy.release_requests()
+            await asyncio.sleep(0.5)
+        replay.send(signal.SIGKILL)
+        assert await replay.ended() == -signal.SIGKILL
+    await stage.until_waiting("omni.dead", 2)  # the broker has noticed
+
+    assert "2 dead letters sent again" in (await dead(stage, "replay")).output
+    if not listening:
+        assert await copies_waiting(stage, len(kill.copies)) == kill.copies
+        await stage.worker()
+    await stage.until_final_events(3)
+    await stage.until_waiting("omni.requests", 0)
+    await asyncio.sleep(0.5)  # a copy that is in a worker's hands is dealt with
+    assert await stage.posts() == dict.fromkeys(names, 1)
+    assert {len(ids) for ids in stage.final_ids().values()} == {1}
+    assert await stage.waiting("omni.dead") == 0
+
+
+async def copies_waiting(stage: Stage, count: int) -> list[bool]:
+    """Tell for each request whether it says that it may be a copy. They are taken, and published as they were."""
+    messages = [await stage.take("omni.requests") for _ in range(count)]
+    async with stage.channel() as channel:
+        relay = await channel.get_exchange("omni.relay", ensure=False)
+        for message in messages:
+            await relay.publish(message, "omni.requests")
+    return [bool(message.headers.get("omni-republished")) for message in messages]
 
 
 async def until_replaying(stage: Stage, replay: Worker, before: int) -> None:

@@ -17,6 +17,8 @@ MAX_BODY: Final = 4 * 2**20
 TRY_AGAIN_ONCE, REFUSED_ALWAYS = "90021", "91403"
 """Endings of phone numbers; the sandbox answers them with status 21 the first time, and with 403 each time."""
 ORDINARY: Final = "10000"
+TRUNK_ZERO: Final = "440"
+"""Beginnings of phone numbers of which a library has to tell whether their 0 is a trunk zero."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ def _destinations(number: int, count: int) -> bytes:
     return json.dumps({"requestId": f"hostile-{number}", "text": "hello", "destinations": destinations}).encode()
 
 
-def _large(number: int, count: int, metadata: int, **more: Any) -> bytes:  # noqa: ANN401 - JSON
+def _large(number: int, count: int, metadata: int, code: str = "447", **more: Any) -> bytes:  # noqa: ANN401 - JSON
     """Write a request whose events repeat much: each destination has one, with all of the metadata."""
-    destinations = [{"to": {"phoneNumber": f"44{number % 1000:03d}{place:05d}1"}} for place in range(count)]
+    destinations = [{"to": {"phoneNumber": f"{code}{number % 1000:03d}{place:05d}1"}} for place in range(count)]
     body = {"requestId": f"hostile-{number}", "sms": {"text": f"hello {number}"}, "destinations": destinations}
     return json.dumps({**body, "metadata": {"m": "x" * (metadata - 1)}, **more}).encode()
 
@@ -141,6 +143,8 @@ CASES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "unroutable-events": lambda number: Hostile(_destinations(number, 5_000), reply_to="replies.gone", must_end=False),
     "metadata": _echoing(10_000, 838),
     "metadata-over": _echoing(10_000, 4096),
+    "metadata-over-and-trunk-zeros": _echoing(10_000, 4096, code=TRUNK_ZERO),
+    "metadata-and-trunk-zeros": _echoing(10_000, 838, code=TRUNK_ZERO),
     "metadata-small": _echoing(400, 4096),
     "metadata-expired": _echoing(10_000, 838, expiresAt="2020-01-01T00:00:00Z"),
     "metadata-lapsed": _echoing(10_000, 838, expiration=0),

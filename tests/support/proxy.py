@@ -4,6 +4,7 @@
 * cut: live connections are reset, as by a firewall or a dead host that came back;
 * hold: bytes stop on their way and arrive after `release`, as TCP does across a partition that heals;
   held answers alone are the request that was received and never answered;
+* hold at: bytes stop from certain ones on, so that a client can be killed between two of its steps;
 * half_open: the far end is gone and nobody tells the client;
 * refuse: nobody listens any more; what is connected stays.
 """
@@ -42,6 +43,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests_flow = asyncio.Event()
         self._answers_flow = asyncio.Event()
+        self._marks: tuple[bytes, int] = b"", 0
+        self._held = asyncio.Event()
         self.release()
 
     async def __aenter__(self) -> Self:
@@ -74,6 +77,18 @@ class Proxy:
     def hold_answers(self) -> None:
         """Let requests through and stop what comes back."""
         self._answers_flow.clear()
+
+    def hold_at(self, mark: bytes, time: int = 1) -> asyncio.Event:
+        """Hold all, as `hold` does, from the n-th read on that contains these bytes of a client.
+
+        Gives what is set when that has happened. A client that waits for each answer sends one step with each read.
+        """
+        self._marks, self._held = (mark, time), asyncio.Event()
+        return self._held
+
+    def release_requests(self) -> None:
+        """Send on what clients have sent, and hold the answers."""
+        self._requests_flow.set()
 
     def release(self) -> None:
         """Send on what is held, and hold nothing any more."""
@@ -134,12 +149,22 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(_CHUNK):
+                if flow is self._requests_flow:
+                    self._look_for_mark(data)
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await flow.wait()
                 if not link.abandoned:
                     writer.write(data)
                     await writer.drain()
+
+    def _look_for_mark(self, data: bytes) -> None:
+        mark, left = self._marks
+        if left and mark in data:
+            self._marks = mark, left - 1
+            if left == 1:
+                self.hold()
+                self._held.set()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -61,8 +61,11 @@ LARGE: Final = 2**15
 SMALL: Final = 2**12
 """Bytes of a body up to which it is read in one step also where it is faulty: then it costs ten times as much."""
 
-_NAMES: Final = 1000
+_NAMES: Final = 250
 """Messages that are named in one step."""
+
+_REPEATED: Final = 500
+"""Names given twice of which faults are made in one step."""
 
 _MAX_ADDRESS: Final = 254
 _JSON: Final = "application/json"
@@ -172,7 +175,7 @@ def _parse_small(source: _Source, fault: Fault | None) -> Parsed | None:
     except ValidationError as error:
         return None if is_long else _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
     late = _time_faults(read, source)
-    if late or shape_faults(_present(read)) or (source.is_json and repeated_names(source.body)):
+    if late or shape_faults(_present(read)) or (source.is_json and finished(repeated_names(source.body))):
         return None if is_long else _parse_faulty(source, [], late)
     return finished(_read(read, _destinations(read), range(MAX_DESTINATIONS), {}, source))
 
@@ -221,7 +224,7 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     if not isinstance(raw, dict):
         return _unreadable({}, source, [Fault("$", "should be an object")])
     yield
-    twice, twice_of = repeated_faults(repeated_names(source.body) if source.is_json else [])
+    twice, twice_of = yield from _repeated_faults(source)
     yield
     entries, is_list = _entries(raw), isinstance(raw.get("destinations"), list)
     body, shared = _check_shared(raw, source)
@@ -230,10 +233,11 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
         raw = {name: raw.get(name) for name in ("requestId", "destinations")}
     if not entries:
         return _unreadable(raw, source, shared)
-    shared += _metadata_faults(_metadata(raw, shared), len(entries), source)
+    too_much = _metadata_faults(_metadata(raw, shared), len(entries), source)
+    shared += too_much
     people: dict[int, Person] = {}
     own: dict[int, Faults] = {}
-    if is_list:
+    if is_list and not too_much:  # each is rejected for it, and to check an address may take a library
         people, own = yield from _check_destinations(entries, shared, twice_of)
     elif body is not None:
         people = dict(enumerate(_destinations(body)))
@@ -273,6 +277,20 @@ def _check_destinations(
             own[position] = bounded(shared, faults, unmade, MAX_FAULTS if room > 0 else 1)
             room -= sum(_FAULT_COST + len(fault.path) + len(fault.message) for fault in own[position])
     return people, own
+
+
+def _repeated_faults(source: _Source) -> Generator[None, None, tuple[list[Fault], dict[int, list[Fault]]]]:
+    """Make faults of names that are given twice: of all destinations, and of each by its position."""
+    paths = (yield from repeated_names(source.body)) if source.is_json else []
+    shared: list[Fault] = []
+    own: dict[int, list[Fault]] = {}
+    for start in range(0, len(paths), _REPEATED):
+        yield
+        more, more_of = repeated_faults(paths[start : start + _REPEATED])
+        shared += more
+        for position, faults in more_of.items():
+            own.setdefault(position, []).extend(faults)
+    return shared, own
 
 
 def _metadata_faults(metadata: Mapping[str, str], destinations: int, source: _Source) -> list[Fault]:
@@ -374,7 +392,7 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
         shared = [Fault("$", told)] if told else shared
     else:
         shared += shape_faults({name for name, value in raw.items() if value is not None})
-        twice, twice_of = repeated_faults(repeated_names(source.body) if source.is_json else [])
+        twice, twice_of = finished(_repeated_faults(source))
         shared += twice
         for position, faults in twice_of.items():
             own.setdefault(position, []).extend(faults)
@@ -550,17 +568,23 @@ def _entries(raw: Raw) -> list[object]:
 def _reject(
     request_id: str, wrong: Mapping[int, tuple[object, Faults]], used: set[str], said: str
 ) -> Generator[None, None, tuple[Rejection, ...]]:
-    """Name each message that cannot be sent: by its own id where it has one that no other message has."""
+    """Name each message that cannot be sent: by its own id where it has one that no other message has.
+
+    Its address is read for its event, so a step holds as many as one that checks them.
+    """
     rejections: list[Rejection] = []
-    for position, (entry, faults) in sorted(wrong.items()):
-        if len(rejections) % _NAMES == _NAMES - 1:
+    positions = sorted(wrong)
+    for start, end in slices([wrong[position][0] for position in positions]):
+        if start:
             yield
-        given = entry.get("messageId") if isinstance(entry, dict) else None
-        to = _addresses(entry)
-        if not _is_message_id(given) or given in used:
-            given = message_id(request_id, f"{said} {to_json(to).decode()}", position, used)
-        used.add(given)
-        rejections.append(Rejection(given, to, faults))
+        for position in positions[start:end]:
+            entry, faults = wrong[position]
+            given = entry.get("messageId") if isinstance(entry, dict) else None
+            to = _addresses(entry)
+            if not _is_message_id(given) or given in used:
+                given = message_id(request_id, f"{said} {to_json(to).decode()}", position, used)
+            used.add(given)
+            rejections.append(Rejection(given, to, faults))
     return tuple(rejections)
 
 

@@ -5,7 +5,7 @@ Every message ends this step in exactly one of: a last word, or a parked letter,
 A request put aside: to be tried again after a wait, or to be looked at by a person.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
@@ -69,18 +69,21 @@ class Report:
     stored: tuple[StoredMessage, ...] = ()
 
 
-def slices(report: Report) -> Sequence[Report]:
-    """Cut a report into parts that are to be published one after the other: its letters come with the last."""
+def slices(report: Report) -> Iterator[Report]:
+    """Cut a report into parts that are to be published one after the other: its letters come with the last.
+
+    The size of a part is found when it is asked for, so nothing that takes long comes before the first.
+    """
     if len(report.events) <= _FEW:
-        return (report,)
-    parts = []
+        yield report
+        return
     start = size = 0
     for end, event in enumerate(report.events, 1):
         size += _size(event)
         if size >= SLICE and end < len(report.events):
-            parts.append(Report(report.events[start:end]))
+            yield Report(report.events[start:end])
             start, size = end, 0
-    return [*parts, Report(report.events[start:], report.stored)]
+    yield Report(report.events[start:], report.stored)
 
 
 def _size(event: StatusEvent) -> int:

@@ -663,6 +663,35 @@ async def test_events_of_a_large_request_are_published_in_slices(
     assert len(sizes) > 50
 
 
+@pytest.mark.parametrize(
+    ("delivery", "gives_way"),
+    [
+        pytest.param(many(1000, "call me"), True, id="rejected"),
+        pytest.param(replace(many(1000), expiration=-1.0), True, id="late"),
+        pytest.param(many(1000), False, id="accepted: each call takes its time"),
+        pytest.param(many(1, "call me"), False, id="small"),
+    ],
+)
+async def test_events_that_cost_no_call_give_way_to_those_of_others_after_each_slice(
+    delivery: Delivery, *, gives_way: bool
+) -> None:
+    story: list[str] = []
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        story.append("publish" if publications else "nothing")
+
+    async def give_way() -> None:
+        story.append("give way")
+
+    world = World(confirm=confirm)
+    handler = Handler(replace(world.effects(world.attempt), give_way=give_way), POLICY)
+    await handler.handle(handler.read(delivery))
+
+    slices = story.count("publish")
+    assert story == (["publish", "give way"] * slices)[:-1] if gives_way else ["publish"] * slices
+    assert (slices > 25) is (len(delivery.body) > 10_000)
+
+
 async def test_events_of_errands_served_together_are_published_in_slices_too() -> None:
     sizes: list[int] = []
 

@@ -135,10 +135,27 @@ async def test_what_still_waits_after_a_while_is_put_aside_and_acknowledged_the_
     assert not world.is_read()
     await asyncio.sleep(0.1)
 
-    assert (world.aside, world.acked) == ([4, 3, 2], [4, 3, 2])
+    assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
     assert world.is_read()
-    assert world.bytes_in_flight == 6 * MIB
+    assert world.bytes_in_flight == 3 * MIB
     assert world.began == [0]
+
+
+async def test_after_a_pause_half_of_the_memory_is_free_so_the_next_large_delivery_causes_no_other() -> None:
+    """Ordinary requests wait behind what is not read."""
+    world = World()
+    world.receive(0, 2 * MIB)
+    for number in range(1, 8):
+        world.receive(number, MIB)
+    assert not world.is_read()
+    await asyncio.sleep(0.1)
+    assert world.is_read()
+    assert world.bytes_in_flight == 4 * MIB
+
+    for number in range(8, 12):
+        world.receive(number, MIB)
+    assert world.is_read()
+    assert (world.began, world.aside) == ([0], [7, 6, 5, 4, 3])
 
 
 async def test_where_everything_has_begun_a_little_is_read_now_and_then() -> None:
@@ -240,6 +257,25 @@ async def test_while_a_consumer_is_cancelled_nothing_is_put_aside_since_the_brok
         world.receive(number, 3 * MIB)
     await asyncio.sleep(0.1)
     assert (world.aside, world.acked, arrived()) == ([], [], 5)
+
+    await world.admission.close(5)
+    assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
+
+
+async def test_what_is_being_put_aside_when_a_consumer_is_cancelled_is_settled_after_that() -> None:
+    go = asyncio.Event()
+
+    async def wait(_: Delivery) -> None:
+        await go.wait()
+
+    world = World(wait)
+    for number in range(5):
+        world.receive(number, 3 * MIB)
+    await asyncio.sleep(0.1)  # the last one is being put aside
+    world.admission.hold()
+    go.set()
+    await asyncio.sleep(0.05)
+    assert (world.aside, world.acked) == ([4], [])
 
     await world.admission.close(5)
     assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
