@@ -420,10 +420,10 @@ def _parts(url: str) -> SplitResult | None:
     """Take a URL apart; None where it is none. The library's own error would repeat it, password and all."""
     try:
         parts = urlsplit(url)
-        usable = (
-            _HOST_AND_PORT.fullmatch(
-                parts.netloc.rpartition("@")[2]
-            )  # the library takes more, and other libraries do not
+        user, _, host_and_port = parts.netloc.rpartition("@")
+        usable = (  # the library takes more, and other libraries do not
+            _HOST_AND_PORT.fullmatch(host_and_port)
+            and not {"[", "]"} & set(user)
             and parts.hostname
             and _is_host(parts.hostname)
             and (parts.port is None or parts.port > 0)
