@@ -36,10 +36,11 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401  # of pytest-xdist
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that a broker takes part in, so that they alone can run on another RabbitMQ."""
+    """Mark the tests that a broker takes part in, so that they alone run on another one; long tests go first."""
     for item in items:
         if "rabbitmq_root" in getattr(item, "fixturenames", ()):
             item.add_marker("broker")
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
