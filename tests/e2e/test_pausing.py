@@ -271,7 +271,7 @@ async def test_a_queue_deleted_and_made_again_behind_the_workers_back_is_consume
 async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhost: VirtualHost) -> None:
     """It reads nothing more from connections that publish, and is still asked whether it has the consumer."""
     worker = await stage.worker()
-    await stage.fault(kind="latency", seconds=5)  # the command takes seconds on a busy machine
+    await stage.fault(kind="latency", seconds=8)  # the command takes seconds on a busy machine
     await stage.send(*requests(3))
     await stage.until_in_flight(3)
     await vhost.node.ctl("set_disk_free_limit", str(900 * 10**12))
