@@ -812,7 +812,6 @@ def test_messages_are_rejected_in_steps_that_hold_few_addresses_that_take_a_libr
     assert steps_of(unusual) >= 2 * 3000 / 5
 
 
-@pytest.mark.no_cover
 def test_names_given_twice_are_found_in_steps() -> None:
     once = [{"to": {"phoneNumber": PHONE}}] * 10_000
     body = json.dumps(a_body(destinations=once)).encode()
