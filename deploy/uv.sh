@@ -4,15 +4,19 @@
 SYSTEM_CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 
 # pip's own setting of that name, from its files or environment, wherever it was made.
+# $pip_settings is what `pip config list` prints: a name, =, and the value as Python writes a string.
 pip_setting() {
-    for section in :env: install global; do
-        "$TOOLS/uv/bin/python" -m pip config get "$section.$1" 2>/dev/null && return
-    done
-    return 0
+    printf '%s\n' "$pip_settings" | "$TOOLS/uv/bin/python" -c '
+import ast, sys
+told = dict(line.rstrip("\n").split("=", 1) for line in sys.stdin if "=" in line)
+found = [told[name] for section in (":env:", "install", "global") if (name := f"{section}.{sys.argv[1]}") in told]
+print(ast.literal_eval(found[0]) if found else "")
+' "$1"
 }
 
 # uv does not read pip's configuration; what the user said to uv itself goes first.
 configure_uv() {
+    pip_settings=$("$TOOLS/uv/bin/python" -m pip config list 2>/dev/null || true) # once: pip takes half a second to start
     UV_CACHE_DIR=${UV_CACHE_DIR:-$TOOLS/cache}
     UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$(pip_setting index-url)}
     UV_INDEX=${UV_INDEX:-$(pip_setting extra-index-url)}

@@ -124,6 +124,7 @@ async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tc
     assert await stage.calls() == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)  # it starts a broker of its own
 async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"

@@ -40,6 +40,7 @@ async def trouble(stage: Stage) -> None:
         await asyncio.sleep(0.25)
 
 
+@pytest.mark.long
 async def test_every_query_of_every_panel_gives_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
     worker = await stage.worker(RETRY_MAX_DELAY="1", RETRY_MAX_ATTEMPTS="2", OMNI_READ_TIMEOUT="1")
     assert vhost.node.prometheus_port

@@ -93,6 +93,7 @@ async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_pos
     assert (dead_letter["requestId"], dead_letter["redrives"]) == ("u-1", 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("logs", [True, False])
 async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
     """Where the logs are closed nobody can know; whoever sends it again has decided."""

@@ -90,6 +90,7 @@ async def test_shown_into_a_closed_pipe_however_often_none_is_lost(stage: Stage)
     assert [dead_letter["requestId"] for dead_letter in await listed(stage)] == names
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_shown_into_a_closed_pipe_none_is_lost_by_any_delivery_limit(stage: Stage, vhost: VirtualHost) -> None:
     names = await put_dead_letters(stage, 2)
@@ -116,6 +117,7 @@ async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
     assert capsys.readouterr().out.count("dead letter") == 7
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_killed_while_reading_it_leaves_every_letter(stage: Stage, vhost: VirtualHost) -> None:
     names = await put_dead_letters(stage, 3)
@@ -145,6 +147,7 @@ async def test_the_first_signal_ends_a_replay_after_the_letter_in_hand(stage: St
     assert not await stage.exists("omni.dead.replay")  # nothing was left in doubt
 
 
+@pytest.mark.long
 async def test_a_second_signal_ends_a_replay_at_once(stage: Stage, vhost: VirtualHost) -> None:
     await put_dead_letters(stage, 2, listening=True)
     async with Proxy(vhost.node.port) as proxy:

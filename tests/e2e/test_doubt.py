@@ -21,7 +21,6 @@ async def options(stage: Stage, **changes: object) -> None:
     "fault",
     [
         {"kind": "status", "status": 500},
-        {"kind": "status", "status": 502},
         {"kind": "reset"},
         {"kind": "garbage"},
         {"kind": "hang"},
@@ -103,8 +102,6 @@ async def test_where_omni_keeps_the_logs_closed_the_policy_applies(
     "fault",
     [
         {"kind": "status", "status": 403},
-        {"kind": "status", "status": 404},
-        {"kind": "html", "status": 403},
         {"kind": "html", "status": 404},
     ],
     ids=lambda fault: f"{fault['kind']} {fault['status']}",

@@ -15,7 +15,7 @@ from tests.e2e.test_trying_again import NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE_ONCE
 from tests.integration.test_reply_publisher import FOREIGN
 from tests.support.worker import Worker
 
-ROUNDS, BESIDE = 4, 10
+ROUNDS, BESIDE = 3, 10
 HOSTILE: dict[str, dict[str, Any]] = {
     "a reply token of another cluster": {"reply_to": FOREIGN},
     "a reply queue that is full": {"reply_to": "full"},
@@ -121,6 +121,7 @@ async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stag
     assert await stage.waiting("billing") == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_a_retry_that_the_broker_never_takes_ends_in_a_final_event_and_harms_no_other(
     own_broker: Callable[[], Awaitable[Node]], tmp_path: Path

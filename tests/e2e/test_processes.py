@@ -5,6 +5,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.stage import Stage
 from tests.support.worker import Worker
 
@@ -42,6 +44,7 @@ async def total(supervisor: Worker, name: str, labels: str = "") -> float:
     return sum(value for sample, value in found.items() if sample.startswith(f"{name}{{") and labels in sample)
 
 
+@pytest.mark.long
 async def test_all_share_the_work_and_one_port_tells_of_each(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     await stage.send(*requests(100))
@@ -95,6 +98,7 @@ async def test_asked_twice_all_give_up_at_once(stage: Stage) -> None:
     assert await stage.waiting("omni.requests") == 5
 
 
+@pytest.mark.long
 async def test_one_that_is_killed_is_started_again_and_one_that_hangs_is_ended(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     killed, hung = children(supervisor)

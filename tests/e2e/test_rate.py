@@ -30,6 +30,7 @@ async def waits(stage: Stage, count: int, pause: float) -> list[float]:
     return taken
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("campaigns", [1, 30])
 async def test_a_large_request_gives_way_between_its_calls(stage: Stage, campaigns: int) -> None:

@@ -76,6 +76,7 @@ async def test_an_allowed_queue_gets_copies_by_a_worker_with_the_rights_for_it(
     assert f"`{WITH_REPLIES}`" in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 async def test_a_worker_without_the_right_to_send_copies_drops_them_and_nothing_else(
     stage: Stage, vhost: VirtualHost
 ) -> None:

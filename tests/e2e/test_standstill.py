@@ -31,12 +31,13 @@ async def stopped(vhost: VirtualHost) -> AsyncIterator[list[Worker]]:
             worker.send(signal.SIGCONT)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(
     ("holds", "settings"),
     [
         pytest.param("slow", {"OMNI_CONCURRENCY": "1"}, id="wait in a batch"),
-        pytest.param("rate", {"OMNI_MESSAGES_PER_SECOND": "1", "OMNI_BATCHING": "false"}, id="wait for the rate"),
+        pytest.param("rate", {"OMNI_MESSAGES_PER_SECOND": "3", "OMNI_BATCHING": "false"}, id="wait for the rate"),
         pytest.param("unread", {}, id="are still unread"),
         pytest.param("slow", {"RABBITMQ_FAST_LANE": "false", "OMNI_CONCURRENCY": "1"}, id="come by way of the library"),
         pytest.param("slow", {"OMNI_CONCURRENCY": "1", "OMNI_BATCHING": "false", "heartbeat": "1"}, id="heartbeats"),
@@ -77,6 +78,7 @@ async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
     await stage.until(lambda: bool(stage.about("after")))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(90)
 async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
     stage: Stage, vhost: VirtualHost, stopped: list[Worker]
@@ -85,7 +87,7 @@ async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
     await stage.worker(UNKNOWN_LOG_CHECKS="1")
     stopped.append(first)
     first.send(signal.SIGSTOP)
-    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    deadline = datetime.now(UTC) + timedelta(seconds=6)
     await stage.send(*requests(expiresAt=deadline.isoformat())[:6])
     await stage.until(lambda: bool(stage.events))  # the other half is on its way to the one that takes no notice
     await vhost.close_connections()

@@ -53,16 +53,17 @@ async def test_a_worker_that_stops_says_so_where_it_is_asked_whether_it_is_ready
     await stage.until_final_events(1)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)  # several workers, one after the other
 async def test_a_worker_asked_to_stop_in_mid_flow_makes_nothing_ambiguous(stage: Stage) -> None:
     """Deliveries on their way to a consumer that is cancelled would be handed out again as redelivered."""
-    count = 1500
+    count = 900
     assert await (await stage.worker()).stop() == 0  # it leaves queues behind
     await stage.send(*requests(count))
     workers = []
     for _ in range(3):
         workers.append(await stage.worker(RABBITMQ_PREFETCH="50", LOG_LINES_PER_SECOND="10000"))
-        await stage.until(lambda: len(stage.final_events()) >= 200 * len(workers))
+        await stage.until(lambda: len(stage.final_events()) >= 150 * len(workers))
         assert await workers[-1].stop() == 0
     workers.append(await stage.worker(LOG_LINES_PER_SECOND="10000"))
     await stage.until_final_events(count, within=60)
@@ -126,6 +127,7 @@ async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
     assert await stage.waiting("omni.dead") == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)  # a broker is started three times, and older ones take their time
 async def test_a_worker_outlives_its_broker(own_broker: Callable[[], Awaitable[Node]], tmp_path: Path) -> None:
     """Stopped or killed, with calls in flight: whoever comes back finds the worker waiting."""

@@ -35,7 +35,10 @@ asyncio.run(main())
 """
 
 
-async def test_a_confirmed_message_survives_a_crash_and_the_address_stays_the_same(own_broker: StartNode) -> None:
+@pytest.mark.long
+async def test_a_node_survives_a_crash_with_its_messages_and_address_and_hears_nothing_while_it_is_paused(
+    own_broker: StartNode,
+) -> None:
     node = await own_broker()
     url = node.url
     assert node.version.split(".")[0].isdigit()
@@ -54,10 +57,10 @@ async def test_a_confirmed_message_survives_a_crash_and_the_address_stays_the_sa
         received = await queue.get(timeout=10)
         assert received is not None
         assert received.body == b"here"
+    await hears_nothing_until_it_goes_on(node)
 
 
-async def test_a_paused_node_hears_nothing_until_it_goes_on(own_broker: StartNode) -> None:
-    node = await own_broker()
+async def hears_nothing_until_it_goes_on(node: Node) -> None:
     await node.pause()
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(b"AMQP\0\0\x09\x01")
@@ -71,7 +74,8 @@ async def test_a_paused_node_hears_nothing_until_it_goes_on(own_broker: StartNod
     assert not node.running
 
 
-async def test_a_node_whose_port_was_taken_meanwhile_moves_to_another(
+@pytest.mark.long
+async def test_a_node_whose_port_was_taken_moves_to_another_and_nothing_is_left_when_its_guardian_is_killed(
     tmp_path: Path, rabbitmq_root: Path | None
 ) -> None:
     node = Node(tmp_path, root=rabbitmq_root)
@@ -81,6 +85,10 @@ async def test_a_node_whose_port_was_taken_meanwhile_moves_to_another(
         stranger.listen()
         async with node:
             assert node.port != taken
+            guardians = [pid for pid in _processes_of(node.name) if b"guardian.py" in _read(pid, "cmdline")]
+            assert len(guardians) == 1
+            os.kill(guardians[0], signal.SIGKILL)
+            await asyncio.to_thread(_until, lambda: not list(_processes_of(node.name)))
 
 
 async def test_a_missing_server_is_named_with_the_package_to_install(tmp_path: Path) -> None:
@@ -109,14 +117,6 @@ def test_nothing_is_left_of_a_node_whose_parent_is_killed(
             _until(lambda: len(list(_processes_of(name))) >= 3)
         parent.kill()
     _until(lambda: not list(_processes_of(name)))
-
-
-async def test_nothing_is_left_of_a_node_whose_reaper_is_killed(own_broker: StartNode) -> None:
-    node = await own_broker()
-    reapers = [pid for pid in _processes_of(node.name) if b"reaper.py" in _read(pid, "cmdline")]
-    assert len(reapers) == 1
-    os.kill(reapers[0], signal.SIGKILL)
-    await asyncio.to_thread(_until, lambda: not list(_processes_of(node.name)))
 
 
 async def test_virtual_hosts_keep_tests_apart_on_the_shared_node(vhost: VirtualHost, broker: Node) -> None:

@@ -116,6 +116,7 @@ async def two_consumers(tie: Tie, url: str) -> AsyncIterator[tuple[Counter[str],
         yield seen, small
 
 
+@pytest.mark.long
 async def test_while_one_queue_refuses_the_others_get_few_events_more_than_once(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie, two_consumers(tie, vhost.url) as (seen, small):
         publishing = [asyncio.create_task(tie.link.publish([event(f"e-{number}")])) for number in range(30)]
@@ -154,15 +155,16 @@ async def test_a_queue_that_frees_a_place_now_and_then_costs_few_repeats(vhost: 
         await asyncio.wait_for(asyncio.gather(*publishing), 10)
 
 
+@pytest.mark.long
 async def test_thousands_of_events_that_nobody_wants_cost_linear_time(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie:
         seconds = []
-        for count in (1_000, 10_000):
+        for count in (500, 5_000):
             events = [event(f"e-{number}") for number in range(count)]
             started = time.process_time()
             await asyncio.wait_for(tie.link.publish(events), SOON * 2)
             seconds.append(time.process_time() - started)
-        assert len(tie.told.unroutable) == 11_000
+        assert len(tie.told.unroutable) == 5_500
         assert seconds[1] < 40 * seconds[0]  # quadratic time would be a hundred times as much
 
 

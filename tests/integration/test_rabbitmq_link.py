@@ -417,6 +417,7 @@ async def test_everything_published_while_the_connection_is_cut_arrives_at_least
             assert len(tie.told.repeated) >= 100
 
 
+@pytest.mark.long
 async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_silence(vhost: VirtualHost) -> None:
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/") + "?heartbeat=1"
@@ -493,6 +494,7 @@ async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(
         assert again.headers["omni-republished"] is True
 
 
+@pytest.mark.long
 async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: VirtualHost) -> None:
     """While it sends anything else a broker sends no heartbeats, and the library sees nothing of the fast lane."""
     async with tied(vhost.url + "?heartbeat=1", consume=True) as tie:

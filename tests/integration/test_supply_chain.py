@@ -118,6 +118,7 @@ def checkout(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)  # it fills a virtual environment
 def test_the_demo_gets_what_running_needs_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
     programs = tmp_path / "programs"

@@ -62,13 +62,13 @@ async def test_an_env_file_that_is_named_is_read_and_asks_for_no_other_variable(
         arguments = {"before": (*named, "check"), "behind": ("check", *named), "environment": ("check",)}[way]
         if way == "environment":
             settings["RELAY_ENV_FILE"] = "relay.env"
-        await run(tmp_path / "process", settings, *arguments, files=file)
+        await run(tmp_path / "process", settings, *arguments, files=file, program=None)
 
     assert b"App ${ELSEWHERE}\r\n" in omni.heads[0]
 
 
 async def test_an_env_file_that_is_not_there_is_a_wrong_configuration(tmp_path: Path) -> None:
-    ended = await run(tmp_path / "process", USUAL, "worker", "--env-file", "nowhere.env")
+    ended = await run(tmp_path / "process", USUAL, "worker", "--env-file", "nowhere.env", program=None)
     assert (ended.status, ended.output) == (78, "")
     assert ended.errors.startswith("omni-relay: RELAY_ENV_FILE: ")
     assert ended.errors.count("\n") == 1
@@ -105,7 +105,7 @@ async def test_a_value_that_cannot_be_used_is_a_wrong_configuration(
     tmp_path: Path, command: str, name: str, value: str
 ) -> None:
     settings = {key: text for key, text in USUAL.items() if name != "RELAY_OMNI_TOKEN" or "KEY" not in key}
-    ended = await run(tmp_path / "process", {**settings, name: value}, command)
+    ended = await run(tmp_path / "process", {**settings, name: value}, command, program=None)
 
     assert (ended.status, ended.output) == (78, "")
     assert ended.errors.startswith(f"omni-relay: {name}: ")
@@ -117,7 +117,7 @@ async def test_a_secret_that_is_not_utf_8_is_a_wrong_configuration(tmp_path: Pat
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     (secrets / "RELAY_OMNI_PASSWORD").write_bytes(b"caf\xe9")
-    ended = await run(tmp_path / "process", {"RELAY_SECRETS_DIR": str(secrets)}, "worker")
+    ended = await run(tmp_path / "process", {"RELAY_SECRETS_DIR": str(secrets)}, "worker", program=None)
 
     assert (ended.status, ended.output) == (78, "")
     assert ended.errors == "omni-relay: RELAY_OMNI_PASSWORD: its file is not UTF-8\n"

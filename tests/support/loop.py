@@ -4,5 +4,5 @@ import asyncio
 
 
 def loop_time() -> float:
-    """Give the seconds that the running event loop counts. In `tests/unit/app` they pass without being waited for."""
+    """Give the seconds that the running event loop counts. In `tests/unit/worker` they pass without being waited for."""
     return asyncio.get_running_loop().time()

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.printable import printable, printable_json
+from tests.unit.strategy import law
 
 OBEYED = [
     "\x1b",
@@ -34,15 +35,19 @@ def test_all_else_stays_as_it_is() -> None:
         assert printable(text) == printable_json(text) == text
 
 
+@law
 @given(st.text())
 def test_no_character_that_a_terminal_may_obey_is_left(text: str) -> None:
     for shown in (printable(text), printable_json(text)):
         assert not [one for one in shown if unicodedata.category(one) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
 
 
+@law
 @given(
     st.recursive(
-        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+        max_leaves=12,
     )
 )
 def test_json_means_the_same(value: object) -> None:
@@ -50,6 +55,10 @@ def test_json_means_the_same(value: object) -> None:
         shown = printable_json(text)
         assert json.loads(shown) == value
         assert "\n" not in shown
+
+
+def test_lines_between_the_values_of_json_become_spaces() -> None:
+    assert printable_json('{\n\t"a": 1\r\n}') == '{  "a": 1  }'
 
 
 def test_characters_beyond_the_basic_plane_are_written_as_two() -> None:

@@ -108,7 +108,7 @@ def test_an_error_body_that_is_too_long_is_not_read() -> None:
     assert read(400, body) == Unavailable("http_400")
 
 
-LONG = 16 * 2**20
+LONG = 4 * 2**20
 """Bytes of an answer. Compressed, they are a thousandth of that."""
 
 

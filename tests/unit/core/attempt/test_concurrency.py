@@ -52,6 +52,11 @@ def test_it_grows_by_each_call_until_the_first_congestion_and_by_one_a_round_fro
     assert 9 < steady.size < 9.6
 
 
+def test_a_line_that_is_busy_is_waited_for_and_one_that_is_free_is_not() -> None:
+    assert reserve(5.0, 3.0, 10, 4) == (7.5, 2.0)
+    assert reserve(1.0, 3.0, 10, 4) == (5.5, 0.0)
+
+
 def test_it_does_not_grow_past_what_there_is_to_call_for() -> None:
     assert grow(replace(LIMIT, size=100), 0.1, 100).size == 100
     assert grow(LIMIT, 0.1, 2).size == 17

@@ -387,6 +387,7 @@ def test_a_number_is_a_string(value: object) -> None:
         To.model_validate({"phoneNumber": value})
 
 
+@pytest.mark.no_cover
 def test_the_example_numbers_of_a_country_are_posted_and_refused_with_its_trunk_zero() -> None:
     """The pattern of plain numbers knows the country codes. libphonenumber's list says whether it knows all."""
     wrong: list[str] = []
@@ -421,6 +422,7 @@ def test_where_numbers_begin_with_a_zero_there_is_no_trunk_zero(code: int) -> No
         assert plan.national_prefix is None
 
 
+@pytest.mark.no_cover
 def test_every_character_without_a_shape_is_removed() -> None:
     """Unicode's format characters, but for those that are drawn: signs before Arabic, Syriac, Kaithi numbers."""
     drawn = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13456)}
