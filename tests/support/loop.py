@@ -4,5 +4,5 @@ import asyncio
 
 
 def loop_time() -> float:
-    """Give the seconds that the running event loop counts. In `tests/unit/worker` they pass without being waited for."""
+    """Return the time of the running event loop in seconds. In `tests/unit/worker` it passes without being waited for."""
     return asyncio.get_running_loop().time()
