@@ -4,5 +4,5 @@ import asyncio
 
 
 def loop_time() -> float:
-    """Return the time of the running event loop in seconds. In `tests/unit/worker` it passes without being waited for."""
+    """Return the time of the running event loop in seconds; `tests/unit/worker` waits for none of it."""
     return asyncio.get_running_loop().time()
