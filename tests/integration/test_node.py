@@ -75,7 +75,7 @@ async def hears_nothing_until_it_goes_on(node: Node) -> None:
 
 
 @pytest.mark.long
-async def test_a_node_whose_port_was_taken_moves_to_another_and_nothing_is_left_when_its_guardian_is_killed(
+async def test_a_node_whose_port_was_taken_moves_to_another_and_nothing_is_left_when_its_reaper_is_killed(
     tmp_path: Path, rabbitmq_root: Path | None
 ) -> None:
     node = Node(tmp_path, root=rabbitmq_root)
@@ -85,9 +85,9 @@ async def test_a_node_whose_port_was_taken_moves_to_another_and_nothing_is_left_
         stranger.listen()
         async with node:
             assert node.port != taken
-            guardians = [pid for pid in _processes_of(node.name) if b"guardian.py" in _read(pid, "cmdline")]
-            assert len(guardians) == 1
-            os.kill(guardians[0], signal.SIGKILL)
+            reapers = [pid for pid in _processes_of(node.name) if b"reaper.py" in _read(pid, "cmdline")]
+            assert len(reapers) == 1
+            os.kill(reapers[0], signal.SIGKILL)
             await asyncio.to_thread(_until, lambda: not list(_processes_of(node.name)))
 
 

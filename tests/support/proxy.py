@@ -53,10 +53,12 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self.refuse()
+        await asyncio.sleep(0)  # a connection that was just accepted has its task, which has not run yet
         self.cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn of the loop
 
     @property
     def connections(self) -> int:
@@ -122,7 +124,8 @@ class Proxy:
         except OSError:
             _reset(client)  # nobody is there upstream
         except asyncio.CancelledError:
-            return  # the proxy itself ends; asyncio would tell of the cancelled task on standard error
+            _reset(client)
+            return  # the proxy itself ends; asyncio would report the cancelled task on standard error
         finally:
             self._tasks.discard(task)
 
