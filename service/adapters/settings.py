@@ -64,7 +64,7 @@ class Settings(BaseSettings):
 
     rabbitmq_url: Secret = SecretStr("amqp://guest:guest@localhost:5672/")
     rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
-    rabbitmq_max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=2**40)] = 64 * 2**20
+    rabbitmq_max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=2**40)] = 48 * 2**20
     rabbitmq_declare: bool = True
     rabbitmq_fast_lane: bool = True
 

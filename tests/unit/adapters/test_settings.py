@@ -43,7 +43,7 @@ def test_every_default_is_fit_for_production() -> None:
         "omni_format": "json",
         "omni_connect_timeout": 5,
         "omni_read_timeout": 30,
-        "rabbitmq_max_bytes_in_flight": 64 * 2**20,
+        "rabbitmq_max_bytes_in_flight": 48 * 2**20,
         "retry_max_attempts": 8,
         "retry_base_delay": 1,
         "retry_max_delay": 300,
