@@ -12,11 +12,12 @@ from math import inf
 
 from service.core.attempt.call import OmniCall, plan, split
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupResult, Purpose, ResolutionKind
+from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
 from service.core.attempt.outcome import Outcome
 from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery, Publication, UnpublishableError
-from service.core.headers import History, may_be_a_copy, read_trace, recall
+from service.core.headers import history_of, may_be_duplicate
+from service.core.history import History
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.publication import publish_instead, publish_report
@@ -30,6 +31,7 @@ from service.core.result.report import (
     report_rejections,
     slices,
 )
+from service.core.trace_context import read_trace
 from service.core.value import dataclass
 
 
@@ -66,7 +68,7 @@ class Effects:
 
     attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]
     """Make one attempt, with calls of equal contents as one; gives each its outcome, or why it was not made."""
-    look: Callable[[tuple[str, ...], Purpose], Awaitable[LookupResult]]
+    look_up: Callable[[tuple[str, ...], LookupPurpose], Awaitable[LookupResult]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
     """Return when the broker has confirmed every one, however long that takes."""
@@ -110,7 +112,7 @@ class Handler:
 
     def read(self, delivery: Delivery) -> Job:
         """Read what a delivery asks for."""
-        history = recall(delivery, self._effects.now())
+        history = history_of(delivery, self._effects.now())
         return Job(delivery, history, parse(delivery, history, self._effects.make_id))
 
     async def read_in_steps(self, delivery: Delivery) -> Job:
@@ -118,7 +120,7 @@ class Handler:
         if is_small(delivery):
             return self.read(delivery)
         now = self._effects.now()
-        history = recall(delivery, now)
+        history = history_of(delivery, now)
         steps = parse_in_steps(delivery, history, self._effects.make_id)
         while True:
             try:
@@ -156,13 +158,13 @@ class Handler:
             now = effects.now()
             await self._say(job, report_rejections(parsed, history, now), now, gives_way=True)
         if request is not None and (purpose := lookup_purpose(history)):
-            is_copy = may_be_a_copy(job.delivery)
-            lookup_result = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
+            is_copy = may_be_duplicate(job.delivery)
+            lookup_result = NOT_ASKED if is_copy else await effects.look_up(request.message_ids, purpose)
             await effects.confirm()
             now = effects.now()
             resolution = resolve(self._attempt(request, history, now), lookup_result)
             request, job.history = resolution.rest, resolution.history
-            job.resolution = resolution.end if purpose == "doubt" else None
+            job.resolution = resolution.end if purpose == "required" else None
             await self._say(job, resolution.report, now)
         if request is not None and self._is_late(request):
             await effects.confirm()  # another worker may have posted it in time, while this process stood still

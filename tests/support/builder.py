@@ -9,7 +9,7 @@ from service.core.attempt.call import OmniCall
 from service.core.attempt.disposition import MessageOutcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
-from service.core.headers import History
+from service.core.history import History
 from service.core.omni.channel.email import Email
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from service.core.attempt.outcome import Outcome, Rejected, Unavailable
 from service.core.attempt.retry import Policy
-from service.core.headers import History
+from service.core.history import History
 from service.core.identity import bulk_id, digest
 from service.core.omni.content import Content
 from service.core.request.request import Message, SendRequest

@@ -16,8 +16,10 @@ from service.core.value import dataclass
 ResolutionKind = Literal["found", "posted", "waiting", "given_up"]
 """How a look at a doubt ended: it was taken, it is posted (again), it is looked for again, or nobody will know."""
 
-Purpose = Literal["doubt", "glance"]
-"""doubt: nothing can go on without an answer. glance: to make sure, and not worth a wait."""
+LookupPurpose = Literal["required", "best_effort"]
+"""required     an attempt is ambiguous: nothing can be decided without an answer
+best_effort  no attempt is known to be ambiguous; the lookup is skipped rather than waited for while the logs are busy
+"""
 
 
 @dataclass(frozen=True, slots=True)

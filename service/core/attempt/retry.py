@@ -10,6 +10,7 @@ What the settings have to say about messages.
 from datetime import datetime, timedelta
 from typing import Final
 
+from service.core.history import History
 from service.core.request.request import OnUnknown
 from service.core.value import dataclass
 
@@ -21,6 +22,8 @@ _PAUSE: Final = 30.0
 
 _DENIED_ALONE: Final = 8.0
 """Seconds until a request that was denied while others succeeded is tried again."""
+
+MAX_REDELIVERIES: Final = 20
 
 _FIRST_LOOK: Final = 4
 """Base delays until the first look at a doubt."""
@@ -81,6 +84,15 @@ def denied_delay(policy: RetryPolicy, *, others_succeed: bool) -> float:
     if not others_succeed:
         return pause_delay(policy)
     return next((delay_seconds for delay_seconds in policy.ladder if delay_seconds >= _DENIED_ALONE), policy.ladder[-1])
+
+
+def is_used_up(history: History, max_attempts: int) -> bool:
+    """Return whether there is no further attempt.
+
+    Redeliveries are allowed on top of `max_attempts`, since most of them follow from the crash of a worker for another
+    request's sake. But a request that kills workers, and is a new message to the broker each time, must end too.
+    """
+    return history.attempts - history.redeliveries >= max_attempts or history.redeliveries >= MAX_REDELIVERIES
 
 
 def due(now: datetime, delay_seconds: float) -> datetime:

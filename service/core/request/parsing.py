@@ -17,10 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
 from service.core.delivery import Delivery
-from service.core.headers import History, is_returning, read_deadline
+from service.core.headers import is_returning, read_deadline
+from service.core.history import History
 from service.core.identity import digest, message_id
 from service.core.omni.channel.email import Email
-from service.core.omni.charset import charset_parameter, told_of_json, without_mark
+from service.core.omni.charset import charset_parameter, json_error, without_mark
 from service.core.omni.content import Content
 from service.core.omni.destination import ADDRESSES, Destination, To
 from service.core.omni.model import Strict
@@ -220,7 +221,7 @@ def _parse_large(source: _Source) -> Generator[None, None, Parsed]:
     try:
         raw = from_json(source.body)
     except ValueError as error:
-        return _unreadable({}, source, [Fault("$", told_of_json(source.body) or f"Invalid JSON: {error}")])
+        return _unreadable({}, source, [Fault("$", json_error(source.body) or f"Invalid JSON: {error}")])
     if not isinstance(raw, dict):
         return _unreadable({}, source, [Fault("$", "should be an object")])
     yield
@@ -388,7 +389,7 @@ def _parse_faulty(source: _Source, errors: list[ErrorDetails], late: list[Fault]
     shared, own = by_destination(errors)
     shared += late
     if raw is None:
-        told = told_of_json(source.body)
+        told = json_error(source.body)
         shared = [Fault("$", told)] if told else shared
     else:
         shared += shape_faults({name for name, value in raw.items() if value is not None})

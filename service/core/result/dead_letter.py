@@ -21,18 +21,14 @@ from pydantic_core import from_json
 
 from service.core import topology
 from service.core.delivery import Delivery, Header, Publication
+from service.core.forged_headers import dead_without_forged_headers, latest_death
 from service.core.headers import (
-    AMBIGUOUS,
-    ATTEMPT,
-    FIRST_SEEN,
-    PROGRESS,
-    REDRIVES,
-    REPEATED,
-    UNREAD,
-    believed_dead,
-    kept_headers,
-    latest_death,
+    dead_letter_detail,
+    dead_letter_reason,
+    dead_letter_time,
     read_history,
+    redrive_headers,
+    renewed_headers,
 )
 from service.core.identity import digest
 from service.core.omni.charset import to_utf8, without_mark
@@ -55,11 +51,6 @@ _BROKERS: Final[Mapping[str, DeadLetterReason]] = {
     "expired": "lapsed",
     "rejected": "defect",
 }
-_REASON, _DETAIL, _FAILED_AT = "omni-reason", "omni-detail", "omni-failed-at"
-_ORIGIN: Final = ("omni-original-exchange", "omni-original-routing-key")
-_WRITTEN: Final = (ATTEMPT, FIRST_SEEN, AMBIGUOUS, REDRIVES, *_ORIGIN, *sorted(PROGRESS), _DETAIL)
-"""Headers of ours that a dead letter may have, without those that say why and when it died."""
-_LONGEST_DETAIL: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +113,16 @@ def read_dead(delivery: Delivery, *, forgeable: bool = False) -> DeadLetter:
 
     `forgeable`: a producer may have written a part of what the broker says, see `can_be_forged`.
     """
-    delivery = believed_dead(delivery, forgeable=forgeable)
+    delivery = dead_without_forged_headers(delivery, forgeable=forgeable)
     headers = delivery.headers
     history = read_history(headers, datetime.fromtimestamp(0, UTC))
     death = latest_death(headers)
-    own, brokers = _REASONS.get(_word(headers.get(_REASON))), _BROKERS.get(_word(death.get("reason")))
+    own, brokers = _REASONS.get(dead_letter_reason(headers)), _BROKERS.get(_word(death.get("reason")))
     return DeadLetter(
         delivery,
         (brokers if death else own) or "other",
-        "" if death else _word(headers.get(_DETAIL))[:_LONGEST_DETAIL],
-        _moment(death.get("time") if death else headers.get(_FAILED_AT)),
+        "" if death else dead_letter_detail(headers),
+        _moment(death.get("time") if death else dead_letter_time(headers)),
         _request_id(delivery),
         history.attempts,
         history.redrives,
@@ -157,12 +148,9 @@ def redrive(dead_letter: DeadLetter, *, republished: bool = False) -> Publicatio
 
     `republished`: an earlier replay may have published it already, so a worker must not take it for the only one.
     """
-    delivery, headers = dead_letter.delivery, dead_letter.delivery.headers
-    past = {name: headers[name] for name in (FIRST_SEEN, UNREAD, *_ORIGIN) if name in headers}
-    own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: dead_letter.redrives + 1}
-    if republished or headers.get(REPEATED) is True:
-        own[REPEATED] = True
-    return _published(delivery, topology.RELAY, topology.REQUESTS, past | own | kept_headers(headers))
+    delivery = dead_letter.delivery
+    headers = redrive_headers(delivery.headers, dead_letter.redrives + 1, republished=republished)
+    return _published(delivery, topology.RELAY, topology.REQUESTS, headers)
 
 
 def renew(dead_letter: DeadLetter) -> Publication:
@@ -170,12 +158,9 @@ def renew(dead_letter: DeadLetter) -> Publication:
 
     The broker's own headers are not published again. What they say of the reason is written in ours.
     """
-    headers = dead_letter.delivery.headers
-    written: dict[str, Header] = {_REASON: dead_letter.reason}
-    if dead_letter.failed_at is not None:
-        written[_FAILED_AT] = dead_letter.failed_at.isoformat()
-    written |= {name: headers[name] for name in _WRITTEN if name in headers}
-    return _published(dead_letter.delivery, topology.RELAY, topology.DEAD, {**written, **kept_headers(headers)})
+    delivery = dead_letter.delivery
+    headers = renewed_headers(delivery.headers, dead_letter.reason, dead_letter.failed_at)
+    return _published(delivery, topology.RELAY, topology.DEAD, headers)
 
 
 def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:

@@ -8,18 +8,9 @@ from typing import Final, assert_never
 from pydantic_core import to_json
 
 from service.core import topology
-from service.core.delivery import Delivery, Header, Publication
-from service.core.headers import (
-    REDRIVES,
-    UNREAD,
-    History,
-    is_returning,
-    kept_headers,
-    trace_headers,
-    write_deadline,
-    write_history,
-    write_progress,
-)
+from service.core.delivery import Delivery, Publication
+from service.core.headers import dead_letter_headers, retry_headers, unread_retry_headers
+from service.core.history import History
 from service.core.omni.content import Content
 from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
@@ -27,17 +18,14 @@ from service.core.request.parsing import deadline
 from service.core.request.request import SendRequest
 from service.core.result.event import FINAL_EVENTS, Reason, StatusEvent, event_id
 from service.core.result.reply_to import kept_reply_to
-from service.core.result.report import DeadLetterMessage, RelayReason, Report, RetryMessage, StoredMessage
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage, StoredMessage
+from service.core.trace_context import trace_headers
 
 SOURCE: Final = "/omni-relay"
 CLOUD_EVENT: Final = "application/cloudevents+json"
 JSON: Final = "application/json"
 
-_EXCHANGE: Final = "omni-original-exchange"
-_ROUTING_KEY: Final = "omni-original-routing-key"
 _UNPUBLISHABLE: Final = "the broker does not take what the relay has to publish about it"
-_LONGEST_NAME: Final = 255
-"""Bytes of a name in AMQP; one with more characters cannot be a name."""
 
 
 def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[Publication, ...]:
@@ -143,14 +131,6 @@ def render_request(request: SendRequest) -> bytes:
 
 def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: float, id_: str) -> Publication:
     """Render a delivery that nobody has read for a waiting room; nothing is counted against it."""
-    headers = {
-        **write_history(history),
-        **_origin(delivery),
-        REDRIVES: history.redrives,
-        **write_progress(replace(history, retries=history.retries + 1)),
-        **write_deadline(deadline(delivery, history)),
-        **({} if is_returning(delivery.headers) else {UNREAD: True}),
-    }
     return Publication(
         topology.RELAY,
         topology.delay_queue(delay_seconds),
@@ -161,7 +141,9 @@ def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: f
         reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
         priority=delivery.priority,
-        headers={**headers, **kept_headers(delivery.headers)},
+        headers=unread_retry_headers(
+            replace(history, retries=history.retries + 1), delivery, deadline(delivery, history)
+        ),
         content_encoding=delivery.content_encoding,
     )
 
@@ -187,14 +169,15 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
 
 
 def _publish_stored(stored_message: StoredMessage, delivery: Delivery, now: datetime) -> Publication:
-    headers = {**write_history(stored_message.history), **_origin(delivery), REDRIVES: stored_message.history.redrives}
     match stored_message:
         case RetryMessage():
             exchange, routing_key = topology.RELAY, topology.delay_queue(stored_message.delay_seconds)
-            headers |= write_progress(stored_message.history)
+            headers = retry_headers(stored_message.history, delivery)
         case DeadLetterMessage():
             exchange, routing_key = topology.DEAD, ""
-            headers |= _dead_letter_headers(stored_message.reason, stored_message.cause, now)
+            headers = dead_letter_headers(
+                stored_message.history, delivery, stored_message.reason, stored_message.cause, now
+            )
         case _:
             assert_never(stored_message)
     return Publication(
@@ -207,20 +190,5 @@ def _publish_stored(stored_message: StoredMessage, delivery: Delivery, now: date
         reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
         priority=delivery.priority,
-        headers={**headers, **kept_headers(delivery.headers)},
+        headers=headers,
     )
-
-
-def _origin(delivery: Delivery) -> dict[str, Header]:
-    """Remember how the producer published it; a waiting room forgets, and what was written before stays."""
-    written = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key}
-    return {name: _short(delivery.headers.get(name)) or value for name, value in written.items()}
-
-
-def _short(value: Header) -> str:
-    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME else ""
-
-
-def _dead_letter_headers(reason: RelayReason, cause: str, now: datetime) -> dict[str, Header]:
-    """Say on a dead letter why it is one. Only closed words: those who read headers may not see messages."""
-    return {"omni-reason": reason, "omni-detail": cause, "omni-failed-at": now.isoformat()}

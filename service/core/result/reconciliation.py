@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from service.core.attempt.disposition import MessageOutcome, judge_logged
-from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Purpose, ResolutionKind, Unanswered
-from service.core.attempt.retry import lookup_delay
-from service.core.headers import History, is_used_up
+from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, ResolutionKind, Unanswered
+from service.core.attempt.retry import is_used_up, lookup_delay
+from service.core.history import History
 from service.core.request.request import Message, SendRequest
 from service.core.result.report import Attempt, Report, RetryMessage, give_up, report_attempt, schedule_retry
 from service.core.value import dataclass
@@ -56,11 +56,11 @@ class Resolution:
         return "given_up" if self.report.stored else "found"
 
 
-def lookup_purpose(history: History) -> Purpose | None:
+def lookup_purpose(history: History) -> LookupPurpose | None:
     """Tell what OMNI is asked for before a post; nothing where nothing was posted yet."""
     if history.is_unresolved:
-        return "doubt"
-    return "glance" if history.retries > 0 else None
+        return "required"
+    return "best_effort" if history.retries > 0 else None
 
 
 def resolve(attempt: Attempt, lookup_result: LookupResult) -> Resolution:
@@ -142,17 +142,17 @@ def _next(
     That does not hold for a replay that may exist twice: the other copy may have been posted a moment ago. It is looked
     for as often as any copy, and then posted, since a person ordered that; but where the logs are closed, by policy.
     """
-    is_recent = attempt.now - history.first_seen < _KEPT or (lookup_result is NOT_ASKED and history.is_ordered)
+    is_recent = attempt.now - history.first_seen < _KEPT or (lookup_result is NOT_ASKED and history.is_replay)
     if isinstance(lookup_result, Unanswered) and is_recent:
         return "look"
     beyond = history.log_checks - attempt.policy.log_checks - _lag(history)
-    is_only = history.is_ordered and not history.redeliveries
+    is_only = history.is_replay and not history.redeliveries
     if isinstance(lookup_result, Answered) and not is_only:
         if beyond < 0:
             return "look"
         if history.redeliveries and beyond < _MOST_TURNS and attempt.jitter >= _TURN:
             return "look"
-    if is_only or (history.is_ordered and not isinstance(lookup_result, Forbidden)):
+    if is_only or (history.is_replay and not isinstance(lookup_result, Forbidden)):
         return "post"
     if (attempt.request.on_unknown or attempt.policy.on_unknown) == "park":
         return "message.unknown"

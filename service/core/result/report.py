@@ -13,8 +13,8 @@ from math import inf
 from typing import Final, Literal, assert_never
 
 from service.core.attempt.disposition import MessageOutcome
-from service.core.attempt.retry import HOUR, Policy, delay, denied_delay, due, lookup_delay
-from service.core.headers import History, is_used_up, mark_ambiguous
+from service.core.attempt.retry import HOUR, Policy, delay, denied_delay, due, is_used_up, lookup_delay
+from service.core.history import History, mark_ambiguous
 from service.core.omni.status import Disposition
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.event import EventType, Reason, ReasonCode, StatusEvent

@@ -10,7 +10,7 @@ from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Settlement
-from service.core.headers import History
+from service.core.history import History
 from service.core.request.request import Fault, Message, Parsed, Rejection, SendRequest
 from service.core.result.event import Reason, StatusEvent
 from service.core.result.report import DeadLetterMessage, RetryMessage, StoredMessage

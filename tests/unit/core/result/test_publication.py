@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.delivery import Delivery, Publication
-from service.core.headers import is_returning, read_history, recall
+from service.core.headers import history_of, is_returning, read_history
 from service.core.request.request import Fault
 from service.core.result.event import Reason, StatusEvent, event_id
 from service.core.result.publication import (
@@ -348,7 +348,7 @@ def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_count
         exchange="omni.requests",
         routing_key="send",
     )
-    history = recall(delivery, NOW)
+    history = history_of(delivery, NOW)
 
     aside = schedule_unread_retry(delivery, history, 30.0, "made-up")
 
@@ -373,9 +373,9 @@ def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
     assert expected.expires_at == NOW + timedelta(seconds=60)
 
     for _ in range(2):
-        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
         delivery = Delivery(aside.body, message_id=aside.message_id, timestamp=NOW, headers=aside.headers)
-        assert parsed(delivery, recall(delivery, NOW + timedelta(hours=1))).request == expected
+        assert parsed(delivery, history_of(delivery, NOW + timedelta(hours=1))).request == expected
 
 
 def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
@@ -385,16 +385,16 @@ def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
     assert refused.request is None
 
     for _ in range(2):
-        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
         delivery = Delivery(aside.body, message_id=aside.message_id, headers=aside.headers, exchange=aside.exchange)
-        again = parsed(delivery, recall(delivery, NOW))
+        again = parsed(delivery, history_of(delivery, NOW))
         assert [one.faults for one in again.rejections] == [one.faults for one in refused.rejections]
 
 
 def test_a_request_that_was_read_before_stays_so_when_it_is_put_aside_unread() -> None:
     delivery = replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1})
 
-    aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+    aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
     assert is_returning(aside.headers)
 
 
@@ -402,10 +402,10 @@ def test_of_two_deadlines_the_earlier_counts_and_without_any_there_is_none() -> 
     body = a_body(expiresAt=(NOW + timedelta(seconds=30)).isoformat())
     for expiration, seconds in ((60.0, 30), (20.0, 20), (None, 30)):
         delivery = replace(a_delivery(body), timestamp=NOW, expiration=expiration)
-        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
         request = parsed(Delivery(aside.body, headers=aside.headers)).request
         assert request is not None
         assert request.expires_at == NOW + timedelta(seconds=seconds)
 
-    aside = schedule_unread_retry(a_delivery(), recall(a_delivery(), NOW), 30.0, "made-up")
+    aside = schedule_unread_retry(a_delivery(), history_of(a_delivery(), NOW), 30.0, "made-up")
     assert "omni-expires-at" not in aside.headers

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.adapters.settings import Settings
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, ResolutionKind, Unanswered
 from service.core.attempt.retry import Policy, RetryPolicy, lookup_delay
-from service.core.headers import History
+from service.core.history import History
 from service.core.omni.answer import LogEntry
 from service.core.request.request import OnUnknown
 from service.core.result.event import FINAL_EVENTS
@@ -356,10 +356,10 @@ def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliv
     ("history", "purpose"),
     [
         (a_history(), None),
-        (a_history(1, ambiguous=True), "doubt"),
-        (replace(a_history(1, ambiguous=True), retries=1), "doubt"),
-        (replace(a_history(), retries=1), "glance"),
-        (replace(a_history(1, ambiguous=True), retries=1, resolved=True), "glance"),
+        (a_history(1, ambiguous=True), "required"),
+        (replace(a_history(1, ambiguous=True), retries=1), "required"),
+        (replace(a_history(), retries=1), "best_effort"),
+        (replace(a_history(1, ambiguous=True), retries=1, resolved=True), "best_effort"),
     ],
 )
 def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, purpose: str | None) -> None:
