@@ -17,7 +17,7 @@ from service.core.delivery import Delivery
 from service.core.handler import Settlement
 from service.core.headers import is_republication, publication_key
 from service.core.poison import times_handed_out
-from service.core.request.parsing import is_named
+from service.core.request.identification import is_identified
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class Registry:
         if is_new(delivery):
             return None
         promise = self._memory.find(_key(delivery))
-        return promise if promise is not None and is_named(delivery) else None
+        return promise if promise is not None and is_identified(delivery) else None
 
     def enter(self, delivery: Delivery) -> Handled:
         """Remember a delivery that is going to be served."""
@@ -132,7 +132,7 @@ class Registry:
     def hand_back(self, delivery: Delivery) -> None:
         """Remember a delivery about which nothing was done before its session ended."""
         times = times_handed_out(delivery)
-        if times is None or not is_named(delivery):
+        if times is None or not is_identified(delivery):
             return
         key = _key(delivery)
         self._untouched.setdefault(key, set()).add(times)

@@ -35,7 +35,7 @@ from service.core.omni.charset import to_utf8, without_mark
 from service.core.poison import COUNT
 from service.core.request.body import excess, is_request_id
 from service.core.request.compression import decompress
-from service.core.request.parsing import finished
+from service.core.request.steps import finished
 from service.core.result.event import Reason, StatusEvent
 from service.core.result.reply_to import kept_reply_to
 from service.core.result.report import RelayReason, Report

@@ -14,7 +14,7 @@ from service.core.history import History
 from service.core.omni.content import Content
 from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
-from service.core.request.parsing import deadline
+from service.core.request.deadline import deadline
 from service.core.request.request import SendRequest
 from service.core.result.event import FINAL_EVENTS, Reason, StatusEvent, event_id
 from service.core.result.reply_to import kept_reply_to
@@ -142,7 +142,7 @@ def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: f
         timestamp=delivery.timestamp,
         priority=delivery.priority,
         headers=unread_retry_headers(
-            replace(history, retries=history.retries + 1), delivery, deadline(delivery, history)
+            replace(history, retries=history.retries + 1), delivery, deadline(None, delivery, history)
         ),
         content_encoding=delivery.content_encoding,
     )
