@@ -37,8 +37,8 @@ from service.core.handler import Effects, Handler
 from service.core.headers import history_of
 from service.core.omni.status import Status
 from service.core.request.parsing import parse
+from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_report
-from service.core.result.report import Attempt, report_attempt
 from service.worker.custody import SessionCheck
 from service.worker.dispatcher import Dispatcher
 from service.worker.sending.caller import Caller, Tools

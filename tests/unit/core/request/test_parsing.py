@@ -33,8 +33,8 @@ from service.core.request.faults import MAX_FAULTS, MAX_TOLD
 from service.core.request.identification import is_identified
 from service.core.request.parsing import LARGE, is_small, parse_in_steps
 from service.core.request.request import Fault, Parsed, SendRequest
+from service.core.result.decision import report_attempt
 from service.core.result.publication import publish_report, render_request
-from service.core.result.report import report_attempt
 from tests.support.builder import (
     EMAIL,
     MADE_UP,

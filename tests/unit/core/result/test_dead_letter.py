@@ -56,7 +56,7 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
         priority=3,
         headers={"team": "blue", "CC": ["billing"], "x-death": [], "omni-log-checks": 3, **headers},
     )
-    report = Report((), (DeadLetterMessage(a_request(), past or a_history(8), "failed", "http_503"),))
+    report = Report((), (), (DeadLetterMessage(a_request(), past or a_history(8), "failed", "http_503"),))
     (publication,) = publish_report(report, origin, NOW)
     return read_dead(delivered(publication))
 
