@@ -20,7 +20,7 @@ from service.core.omni.channel.voice import Voice
 from service.core.omni.content import Content
 from service.core.omni.destination import To
 from service.core.omni.status import Disposition
-from service.core.omni.xml import write_xml
+from service.core.omni.xml_writing import write_xml
 from service.core.request.body import (
     MAX_BODY,
     MAX_DESTINATIONS,
