@@ -13,11 +13,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from service.core.attempt.lookup import ResolutionKind
-from service.core.headers import is_sampled, trace_id
 from service.core.omni.channel.sms_parts import Encoding
 from service.core.result.event import EventType
 from service.core.result.reply_to import ReplyResult
 from service.core.result.report import RelayReason
+from service.core.trace_context import is_sampled, trace_id
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)

@@ -30,7 +30,7 @@ from service.core import topology
 from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import Accepted, MaySend, Outcome
 from service.core.delivery import Delivery, Publication
-from service.core.headers import TRACEPARENT, TRACESTATE, read_trace, trace_headers
+from service.core.trace_context import TRACEPARENT, TRACESTATE, read_trace, trace_headers
 from service.core.value import dataclass
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()

@@ -25,7 +25,7 @@ from service.adapters.settings import Settings
 from service.adapters.terminal import Table, written_json
 from service.core import topology
 from service.core.delivery import Publication
-from service.core.headers import can_be_forged
+from service.core.forged_headers import can_be_forged
 from service.core.printable import printable
 from service.core.result.dead_letter import DeadLetter, Selection, body_text, read_dead, redrive, renew
 from service.core.value import dataclass

@@ -1,8 +1,8 @@
-"""A delivery's whole life, in the order in which it happens.
+"""What is done about one delivery, from its bytes to its settlement, in the order in which it happens.
 
-The effects are plain callables, bound once where the program is put together; in a test a fake is a function.
-Nothing here settles: whoever handed the delivery in does that, once this has returned, and nothing at all
-if it was cancelled.
+The effects are plain functions, bound at run time in `worker.app`; in a test each is a fake function. Nothing here
+settles a delivery. The caller acknowledges it after `handle` has returned, dead-letters it after an exception, and
+settles nothing if the task was cancelled.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,113 +12,108 @@ from math import inf
 
 from service.core.attempt.call import OmniCall, plan, split
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupResult, Purpose, ResolutionKind
+from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
 from service.core.attempt.outcome import Outcome
 from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery, Publication, UnpublishableError
-from service.core.headers import History, may_be_a_copy, read_trace, recall
+from service.core.headers import history_of, may_be_duplicate
+from service.core.history import History
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Parsed, SendRequest
+from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_instead, publish_report
 from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
-from service.core.result.report import (
-    SLICE,
-    Attempt,
-    Report,
-    report_attempt,
-    report_expiry,
-    report_rejections,
-    slices,
-)
+from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
+from service.core.trace_context import read_trace
 from service.core.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Every word about a delivery is said and confirmed: acknowledge it. The fields are for the log."""
+    """The broker has confirmed everything about a delivery, so that it can be acknowledged. The fields are for logs."""
 
     request_id: str
     identified: bool
-    """Whether the producer named the request."""
+    """Whether the producer gave the request an id."""
     attempts: int
     """Attempts counted before this delivery."""
     event_counts: Mapping[str, int]
     """How many events of each type were published for it."""
     valid: bool = True
-    """Whether no part of it had to be rejected unread."""
+    """Whether no part of it was rejected by the validation."""
     resolution: ResolutionKind | None = None
-    """How a doubt about it ended."""
+    """How the lookup of an ambiguous attempt ended."""
     age: float = 0.0
-    """Seconds since it was first published, as its producer says, or else since a worker first saw it."""
+    """Seconds since it was first published, by its producer's timestamp, or else since a worker first saw it."""
 
 
 async def _go_on() -> None:
     """Do nothing."""
 
 
-def _forever() -> float:
+def _never() -> float:
     return inf
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a handler needs of the world."""
+    """Everything that the handler needs from outside."""
 
     attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]
-    """Make one attempt, with calls of equal contents as one; gives each its outcome, or why it was not made."""
-    look: Callable[[tuple[str, ...], Purpose], Awaitable[LookupResult]]
+    """Make one attempt; calls with equal contents are batched. Returns each call's outcome, or why it was not made."""
+    look_up: Callable[[tuple[str, ...], LookupPurpose], Awaitable[LookupResult]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
-    """Return when the broker has confirmed every one, however long that takes."""
+    """Return when the broker has confirmed all of them, however long that takes. Raises `UnpublishableError`."""
     now: Callable[[], datetime]
     jitter: Callable[[], float]
-    """Throw the dice: a number from [0, 1)."""
+    """Return a random number from [0, 1)."""
     make_id: Callable[[], str]
     let_others: Callable[[], Awaitable[None]] = _go_on
-    """Give others their turn, between two steps of something long."""
+    """Let other tasks run, between two steps of long work."""
     give_way: Callable[[], Awaitable[None]] = _go_on
-    """Let the events of others go first, between two slices of events that no call to OMNI slows down."""
+    """Let the events of other requests go first, between two slices of events that cost no call to OMNI."""
     confirm: Callable[[], Awaitable[None]] = _go_on
-    """Return if the delivery that this task serves is still ours; raise if another worker may have it by now."""
-    since_success: Callable[[], float] = _forever
-    """Tell how many seconds ago a call showed that OMNI takes calls of ours."""
+    """Return if the delivery that this task handles is still ours; raise if another worker may have it by now."""
+    since_success: Callable[[], float] = _never
+    """Return the seconds since a call last showed that OMNI accepts our calls."""
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A delivery that is being served, and what has been said about it."""
+    """A delivery that is being handled."""
 
     delivery: Delivery
     history: History
     parsed: Parsed
-    said: dict[str, int] = field(default_factory=dict)
+    event_counts: dict[str, int] = field(default_factory=dict)
     resolution: ResolutionKind | None = None
     is_touched: bool = False
-    """Whether OMNI was asked to take any of it, or anything about it was published."""
+    """Whether OMNI was asked to accept any of it, or anything about it was published."""
 
 
 _Published = tuple[Job, Report, tuple[Publication, ...]]
-"""What is said about an errand, and how it is published."""
+"""A part of a report about a job, and how it is published."""
 
 
 class Handler:
-    """The line from a delivery to its settlement."""
+    """Handles one delivery, or several whose single calls have equal contents."""
 
     def __init__(self, effects: Effects, policy: Policy) -> None:
         self._effects = effects
         self._policy = policy
 
     def read(self, delivery: Delivery) -> Job:
-        """Read what a delivery asks for."""
-        history = recall(delivery, self._effects.now())
+        """Parse a delivery in one step."""
+        history = history_of(delivery, self._effects.now())
         return Job(delivery, history, parse(delivery, history, self._effects.make_id))
 
     async def read_in_steps(self, delivery: Delivery) -> Job:
-        """Read a delivery as `read` does, and give others their turn where that takes long."""
+        """Parse a delivery as `read` does, and let other tasks run if that takes long."""
         if is_small(delivery):
             return self.read(delivery)
         now = self._effects.now()
-        history = recall(delivery, now)
+        history = history_of(delivery, now)
         steps = parse_in_steps(delivery, history, self._effects.make_id)
         while True:
             try:
@@ -128,10 +123,10 @@ class Handler:
             await self._effects.let_others()
 
     async def read_late(self, delivery: Delivery) -> Job:
-        """Read what a delivery asked for that the broker let lapse: too late to be posted, whenever it is handled.
+        """Parse a delivery that expired in the queue: it is never posted, whenever it is handled.
 
-        It may have been posted by a worker that died since; then it is looked for like any other redelivery. RabbitMQ 4
-        tells which have been handed out before; 3 forgets it when it dead-letters.
+        A worker that has died since may have posted it. Then it is looked up like any other redelivery. RabbitMQ 4
+        says which messages were delivered before; RabbitMQ 3 forgets that when it dead-letters them.
         """
         job = await self.read_in_steps(delivery)
         if request := job.parsed.request:
@@ -139,7 +134,7 @@ class Handler:
         return job
 
     def only_call(self, job: Job) -> OmniCall | None:
-        """Give the one call to make, where nothing else is to be done for an errand, and nothing was before."""
+        """Return the call to make if a job needs one call and nothing else; `handle_all` takes such jobs."""
         request, history = job.parsed.request, job.history
         if request is None or job.parsed.rejections or history.attempts or lookup_purpose(history):
             return None
@@ -149,25 +144,26 @@ class Handler:
         return calls[0] if len(calls) == 1 else None
 
     async def handle(self, job: Job) -> Settlement:
-        """Do all that an errand asks for."""
+        """Do everything about a job: report what is invalid, look up, attempt, report."""
         parsed, history, effects = job.parsed, job.history, self._effects
         request = parsed.request
         if parsed.rejections or request is None:
             now = effects.now()
-            await self._say(job, report_rejections(parsed, history, now), now, gives_way=True)
+            await self._publish(job, report_rejections(parsed, history, now), now, gives_way=True)
         if request is not None and (purpose := lookup_purpose(history)):
-            is_copy = may_be_a_copy(job.delivery)
-            lookup_result = NOT_ASKED if is_copy else await effects.look(request.message_ids, purpose)
+            lookup_result: LookupResult = NOT_ASKED
+            if not may_be_duplicate(job.delivery):
+                lookup_result = await effects.look_up(request.message_ids, purpose)
             await effects.confirm()
             now = effects.now()
             resolution = resolve(self._attempt(request, history, now), lookup_result)
             request, job.history = resolution.rest, resolution.history
-            job.resolution = resolution.end if purpose == "doubt" else None
-            await self._say(job, resolution.report, now)
+            job.resolution = resolution.kind if purpose == "required" else None
+            await self._publish(job, resolution.report, now)
         if request is not None and self._is_late(request):
             await effects.confirm()  # another worker may have posted it in time, while this process stood still
             now = effects.now()
-            await self._say(job, report_expiry(request, job.history, now), now, gives_way=True)
+            await self._publish(job, report_expiry(request, job.history, now), now, gives_way=True)
         elif request is not None:
             for call in self._plan(job, request):
                 (outcome,) = await effects.attempt((call,))
@@ -175,10 +171,14 @@ class Handler:
         return _settlement(job, effects.now())
 
     async def handle_all(self, jobs: Sequence[tuple[Job, OmniCall]]) -> list[Settlement | Exception]:
-        """Make the only calls of several errands as one; what fails for one errand afterwards is its own."""
+        """Make the single calls of several jobs as one attempt, and publish together.
+
+        Returns each job's settlement, or the exception that concerns this job alone. It is longer than 40 lines since
+        all its steps share what was collected for one publication.
+        """
         outcomes = await self._effects.attempt([call for _, call in jobs])
         now = self._effects.now()
-        said: list[_Published] = []
+        collected: list[_Published] = []
         size = 0
         too_large: list[tuple[Job, OmniCall, Outcome]] = []
         defects: dict[Job, Exception] = {}
@@ -193,25 +193,25 @@ class Handler:
             try:
                 for part in slices(self._report(job, call, outcome, now)):
                     publications = _publications(job, part, now)
-                    said.append((job, part, publications))
+                    collected.append((job, part, publications))
                     for publication in publications:
                         size += len(publication.body)
                     if size >= SLICE:
-                        defects |= await self._publish_all(said, now)
-                        said, size = [], 0
-            except Exception as error:  # noqa: BLE001 - a defect of ours, which is told with the delivery
+                        defects |= await self._publish_all(collected, now)
+                        collected, size = [], 0
+            except Exception as error:  # noqa: BLE001 - a defect of ours, which is returned with the delivery
                 defects[job] = error
-        defects |= await self._publish_all(said, now)
+        defects |= await self._publish_all(collected, now)
         for job, call, outcome in too_large:
             try:
                 await self._conclude(job, call, outcome)
-            except Exception as error:  # noqa: BLE001 - as above, or the session has gone: its own alone
+            except Exception as error:  # noqa: BLE001 - as above, or the session has closed: its own alone
                 defects[job] = error
         now = self._effects.now()
         return [defects.get(job) or _settlement(job, now) for job, _ in jobs]
 
     async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome | Exception) -> None:
-        """Publish how a call has ended; one that was too large is made again in halves. Raises why it was not made."""
+        """Publish how a call ended; one that was too large is made again in halves. Raises why it was not made."""
         if isinstance(outcome, Exception):
             raise outcome
         job.is_touched = True
@@ -221,7 +221,7 @@ class Handler:
             await self._conclude(job, half, end)
         if not halves:
             now = self._effects.now()
-            await self._say(job, self._report(job, call, outcome, now), now)
+            await self._publish(job, self._report(job, call, outcome, now), now)
 
     def _plan(self, job: Job, request: SendRequest) -> tuple[OmniCall, ...]:
         delivery = job.delivery
@@ -241,36 +241,36 @@ class Handler:
     def _is_late(self, request: SendRequest) -> bool:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
-    async def _say(self, job: Job, report: Report, now: datetime, *, gives_way: bool = False) -> None:
-        """Publish what a report says, no more at once than a slice; the broker has confirmed one before the next.
+    async def _publish(self, job: Job, report: Report, now: datetime, *, gives_way: bool = False) -> None:
+        """Publish a report in slices; the broker has confirmed one before the next is published.
 
-        Between slices it may give way. Else ten thousand events that cost nothing to cause fill the queues of those
-        who read events, and the event of an ordinary request waits behind them.
+        Between slices it may give way. Otherwise ten thousand events that cost nothing to cause would fill the queues
+        of consumers, and the event of an ordinary request would wait behind them.
         """
         for place, part in enumerate(slices(report)):
             if place and gives_way:
                 await self._effects.give_way()
-            job.is_touched |= bool(part.events or part.stored)
+            job.is_touched |= bool(part.events or part.retries or part.dead_letters)
             try:
                 await self._effects.publish(_publications(job, part, now))
             except UnpublishableError as error:
-                await self._say_instead(job, part, now, error)
+                await self._publish_instead(job, part, now, error)
 
-    async def _publish_all(self, said: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
-        """Publish together what is said about several errands; gives those about which nothing can be published."""
+    async def _publish_all(self, collected: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
+        """Publish for several jobs at once. Returns the jobs about which nothing can be published."""
         defects: dict[Job, Exception] = {}
         try:
-            await self._effects.publish(tuple([one for _, _, publications in said for one in publications]))
+            await self._effects.publish(tuple([one for _, _, publications in collected for one in publications]))
         except UnpublishableError as error:
-            for job, part, _ in said:
+            for job, part, _ in collected:
                 try:
-                    await self._say_instead(job, part, now, error)
+                    await self._publish_instead(job, part, now, error)
                 except UnpublishableError as again:
                     defects[job] = again
         return defects
 
-    async def _say_instead(self, job: Job, report: Report, now: datetime, error: UnpublishableError) -> None:
-        """Publish what takes the place of what the broker never takes. Raises `UnpublishableError` as well."""
+    async def _publish_instead(self, job: Job, report: Report, now: datetime, error: UnpublishableError) -> None:
+        """Replace publications that the broker never accepts. Raises `UnpublishableError` for the replacement too."""
         if publications := publish_instead(report, job.delivery, now, error.publications):
             await self._effects.publish(publications)
 
@@ -278,7 +278,7 @@ class Handler:
 def _publications(job: Job, report: Report, now: datetime) -> tuple[Publication, ...]:
     publications = publish_report(report, job.delivery, now)
     for event in report.events:
-        job.said[event.type] = job.said.get(event.type, 0) + 1
+        job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
     return publications
 
 
@@ -286,4 +286,6 @@ def _settlement(job: Job, now: datetime) -> Settlement:
     parsed, history, delivery = job.parsed, job.history, job.delivery
     valid = not parsed.rejections and parsed.request is not None
     age = max(0.0, (now - (delivery.timestamp or history.first_seen)).total_seconds())
-    return Settlement(parsed.request_id, parsed.identified, history.attempts, job.said, valid, job.resolution, age)
+    return Settlement(
+        parsed.request_id, parsed.identified, history.attempts, job.event_counts, valid, job.resolution, age
+    )

@@ -1,302 +1,242 @@
-"""A request's past, in headers. Anyone may publish any header, so nonsense there counts as absent.
+"""Every AMQP header of the relay's own. No other file knows one of these names, which all begin with `omni-`.
 
-Trace context in a message's headers. Anyone may write any header, so what is not well-formed is not there.
+A request's history travels in these headers, since a worker keeps nothing that must survive it.
 
-Source: W3C Trace Context (2021), 3.2 (`traceparent`), 3.3 (`tracestate`), 4 (processing) and its test suite; for the
-keys of `tracestate` also Level 2 (2024), which allows more of them.
-
-The headers of a producer that the relay publishes again, and the headers of the relay that it believes.
-
-A broker reads some headers: it routes by `CC` and `BCC`, and it writes and reads `x-…`. The relay reads its own,
-`omni-…`. So every other header is chosen here and nothing else is copied. Source: rabbitmq.com/docs/sender-selected.
-
-Any producer may write `omni-…`. The relay believes these headers only on what came through the exchange `omni.relay`,
-for which producers have no write permission. The broker names the exchange of a delivery. What left a delay queue comes
-through `omni.relay` whoever put it there; then `x-death` names the exchange that it came into the delay queue by.
-
-Seen: RabbitMQ 4.3 replaces an `x-death` that a client has published. RabbitMQ 3.10 counts up an entry for the same
-queue and reason that a client has published, and keeps what else it says. So there a user who may write to the default
-exchange, and hence to every queue, can publish into a delay queue what is believed.
+* Any producer may write any header. A value of the wrong type, or out of range, counts as absent. Which deliveries may
+  have our headers at all is decided in `forged_headers`.
+* Of a producer's headers, retries and dead letters keep the trace context and the application's own. RabbitMQ routes by
+  `CC` and `BCC`, and reads and writes `x-…`: those are never published again. Source:
+  rabbitmq.com/docs/sender-selected.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from service.core import topology
-from service.core.delivery import Delivery, Header
-from service.core.value import dataclass
+from service.core.delivery import Delivery, Header, Publication
+from service.core.history import History, mark_ambiguous
+from service.core.trace_context import TRACEPARENT, TRACESTATE, trace_headers
 
+_PREFIX: Final = "omni-"
+_ATTEMPT: Final = "omni-attempt"
+_FIRST_SEEN: Final = "omni-first-seen"
+"""Milliseconds since 1970."""
+_AMBIGUOUS: Final = "omni-ambiguous"
+_LOG_CHECKS: Final = "omni-log-checks"
+_RESOLVED: Final = "omni-resolved"
+_RETRIES: Final = "omni-retries"
+_REDELIVERIES: Final = "omni-redeliveries"
+_DENIALS: Final = "omni-denials"
+_REDRIVES: Final = "omni-redrive-count"
+_REPUBLISHED: Final = "omni-republished"
+"""True if the relay may have published this message twice, so that there may be a duplicate."""
+_EXPIRES_AT: Final = "omni-expires-at"
+"""Milliseconds since 1970. Only beside `_UNREAD`: the delay queue forgets the AMQP expiration."""
+_UNREAD: Final = "omni-unread"
+"""True on a request that was scheduled for retry before any worker had parsed it: it is validated like a new one."""
+_REASON: Final = "omni-reason"
+_DETAIL: Final = "omni-detail"
+_FAILED_AT: Final = "omni-failed-at"
+_EXCHANGE: Final = "omni-original-exchange"
+_ROUTING_KEY: Final = "omni-original-routing-key"
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """What happened to a request before this delivery; it travels in headers of our own."""
-
-    first_seen: datetime
-    attempts: int = 0
-    """Attempts that were, or may have been, made."""
-    ambiguous: bool = False
-    """An earlier attempt may have been taken."""
-    log_checks: int = 0
-    """Looks into OMNI's logs about the latest doubt that were answered and did not show every message."""
-    resolved: bool = False
-    """The latest doubt was looked into, and it was decided to post again."""
-    retries: int = 0
-    """Times it was put aside: no two letters of one request are alike."""
-    redeliveries: int = 0
-    """Attempts among those above that may not have been any: a worker died with it, or it was handed back untouched."""
-    denials: int = 0
-    """Times it was denied, the first time included, since which others were not; see `rules.report`."""
-    redrives: int = 0
-    """Times a person has sent it again from among the dead letters."""
-
-    @property
-    def is_unresolved(self) -> bool:
-        """Tell whether a post now might be a second one that nobody decided on."""
-        return self.ambiguous and not self.resolved
-
-    @property
-    def is_ordered(self) -> bool:
-        """Tell whether the next attempt is the one that a person ordered by sending a dead letter again."""
-        return self.redrives > 0 and self.attempts == 0
-
-
-ATTEMPT: Final = "omni-attempt"
-FIRST_SEEN: Final = "omni-first-seen"
-AMBIGUOUS: Final = "omni-ambiguous"
-LOG_CHECKS: Final = "omni-log-checks"
-RESOLVED: Final = "omni-resolved"
-RETRIES: Final = "omni-retries"
-REDELIVERIES: Final = "omni-redeliveries"
-DENIALS: Final = "omni-denials"
-REPEATED: Final = "omni-republished"
-EXPIRES_AT: Final = "omni-expires-at"
-UNREAD: Final = "omni-unread"
-"""True on what was scheduled for retry before any worker had read it: it is validated as a new request is."""
-PROGRESS: Final = frozenset({LOG_CHECKS, RESOLVED, RETRIES, REDELIVERIES, DENIALS, REPEATED, EXPIRES_AT, UNREAD})
-REDRIVES: Final = "omni-redrive-count"
-
-MOST_REDELIVERIES: Final = 20
+_HISTORY: Final = (_ATTEMPT, _FIRST_SEEN, _AMBIGUOUS, _REDRIVES, _EXCHANGE, _ROUTING_KEY)
+_PROGRESS: Final = (_LOG_CHECKS, _RESOLVED, _RETRIES, _REDELIVERIES, _DENIALS, _REPUBLISHED, _EXPIRES_AT, _UNREAD)
+_KEY: Final = (_ATTEMPT, _FIRST_SEEN, _RETRIES, _REDRIVES)
+_NO_KEY: Final = (repr(None),) * len(_KEY)
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_END_OF_TIME: Final = 253_402_300_799_000  # ms; the last second of year 9999
-_MOST: Final = 1_000_000
-
-
-def _whole(value: Header, most: int) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else None
+_MAX_TIME: Final = 253_402_300_799_000  # ms; the last second of the year 9999
+_MAX_COUNT: Final = 1_000_000
+_MAX_NAME: Final = 255
+"""Bytes of the name of an exchange or a routing key. A text with more characters cannot be one."""
+_MAX_DETAIL: Final = 100
 
 
 def read_history(headers: Mapping[str, Header], now: datetime) -> History:
-    """Read what happened to a request before; one that was never put aside begins at `now`."""
+    """Read the headers alone. The history of a new request begins at `now`."""
     if not headers:
         return History(now)
-    seen = _whole(headers.get(FIRST_SEEN), _END_OF_TIME)
+    seen = _integer(headers.get(_FIRST_SEEN), _MAX_TIME)
     return History(
         first_seen=now if seen is None else _EPOCH + timedelta(milliseconds=seen),
-        attempts=_whole(headers.get(ATTEMPT), _MOST) or 0,
-        ambiguous=headers.get(AMBIGUOUS) is True,
-        log_checks=_whole(headers.get(LOG_CHECKS), _MOST) or 0,
-        resolved=headers.get(RESOLVED) is True,
-        retries=_whole(headers.get(RETRIES), _MOST) or 0,
-        redeliveries=_whole(headers.get(REDELIVERIES), _MOST) or 0,
-        denials=_whole(headers.get(DENIALS), _MOST) or 0,
-        redrives=_whole(headers.get(REDRIVES), _MOST) or 0,
+        attempts=_count(headers.get(_ATTEMPT)),
+        ambiguous=headers.get(_AMBIGUOUS) is True,
+        log_checks=_count(headers.get(_LOG_CHECKS)),
+        resolved=headers.get(_RESOLVED) is True,
+        retries=_count(headers.get(_RETRIES)),
+        redeliveries=_count(headers.get(_REDELIVERIES)),
+        denials=_count(headers.get(_DENIALS)),
+        redrives=_count(headers.get(_REDRIVES)),
     )
 
 
-def recall(delivery: Delivery, now: datetime) -> History:
-    """Read a delivery's past. One that was handed out before may have been posted by a worker that died since.
+def history_of(delivery: Delivery, now: datetime) -> History:
+    """Read a delivery's history, and count a redelivery as an ambiguous attempt.
 
-    So that counts as an attempt. A broker also marks what a worker handed back untouched, hence `is_used_up`.
+    A worker that died may have posted it. The broker also marks what a worker returned unhandled, so redeliveries are
+    allowed on top of the attempts; see `retry.is_used_up`.
     """
     history = read_history(delivery.headers, now)
-    if not may_be_a_copy(delivery):
+    if not may_be_duplicate(delivery):
         return history
-    is_copy_of_order = history.is_ordered and not delivery.redelivered  # it stays the attempt that a person ordered
-    attempts = history.attempts + (not is_copy_of_order)
+    is_republished_replay = history.is_replay and not delivery.redelivered  # it stays the attempt that was ordered
+    attempts = history.attempts + (not is_republished_replay)
     return mark_ambiguous(replace(history, attempts=attempts, redeliveries=history.redeliveries + 1))
 
 
-def may_be_a_copy(delivery: Delivery) -> bool:
-    """Tell whether another worker may have this request too, or a letter about it may be on its way.
-
-    The broker says so of what it hands out again, and the relay of a letter that it published twice.
-    """
-    return delivery.redelivered or delivery.headers.get(REPEATED) is True
-
-
-def is_used_up(history: History, max_attempts: int) -> bool:
-    """Tell whether there is no further attempt.
-
-    Redeliveries are allowed on top, since most follow from the death of a neighbour; but a request that kills workers
-    whenever it is posted, and is a new message to the broker each time, must come to an end too.
-    """
-    return history.attempts - history.redeliveries >= max_attempts or history.redeliveries >= MOST_REDELIVERIES
-
-
-def mark_ambiguous(history: History) -> History:
-    """Write down that the latest attempt may have been taken."""
-    return replace(history, ambiguous=True, resolved=False, log_checks=0)
+def may_be_duplicate(delivery: Delivery) -> bool:
+    """Return whether another worker may have the same request, by the broker's mark or by ours."""
+    return delivery.redelivered or delivery.headers.get(_REPUBLISHED) is True
 
 
 def is_returning(headers: Mapping[str, Header]) -> bool:
-    """Tell whether the relay has read this request before, and has written its body."""
-    return _whole(headers.get(FIRST_SEEN), _END_OF_TIME) is not None and headers.get(UNREAD) is not True
+    """Return whether the relay wrote this body: it has validated the request already."""
+    return _integer(headers.get(_FIRST_SEEN), _MAX_TIME) is not None and headers.get(_UNREAD) is not True
+
+
+def is_republication(headers: Mapping[str, Header]) -> bool:
+    """Return whether it is a retry message or a replay. Each is published once, so two equal ones are duplicates."""
+    return bool(headers) and (_RETRIES in headers or bool(headers.get(_REDRIVES)))
+
+
+def publication_key(headers: Mapping[str, Header]) -> tuple[str, ...]:
+    """Distinguish the publications of one request. It stays equal when the broker delivers one again."""
+    return tuple(repr(headers.get(name)) for name in _KEY) if headers else _NO_KEY
 
 
 def read_deadline(headers: Mapping[str, Header]) -> datetime | None:
-    """Read until when a request that was put aside unread may be attempted."""
-    deadline = _whole(headers.get(EXPIRES_AT), _END_OF_TIME)
+    """Read the AMQP expiration, as a time, of a request that was scheduled for retry unread."""
+    deadline = _integer(headers.get(_EXPIRES_AT), _MAX_TIME)
     return None if deadline is None else _EPOCH + timedelta(milliseconds=deadline)
 
 
-def write_deadline(deadline: datetime | None) -> dict[str, Header]:
-    """Write down until when a request may be attempted that is put aside unread."""
-    return {} if deadline is None else {EXPIRES_AT: max(0, (deadline - _EPOCH) // timedelta(milliseconds=1))}
+def retry_headers(history: History, delivery: Delivery) -> dict[str, Header]:
+    """Write the headers of a retry message."""
+    return write_history(history) | _origin(delivery) | write_progress(history) | kept_headers(delivery.headers)
+
+
+def unread_retry_headers(history: History, delivery: Delivery, deadline: datetime | None) -> dict[str, Header]:
+    """Write the headers of a retry message whose body nobody has parsed, so that it is the producer's."""
+    written = write_history(history) | _origin(delivery) | write_progress(history)
+    if deadline is not None:
+        written[_EXPIRES_AT] = max(0, (deadline - _EPOCH) // timedelta(milliseconds=1))
+    if not is_returning(delivery.headers):
+        written[_UNREAD] = True
+    return written | kept_headers(delivery.headers)
+
+
+def dead_letter_headers(
+    history: History, delivery: Delivery, reason: str, cause: str, now: datetime
+) -> dict[str, Header]:
+    """Write the headers of a dead letter. Only closed words: people who may read headers may not see messages.
+
+    It has no progress, since a replay begins anew.
+    """
+    why: dict[str, Header] = {_REASON: reason, _DETAIL: cause, _FAILED_AT: now.isoformat()}
+    return write_history(history) | _origin(delivery) | why | kept_headers(delivery.headers)
+
+
+def redrive_headers(headers: Mapping[str, Header], redrives: int, *, republished: bool) -> dict[str, Header]:
+    """Write the headers of a dead letter that is replayed: its messages keep their ids, and OMNI is asked first.
+
+    `republished`: an earlier replay may have published it already, so that there may be a duplicate.
+    """
+    written = {name: headers[name] for name in (_FIRST_SEEN, _UNREAD, _EXCHANGE, _ROUTING_KEY) if name in headers}
+    written |= {_ATTEMPT: 0, _AMBIGUOUS: True, _REDRIVES: redrives}
+    if republished or headers.get(_REPUBLISHED) is True:
+        written[_REPUBLISHED] = True
+    return written | kept_headers(headers)
+
+
+def renewed_headers(headers: Mapping[str, Header], reason: str, failed_at: datetime | None) -> dict[str, Header]:
+    """Write the headers of a dead letter that is stored again: ours repeat what the broker's said, which are lost."""
+    written: dict[str, Header] = {_REASON: reason}
+    if failed_at is not None:
+        written[_FAILED_AT] = failed_at.isoformat()
+    written |= {name: headers[name] for name in (*_HISTORY, *_PROGRESS, _DETAIL) if name in headers}
+    return written | kept_headers(headers)
 
 
 def write_history(history: History) -> dict[str, Header]:
-    """Write the past down for whoever meets the request next; it travels in milliseconds."""
+    """Write the part of a history that a retry and a dead letter have. Times are in milliseconds."""
     return {
-        ATTEMPT: history.attempts,
-        FIRST_SEEN: (history.first_seen - _EPOCH) // timedelta(milliseconds=1),
-        AMBIGUOUS: history.ambiguous,
+        _ATTEMPT: history.attempts,
+        _FIRST_SEEN: (history.first_seen - _EPOCH) // timedelta(milliseconds=1),
+        _AMBIGUOUS: history.ambiguous,
+        _REDRIVES: history.redrives,
     }
 
 
 def write_progress(history: History) -> dict[str, Header]:
-    """Write down how far the relay has come; a dead letter needs none of it, since it begins anew when replayed."""
+    """Write the part of a history that only a retry has."""
     return {
-        LOG_CHECKS: history.log_checks,
-        RESOLVED: history.resolved,
-        RETRIES: history.retries,
-        REDELIVERIES: history.redeliveries,
-        DENIALS: history.denials,
+        _LOG_CHECKS: history.log_checks,
+        _RESOLVED: history.resolved,
+        _RETRIES: history.retries,
+        _REDELIVERIES: history.redeliveries,
+        _DENIALS: history.denials,
     }
 
 
-TRACEPARENT: Final = "traceparent"
-TRACESTATE: Final = "tracestate"
-_IDS: Final = "(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-_WELL_FORMED: Final = re.compile(f"00-{_IDS}|(?!00|ff)[0-9a-f]{{2}}-{_IDS}(?:-[ -~]{{0,256}})?")
-"""A later version than 00 may have more fields after the flags; every event repeats them, so they are bounded here.
-Version ff is forbidden."""
-
-_MEMBER: Final = r"(?:[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~])?+"
-"""A key and a value without `,` and `=`, or nothing: a member may be empty."""
-
-_STATE: Final = re.compile(rf"[ \t]*+{_MEMBER}[ \t]*+(?:,[ \t]*+{_MEMBER}[ \t]*+)*+")
-"""Possessive throughout, or long blanks would take quadratic time."""
-
-_MAX_MEMBERS: Final = 32
+def mark_republished(publication: Publication) -> Publication:
+    """Mark a retry or a dead letter before it is published again: the broker may have stored the first one."""
+    if not publication.must_arrive or _REPUBLISHED in publication.headers:
+        return publication
+    return replace(publication, headers={_REPUBLISHED: True, **publication.headers})
 
 
-def read_trace(headers: Mapping[str, Header]) -> str | None:
-    """Give the `traceparent`, if it is one. One of a future version is read by the rules of version 00."""
-    given = headers.get(TRACEPARENT)
-    return given if isinstance(given, str) and _WELL_FORMED.fullmatch(given) else None
+def dead_letter_reason(headers: Mapping[str, Header]) -> str:
+    """Return our reason; an empty text if there is none."""
+    return _text(headers.get(_REASON))
 
 
-def read_state(headers: Mapping[str, Header]) -> str | None:
-    """Give the `tracestate`, if it is one and says something. It means nothing without a valid `traceparent`."""
-    given = headers.get(TRACESTATE)
-    if not isinstance(given, str) or "=" not in given or given.count("=") > _MAX_MEMBERS:
-        return None
-    return given if _STATE.fullmatch(given) else None
+def dead_letter_detail(headers: Mapping[str, Header]) -> str:
+    """Return the cause of the last attempt's end; an empty text if there is none."""
+    return _text(headers.get(_DETAIL))[:_MAX_DETAIL]
 
 
-def trace_id(traceparent: str) -> str:
-    """Give the id by which a trace is found."""
-    return traceparent[3:35]
-
-
-def is_sampled(traceparent: str) -> bool:
-    """Tell whether somebody keeps the trace."""
-    return bool(int(traceparent[53:55], 16) & 1)
-
-
-_TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
-_ROUTING: Final = frozenset({"cc", "bcc"})
-_OWN: Final = "omni-"
-_REPLACES_DEATHS: Final = 4
-"""The major version of RabbitMQ from which on a client's `x-death` is replaced."""
-_BY_WORKERS: Final = ("delivery_limit", "rejected")
-"""Reasons in `x-death` of what a worker had."""
-_RESERVED: Final = ("x-", _OWN)
-
-
-def trace_headers(headers: Mapping[str, Header]) -> dict[str, str]:
-    """Choose the trace context, as far as it is valid: all that an event carries of a producer's headers."""
-    if not headers or (parent := read_trace(headers)) is None:
-        return {}
-    state = read_state(headers)
-    return {TRACEPARENT: parent} if state is None else {TRACEPARENT: parent, TRACESTATE: state}
+def dead_letter_time(headers: Mapping[str, Header]) -> Header:
+    """Return when it was dead-lettered, as it is written."""
+    return headers.get(_FAILED_AT)
 
 
 def kept_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
-    """Choose what a retry and a dead letter carry: the trace context, then the application's headers.
+    """Return the headers of a producer that a retry and a dead letter keep.
 
-    The order is the order of importance: what does not fit into one frame is left out from the end on.
+    The most important come first: headers that do not fit into one frame are left out from the end on.
     """
     return trace_headers(headers) | {name: value for name, value in headers.items() if _is_application(name)}
 
 
-def believed(delivery: Delivery) -> Delivery:
-    """Give a delivery of the request queue; one that a producer can have created comes without headers of the relay."""
-    headers = delivery.headers
-    for name in headers:
-        if name[:1] in "oO" and _is_own(name):  # the first letter saves the call for almost every header
-            break
-    else:
-        return delivery
-    came_by = latest_death(headers).get("exchange", topology.RELAY)
-    return delivery if delivery.exchange == topology.RELAY == came_by else without_own_headers(delivery)
+def is_own(name: str) -> bool:
+    """Return whether a header is the relay's own. The letter case is ignored, to be on the safe side."""
+    return name[: len(_PREFIX)].lower() == _PREFIX
 
 
-def believed_dead(delivery: Delivery, *, forgeable: bool = False) -> Delivery:
-    """Do the same with a dead letter: of the relay's own, or of a delivery of the request queue.
-
-    The broker takes a delivery from the request queue to `omni.dead` and says in `x-death` how it had come. The relay
-    publishes its own dead letters to `omni.dead`, and puts one back through `omni.relay`, without `x-death`.
-
-    Where `x-death` is `forgeable`, it counts only on what a worker had. A producer alone can have brought anything else
-    here, with an `expiration`. One of the relay's own comes here unread only where a policy takes it off the queue.
-    """
-    ways = (topology.DEAD, topology.RELAY)
-    death = latest_death(delivery.headers)
-    is_made_up = forgeable and bool(death) and death.get("reason") not in _BY_WORKERS
-    if delivery.exchange in ways and death.get("exchange", topology.RELAY) == topology.RELAY and not is_made_up:
-        return delivery
-    return without_own_headers(delivery)
-
-
-def can_be_forged(server: Mapping[str, object]) -> bool:
-    """Tell whether a producer may have written a part of `x-death`, by what the broker says of itself."""
-    major = str(server.get("version", "")).partition(".")[0]
-    return not major.isdecimal() or int(major) < _REPLACES_DEATHS
-
-
-def without_own_headers(delivery: Delivery) -> Delivery:
-    """Take the relay's headers away."""
-    return replace(delivery, headers={name: value for name, value in delivery.headers.items() if not _is_own(name)})
-
-
-def latest_death(headers: Mapping[str, Header]) -> Mapping[str, Header]:
-    """Give the latest entry of `x-death`, which the broker puts first; an empty one where there is none."""
-    deaths = headers.get("x-death")
-    first = deaths[0] if isinstance(deaths, list) and deaths else None
-    return first if isinstance(first, dict) else {}
-
-
-def _is_own(name: str) -> bool:
-    """Tell whether a header's name is one of the relay's. The letter case does not count, to be on the safe side."""
-    return name[: len(_OWN)].lower() == _OWN
+def _origin(delivery: Delivery) -> dict[str, Header]:
+    """Record where the producer published it. The delay queue forgets, so a record from before stays."""
+    origin = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key}
+    return {name: _name(delivery.headers.get(name)) or value for name, value in origin.items()}
 
 
 def _is_application(name: str) -> bool:
-    """Tell whether a header is the application's own. The letter case does not count, to be on the safe side."""
     lower = name.lower()
-    return not (lower in _ROUTING or lower in _TRACE or lower.startswith(_RESERVED))
+    return not (lower in {"cc", "bcc", TRACEPARENT, TRACESTATE} or lower.startswith(("x-", _PREFIX)))
+
+
+def _integer(value: Header, most: int) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else None
+
+
+def _count(value: Header) -> int:
+    return _integer(value, _MAX_COUNT) or 0
+
+
+def _text(value: Header) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _name(value: Header) -> str:
+    return value if isinstance(value, str) and len(value) <= _MAX_NAME else ""

@@ -20,7 +20,7 @@ from service.core.attempt.concurrency import MOST, START, Limit, most_in_a_call
 from service.core.attempt.retry import Policy, RetryPolicy, pause_delay
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
-from service.core.headers import recall
+from service.core.headers import dead_letter_reason, history_of
 from service.core.result.publication import schedule_unread_retry
 from service.core.result.reply_to import ReplyPolicy
 from service.worker.admission import Admission
@@ -85,7 +85,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     tools = Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, _most(settings, policy))
     effects = Effects(
         attempt=Caller(tools).attempt,
-        look=lookout.look,
+        look_up=lookout.look,
         publish=publish,
         now=_now,
         jitter=random.random,
@@ -192,7 +192,7 @@ def _limit(settings: Settings) -> Limit:
 
 def _put_aside(effects: Effects, retry: RetryPolicy) -> Callable[[Delivery], Awaitable[None]]:
     async def schedule_retry(delivery: Delivery) -> None:
-        history = recall(delivery, effects.now())
+        history = history_of(delivery, effects.now())
         await effects.publish((schedule_unread_retry(delivery, history, pause_delay(retry), effects.make_id()),))
 
     return schedule_retry
@@ -224,7 +224,7 @@ def _publish(link: ReconnectingConnection, replies: ReplyPublisher, metrics: Met
             if publication.exchange == topology.RESULTS:
                 metrics.events[publication.routing_key].inc()
             elif publication.exchange == topology.DEAD:
-                metrics.dead_letters[str(publication.headers["omni-reason"])].inc()
+                metrics.dead_letters[dead_letter_reason(publication.headers)].inc()
             else:
                 metrics.retries[publication.routing_key].inc()
 

@@ -11,8 +11,8 @@ from service.adapters.logging import describe, get_logger
 from service.adapters.rabbitmq import BrokerErrors, ReconnectingConnection, Session
 from service.core import topology
 from service.core.delivery import Delivery
+from service.core.forged_headers import can_be_forged
 from service.core.handler import Effects, Handler
-from service.core.headers import can_be_forged
 from service.core.result.dead_letter import DeadLetter, is_of_the_broker, read_dead, renew, write_final_event
 from service.core.result.publication import publish_report
 

@@ -15,17 +15,14 @@ from typing import Final, Generic, TypeVar
 
 from service.core.delivery import Delivery
 from service.core.handler import Settlement
-from service.core.headers import ATTEMPT, FIRST_SEEN, REDRIVES, RETRIES
+from service.core.headers import is_republication, publication_key
 from service.core.poison import times_handed_out
-from service.core.request.parsing import is_named
+from service.core.request.identification import is_identified
 
 T = TypeVar("T")
 
 KEPT: Final = 3600.0
 """Seconds for which an end counts. A producer may use an id again later, and means another request."""
-_MINE: Final = (ATTEMPT, FIRST_SEEN, RETRIES, REDRIVES)
-_NONE: Final = (repr(None),) * len(_MINE)
-"""As the headers are read where the broker has added its own to none."""
 
 
 @dataclass(eq=False, slots=True)
@@ -118,7 +115,7 @@ class Registry:
         if is_new(delivery):
             return None
         promise = self._memory.find(_key(delivery))
-        return promise if promise is not None and is_named(delivery) else None
+        return promise if promise is not None and is_identified(delivery) else None
 
     def enter(self, delivery: Delivery) -> Handled:
         """Remember a delivery that is going to be served."""
@@ -135,7 +132,7 @@ class Registry:
     def hand_back(self, delivery: Delivery) -> None:
         """Remember a delivery about which nothing was done before its session ended."""
         times = times_handed_out(delivery)
-        if times is None or not is_named(delivery):
+        if times is None or not is_identified(delivery):
             return
         key = _key(delivery)
         self._untouched.setdefault(key, set()).add(times)
@@ -160,14 +157,11 @@ def is_new(delivery: Delivery) -> bool:
     The relay publishes a retry message or a replayed dead letter once; two that are alike are copies of one, which an
     interrupted publication left.
     """
-    headers = delivery.headers
-    return not delivery.redelivered and not (headers and (RETRIES in headers or headers.get(REDRIVES)))
+    return not delivery.redelivered and not is_republication(delivery.headers)
 
 
 def _key(delivery: Delivery) -> Hashable:
     """Name a delivery by all that stays the same when it is handed out again, except that the broker adds headers."""
-    headers = delivery.headers
-    mine = tuple(repr(headers.get(name)) for name in _MINE) if headers else _NONE
     digest = hashlib.blake2b(delivery.body, digest_size=16).digest()
     return (
         delivery.message_id,
@@ -176,6 +170,6 @@ def _key(delivery: Delivery) -> Hashable:
         delivery.reply_to,
         delivery.content_type,
         delivery.content_encoding,
-        mine,
+        publication_key(delivery.headers),
         digest,
     )

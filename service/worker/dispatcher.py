@@ -18,9 +18,9 @@ from service.adapters.rabbitmq import Acknowledger, BrokerErrors
 from service.core.attempt.call import OmniCall, group
 from service.core.delivery import Delivery
 from service.core.handler import Handler, Job, Settlement
-from service.core.headers import read_trace, trace_id
 from service.core.poison import is_suspected, rank
 from service.core.request.parsing import is_small
+from service.core.trace_context import read_trace, trace_id
 from service.worker.custody import SESSION, HandedBackError, UntouchedError
 from service.worker.deduplicator import Handled, Registry, is_new
 

@@ -29,16 +29,16 @@ from service.core.attempt.answer import read_answer
 from service.core.attempt.call import OmniCall, content_key, merge, plan
 from service.core.attempt.concurrency import MOST, Limit
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupResult, Purpose, Unanswered
+from service.core.attempt.lookup import LookupPurpose, LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, MaySend, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
-from service.core.headers import recall
+from service.core.headers import history_of
 from service.core.omni.status import Status
 from service.core.request.parsing import parse
+from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_report
-from service.core.result.report import Attempt, report_attempt
 from service.worker.custody import SessionCheck
 from service.worker.dispatcher import Dispatcher
 from service.worker.sending.caller import Caller, Tools
@@ -74,7 +74,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     now = datetime.now(UTC)
     policy = Policy(RetryPolicy(8, 1.0, 300.0))
     delivery = Delivery(body, "application/json", "r-0")
-    history = recall(delivery, now)
+    history = history_of(delivery, now)
     parsed = parse(delivery, history, str)
     assert parsed.request is not None
     request = parsed.request
@@ -90,7 +90,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     async def post(calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         return [outcome] * len(calls)
 
-    async def look(_: tuple[str, ...], __: Purpose) -> LookupResult:
+    async def look(_: tuple[str, ...], __: LookupPurpose) -> LookupResult:
         return Unanswered("busy")
 
     async def publish(_: tuple[Publication, ...]) -> None:
@@ -129,7 +129,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
         log.info("delivery.settled", settlement="acked", seconds=0.1, request_id="r-0", attempts=0, redelivered=False)
 
     stages: dict[str, Callable[[], object]] = {
-        "history": lambda: recall(delivery, now),
+        "history": lambda: history_of(delivery, now),
         "parse": lambda: parse(delivery, history, str),
         "plan": lambda: plan(request, history, None, policy),
         "render": call.to_json,
@@ -229,7 +229,7 @@ async def _application(kind: str) -> None:
         assert may_send()
         return Accepted({message.message_id: status for message in call.messages})
 
-    async def look(_: tuple[str, ...], __: Purpose) -> LookupResult:
+    async def look(_: tuple[str, ...], __: LookupPurpose) -> LookupResult:
         return Unanswered("busy")
 
     async def publish(_: tuple[Publication, ...]) -> None:

@@ -16,7 +16,7 @@ from service.core import topology
 from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
-from service.core.headers import History
+from service.core.history import History
 from service.core.request.request import Parsed
 from service.worker.consumer import Bench, Intake
 from service.worker.dispatcher import Dispatcher

@@ -33,7 +33,7 @@ from service.adapters.rabbitmq import (
 from service.adapters.rabbitmq.topology import DELIVERY_LIMIT
 from service.core import topology
 from service.core.delivery import Delivery, Publication
-from service.core.headers import can_be_forged
+from service.core.forged_headers import can_be_forged
 from service.demo.rabbitmq.handshake import handshake
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy

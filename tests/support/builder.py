@@ -9,7 +9,7 @@ from service.core.attempt.call import OmniCall
 from service.core.attempt.disposition import MessageOutcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
-from service.core.headers import History
+from service.core.history import History
 from service.core.omni.channel.email import Email
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
@@ -17,7 +17,7 @@ from service.core.omni.destination import To
 from service.core.omni.status import Disposition, Status
 from service.core.request.parsing import parse
 from service.core.request.request import Message, Parsed, SendRequest
-from service.core.result.report import Attempt
+from service.core.result.decision import Attempt
 
 NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PHONE: Final = "41793026727"

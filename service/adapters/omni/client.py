@@ -22,7 +22,8 @@ from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answe
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import LookupResult, Unanswered
 from service.core.attempt.outcome import NOT_SENT, Denied, MaySend, Outcome, Rejected, Unavailable, Unknown
-from service.core.omni.xml import XmlError, write_xml
+from service.core.omni.xml import XmlError
+from service.core.omni.xml_writing import write_xml
 from service.core.value import dataclass
 
 ADVANCED: Final = "/omni/1/advanced"

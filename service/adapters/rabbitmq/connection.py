@@ -10,7 +10,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from aiormq.exceptions import DeliveryError
@@ -26,7 +25,7 @@ from service.adapters.rabbitmq.session import (
 from service.adapters.rabbitmq.topology import TopologyError, declare, declare_dead
 from service.core import topology
 from service.core.delivery import Publication, UnpublishableError
-from service.core.headers import REPEATED
+from service.core.headers import mark_republished
 from service.core.result.unstored import Unstored, arrive, restored
 from service.core.value import dataclass
 
@@ -205,16 +204,16 @@ class ReconnectingConnection:
                 case UnroutableError():  # a queue of ours is gone
                     self._events.repeated(publication, None)
                     await self._restore(await self.session())
-                    failed = await self._try_all([_repeated(publication)])
+                    failed = await self._try_all([mark_republished(publication)])
                 case DeliveryError() | _RefusedNowError():
                     if isinstance(error, DeliveryError):
                         self._events.repeated(publication, error)
-                        publication = _repeated(publication)
+                        publication = mark_republished(publication)
                     failed = await self._wait_for(publication, self._waiting_way(_way(publication)))
                 case _:
                     self._events.repeated(publication, error)
                     losses += 1
-                    publication = _repeated(publication)
+                    publication = mark_republished(publication)
                     await asyncio.sleep(next(waits))
                     if max(losses, self._refusals) < _LOSSES:
                         failed = await self._try_all([publication])
@@ -402,13 +401,6 @@ def _take(line: deque[_Held], count: int) -> list[_Held]:
         if not (one := line.popleft())[1].done():
             taken.append(one)
     return taken
-
-
-def _repeated(publication: Publication) -> Publication:
-    """Give what is published again: a letter that is may be there twice, and says so."""
-    if not publication.must_arrive or REPEATED in publication.headers:
-        return publication
-    return replace(publication, headers={REPEATED: True, **publication.headers})
 
 
 def _endless(urls: tuple[str, ...]) -> Iterator[str]:

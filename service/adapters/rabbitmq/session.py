@@ -34,7 +34,7 @@ from service.adapters.rabbitmq.lifetime import ConnectionLifetime, at_most
 from service.adapters.rabbitmq.permissions import Right, RightMissingError, is_about
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
-from service.core.headers import believed
+from service.core.forged_headers import without_forged_headers
 from service.core.request.compression import read_content_encoding
 from service.core.value import dataclass
 
@@ -133,10 +133,13 @@ class Session:
         channel = await self.intake.get_underlay_channel()
 
         async def receive(message: DeliveredMessage) -> None:
-            on_delivery(believed(read_delivery(message)), Acknowledger(channel, message.delivery_tag or 0, self.broken))
+            on_delivery(
+                without_forged_headers(read_delivery(message)),
+                Acknowledger(channel, message.delivery_tag or 0, self.broken),
+            )
 
         def take(delivery: Delivery, tag: int) -> None:
-            on_delivery(believed(delivery), Acknowledger(channel, tag, self.broken, self.feed_fast_path))
+            on_delivery(without_forged_headers(delivery), Acknowledger(channel, tag, self.broken, self.feed_fast_path))
 
         consumer = f"omni-relay.{secrets.token_hex(8)}"
         if self.feed_fast_path is not None:

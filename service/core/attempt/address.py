@@ -1,4 +1,4 @@
-"""Whether an address that OMNI repeats is one of the addresses that a message was posted to.
+"""Whether an address that OMNI repeats is one of the addresses of a message.
 
 OMNI repeats addresses in its answer to a call (an object that names each kind) and in its logs (one text: the address
 of the step that the entry is about). Source: the vendor's specification, `To` and `OmniLog`.
@@ -15,13 +15,13 @@ _PHONE: Final = re.compile(r"[+]?[0-9][0-9 ().-]{3,22}", re.ASCII)
 
 
 def repeats(sent: SentTo | None, to: To) -> bool:
-    """Tell whether an answer's entry, which has our message id, is about a message to `to`.
+    """Return whether an entry of an answer, which has our message id, is about a message to `to`.
 
     The specification requires no address in the answer, and its examples always have every one that was posted. So:
 
     * an entry without an address, or with some of those that were posted, is about the message;
     * an entry with another address is about another message that has the same id;
-    * an address of a kind that was not posted is no contradiction beside one that was (OMNI may know more of a person).
+    * an address of a kind that was not posted is ignored beside one that was: OMNI may know more of a person.
     """
     if sent is None:
         return True
@@ -43,11 +43,11 @@ def repeats(sent: SentTo | None, to: To) -> bool:
 
 
 def is_logged_for(logged: str | None, to: To) -> bool:
-    """Tell whether a log entry with our message id is about a message to `to`.
+    """Return whether a log entry with our message id is about a message to `to`.
 
-    The logs hold the address of one step. Push, LINE and others have ids of their own, which OMNI may find by a phone
-    number, and the other way round. Such an id contradicts nothing, and neither does a missing address: the message id
-    alone decides then. A phone number or an e-mail address that is not the one that was posted is another person's.
+    * An entry has the address of one step. Push, LINE and others have ids of their own, which OMNI may find by a phone
+      number, and the other way round. With such an id, or without an address, the message id alone decides.
+    * An entry with another phone number or e-mail address than the posted one is about another person's message.
     """
     if not logged or logged.isspace():
         return True
@@ -62,7 +62,7 @@ def is_logged_for(logged: str | None, to: To) -> bool:
 
 
 def _is_same(theirs: str, ours: str) -> bool:
-    """Compare as people write: e-mail addresses in any case, phone numbers with a plus or zeros in front."""
+    """Compare e-mail addresses in any letter case, and phone numbers with or without a leading plus or zeros."""
     return theirs == ours or _plain(theirs) == _plain(ours)
 
 

@@ -1,9 +1,8 @@
-"""How many calls to make at once, and how fast: found out by trying, as TCP finds out what a line carries.
+"""How many calls are made at once: measured by trying, as TCP measures the capacity of a line; and at which rate.
 
-It grows by one for each call that went well until the first sign of congestion (slow start), and by one a round from
-then on, as long as calls take no longer than they did when there was room, and more than one waits: a campaign that
-waits is one call, and cheaper so than as many. It is halved, once a round, when OMNI says that it is too much (429) or
-answers too late.
+The limit grows by one for each successful call until the first sign of congestion (slow start), and by one a round from
+then on. It grows only while calls take no longer than without load, and while more than one call waits: a batch that
+waits is one call, and grows cheaper by waiting. It is halved, once a round, when OMNI answers 429 or too late.
 """
 
 from dataclasses import replace
@@ -18,29 +17,29 @@ MOST: Final = 100.0
 """Calls at once at most, unless a number is set."""
 _TOLERANCE: Final = 2.0
 _SLACK: Final = 0.05
-"""A call has slowed down if it takes longer than so many times the usual, and so many seconds."""
+"""A call is slow if it takes longer than this multiple of the usual time, and this many seconds longer."""
 _DRIFT: Final = 0.01
-"""How far one slow call moves what is usual: a lasting change becomes usual within some hundred calls."""
+"""The weight of one slow call in the usual time: a lasting change becomes usual within some hundred calls."""
 _ROUND: Final = 1.0
-"""Seconds in which congestion counts once: those who were under way together hear of it together."""
+"""Seconds in which congestion counts once: calls that were in flight together fail together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Calls allowed at once: `size`, rounded down; a fixed one stays as it is."""
+    """The number of calls allowed at once: `size`, rounded down. A fixed limit does not change."""
 
     size: float
     most: float
     fixed: bool = False
     slow_start: bool = True
     usual: float | None = None
-    """Seconds a call takes where there is room."""
+    """Seconds that a call takes without load."""
     cut_at: float = float("-inf")
-    """When it was last cut, on the caller's clock."""
+    """When it was last halved, on the caller's clock."""
 
 
 def is_congestion(outcome: Outcome) -> bool:
-    """Tell whether OMNI had too much to do."""
+    """Return whether an outcome shows that OMNI is overloaded."""
     match outcome:
         case Unavailable("http_429" | "connect_timeout") | Unknown("timeout"):
             return True
@@ -49,7 +48,7 @@ def is_congestion(outcome: Outcome) -> bool:
 
 
 def grow(limit: Limit, seconds: float, waiting: int) -> Limit:
-    """Hear of a call that went well and took so long, while so many waited for a slot."""
+    """Account for a successful call that took `seconds`, while `waiting` calls waited for a slot."""
     usual = seconds if limit.usual is None or seconds < limit.usual else limit.usual + (seconds - limit.usual) * _DRIFT
     size = limit.size
     if not (limit.fixed or waiting <= 1 or seconds > max(usual * _TOLERANCE, usual + _SLACK)):
@@ -58,36 +57,36 @@ def grow(limit: Limit, seconds: float, waiting: int) -> Limit:
 
 
 def cut(limit: Limit, now: float) -> Limit:
-    """Hear of congestion."""
+    """Account for congestion."""
     if limit.fixed or now - limit.cut_at < _ROUND:
         return limit
     return replace(limit, size=max(1.0, limit.size / 2), slow_start=False, cut_at=now)
 
 
 def begin_anew(limit: Limit) -> Limit:
-    """After a pause nothing is known of what OMNI can take."""
+    """Start slowly after a pause: OMNI's capacity is not known then."""
     return limit if limit.fixed else replace(limit, size=min(limit.size, START), slow_start=True)
 
 
 def reserve(free_at: float, now: float, count: int, rate: float) -> tuple[float, float]:
-    """Take `count` messages' time of a line that carries `rate` a second; gives when it is free again, and the wait."""
+    """Reserve the time of `count` messages at `rate` a second. Returns its end, and the seconds until its start."""
     start = max(free_at, now)
     return start + count / rate, start - now
 
 
 _TURN: Final = 0.5
-"""Seconds of the rate that one call takes at most: so long does a message wait for a call that is just before it."""
+"""Seconds of the rate that one call takes at most, and hence that a message waits for the call before it."""
 _SMALL: Final = 0.01
-"""Seconds of the rate that a small call takes. Any number of small calls may stand in line for the rate."""
+"""Seconds of the rate that a small call takes. Any number of small calls may wait for the rate."""
 
 
 def most_in_a_call(most: int, rate: float | None) -> int:
-    """Limit the messages of one call, `most` at most, to what `rate` messages a second let go within a turn."""
+    """Limit the messages of one call to `most`, and to what the rate allows within `_TURN` seconds."""
     return most if rate is None else min(most, max(1, int(rate * _TURN)))
 
 
 def may_queue(messages: int, rate: float | None, *, is_part: bool) -> bool:
-    """Tell whether a call of so many messages may stand in line beside others like it.
+    """Return whether a call of so many messages may wait for the rate beside others like it.
 
     `is_part`: it is one of several calls of a request.
     """

@@ -1,4 +1,4 @@
-"""What an outcome means for each message of the call: the status tables, and what may be done next."""
+"""What an outcome means for each message of the call, by the status catalogue: whether it may be posted again."""
 
 from datetime import datetime
 from typing import Final, assert_never
@@ -16,7 +16,7 @@ _REJECTED: Final = GROUPS.index("REJECTED")
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """One message's standing after an attempt. `cause` is a closed word, `detail` is for the producer."""
+    """How an attempt ended for one message. `cause` is a word of a closed list, `detail` is for the producer."""
 
     message: Message
     disposition: Disposition
@@ -25,11 +25,11 @@ class MessageOutcome:
     status: Status | None = None
     bulk_id: str | None = None
     retry_after: float | None = None
-    """Seconds until it makes sense to try again, where that is known."""
+    """Seconds that OMNI asks us to wait, if it does."""
 
 
 def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[MessageOutcome, ...]:
-    """Give every message its verdict; `ambiguous` says that an earlier attempt may have been taken."""
+    """Judge every message of a call. `ambiguous`: OMNI may have accepted an earlier attempt."""
     match outcome:
         case Accepted():
             return tuple(_judge_message(message, outcome, ambiguous=ambiguous) for message in call.messages)
@@ -48,7 +48,7 @@ def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Message
 
 
 def is_final(call: OmniCall, outcome: Outcome) -> bool:
-    """Tell whether no message of the call will be posted again on the ground of this outcome."""
+    """Return whether this outcome allows no message of the call to be posted again."""
     return all(
         message_outcome.disposition in {"taken", "refused"} for message_outcome in judge(call, outcome, ambiguous=True)
     )
@@ -57,12 +57,13 @@ def is_final(call: OmniCall, outcome: Outcome) -> bool:
 def judge_logged(
     message: Message, logged: tuple[LogEntry, ...], *, is_unresolved: bool, since: datetime | None
 ) -> MessageOutcome | None:
-    """Judge a message by what OMNI's logs show of it; None where that says nothing of the attempt in question.
+    """Judge a message by its entries in OMNI's logs; None if they say nothing about the latest attempt.
 
-    An entry counts only if it can be about this message: with its address, and sent no earlier than `since`, which is
-    None where that is not known. Somebody may have used the message's id before. Taken is taken, whatever became of it
-    since, also where another step of its scenario was rejected. A refusal for good ends a doubt. One that allows
-    another try may be that of an earlier attempt.
+    * An entry counts only if it can be about this message: with its address, and sent no earlier than `since`, if that
+      is known. The same id may have been used before for another message.
+    * An entry that is not rejected means that OMNI accepted the message, whatever became of it since, and although
+      another step of its scenario was rejected.
+    * A permanent refusal resolves an ambiguous attempt. One that allows another try may be an earlier attempt's.
     """
     entries = [entry for entry in logged if is_logged_for(entry.to, message.to) and not _is_before(entry, since)]
     for entry in entries:
@@ -91,6 +92,6 @@ def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> 
 
 
 def status_cause(status: Status) -> str:
-    """Name a refusal by a closed word."""
+    """Name a refusal by a word of a closed list."""
     known = status.id is not None and 0 <= status.id <= 999  # noqa: PLR2004 - three digits
     return f"status_{status.id if known else 'other'}"

@@ -1,10 +1,10 @@
-"""What a look into OMNI's logs has found out about messages that may have been taken.
+"""The result of a log lookup: what OMNI's logs say about messages that may have been accepted.
 
-Answered    OMNI told what it knows; a message it does not name was not taken, or does not show yet
-Unanswered  nothing is learnt: look again
-Forbidden   OMNI says that our account may not read the logs; if it says so again and again, nothing will be learnt
+Answered    a message that is not listed was not accepted, or does not show yet
+Unanswered  nothing is known: to be looked up again
+Forbidden   our account may not read the logs
 
-`cause` is a short closed word, as in an outcome.
+`cause` is a word of a closed list, as in an outcome.
 """
 
 from collections.abc import Mapping
@@ -14,24 +14,32 @@ from service.core.omni.answer import LogEntry
 from service.core.value import dataclass
 
 ResolutionKind = Literal["found", "posted", "waiting", "given_up"]
-"""How a look at a doubt ended: it was taken, it is posted (again), it is looked for again, or nobody will know."""
+"""How the lookup of an ambiguous attempt ended. A label of the metrics.
 
-Purpose = Literal["doubt", "glance"]
-"""doubt: nothing can go on without an answer. glance: to make sure, and not worth a wait."""
+found     OMNI has it
+posted    it is posted again
+waiting   it is looked up again
+given_up  it is parked, or its attempts are used up
+"""
+
+LookupPurpose = Literal["required", "best_effort"]
+"""required     an attempt is ambiguous: nothing can be decided without an answer
+best_effort  no attempt is known to be ambiguous: the lookup is skipped while the logs are busy
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """OMNI's words by our messageId: one for each step of the scenario that shows."""
+    """OMNI's entries by our messageId: one for each step of the scenario that shows."""
 
     entries: Mapping[str, tuple[LogEntry, ...]]
     incomplete: frozenset[str] = frozenset()
-    """Ids of messages about which OMNI may have more entries than fit into an answer: what is missing is not known."""
+    """Ids about which OMNI may have more entries than fit into an answer. If one does not show, nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """No answer, or none that can be read."""
+    """No answer, or an unreadable one."""
 
     cause: str
     retry_after: float | None = None
@@ -40,7 +48,7 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """The logs are closed to us."""
+    """The logs are closed to our account."""
 
     cause: str
 

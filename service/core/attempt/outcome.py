@@ -1,13 +1,13 @@
-"""How an attempt ended, told apart by whether the same call may be made again.
+"""How an attempt ended. Outcomes differ by whether the same call may be made again.
 
-Accepted     OMNI took the call; each message has its own first status, and some may be refusals: never again.
-Rejected     the call is wrong and would be again: never.
-Unavailable  not taken: yes, by schedule.
-Unknown      perhaps taken: only after a look into the logs, then by policy.
-Denied       not taken, and the fault is the account's or the set-up's, not the request's: not now.
-Held         no call was made at all: later.
+Accepted       OMNI took the call; each message has a status of its own, which may be a refusal: never
+Rejected       the call is wrong: never
+Unavailable    not accepted: yes, by schedule
+Unknown        possibly accepted: only after a log lookup, then by policy
+Denied         not accepted, by a fault of the account or the configuration: not now
+NotAttempted   no call was made: later
 
-`cause` is a short closed word for logs, metrics and headers; it never holds anything that came from outside.
+`cause` is a word of a closed list for logs, metrics and headers. It never contains anything that came from outside.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,48 +19,48 @@ from service.core.value import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A readable answer. A message that the answer does not name is in doubt."""
+    """A readable answer. A message that it does not name is ambiguous."""
 
     statuses: Mapping[str, Status]
-    """OMNI's word by our messageId."""
+    """By our messageId."""
     bulk_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """OMNI says the call is wrong."""
+    """OMNI says that the call is wrong."""
 
     cause: str
     detail: str
-    """What OMNI said, for the producer's eyes: it may repeat what was sent, so it goes into events only."""
+    """OMNI's own text. It may repeat what was sent, so it goes into events only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Nothing was taken."""
+    """Nothing was accepted."""
 
     cause: str
     retry_after: float | None = None
-    """Seconds for which OMNI asks us to wait, counted from its answer."""
+    """Seconds that OMNI asks us to wait, counted from its answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The call was sent and the answer was not, or not to be read."""
+    """The call was sent, and there was no readable answer."""
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Nothing was taken, and nothing will be until somebody mends it."""
+    """Nothing was accepted, and nothing will be until an operator corrects the account or the configuration."""
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotAttempted:
-    """The relay is paused, or the request's time ran out while it waited for its turn."""
+    """The relay is paused, or the request's deadline passed while it waited for a slot."""
 
     cause: str
 
@@ -68,7 +68,7 @@ class NotAttempted:
 Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | NotAttempted
 
 NOT_SENT: Final = NotAttempted("not_sent")
-"""No byte of the call was written: it was no longer allowed when everything was ready for writing."""
+"""No byte of the call was written: permission had ended when everything was ready."""
 
 MaySend = Callable[[], bool]
-"""Is asked immediately before the bytes of a call are written, with no wait in between: may they be written?"""
+"""Asked immediately before the bytes of a call are written, with no await in between: may they be written?"""

@@ -189,7 +189,7 @@ def without_mark(body: bytes) -> bytes:
     return body.removeprefix(codecs.BOM_UTF8)
 
 
-def told_of_json(body: bytes) -> str | None:
+def json_error(body: bytes) -> str | None:
     """Tell why a body that cannot be read as JSON is none; None where only its own reader can tell."""
     mark = _mark(body)
     wide = mark.codec if mark and not mark.is_utf8 else wide_codec(body)

@@ -1,14 +1,10 @@
-"""Dead letters: what they say of themselves, which of them somebody means, and how one is sent again.
+"""Dead letters: why each is one, which of them an operator selects, and how one is replayed or stored again.
 
-A letter put there by the relay says why in `omni-reason`. One put there by the broker says it in `x-death`: it killed
-workers up to the queue's delivery limit (`poison`), outlived its `expiration` (`lapsed`), or broke the relay's own code
-(`defect`).
+The relay writes its reason into a header. The broker writes its own into `x-death`: the request killed workers up to
+the queue's delivery limit (`poison`), outlived its `expiration` (`lapsed`), or met a defect of ours (`defect`).
 
-The last word about requests that the broker gave up: nobody else is left to say it.
-
-A request that kills workers up to the delivery limit, breaks the relay's own code, or is taken off the queue by a
-policy (such as a maximum length) goes to the dead letters without a final event. Its body is not read: it has shown
-what becomes of whoever does that.
+A request that the broker gave up has had no final event, and no worker is left to publish one. So it is made here, from
+the dead letter. The body is not parsed as a request for it, since parsing may be what killed the workers.
 """
 
 import hashlib
@@ -17,31 +13,26 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
 
-from pydantic_core import from_json
-
 from service.core import topology
 from service.core.delivery import Delivery, Header, Publication
+from service.core.forged_headers import dead_without_forged_headers, latest_death
 from service.core.headers import (
-    AMBIGUOUS,
-    ATTEMPT,
-    FIRST_SEEN,
-    PROGRESS,
-    REDRIVES,
-    REPEATED,
-    UNREAD,
-    believed_dead,
-    kept_headers,
-    latest_death,
+    dead_letter_detail,
+    dead_letter_reason,
+    dead_letter_time,
     read_history,
+    redrive_headers,
+    renewed_headers,
 )
 from service.core.identity import digest
 from service.core.omni.charset import to_utf8, without_mark
 from service.core.poison import COUNT
 from service.core.request.body import excess, is_request_id
 from service.core.request.compression import decompress
-from service.core.request.parsing import finished
+from service.core.request.decoding import json_object
+from service.core.request.steps import finished
 from service.core.result.event import Reason, StatusEvent
-from service.core.result.reply_to import kept_reply_to
+from service.core.result.publication import with_properties_of
 from service.core.result.report import RelayReason, Report
 from service.core.value import dataclass
 
@@ -50,16 +41,17 @@ DeadLetterReason = RelayReason | BrokerReason
 REASONS: Final = (*get_args(RelayReason), *get_args(BrokerReason))
 
 _REASONS: Final[Mapping[str, DeadLetterReason]] = {reason: reason for reason in REASONS}
-_BROKERS: Final[Mapping[str, DeadLetterReason]] = {
+_BROKER_REASONS: Final[Mapping[str, DeadLetterReason]] = {
     "delivery_limit": "poison",
     "expired": "lapsed",
     "rejected": "defect",
 }
-_REASON, _DETAIL, _FAILED_AT = "omni-reason", "omni-detail", "omni-failed-at"
-_ORIGIN: Final = ("omni-original-exchange", "omni-original-routing-key")
-_WRITTEN: Final = (ATTEMPT, FIRST_SEEN, AMBIGUOUS, REDRIVES, *_ORIGIN, *sorted(PROGRESS), _DETAIL)
-"""Headers of ours that a dead letter may have, without those that say why and when it died."""
-_LONGEST_DETAIL: Final = 100
+_DETAILS: Final = {
+    "poison": "workers died of it, as often as the broker lets them",
+    "defect": "the relay could not handle it",
+    "other": "the broker took it off the queue",
+}
+"""By the reasons of dead letters that have had no final event. A lapsed request has: a worker reports its expiry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +68,21 @@ class DeadLetter:
 
     @property
     def identity(self) -> bytes:
-        """What two copies of one letter have in common: a connection that broke may have left two."""
+        """Equal for two copies of one dead letter, which a broken connection may have left."""
         text = f"{self.request_id}\n{self.failed_at}\n{self.redrives}\n".encode()
         return hashlib.blake2b(text + self.delivery.body, digest_size=16).digest()
 
     @property
     def original(self) -> Delivery:
-        """Give it as it was before the broker dead-lettered it, which changes the exchange."""
-        exchange = latest_death(self.delivery.headers).get("exchange")
-        return replace(self.delivery, exchange=_word(exchange))
+        """The delivery before the broker dead-lettered it, which changed the exchange."""
+        return replace(self.delivery, exchange=_text(latest_death(self.delivery.headers).get("exchange")))
 
     @property
     def must_be_renewed(self) -> bool:
-        """Tell whether the broker may delete it when it is returned: it counts returns, up to the delivery limit.
+        """Whether the broker may delete it when it is returned: it counts returns, up to the delivery limit.
 
-        AMQP does not tell the limit: 20 by default in RabbitMQ 4, none in RabbitMQ 3, and any where a policy sets one.
-        So one return is enough. In a first delivery the count is a producer's invention, or of another queue.
+        The limit is not visible in AMQP: 20 by default in RabbitMQ 4, none in RabbitMQ 3, and any by policy. So one
+        return is enough. In a first delivery the count is a producer's invention, or another queue's.
         """
         count = self.delivery.headers.get(COUNT)
         return self.delivery.redelivered and isinstance(count, int) and count > 0
@@ -99,7 +90,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters somebody means: all that fit every part that is given."""
+    """Which dead letters an operator selects: those that satisfy every condition that is given."""
 
     reasons: tuple[str, ...] = ()
     request_ids: tuple[str, ...] = ()
@@ -107,7 +98,7 @@ class Selection:
     newer_than: timedelta | None = None
 
     def holds(self, dead_letter: DeadLetter, now: datetime) -> bool:
-        """Tell whether a letter is meant. One of unknown age is neither older nor newer than anything."""
+        """Return whether a dead letter is selected. One of unknown age is neither older nor newer than anything."""
         age = now - dead_letter.failed_at if dead_letter.failed_at else None
         return (
             (not self.reasons or dead_letter.reason in self.reasons)
@@ -118,20 +109,23 @@ class Selection:
 
 
 def read_dead(delivery: Delivery, *, forgeable: bool = False) -> DeadLetter:
-    """Read a dead letter; total, since a producer writes much of it. Where the broker says why, nothing else counts.
+    """Read any message as a dead letter. If the broker gave a reason, ours does not count.
 
-    `forgeable`: a producer may have written a part of what the broker says, see `can_be_forged`.
+    `forgeable`: a producer may have written a part of `x-death`; see `can_be_forged`.
     """
-    delivery = believed_dead(delivery, forgeable=forgeable)
+    delivery = dead_without_forged_headers(delivery, forgeable=forgeable)
     headers = delivery.headers
     history = read_history(headers, datetime.fromtimestamp(0, UTC))
-    death = latest_death(headers)
-    own, brokers = _REASONS.get(_word(headers.get(_REASON))), _BROKERS.get(_word(death.get("reason")))
+    if death := latest_death(headers):
+        reason, detail, time = _BROKER_REASONS.get(_text(death.get("reason"))), "", death.get("time")
+    else:
+        reason = _REASONS.get(dead_letter_reason(headers))
+        detail, time = dead_letter_detail(headers), dead_letter_time(headers)
     return DeadLetter(
         delivery,
-        (brokers if death else own) or "other",
-        "" if death else _word(headers.get(_DETAIL))[:_LONGEST_DETAIL],
-        _moment(death.get("time") if death else headers.get(_FAILED_AT)),
+        reason or "other",
+        detail,
+        _read_time(time),
         _request_id(delivery),
         history.attempts,
         history.redrives,
@@ -139,7 +133,7 @@ def read_dead(delivery: Delivery, *, forgeable: bool = False) -> DeadLetter:
 
 
 def body_text(delivery: Delivery) -> str:
-    """Give a body for people to read: without its compression, in its encoding; total."""
+    """Return any body as text to be displayed: decompressed and decoded."""
     body = finished(decompress(delivery))
     if isinstance(body, str):
         return f"(the body {body})"
@@ -147,54 +141,57 @@ def body_text(delivery: Delivery) -> str:
 
 
 def is_of_the_broker(dead_letter: DeadLetter) -> bool:
-    """Tell whether the broker took a letter from the request queue to `omni.dead`."""
+    """Return whether the broker moved it from the request queue to `omni.dead`."""
     death = latest_death(dead_letter.delivery.headers)
     return dead_letter.delivery.exchange == topology.DEAD and death.get("queue") == topology.REQUESTS
 
 
 def redrive(dead_letter: DeadLetter, *, republished: bool = False) -> Publication:
-    """Render a letter to be sent again: its messages keep their names, and OMNI is asked about them first.
+    """Render a dead letter to be replayed: its messages keep their ids, and OMNI's logs are asked first.
 
-    `republished`: an earlier replay may have published it already, so a worker must not take it for the only one.
+    `republished`: an earlier replay may have published it already, so that workers must expect a duplicate.
     """
-    delivery, headers = dead_letter.delivery, dead_letter.delivery.headers
-    past = {name: headers[name] for name in (FIRST_SEEN, UNREAD, *_ORIGIN) if name in headers}
-    own: dict[str, Header] = {ATTEMPT: 0, AMBIGUOUS: True, REDRIVES: dead_letter.redrives + 1}
-    if republished or headers.get(REPEATED) is True:
-        own[REPEATED] = True
-    return _published(delivery, topology.RELAY, topology.REQUESTS, past | own | kept_headers(headers))
+    headers = redrive_headers(dead_letter.delivery.headers, dead_letter.redrives + 1, republished=republished)
+    return _publication(dead_letter.delivery, topology.REQUESTS, headers)
 
 
 def renew(dead_letter: DeadLetter) -> Publication:
-    """Render a letter to be stored in `omni.dead` as a new message: for that queue alone, since its copy has been read.
+    """Render a dead letter to be stored in `omni.dead` as a new message.
 
-    The broker's own headers are not published again. What they say of the reason is written in ours.
+    It goes to that queue alone, and not through the exchange: the queue of notifications has had its copy.
     """
-    headers = dead_letter.delivery.headers
-    written: dict[str, Header] = {_REASON: dead_letter.reason}
-    if dead_letter.failed_at is not None:
-        written[_FAILED_AT] = dead_letter.failed_at.isoformat()
-    written |= {name: headers[name] for name in _WRITTEN if name in headers}
-    return _published(dead_letter.delivery, topology.RELAY, topology.DEAD, {**written, **kept_headers(headers)})
+    headers = renewed_headers(dead_letter.delivery.headers, dead_letter.reason, dead_letter.failed_at)
+    return _publication(dead_letter.delivery, topology.DEAD, headers)
 
 
-def _published(delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]) -> Publication:
-    return Publication(
-        exchange,
-        routing_key,
+def write_final_event(dead_letter: DeadLetter, now: datetime, make_id: Callable[[], str]) -> Report:
+    """Report the final event of a request that the broker gave up; nothing for any other, which has had its own."""
+    detail = _DETAILS.get(dead_letter.reason) if is_of_the_broker(dead_letter) else None
+    if detail is None:
+        return Report()
+    request_id = dead_letter.request_id or make_id()
+    reason = Reason("defect", f"{detail}; it is in omni.dead")
+    content_digest = digest(dead_letter.delivery.body)
+    event = StatusEvent(
+        "request.rejected", now, request_id, dead_letter.attempts, reason=reason, content_digest=content_digest
+    )
+    return Report((event,))
+
+
+def _publication(delivery: Delivery, queue: str, headers: Mapping[str, Header]) -> Publication:
+    publication = Publication(
+        topology.RELAY,
+        queue,
         delivery.body,
         delivery.content_type or "",
         delivery.message_id or "",
-        correlation_id=delivery.correlation_id,
-        reply_to=kept_reply_to(delivery.reply_to),
-        timestamp=delivery.timestamp,
-        priority=delivery.priority,
         headers=headers,
         content_encoding=delivery.content_encoding,
     )
+    return with_properties_of(delivery, publication)
 
 
-def _moment(value: Header) -> datetime | None:
+def _read_time(value: Header) -> datetime | None:
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -206,33 +203,12 @@ def _moment(value: Header) -> datetime | None:
 
 
 def _request_id(delivery: Delivery) -> str:
-    """Give the id as the relay would: the body's, else the message's."""
+    """Return the id as the relay chooses it: the body's, else the message's."""
     given = finished(decompress(delivery))
-    try:
-        body = None if isinstance(given, str) or excess(given, grown=True) else from_json(without_mark(given))
-    except ValueError:
-        body = None
-    own = body.get("requestId") if isinstance(body, dict) else None
+    body = None if isinstance(given, str) or excess(given, grown=True) else json_object(without_mark(given))
+    own = body.get("requestId") if body else None
     return own if is_request_id(own) else delivery.message_id or ""
 
 
-def _word(value: Header) -> str:
+def _text(value: Header) -> str:
     return value if isinstance(value, str) else ""
-
-
-_DETAILS: Final = {
-    "poison": "workers died of it, as often as the broker lets them",
-    "defect": "the relay could not handle it",
-    "other": "the broker took it off the queue",
-}
-
-
-def write_final_event(dead_letter: DeadLetter, now: datetime, make_id: Callable[[], str]) -> Report:
-    """Say what is left to be said about a dead letter of the broker: any other has had its final event."""
-    detail = _DETAILS.get(dead_letter.reason) if is_of_the_broker(dead_letter) else None
-    if detail is None:
-        return Report()
-    name, attempts = dead_letter.request_id or make_id(), read_history(dead_letter.delivery.headers, now).attempts
-    reason = Reason("defect", f"{detail}; it is in omni.dead")
-    said = digest(dead_letter.delivery.body)
-    return Report((StatusEvent("request.rejected", now, name, attempts, reason=reason, content_digest=said),))

@@ -14,7 +14,8 @@ from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery
 from service.core.headers import read_history
 from service.core.omni.channel.sms_parts import EXTENSION, GSM, Parts
-from service.core.omni.xml import XmlError, write_xml
+from service.core.omni.xml import XmlError
+from service.core.omni.xml_writing import write_xml
 from service.core.request.parsing import parse
 from service.core.request.request import Fault, Message, OnUnknown, Rejection
 from service.core.value import dataclass

@@ -1,77 +1,67 @@
-"""Events and letters as messages for the broker: names, headers and bytes that others rely on."""
+"""A report as messages for the broker: names, properties, headers and bytes that consumers and operators rely on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Final
 
 from pydantic_core import to_json
 
 from service.core import topology
 from service.core.delivery import Delivery, Header, Publication
-from service.core.headers import (
-    REDRIVES,
-    UNREAD,
-    History,
-    is_returning,
-    kept_headers,
-    trace_headers,
-    write_deadline,
-    write_history,
-    write_progress,
-)
+from service.core.headers import dead_letter_headers, retry_headers, unread_retry_headers
+from service.core.history import History
 from service.core.omni.content import Content
 from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
-from service.core.request.parsing import deadline
+from service.core.request.deadline import deadline
 from service.core.request.request import SendRequest
 from service.core.result.event import FINAL_EVENTS, Reason, StatusEvent, event_id
 from service.core.result.reply_to import kept_reply_to
-from service.core.result.report import DeadLetterMessage, RelayReason, Report, RetryMessage, StoredMessage
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage
+from service.core.trace_context import trace_headers
 
 SOURCE: Final = "/omni-relay"
 CLOUD_EVENT: Final = "application/cloudevents+json"
 JSON: Final = "application/json"
 
-_EXCHANGE: Final = "omni-original-exchange"
-_ROUTING_KEY: Final = "omni-original-routing-key"
 _UNPUBLISHABLE: Final = "the broker does not take what the relay has to publish about it"
-_LONGEST_NAME: Final = 255
-"""Bytes of a name in AMQP; one with more characters cannot be a name."""
 
 
 def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[Publication, ...]:
-    """Render all that a report says and puts aside."""
+    """Render a whole report: events first, for the sake of consumers that see them arrive."""
     events = [publication for event in report.events for publication in _publish_event(event, delivery)]
-    return (*events, *(_publish_stored(stored_message, delivery, now) for stored_message in report.stored))
+    return (
+        *events,
+        *(_publish_retry(retry, delivery) for retry in report.retries),
+        *(_publish_dead_letter(dead_letter, delivery, now) for dead_letter in report.dead_letters),
+    )
 
 
 def publish_instead(
     report: Report, delivery: Delivery, now: datetime, refused: Sequence[Publication]
 ) -> tuple[Publication, ...]:
-    """Render what is published in place of what the broker never takes, so that each message still has a final event.
+    """Render replacements for publications that the broker never accepts, so that each message has a final event.
 
-    * A final event is rendered without what a producer has given: metadata, headers, ids beside its own.
-    * In place of a retry, its messages get their final event.
-    * A dead letter has had its final event, and an event that is not final needs nothing in its place.
+    * A final event is rendered without the values of the producer: metadata, headers, ids other than its own.
+    * Instead of a retry, its messages get their final event.
+    * A dead letter has had its final event, and an event that is not final needs no replacement.
     """
-    names = {_name(publication) for publication in refused}
+    keys = {_key(publication) for publication in refused}
     plain = replace(delivery, headers={}, correlation_id=None, reply_to=None)
     events = [
-        _reduced(event) for event in report.events if event.type in FINAL_EVENTS and _name_of(event, delivery) in names
+        _reduced(event)
+        for event in report.events
+        if event.type in FINAL_EVENTS and _key(_publish_event(event, delivery)[0]) in keys
     ]
-    for stored_message in report.stored:
-        if isinstance(stored_message, RetryMessage) and _name(_publish_stored(stored_message, delivery, now)) in names:
-            events += _give_up(stored_message, now)
+    for retry in report.retries:
+        if _key(_publish_retry(retry, delivery)) in keys:
+            events += _give_up(retry, now)
     return tuple(publication for event in events for publication in _publish_event(event, plain))
 
 
-def _name(publication: Publication) -> tuple[str, str, str, bytes]:
+def _key(publication: Publication) -> tuple[str, str, str, bytes]:
     return publication.exchange, publication.routing_key, publication.message_id, publication.body
-
-
-def _name_of(event: StatusEvent, delivery: Delivery) -> tuple[str, str, str, bytes]:
-    return _name(_publish_event(event, delivery)[0])
 
 
 def _reduced(event: StatusEvent) -> StatusEvent:
@@ -79,8 +69,8 @@ def _reduced(event: StatusEvent) -> StatusEvent:
     return replace(event, metadata={}, bulk_id=None, reason=reason)
 
 
-def _give_up(stored_message: RetryMessage, now: datetime) -> list[StatusEvent]:
-    history, request = stored_message.history, stored_message.request
+def _give_up(retry: RetryMessage, now: datetime) -> list[StatusEvent]:
+    history, request = retry.history, retry.request
     return [
         StatusEvent(
             "message.unknown" if history.ambiguous else "message.failed",
@@ -127,7 +117,7 @@ def _render(event: StatusEvent, id_: str) -> bytes:
 
 
 def render_request(request: SendRequest) -> bytes:
-    """Render a request in its normal form: advanced, every id written out, so that it is read as it was."""
+    """Render a request in the advanced shape with every id, so that parsing it again gives the same request."""
     content = {name: getattr(request.content, name) for name in Content.model_fields}
     body = RequestBody.model_construct(
         None,
@@ -142,27 +132,28 @@ def render_request(request: SendRequest) -> bytes:
 
 
 def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: float, id_: str) -> Publication:
-    """Render a delivery that nobody has read for a waiting room; nothing is counted against it."""
-    headers = {
-        **write_history(history),
-        **_origin(delivery),
-        REDRIVES: history.redrives,
-        **write_progress(replace(history, retries=history.retries + 1)),
-        **write_deadline(deadline(delivery, history)),
-        **({} if is_returning(delivery.headers) else {UNREAD: True}),
-    }
-    return Publication(
+    """Render a delivery that nobody has parsed as a retry message. No attempt is counted."""
+    history = replace(history, retries=history.retries + 1)
+    publication = Publication(
         topology.RELAY,
         topology.delay_queue(delay_seconds),
         delivery.body,
         delivery.content_type or "",
         delivery.message_id or id_,
+        headers=unread_retry_headers(history, delivery, deadline(None, delivery, history)),
+        content_encoding=delivery.content_encoding,
+    )
+    return with_properties_of(delivery, publication)
+
+
+def with_properties_of(delivery: Delivery, publication: Publication) -> Publication:
+    """Copy the properties that the request keeps for life."""
+    return replace(
+        publication,
         correlation_id=delivery.correlation_id,
         reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
         priority=delivery.priority,
-        headers={**headers, **kept_headers(delivery.headers)},
-        content_encoding=delivery.content_encoding,
     )
 
 
@@ -186,41 +177,18 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
     return [publication, copy]
 
 
-def _publish_stored(stored_message: StoredMessage, delivery: Delivery, now: datetime) -> Publication:
-    headers = {**write_history(stored_message.history), **_origin(delivery), REDRIVES: stored_message.history.redrives}
-    match stored_message:
-        case RetryMessage():
-            exchange, routing_key = topology.RELAY, topology.delay_queue(stored_message.delay_seconds)
-            headers |= write_progress(stored_message.history)
-        case DeadLetterMessage():
-            exchange, routing_key = topology.DEAD, ""
-            headers |= _dead_letter_headers(stored_message.reason, stored_message.cause, now)
-        case _:
-            assert_never(stored_message)
-    return Publication(
-        exchange,
-        routing_key,
-        render_request(stored_message.request),
-        JSON,
-        stored_message.request.request_id,
-        correlation_id=delivery.correlation_id,
-        reply_to=kept_reply_to(delivery.reply_to),
-        timestamp=delivery.timestamp,
-        priority=delivery.priority,
-        headers={**headers, **kept_headers(delivery.headers)},
-    )
+def _publish_retry(retry: RetryMessage, delivery: Delivery) -> Publication:
+    headers = retry_headers(retry.history, delivery)
+    return _publish_request(retry.request, delivery, topology.RELAY, topology.delay_queue(retry.delay_seconds), headers)
 
 
-def _origin(delivery: Delivery) -> dict[str, Header]:
-    """Remember how the producer published it; a waiting room forgets, and what was written before stays."""
-    written = {_EXCHANGE: delivery.exchange, _ROUTING_KEY: delivery.routing_key}
-    return {name: _short(delivery.headers.get(name)) or value for name, value in written.items()}
+def _publish_dead_letter(dead_letter: DeadLetterMessage, delivery: Delivery, now: datetime) -> Publication:
+    headers = dead_letter_headers(dead_letter.history, delivery, dead_letter.reason, dead_letter.cause, now)
+    return _publish_request(dead_letter.request, delivery, topology.DEAD, "", headers)
 
 
-def _short(value: Header) -> str:
-    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME else ""
-
-
-def _dead_letter_headers(reason: RelayReason, cause: str, now: datetime) -> dict[str, Header]:
-    """Say on a dead letter why it is one. Only closed words: those who read headers may not see messages."""
-    return {"omni-reason": reason, "omni-detail": cause, "omni-failed-at": now.isoformat()}
+def _publish_request(
+    request: SendRequest, delivery: Delivery, exchange: str, routing_key: str, headers: Mapping[str, Header]
+) -> Publication:
+    publication = Publication(exchange, routing_key, render_request(request), JSON, request.request_id, headers=headers)
+    return with_properties_of(delivery, publication)

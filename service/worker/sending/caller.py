@@ -24,7 +24,7 @@ from service.core.attempt.breaker import read_signal
 from service.core.attempt.call import OmniCall, content_key, fits, ids_of, is_too_large, merge
 from service.core.attempt.disposition import is_final
 from service.core.attempt.outcome import NOT_SENT, Denied, MaySend, NotAttempted, Outcome, Rejected, Unknown
-from service.core.headers import trace_id
+from service.core.trace_context import trace_id
 from service.core.value import dataclass
 from service.worker.custody import SESSION, HandedBackError, SessionCheck
 from service.worker.deduplicator import Memory

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from service.core.attempt.log_access import OPEN, LogAccess, hear
-from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Purpose, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
 from service.core.omni.answer import LogEntry
 
 MOST_IDS: Final = 100
@@ -55,13 +55,13 @@ class Lookout:
         self._access = access
         self._clock = clock
 
-    async def look(self, ids: tuple[str, ...], purpose: Purpose) -> LookupResult:
+    async def look(self, ids: tuple[str, ...], purpose: LookupPurpose) -> LookupResult:
         """Ask about messages, in as many questions as it takes.
 
         The next question is put when the one before it is answered: so a request with many messages takes turns with
         others, and does not keep them waiting until all of its questions are answered.
         """
-        if purpose == "glance" and self._is_busy():
+        if purpose == "best_effort" and self._is_busy():
             return Unanswered("busy")
         whole = Answered({})
         for part, size in _parts(ids):

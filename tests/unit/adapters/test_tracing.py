@@ -11,7 +11,7 @@ from service.adapters.tracing import Tracer
 from service.core.attempt.call import OmniCall, merge
 from service.core.attempt.outcome import Accepted, MaySend, Outcome, Unavailable
 from service.core.delivery import Delivery, Publication
-from service.core.headers import read_trace, trace_id
+from service.core.trace_context import read_trace, trace_id
 from tests.support.builder import a_call, a_message
 
 PRODUCER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

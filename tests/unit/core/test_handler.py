@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from service.core.attempt.call import OmniCall
-from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Purpose, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication, UnpublishableError
@@ -53,7 +53,7 @@ class World:
         """Bind them."""
         return Effects(attempt, self._look, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
-    async def _look(self, ids: tuple[str, ...], purpose: Purpose) -> LookupResult:
+    async def _look(self, ids: tuple[str, ...], purpose: LookupPurpose) -> LookupResult:
         self.told.append(("look", ids, purpose))
         return self.lookup_result
 
@@ -212,8 +212,8 @@ async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_befor
         ({}, [["message.expired"]]),
         ({"timestamp": NOW + timedelta(days=9)}, [["message.expired"]]),
         ({"redelivered": True}, [["message.deferred", "omni.requests.delay.8"]]),
-        ({"headers": {"omni-retries": 1}}, [("look", ("m-1",), "glance"), [], ["message.expired"]]),
-        ({"headers": DOUBT}, [("look", ("m-1",), "doubt"), ["message.deferred", "omni.requests.delay.8"]]),
+        ({"headers": {"omni-retries": 1}}, [("look", ("m-1",), "best_effort"), [], ["message.expired"]]),
+        ({"headers": DOUBT}, [("look", ("m-1",), "required"), ["message.deferred", "omni.requests.delay.8"]]),
         # OMNI's logs do not go back so far:
         ({"redelivered": True, "headers": {"omni-first-seen": 0}}, [[], ["message.expired"]]),
         ({"body": b"nonsense"}, [["request.rejected"]]),
@@ -245,7 +245,7 @@ async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_bac
         Delivery(stored_message.body, stored_message.content_type, stored_message.message_id, headers=headers)
     )
 
-    assert world.story[1:] == [("look", ("m-1", "m-2"), "doubt"), [], ["message.expired", "message.expired"]]
+    assert world.story[1:] == [("look", ("m-1", "m-2"), "required"), [], ["message.expired", "message.expired"]]
 
 
 async def test_what_is_in_doubt_is_looked_for_and_not_posted_where_omni_has_it() -> None:
@@ -253,7 +253,7 @@ async def test_what_is_in_doubt_is_looked_for_and_not_posted_where_omni_has_it()
 
     settlement = await world.handle(IN_DOUBT)
 
-    assert world.story == [("look", ("m-1", "m-2"), "doubt"), ["message.accepted", "message.accepted"]]
+    assert world.story == [("look", ("m-1", "m-2"), "required"), ["message.accepted", "message.accepted"]]
     assert settlement.event_counts == {"message.accepted": 2}
 
 
@@ -272,7 +272,7 @@ async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_onl
     await world.handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
 
     look, found, posted, accepted = world.story
-    assert look == ("look", ("m-1", "m-2"), "doubt")
+    assert look == ("look", ("m-1", "m-2"), "required")
     assert (found, posted, accepted) == (["message.accepted"], ("m-2",), ["message.accepted"])
     assert world.calls[0].attempt == 2
 
@@ -293,7 +293,7 @@ async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(look
     await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
 
     ids = (world.calls[0].messages[0].message_id,)
-    assert world.story[:3] == [("look", ids, "glance"), [], ids]
+    assert world.story[:3] == [("look", ids, "best_effort"), [], ids]
 
 
 async def test_one_that_cannot_be_looked_for_in_passing_is_put_aside_and_not_posted() -> None:

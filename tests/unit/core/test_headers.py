@@ -1,25 +1,24 @@
+import ast
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.core import headers as headers_module
+from service.core.attempt.retry import is_used_up
 from service.core.headers import (
-    AMBIGUOUS,
-    ATTEMPT,
-    FIRST_SEEN,
-    LOG_CHECKS,
-    REDRIVES,
-    REPEATED,
-    RESOLVED,
-    History,
-    is_used_up,
+    dead_letter_reason,
+    history_of,
+    is_republication,
+    publication_key,
     read_history,
-    recall,
     write_history,
     write_progress,
 )
+from service.core.history import History
 from tests.support.builder import NOW, a_delivery
 from tests.unit.strategy import headers, instants, law
 
@@ -35,22 +34,23 @@ def test_the_past_is_written_in_headers_of_our_own() -> None:
         "omni-attempt": 3,
         "omni-first-seen": 1_795_348_800_123,
         "omni-ambiguous": True,
+        "omni-redrive-count": 0,
     }
 
 
 @pytest.mark.parametrize("attempts", [-1, 1_000_001, 2**64, "3", b"3", 3.0, True, None, [], {}])
 def test_a_nonsensical_count_is_no_count(attempts: object) -> None:
-    assert read_history({ATTEMPT: attempts}, NOW).attempts == 0
+    assert read_history({"omni-attempt": attempts}, NOW).attempts == 0
 
 
 @pytest.mark.parametrize("seen", [-1, 253_402_300_799_001, 2**64, "1", 1.5, True, NOW, None])
 def test_a_nonsensical_time_is_now(seen: object) -> None:
-    assert read_history({FIRST_SEEN: seen}, NOW).first_seen == NOW
+    assert read_history({"omni-first-seen": seen}, NOW).first_seen == NOW
 
 
 @pytest.mark.parametrize("ambiguous", [1, "true", "yes", None, [True]])
 def test_only_true_is_true(ambiguous: object) -> None:
-    assert not read_history({AMBIGUOUS: ambiguous}, NOW).ambiguous
+    assert not read_history({"omni-ambiguous": ambiguous}, NOW).ambiguous
 
 
 @law
@@ -73,11 +73,11 @@ def test_what_is_written_is_read_again(history: History) -> None:
 
 def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
     """So it counts as an attempt, in doubt, whatever was decided about the attempts before."""
-    headers = {ATTEMPT: 2, AMBIGUOUS: True, RESOLVED: True, LOG_CHECKS: 3}
+    headers = {"omni-attempt": 2, "omni-ambiguous": True, "omni-resolved": True, "omni-log-checks": 3}
     delivery = replace(a_delivery(), headers=headers)
 
-    assert recall(delivery, NOW) == History(NOW, 2, ambiguous=True, resolved=True, log_checks=3)
-    assert recall(replace(delivery, redelivered=True), NOW) == History(NOW, 3, ambiguous=True, redeliveries=1)
+    assert history_of(delivery, NOW) == History(NOW, 2, ambiguous=True, resolved=True, log_checks=3)
+    assert history_of(replace(delivery, redelivered=True), NOW) == History(NOW, 3, ambiguous=True, redeliveries=1)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_doubt_lasts_until_it_is_resolved(*, ambiguous: bool, resolved: bool, 
 
 @pytest.mark.parametrize(("redrives", "attempts", "ordered"), [(0, 0, False), (1, 0, True), (1, 1, False)])
 def test_whoever_replays_a_dead_letter_orders_one_attempt(redrives: int, attempts: int, *, ordered: bool) -> None:
-    assert read_history({REDRIVES: redrives, ATTEMPT: attempts}, NOW).is_ordered is ordered
+    assert read_history({"omni-redrive-count": redrives, "omni-attempt": attempts}, NOW).is_replay is ordered
 
 
 @law
@@ -105,7 +105,7 @@ def test_time_is_kept_to_the_millisecond(seen: datetime, rest: int) -> None:
 @given(table=headers, value=st.one_of(st.none(), st.integers(), st.text(), st.floats(), st.binary()))
 def test_any_table_can_be_read(table: dict[str, object], value: object) -> None:
     """Anyone may publish any header."""
-    history = read_history({**table, ATTEMPT: value, FIRST_SEEN: value, AMBIGUOUS: value}, NOW)
+    history = read_history({**table, "omni-attempt": value, "omni-first-seen": value, "omni-ambiguous": value}, NOW)
 
     assert history.attempts >= 0
     assert history.first_seen.tzinfo is not None
@@ -120,8 +120,43 @@ def test_redeliveries_are_allowed_on_top_and_not_for_ever(attempts: int, redeliv
 
 
 def test_a_replay_that_may_exist_twice_is_in_doubt_and_stays_the_attempt_that_a_person_ordered() -> None:
-    replay = replace(a_delivery(), headers={REDRIVES: 1, ATTEMPT: 0, AMBIGUOUS: True, REPEATED: True})
+    replay = replace(
+        a_delivery(),
+        headers={"omni-redrive-count": 1, "omni-attempt": 0, "omni-ambiguous": True, "omni-republished": True},
+    )
 
-    copy, again = recall(replay, NOW), recall(replace(replay, redelivered=True), NOW)
-    assert (copy.is_unresolved, copy.is_ordered, copy.attempts, copy.redeliveries) == (True, True, 0, 1)
-    assert (again.is_unresolved, again.is_ordered, again.attempts) == (True, False, 1)  # a worker may have posted it
+    copy, again = history_of(replay, NOW), history_of(replace(replay, redelivered=True), NOW)
+    assert (copy.is_unresolved, copy.is_replay, copy.attempts, copy.redeliveries) == (True, True, 0, 1)
+    assert (again.is_unresolved, again.is_replay, again.attempts) == (True, False, 1)  # a worker may have posted it
+
+
+def texts(path: Path) -> set[str]:
+    """List the texts in a file."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_only_one_file_knows_the_names_of_our_headers() -> None:
+    own = Path(headers_module.__file__)
+    names = {text for text in texts(own) if text.startswith("omni-") and text.replace("-", "").isalpha()}
+    service = own.parents[1]
+
+    assert len(names) > 15
+    assert {str(path) for path in service.rglob("*.py") if path != own and texts(path) & names} == set()
+
+
+@pytest.mark.parametrize(
+    ("table", "republished"),
+    [({}, False), ({"omni-attempt": 1}, False), ({"omni-retries": 0}, True), ({"omni-redrive-count": 1}, True)],
+)
+def test_retries_and_replays_are_published_by_the_relay(table: dict[str, object], *, republished: bool) -> None:
+    assert is_republication(table) is republished
+
+
+def test_what_the_broker_adds_to_a_redelivery_does_not_change_the_key_of_a_publication() -> None:
+    assert publication_key({}) == publication_key({"x-delivery-count": 1})
+    assert publication_key({"omni-retries": 1}) != publication_key({"omni-retries": 2})
+
+
+def test_a_reason_that_is_no_text_is_none() -> None:
+    assert dead_letter_reason({"omni-reason": 5}) == dead_letter_reason({}) == ""

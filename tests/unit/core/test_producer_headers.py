@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 
 from service.core.delivery import Header
-from service.core.headers import believed, believed_dead, can_be_forged, kept_headers, trace_headers
+from service.core.forged_headers import can_be_forged, dead_without_forged_headers, without_forged_headers
+from service.core.headers import kept_headers
+from service.core.trace_context import trace_headers
 from tests.support.builder import a_delivery
 from tests.unit.strategy import headers, law
 
@@ -79,7 +81,7 @@ def test_what_a_producer_published_comes_without_headers_of_the_relay(exchange: 
     beside = BESIDE if deaths is None else {**BESIDE, "x-death": deaths}
     delivery = replace(a_delivery(), exchange=exchange, headers={**beside, **OWN})
 
-    assert believed(delivery) == replace(delivery, headers=beside)
+    assert without_forged_headers(delivery) == replace(delivery, headers=beside)
 
 
 @pytest.mark.parametrize("deaths", [None, [], [DELAYED], [DELAYED, PUT_THERE]], ids=str)
@@ -87,40 +89,42 @@ def test_what_the_relay_published_keeps_its_headers(deaths: object) -> None:
     beside = BESIDE if deaths is None else {**BESIDE, "x-death": deaths}
     delivery = replace(a_delivery(), exchange="omni.relay", headers={**beside, **OWN})
 
-    assert believed(delivery) is delivery
+    assert without_forged_headers(delivery) is delivery
 
 
 @pytest.mark.parametrize("deaths", [[PUT_THERE], [PUT_THERE, DELAYED], [{**DELAYED, "exchange": "mine"}]], ids=str)
 def test_what_came_into_a_delay_queue_by_another_way_is_not_believed(deaths: object) -> None:
     delivery = replace(a_delivery(), exchange="omni.relay", headers={"x-death": deaths, **OWN})
 
-    assert believed(delivery).headers == {"x-death": deaths}
+    assert without_forged_headers(delivery).headers == {"x-death": deaths}
 
 
 def test_a_delivery_without_headers_of_the_relay_is_left_as_it_is() -> None:
     for beside in ({}, BESIDE):
         delivery = replace(a_delivery(), headers=beside)
-        assert believed(delivery) is delivery
+        assert without_forged_headers(delivery) is delivery
 
 
 def test_a_dead_letter_is_believed_as_far_as_the_relay_published_it() -> None:
     by_the_relay = replace(a_delivery(), exchange="omni.dead", headers=OWN)
-    assert believed_dead(by_the_relay) is by_the_relay
+    assert dead_without_forged_headers(by_the_relay) is by_the_relay
     put_back = replace(by_the_relay, exchange="omni.relay")
-    assert believed_dead(put_back) is put_back
+    assert dead_without_forged_headers(put_back) is put_back
     died_as_ours = replace(by_the_relay, headers={**OWN, "x-death": [{"exchange": "omni.relay"}]})
-    assert believed_dead(died_as_ours) is died_as_ours
+    assert dead_without_forged_headers(died_as_ours) is died_as_ours
     deaths = [{"exchange": "omni.requests"}]
-    assert believed_dead(replace(by_the_relay, headers={**OWN, "x-death": deaths})).headers == {"x-death": deaths}
-    assert believed_dead(replace(by_the_relay, exchange="")).headers == {}
+    assert dead_without_forged_headers(replace(by_the_relay, headers={**OWN, "x-death": deaths})).headers == {
+        "x-death": deaths
+    }
+    assert dead_without_forged_headers(replace(by_the_relay, exchange="")).headers == {}
 
 
 @pytest.mark.parametrize("death", [{"reason": "expired", "exchange": "omni.relay"}, {"reason": "expired"}, {"a": 1}])
 def test_where_a_death_can_be_forged_a_dead_letter_that_no_worker_had_has_no_past(death: Header) -> None:
     dead = replace(a_delivery(), exchange="omni.dead", headers={**OWN, "x-death": [death]})
 
-    assert believed_dead(dead, forgeable=True).headers == {"x-death": [death]}
-    assert believed_dead(dead) is dead
+    assert dead_without_forged_headers(dead, forgeable=True).headers == {"x-death": [death]}
+    assert dead_without_forged_headers(dead) is dead
 
 
 @pytest.mark.parametrize("reason", ["delivery_limit", "rejected"])
@@ -129,8 +133,8 @@ def test_where_a_death_can_be_forged_a_dead_letter_that_a_worker_had_keeps_its_p
     dead = replace(a_delivery(), exchange="omni.dead", headers={**OWN, "x-death": deaths})
     of_the_relay = replace(dead, headers=OWN)
 
-    assert believed_dead(dead, forgeable=True) is dead
-    assert believed_dead(of_the_relay, forgeable=True) is of_the_relay
+    assert dead_without_forged_headers(dead, forgeable=True) is dead
+    assert dead_without_forged_headers(of_the_relay, forgeable=True) is of_the_relay
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from service.core.headers import is_sampled, read_state, read_trace, trace_id
+from service.core.trace_context import is_sampled, read_state, read_trace, trace_id
 
 ID, SPAN = "12345678901234567890123456789012", "1234567890123456"
 TRACE: Final = f"00-{ID}-{SPAN}-01"

@@ -1,4 +1,4 @@
-"""The values that hold no logic: delivery, request, call, outcome, event and letter."""
+"""The values that hold no logic: delivery, request, call, outcome, event and dead letter."""
 
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -10,10 +10,10 @@ from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Settlement
-from service.core.headers import History
+from service.core.history import History
 from service.core.request.request import Fault, Message, Parsed, Rejection, SendRequest
 from service.core.result.event import Reason, StatusEvent
-from service.core.result.report import DeadLetterMessage, RetryMessage, StoredMessage
+from service.core.result.report import DeadLetterMessage, RetryMessage
 from tests.support.builder import a_call, a_delivery, a_history, a_message
 
 if TYPE_CHECKING:  # mypy refuses to change a value; were it not so, it would refuse the exceptions for being needless
@@ -61,7 +61,3 @@ def test_a_value_has_room_for_its_own_fields_only(kind: type) -> None:
 
 def test_an_attempt_ends_in_one_of_five_ways_or_is_not_made() -> None:
     assert get_args(Outcome) == (Accepted, Rejected, Unavailable, Unknown, Denied, NotAttempted)
-
-
-def test_a_letter_is_parked_or_dead() -> None:
-    assert get_args(StoredMessage) == (RetryMessage, DeadLetterMessage)

@@ -10,12 +10,12 @@ from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.call import OmniCall
-from service.core.attempt.lookup import LookupResult, Purpose
+from service.core.attempt.lookup import LookupPurpose, LookupResult
 from service.core.attempt.outcome import Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
-from service.core.headers import History
+from service.core.history import History
 from service.core.omni.content import Content
 from service.core.request.request import Parsed
 from service.worker.custody import SESSION, HandedBackError
@@ -261,7 +261,7 @@ class World:
             raise self.fault
         return [Accepted({message.message_id: a_status() for message in call.messages}) for call in calls]
 
-    async def _look(self, _: tuple[str, ...], __: Purpose) -> LookupResult:
+    async def _look(self, _: tuple[str, ...], __: LookupPurpose) -> LookupResult:
         raise AssertionError
 
     async def _publish(self, publications: tuple[Publication, ...]) -> None:

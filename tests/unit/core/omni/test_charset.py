@@ -27,8 +27,10 @@ from service.core.delivery import Delivery
 from service.core.omni.charset import to_utf8, wide_codec
 from service.core.request.body import LONGEST
 from service.core.request.compression import decompress, decompressed_size, memory_of, read_content_encoding
-from service.core.request.parsing import finished, is_large, is_named, parse, parse_in_steps
+from service.core.request.identification import is_identified
+from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Fault
+from service.core.request.steps import finished
 from tests.support.builder import a_body, a_delivery, a_history, parsed
 from tests.unit.strategy import law
 
@@ -364,11 +366,11 @@ def test_the_table_is_long_enough() -> None:
 def test_a_request_has_its_name_in_whatever_encoding() -> None:
     named = b'{"requestId":"order-1"}'
 
-    assert is_named(Delivery(named))
-    assert is_named(Delivery(codecs.BOM_UTF8 + named))
-    assert is_named(Delivery(gzip.compress(named), content_encoding="gzip"))
-    assert is_named(Delivery(utf16("<request><requestId> r </requestId></request>"), XML))
-    assert not is_named(Delivery(utf16('{"requestId":"order-1"}')))
+    assert is_identified(Delivery(named))
+    assert is_identified(Delivery(codecs.BOM_UTF8 + named))
+    assert is_identified(Delivery(gzip.compress(named), content_encoding="gzip"))
+    assert is_identified(Delivery(utf16("<request><requestId> r </requestId></request>"), XML))
+    assert not is_identified(Delivery(utf16('{"requestId":"order-1"}')))
 
 
 # JSON names that are given twice
@@ -493,9 +495,9 @@ def test_in_any_json_a_name_given_twice_is_found_and_no_other(tree: tuple[str, b
 def test_a_compressed_body_counts_with_its_real_size() -> None:
     small, large = gzip.compress(b"{}"), gzip.compress(json.dumps(a_body(sms={"text": "x" * 40_000})).encode())
 
-    assert not is_large(Delivery(small, content_encoding="gzip"))
-    assert is_large(Delivery(large, content_encoding="gzip"))
-    assert not is_large(Delivery(large, content_encoding="br"))
+    assert is_small(Delivery(small, content_encoding="gzip"))
+    assert not is_small(Delivery(large, content_encoding="gzip"))
+    assert is_small(Delivery(large, content_encoding="br"))
     assert memory_of(Delivery(large, content_encoding="gzip")) > 40_000
     zeros = gzip.compress(b" " * 2**23)
     assert memory_of(Delivery(zeros, content_encoding="gzip")) == len(zeros) + LONGEST

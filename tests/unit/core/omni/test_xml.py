@@ -7,7 +7,8 @@ from hypothesis import given
 from pydantic import BaseModel
 
 from service.core.omni.content import Content
-from service.core.omni.xml import XmlError, write_xml, xml_to_json
+from service.core.omni.xml import XmlError, xml_to_json
+from service.core.omni.xml_writing import write_xml
 from service.core.request.body import RequestBody
 from service.core.request.request import Fault
 from tests.support.builder import a_body, a_delivery, a_destination, parsed

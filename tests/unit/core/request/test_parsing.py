@@ -20,7 +20,7 @@ from service.core.omni.channel.voice import Voice
 from service.core.omni.content import Content
 from service.core.omni.destination import To
 from service.core.omni.status import Disposition
-from service.core.omni.xml import write_xml
+from service.core.omni.xml_writing import write_xml
 from service.core.request.body import (
     MAX_BODY,
     MAX_DESTINATIONS,
@@ -30,10 +30,11 @@ from service.core.request.body import (
     RequestBody,
 )
 from service.core.request.faults import MAX_FAULTS, MAX_TOLD
-from service.core.request.parsing import LARGE, is_large, is_named, parse_in_steps
+from service.core.request.identification import is_identified
+from service.core.request.parsing import LARGE, is_small, parse_in_steps
 from service.core.request.request import Fault, Parsed, SendRequest
+from service.core.result.decision import report_attempt
 from service.core.result.publication import publish_report, render_request
-from service.core.result.report import report_attempt
 from tests.support.builder import (
     EMAIL,
     MADE_UP,
@@ -690,17 +691,17 @@ def test_a_body_says_the_same_whether_it_is_read_at_once_or_in_steps(delivery: D
 @law
 @given(delivery=st.one_of(any_deliveries, st.builds(a_delivery, broken_bodies), st.builds(a_delivery, bodies)))
 def test_whether_a_request_is_named_is_known_without_reading_all_of_it(delivery: Delivery) -> None:
-    assert is_named(delivery) is bool(delivery.message_id or parsed(delivery).identified)
+    assert is_identified(delivery) is bool(delivery.message_id or parsed(delivery).identified)
 
 
 def test_a_request_is_named_by_its_message_also() -> None:
-    assert is_named(replace(a_delivery(b"not json"), message_id="amqp-1"))
-    assert not is_named(a_delivery(b"not json"))
+    assert is_identified(replace(a_delivery(b"not json"), message_id="amqp-1"))
+    assert not is_identified(a_delivery(b"not json"))
 
 
-def test_a_body_is_large_from_32_kib_on() -> None:
-    assert not is_large(Delivery(bytes(2**15)))
-    assert is_large(Delivery(bytes(2**15 + 1)))
+def test_a_body_of_up_to_4_kib_is_small() -> None:
+    assert is_small(Delivery(bytes(2**12)))
+    assert not is_small(Delivery(bytes(2**12 + 1)))
 
 
 def in_steps(delivery: Delivery) -> Parsed:

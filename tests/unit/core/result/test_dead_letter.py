@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.delivery import Delivery, Publication
-from service.core.headers import History, read_history
+from service.core.headers import read_history
+from service.core.history import History
 from service.core.request.body import MAX_DESTINATIONS
 from service.core.result.dead_letter import (
     DeadLetter,
@@ -55,7 +56,7 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
         priority=3,
         headers={"team": "blue", "CC": ["billing"], "x-death": [], "omni-log-checks": 3, **headers},
     )
-    report = Report((), (DeadLetterMessage(a_request(), past or a_history(8), "failed", "http_503"),))
+    report = Report((), (), (DeadLetterMessage(a_request(), past or a_history(8), "failed", "http_503"),))
     (publication,) = publish_report(report, origin, NOW)
     return read_dead(delivered(publication))
 
@@ -146,7 +147,7 @@ def test_sent_again_it_goes_where_no_producer_may_write_and_omni_is_asked_first(
     }
     past = read_history(publication.headers, NOW)
     assert past.is_unresolved
-    assert past.is_ordered
+    assert past.is_replay
 
 
 def test_one_sent_again_before_counts_on_and_keeps_where_it_came_from() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.delivery import Delivery, Publication
-from service.core.headers import is_returning, read_history, recall
+from service.core.headers import history_of, is_returning, read_history
 from service.core.request.request import Fault
 from service.core.result.event import Reason, StatusEvent, event_id
 from service.core.result.publication import (
@@ -17,7 +17,7 @@ from service.core.result.publication import (
     render_request,
     schedule_unread_retry,
 )
-from service.core.result.report import DeadLetterMessage, Report, RetryMessage, StoredMessage
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage
 from tests.support.builder import NOW, PHONE, a_body, a_delivery, a_history, a_message, a_request, a_status, parsed
 from tests.unit.strategy import headers, law
 
@@ -33,7 +33,7 @@ EVENT = StatusEvent(
     status=a_status(),
     metadata={"tenant": "acme"},
 )
-RETRIES = RetryMessage(a_request(), a_history(2, ambiguous=True), 8)
+RETRY = RetryMessage(a_request(), a_history(2, ambiguous=True), 8)
 DEAD = DeadLetterMessage(a_request(), a_history(8), "failed", "http_503")
 
 
@@ -141,12 +141,12 @@ def test_without_reply_to_there_is_no_copy(name: str | None) -> None:
     assert len(publish_report(Report((EVENT,)), replace(a_delivery(), reply_to=name), NOW)) == 1
 
 
-@pytest.mark.parametrize("stored_message", [RETRIES, DEAD])
-def test_a_letter_never_carries_a_reply_to_that_the_broker_refuses(stored_message: StoredMessage) -> None:
+@pytest.mark.parametrize("report", [Report((), (RETRY,)), Report((), (), (DEAD,))])
+def test_retries_and_dead_letters_never_carry_a_reply_to_that_the_broker_refuses(report: Report) -> None:
     """RabbitMQ closes the channel of whoever publishes it without a consumer for direct replies."""
     delivery = replace(a_delivery(), reply_to="amq.rabbitmq.reply-to")
 
-    (publication,) = publish_report(Report((), (stored_message,)), delivery, NOW)
+    (publication,) = publish_report(report, delivery, NOW)
 
     assert publication.reply_to is None
 
@@ -164,12 +164,12 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
         headers={"mine": 1, "x-death": [], "omni-attempt": 1, "CC": ["billing"], "omni-unheard-of": 1},
     )
 
-    (publication,) = publish_report(Report((), (RETRIES,)), delivery, NOW)
+    (publication,) = publish_report(Report((), (RETRY,)), delivery, NOW)
 
     assert publication == Publication(
         "omni.relay",
         "omni.requests.delay.8",
-        render_request(RETRIES.request),
+        render_request(RETRY.request),
         "application/json",
         "order-1",
         correlation_id="corr-1",
@@ -196,7 +196,7 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
 def test_a_dead_letter_says_why_it_is_one() -> None:
     delivery = replace(a_delivery(), headers={"omni-log-checks": 3, "omni-resolved": True, "omni-retries": 4})
 
-    (publication,) = publish_report(Report((), (DEAD,)), delivery, NOW)
+    (publication,) = publish_report(Report((), (), (DEAD,)), delivery, NOW)
 
     assert (publication.exchange, publication.routing_key, publication.must_arrive) == ("omni.dead", "", True)
     assert publication.headers == {
@@ -217,7 +217,7 @@ def test_where_a_request_came_from_survives_the_waiting_room() -> None:
     delivery = replace(a_delivery(), headers=origin, exchange="", routing_key="omni.requests")
 
     (publication,) = publish_report(
-        Report((), (replace(DEAD, history=replace(DEAD.history, redrives=2)),)), delivery, NOW
+        Report((), (), (replace(DEAD, history=replace(DEAD.history, redrives=2)),)), delivery, NOW
     )
 
     assert {name: publication.headers[name] for name in origin} == origin
@@ -229,7 +229,7 @@ def test_an_origin_that_is_no_name_is_written_anew(nonsense: object) -> None:
     headers = dict.fromkeys(("omni-original-exchange", "omni-original-routing-key", "omni-redrive-count"), nonsense)
     delivery = replace(a_delivery(), headers=headers, exchange="orders", routing_key="send")
 
-    (publication,) = publish_report(Report((), (DEAD,)), delivery, NOW)
+    (publication,) = publish_report(Report((), (), (DEAD,)), delivery, NOW)
 
     assert publication.headers["omni-original-exchange"] == "orders"
     assert publication.headers["omni-original-routing-key"] == "send"
@@ -238,7 +238,7 @@ def test_an_origin_that_is_no_name_is_written_anew(nonsense: object) -> None:
 
 def test_events_come_before_letters() -> None:
     """Both are confirmed before the request is settled; the order is for whoever reads along."""
-    published = publish_report(Report((EVENT, EVENT), (RETRIES, DEAD)), a_delivery(), NOW)
+    published = publish_report(Report((EVENT, EVENT), (RETRY,), (DEAD,)), a_delivery(), NOW)
 
     assert [publication.exchange for publication in published] == [
         "omni.results",
@@ -249,10 +249,10 @@ def test_events_come_before_letters() -> None:
 
 
 def published(
-    stored_message: StoredMessage | None = None, event: StatusEvent = EVENT
+    retry: RetryMessage | None = None, dead: DeadLetterMessage | None = None, event: StatusEvent = EVENT
 ) -> tuple[Report, list[Publication]]:
     """Render a report of an event and a letter."""
-    report = Report((event,), (stored_message,) if stored_message else ())
+    report = Report((event,), (retry,) if retry else (), (dead,) if dead else ())
     return report, list(publish_report(report, DELIVERY, NOW))
 
 
@@ -279,8 +279,8 @@ def test_a_final_event_that_the_broker_never_takes_is_published_without_what_the
 def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_final_event(
     *, ambiguous: bool, word: str
 ) -> None:
-    stored_message = RetryMessage(a_request(a_message("m-1"), a_message("m-2")), a_history(2, ambiguous=ambiguous), 8)
-    report, (_, _, retry) = published(stored_message)
+    scheduled = RetryMessage(a_request(a_message("m-1"), a_message("m-2")), a_history(2, ambiguous=ambiguous), 8)
+    report, (_, _, retry) = published(scheduled)
 
     events = publish_instead(report, DELIVERY, NOW, [replace(retry, headers={"omni-republished": True})])
 
@@ -292,10 +292,10 @@ def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_
 
 def test_in_place_of_what_needs_nothing_nothing_is_published() -> None:
     deferral = replace(EVENT, type="message.deferred", next_attempt_at=NOW)
-    report, (event, _, stored_message) = published(DEAD, deferral)
+    report, (event, _, dead_letter) = published(None, DEAD, deferral)
 
-    assert publish_instead(report, DELIVERY, NOW, [event, stored_message]) == ()
-    report, (event, _, stored_message) = published(RETRIES)
+    assert publish_instead(report, DELIVERY, NOW, [event, dead_letter]) == ()
+    report, _ = published(RETRY)
     assert publish_instead(report, DELIVERY, NOW, []) == ()
 
 
@@ -319,13 +319,13 @@ def test_the_normal_form_writes_everything_out() -> None:
 
 
 @law
-@given(given_headers=headers, stored_message=st.sampled_from([RETRIES, DEAD]))
+@given(given_headers=headers, report=st.sampled_from([Report((), (RETRY,)), Report((), (), (DEAD,))]))
 def test_headers_that_the_broker_or_the_relay_reads_are_only_those_that_the_relay_writes(
-    given_headers: dict[str, object], stored_message: StoredMessage
+    given_headers: dict[str, object], report: Report
 ) -> None:
     hostile = {"x-death": [], "x-delivery-count": 3, "CC": ["a"], "BCC": ["b"], "bcc": ["c"], "omni-reason": "forged"}
     plain, attacked = (
-        dict(publish_report(Report((), (stored_message,)), replace(a_delivery(), headers=table), NOW)[0].headers)
+        dict(publish_report(report, replace(a_delivery(), headers=table), NOW)[0].headers)
         for table in ({}, {**given_headers, **hostile})
     )
 
@@ -348,7 +348,7 @@ def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_count
         exchange="omni.requests",
         routing_key="send",
     )
-    history = recall(delivery, NOW)
+    history = history_of(delivery, NOW)
 
     aside = schedule_unread_retry(delivery, history, 30.0, "made-up")
 
@@ -373,9 +373,9 @@ def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
     assert expected.expires_at == NOW + timedelta(seconds=60)
 
     for _ in range(2):
-        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
         delivery = Delivery(aside.body, message_id=aside.message_id, timestamp=NOW, headers=aside.headers)
-        assert parsed(delivery, recall(delivery, NOW + timedelta(hours=1))).request == expected
+        assert parsed(delivery, history_of(delivery, NOW + timedelta(hours=1))).request == expected
 
 
 def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
@@ -385,16 +385,16 @@ def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
     assert refused.request is None
 
     for _ in range(2):
-        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
         delivery = Delivery(aside.body, message_id=aside.message_id, headers=aside.headers, exchange=aside.exchange)
-        again = parsed(delivery, recall(delivery, NOW))
+        again = parsed(delivery, history_of(delivery, NOW))
         assert [one.faults for one in again.rejections] == [one.faults for one in refused.rejections]
 
 
 def test_a_request_that_was_read_before_stays_so_when_it_is_put_aside_unread() -> None:
     delivery = replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1})
 
-    aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+    aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
     assert is_returning(aside.headers)
 
 
@@ -402,10 +402,10 @@ def test_of_two_deadlines_the_earlier_counts_and_without_any_there_is_none() -> 
     body = a_body(expiresAt=(NOW + timedelta(seconds=30)).isoformat())
     for expiration, seconds in ((60.0, 30), (20.0, 20), (None, 30)):
         delivery = replace(a_delivery(body), timestamp=NOW, expiration=expiration)
-        aside = schedule_unread_retry(delivery, recall(delivery, NOW), 30.0, "made-up")
+        aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
         request = parsed(Delivery(aside.body, headers=aside.headers)).request
         assert request is not None
         assert request.expires_at == NOW + timedelta(seconds=seconds)
 
-    aside = schedule_unread_retry(a_delivery(), recall(a_delivery(), NOW), 30.0, "made-up")
+    aside = schedule_unread_retry(a_delivery(), history_of(a_delivery(), NOW), 30.0, "made-up")
     assert "omni-expires-at" not in aside.headers

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from service.adapters.settings import Settings
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, ResolutionKind, Unanswered
 from service.core.attempt.retry import Policy, RetryPolicy, lookup_delay
-from service.core.headers import History
+from service.core.history import History
 from service.core.omni.answer import LogEntry
 from service.core.request.request import OnUnknown
+from service.core.result.decision import Attempt
 from service.core.result.event import FINAL_EVENTS
 from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
-from service.core.result.report import Attempt, DeadLetterMessage, RetryMessage
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_history, a_message, a_request, a_status, an_attempt
 from tests.unit.strategy import law
 
@@ -39,7 +39,7 @@ def test_what_omni_has_is_accepted_under_the_number_of_the_attempt_in_doubt() ->
         ("message.accepted", 2, "b-1")
     ] * 2
     assert resolution.report.events[0].status == a_status(3, 5)
-    assert resolution.report.stored == ()
+    assert (resolution.report.retries, resolution.report.dead_letters) == ((), ())
 
 
 def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhile() -> None:
@@ -49,11 +49,10 @@ def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhi
         ("m-1", "message.accepted"),
         ("m-2", "message.deferred"),
     ]
-    (stored_message,) = resolution.report.stored
-    assert isinstance(stored_message, RetryMessage)
-    assert [message.message_id for message in stored_message.request.messages] == ["m-2"]
-    assert stored_message.history == replace(a_history(1, ambiguous=True), log_checks=1, retries=2)
-    assert stored_message.delay_seconds == 8
+    (retry,) = resolution.report.retries
+    assert [message.message_id for message in retry.request.messages] == ["m-2"]
+    assert retry.history == replace(a_history(1, ambiguous=True), log_checks=1, retries=2)
+    assert retry.delay_seconds == 8
     deferred = resolution.report.events[1]
     assert deferred.next_attempt_at == NOW + timedelta(seconds=8)
     assert deferred.reason is not None
@@ -62,7 +61,7 @@ def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhi
 
 
 @pytest.mark.parametrize(
-    ("attempt", "lookup_result", "end"),
+    ("attempt", "lookup_result", "kind"),
     [
         (is_unresolved(), found("m-1", "m-2"), "found"),
         (is_unresolved(), found("m-1"), "waiting"),
@@ -72,9 +71,9 @@ def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhi
     ],
 )
 def test_it_is_told_how_a_look_ended_by_the_worst_of_its_messages(
-    attempt: Attempt, lookup_result: LookupResult, end: ResolutionKind
+    attempt: Attempt, lookup_result: LookupResult, kind: ResolutionKind
 ) -> None:
-    assert resolve(attempt, lookup_result).end == end
+    assert resolve(attempt, lookup_result).kind == kind
 
 
 def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> None:
@@ -99,10 +98,9 @@ def waits(attempt: Attempt, lookup_result: LookupResult = NOTHING) -> list[float
     """List the rooms a message in doubt goes through until it is posted again."""
     delays: list[float] = []
     while (resolution := resolve(attempt, lookup_result)).rest is None:
-        (stored_message,) = resolution.report.stored
-        assert isinstance(stored_message, RetryMessage)
-        delays.append(stored_message.delay_seconds)
-        attempt, lookup_result = replace(attempt, history=stored_message.history), NOTHING
+        (retry,) = resolution.report.retries
+        delays.append(retry.delay_seconds)
+        attempt, lookup_result = replace(attempt, history=retry.history), NOTHING
     return delays
 
 
@@ -156,9 +154,8 @@ def test_copies_take_turns_by_chance(log_checks: int, jitter: float, *, posts: b
 
     assert (resolution.rest is not None) is posts
     if not posts:
-        (stored_message,) = resolution.report.stored
-        assert isinstance(stored_message, RetryMessage)
-        assert stored_message.delay_seconds == (4 if log_checks == 3 else 16)
+        (retry,) = resolution.report.retries
+        assert retry.delay_seconds == (4 if log_checks == 3 else 16)
 
 
 def test_a_copy_is_not_looked_for_for_ever() -> None:
@@ -169,9 +166,8 @@ def test_a_copy_is_not_looked_for_for_ever() -> None:
 def test_one_that_may_be_a_copy_is_put_aside_and_nothing_is_decided() -> None:
     resolution = resolve(is_unresolved(log_checks=0, retries=7), NOT_ASKED)
 
-    (stored_message,) = resolution.report.stored
-    assert isinstance(stored_message, RetryMessage)
-    assert (stored_message.delay_seconds, stored_message.history.log_checks) == (8, 0)
+    (retry,) = resolution.report.retries
+    assert (retry.delay_seconds, retry.history.log_checks) == (8, 0)
     reason = resolution.report.events[0].reason
     assert reason is not None
     assert reason.detail.endswith(": redelivered")
@@ -183,9 +179,8 @@ def test_the_policy_may_leave_it_to_a_person(log_checks: int, lookup_result: Loo
 
     assert resolution.rest is None
     assert [event.type for event in resolution.report.events] == ["message.unknown"] * 2
-    (stored_message,) = resolution.report.stored
-    assert isinstance(stored_message, DeadLetterMessage)
-    assert (stored_message.reason, stored_message.cause) == (
+    (dead_letter,) = resolution.report.dead_letters
+    assert (dead_letter.reason, dead_letter.cause) == (
         "unknown",
         "not_in_logs" if lookup_result == NOTHING else "logs_forbidden",
     )
@@ -220,9 +215,8 @@ def test_without_an_answer_nothing_is_decided_however_often(own: OnUnknown) -> N
     for log_checks, attempts, retries, delay_seconds in ((0, 1, 0, 4), (2, 8, 3, 32), (2, 8, 50, 300)):
         resolution = resolve(is_unresolved(log_checks, attempts, retries, own), SILENCE)
 
-        (stored_message,) = resolution.report.stored
-        assert isinstance(stored_message, RetryMessage)
-        assert (stored_message.history.log_checks, stored_message.history.retries, stored_message.delay_seconds) == (
+        (retry,) = resolution.report.retries
+        assert (retry.history.log_checks, retry.history.retries, retry.delay_seconds) == (
             log_checks,
             retries + 1,
             delay_seconds,
@@ -280,12 +274,11 @@ def test_while_it_cannot_be_looked_for_it_is_put_aside_a_few_times_before_it_is_
     attempt = an_attempt(a_request(), past)
     delays = []
     while (resolution := resolve(attempt, lookup_result)).rest is None:
-        (stored_message,) = resolution.report.stored
-        assert isinstance(stored_message, RetryMessage)
-        assert stored_message.request == attempt.request
+        (retry,) = resolution.report.retries
+        assert retry.request == attempt.request
         assert resolution.report.events == ()
-        delays.append(stored_message.delay_seconds)
-        attempt = replace(attempt, history=stored_message.history)
+        delays.append(retry.delay_seconds)
+        attempt = replace(attempt, history=retry.history)
 
     assert delays == [4, 8, 16]
     assert resolution.rest == attempt.request
@@ -299,8 +292,8 @@ def test_what_shows_is_told_while_the_rest_is_put_aside() -> None:
     resolution = resolve(attempt, lookup_result)
 
     assert [(event.message_id, event.type) for event in resolution.report.events] == [("m-1", "message.accepted")]
-    (stored_message,) = resolution.report.stored
-    assert stored_message.request.message_ids == ("m-2",)
+    (retry,) = resolution.report.retries
+    assert retry.request.message_ids == ("m-2",)
 
 
 def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> None:
@@ -308,9 +301,8 @@ def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> 
     resolution = resolve(is_unresolved(log_checks=2), Answered({}, frozenset({"m-2"})))
 
     assert resolution.rest is None
-    (stored_message,) = resolution.report.stored
-    assert isinstance(stored_message, RetryMessage)
-    assert stored_message.history.log_checks == 2
+    (retry,) = resolution.report.retries
+    assert retry.history.log_checks == 2
 
 
 def test_a_post_that_was_decided_begins_the_count_of_lookups_anew() -> None:
@@ -349,17 +341,17 @@ def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliv
     past = replace(a_history(1, ambiguous=True), redeliveries=redeliveries, redrives=redrives)
     attempt = an_attempt(a_request(), past)
 
-    assert resolve(attempt, logged(timedelta(hours=9))).end == "found"
+    assert resolve(attempt, logged(timedelta(hours=9))).kind == "found"
 
 
 @pytest.mark.parametrize(
     ("history", "purpose"),
     [
         (a_history(), None),
-        (a_history(1, ambiguous=True), "doubt"),
-        (replace(a_history(1, ambiguous=True), retries=1), "doubt"),
-        (replace(a_history(), retries=1), "glance"),
-        (replace(a_history(1, ambiguous=True), retries=1, resolved=True), "glance"),
+        (a_history(1, ambiguous=True), "required"),
+        (replace(a_history(1, ambiguous=True), retries=1), "required"),
+        (replace(a_history(), retries=1), "best_effort"),
+        (replace(a_history(1, ambiguous=True), retries=1, resolved=True), "best_effort"),
     ],
 )
 def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, purpose: str | None) -> None:
@@ -389,15 +381,13 @@ def test_each_message_is_told_of_once_or_left_to_be_posted(
 
     told = [event.message_id for event in resolution.report.events]
     left = [message.message_id for message in resolution.rest.messages] if resolution.rest else []
-    schedule_retry = {
-        m.message_id for stored_message in resolution.report.stored for m in stored_message.request.messages
-    }
-    in_silence = schedule_retry.difference(map(str, told))
+    scheduled = {m.message_id for retry in resolution.report.retries for m in retry.request.messages}
+    in_silence = scheduled.difference(map(str, told))
     assert sorted([*map(str, told), *left, *in_silence]) == ["m-1", "m-2"]
     assert not (in_silence and past.is_unresolved)
     final = {event.message_id for event in resolution.report.events if event.type in FINAL_EVENTS}
     accepted = {event.message_id for event in resolution.report.events if event.type == "message.accepted"}
-    assert schedule_retry - in_silence | final == set(told)
+    assert scheduled - in_silence | final == set(told)
     assert accepted == (set() if lookup_result else {"m-1", "m-2"} & shown)
     assert not (left and resolution.history.is_unresolved)
 
@@ -425,9 +415,9 @@ def test_a_replay_that_may_exist_twice_waits_for_the_other_however_old_the_dead_
     assert resolve(old, SILENCE).rest is not None
 
 
-@pytest.mark.parametrize(("own", "end"), [("resend", "posted"), ("park", "given_up")])
+@pytest.mark.parametrize(("own", "kind"), [("resend", "posted"), ("park", "given_up")])
 def test_where_the_logs_are_closed_a_replay_that_may_exist_twice_goes_by_policy(
-    own: OnUnknown, end: ResolutionKind
+    own: OnUnknown, kind: ResolutionKind
 ) -> None:
-    assert resolve(a_replay(0, own=own), CLOSED).end == end
-    assert resolve(a_replay(0, own=own, copies=0), CLOSED).end == "posted"
+    assert resolve(a_replay(0, own=own), CLOSED).kind == kind
+    assert resolve(a_replay(0, own=own, copies=0), CLOSED).kind == "posted"

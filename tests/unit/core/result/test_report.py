@@ -13,17 +13,9 @@ from service.core.attempt.disposition import MessageOutcome
 from service.core.attempt.retry import HOUR, Policy, RetryPolicy
 from service.core.omni.status import Disposition
 from service.core.request.request import Fault, OnUnknown, Parsed, Rejection
+from service.core.result.decision import Attempt, report_attempt
 from service.core.result.event import FINAL_EVENTS, Reason, event_id
-from service.core.result.report import (
-    Attempt,
-    DeadLetterMessage,
-    Report,
-    RetryMessage,
-    report_attempt,
-    report_expiry,
-    report_rejections,
-    slices,
-)
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage, report_expiry, report_rejections, slices
 from tests.support.builder import (
     NOW,
     OTHER_PHONE,
@@ -68,7 +60,7 @@ def test_each_message_that_cannot_be_sent_has_one() -> None:
         ("message.rejected", "m-2", {}),
     ]
     assert {event.reason for event in report.events} == {Reason("invalid", "the request is not valid", (fault,))}
-    assert report.stored == ()
+    assert (report.retries, report.dead_letters) == ((), ())
 
 
 def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
@@ -80,7 +72,7 @@ def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
     assert [event.message_id for event in report.events] == ["m-1", "m-2"]
     assert {event.attempt for event in report.events} == {3}
     assert {event.reason and event.reason.code for event in report.events} == {"expired"}
-    assert report.stored == ()
+    assert (report.retries, report.dead_letters) == ((), ())
 
 
 # What an attempt came to
@@ -95,7 +87,7 @@ def test_an_accepted_message_carries_omnis_word() -> None:
     assert (event.type, event.attempt, event.status, event.bulk_id) == ("message.accepted", 2, a_status(), "bulk-1")
     assert (event.reason, event.next_attempt_at, event.to) == (None, None, {"phoneNumber": PHONE})
     assert event.metadata == {"k": "v"}
-    assert report.stored == ()
+    assert (report.retries, report.dead_letters) == ((), ())
 
 
 def test_an_event_carries_the_requests_bulk_id_where_omni_answered_with_none() -> None:
@@ -129,16 +121,15 @@ def test_a_message_to_be_tried_again_is_deferred_and_parked(
     """An attempt that failed for our account's sake is not counted against the message."""
     report = report_attempt(an_attempt(), [a_message_outcome(disposition)])
 
-    (event,), (stored_message,) = report.events, report.stored
-    assert isinstance(stored_message, RetryMessage)
+    (event,), (retry,) = report.events, report.retries
     assert (event.type, event.attempt) == ("message.deferred", 1)
-    assert event.next_attempt_at == NOW + timedelta(seconds=stored_message.delay_seconds)
+    assert event.next_attempt_at == NOW + timedelta(seconds=retry.delay_seconds)
     assert event.reason is not None
     assert event.reason.code == code
     assert event.reason.detail.endswith(f": cause_{disposition}")
     denials = int(disposition == "denied")
-    assert stored_message.history == replace(a_history(attempts, ambiguous=ambiguous), retries=1, denials=denials)
-    assert stored_message.request == a_request()
+    assert retry.history == replace(a_history(attempts, ambiguous=ambiguous), retries=1, denials=denials)
+    assert retry.request == a_request()
 
 
 def test_one_that_was_not_even_tried_goes_back_without_a_word() -> None:
@@ -150,11 +141,11 @@ def test_one_that_was_not_even_tried_goes_back_without_a_word() -> None:
 
 @pytest.mark.parametrize("disposition", ["again", "ambiguous", "denied", "not_attempted"])
 def test_doubt_is_never_forgotten(disposition: Disposition) -> None:
-    (stored_message,) = report_attempt(
+    (retry,) = report_attempt(
         an_attempt(history=a_history(1, ambiguous=True)), [a_message_outcome(disposition)]
-    ).stored
+    ).retries
 
-    assert stored_message.history.ambiguous
+    assert retry.history.ambiguous
 
 
 @pytest.mark.parametrize("own", ["resend", "park"])
@@ -167,17 +158,16 @@ def test_a_message_in_doubt_is_looked_for_before_anything_is_decided(own: OnUnkn
     report = report_attempt(an_attempt(request, history), [a_message_outcome("ambiguous")])
 
     assert words_of(report) == ["message.deferred"]
-    (stored_message,) = report.stored
-    assert stored_message == RetryMessage(request, replace(a_history(used + 1, ambiguous=True), retries=1), 4.0)
+    (retry,) = report.retries
+    assert retry == RetryMessage(request, replace(a_history(used + 1, ambiguous=True), retries=1), 4.0)
 
 
 def test_a_message_has_failed_when_its_attempts_are_used_up() -> None:
     report = report_attempt(an_attempt(history=a_history(7)), [a_message_outcome("again")])
 
     assert words_of(report) == ["message.failed"]
-    (stored_message,) = report.stored
-    assert isinstance(stored_message, DeadLetterMessage)
-    assert (stored_message.reason, stored_message.cause, stored_message.history.attempts) == (
+    (dead_letter,) = report.dead_letters
+    assert (dead_letter.reason, dead_letter.cause, dead_letter.history.attempts) == (
         "failed",
         "cause_again",
         8,
@@ -189,9 +179,8 @@ def test_a_message_refused_for_our_fault_waits_however_often() -> None:
     for used in (7, 8, 9):
         history = a_history(used)
         for _ in range(100):
-            (stored_message,) = report_attempt(an_attempt(history=history), [a_message_outcome("denied")]).stored
-            assert isinstance(stored_message, RetryMessage)
-            history = stored_message.history
+            (retry,) = report_attempt(an_attempt(history=history), [a_message_outcome("denied")]).retries
+            history = retry.history
 
         assert replace(history, retries=0) == replace(a_history(used), denials=1)
 
@@ -205,10 +194,9 @@ def denied_at(times: list[float], success_at: Callable[[float], float]) -> list[
         (event,) = report.events
         assert event.reason is not None
         told.append(f"{event.type.removeprefix('message.')} {event.reason.code}")
-        for stored_message in report.stored:
-            assert isinstance(stored_message, RetryMessage)
-            told[-1] += f" {stored_message.delay_seconds:g}"
-            history = stored_message.history
+        for retry in report.retries:
+            told[-1] += f" {retry.delay_seconds:g}"
+            history = retry.history
     return told
 
 
@@ -258,18 +246,17 @@ def test_a_doubt_about_an_earlier_attempt_outlives_one_that_was_refused_for_cert
 
 @pytest.mark.parametrize("disposition", ["again", "denied", "not_attempted"])
 def test_a_message_that_would_be_late_by_then_has_expired_now(disposition: Disposition) -> None:
-    (stored_message,) = report_attempt(an_attempt(), [a_message_outcome(disposition)]).stored
-    assert isinstance(stored_message, RetryMessage)
-    deferred = NOW + timedelta(seconds=stored_message.delay_seconds)
+    (retry,) = report_attempt(an_attempt(), [a_message_outcome(disposition)]).retries
+    deferred = NOW + timedelta(seconds=retry.delay_seconds)
 
     late = report_attempt(an_attempt(replace(a_request(), expires_at=deferred)), [a_message_outcome(disposition)])
     in_time = replace(a_request(), expires_at=deferred + timedelta(microseconds=1))
 
     assert words_of(late) == ["message.expired"]
-    assert late.stored == ()
+    assert late.retries == ()
     assert late.events[0].reason is not None
     assert late.events[0].reason.code == "expired"
-    assert len(report_attempt(an_attempt(in_time), [a_message_outcome(disposition)]).stored) == 1
+    assert len(report_attempt(an_attempt(in_time), [a_message_outcome(disposition)]).retries) == 1
 
 
 @pytest.mark.parametrize(
@@ -281,9 +268,8 @@ def test_luck_with_the_dice_does_not_bring_the_last_attempt_before_its_time(
     """Eight attempts of the default schedule span two minutes and more: an outage of two fails nobody."""
     history = replace(a_history(6), first_seen=NOW - timedelta(seconds=seconds))
 
-    (stored_message,) = report_attempt(an_attempt(history=history, jitter=0.0), [a_message_outcome("again")]).stored
-    assert isinstance(stored_message, RetryMessage)
-    assert stored_message.delay_seconds == delay_seconds
+    (retry,) = report_attempt(an_attempt(history=history, jitter=0.0), [a_message_outcome("again")]).retries
+    assert retry.delay_seconds == delay_seconds
 
 
 def test_the_longest_wait_that_omni_asks_for_counts_for_all() -> None:
@@ -293,11 +279,10 @@ def test_the_longest_wait_that_omni_asks_for_counts_for_all() -> None:
         a_message_outcome("again", a_message("m-3")),
     ]
 
-    (stored_message,) = report_attempt(an_attempt(jitter=0.0), message_outcomes).stored
+    (retry,) = report_attempt(an_attempt(jitter=0.0), message_outcomes).retries
 
-    assert isinstance(stored_message, RetryMessage)
-    assert stored_message.delay_seconds == 64
-    assert [message.message_id for message in stored_message.request.messages] == ["m-1", "m-2", "m-3"]
+    assert retry.delay_seconds == 64
+    assert [message.message_id for message in retry.request.messages] == ["m-1", "m-2", "m-3"]
 
 
 def test_a_message_that_needs_an_hour_does_not_hold_back_its_neighbours() -> None:
@@ -308,11 +293,7 @@ def test_a_message_that_needs_an_hour_does_not_hold_back_its_neighbours() -> Non
 
     report = report_attempt(an_attempt(), message_outcomes)
 
-    delays = {
-        stored_message.request.messages[0].message_id: stored_message.delay_seconds
-        for stored_message in report.stored
-        if isinstance(stored_message, RetryMessage)
-    }
+    delays = {retry.request.messages[0].message_id: retry.delay_seconds for retry in report.retries}
     assert delays == {"m-1": HOUR, "m-2": 1}
 
 
@@ -365,14 +346,9 @@ def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_par
     report = report_attempt(attempt, message_outcomes)
 
     said = {event.message_id: event for event in report.events}
-    retries: Counter[str] = Counter()
-    dead: Counter[str] = Counter()
-    for stored_message in report.stored:
-        (retries if isinstance(stored_message, RetryMessage) else dead).update(
-            one.message_id for one in stored_message.request.messages
-        )
-        if isinstance(stored_message, RetryMessage):
-            assert stored_message.delay_seconds in attempt.policy.retry.delays
+    retries = Counter(one.message_id for retry in report.retries for one in retry.request.messages)
+    dead = Counter(one.message_id for dead_letter in report.dead_letters for one in dead_letter.request.messages)
+    assert {retry.delay_seconds for retry in report.retries} <= set(attempt.policy.retry.delays)
     for message_outcome in message_outcomes:
         name = message_outcome.message.message_id
         if message_outcome.disposition == "not_attempted" and name not in said:
@@ -391,16 +367,17 @@ def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_par
 @law
 @given(attempt=attempts, message_outcomes=verdict_lists)
 def test_attempts_are_counted_and_bounded(attempt: Attempt, message_outcomes: list[MessageOutcome]) -> None:
-    standings = {one.message.message_id: one.disposition for one in message_outcomes}
+    dispositions = {one.message.message_id: one.disposition for one in message_outcomes}
 
-    for stored_message in report_attempt(attempt, message_outcomes).stored:
-        (disposition,) = {standings[one.message_id] for one in stored_message.request.messages}
-        assert stored_message.history.attempts == attempt.history.attempts + (
-            disposition not in {"denied", "not_attempted"}
-        )
-        assert stored_message.history.first_seen == attempt.history.first_seen
-        if isinstance(stored_message, RetryMessage) and disposition == "again":
-            assert stored_message.history.attempts < attempt.policy.retry.max_attempts
+    report = report_attempt(attempt, message_outcomes)
+    parts: list[RetryMessage | DeadLetterMessage] = [*report.retries, *report.dead_letters]
+    for part in parts:
+        (disposition,) = {dispositions[one.message_id] for one in part.request.messages}
+        assert part.history.attempts == attempt.history.attempts + (disposition not in {"denied", "not_attempted"})
+        assert part.history.first_seen == attempt.history.first_seen
+    for retry in report.retries:
+        if retry.history.attempts > attempt.history.attempts and not retry.history.ambiguous:
+            assert retry.history.attempts < attempt.policy.retry.max_attempts
 
 
 @law
@@ -456,8 +433,8 @@ def test_a_report_is_cut_into_parts_that_say_the_same_in_the_same_order(count: i
 
     parts = list(slices(whole))
 
-    assert Report(sum((part.events for part in parts), ()), sum((part.stored for part in parts), ())) == whole
-    assert parts[-1].stored == whole.stored
+    assert Report(sum((part.events for part in parts), ()), sum((part.retries for part in parts), ())) == whole
+    assert parts[-1].retries == whole.retries
 
 
 def test_a_part_of_a_report_takes_about_128_kib_and_no_part_is_empty() -> None:

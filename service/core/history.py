@@ -1,0 +1,44 @@
+"""What happened to a request before the delivery in hand. It travels in AMQP headers; see `headers`."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from service.core.value import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened to a request before this delivery."""
+
+    first_seen: datetime
+    attempts: int = 0
+    """Attempts that were made, or may have been."""
+    ambiguous: bool = False
+    """Whether OMNI may have accepted an earlier attempt."""
+    log_checks: int = 0
+    """Log lookups since the latest ambiguous attempt that OMNI answered without showing every message."""
+    resolved: bool = False
+    """Whether the latest ambiguous attempt was looked up, with the decision to post again."""
+    retries: int = 0
+    """Times it was scheduled for retry. So no two retry messages of one request are equal."""
+    redeliveries: int = 0
+    """Those of `attempts` that may not have been made: redelivered after a worker died, or returned unhandled."""
+    denials: int = 0
+    """Consecutive attempts denied while other calls succeeded, the first one included; see `report._denials`."""
+    redrives: int = 0
+    """Times an operator has replayed it from the dead letters."""
+
+    @property
+    def is_unresolved(self) -> bool:
+        """Whether posting now could send a message twice without a decision to accept that."""
+        return self.ambiguous and not self.resolved
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the next attempt is the one that an operator ordered by replaying a dead letter."""
+        return self.redrives > 0 and self.attempts == 0
+
+
+def mark_ambiguous(history: History) -> History:
+    """Record that OMNI may have accepted the latest attempt: it must be looked up anew."""
+    return replace(history, ambiguous=True, resolved=False, log_checks=0)
