@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -72,3 +73,25 @@ async def test_the_commands_for_operators_work_as_they_stand_there(stage: Stage,
 
     assert ended == status, output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (("guest:guest", "guest:wrong"), "ProbableAuthenticationError"),
+        (("127.0.0.1", "nowhere.invalid"), "AMQPConnectionError"),
+        ((":PORT", ":1"), "AMQPConnectionError"),
+        (("/VHOST", "/nothere"), "InvalidFrameError"),
+    ],
+)
+async def test_the_page_about_a_lost_connection_has_the_errors_of_the_log(
+    stage: Stage, change: tuple[str, str], error: str
+) -> None:
+    """The names are those of the AMQP library, and none that a reader could guess."""
+    parts = urlsplit(stage.url)
+    before = {":PORT": f":{parts.port}", "/VHOST": parts.path}.get(change[0], change[0])
+    worker = await stage.worker(ready=False, RABBITMQ_URL=stage.url.replace(before, change[1]))
+    line = await worker.until_line("broker.refused")
+
+    assert line["error"] == error
+    assert f"| `{error}`" in (ROOT / "deploy/runbooks/OmniRelayDisconnected.md").read_text(encoding="utf-8")
