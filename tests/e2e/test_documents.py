@@ -10,11 +10,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage
+from tests.support.documents import PAGES, ROOT, blocks, commands_of, inline, text_of
 
-ROOT: Final = Path(__file__).parents[2]
-README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
-OPERATION: Final = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+README: Final = text_of(ROOT / "README.md")
+OPERATION: Final = text_of(ROOT / "deploy/README.md")
+
+
+def control_commands() -> set[tuple[str, ...]]:
+    """Find all that the documents say to `rabbitmqctl`."""
+    lines = [line for page in PAGES for block, _ in blocks(page) for line in block.splitlines()]
+    lines += [code for page in PAGES for code in inline(page) if code.startswith("rabbitmqctl ")]
+    found = (command for line in lines for command in commands_of(line))
+    return {tuple(command[1:]) for command in found if command[:1] == ["rabbitmqctl"]}
 
 
 async def shell(stage: Stage, script: str) -> tuple[int, str]:
@@ -94,4 +103,12 @@ async def test_the_page_about_a_lost_connection_has_the_errors_of_the_log(
     line = await worker.until_line("broker.refused")
 
     assert line["error"] == error
-    assert f"| `{error}`" in (ROOT / "deploy/runbooks/OmniRelayDisconnected.md").read_text(encoding="utf-8")
+    assert f"| `{error}`" in text_of(ROOT / "deploy/runbooks/OmniRelayDisconnected.md")
+
+
+@pytest.mark.parametrize("arguments", sorted(control_commands()), ids=" ".join)
+async def test_a_node_understands_what_the_documents_say_to_it(
+    broker: Node, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Columns of a list are not the same in every version of RabbitMQ."""
+    await broker.ctl(*(str(tmp_path / one) if one.endswith(".json") else one for one in arguments))

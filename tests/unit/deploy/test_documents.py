@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,11 @@ from service.cli.main import commands
 from service.core import topology
 from service.core.attempt.retry import RetryPolicy
 from service.core.result.event import EventType
+from tests.support.documents import PAGES, ROOT, blocks, commands_of, inline, text_of
 from tests.unit.deploy.test_alerts import NAMES as ALERTS
 from tests.unit.deploy.test_alerts import known_metrics
 from tests.unit.deploy.test_log import calls
 
-ROOT: Final = Path(__file__).parents[3]
-FOLDERS: Final = (".github", "deploy", "service", "tests")
-PAGES: Final = (ROOT / "README.md", *(page for name in FOLDERS for page in sorted((ROOT / name).rglob("*.md"))))
 RELAY: Final = ".venv/bin/omni-relay"
 NOTES: Final = {
     "docker": "docker",
@@ -38,43 +35,8 @@ FORMER: Final = frozenset({"omni.requests.died"})
 """Names that a page mentions because they are gone."""
 
 
-def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def blocks(page: Path) -> Iterator[tuple[str, str]]:
-    """Find each block of shell commands, with what stands before it."""
-    text = text_of(page)
-    for found in re.finditer(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        yield found[1], text[: found.start()].rstrip().rpartition("\n\n")[2]
-
-
-def inline(page: Path) -> list[str]:
-    """Find everything that is marked as code within a line."""
-    plain = re.sub(r"^```.*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
-    return re.findall(r"`([^`\n]+)`", plain)
-
-
-def commands_of(line: str) -> Iterator[list[str]]:
-    """Take a line of a shell apart into its commands; redirections and assignments are left out."""
-    reader = shlex.shlex(line, posix=True, punctuation_chars=True)
-    reader.whitespace_split = True
-    reader.commenters = "#"
-    command: list[str] = []
-    tokens = iter(reader)
-    for token in tokens:
-        if set(token) <= set("|&;"):
-            yield command
-            command = []
-        elif set(token) <= set("<>"):
-            next(tokens)
-        elif command or not re.match(r"[A-Z_]+=", token):
-            command.append(token)
-    yield command
-
-
 def shell_lines() -> Iterator[tuple[str, str, str, list[str]]]:
-    """Give page, note, line and command of everything in blocks."""
+    """Give page, note, line and command of everything in blocks; a note is the line and the paragraph before."""
     for page in PAGES:
         for block, before in blocks(page):
             for line in block.replace("\\\n", " ").splitlines():
