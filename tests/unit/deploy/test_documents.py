@@ -11,6 +11,7 @@ from typing import Final, get_args
 import click
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from service.adapters.settings import ENV_FILE, SECRETS, Settings
 from service.cli.main import commands
@@ -181,6 +182,24 @@ def test_the_table_of_metrics_has_those_of_a_worker_and_no_other() -> None:
     named = {name for first in firsts for name in re.findall(r"`(\w+)", first)}
     ours = {name.removeprefix("omni_relay_") for name in BASES if name.startswith("omni_relay_")}
     assert named == ours - {"build_info", "process_restarts_total"}
+
+
+def test_the_table_of_settings_has_each_with_its_default() -> None:
+    (section,) = re.findall(r"^## Settings\n(.*?)^## ", text_of(ROOT / "deploy/README.md"), re.MULTILINE | re.DOTALL)
+    rows = dict(re.findall(r"^\| `(RELAY_\w+)` \| (.*?) \|", section, re.MULTILINE))
+    defaults = {f"RELAY_{name}".upper(): _written(field.default) for name, field in Settings.model_fields.items()}
+    defaults["RELAY_LOG_FORMAT"] = "`json`"  # where there is no terminal
+    assert rows == {**defaults, SECRETS: "`/run/secrets`", ENV_FILE: "–"}  # noqa: RUF001 - a dash: none
+
+
+def _written(default: object) -> str:
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, bool):
+        default = str(default).lower()
+    if isinstance(default, float) and default.is_integer():
+        default = int(default)
+    return "–" if default in {None, ""} else f"`{default}`"  # noqa: RUF001 - a dash: none
 
 
 def names_in(file: Path) -> set[str]:

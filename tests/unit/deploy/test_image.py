@@ -46,4 +46,5 @@ def test_each_copy_of_the_version_is_that_of_the_package() -> None:
     manifests = [path.read_text() for path in (ROOT / "deploy/kubernetes").rglob("kustomization.yaml")]
     tags = [tag for text in manifests for tag in re.findall(r"(?:newTag|app.kubernetes.io/version): (.*)", text)]
     assert len(tags) > 1
+    tags += re.findall(r"docker build --tag omni-relay:(\S+)", (ROOT / "deploy/README.md").read_text())
     assert {label, *tags} == {__version__}
