@@ -232,7 +232,7 @@ def test_the_readme_is_short() -> None:
     assert len(text_of(ROOT / "README.md").splitlines()) <= 150
 
 
-def test_every_local_check_before_a_commit_is_one_of_the_tests() -> None:
+def test_the_check_before_a_commit_is_the_fast_part_of_the_tests_and_needs_no_remote_repository() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [repository["repo"] for repository in hooks] == ["local"]
     assert [hook["entry"] for repository in hooks for hook in repository["hooks"]] == ["./deploy/test --fast"]
