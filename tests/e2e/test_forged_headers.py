@@ -359,11 +359,11 @@ async def test_a_replay_is_believed_and_goes_through_the_relays_own_exchange(sta
     assert await lookups(worker) == 1  # a replay is looked for first
 
 
-def test_the_rights_that_the_readme_gives_a_producer_are_those_tested_here() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_rights_in_the_documents_are_those_tested_here() -> None:
+    page = (Path(__file__).parents[2] / "deploy/README.md").read_text(encoding="utf-8")
 
     for rights in (PRODUCER, *WORKER.values()):
-        assert f"`{rights}`".replace("|", "\\|") in readme  # as a table has it
+        assert f"`{rights}`".replace("|", "\\|") in page  # as a table has it
 
 
 async def test_events_are_the_same_however_often_a_forged_request_is_sent(stage: Stage, producer: Stage) -> None:

@@ -73,7 +73,7 @@ async def test_an_allowed_queue_gets_copies_by_a_worker_with_the_rights_for_it(
 
     await stage.until_final_events(1)
     assert copy.body == stage.events[0].message.body
-    assert f"`{WITH_REPLIES}`" in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"`{WITH_REPLIES}`" in (Path(__file__).parents[2] / "deploy/contract/request.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.long

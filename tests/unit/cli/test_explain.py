@@ -1,4 +1,4 @@
-"""`omni-relay explain`, tried on every example of the README, whose outputs are compared with what it prints."""
+"""`omni-relay explain`, run on every example in the documents, whose outputs are compared with its own."""
 
 import ast
 import gzip
@@ -16,12 +16,15 @@ from service.cli.explain import told
 from service.cli.main import commands
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
+from service.core.omni.content import CHANNELS
 from service.core.request.body import LONGEST
 from service.core.result.explanation import Explanation, content_type_of, explain
 from tests.support.builder import NOW, PHONE, a_body, a_destination
 
-README: Final = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-SECTION: Final = README.split("## Try a request without sending it\n")[1].split("\n## ")[0]
+ROOT: Final = Path(__file__).parents[3]
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+REQUEST: Final = (ROOT / "deploy/contract/request.md").read_text(encoding="utf-8")
+EXPLAIN: Final = (ROOT / "deploy/contract/explain.md").read_text(encoding="utf-8")
 POLICY: Final = Policy(RetryPolicy())
 
 
@@ -38,11 +41,11 @@ def run(*arguments: str, given: bytes | None = None) -> Result:
     return CliRunner().invoke(commands, ["explain", *arguments], input=given)
 
 
-# The README
+# The documents
 
 
 def examples() -> Iterator[str]:
-    """Find each request of the README: in a shell, in Python, and in the section about this command."""
+    """Find each request of the README, in a shell and in Python."""
     yield from re.findall(r"^echo '(\{.*\})'", README, re.MULTILINE)
     yield from (json.dumps(ast.literal_eval(one)) for one in re.findall(r"request = (\{.*\})", README))
 
@@ -65,23 +68,41 @@ def test_each_example_of_the_readme_would_be_posted(body: str) -> None:
     assert f"phoneNumber {PHONE}" in result.output
 
 
-def test_the_readme_shows_what_the_command_prints() -> None:
-    (console,) = re.findall(r"```console\n(.*?)```", SECTION, re.DOTALL)
+SMALLEST: Final = dict(re.findall(r"^\| `(\w+)` \| `(\{.*\})` \|$", REQUEST, re.MULTILINE))
+
+
+def test_the_documents_have_the_smallest_request_of_each_channel() -> None:
+    assert set(SMALLEST) == set(CHANNELS.values())
+
+
+@pytest.mark.parametrize(("channel", "body"), SMALLEST.items())
+def test_the_smallest_request_of_a_channel_would_be_posted_and_nothing_in_it_can_be_left_out(
+    channel: str, body: str
+) -> None:
+    assert not explained(body).is_refused
+    content = json.loads(body)[channel]
+    for name in content:
+        fewer = {**json.loads(body), channel: {key: value for key, value in content.items() if key != name}}
+        assert explained(json.dumps(fewer)).is_refused is (channel != "push")  # a push may have no text
+
+
+def test_the_documents_show_what_the_command_prints() -> None:
+    (console,) = re.findall(r"```console\n(.*?)```", EXPLAIN, re.DOTALL)
     _, body, command, *output = console.splitlines()
 
-    assert command == "$ omni-relay explain offer.json"
+    assert command == "$ .venv/bin/omni-relay explain offer.json"
     assert output == printed(body)
 
 
-FAULTS: Final = re.findall(r"^\| ([^|]+) \| `(.*)` \| (`.*) \|$", SECTION, re.MULTILINE)
+FAULTS: Final = re.findall(r"^\| ([^|]+) \| `(.*)` \| (`.*) \|$", EXPLAIN, re.MULTILINE)
 
 
-def test_the_readme_has_a_wrong_request_of_each_kind() -> None:
+def test_the_documents_have_a_wrong_request_of_each_kind() -> None:
     assert len(FAULTS) > 20
 
 
 @pytest.mark.parametrize(("kind", "body", "says"), FAULTS)
-def test_each_wrong_request_of_the_readme_is_refused_as_it_says(kind: str, body: str, says: str) -> None:
+def test_each_wrong_request_of_the_documents_is_refused_as_they_say(kind: str, body: str, says: str) -> None:
     found = explained(body)
 
     faults = [*found.faults, *(fault for one in found.rejections for fault in one.faults)]

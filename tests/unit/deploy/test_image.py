@@ -1,9 +1,13 @@
 """What the image lets its user do, as far as its recipe says."""
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Final
 
 import yaml
+
+from service import __version__
 
 ROOT: Final = Path(__file__).parents[3]
 WRITABLE: Final = ("/tmp", "/var/tmp", "/dev/shm", "/home")  # noqa: S108 - where an image lets its user write
@@ -33,3 +37,14 @@ def test_nothing_that_runs_the_image_moves_it_elsewhere() -> None:
     assert not any("working_dir" in service for service in services)
     for path in (ROOT / "deploy/kubernetes").rglob("*.yaml"):
         assert "workingDir" not in path.read_text()
+
+
+def test_each_copy_of_the_version_is_that_of_the_package() -> None:
+    """`pyproject.toml` has the version, and the code reads it from there. Neither Docker nor kustomize can."""
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+    (label,) = re.findall(r"^ARG VERSION=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    manifests = [path.read_text() for path in (ROOT / "deploy/kubernetes").rglob("kustomization.yaml")]
+    tags = [tag for text in manifests for tag in re.findall(r"(?:newTag|app.kubernetes.io/version): (.*)", text)]
+    assert len(tags) > 1
+    tags += re.findall(r"docker build --tag omni-relay:(\S+)", (ROOT / "deploy/README.md").read_text())
+    assert {label, *tags} == {__version__}

@@ -222,8 +222,8 @@ def test_production_has_the_dashboards() -> None:
 
 @kubectl
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_readme_names_all_that_an_overlay_prints(overlay: str) -> None:
-    lines = (ROOT / "README.md").read_text().splitlines()
+def test_the_documents_name_all_that_an_overlay_prints(overlay: str) -> None:
+    lines = (ROOT / "deploy/README.md").read_text().splitlines()
     (row,) = (line for line in lines if line.startswith(f"| `{overlay}` |"))
     other_words = {
         "Binding": "bindings",
