@@ -13,8 +13,7 @@ are refused: see `guard`.
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Collection, Mapping
-from datetime import datetime
+from collections.abc import AsyncIterator, Collection
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,7 +32,7 @@ from service.sandbox.endpoint.scenario import Playbook
 from service.sandbox.endpoint.send import Intake, opened
 from service.sandbox.fault.injector import Hazards
 from service.sandbox.options import Options
-from service.sandbox.schema.request import Refusal, SendRequest, judge_advanced, judge_simple
+from service.sandbox.schema.request import parse_advanced, parse_simple
 from service.sandbox.state import State, form_of
 from service.sandbox.wire.auth import Access
 from service.sandbox.wire.origin import Guard
@@ -83,8 +82,8 @@ def create_app(  # noqa: PLR0913  # every one has a default and is given by its 
 
     app = Starlette(
         routes=[
-            Route("/omni/1/advanced", Intake(state, judge_advanced), methods=["POST"]),
-            Route("/omni/1/text", Intake(state, _judge_simple), methods=["POST"]),
+            Route("/omni/1/advanced", Intake(state, parse_advanced), methods=["POST"]),
+            Route("/omni/1/text", Intake(state, parse_simple), methods=["POST"]),
             *Playbook(state).routes(),
             *Inquiry(state).routes(),
             *Control(state).routes(),
@@ -96,10 +95,6 @@ def create_app(  # noqa: PLR0913  # every one has a default and is given by its 
     )
     app.router.redirect_slashes = False  # OMNI's paths are exact
     return app
-
-
-def _judge_simple(document: Mapping[str, object], _now: datetime) -> SendRequest | Refusal:
-    return judge_simple(document)
 
 
 class _Missing:

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from service.sandbox.delivery.simulation import Answer
-from service.sandbox.schema.check import Shape, Wrong, wrongs
-from service.sandbox.schema.field import flag, number_in, whole_in
+from service.sandbox.schema.validation import Errors, errors_in
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options; a control call spells them as in `_RULES`."""
+    """The options; a control call spells them in camel case."""
 
     strict_scenarios: bool = False  # whether an unknown scenarioKey is a bad request
     refuse_duplicates: bool = False  # whether a message id already taken is refused, with status 23
@@ -29,26 +29,16 @@ class Options:
         """Write them as a control call would."""
         return {_wire_name(each.name): getattr(self, each.name) for each in fields(self)}
 
-    def changed(self, document: Mapping[str, object]) -> "Options | list[Wrong]":
-        """Set some of them anew, or say what is wrong."""
-        found = list(wrongs(document, _RULES, ""))
+    def changed(self, document: Mapping[str, Any]) -> "Options | Errors":
+        """Return the options with those of the document in place, or the errors in it."""
+        errors = errors_in(document, "Options")
+        if errors:
+            return errors
         given = {each.name: document[name] for each in fields(self) if (name := _wire_name(each.name)) in document}
-        return found or replace(self, **given)  # type: ignore[arg-type]  # the types are what the rules let through
+        # A whole number may be written 1.0.
+        return replace(self, **{name: type(getattr(self, name))(value) for name, value in given.items()})
 
 
 def _wire_name(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(other.title() for other in others)
-
-
-_RULES = Shape(
-    {
-        "strictScenarios": flag,
-        "refuseDuplicates": flag,
-        "logsAllowed": flag,
-        "logsPerMinute": whole_in(0, 10**6),
-        "logsLag": number_in(0, 10**6),
-        "answers": whole_in(0, 9),
-        "seen": flag,
-    }
-)

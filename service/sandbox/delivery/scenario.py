@@ -6,14 +6,11 @@ nobody made follows the built-in flow, whatever the default then is: what the li
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from service.sandbox.schema.channel import CHANNELS
-from service.sandbox.schema.check import Several, Shape, wrongs
-from service.sandbox.schema.field import flag, one_of, string, text
-
-CHANNEL_NAMES = tuple(channel.name for channel in CHANNELS.values())
+from service.sandbox.schema.validation import Errors, errors_in
 
 
 @dataclass(frozen=True)
@@ -49,15 +46,6 @@ _ORDER = (
 )
 BUILT_IN = Scenario("0" * 31 + "1", "All channels", tuple(Step(channel, "Sandbox") for channel in _ORDER))
 
-_REQUEST = Shape(
-    {
-        "name": string,
-        "flow": Several(Shape({"from": text, "channel": one_of(*CHANNEL_NAMES)}, ("channel",)), least=1),
-        "default": flag,
-    },
-    ("flow",),
-)
-
 
 @dataclass(frozen=True)
 class Draft:
@@ -68,19 +56,13 @@ class Draft:
     default: bool | None
 
 
-def judge_scenario(document: Mapping[str, object]) -> Draft | Mapping[str, Sequence[str]]:
-    """Read the body of a POST or PUT; what is wrong with it comes by path."""
-    found: dict[str, list[str]] = {}
-    for path, message in wrongs(document, _REQUEST, ""):
-        found.setdefault(path, []).append(message)
-    flow, name, default = document.get("flow"), document.get("name"), document.get("default")
-    if found or not isinstance(flow, list):
-        return found
-    return Draft(
-        name=name if isinstance(name, str) else None,
-        flow=tuple(Step(step["channel"], step.get("from")) for step in flow),
-        default=default if isinstance(default, bool) else None,
-    )
+def parse_scenario(document: Mapping[str, Any]) -> Draft | Errors:
+    """Read the body of a POST or PUT, or return the errors in it."""
+    errors = errors_in(document, "Scenario")
+    if errors:
+        return errors
+    flow = tuple(Step(step["channel"], step.get("from")) for step in document["flow"])
+    return Draft(document.get("name"), flow, document.get("default"))
 
 
 class Scenarios:

@@ -29,9 +29,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.sandbox.delivery.store import Call, Message
-from service.sandbox.fault.fault import Fault, Misfit, parse_fault
-from service.sandbox.schema.check import Shape, Wrong, wrongs
-from service.sandbox.schema.field import number_in
+from service.sandbox.fault.fault import Fault, parse_fault
+from service.sandbox.options import Options
+from service.sandbox.schema.validation import errors_in
 from service.sandbox.state import State
 from service.sandbox.wire.auth import control_document
 from service.sandbox.wire.body import UnreadableError, read
@@ -90,12 +90,11 @@ class Control:
         document = await control_document(request)
         if isinstance(document, Response):
             return document
-        match parse_fault(document):
-            case Misfit(faults):
-                return failure(400, Format.JSON, faults)
-            case Fault() as asked:
-                self._state.hazards.set(asked)
-                return JSONResponse(asked.document(), 201)
+        fault = parse_fault(document)
+        if not isinstance(fault, Fault):
+            return failure(400, Format.JSON, fault)
+        self._state.hazards.set(fault)
+        return JSONResponse(fault.document(), 201)
 
     async def clear_faults(self, _request: Request) -> Response:
         """Clear the faults."""
@@ -153,9 +152,6 @@ def _parsed(call: Call) -> Mapping[str, object] | None:
         return None
 
 
-_CLOCK = Shape({"speed": number_in(0, 100_000), "advance": number_in(0, 10_000_000)})
-
-
 class Dial:
     """The endpoints for time and options of one sandbox."""
 
@@ -182,12 +178,12 @@ class Dial:
         document = await control_document(request)
         if isinstance(document, Response):
             return document
-        found = list(wrongs(document, _CLOCK, ""))
-        if found:
-            return _bad(found)
+        errors = errors_in(document, "Clock")
+        if errors:
+            return failure(400, Format.JSON, errors)
         if "speed" in document:
-            self._state.clock.run_at(float(str(document["speed"])))
-        self._state.clock.advance(float(str(document.get("advance", 0))))
+            self._state.clock.run_at(document["speed"])
+        self._state.clock.advance(document.get("advance", 0))
         self._state.courier.wake()
         return await self.clock(request)
 
@@ -201,15 +197,11 @@ class Dial:
         if isinstance(document, Response):
             return document
         changed = self._state.options.changed(document)
-        if isinstance(changed, list):
-            return _bad(changed)
+        if not isinstance(changed, Options):
+            return failure(400, Format.JSON, changed)
         self._state.options = changed
         return await self.options(request)
 
     async def pushes(self, _request: Request) -> Response:
         """Show the attempts to push."""
         return JSONResponse({"pushes": [push.document() for push in self._state.courier.made()]})
-
-
-def _bad(found: list[Wrong]) -> Response:
-    return failure(400, Format.JSON, {path: [message] for path, message in found})

@@ -13,8 +13,7 @@ As strict as `judgement`: a parameter nobody published, a value that does not fi
 twice is a bad request. Ids can be repeated or be listed with commas.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -25,12 +24,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service.sandbox.delivery.report import MCC, MNC, Report, log_line, status_at
-from service.sandbox.delivery.scenario import CHANNEL_NAMES
 from service.sandbox.delivery.simulation import Leg
 from service.sandbox.delivery.status import GROUPS, Status
 from service.sandbox.delivery.store import Message
 from service.sandbox.fault.response import struck
-from service.sandbox.schema.field import Check, anything, moment, moment_of, one_of
+from service.sandbox.schema.validation import Definition, Errors, errors_in, moment_of
 from service.sandbox.state import State, form_of
 from service.sandbox.wire.connection import caller_leaves
 from service.sandbox.wire.format import Format
@@ -60,9 +58,9 @@ class Inquiry:
         form, query = form_of(request), request.query_params
         if not self._state.access.allows(request.headers.get("authorization", "")):
             return failure(401, form)
-        faults = wrong_in(query, REPORTS)
-        if faults:
-            return failure(400, form, faults)
+        errors = query_errors(query, "ReportsQuery")
+        if errors:
+            return failure(400, form, errors)
         found = self._state.mailbox.take(self._state.clock.now(), _wanted(query), _limit(query))
         return success({"results": [each.document() for each in found]}, form, "omniReportsResponse", _ITEMS)
 
@@ -81,9 +79,9 @@ class Inquiry:
             return failure(403, form)
         if not state.throttle.lets(now, state.options.logs_per_minute):
             return failure(429, form)
-        faults = wrong_in(query, LOGS)
-        if faults:
-            return failure(400, form, faults)
+        errors = query_errors(query, "LogsQuery")
+        if errors:
+            return failure(400, form, errors)
         shown = now - timedelta(seconds=state.options.logs_lag)
         found = (message for message in self._candidates(query) if message.received_at <= shown)
         fitting = (message for message in found if _fits(message, query, now))
@@ -139,50 +137,10 @@ def _told(leg: Leg, status: Status) -> dict[str, str | None]:
     }
 
 
-Faults = dict[str, list[str]]
-
-_NUMBER = re.compile(r"[0-9]{1,9}")
-_LISTS = frozenset({"bulkId", "messageId"})
-
-
-def _number(low: int, high: int) -> Check:
-    def check(value: object) -> str | None:
-        fits = isinstance(value, str) and _NUMBER.fullmatch(value) and low <= int(value) <= high
-        return None if fits else f"must be a number from {low} to {high}"
-
-    return check
-
-
-_LIMIT, _CHANNEL = _number(1, 1000), one_of(*CHANNEL_NAMES)
-REPORTS: Mapping[str, Check] = {"bulkId": anything, "messageId": anything, "limit": _LIMIT, "channel": _CHANNEL}
-LOGS: Mapping[str, Check] = {
-    **REPORTS,
-    "from": anything,
-    "to": anything,
-    "generalStatus": one_of(*GROUPS.values()),
-    "sentSince": moment,
-    "sentUntil": moment,
-    "mcc": anything,
-    "mnc": anything,
-}
-SCENARIOS: Mapping[str, Check] = {
-    "isDefault": one_of("true", "false"),
-    "limit": _number(0, 10**9 - 1),
-    "page": _number(0, 10**9 - 1),
-}
-
-
-def wrong_in(query: QueryParams, table: Mapping[str, Check]) -> Faults:
-    """Name what is wrong with a query."""
-    faults: Faults = {}
-    for name, value in query.multi_items():
-        check = table.get(name)
-        wrong = check(value) if check else "is not a known parameter"
-        if name not in _LISTS and len(query.getlist(name)) > 1:
-            wrong = wrong or "must not be repeated"
-        if wrong:
-            faults[name] = [wrong]
-    return faults
+def query_errors(query: QueryParams, definition: Definition) -> Errors:
+    """Return the errors in a query; a parameter given more than once is a list."""
+    values = {name: query.getlist(name) for name in query}
+    return errors_in({name: each if len(each) > 1 else each[0] for name, each in values.items()}, definition)
 
 
 def ids(query: QueryParams, name: str) -> frozenset[str] | None:

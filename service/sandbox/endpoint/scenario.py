@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.sandbox.delivery.scenario import Draft, Scenario, judge_scenario
-from service.sandbox.endpoint.reports import SCENARIOS, wrong_in
+from service.sandbox.delivery.scenario import Draft, Scenario, parse_scenario
+from service.sandbox.endpoint.reports import query_errors
 from service.sandbox.endpoint.send import opened
 from service.sandbox.schema.request import Refusal
 from service.sandbox.state import State, form_of
@@ -40,9 +40,9 @@ class Playbook:
         form, query = form_of(request), request.query_params
         if not self._allows(request):
             return failure(401, form)
-        faults = wrong_in(query, SCENARIOS)
-        if faults:
-            return failure(400, form, faults)
+        errors = query_errors(query, "ScenariosQuery")
+        if errors:
+            return failure(400, form, errors)
         limit, page = int(query.get("limit", 100)), int(query.get("page", 0))
         default = query["isDefault"] == "true" if "isDefault" in query else None
         found = self._state.scenarios.listed(default=default)[page * limit : (page + 1) * limit]
@@ -65,7 +65,7 @@ class Playbook:
             if isinstance(draft, Draft):
                 answer = self._shown(request, self._state.scenarios.add(draft), 201)
             else:
-                answer = failure(draft.status, form_of(request), draft.faults)
+                answer = failure(draft.status, form_of(request), draft.errors)
             ledger.amend(number, body=raw or b"", status=answer.status_code)
         finally:
             ledger.close()
@@ -75,7 +75,7 @@ class Playbook:
         """Change a scenario."""
         draft = self._draft(request, await read_body(request))
         if isinstance(draft, Refusal):
-            return failure(draft.status, form_of(request), draft.faults)
+            return failure(draft.status, form_of(request), draft.errors)
         found = self._state.scenarios.find(request.path_params["key"])
         if found is None:
             return failure(404, form_of(request))
@@ -86,7 +86,7 @@ class Playbook:
         document = admitted(request, raw, self._state.access)
         if isinstance(document, Refusal):
             return document
-        draft = judge_scenario(document)
+        draft = parse_scenario(document)
         return draft if isinstance(draft, Draft) else Refusal(400, draft)
 
     def _shown(self, request: Request, scenario: Scenario, status: int = 200) -> Response:

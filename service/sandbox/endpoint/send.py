@@ -78,8 +78,8 @@ class Intake:
     ) -> tuple[Strike, ASGIApp]:
         """Decide on faults, take what is to be taken, and write the answer of a call without a fault."""
         match verdict:
-            case Refusal(status, faults):
-                return self._state.hazards.strike(None), failure(status, form, faults)
+            case Refusal(status, errors):
+                return self._state.hazards.strike(None), failure(status, form, errors)
             case SendRequest():
                 strike = self._state.hazards.strike(verdict)
                 posted, bulk_id = self._posted(verdict, strike), _bulk_id(verdict)

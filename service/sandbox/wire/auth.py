@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -66,22 +67,22 @@ def _pair(encoded: str) -> str | None:
     return pair if user and colon else None
 
 
-def admitted(request: Request, raw: bytes | None, access: Access) -> dict[str, object] | Refusal:
+def admitted(request: Request, raw: bytes | None, access: Access) -> dict[str, Any] | Refusal:
     """Read the document in a call's body, if it is to be read; `raw` is None if it was too large."""
     if not access.allows(request.headers.get("authorization", "")):
-        return Refusal(401, {})
+        return Refusal(401)
     if raw is None:
-        return Refusal(413, {})
+        return Refusal(413)
     form = body_format(request.headers.get("content-type", ""))
     if form is None:
-        return Refusal(415, {})
+        return Refusal(415)
     try:
         return read(raw, form)
     except UnreadableError as unreadable:
         return Refusal(400, {"request": [str(unreadable)]})
 
 
-async def control_document(request: Request) -> dict[str, object] | Response:
+async def control_document(request: Request) -> dict[str, Any] | Response:
     """Read the document that is posted to a path under `/sandbox/`, or give the answer that refuses it.
 
     No credential is asked for. The content type is: with one that a form can have, or with none, a browser posts for

@@ -13,7 +13,7 @@ entities, and documents nested deeper than any request is.
 import json
 import math
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, ParseError  # types only; defusedxml does the parsing
 
 from defusedxml import ElementTree
@@ -59,7 +59,7 @@ class UnreadableError(ValueError):
     """The body is not one document in its format; the message says why."""
 
 
-def read(raw: bytes, form: Format) -> dict[str, object]:
+def read(raw: bytes, form: Format) -> dict[str, Any]:
     """Read the one document in a body."""
     match form:
         case Format.JSON:

@@ -27,7 +27,7 @@ SEED = {
 
 
 def request(contents: dict[str, Content], send_at: str | None = None) -> SendRequest:
-    return SendRequest([], tuple(contents), None, send_at, contents=contents)
+    return SendRequest([], None, send_at, contents=contents)
 
 
 def tried(to: dict[str, str], answer: Answer = Answer(0), send_at: str | None = None) -> list[tuple[str, float, int]]:  # noqa: B008  # frozen

@@ -7,7 +7,7 @@ from service.sandbox.schema.request import Destination, SendRequest
 
 def request_to(*numbers: str) -> SendRequest:
     destinations = [Destination({"phoneNumber": number}, f"to-{number}") for number in numbers]
-    return SendRequest(destinations=destinations, channels=("sms",), bulk_id=None, send_at=None)
+    return SendRequest(destinations=destinations, bulk_id=None, send_at=None)
 
 
 def hazards(*faults: Fault, keep: int = 10) -> Hazards:

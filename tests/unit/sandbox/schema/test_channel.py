@@ -1,4 +1,4 @@
-"""Every channel's content, as `judge_advanced` sees it."""
+"""Every channel's content, as `parse_advanced` sees it."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.sandbox.schema.request import Refusal, judge_advanced
+from service.sandbox.schema.request import Refusal, parse_advanced
 from service.sandbox.wire.body import read
 from service.sandbox.wire.format import Format
 from tests.unit.specification import FILE
@@ -27,8 +27,8 @@ ALIM = {"text": "t", "templateCode": "c"}
 
 
 def faults_of(**contents: Any) -> set[str]:  # noqa: ANN401  # JSON
-    verdict = judge_advanced({"destinations": [{"to": {"phoneNumber": "41793026727"}}], **contents}, NOW)
-    return set(verdict.faults) if isinstance(verdict, Refusal) else set()
+    verdict = parse_advanced({"destinations": [{"to": {"phoneNumber": "41793026727"}}], **contents}, NOW)
+    return set(verdict.errors) if isinstance(verdict, Refusal) else set()
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_every_example_of_the_specification_is_taken() -> None:
         for name, example in body["examples"].items():
             value = example["value"]
             raw = value if isinstance(value, str) else json.dumps(value)
-            verdict = judge_advanced(read(raw.encode(), Format(media_type)), NOW)
+            verdict = parse_advanced(read(raw.encode(), Format(media_type)), NOW)
             if isinstance(verdict, Refusal):
-                refused[media_type, name] = verdict.faults
+                refused[media_type, name] = verdict.errors
 
     assert sum(len(body["examples"]) for body in bodies.values()) > 0
     assert refused == {}
