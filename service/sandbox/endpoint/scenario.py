@@ -1,7 +1,8 @@
-"""The paths of scenarios: list, make, look at one, change one. There is none to delete one.
+"""Scenarios: list, create, show, change. OMNI has no path that deletes one.
 
-Making answers 201 with the new key, although the published examples of that answer leave it out: without it
-nobody could use what was made. Taking the default flag from its owner without giving it to another is 409.
+* Creation returns 201 with the new key. The published examples of that response leave the key out, but without it the
+  scenario could not be used.
+* Removing the default flag without giving it to another scenario is 409.
 """
 
 from starlette.requests import Request
@@ -20,14 +21,14 @@ from service.sandbox.wire.response import failure, success
 _ITEMS = {"scenarios": "scenario", "flow": "step"}
 
 
-class Playbook:
+class ScenarioEndpoint:
     """The endpoints for the scenarios of one sandbox."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def routes(self) -> list[Route]:
-        """List the paths."""
+        """Return the paths."""
         return [
             Route("/omni/1/scenarios", self.page, methods=["GET"]),
             Route("/omni/1/scenarios", self.make, methods=["POST"]),
@@ -36,7 +37,7 @@ class Playbook:
         ]
 
     async def page(self, request: Request) -> Response:
-        """List scenarios."""
+        """Return a page of scenarios."""
         form, query = form_of(request), request.query_params
         if not self._allows(request):
             return failure(401, form)
@@ -49,16 +50,16 @@ class Playbook:
         return success({"scenarios": [self._document(each) for each in found]}, form, "scenariosResponse", _ITEMS)
 
     async def show(self, request: Request) -> Response:
-        """Show one scenario."""
+        """Return one scenario."""
         if not self._allows(request):
             return failure(401, form_of(request))
         found = self._state.scenarios.find(request.path_params["key"])
         return failure(404, form_of(request)) if found is None else self._shown(request, found)
 
     async def make(self, request: Request) -> Response:
-        """Make a scenario; like every POST it goes into the ledger."""
-        ledger = self._state.ledger
-        number = ledger.open(opened(request, self._state.clock.now()))
+        """Create a scenario; the call is stored like every POST."""
+        store = self._state.store
+        number = store.open(opened(request, self._state.clock.now()))
         try:
             raw = await read_body(request)
             draft = self._draft(request, raw)
@@ -66,9 +67,9 @@ class Playbook:
                 answer = self._shown(request, self._state.scenarios.add(draft), 201)
             else:
                 answer = failure(draft.status, form_of(request), draft.errors)
-            ledger.amend(number, body=raw or b"", status=answer.status_code)
+            store.amend(number, body=raw or b"", status=answer.status_code)
         finally:
-            ledger.close()
+            store.close()
         return answer
 
     async def change(self, request: Request) -> Response:

@@ -1,19 +1,19 @@
-"""Faults on demand: what can go wrong, and how a control call asks for it.
+"""Faults set by a control call: the kinds, their options, and how a call is read.
 
 kind       what the caller of OMNI sees
 ---------  -------------------------------------------------------------------------------------------
-latency    the true answer, `seconds` late; the call counts as made at once, even if nobody waits
+latency    the true response, `seconds` late; the messages are accepted at once, even if the caller disconnects
 status     an HTTP error: `status` (default 503), `retryAfter`, `envelope` "legacy" or "new"
 reset      the connection is reset
-hang       no answer for as long as the caller waits
-garbage    an answer cut off in its middle: `status` (default 200)
-empty      an answer without a body: `status` (default 200)
+hang       no response until the caller disconnects
+garbage    a response cut off in the middle: `status` (default 200)
+empty      a response without a body: `status` (default 200)
 html       a web page: `status` (default 200)
 refuse     HTTP 200 with status `statusId` (default 6) for every destination
 
-Options of all: `path` ("send", the default, or "logs", where nothing can be refused), `seconds` to wait
-first, `times` (how often; absent: until deleted), `probability` (of each call), `taken` (the messages count
-as taken although the call fails: the doubtful case).
+Options of all kinds: `path` ("send", the default, or "logs", without "refuse"), `seconds` to wait first, `times` (how
+often; absent: until deleted), `probability` (for each call), `taken` (the messages are accepted although the call
+fails: an ambiguous attempt). Their bounds are in `schema/omni.json`.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from service.sandbox.wire.response import Envelope
 
 
 class Kind(StrEnum):
-    """What can go wrong."""
+    """The kinds of fault; the values are public."""
 
     LATENCY = "latency"
     STATUS = "status"
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 
 class Path(StrEnum):
-    """Which calls a fault is for."""
+    """The calls that a fault applies to."""
 
     SEND = "send"
     LOGS = "logs"
@@ -47,7 +47,7 @@ class Path(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing to go wrong."""
+    """One fault with its options."""
 
     kind: Kind
     seconds: float = 0.0
@@ -61,7 +61,7 @@ class Fault:
     path: Path = Path.SEND
 
     def document(self) -> dict[str, object]:
-        """Write it as a control call would ask for it."""
+        """Return the body of the control call that sets it."""
         return {
             "kind": self.kind.value,
             "seconds": self.seconds,
@@ -77,7 +77,7 @@ class Fault:
 
 
 def parse_fault(document: Mapping[str, Any]) -> Fault | Errors:
-    """Read the body of a control call, or return the errors in it; null is as good as absent."""
+    """Read the body of a control call, or return the errors in it; null means absent."""
     document = {key: value for key, value in document.items() if value is not None}
     errors = errors_in(document, "Fault")
     if errors:
