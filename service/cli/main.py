@@ -15,6 +15,7 @@ import click
 from service import __version__
 from service.adapters.rabbitmq import AccessRefusedError, BrokerErrors, RightMissingError, TopologyError
 from service.adapters.settings import Settings, SettingsError, load_settings, named_env_file
+from service.cli.sandbox import SANDBOX_HELP
 from service.core.printable import printable
 from service.core.result.dead_letter import REASONS, Selection
 
@@ -87,16 +88,16 @@ def worker(processes: int, number: int | None, listener: int | None) -> None:
     asyncio.run(work(settings, listener))
 
 
-@commands.command()
+@commands.command(help=SANDBOX_HELP)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, help="0 picks a free one.")
 @click.option("--api-key", help="Accept this key alone.")
-@click.option("--seed", type=int, help="Make the faults that are drawn by chance repeatable.")
+@click.option("--seed", type=int, help="Make faults with a probability repeatable.")
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="A name by which it is reached. May be repeated."
 )
 def sandbox(host: str, port: int, api_key: str | None, seed: int | None, hosts: tuple[str, ...]) -> None:
-    """Simulate the OMNI HTTP API, for development and tests."""
+    """Serve until SIGINT or SIGTERM."""
     from service.sandbox import run
 
     run(host, port, api_key, seed, hosts)

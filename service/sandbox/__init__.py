@@ -1,11 +1,15 @@
 """A simulator of the OMNI HTTP API, for development and tests.
 
-Written from the published description of the API alone: nothing here imports the relay, so a mistake in
-the relay's reading of OMNI shows up as a refusal instead of being made twice.
+Written from the published description of the API alone. Nothing here imports the relay, so a mistake in the relay's
+reading of OMNI shows as a refusal.
 
-Start at `app` for the paths, `judgement` and `content` for what is refused, `number` for faults asked for by
-a phone number, `fault` for faults asked for by a control call, `journey` for which channel reaches a person,
-`options` for what can be switched, `clock` for time that runs faster.
+app.py      the paths
+schema/     which requests are valid
+endpoint/   send, reports and logs, scenarios, control
+delivery/   the simulated delivery, its reports, webhooks, the store, the clock
+fault/      injected faults: set by a control call or requested by a phone number
+wire/       bodies, formats, credentials, connections
+options.py  options that can be changed while it runs
 """
 
 from service.sandbox.app import create_app

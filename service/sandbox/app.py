@@ -1,20 +1,19 @@
 """The sandbox as an ASGI app.
 
-POST /omni/1/advanced         send, each channel with its own content: see `judgement` and `content`
+POST /omni/1/advanced         send, with one content for each channel
 POST /omni/1/text             send one text through every channel
-     /omni/1/scenarios[/key]  the order of channels: see `playbook` and `scenario`
-GET  /omni/1/reports          what became of messages, each report once: see `inquiry`, `report`, `journey`
-GET  /omni/1/logs             the same, to look at as often as one may
-     /sandbox/…               see `control` and `dial`
+     /omni/1/scenarios[/key]  the order of channels: see `endpoint/scenario.py`
+GET  /omni/1/reports          reports of messages, each once: see `endpoint/reports.py`
+GET  /omni/1/logs             the messages of the last 48 hours
+     /sandbox/...             control: see `endpoint/control.py`
 
-Everything else is 404, a known path with another method 405, always in OMNI's error envelope. Web pages of other sites
-are refused: see `guard`.
+Every other path is 404, a known path with another method 405, always in OMNI's error envelope. Web pages of other sites
+are refused: see `wire/origin.py`.
 """
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Collection, Mapping
-from datetime import datetime
+from collections.abc import AsyncIterator, Collection
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,23 +23,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.sandbox.delivery.clock import Clock
-from service.sandbox.delivery.pull import Mailbox
-from service.sandbox.delivery.push import Courier
-from service.sandbox.delivery.store import Ledger
-from service.sandbox.endpoint.control import Control, Dial
-from service.sandbox.endpoint.reports import Inquiry
-from service.sandbox.endpoint.scenario import Playbook
-from service.sandbox.endpoint.send import Intake, opened
-from service.sandbox.fault.injector import Hazards
+from service.sandbox.delivery.pull import ReportQueue
+from service.sandbox.delivery.push import WebhookPush
+from service.sandbox.delivery.store import Store
+from service.sandbox.endpoint.control import ControlEndpoint
+from service.sandbox.endpoint.reports import ReportEndpoint
+from service.sandbox.endpoint.scenario import ScenarioEndpoint
+from service.sandbox.endpoint.send import SendEndpoint, opened
+from service.sandbox.fault.injector import FaultInjector
 from service.sandbox.options import Options
-from service.sandbox.schema.request import Refusal, SendRequest, judge_advanced, judge_simple
+from service.sandbox.schema.request import parse_advanced, parse_simple
 from service.sandbox.state import State, form_of
 from service.sandbox.wire.auth import Access
 from service.sandbox.wire.origin import Guard
 from service.sandbox.wire.response import failure
 
 
-def create_app(  # noqa: PLR0913  # every one has a default and is given by its name
+def create_app(  # noqa: PLR0913  # each has a default and is passed by name
     *,
     api_key: str | None = None,
     refused: Collection[str] = (),
@@ -55,23 +54,27 @@ def create_app(  # noqa: PLR0913  # every one has a default and is given by its 
     push_anywhere: bool = False,
     hosts: Collection[str] = (),
 ) -> Starlette:
-    """Make a sandbox with a memory of its own.
+    """Make a sandbox with a state of its own.
 
-    `api_key` is the only key let in, if given; `refused` are keys, tokens and `user:password` pairs sent
-    away with 401; `seed` makes faults with a probability repeatable; `keep` bounds what is remembered;
-    `speed` is how many of the sandbox's seconds pass in one of the world's; with `push_anywhere` reports are
-    pushed to any `notifyUrl`, not to loopback alone; `hosts` are names by which it is reached, besides its addresses.
-    The others can be changed later: see `options`.
+    * `api_key`: the only key that is admitted, if given
+    * `refused`: keys, tokens and `user:password` pairs that get 401
+    * `seed`: makes faults with a probability repeatable
+    * `keep`: how many calls, messages and reports are kept, each
+    * `speed`: sandbox seconds in one real second
+    * `push_anywhere`: push reports to any `notifyUrl`, not only to loopback
+    * `hosts`: names by which it is reached, besides its addresses
+
+    The others can be changed later: see `options.py`.
     """
     clock = Clock(speed)
     state = State(
         access=Access(api_key, frozenset(refused)),
-        ledger=Ledger(keep),
-        hazards=Hazards(random.Random(seed), keep),  # noqa: S311  # repeatable dice for tests, no secrets
+        store=Store(keep),
+        injector=FaultInjector(random.Random(seed), keep),  # noqa: S311  # repeatable, and no secret depends on it
         clock=clock,
         options=Options(strict_scenarios, refuse_duplicates, logs_allowed, logs_per_minute, logs_lag),
-        mailbox=Mailbox(keep),
-        courier=Courier(clock, keep, anywhere=push_anywhere),
+        report_queue=ReportQueue(keep),
+        webhook_push=WebhookPush(clock, keep, anywhere=push_anywhere),
     )
 
     @contextlib.asynccontextmanager
@@ -79,16 +82,15 @@ def create_app(  # noqa: PLR0913  # every one has a default and is given by its 
         try:
             yield
         finally:
-            await state.courier.close()
+            await state.webhook_push.close()
 
     app = Starlette(
         routes=[
-            Route("/omni/1/advanced", Intake(state, judge_advanced), methods=["POST"]),
-            Route("/omni/1/text", Intake(state, _judge_simple), methods=["POST"]),
-            *Playbook(state).routes(),
-            *Inquiry(state).routes(),
-            *Control(state).routes(),
-            *Dial(state).routes(),
+            Route("/omni/1/advanced", SendEndpoint(state, parse_advanced), methods=["POST"]),
+            Route("/omni/1/text", SendEndpoint(state, parse_simple), methods=["POST"]),
+            *ScenarioEndpoint(state).routes(),
+            *ReportEndpoint(state).routes(),
+            *ControlEndpoint(state).routes(),
         ],
         exception_handlers={HTTPException: _Missing(state).answer},
         lifespan=lifespan,
@@ -98,22 +100,18 @@ def create_app(  # noqa: PLR0913  # every one has a default and is given by its 
     return app
 
 
-def _judge_simple(document: Mapping[str, object], _now: datetime) -> SendRequest | Refusal:
-    return judge_simple(document)
-
-
 class _Missing:
-    """Paths and methods that are not there; POSTs among them go into the ledger like all others."""
+    """Unknown paths and methods; POSTs among them are stored like all others."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     async def answer(self, request: Request, error: Exception) -> Response:
-        """Answer an error of the router in OMNI's envelope."""
+        """Return an error of the router in OMNI's envelope."""
         status = error.status_code if isinstance(error, HTTPException) else 500
         headers = error.headers if isinstance(error, HTTPException) else None
         if request.method == "POST" and not request.url.path.startswith("/sandbox/"):
-            ledger = self._state.ledger
-            ledger.amend(ledger.open(opened(request, self._state.clock.now())), status=status)
-            ledger.close()
+            store = self._state.store
+            store.amend(store.open(opened(request, self._state.clock.now())), status=status)
+            store.close()
         return failure(status, form_of(request), headers=headers)

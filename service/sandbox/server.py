@@ -1,7 +1,7 @@
-"""Serving the sandbox: within a running event loop for tests, or as a program of its own.
+"""Serve the sandbox: in a running event loop for tests, or as a program of its own.
 
-Both ways are one: a uvicorn server that leaves signals alone, stops at once even while calls hang, and
-can reset a connection. Ports are bound here, before anything is promised to the caller.
+Both use one uvicorn server that handles no signals, stops at once even while calls hang, and can reset a connection.
+The port is bound before the caller gets the URL.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from service.sandbox.app import create_app
 from service.sandbox.wire.connection import RESET
 
-# Longer than clients keep idle connections: the one who closes first must not be the server, or its
-# caller sees a reset nobody asked for.
+# Longer than clients keep idle connections: if the server closed first, a caller could see a reset that no fault
+# requested.
 _IDLE_SECONDS = 120
-_PATIENCE_SECONDS = 2
+_STOP_SECONDS = 2
 
 
 @dataclass(frozen=True)
 class Running:
-    """A sandbox that listens."""
+    """A sandbox that listens at `url`."""
 
     url: str
 
@@ -40,14 +40,14 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn itself
         super().connection_made(transport)
-        # asyncio does this only for sockets made with a protocol number. Without it the kernel holds an
-        # answer's body back until its head is acknowledged: 40 milliseconds for nothing.
+        # asyncio does this only for sockets made with a protocol number. Without it the kernel delays a response's
+        # body until its head is acknowledged: 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app = functools.partial(_with_reset, self.app, transport)
 
 
 async def _with_reset(
-    app: Any,  # noqa: ANN401  # uvicorn and starlette type the same callable in two ways
+    app: Any,  # noqa: ANN401  # uvicorn and starlette type the same callable differently
     transport: asyncio.Transport,
     scope: Scope,
     receive: Receive,
@@ -60,7 +60,7 @@ async def _with_reset(
 def _reset(transport: asyncio.Transport) -> None:
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        # Lingering for zero seconds makes the kernel send RST where it would send FIN.
+        # Lingering for zero seconds makes the kernel send RST instead of FIN.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
@@ -75,11 +75,11 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to whoever runs the loop."""
+        """Handle no signals: they belong to the program that runs the loop."""
         yield
 
     async def main_loop(self) -> None:
-        """Serve until told to stop."""
+        """Serve until `stopping` is set."""
         self.listening.set()
         while not self.stopping.is_set():
             await self.on_tick(0)  # renews the Date header
@@ -87,9 +87,9 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self.stopping.wait(), timeout=1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop at once: calls without an answer by now get none.
+        """Stop at once: calls in flight get no response.
 
-        Replaces uvicorn's own, which waits for calls to end and would wait for ever for one that hangs.
+        Replaces uvicorn's own, which waits for calls to end, for ever if one hangs.
         """
         for server in self.servers:
             server.close()
@@ -97,7 +97,7 @@ class _Server(uvicorn.Server):
             listener.close()
         state = self.server_state
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_STOP_SECONDS):
                 while state.connections or state.tasks:
                     for connection in list(state.connections):
                         connection.transport.abort()
@@ -107,7 +107,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Running]:
-    """Serve an app in this event loop for as long as the context lasts; port 0 picks a free one."""
+    """Serve an app in this event loop while the context lasts; port 0 chooses a free one."""
     listener = _bind(host, port)
     config = uvicorn.Config(
         app,
@@ -116,13 +116,13 @@ async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIt
         lifespan="auto",
         proxy_headers=False,
         log_config=None,
-        access_log=False,  # a path may carry an id, and calls are in the ledger anyway
+        access_log=False,  # a path may contain an id, and calls are in the store anyway
         server_header=False,
         timeout_keep_alive=_IDLE_SECONDS,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    serving.add_done_callback(lambda _: server.listening.set())  # should it fail, that is told below
+    serving.add_done_callback(lambda _: server.listening.set())  # a failure is raised below
     try:
         await server.listening.wait()
         if serving.done():
@@ -134,7 +134,7 @@ async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIt
 
 
 def run(host: str, port: int, api_key: str | None, seed: int | None, hosts: Collection[str] = ()) -> None:
-    """Serve a sandbox until SIGINT or SIGTERM; says on standard output where it listens.
+    """Serve a sandbox until SIGINT or SIGTERM; writes its URL to standard output.
 
     `hosts` are names by which it is reached, besides `host` and its addresses.
     """
@@ -142,13 +142,13 @@ def run(host: str, port: int, api_key: str | None, seed: int | None, hosts: Coll
 
 
 async def _run(app: ASGIApp, host: str, port: int) -> None:
-    asked_to_stop = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     async with serve(app, host, port) as running:
         sys.stdout.write(f"sandbox listening on {running.url}\n")
         sys.stdout.flush()
-        await asked_to_stop.wait()
+        await stop_requested.wait()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What the endpoints of one sandbox share."""
+"""The state that the endpoints of one sandbox share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,49 +6,49 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from service.sandbox.delivery.clock import Clock
-from service.sandbox.delivery.pull import Mailbox
-from service.sandbox.delivery.push import Courier, Push
+from service.sandbox.delivery.pull import ReportQueue
+from service.sandbox.delivery.push import Push, WebhookPush
 from service.sandbox.delivery.report import reports_of
 from service.sandbox.delivery.scenario import Scenarios
-from service.sandbox.delivery.store import Ledger, Message
-from service.sandbox.fault.injector import Hazards
+from service.sandbox.delivery.store import Message, Store
+from service.sandbox.fault.injector import FaultInjector
 from service.sandbox.options import Options
-from service.sandbox.wire.auth import Access, Throttle
+from service.sandbox.wire.auth import Access, RateLimit
 from service.sandbox.wire.format import Format, answer_format
 
 
 @dataclass
 class State:
-    """One sandbox: its door, its memory, its faults, its clock; `options` is replaced when they are changed."""
+    """The state of one sandbox; `options` is replaced when they change."""
 
     access: Access
-    ledger: Ledger
-    hazards: Hazards
+    store: Store
+    injector: FaultInjector
     clock: Clock
     options: Options
-    mailbox: Mailbox
-    courier: Courier
+    report_queue: ReportQueue
+    webhook_push: WebhookPush
     scenarios: Scenarios = field(default_factory=Scenarios)
-    throttle: Throttle = field(default_factory=Throttle)
+    logs_rate: RateLimit = field(default_factory=RateLimit)
 
-    def post(self, messages: Iterable[Message]) -> None:
-        """Take messages: write them down, and have the reports of the new ones pushed or ready to be fetched."""
-        for message in self.ledger.take(messages):
-            url = message.notice.url if self.courier.serves(message.notice.url) else None
+    def accept(self, messages: Iterable[Message]) -> None:
+        """Store accepted messages, and have the reports of new ones pushed or queued to be fetched."""
+        for message in self.store.add(messages):
+            url = message.notice.url if self.webhook_push.serves(message.notice.url) else None
             for report in reports_of(message):
                 if url is not None:
-                    self.courier.put(Push(url, report), report.at)
-                elif not report.seen:  # read or not: that is told to webhooks only
-                    self.mailbox.put(report)
+                    self.webhook_push.put(Push(url, report), report.at)
+                elif not report.seen:  # seen reports go to webhooks only
+                    self.report_queue.put(report)
 
     def forget(self) -> None:
-        """Forget what was taken and all that would be told of it."""
-        self.ledger.forget()
-        self.hazards.forget()
-        self.mailbox.forget()
-        self.courier.forget()
+        """Remove messages, calls, reports, and which numbers already had their requested fault."""
+        self.store.forget()
+        self.injector.forget()
+        self.report_queue.forget()
+        self.webhook_push.forget()
 
 
 def form_of(request: Request) -> Format:
-    """Choose the format of the answer to a request."""
+    """Choose the format of the response to a request."""
     return answer_format(request.headers.get("accept", ""), request.headers.get("content-type", ""))

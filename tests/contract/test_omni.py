@@ -1,7 +1,7 @@
-"""What the relay takes for granted about OMNI: the same against the sandbox and against a real account.
+"""What the relay assumes about OMNI, checked against the sandbox and against a real account.
 
-A real one is asked where `RELAY_TEST_OMNI_URL` and `RELAY_TEST_OMNI_KEY` name it. Nothing here makes it send
-anything: each call is one that must be refused.
+A real account is called if `RELAY_TEST_OMNI_URL` and `RELAY_TEST_OMNI_KEY` name one. It sends no message: each call
+must be refused.
 """
 
 import os
@@ -29,12 +29,12 @@ CALL = OmniCall(Content(sms=Sms(text="hello")), (Message("message", NOBODY),), "
 
 @dataclass(frozen=True)
 class Account:
-    """Where OMNI is, and a key that it accepts."""
+    """An account of OMNI, with its URL and a valid key."""
 
     access: OmniAccess
 
     async def post(self, key: str = "") -> Outcome:
-        """Post the call that is wrong, with another key if one is given."""
+        """Post the invalid call, with another key if one is given."""
         client = self._client(key)
         try:
             return await client.post(CALL)
@@ -42,7 +42,7 @@ class Account:
             await client.close()
 
     async def probe(self, key: str = "") -> int | None:
-        """Ask for what the relay's check asks for."""
+        """Call what `omni-relay check` calls."""
         client = self._client(key)
         try:
             return await client.probe()
@@ -65,16 +65,16 @@ async def omni(request: pytest.FixtureRequest) -> AsyncIterator[Account]:
         yield Account(OmniAccess(sandbox.url, Credentials("App good")))
 
 
-async def test_a_good_key_may_list_scenarios_and_a_wrong_one_may_not(omni: Account) -> None:
+async def test_a_valid_key_lists_scenarios_and_an_invalid_one_gets_401(omni: Account) -> None:
     assert await omni.probe() in {200, 403}
     assert await omni.probe("wrong") == 401
 
 
-async def test_a_wrong_key_is_denied_before_anything_else(omni: Account) -> None:
+async def test_an_invalid_key_is_denied_before_anything_else(omni: Account) -> None:
     assert await omni.post("wrong") == Denied("http_401")
 
 
-async def test_a_call_that_is_wrong_is_rejected_with_a_reason(omni: Account) -> None:
+async def test_an_invalid_call_is_rejected_with_a_reason(omni: Account) -> None:
     outcome = await omni.post()
     assert isinstance(outcome, Rejected)
     assert outcome.cause == "http_400"

@@ -1,7 +1,7 @@
-"""The sandbox's own time, which can run faster than the world's, stand still, or be put forward.
+"""The sandbox's own time, which can run faster than real time, stand still, or be advanced.
 
-Everything that has a moment (messages, reports, validity periods, retries, the logs' throttle) goes by it.
-Only the waits of faults are told in the caller's seconds, since it is the caller who waits.
+Messages, reports, validity periods, retries of pushes and the rate limit of the logs follow it. Only the delays of
+injected faults are real seconds, because the caller waits for them.
 """
 
 import time
@@ -20,23 +20,23 @@ class Clock:
 
     @property
     def speed(self) -> float:
-        """How many of its seconds pass in one of the world's."""
+        """Sandbox seconds in one real second."""
         return self._speed
 
     def now(self) -> datetime:
-        """Tell the time."""
+        """Return the time in UTC."""
         return self._set_to + timedelta(seconds=(self._ticks() - self._set_at) * self._speed)
 
     def run_at(self, speed: float) -> None:
-        """Run faster or slower from now on; 0 stands still."""
+        """Change the speed from now on; 0 stops the clock."""
         self._set_to, self._set_at, self._speed = self.now(), self._ticks(), speed
 
     def advance(self, seconds: float) -> None:
-        """Put it forward."""
+        """Move it forward."""
         self._set_to += timedelta(seconds=seconds)
 
     def wait_for(self, moment: datetime) -> float | None:
-        """Tell how many real seconds are left until a moment; None while the clock stands still."""
+        """Return the real seconds until a time; None while the clock is stopped."""
         left = (moment - self.now()).total_seconds()
         if left <= 0:
             return 0.0

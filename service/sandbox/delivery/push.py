@@ -1,9 +1,9 @@
 """Reports pushed to the `notifyUrl` of a request.
 
-A push is a POST of `{"results": [one report]}`, in JSON or XML as `notifyContentType` says; any 2xx settles
-it. One that fails is tried again after a minute, then after 1 min + 1 min * n * n for n = 1, 2, 3, in the
-sandbox's time, and then given up. How the live API words a seen report in XML, and when it gives up, is not
-published. Unless told otherwise nothing but loopback is called: reports for other places are not pushed.
+* A push is a POST of `{"results": [one report]}`, in JSON or XML as `notifyContentType` says. Any 2xx ends it.
+* A failed push is repeated after 1 min, then after 1 min + 1 min * n * n for n = 1, 2, 3 of the sandbox's time; then
+  it is dropped. When the live API gives up, and how it writes a seen report in XML, is not published.
+* Only URLs on loopback are called, unless `push_anywhere` is set. Reports for other URLs are to be fetched.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from service.sandbox.wire.response import written
 RETRIES = 4
 
 _AT_ONCE = 20  # pushes in flight
-_PATIENCE_SECONDS = 5
+_TIMEOUT_SECONDS = 5
 _KEPT = 1000
 _ROOTS = {False: "omniReportsResponse", True: "omniSeenReportsResponse"}
 
 
 @dataclass(frozen=True)
 class Push:
-    """One attempt: `status` is what the receiver said, None if it could not be reached."""
+    """One attempt: `status` is the receiver's HTTP status, None if it did not respond."""
 
     url: str
     report: Report
@@ -41,18 +41,18 @@ class Push:
     status: int | None = None
 
     def document(self) -> dict[str, object]:
-        """Write it for a control call."""
+        """Return it as the control path shows it."""
         return {"url": self.url, "attempt": self.attempt, "status": self.status, "report": self.report.document()}
 
 
 def pause_after(attempt: int) -> timedelta | None:
-    """Tell how long to wait after a failed attempt, counted from 1; None is to give up."""
+    """Return the pause after a failed attempt, counted from 1; None ends the attempts."""
     n = attempt - 1
     return timedelta(minutes=1 + n * n) if n < RETRIES else None
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL leads nowhere but to this machine, without asking any name server."""
+    """Whether a URL names this machine; no name is resolved."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -61,8 +61,11 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-class Courier:
-    """Pushes reports at their moments, while an event loop runs."""
+class WebhookPush:
+    """Pushes reports when they are due, in a task of its own.
+
+    `keep` bounds the reports that wait; with `anywhere` every URL is called.
+    """
 
     def __init__(self, clock: Clock, keep: int, *, anywhere: bool) -> None:
         self._clock, self._keep, self._anywhere = clock, keep, anywhere
@@ -70,61 +73,61 @@ class Courier:
         self._waiting: list[tuple[datetime, int, Push]] = []
         self._made: deque[Push] = deque(maxlen=_KEPT)
         self._woken = asyncio.Event()
-        self._round: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def serves(self, url: str | None) -> bool:
-        """Whether it pushes to that place."""
+        """Whether it pushes to that URL."""
         return url is not None and (self._anywhere or is_loopback(url))
 
     def put(self, push: Push, at: datetime) -> None:
-        """Push at that moment."""
+        """Push at that time; beyond `keep` the earliest is dropped."""
         entry = (at, next(self._numbers), push)
         if len(self._waiting) < self._keep:
             heapq.heappush(self._waiting, entry)
         else:
             heapq.heappushpop(self._waiting, entry)
         self.wake()
-        if self._round is None:
-            self._round = asyncio.create_task(self._run())
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
 
     def wake(self) -> None:
-        """Look at the clock again: it was set, or there is something to push."""
+        """Read the clock again: it was set, or there is a new report."""
         self._woken.set()
 
     def made(self) -> list[Push]:
-        """List the latest attempts, oldest first."""
+        """Return the latest attempts, oldest first."""
         return list(self._made)
 
     def forget(self) -> None:
-        """Push nothing of what waits."""
+        """Drop all reports that wait, and the record of attempts."""
         self._waiting.clear()
         self._made.clear()
 
     async def close(self) -> None:
-        """Stop."""
-        if self._round is not None:
-            self._round.cancel()
+        """Stop the task."""
+        if self._task is not None:
+            self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._round
+                await self._task
 
     async def _run(self) -> None:
-        places = asyncio.Semaphore(_AT_ONCE)
-        # On loopback there is nobody else, and reading the system's certificates takes its time.
+        slots = asyncio.Semaphore(_AT_ONCE)
+        # Loopback needs no certificates, and loading those of the system is slow.
         async with (
-            httpx.AsyncClient(verify=self._anywhere, trust_env=False, timeout=_PATIENCE_SECONDS) as client,
+            httpx.AsyncClient(verify=self._anywhere, trust_env=False, timeout=_TIMEOUT_SECONDS) as client,
             asyncio.TaskGroup() as group,
         ):
             while True:
-                await self._moment()
-                await places.acquire()
+                await self._due()
+                await slots.acquire()
                 if not self._waiting:
-                    places.release()  # forgotten meanwhile
+                    slots.release()  # `forget` was called meanwhile
                     continue
                 _, _, push = heapq.heappop(self._waiting)
-                group.create_task(self._push(client, push)).add_done_callback(lambda _: places.release())
+                group.create_task(self._push(client, push)).add_done_callback(lambda _: slots.release())
 
-    async def _moment(self) -> None:
-        """Wait until the first of what waits is due."""
+    async def _due(self) -> None:
+        """Return when the first report is due."""
         while True:
             self._woken.clear()
             left = self._clock.wait_for(self._waiting[0][0]) if self._waiting else None
@@ -138,7 +141,7 @@ class Courier:
         form = Format(push.report.message.notice.content_type)
         body = written({"results": [push.report.document()]}, form, _ROOTS[push.report.seen], {"results": "result"})
         status = None
-        # The latter two: hosts and ports that are none, found out on the way down to the socket.
+        # ValueError and OverflowError: invalid hosts and ports that only the socket layer detects.
         with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError):
             answer = await client.post(push.url, content=body.encode(), headers={"content-type": form.value})
             status = answer.status_code

@@ -1,16 +1,17 @@
-"""What there is to tell of a message: its reports, its seen report, its line in the logs.
+"""The reports of a message, its seen report, and its line in the logs.
 
-Without `intermediateReport` there is one report, when the outcome is known: delivered by the channel that
-reached the person, or expired with the last one. With it there also is one for every step when it begins
-(`PENDING_WAITING_DELIVERY`) and one for every step that fails. How OMNI orders these is not published.
-Every message is of one part, in one network, and costs the same wherever it was delivered.
+* Without `intermediateReport` there is one report, when the outcome is known: delivered by the channel that reached
+  the person, or expired with the last channel.
+* With it there is also a report for every step when it begins (`PENDING_WAITING_DELIVERY`) and for every step that
+  fails. How OMNI orders these is not published.
+* Every message has one part, is in one network, and costs the same wherever it is delivered.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from service.sandbox.delivery.simulation import DELIVERED, EXPIRED, NOT_SENT, Leg
+from service.sandbox.delivery.simulation import DELIVERED, EXPIRED, NOT_SENT, Step
 from service.sandbox.delivery.status import ENROUTE, Status, status_of
 from service.sandbox.delivery.store import Message
 
@@ -27,75 +28,75 @@ _PERMANENT = frozenset({NOT_SENT.id})
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One thing to tell, at its moment; of a message read, `status` is None."""
+    """One report and when it is due; `status` is None for a seen report."""
 
     at: datetime
     message: Message
-    leg: Leg
+    step: Step
     status: Status | None
 
     @property
     def seen(self) -> bool:
-        """Whether it says that the message was read."""
+        """Whether it reports that the message was read."""
         return self.status is None
 
     def document(self) -> dict[str, object]:
-        """Write it as the API does."""
+        """Return it as the API writes it."""
         if self.status is None:
-            return _seen(self.message, self.leg, self.at)
+            return _seen(self.message, self.step, self.at)
         callback_data = self.message.notice.callback_data
         return {
-            **_head(self.message, self.leg),
-            **_outcome(self.leg, self.status),
+            **_head(self.message, self.step),
+            **_outcome(self.step, self.status),
             "error": _error(self.status),
-            "channel": self.leg.channel,
+            "channel": self.step.channel,
             **({} if callback_data is None else {"callbackData": callback_data}),
         }
 
 
 def reports_of(message: Message) -> Iterator[Report]:
-    """List what will be told of a message, if anything is wanted."""
+    """Return all reports of a message, none if none are wanted."""
     if not message.notice.wanted:
         return
-    legs = message.journey.legs
-    for leg in legs:
-        if message.notice.intermediate and leg.status is not NOT_SENT:
-            yield Report(leg.sent_at, message, leg, _WAITING)
-        if message.notice.intermediate or leg is legs[-1]:
-            yield Report(leg.done_at, message, leg, leg.status)
-    if message.journey.seen_at is not None:
-        yield Report(message.journey.seen_at, message, legs[-1], None)
+    steps = message.simulation.steps
+    for step in steps:
+        if message.notice.intermediate and step.status is not NOT_SENT:
+            yield Report(step.sent_at, message, step, _WAITING)
+        if message.notice.intermediate or step is steps[-1]:
+            yield Report(step.done_at, message, step, step.status)
+    if message.simulation.seen_at is not None:
+        yield Report(message.simulation.seen_at, message, steps[-1], None)
 
 
-def status_at(message: Message, moment: datetime) -> tuple[Leg, Status]:
-    """Tell how far a message is."""
-    leg = message.journey.leg_at(moment)
-    if moment < leg.sent_at:
-        return leg, _SCHEDULED
-    if moment < leg.done_at:
-        return leg, ENROUTE
-    return leg, leg.status
+def status_at(message: Message, moment: datetime) -> tuple[Step, Status]:
+    """Return the step of a message at a time, and its status."""
+    step = message.simulation.step_at(moment)
+    if moment < step.sent_at:
+        return step, _SCHEDULED
+    if moment < step.done_at:
+        return step, ENROUTE
+    return step, step.status
 
 
 def log_line(message: Message, moment: datetime) -> dict[str, object]:
-    """Write a message as the logs show it."""
-    leg, status = status_at(message, moment)
-    sender = {} if leg.sender is None else {"from": leg.sender}
-    outcome = _outcome(leg, status)
-    if status is not leg.status:
+    """Return a message as the logs show it at a time."""
+    step, status = status_at(message, moment)
+    sender = {} if step.sender is None else {"from": step.sender}
+    outcome = _outcome(step, status)
+    if status is not step.status:
         outcome.pop("doneAt")
-    return {**_head(message, leg), **sender, "text": leg.text, **outcome, "channel": leg.channel}
+    return {**_head(message, step), **sender, "text": step.text, **outcome, "channel": step.channel}
 
 
-def _head(message: Message, leg: Leg) -> dict[str, object]:
+def _head(message: Message, step: Step) -> dict[str, object]:
     bulk = {} if message.bulk_id is None else {"bulkId": message.bulk_id}
-    return {**bulk, "messageId": message.message_id, "to": leg.to}
+    return {**bulk, "messageId": message.message_id, "to": step.to}
 
 
-def _outcome(leg: Leg, status: Status) -> dict[str, object]:
+def _outcome(step: Step, status: Status) -> dict[str, object]:
     return {
-        "sentAt": _written(leg.sent_at),
-        "doneAt": _written(leg.sent_at if status is _WAITING else leg.done_at),
+        "sentAt": _written(step.sent_at),
+        "doneAt": _written(step.sent_at if status is _WAITING else step.done_at),
         "messageCount": 1,
         "mccMnc": MCC + MNC,
         "price": {"pricePerMessage": 0.01 if status is DELIVERED else 0, "currency": "EUR"},
@@ -115,13 +116,13 @@ def _error(status: Status) -> dict[str, object]:
     }
 
 
-def _seen(message: Message, leg: Leg, at: datetime) -> dict[str, object]:
-    sender = {} if leg.sender is None else {"from": leg.sender}
+def _seen(message: Message, step: Step, at: datetime) -> dict[str, object]:
+    sender = {} if step.sender is None else {"from": step.sender}
     return {
         "messageId": message.message_id,
         **sender,
-        "to": leg.to,
-        "sendAt": _written(leg.sent_at),
+        "to": step.to,
+        "sendAt": _written(step.sent_at),
         "seenAt": _written(at),
     }
 

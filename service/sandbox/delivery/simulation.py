@@ -1,16 +1,14 @@
-"""A message's way through its scenario: which channel is tried when, and which one reaches the person.
+"""The simulated delivery of a message: which channels are tried, when, and which one delivers.
 
-A step is tried if the message has content for its channel and the recipient an address it can use; other
-steps take no time. The first begins at once, or at `sendAt`, each later one when the validity period of the
-one before has passed without an answer. All of it is decided when the message is taken and can be told for
-any moment afterwards; nothing runs meanwhile.
+* A step of the scenario is tried if the message has content for its channel and the recipient has an address that the
+  channel can use. Other steps take no time.
+* The first step begins at once, or at `sendAt`; a later one when the validity period of the step before has ended.
+* The whole simulation is computed when the message is accepted. Nothing runs afterwards.
 
-Which step answers is told by the last five digits of the number, or else by the option `answers`:
+The last five digits of the number, or else the option `answers`, choose the step that delivers:
 
-92s00   of the steps tried, number s is the first that delivers; 0, or more than there are: none
+92s00   of the steps tried, step s delivers; with 0, or more than there are, none does
 92s01   the same, and the person reads the message
-
-Any other number is reached by its first step.
 """
 
 import re
@@ -18,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from service.sandbox.delivery.scenario import Step
+from service.sandbox.delivery.scenario import FlowStep
 from service.sandbox.delivery.status import Status, status_of
 from service.sandbox.schema.channel import CHANNELS
 from service.sandbox.schema.request import Content, Destination, SendRequest
@@ -34,15 +32,15 @@ _FIELD_OF = {channel.name: name for name, channel in CHANNELS.items()}
 
 @dataclass(frozen=True)
 class Answer:
-    """Which of the steps tried delivers, counted from 1 (0: none), and whether the message is read."""
+    """The step that delivers, counted from 1 (0: none), and whether the message is read."""
 
     step: int = 1
     seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
-    """One step as it was tried."""
+class Step:
+    """One step that is tried."""
 
     channel: str
     sender: str | None
@@ -54,48 +52,50 @@ class Leg:
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
-    """Every step tried; the last one decides."""
+class Simulation:
+    """The steps tried; the last one decides the outcome."""
 
-    legs: Sequence[Leg] = ()
+    steps: Sequence[Step] = ()
     seen_at: datetime | None = None
 
-    def leg_at(self, moment: datetime) -> Leg:
-        """Find the step last begun at a moment; before all of them, the first."""
-        return next((leg for leg in reversed(self.legs) if leg.sent_at <= moment), self.legs[0])
+    def step_at(self, moment: datetime) -> Step:
+        """Return the step that is under way at a time; before the first step, the first."""
+        return next((step for step in reversed(self.steps) if step.sent_at <= moment), self.steps[0])
 
 
 def answer_of(phone_number: str | None, usual: Answer) -> Answer:
-    """Read the answer out of a number, if there is one in it."""
+    """Read the answer out of a number; `usual` if there is none in it."""
     suffix = _SUFFIX.fullmatch((phone_number or "")[-5:])
     return Answer(int(suffix[1]), seen=suffix[2] == "1") if suffix else usual
 
 
-def journey_of(
-    request: SendRequest, destination: Destination, flow: Sequence[Step], now: datetime, usual: Answer
-) -> Journey:
-    """Work out the whole way of one message."""
+def simulate(
+    request: SendRequest, destination: Destination, flow: Sequence[FlowStep], now: datetime, usual: Answer
+) -> Simulation:
+    """Compute the whole delivery of one message."""
     asked = request.starts_at
     start = now if asked is None else max(now, asked).astimezone(UTC)
-    start = start.replace(microsecond=start.microsecond // 1000 * 1000)  # as the API tells it, and so can be asked
+    start = start.replace(
+        microsecond=start.microsecond // 1000 * 1000
+    )  # the API writes milliseconds, and filters compare with them
     answer = answer_of(destination.phone_number, usual)
-    legs = list(_legs(list(_tried(request.contents, destination.to, flow)), start, answer.step))
-    if not legs:
+    steps = list(_steps(list(_tried(request.contents, destination.to, flow)), start, answer.step))
+    if not steps:
         to = next(iter(destination.to.values()))
-        return Journey([Leg(flow[0].channel, flow[0].sender, to, "", start, start, NOT_SENT)])
-    seen = answer.seen and legs[-1].status is DELIVERED
-    return Journey(legs, legs[-1].done_at + READING_TAKES if seen else None)
+        return Simulation([Step(flow[0].channel, flow[0].sender, to, "", start, start, NOT_SENT)])
+    seen = answer.seen and steps[-1].status is DELIVERED
+    return Simulation(steps, steps[-1].done_at + READING_TAKES if seen else None)
 
 
-def refused(journey: Journey, status: Status) -> Journey:
-    """Make it end before its first step, with a refusal."""
-    first = journey.legs[0]
-    return Journey([replace(first, done_at=first.sent_at, status=status)])
+def refused(simulation: Simulation, status: Status) -> Simulation:
+    """Return a simulation that ends before its first step with a refusal."""
+    first = simulation.steps[0]
+    return Simulation([replace(first, done_at=first.sent_at, status=status)])
 
 
 def _tried(
-    contents: Mapping[str, Content], to: Mapping[str, str], flow: Sequence[Step]
-) -> Iterator[tuple[Step, str, Content]]:
+    contents: Mapping[str, Content], to: Mapping[str, str], flow: Sequence[FlowStep]
+) -> Iterator[tuple[FlowStep, str, Content]]:
     for step in flow:
         name = _FIELD_OF[step.channel]
         address = next((to[kind] for kind in CHANNELS[name].addresses if kind in to), None)
@@ -103,10 +103,10 @@ def _tried(
             yield step, address, contents[name]
 
 
-def _legs(tried: Sequence[tuple[Step, str, Content]], start: datetime, answers: int) -> Iterator[Leg]:
+def _steps(tried: Sequence[tuple[FlowStep, str, Content]], start: datetime, answers: int) -> Iterator[Step]:
     for number, (step, to, content) in enumerate(tried, 1):
         status, takes = (DELIVERED, DELIVERY_TAKES) if number == answers else (EXPIRED, content.validity)
-        yield Leg(step.channel, step.sender, to, content.text, start, start + takes, status)
+        yield Step(step.channel, step.sender, to, content.text, start, start + takes, status)
         if status is DELIVERED:
             return
         start += takes

@@ -1,18 +1,18 @@
 """The statuses OMNI gives to a message, as far as they can appear in the answer to a send request.
 
-A status belongs to a group, and the group decides: 0 accepted, 1 pending and 3 delivered mean that the
-message was taken; 2 undeliverable, 4 expired and 5 rejected mean that it was not.
+A status belongs to a group. Groups 0 accepted, 1 pending and 3 delivered mean that the message was accepted; 2
+undeliverable, 4 expired and 5 rejected mean that it was not.
 """
 
 from dataclasses import dataclass
 
 GROUPS = {0: "ACCEPTED", 1: "PENDING", 2: "UNDELIVERABLE", 3: "DELIVERED", 4: "EXPIRED", 5: "REJECTED"}
-_TAKEN = frozenset({0, 1, 3})
+_ACCEPTED = frozenset({0, 1, 3})
 
 
 @dataclass(frozen=True)
 class Status:
-    """OMNI's word on one message."""
+    """A status as OMNI publishes it."""
 
     group_id: int
     id: int
@@ -21,20 +21,20 @@ class Status:
     action: str | None = None
 
     @property
-    def taken(self) -> bool:
+    def is_accepted(self) -> bool:
         """Whether OMNI goes on with the message."""
-        return self.group_id in _TAKEN
+        return self.group_id in _ACCEPTED
 
     def document(self) -> dict[str, str | int]:
-        """Write it as the API does; `action` only where there is one."""
-        told = {"action": self.action} if self.action is not None else {}
+        """Return it as the API writes it; `action` only if there is one."""
+        action = {"action": self.action} if self.action is not None else {}
         return {
             "groupId": self.group_id,
             "groupName": GROUPS[self.group_id],
             "id": self.id,
             "name": self.name,
             "description": self.description,
-            **told,
+            **action,
         }
 
 
@@ -82,5 +82,5 @@ DUPLICATE = CATALOGUE[23]
 
 
 def status_of(status_id: int) -> Status:
-    """Find a status by its id; an id nobody published is a plain refusal."""
+    """Return the status of an id; an unpublished id is a rejection."""
     return CATALOGUE.get(status_id) or Status(5, status_id, "REJECTED", "Refused by the sandbox")

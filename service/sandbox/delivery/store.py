@@ -1,8 +1,9 @@
-"""What the sandbox has taken: the calls, the messages, and a few counters; bounded in memory.
+"""The calls and messages of one sandbox, and a few counters; bounded in memory.
 
-The oldest entries go first: messages and calls beyond `keep`, and calls whose bodies together exceed
-`KEPT_BYTES`. A message id taken again raises `times` of its first entry instead of making a second one,
-so that a message sent twice shows. Bodies are kept as bytes; whoever asks for them pays for reading them.
+* The oldest entries are dropped first: messages and calls beyond `keep`, and calls whose bodies together exceed
+  `KEPT_BYTES`.
+* A message id that is accepted again increments `times` of its first entry, so that a message sent twice shows.
+* Bodies are kept as bytes and parsed only when they are shown.
 """
 
 import heapq
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from service.sandbox.delivery.simulation import Journey
+from service.sandbox.delivery.simulation import Simulation
 from service.sandbox.schema.request import Notice
 
 KEPT_BYTES = 64 * 1024 * 1024
@@ -19,7 +20,7 @@ KEPT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Call:
-    """One POST: what came, and what it was given. Neither status nor fault: not answered (yet)."""
+    """One POST and its outcome; without status and fault it was not answered (yet)."""
 
     path: str
     content_type: str
@@ -32,7 +33,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Message:
-    """One message taken; `call` is the number of the call that brought it first, `journey` what became of that."""
+    """One message; `call` and `simulation` are those of the call that sent it first."""
 
     message_id: str
     bulk_id: str | None
@@ -42,25 +43,25 @@ class Message:
     received_at: datetime
     call: int
     times: int = 1
-    journey: Journey = field(default_factory=Journey)
+    simulation: Simulation = field(default_factory=Simulation)
     notice: Notice = field(default_factory=Notice)
 
 
-class Ledger:
-    """The memory of one sandbox."""
+class Store:
+    """The store of one sandbox; `keep` bounds calls and messages, each."""
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
         self._calls: OrderedDict[int, Call] = OrderedDict()
         self._messages: OrderedDict[str, Message] = OrderedDict()
-        self._refused: OrderedDict[str, Message] = OrderedDict()
+        self._rejected: OrderedDict[str, Message] = OrderedDict()
         self._last_call = 0
         self._bytes = 0
         self._in_flight = 0
         self._count = {"calls": 0, "messagesTaken": 0, "messagesTakenMoreThanOnce": 0, "maxInFlight": 0}
 
     def open(self, call: Call) -> int:
-        """Write down a call that has come; the number is what to close it by."""
+        """Add a call that has begun; returns its number."""
         self._last_call += 1
         self._in_flight += 1
         self._calls[self._last_call] = call
@@ -71,21 +72,21 @@ class Ledger:
         return self._last_call
 
     def amend(self, number: int, *, body: bytes = b"", status: int | None = None, fault: str | None = None) -> None:
-        """Add what has become known of a call."""
+        """Update a call."""
         call = self._calls.get(number)
         if call is None:
-            return  # forgotten meanwhile
+            return  # dropped meanwhile
         known = replace(call, body=body or call.body, status=status or call.status, fault=fault or call.fault)
         self._calls[number] = known
         self._bytes += len(known.body) - len(call.body)
         self._trim()
 
     def close(self) -> None:
-        """Note that a call is over, however it ended."""
+        """Count a call as ended."""
         self._in_flight -= 1
 
-    def take(self, messages: Iterable[Message]) -> list[Message]:
-        """Write down messages taken; those taken for the first time come back."""
+    def add(self, messages: Iterable[Message]) -> list[Message]:
+        """Add accepted messages; returns those with a new id."""
         new: list[Message] = []
         for message in messages:
             earlier = self._messages.get(message.message_id)
@@ -100,28 +101,28 @@ class Ledger:
             self._messages.popitem(last=False)
         return new
 
-    def refuse(self, messages: Iterable[Message]) -> None:
-        """Write down messages refused one by one: of those only the logs tell, the latest refusal of each."""
+    def add_rejected(self, messages: Iterable[Message]) -> None:
+        """Add messages that were rejected one by one; only the logs show them, each with its latest status."""
         for message in messages:
-            self._refused.pop(message.message_id, None)
-            self._refused[message.message_id] = message
-        while len(self._refused) > self._keep:
-            self._refused.popitem(last=False)
+            self._rejected.pop(message.message_id, None)
+            self._rejected[message.message_id] = message
+        while len(self._rejected) > self._keep:
+            self._rejected.popitem(last=False)
 
     def knows(self, message_id: str | None) -> bool:
-        """Whether a message of that id was taken."""
+        """Whether a message of that id was accepted."""
         return message_id in self._messages
 
     def logged(self, message_id: str | None = None) -> Iterator[Message]:
-        """List what the logs tell of, newest first: the messages taken, and those refused."""
+        """Return accepted and rejected messages, newest first: all, or those of one id."""
         if message_id is not None:
-            found = (self._messages.get(message_id), self._refused.get(message_id))
+            found = (self._messages.get(message_id), self._rejected.get(message_id))
             return (message for message in found if message is not None)
-        both = (reversed(self._messages.values()), reversed(self._refused.values()))
+        both = (reversed(self._messages.values()), reversed(self._rejected.values()))
         return heapq.merge(*both, key=lambda message: message.received_at, reverse=True)
 
     def messages(self, message_id: str | None = None, since: datetime | None = None) -> list[Message]:
-        """List the messages taken, oldest first."""
+        """Return the accepted messages, oldest first."""
         if message_id is not None:
             found = self._messages.get(message_id)
             listed = [found] if found else []
@@ -130,18 +131,18 @@ class Ledger:
         return [message for message in listed if since is None or message.received_at >= since]
 
     def calls(self, since: datetime | None = None) -> list[tuple[int, Call]]:
-        """List the calls by number, oldest first."""
+        """Return the calls with their numbers, oldest first."""
         return [(number, call) for number, call in self._calls.items() if since is None or call.received_at >= since]
 
     def stats(self) -> dict[str, int]:
-        """Count; entries dropped for room still count."""
+        """Return the counters; dropped entries still count."""
         return {**self._count, "inFlight": self._in_flight}
 
     def forget(self) -> None:
-        """Drop all entries and start counting anew; what is in flight still is."""
+        """Remove all entries and reset the counters, except of calls in flight."""
         self._calls.clear()
         self._messages.clear()
-        self._refused.clear()
+        self._rejected.clear()
         self._bytes = 0
         self._count = dict.fromkeys(self._count, 0) | {"maxInFlight": self._in_flight}
 

@@ -1,1 +1,1 @@
-"""One file for each endpoint."""
+"""The endpoints: send, reports and logs, scenarios, control."""

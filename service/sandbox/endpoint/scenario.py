@@ -1,15 +1,16 @@
-"""The paths of scenarios: list, make, look at one, change one. There is none to delete one.
+"""Scenarios: list, create, show, change. OMNI has no path that deletes one.
 
-Making answers 201 with the new key, although the published examples of that answer leave it out: without it
-nobody could use what was made. Taking the default flag from its owner without giving it to another is 409.
+* Creation returns 201 with the new key. The published examples of that response leave the key out, but without it the
+  scenario could not be used.
+* Removing the default flag without giving it to another scenario is 409.
 """
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.sandbox.delivery.scenario import Draft, Scenario, judge_scenario
-from service.sandbox.endpoint.reports import SCENARIOS, wrong_in
+from service.sandbox.delivery.scenario import Draft, Scenario, parse_scenario
+from service.sandbox.endpoint.reports import query_errors
 from service.sandbox.endpoint.send import opened
 from service.sandbox.schema.request import Refusal
 from service.sandbox.state import State, form_of
@@ -20,14 +21,14 @@ from service.sandbox.wire.response import failure, success
 _ITEMS = {"scenarios": "scenario", "flow": "step"}
 
 
-class Playbook:
+class ScenarioEndpoint:
     """The endpoints for the scenarios of one sandbox."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def routes(self) -> list[Route]:
-        """List the paths."""
+        """Return the paths."""
         return [
             Route("/omni/1/scenarios", self.page, methods=["GET"]),
             Route("/omni/1/scenarios", self.make, methods=["POST"]),
@@ -36,46 +37,46 @@ class Playbook:
         ]
 
     async def page(self, request: Request) -> Response:
-        """List scenarios."""
+        """Return a page of scenarios."""
         form, query = form_of(request), request.query_params
         if not self._allows(request):
             return failure(401, form)
-        faults = wrong_in(query, SCENARIOS)
-        if faults:
-            return failure(400, form, faults)
+        errors = query_errors(query, "ScenariosQuery")
+        if errors:
+            return failure(400, form, errors)
         limit, page = int(query.get("limit", 100)), int(query.get("page", 0))
         default = query["isDefault"] == "true" if "isDefault" in query else None
         found = self._state.scenarios.listed(default=default)[page * limit : (page + 1) * limit]
         return success({"scenarios": [self._document(each) for each in found]}, form, "scenariosResponse", _ITEMS)
 
     async def show(self, request: Request) -> Response:
-        """Show one scenario."""
+        """Return one scenario."""
         if not self._allows(request):
             return failure(401, form_of(request))
         found = self._state.scenarios.find(request.path_params["key"])
         return failure(404, form_of(request)) if found is None else self._shown(request, found)
 
     async def make(self, request: Request) -> Response:
-        """Make a scenario; like every POST it goes into the ledger."""
-        ledger = self._state.ledger
-        number = ledger.open(opened(request, self._state.clock.now()))
+        """Create a scenario; the call is stored like every POST."""
+        store = self._state.store
+        number = store.open(opened(request, self._state.clock.now()))
         try:
             raw = await read_body(request)
             draft = self._draft(request, raw)
             if isinstance(draft, Draft):
                 answer = self._shown(request, self._state.scenarios.add(draft), 201)
             else:
-                answer = failure(draft.status, form_of(request), draft.faults)
-            ledger.amend(number, body=raw or b"", status=answer.status_code)
+                answer = failure(draft.status, form_of(request), draft.errors)
+            store.amend(number, body=raw or b"", status=answer.status_code)
         finally:
-            ledger.close()
+            store.close()
         return answer
 
     async def change(self, request: Request) -> Response:
         """Change a scenario."""
         draft = self._draft(request, await read_body(request))
         if isinstance(draft, Refusal):
-            return failure(draft.status, form_of(request), draft.faults)
+            return failure(draft.status, form_of(request), draft.errors)
         found = self._state.scenarios.find(request.path_params["key"])
         if found is None:
             return failure(404, form_of(request))
@@ -86,7 +87,7 @@ class Playbook:
         document = admitted(request, raw, self._state.access)
         if isinstance(document, Refusal):
             return document
-        draft = judge_scenario(document)
+        draft = parse_scenario(document)
         return draft if isinstance(draft, Draft) else Refusal(400, draft)
 
     def _shown(self, request: Request, scenario: Scenario, status: int = 200) -> Response:

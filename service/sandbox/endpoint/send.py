@@ -1,24 +1,25 @@
-"""The two sending paths, from the first byte of a call to its answer or fault.
+"""The two send endpoints, from the first byte of a call to its response or fault.
 
-A call is judged in this order: credential (401), size (413), content type (415), readable (400), a send
-request (400). Then the hazards have their say. What is taken is written down before the answer goes out,
-so whoever has an answer finds the message in the ledger.
+A call is checked in this order: credential (401), size (413), content type (415), readable (400), valid (400). Then
+faults are injected. Accepted messages are stored before the response is sent, so that a caller with a response finds
+them under `/sandbox/messages`.
 """
 
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.sandbox.delivery.simulation import journey_of, refused
+from service.sandbox.delivery.simulation import refused, simulate
 from service.sandbox.delivery.status import DUPLICATE, Status
 from service.sandbox.delivery.store import Call, Message
-from service.sandbox.fault.injector import Strike
-from service.sandbox.fault.response import struck
+from service.sandbox.fault.injector import Injection
+from service.sandbox.fault.response import fault_response
 from service.sandbox.schema.request import Destination, Refusal, SendRequest
 from service.sandbox.state import State, form_of
 from service.sandbox.wire.auth import admitted, scheme_of
@@ -26,90 +27,104 @@ from service.sandbox.wire.connection import caller_leaves, read_body
 from service.sandbox.wire.format import Format
 from service.sandbox.wire.response import failure, success
 
-Judge = Callable[[dict[str, object], datetime], SendRequest | Refusal]
+Parse = Callable[[dict[str, Any], datetime], SendRequest | Refusal]
 
-_LONGEST_KEPT = 200  # of a path or media type; both are the caller's to make up
+_LONGEST_KEPT = 200  # characters of a path or media type; callers choose both
 _CUT_OFF = {Format.JSON: '{"messages":[{"to":{"phoneNu', Format.XML: "<omniResponse><messages><message><t"}
 
 
 @dataclass(frozen=True)
 class _Posted:
-    """A message with its first status and the id it goes by from now on."""
+    """A message with its first status, and the id that it has from now on."""
 
     message_id: str
     destination: Destination
     status: Status
 
 
-class Intake:
-    """The endpoint of one sending path."""
+class SendEndpoint:
+    """The endpoint of one send path; `parse` reads its bodies."""
 
-    def __init__(self, state: State, judge: Judge) -> None:
+    def __init__(self, state: State, parse: Parse) -> None:
         self._state = state
-        self._judge = judge
+        self._parse = parse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one call."""
+        """Serve one call."""
         request = Request(scope, receive)
-        number = self._state.ledger.open(opened(request, self._state.clock.now()))
+        number = self._state.store.open(opened(request, self._state.clock.now()))
         try:
             await self._serve(request, number, send)
         except ClientDisconnect:
-            return  # gone before its body was complete: nobody is left to be told
+            return  # before the body was complete: no response can be sent
         finally:
-            self._state.ledger.close()
+            self._state.store.close()
 
     async def _serve(self, request: Request, number: int, send: Send) -> None:
         raw, received_at = await read_body(request), self._state.clock.now()
-        self._state.ledger.amend(number, body=raw or b"")
+        self._state.store.amend(number, body=raw or b"")
         form = form_of(request)
-        strike, answer = self._answer(self._verdict(request, raw, received_at), form, received_at, number)
-        if strike.fault is not None:
-            answer = struck(strike.fault, form, _CUT_OFF)
-            self._state.ledger.amend(number, fault=strike.fault.kind.value)
-        if strike.seconds and await caller_leaves(request.receive, within=strike.seconds):
+        parsed = self._parsed(request, raw, received_at)
+        injection = self._state.injector.for_send(parsed if isinstance(parsed, SendRequest) else None)
+        answer: ASGIApp
+        match parsed:
+            case Refusal(status, errors):
+                answer = failure(status, form, errors)
+            case SendRequest():
+                answer = self._accepted(parsed, injection, form, received_at, number)
+        if injection.fault is not None:
+            answer = fault_response(injection.fault, form, _CUT_OFF)
+            self._state.store.amend(number, fault=injection.fault.kind.value)
+        if injection.seconds and await caller_leaves(request.receive, within=injection.seconds):
             return
         if isinstance(answer, Response):
-            self._state.ledger.amend(number, status=answer.status_code)
+            self._state.store.amend(number, status=answer.status_code)
         await answer(request.scope, request.receive, send)
 
-    def _answer(
-        self, verdict: SendRequest | Refusal, form: Format, received_at: datetime, number: int
-    ) -> tuple[Strike, ASGIApp]:
-        """Decide on faults, take what is to be taken, and write the answer of a call without a fault."""
-        match verdict:
-            case Refusal(status, faults):
-                return self._state.hazards.strike(None), failure(status, form, faults)
-            case SendRequest():
-                strike = self._state.hazards.strike(verdict)
-                posted, bulk_id = self._posted(verdict, strike), _bulk_id(verdict)
-                if strike.fault is None or strike.fault.taken:
-                    entries = self._entries(verdict, posted, bulk_id, received_at, number)
-                    self._state.post(entry for entry, taken in entries if taken)
-                    self._state.ledger.refuse(entry for entry, taken in entries if not taken)
-                return strike, success(_document(posted, bulk_id), form, "omniResponse", {"messages": "message"})
+    def _parsed(self, request: Request, raw: bytes | None, now: datetime) -> SendRequest | Refusal:
+        document = admitted(request, raw, self._state.access)
+        if isinstance(document, Refusal):
+            return document
+        parsed = self._parse(document, now)
+        if isinstance(parsed, SendRequest) and not self._has_scenario(parsed.scenario_key):
+            return Refusal(400, {"scenarioKey": ["must be the key of a scenario"]})
+        return parsed
 
-    def _posted(self, request: SendRequest, strike: Strike) -> list[_Posted]:
+    def _has_scenario(self, key: str | None) -> bool:
+        return not self._state.options.strict_scenarios or key is None or self._state.scenarios.find(key) is not None
+
+    def _accepted(
+        self, request: SendRequest, injection: Injection, form: Format, received_at: datetime, number: int
+    ) -> Response:
+        """Store the messages, unless a fault prevents it, and write the response of a call without a fault."""
+        posted, bulk_id = self._posted(request, injection.statuses), _bulk_id(request)
+        if injection.fault is None or injection.fault.taken:
+            messages = self._messages(request, posted, bulk_id, received_at, number)
+            pairs = list(zip(messages, (one.status.is_accepted for one in posted), strict=True))
+            self._state.accept(message for message, is_accepted in pairs if is_accepted)
+            self._state.store.add_rejected(message for message, is_accepted in pairs if not is_accepted)
+        return success(_document(posted, bulk_id), form, "omniResponse", {"messages": "message"})
+
+    def _posted(self, request: SendRequest, statuses: Sequence[Status]) -> list[_Posted]:
         posted: list[_Posted] = []
-        met: set[str] = set()
-        for destination, status in zip(request.destinations, strike.statuses, strict=True):
+        seen: set[str] = set()
+        for destination, status in zip(request.destinations, statuses, strict=True):
             message_id = destination.message_id or str(uuid.uuid4())
-            again = self._state.options.refuse_duplicates and (
-                message_id in met or self._state.ledger.knows(message_id)
+            is_duplicate = self._state.options.refuse_duplicates and (
+                message_id in seen or self._state.store.knows(message_id)
             )
-            met.add(message_id)
-            posted.append(_Posted(message_id, destination, DUPLICATE if again else status))
+            seen.add(message_id)
+            posted.append(_Posted(message_id, destination, DUPLICATE if is_duplicate else status))
         return posted
 
-    def _entries(
+    def _messages(
         self, request: SendRequest, posted: Sequence[_Posted], bulk_id: str | None, received_at: datetime, call: int
-    ) -> list[tuple[Message, bool]]:
-        """Make the ledger's entries, each with whether it was taken."""
+    ) -> list[Message]:
         flow, usual = self._state.scenarios.flow(request.scenario_key), self._state.options.usual_answer
-        entries = []
+        messages = []
         for one in posted:
-            journey = journey_of(request, one.destination, flow, received_at, usual)
-            entry = Message(
+            simulation = simulate(request, one.destination, flow, received_at, usual)
+            message = Message(
                 message_id=one.message_id,
                 bulk_id=bulk_id or request.bulk_id,
                 to=one.destination.to,
@@ -117,27 +132,15 @@ class Intake:
                 send_at=request.send_at,
                 received_at=received_at,
                 call=call,
-                journey=journey if one.status.taken else refused(journey, one.status),
+                simulation=simulation if one.status.is_accepted else refused(simulation, one.status),
                 notice=request.notice,
             )
-            entries.append((entry, one.status.taken))
-        return entries
-
-    def _verdict(self, request: Request, raw: bytes | None, now: datetime) -> SendRequest | Refusal:
-        document = admitted(request, raw, self._state.access)
-        if isinstance(document, Refusal):
-            return document
-        verdict = self._judge(document, now)
-        if isinstance(verdict, SendRequest) and self._is_lost(verdict.scenario_key):
-            return Refusal(400, {"scenarioKey": ["must be the key of a scenario"]})
-        return verdict
-
-    def _is_lost(self, key: str | None) -> bool:
-        return self._state.options.strict_scenarios and key is not None and self._state.scenarios.find(key) is None
+            messages.append(message)
+        return messages
 
 
 def opened(request: Request, now: datetime) -> Call:
-    """Make the ledger's entry of a call whose body has not been read."""
+    """Build the entry of a call whose body has not been read."""
     headers = request.headers
     return Call(
         path=request.url.path[:_LONGEST_KEPT],
@@ -148,7 +151,7 @@ def opened(request: Request, now: datetime) -> Call:
 
 
 def _bulk_id(request: SendRequest) -> str | None:
-    """Name the bulk; only calls to several destinations are one."""
+    """Return the bulk id; only calls to several destinations have one."""
     return (request.bulk_id or str(uuid.uuid4())) if len(request.destinations) > 1 else None
 
 

@@ -1,8 +1,9 @@
-"""Which fault strikes a call: those set by control calls first, then those the numbers ask for.
+"""Choose the fault of a call: faults set by control calls first, then those requested by phone numbers.
 
-Set faults strike every call to a sending path (or, if set so, to the logs), right or wrong, as a failing
-gateway would; a `refuse` waits for a call that is right. The waits of latencies add up; of the other kinds
-the earliest set strikes. A fault that has struck `times` times is gone.
+* A set fault applies to every call to a sending path (or, with `path` "logs", to the logs), valid or not, as a failing
+  gateway would. Only `refuse` waits for a valid call.
+* Latencies add up. Of the other kinds, the one set earliest applies.
+* A fault that was injected `times` times is removed.
 """
 
 import random
@@ -12,92 +13,96 @@ from dataclasses import dataclass, replace
 
 from service.sandbox.delivery.status import ENROUTE, Status, status_of
 from service.sandbox.fault.fault import Fault, Kind, Path
-from service.sandbox.fault.number import Wish, wish_of
+from service.sandbox.fault.number import RequestedFault, requested_fault
 from service.sandbox.schema.request import Destination, SendRequest
 
 
 @dataclass(frozen=True)
-class Strike:
-    """What a call is in for: a wait, and a fault of the whole call or a status for each destination."""
+class Injection:
+    """What is injected into one call: a delay, and a fault of the whole call or a status for each destination."""
 
     seconds: float
     fault: Fault | None
     statuses: Sequence[Status]
 
 
-class Hazards:
-    """The faults now set, and what the numbers have been given so far."""
+class FaultInjector:
+    """The faults set now, and the numbers and message ids that already had their requested fault.
 
-    def __init__(self, dice: random.Random, keep: int) -> None:
-        self._dice = dice
+    `keep` bounds the latter.
+    """
+
+    def __init__(self, random_: random.Random, keep: int) -> None:
+        self._random = random_
         self._keep = keep
         self._set: list[Fault] = []
         self._given: OrderedDict[str, None] = OrderedDict()
 
     def set(self, fault: Fault) -> None:
-        """Set a fault."""
+        """Add a fault."""
         self._set.append(fault)
 
     def listed(self) -> list[Fault]:
-        """List the faults now set; `times` is what is left of each."""
+        """Return the faults set now; `times` is how often each will still be injected."""
         return list(self._set)
 
     def clear(self) -> None:
-        """Take away every set fault."""
+        """Remove every set fault."""
         self._set.clear()
 
     def forget(self) -> None:
-        """Forget what the numbers have been given."""
+        """Let every number have its requested fault once more."""
         self._given.clear()
 
-    def strike(self, request: SendRequest | None) -> Strike:
-        """Decide what happens to a call; None is a call that is refused anyway."""
-        seconds, fault = self._draw(Path.SEND, right=request is not None)
+    def for_send(self, request: SendRequest | None) -> Injection:
+        """Choose for a send call; None is a call that is refused anyway."""
+        seconds, fault = self._drawn(Path.SEND, is_valid=request is not None)
         if request is None:
-            return Strike(seconds, fault, ())
-        if fault is not None and fault.kind is Kind.REFUSE:
-            return Strike(seconds, None, [status_of(fault.status_id)] * len(request.destinations))
-        if fault is not None:
-            # The statuses are those of a call gone well, for a fault whose messages count as taken.
-            return Strike(seconds, fault, [ENROUTE] * len(request.destinations))
-        return self._by_number(seconds, request.destinations)
+            return Injection(seconds, fault, ())
+        if fault is None:
+            return self._by_number(seconds, request.destinations)
+        if fault.kind is Kind.REFUSE:
+            return Injection(seconds, None, [status_of(fault.status_id)] * len(request.destinations))
+        # A fault with `taken` needs the statuses of a successful call.
+        return Injection(seconds, fault, [ENROUTE] * len(request.destinations))
 
-    def strike_logs(self) -> Strike:
-        """Decide what happens to a look at the logs."""
-        seconds, fault = self._draw(Path.LOGS, right=True)
-        return Strike(seconds, fault, ())
+    def for_logs(self) -> Injection:
+        """Choose for a call to the logs."""
+        seconds, fault = self._drawn(Path.LOGS, is_valid=True)
+        return Injection(seconds, fault, ())
 
-    def _draw(self, path: Path, *, right: bool) -> tuple[float, Fault | None]:
-        seconds, struck = 0.0, None
+    def _drawn(self, path: Path, *, is_valid: bool) -> tuple[float, Fault | None]:
+        seconds, chosen = 0.0, None
         for index, fault in enumerate(self._set):
             if fault.path is not path:
                 continue
-            if fault.kind is not Kind.LATENCY and struck is not None:
+            if fault.kind is not Kind.LATENCY and chosen is not None:
                 continue
-            if fault.kind is Kind.REFUSE and not right:
+            if fault.kind is Kind.REFUSE and not is_valid:
                 continue
-            if self._dice.random() >= fault.probability:
+            if self._random.random() >= fault.probability:
                 continue
             seconds += fault.seconds
-            struck = struck if fault.kind is Kind.LATENCY else fault
+            chosen = chosen if fault.kind is Kind.LATENCY else fault
             if fault.times is not None:
                 self._set[index] = replace(fault, times=fault.times - 1)
         self._set = [fault for fault in self._set if fault.times != 0]
-        return seconds, struck
+        return seconds, chosen
 
-    def _by_number(self, seconds: float, destinations: Sequence[Destination]) -> Strike:
-        wishes = [self._open_wish(destination) for destination in destinations]
-        whole = next((wish.fault for wish in wishes if wish and wish.fault.kind is not Kind.REFUSE), None)
-        for destination, wish in zip(destinations, wishes, strict=True):
-            if wish and not wish.always and (whole is None or wish.fault == whole):
+    def _by_number(self, seconds: float, destinations: Sequence[Destination]) -> Injection:
+        requested = [self._still_requested(destination) for destination in destinations]
+        whole = next((each.fault for each in requested if each and each.fault.kind is not Kind.REFUSE), None)
+        for destination, each in zip(destinations, requested, strict=True):
+            if each and not each.always and (whole is None or each.fault == whole):
                 self._give(destination)
-        return Strike(seconds, whole, [status_of(wish.fault.status_id) if wish else ENROUTE for wish in wishes])
+        statuses = [status_of(each.fault.status_id) if each else ENROUTE for each in requested]
+        return Injection(seconds, whole, statuses)
 
-    def _open_wish(self, destination: Destination) -> Wish | None:
-        wish = wish_of(destination.phone_number)
-        if wish is not None and not wish.always and _key(destination) in self._given:
+    def _still_requested(self, destination: Destination) -> RequestedFault | None:
+        requested = requested_fault(destination.phone_number)
+        if requested is not None and not requested.always and _key(destination) in self._given:
             return None
-        return wish
+        return requested
 
     def _give(self, destination: Destination) -> None:
         self._given[_key(destination)] = None

@@ -1,4 +1,4 @@
-"""The answer of a call struck by a fault, instead of its own."""
+"""The response of a call with an injected fault."""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,8 @@ from service.sandbox.wire.response import failure
 _PAGE = "<!doctype html><html><head><title>Welcome</title></head><body><h1>It works</h1></body></html>"
 
 
-def struck(fault: Fault, form: Format, cut_off: Mapping[Format, str]) -> ASGIApp:
-    """Answer as the fault asks; `cut_off` is the beginning of an answer."""
+def fault_response(fault: Fault, form: Format, cut_off: Mapping[Format, str]) -> ASGIApp:
+    """Build the response; `cut_off` is the beginning of a response, for kind "garbage"."""
     headers = {"retry-after": fault.retry_after} if fault.retry_after else None
     match fault.kind:
         case Kind.STATUS:
@@ -30,4 +30,4 @@ def struck(fault: Fault, form: Format, cut_off: Mapping[Format, str]) -> ASGIApp
         case Kind.HANG:
             return hang
         case Kind.LATENCY | Kind.REFUSE:
-            raise AssertionError("these two leave the call its own answer")
+            raise AssertionError("these two leave the call its own response")

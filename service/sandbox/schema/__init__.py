@@ -1,1 +1,1 @@
-"""Validation of OMNI requests."""
+"""Validation of what callers send: the rules of `omni.json`, and the few that no schema expresses."""

@@ -1,34 +1,30 @@
-"""Whether a document is a send request OMNI would take, and if not, every reason by its path.
+"""Send requests: what the sandbox reads out of a valid one, and the two rules that no schema expresses.
 
-Stricter than OMNI is known to be, on purpose: it exists to make mistakes visible.
-
-* A key that is not in the tables of `content` or below is refused. What OMNI does with such keys is not
-  published. Free are only a push's `customPayload` and the `templateData` of vKontakte.
-* A validity period outside 30 seconds to 48 hours (viber: 35 seconds to 14 days) is refused. OMNI shortens
-  a longer one without a word.
-* `null` is a value of the wrong type, not an absent field.
+* A validity period is between the bounds of its channel, whatever its unit. OMNI shortens a longer one silently.
+* `sendAt` is less than 180 days ahead. A time in the past means now.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from service.sandbox.schema.channel import CHANNELS, UNITS, Channel
-from service.sandbox.schema.check import Shape, Wrong, wrongs
-from service.sandbox.schema.field import (
-    anything,
-    at_most,
-    flag,
-    moment_of,
-    one_of,
-    phone_number,
-    send_at,
-    string,
-    text,
-    web_address,
-)
+from service.sandbox.schema.channel import CHANNELS, Channel
+from service.sandbox.schema.validation import Errors, errors_in, moment_of
 
-DEFAULT_VALIDITY = timedelta(hours=48)  # of a channel that names none; not published, so the longest of all
+DEFAULT_VALIDITY = timedelta(hours=48)  # of a channel that names none; not published, so the longest of most channels
+
+_LATEST_SEND_AT = timedelta(days=180)
+_SIMPLE_CHANNELS = ("sms", "viber", "voice", "facebook", "email")  # the simple form sends one text through all of these
+_NANOSECONDS = {
+    "NANOSECONDS": 1,
+    "MICROSECONDS": 10**3,
+    "MILLISECONDS": 10**6,
+    "SECONDS": 10**9,
+    "MINUTES": 60 * 10**9,
+    "HOURS": 3600 * 10**9,
+    "DAYS": 86400 * 10**9,
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +36,13 @@ class Destination:
 
     @property
     def phone_number(self) -> str | None:
-        """The number, where there is one."""
+        """The phone number, if there is one."""
         return self.to.get("phoneNumber")
 
 
 @dataclass(frozen=True)
 class Content:
-    """What one channel is to say, and for how long before the next one is tried."""
+    """The text for one channel, and how long that channel is tried before the next one."""
 
     text: str
     validity: timedelta = DEFAULT_VALIDITY
@@ -65,10 +61,9 @@ class Notice:
 
 @dataclass(frozen=True)
 class SendRequest:
-    """A request OMNI would take; `contents` has what each of the channels says."""
+    """A request that OMNI would accept; `contents` has one entry for each channel."""
 
     destinations: Sequence[Destination]
-    channels: Sequence[str]
     bulk_id: str | None
     send_at: str | None
     scenario_key: str | None = None
@@ -76,152 +71,73 @@ class SendRequest:
     notice: Notice = Notice()
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the contents."""
+        return tuple(self.contents)
+
+    @property
     def starts_at(self) -> datetime | None:
-        """The moment of `send_at`."""
+        """The time of `send_at`."""
         return moment_of(self.send_at)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An HTTP error and, for a bad request, what is wrong at which path."""
+    """An HTTP error and, for a bad request, the messages by path."""
 
     status: int
-    faults: Mapping[str, Sequence[str]]
+    errors: Errors = field(default_factory=dict)
 
 
-_TO = Shape(
-    {
-        "phoneNumber": phone_number,
-        "emailAddress": text,
-        "pushRegistrationId": text,
-        "whatsAppUserId": at_most(150, least=1),
-        "facebookUserKey": text,  # these two from the older description
-        "lineUserKey": text,
-    }
-)
-_DESTINATION = Shape({"to": _TO, "messageId": text})
-_SIMPLE = Shape(
-    {"scenarioKey": text, "bulkId": text, "destinations": anything, "text": text, "mailSubject": string}, ("text",)
-)
-_ADVANCED = Shape(
-    {
-        "scenarioKey": text,
-        "bulkId": text,
-        "destinations": anything,
-        "notify": flag,
-        "intermediateReport": flag,
-        "notifyUrl": web_address,
-        "notifyContentType": one_of("application/json", "application/xml"),
-        "callbackData": at_most(4000),
-        "sendAt": anything,
-        **{name: channel.rule for name, channel in CHANNELS.items()},
-    }
-)
-# The simple form sends one text through all of these.
-_SIMPLE_CHANNELS = ("sms", "viber", "voice", "facebook", "email")
+def parse_simple(document: Mapping[str, Any], _now: datetime) -> SendRequest | Refusal:
+    """Validate and read a body of `POST /omni/1/text`."""
+    errors = errors_in(document, "SimpleRequest")
+    if errors:
+        return Refusal(400, errors)
+    return _request(document, dict.fromkeys(_SIMPLE_CHANNELS, Content(document["text"])))
 
 
-def judge_simple(document: Mapping[str, object]) -> SendRequest | Refusal:
-    """Judge a body of `POST /omni/1/text`."""
-    found = [*wrongs(document, _SIMPLE, ""), *_wrong_destinations(document.get("destinations"))]
-    content = Content(str(document.get("text")))
-    return _verdict(document, dict.fromkeys(_SIMPLE_CHANNELS, content), found)
-
-
-def judge_advanced(document: Mapping[str, object], now: datetime) -> SendRequest | Refusal:
-    """Judge a body of `POST /omni/1/advanced`."""
-    found = [*wrongs(document, _ADVANCED, ""), *_wrong_destinations(document.get("destinations"))]
-    if "sendAt" in document and (wrong := send_at(document["sendAt"], now)):
-        found.append(("sendAt", wrong))
+def parse_advanced(document: Mapping[str, Any], now: datetime) -> SendRequest | Refusal:
+    """Validate and read a body of `POST /omni/1/advanced`."""
+    errors = errors_in(document, "AdvancedRequest")
+    send_at = moment_of(document.get("sendAt"))
+    if send_at is not None and send_at - now >= _LATEST_SEND_AT:
+        errors["sendAt"] = ["must be less than 180 days ahead"]
     contents: dict[str, Content] = {}
     for name, channel in CHANNELS.items():
         content = document.get(name)
         if isinstance(content, dict):
-            found += _wrong_ways(name, channel, content)
-            validity = _validity(channel, content)
-            if isinstance(validity, str):
-                found.append((f"{name}.validityPeriod", validity))
-            else:
-                contents[name] = Content(str(content.get("text", "")), validity)
-    if not any(name in document for name in CHANNELS):
-        found.append(("", "must have content for at least one channel"))
-    return _verdict(document, contents, found)
+            try:
+                contents[name] = Content(content.get("text", ""), _validity(channel, content))
+            except ValueError as out_of_bounds:
+                errors[f"{name}.validityPeriod"] = [str(out_of_bounds)]
+    return Refusal(400, errors) if errors else _request(document, contents)
 
 
-def _verdict(
-    document: Mapping[str, object], contents: Mapping[str, Content], found: Sequence[Wrong]
-) -> SendRequest | Refusal:
-    if found:
-        faults: dict[str, list[str]] = {}
-        for path, message in found:
-            faults.setdefault(path or "request", []).append(message)
-        return Refusal(400, faults)
+def _validity(channel: Channel, content: Mapping[str, Any]) -> timedelta:
+    """Read the validity period; a ValueError says that it is out of bounds. The schema reports a wrong type."""
+    period, unit = content.get("validityPeriod"), content.get("validityPeriodTimeUnit", "MINUTES")
+    if not isinstance(period, int | float) or not isinstance(unit, str) or unit not in _NANOSECONDS:
+        return DEFAULT_VALIDITY
+    seconds, rest = divmod(int(period) * _NANOSECONDS[unit], _NANOSECONDS["SECONDS"])
+    shortest, longest = int(channel.shortest.total_seconds()), int(channel.longest.total_seconds())
+    if not shortest <= seconds <= longest or (rest and seconds == longest):
+        raise ValueError(f"must be between {shortest} seconds and {longest // 3600} hours")
+    return timedelta(seconds=seconds, microseconds=rest // 1000)
+
+
+def _request(document: Mapping[str, Any], contents: Mapping[str, Content]) -> SendRequest:
     return SendRequest(
-        destinations=[_destination(item) for item in _items(document["destinations"])],
-        channels=tuple(contents),
-        bulk_id=_string_or_none(document.get("bulkId")),
-        send_at=_string_or_none(document.get("sendAt")),
-        scenario_key=_string_or_none(document.get("scenarioKey")),
+        destinations=[Destination(each["to"], each.get("messageId")) for each in document["destinations"]],
+        bulk_id=document.get("bulkId"),
+        send_at=document.get("sendAt"),
+        scenario_key=document.get("scenarioKey"),
         contents=contents,
         notice=Notice(
-            wanted=document.get("notify") is not False,
-            intermediate=document.get("intermediateReport") is True,
-            url=_string_or_none(document.get("notifyUrl")),
-            content_type=str(document.get("notifyContentType", "application/json")),
-            callback_data=_string_or_none(document.get("callbackData")),
+            wanted=document.get("notify", True),
+            intermediate=document.get("intermediateReport", False),
+            url=document.get("notifyUrl"),
+            content_type=document.get("notifyContentType", "application/json"),
+            callback_data=document.get("callbackData"),
         ),
     )
-
-
-def _wrong_ways(name: str, channel: Channel, content: Mapping[str, object]) -> list[Wrong]:
-    said = content.keys()
-    if channel.ways and not any(way <= said for way in map(set, channel.ways)):
-        return [(f"{name}.text", f"must be present, or instead {_listed(channel)}")]
-    if channel.exact and not any(said & set(channel.exact) == set(way) for way in channel.ways):
-        return [(name, f"must be exactly one of: text, {_listed(channel)}")]
-    return []
-
-
-def _listed(channel: Channel) -> str:
-    return ", ".join(" with ".join(sorted(way)) for way in channel.ways if set(way) != {"text"})
-
-
-def _validity(channel: Channel, content: Mapping[str, object]) -> timedelta | str:
-    """Read a validity period, or say what is wrong with it."""
-    if "validityPeriod" not in content:
-        return DEFAULT_VALIDITY
-    period, unit = content["validityPeriod"], content.get("validityPeriodTimeUnit", "MINUTES")
-    if isinstance(period, bool) or not isinstance(period, int):
-        return "must be an integer"
-    if not isinstance(unit, str) or unit not in UNITS:
-        return DEFAULT_VALIDITY  # told at the unit's own path
-    nanoseconds, second = period * UNITS[unit], UNITS["SECONDS"]
-    shortest, longest = (int(bound.total_seconds()) for bound in (channel.shortest, channel.longest))
-    if shortest * second <= nanoseconds <= longest * second:
-        return timedelta(microseconds=nanoseconds // 1000)
-    return f"must be between {shortest} seconds and {longest // 3600} hours"
-
-
-def _wrong_destinations(value: object) -> list[Wrong]:
-    if not isinstance(value, list) or not value:
-        return [("destinations", "must be a list with at least one destination")]
-    found: list[Wrong] = []
-    for index, item in enumerate(value):
-        path = f"destinations[{index}]"
-        found += wrongs(item, _DESTINATION, path)
-        if isinstance(item, dict) and item.get("to", {}) == {}:
-            found.append((f"{path}.to", "must have at least one address"))
-    return found
-
-
-def _items(value: object) -> list[dict[str, object]]:
-    return value if isinstance(value, list) else []
-
-
-def _destination(item: Mapping[str, object]) -> Destination:
-    to = item["to"]
-    return Destination(to if isinstance(to, dict) else {}, _string_or_none(item.get("messageId")))
-
-
-def _string_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None

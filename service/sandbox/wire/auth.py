@@ -1,14 +1,8 @@
-"""Who may call.
+"""Which calls are admitted: credential (401), size (413), content type (415), readable body (400); and the rate limit.
 
-`App <key>`, `Basic <base64 of user:password>` and `Bearer <token>` are known, spelled exactly so: whether
-OMNI minds the case is not published, and a sandbox is there to be particular.
-
-With a key of its own the sandbox lets in that `App` key alone. Without one it lets in anybody who brings
-a credential, except those it was told to refuse.
-
-The door of every path that takes a body: credential (401), size (413), content type (415), readable (400).
-
-So many calls a minute, and no more.
+`App <key>`, `Basic <base64 of user:password>` and `Bearer <token>` are accepted, with the scheme in exactly this
+case: whether OMNI ignores the case is not published. If the sandbox has an API key, only `App` with that key is
+admitted. Otherwise every credential is, except refused ones.
 """
 
 import base64
@@ -17,6 +11,7 @@ from collections import deque
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,17 +23,18 @@ from service.sandbox.wire.format import Format, body_format
 from service.sandbox.wire.response import failure
 
 _SCHEMES = frozenset({"App", "Basic", "Bearer"})
+_PERIOD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
 class Access:
-    """The rule of one sandbox. `refused` holds keys, tokens and `user:password` pairs."""
+    """The credentials of one sandbox; `refused` holds keys, tokens and `user:password` pairs."""
 
     api_key: str | None = None
     refused: AbstractSet[str] = frozenset()
 
     def allows(self, authorization: str) -> bool:
-        """Whether the value of this `Authorization` header opens the door."""
+        """Whether a value of the `Authorization` header is admitted."""
         scheme, _, rest = authorization.partition(" ")
         if scheme not in _SCHEMES:
             return False
@@ -48,44 +44,50 @@ class Access:
         return self.api_key is None or (scheme == "App" and secret == self.api_key)
 
 
+class RateLimit:
+    """Counts the calls of the last minute; refused calls do not count."""
+
+    def __init__(self) -> None:
+        self._allowed: deque[datetime] = deque()
+
+    def allows(self, now: datetime, limit: int) -> bool:
+        """Whether one more call is within the limit; it counts if so."""
+        while self._allowed and now - self._allowed[0] >= _PERIOD:
+            self._allowed.popleft()
+        if len(self._allowed) >= limit:
+            return False
+        self._allowed.append(now)
+        return True
+
+
 def scheme_of(authorization: str) -> str | None:
-    """Name the scheme for the record, never the secret; a header without a known one is `other`."""
+    """Return the scheme for the record, never the secret; an unknown scheme is `other`."""
     if not authorization:
         return None
     scheme = authorization.partition(" ")[0]
     return scheme if scheme in _SCHEMES else "other"
 
 
-def _pair(encoded: str) -> str | None:
-    """Decode `user:password`; None when it is not base64, not text, or has no user."""
-    try:
-        pair = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
-    user, colon, _ = pair.partition(":")
-    return pair if user and colon else None
-
-
-def admitted(request: Request, raw: bytes | None, access: Access) -> dict[str, object] | Refusal:
-    """Read the document in a call's body, if it is to be read; `raw` is None if it was too large."""
+def admitted(request: Request, raw: bytes | None, access: Access) -> dict[str, Any] | Refusal:
+    """Read the document in a body, or refuse the call; `raw` is None if the body was too large."""
     if not access.allows(request.headers.get("authorization", "")):
-        return Refusal(401, {})
+        return Refusal(401)
     if raw is None:
-        return Refusal(413, {})
+        return Refusal(413)
     form = body_format(request.headers.get("content-type", ""))
     if form is None:
-        return Refusal(415, {})
+        return Refusal(415)
     try:
         return read(raw, form)
     except UnreadableError as unreadable:
         return Refusal(400, {"request": [str(unreadable)]})
 
 
-async def control_document(request: Request) -> dict[str, object] | Response:
-    """Read the document that is posted to a path under `/sandbox/`, or give the answer that refuses it.
+async def control_document(request: Request) -> dict[str, Any] | Response:
+    """Read the JSON body of a control call, or return the response that refuses it.
 
-    No credential is asked for. The content type is: with one that a form can have, or with none, a browser posts for
-    a page of any site without asking first.
+    The content type is checked although no credential is: a browser posts the content types of forms, or none, for a
+    page of any site without a preflight request.
     """
     raw = await read_body(request)
     if raw is None:
@@ -98,20 +100,11 @@ async def control_document(request: Request) -> dict[str, object] | Response:
         return failure(400, Format.JSON, {"request": [str(unreadable)]})
 
 
-_PERIOD = timedelta(minutes=1)
-
-
-class Throttle:
-    """Counts the calls let through; those sent away do not count."""
-
-    def __init__(self) -> None:
-        self._let: deque[datetime] = deque()
-
-    def lets(self, now: datetime, most: int) -> bool:
-        """Whether one more call is within the limit."""
-        while self._let and now - self._let[0] >= _PERIOD:
-            self._let.popleft()
-        if len(self._let) >= most:
-            return False
-        self._let.append(now)
-        return True
+def _pair(encoded: str) -> str | None:
+    """Decode `user:password`; None if it is not base64, not text, or has no user."""
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    user, colon, _ = pair.partition(":")
+    return pair if user and colon else None

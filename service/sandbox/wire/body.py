@@ -1,19 +1,20 @@
-"""From the bytes of a body to one document: a dictionary of plain values.
+"""Parse the bytes of a body into one document: a dictionary of plain values.
 
-XML becomes the dictionary the same request would be in JSON: local names, no attributes; repeated
-siblings become a list, and so does an element that wraps items, whether these are called by another name
-(`destinations/destination`, the form of the old examples) or by its own (`destinations/destinations`, the
-form of the current specification); and the fields that are numbers or booleans are read as such, since XML
-has only text.
+XML becomes the dictionary that the same request has in JSON:
 
-Refused: what is not UTF-8, JSON constants outside the standard, numbers without end, lone surrogates, DTDs,
-entities, and documents nested deeper than any request is.
+* Names are local names; attributes are ignored. Repeated siblings become a list.
+* An element that wraps items becomes a list, whether the items have another name (`destinations/destination`, as in the
+  older examples) or its own (`destinations/destinations`, as in the current specification).
+* Fields that are numbers or booleans are read as such, since XML has only text.
+
+Refused are invalid UTF-8, JSON constants outside the standard, infinite numbers, lone surrogates, DTDs, entities, and
+documents nested deeper than any request.
 """
 
 import json
 import math
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, ParseError  # types only; defusedxml does the parsing
 
 from defusedxml import ElementTree
@@ -24,7 +25,7 @@ from service.sandbox.wire.format import Format
 MAX_DEPTH = 64
 
 _ROOTS = frozenset({"request", "OmniAdvancedRequest", "OmniSimpleRequest", "scenario", "CreateOrUpdateScenarioRequest"})
-# The lists of all requests, and what else than by its own name an item may be called.
+# The lists of all requests, and the other name that their items may have.
 _ITEMS = {
     "destinations": "destination",
     "flow": "step",
@@ -40,7 +41,7 @@ _ITEMS = {
     "deviceSubscriptions": "deviceSubscription",
     "contents": "content",
 }
-# Empty, these are lists; an empty one of the others may as well be an empty item of a list without a wrapper.
+# If empty, these are lists. An empty one of the others may also be an empty item of a list without a wrapper.
 _NEVER_TEXT = frozenset({"destinations", "flow", "placeholders", "buttons", "contacts"})
 _FLAGS = frozenset(
     {
@@ -56,11 +57,11 @@ _DECIMAL_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 
 class UnreadableError(ValueError):
-    """The body is not one document in its format; the message says why."""
+    """The body is not one document in its format; the message gives the reason."""
 
 
-def read(raw: bytes, form: Format) -> dict[str, object]:
-    """Read the one document in a body."""
+def read(raw: bytes, form: Format) -> dict[str, Any]:
+    """Parse the document in a body."""
     match form:
         case Format.JSON:
             return _read_json(raw)
@@ -79,7 +80,7 @@ def _read_json(raw: bytes) -> dict[str, object]:
         raise UnreadableError("not valid JSON in UTF-8") from None
     if not isinstance(document, dict):
         raise UnreadableError("must be a JSON object")
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:  # counting is cheap, walking is not
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:  # counting is cheaper than walking
         _limit_depth(document)
     return document
 
@@ -114,7 +115,7 @@ def _read_xml(raw: bytes) -> dict[str, object]:
         root = ElementTree.fromstring(raw, forbid_dtd=True)
     except DefusedXmlException:
         raise UnreadableError("document types and entities are not allowed") from None
-    except (ParseError, ValueError, LookupError):  # the latter two: encodings nobody knows
+    except (ParseError, ValueError, LookupError):  # the latter two: unknown encodings
         raise UnreadableError("not valid XML") from None
     if _local(root) not in _ROOTS:
         raise UnreadableError("the root element must be request")

@@ -1,7 +1,7 @@
-"""What happens to a connection apart from an answer: reading with a limit, waiting, hanging, a reset.
+"""Connections: read a body with a limit, wait for a disconnect, hang, reset.
 
-A reset is the server's to make: it puts a function under `RESET` into `scope["extensions"]`. Under a
-server that does not, the nearest thing is an answer begun and broken off.
+Only the server can reset a connection: it puts a function under `RESET` into `scope["extensions"]`. Under another
+server a response is begun and cut off instead.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ _LENGTH = re.compile(r"[0-9]{1,40}")
 
 async def read_body(request: Request) -> bytes | None:
     """Read a body; None if it is too large."""
-    told = request.headers.get("content-length", "")
-    if _LENGTH.fullmatch(told) and int(told) > MAX_BODY:
+    declared = request.headers.get("content-length", "")
+    if _LENGTH.fullmatch(declared) and int(declared) > MAX_BODY:
         return None
     body = bytearray()
     async for chunk in request.stream():
@@ -30,7 +30,7 @@ async def read_body(request: Request) -> bytes | None:
 
 
 async def caller_leaves(receive: Receive, within: float | None = None) -> bool:
-    """Wait until the caller has gone, but no longer than that; tell whether it has."""
+    """Wait for the caller to disconnect, at most `within` seconds; returns whether it did."""
     try:
         async with asyncio.timeout(within):
             while (await receive())["type"] != "http.disconnect":
@@ -41,15 +41,15 @@ async def caller_leaves(receive: Receive, within: float | None = None) -> bool:
 
 
 async def hang(_scope: Scope, receive: Receive, _send: Send) -> None:
-    """Never answer; ends when the caller leaves or the server closes the connection."""
+    """Send no response; ends when the caller disconnects or the server closes the connection."""
     await caller_leaves(receive)
 
 
 async def reset(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reset the connection instead of answering."""
+    """Reset the connection instead of sending a response."""
     abort = scope.get("extensions", {}).get(RESET)
     if abort is None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
-        raise ConnectionResetError("a fault was asked for: connection reset")
+        raise ConnectionResetError("injected fault: connection reset")
     abort()
     await caller_leaves(receive)

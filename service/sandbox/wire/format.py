@@ -1,12 +1,12 @@
-"""JSON or XML: which one a call speaks, and which one the answer should.
+"""The format of a body, JSON or XML, and of its response.
 
-An answer mirrors its request, unless `Accept` prefers the other; an `Accept` that names neither is not
-obeyed, since an answer in the wrong format helps more than none.
+A response has the format of its request, unless `Accept` prefers the other one. An `Accept` that names neither is
+ignored.
 """
 
 from enum import Enum
 
-_SPEAKS_BOTH = frozenset({"*/*", "application/*"})
+_EITHER = frozenset({"*/*", "application/*"})
 
 
 class Format(Enum):
@@ -17,19 +17,19 @@ class Format(Enum):
 
 
 def body_format(content_type: str) -> Format | None:
-    """Tell the format of a body; None for any other media type."""
+    """Return the format of a body; None for any other media type."""
     essence = content_type.partition(";")[0].strip().lower()
     return next((each for each in Format if each.value == essence), None)
 
 
 def answer_format(accept: str, content_type: str) -> Format:
-    """Choose the format of an answer."""
+    """Choose the format of a response."""
     mirrored = body_format(content_type) or Format.JSON
     weights = dict.fromkeys(Format, 0.0)
     for entry in accept.split(","):
         essence, weight = _media_range(entry)
         for each in Format:
-            if essence == each.value or essence in _SPEAKS_BOTH:
+            if essence == each.value or essence in _EITHER:
                 weights[each] = max(weights[each], weight)
     if weights[Format.JSON] == weights[Format.XML]:
         return mirrored

@@ -1,9 +1,12 @@
-"""Keeps web pages out: a browser on the same machine reaches a sandbox on loopback for whatever page is open in it.
+"""Refuse requests from web pages: a browser on the same machine can reach a sandbox on loopback for any open page.
 
-A page of another site cannot read answers, but for two ways: its own name may lead here (DNS rebinding), then `Host`
-has that name; or the request is of a kind that browsers send without asking first, then `Origin` names the site
-(Fetch standard; RFC 9110, section 7.4). Both are refused for all paths. Programs send no `Origin`, and a `Host` that
-leads here.
+A page of another site has two ways:
+
+* Its own name resolves to this address (DNS rebinding). Then `Host` has that name.
+* It sends a request for which browsers need no preflight. Then `Origin` names the site (Fetch standard; RFC 9110,
+  section 7.4).
+
+Both are refused for all paths. Programs send no `Origin`, and a `Host` that names this sandbox.
 """
 
 import ipaddress
@@ -21,7 +24,7 @@ _ORIGIN = re.compile(r"https?://(.+)")
 
 
 class Guard:
-    """An ASGI app that passes on what is meant for this sandbox. `hosts` are names it has besides its addresses."""
+    """An ASGI app that passes on requests to this sandbox; `hosts` are its names besides its addresses."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
         self._app = app
@@ -36,15 +39,15 @@ class Guard:
         headers = Headers(scope=scope)
         own = (scope.get("server") or ("",))[0]
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        if len(hosts) != 1 or not self._leads_here(hosts[0], own):
+        if len(hosts) != 1 or not self._is_this_sandbox(hosts[0], own):
             fault = {"host": ["is not this sandbox; --allow-host adds a name"]}
             return failure(421, Format.JSON, fault)
-        if not all((site := _ORIGIN.fullmatch(origin)) and self._leads_here(site[1], own) for origin in origins):
+        if not all((site := _ORIGIN.fullmatch(origin)) and self._is_this_sandbox(site[1], own) for origin in origins):
             return failure(403, Format.JSON, {"origin": ["is another site"]})
         return self._app
 
-    def _leads_here(self, authority: str, own: str) -> bool:
-        """Tell whether a host, with or without a port, is this sandbox, which was reached at the address `own`."""
+    def _is_this_sandbox(self, authority: str, own: str) -> bool:
+        """Whether a host, with or without a port, is this sandbox, which was reached at the address `own`."""
         parts = _AUTHORITY.fullmatch(authority)
         if parts is None:
             return False

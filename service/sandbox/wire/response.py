@@ -1,8 +1,8 @@
-"""What the API says back, in JSON and XML.
+"""Responses and error envelopes, in JSON and XML.
 
-Errors come in the envelope every OMNI operation declares, or for a fault that asks for it in the newer
-one other Infobip APIs have moved to. How `validationErrors` look in XML is not published: the sandbox
-writes an `error` element with `path` and `message` for each.
+Errors have the envelope that every OMNI operation declares, or for a fault with `envelope` "new" that of newer Infobip
+APIs. How `validationErrors` look in XML is not published: the sandbox writes an `error` element with `path` and
+`message` for each.
 """
 
 import json
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from service.sandbox.wire.format import Format
 
-MAX_ERRORS_TOLD = 100
+MAX_ERRORS = 100
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ERROR_ITEMS = {"validationErrors": "error", "violations": "violation", "resources": "resource"}
@@ -40,44 +40,44 @@ class Envelope(Enum):
 def success(
     document: Mapping[str, object], form: Format, root: str, items: Mapping[str, str], status: int = 200
 ) -> Response:
-    """Answer with a document; `root` and the names of list items are for XML."""
+    """Build a response with a document; `root` and the names of list items are for XML."""
     return Response(written(document, form, root, items), status, media_type=form.value)
 
 
 def failure(
     status: int,
     form: Format,
-    faults: Mapping[str, Sequence[str]] | None = None,
+    errors: Mapping[str, Sequence[str]] | None = None,
     envelope: Envelope = Envelope.LEGACY,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with an HTTP error."""
-    told = dict(list((faults or {}).items())[:MAX_ERRORS_TOLD])
-    document = _legacy(status, told, form) if envelope is Envelope.LEGACY else _new(status, told)
+    """Build an error response; `errors` are messages by path."""
+    shown = dict(list((errors or {}).items())[:MAX_ERRORS])
+    document = _legacy(status, shown, form) if envelope is Envelope.LEGACY else _new(status, shown)
     return Response(written(document, form, "ApiException", _ERROR_ITEMS), status, headers, form.value)
 
 
-def _legacy(status: int, faults: Mapping[str, Sequence[str]], form: Format) -> dict[str, object]:
+def _legacy(status: int, errors: Mapping[str, Sequence[str]], form: Format) -> dict[str, object]:
     message_id, text = _words(status)
     exception: dict[str, object] = {"messageId": message_id, "text": text}
-    if faults:
-        # A path such as destinations[0].to is no name for an element.
-        exception["validationErrors"] = faults if form is Format.JSON else _listed(faults, "path", "message")
+    if errors:
+        # A path such as destinations[0].to cannot be the name of an element.
+        exception["validationErrors"] = errors if form is Format.JSON else _listed(errors, "path", "message")
     return {"requestError": {"serviceException": exception}}
 
 
-def _new(status: int, faults: Mapping[str, Sequence[str]]) -> dict[str, object]:
+def _new(status: int, errors: Mapping[str, Sequence[str]]) -> dict[str, object]:
     return {
         "errorCode": f"E{status}",
         "description": _words(status)[1],
         "action": "Check the request, or try again later",
-        "violations": _listed(faults, "property", "violation"),
+        "violations": _listed(errors, "property", "violation"),
         "resources": [],
     }
 
 
-def _listed(faults: Mapping[str, Sequence[str]], path: str, message: str) -> list[dict[str, str]]:
-    return [{path: where, message: what} for where, several in faults.items() for what in several]
+def _listed(errors: Mapping[str, Sequence[str]], path: str, message: str) -> list[dict[str, str]]:
+    return [{path: where, message: what} for where, several in errors.items() for what in several]
 
 
 def _words(status: int) -> tuple[str, str]:
@@ -91,7 +91,7 @@ def _words(status: int) -> tuple[str, str]:
 
 
 def written(document: Mapping[str, object], form: Format, root: str, items: Mapping[str, str]) -> str:
-    """Write a document."""
+    """Serialize a document."""
     match form:
         case Format.JSON:
             return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

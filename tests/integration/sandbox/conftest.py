@@ -13,7 +13,7 @@ Send = Callable[..., Coroutine[None, None, httpx.Response]]
 
 @contextlib.asynccontextmanager
 async def sandbox(**options: Any) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401  # those of create_app
-    """Give a client of a sandbox with these options, over TCP, with a key that is let in."""
+    """Return a client of a sandbox with these options, over TCP, with a credential."""
     async with (
         serve(create_app(**options)) as running,
         httpx.AsyncClient(
@@ -28,14 +28,14 @@ async def sandbox(**options: Any) -> AsyncIterator[httpx.AsyncClient]:  # noqa: 
 
 @pytest.fixture
 async def omni() -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of a sandbox of its own."""
+    """Return a client of a sandbox of its own."""
     async with sandbox(seed=1, refused={"revoked", "mallory:guess"}) as client:
         yield client
 
 
 @pytest.fixture
 def send(omni: httpx.AsyncClient) -> Send:
-    """Post a good request to one number, or with other fields."""
+    """Post a valid request to one number, with other fields if given."""
 
     async def send(
         phone_number: str = "41793026727",

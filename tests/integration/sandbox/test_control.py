@@ -7,7 +7,7 @@ import pytest
 from tests.integration.sandbox.conftest import Send
 
 
-async def test_what_was_taken_can_be_looked_at(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_accepted_messages_are_shown(omni: httpx.AsyncClient, send: Send) -> None:
     await send(message_id="m-1", sendAt="2016-04-26T10:52:15.000+01:00", email={"text": "t"})
     await send(message_id="m-2")
 
@@ -43,7 +43,7 @@ async def test_a_message_sent_twice_shows(omni: httpx.AsyncClient, send: Send) -
     }
 
 
-async def test_every_post_is_written_down_but_no_secret(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_every_post_is_stored_without_secrets(omni: httpx.AsyncClient, send: Send) -> None:
     await send()
     await omni.post("/omni/1/advanced", content="{", headers={"content-type": "application/json"})
     await omni.post("/omni/1/nothing")
@@ -65,7 +65,7 @@ async def test_every_post_is_written_down_but_no_secret(omni: httpx.AsyncClient,
     assert {call["contentType"] for call in calls} == {"application/json", ""}
 
 
-async def test_since_leaves_out_what_came_before(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_since_excludes_earlier_entries(omni: httpx.AsyncClient, send: Send) -> None:
     await send(message_id="early")
     await asyncio.sleep(0.01)
     since = datetime.now(UTC).isoformat()
@@ -79,12 +79,12 @@ async def test_since_leaves_out_what_came_before(omni: httpx.AsyncClient, send: 
 
 
 @pytest.mark.parametrize("since", ["yesterday", "2026-01-01T00:00:00"])
-async def test_a_since_that_is_no_moment_is_refused(omni: httpx.AsyncClient, since: str) -> None:
+async def test_a_since_without_a_time_and_zone_is_refused(omni: httpx.AsyncClient, since: str) -> None:
     assert (await omni.get("/sandbox/messages", params={"since": since})).status_code == 400
     assert (await omni.get("/sandbox/calls", params={"since": since})).status_code == 400
 
 
-async def test_all_can_be_forgotten(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_messages_calls_and_counters_can_be_removed(omni: httpx.AsyncClient, send: Send) -> None:
     await send()
     await send("4179302690503")
     assert (await omni.delete("/sandbox/messages")).status_code == 204
@@ -107,7 +107,7 @@ async def test_calls_in_flight_are_counted(omni: httpx.AsyncClient, send: Send) 
     assert (after["inFlight"], after["maxInFlight"]) == (0, 5)
 
 
-async def test_control_asks_for_no_credential(omni: httpx.AsyncClient) -> None:
+async def test_control_requires_no_credential(omni: httpx.AsyncClient) -> None:
     del omni.headers["authorization"]
 
     for path in ("messages", "calls", "stats", "faults"):

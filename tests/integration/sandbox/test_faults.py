@@ -22,7 +22,7 @@ async def times_taken(omni: httpx.AsyncClient, message_id: str = "m-1") -> int:
     return taken[0]["times"] if taken else 0
 
 
-async def test_a_status_strikes_as_often_as_asked(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_a_status_is_injected_as_often_as_set(omni: httpx.AsyncClient, send: Send) -> None:
     await set_fault(omni, kind="status", status=429, retryAfter="2", times=2)
 
     answers = [await send() for _ in range(3)]
@@ -36,7 +36,7 @@ async def test_a_status_strikes_as_often_as_asked(omni: httpx.AsyncClient, send:
     assert (await omni.get("/sandbox/faults")).json() == {"faults": []}
 
 
-async def test_a_status_may_come_in_the_new_envelope(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_a_status_can_have_the_new_envelope(omni: httpx.AsyncClient, send: Send) -> None:
     await set_fault(omni, kind="status", envelope="new", retryAfter="Wed, 21 Oct 2037 07:28:00 GMT")
 
     answer = await send()
@@ -48,7 +48,7 @@ async def test_a_status_may_come_in_the_new_envelope(omni: httpx.AsyncClient, se
     assert (body["errorCode"], body["violations"], body["resources"]) == ("E503", [], [])
 
 
-async def test_a_status_strikes_even_a_call_that_is_wrong(omni: httpx.AsyncClient) -> None:
+async def test_a_status_is_injected_into_an_invalid_call_too(omni: httpx.AsyncClient) -> None:
     await set_fault(omni, kind="status", status=502)
 
     assert (await omni.post("/omni/1/advanced", content="?")).status_code == 502
@@ -63,7 +63,9 @@ async def test_faults_last_until_they_are_deleted(omni: httpx.AsyncClient, send:
     assert (await send()).status_code == 200
 
 
-async def test_the_doubtful_case_fails_a_call_whose_messages_are_taken(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_an_ambiguous_attempt_fails_although_its_messages_are_accepted(
+    omni: httpx.AsyncClient, send: Send
+) -> None:
     await set_fault(omni, kind="status", status=500, taken=True, times=1)
 
     assert (await send()).status_code == 500
@@ -72,7 +74,7 @@ async def test_the_doubtful_case_fails_a_call_whose_messages_are_taken(omni: htt
     assert await times_taken(omni) == 2
 
 
-async def test_latency_holds_the_answer_back(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_latency_delays_the_response(omni: httpx.AsyncClient, send: Send) -> None:
     await set_fault(omni, kind="latency", seconds=0.2, times=1)
     started = time.monotonic()
 
@@ -80,7 +82,7 @@ async def test_latency_holds_the_answer_back(omni: httpx.AsyncClient, send: Send
     assert time.monotonic() - started >= 0.2
 
 
-async def test_a_call_given_up_during_a_latency_has_been_taken(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_a_call_that_times_out_during_a_latency_is_accepted(omni: httpx.AsyncClient, send: Send) -> None:
     await set_fault(omni, kind="latency", seconds=60, times=1)
     omni.timeout = httpx.Timeout(0.5)
 
@@ -91,7 +93,7 @@ async def test_a_call_given_up_during_a_latency_has_been_taken(omni: httpx.Async
 
 
 @pytest.mark.parametrize("taken", [False, True])
-async def test_a_reset_is_a_real_one(omni: httpx.AsyncClient, send: Send, *, taken: bool) -> None:
+async def test_a_reset_is_a_tcp_reset(omni: httpx.AsyncClient, send: Send, *, taken: bool) -> None:
     await set_fault(omni, kind="reset", times=1, taken=taken)
 
     with pytest.raises(httpx.ReadError) as caught:
@@ -100,12 +102,12 @@ async def test_a_reset_is_a_real_one(omni: httpx.AsyncClient, send: Send, *, tak
     root: BaseException | None = caught.value
     while root is not None and not isinstance(root, ConnectionResetError):
         root = root.__cause__ or root.__context__
-    assert root is not None, "expected RST, not a polite end"
+    assert root is not None, "expected RST, not FIN"
     assert await times_taken(omni) == int(taken)
     assert (await send()).status_code == 200
 
 
-async def test_a_hanging_call_ends_when_its_caller_leaves(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_a_hanging_call_ends_when_its_caller_disconnects(omni: httpx.AsyncClient, send: Send) -> None:
     await set_fault(omni, kind="hang", times=1)
     omni.timeout = httpx.Timeout(0.5)
 
@@ -118,7 +120,7 @@ async def test_a_hanging_call_ends_when_its_caller_leaves(omni: httpx.AsyncClien
     assert (call["status"], call["fault"]) == (None, "hang")
 
 
-async def test_unreadable_answers(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_garbage_empty_and_html_responses_are_unreadable(omni: httpx.AsyncClient, send: Send) -> None:
     for kind in ("garbage", "empty", "html"):
         await set_fault(omni, kind=kind, times=1)
     garbage, empty, html = await send(), await send(), await send()
@@ -131,9 +133,9 @@ async def test_unreadable_answers(omni: httpx.AsyncClient, send: Send) -> None:
     assert html.text.startswith("<!doctype html>")
 
 
-async def test_a_refusal_is_a_200_and_nothing_is_taken(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_refuse_is_a_200_and_nothing_is_accepted(omni: httpx.AsyncClient, send: Send) -> None:
     await set_fault(omni, kind="refuse", statusId=14, times=1)
-    await omni.post("/omni/1/advanced", content="?")  # a wrong call does not use it up
+    await omni.post("/omni/1/advanced", content="?")  # an invalid call does not use it up
 
     answer = await send()
 
@@ -159,7 +161,7 @@ async def test_a_refusal_is_a_200_and_nothing_is_taken(omni: httpx.AsyncClient, 
         {"kind": "latency", "seconds": -1},
         {"kind": "latency", "seconds": True},
         {"kind": "status", "status": 200},
-        {"kind": "status", "status": 503.0},
+        {"kind": "status", "status": 503.5},
         {"kind": "status", "status": 302},
         {"kind": "status", "retryAfter": "1\r\nx: y"},
         {"kind": "status", "envelope": {}},
@@ -169,7 +171,7 @@ async def test_a_refusal_is_a_200_and_nothing_is_taken(omni: httpx.AsyncClient, 
         {"kind": "hang", "colour": "red"},
     ],
 )
-async def test_a_fault_asked_for_wrongly_is_refused(omni: httpx.AsyncClient, options: dict[str, Any]) -> None:
+async def test_an_invalid_fault_is_refused(omni: httpx.AsyncClient, options: dict[str, Any]) -> None:
     answer = await omni.post("/sandbox/faults", json=options)
 
     assert answer.status_code == 400
@@ -178,7 +180,7 @@ async def test_a_fault_asked_for_wrongly_is_refused(omni: httpx.AsyncClient, opt
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"?", 400), (b"[]", 400), (b" " * (10 * 1024 * 1024 + 1), 413)])
-async def test_a_fault_that_cannot_be_read_is_refused(omni: httpx.AsyncClient, body: bytes, status: int) -> None:
+async def test_an_unreadable_fault_is_refused(omni: httpx.AsyncClient, body: bytes, status: int) -> None:
     assert (await omni.post("/sandbox/faults", content=body, headers=JSON)).status_code == status
 
 
@@ -192,7 +194,7 @@ async def test_a_fault_as_listed_can_be_set_again(omni: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 408, 429, 500, 503, 599])
-async def test_a_number_fails_the_first_time(omni: httpx.AsyncClient, send: Send, code: int) -> None:
+async def test_a_call_to_a_90_number_fails_the_first_time(omni: httpx.AsyncClient, send: Send, code: int) -> None:
     answers = [
         await send(f"4179390{code}", "a"),
         await send(f"4179390{code}", "a"),
@@ -205,17 +207,17 @@ async def test_a_number_fails_the_first_time(omni: httpx.AsyncClient, send: Send
     assert (await times_taken(omni, "a"), await times_taken(omni, "b")) == (1, 0)
 
 
-async def test_a_number_fails_always(send: Send) -> None:
+async def test_a_call_to_a_91_number_fails_always(send: Send) -> None:
     assert [(await send("4179391503")).status_code for _ in range(3)] == [503] * 3
 
 
-async def test_a_number_without_message_id_is_known_by_itself(omni: httpx.AsyncClient) -> None:
+async def test_without_a_message_id_a_fault_is_requested_once_for_each_number(omni: httpx.AsyncClient) -> None:
     request = {"destinations": [{"to": {"phoneNumber": "4179390500"}}], "sms": {"text": "t"}}
 
     assert [(await omni.post("/omni/1/advanced", json=request)).status_code for _ in range(2)] == [500, 200]
 
 
-async def test_a_number_resets_hangs_and_garbles(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_a_number_requests_a_reset_a_hang_and_garbage(omni: httpx.AsyncClient, send: Send) -> None:
     with pytest.raises(httpx.ReadError):
         await send("4179390104", "a")
     assert (await send("4179390200", "b")).text == '{"messages":[{"to":{"phoneNu'
@@ -224,7 +226,7 @@ async def test_a_number_resets_hangs_and_garbles(omni: httpx.AsyncClient, send: 
         await send("4179390000", "c")
 
 
-async def test_a_number_is_refused_alone(omni: httpx.AsyncClient) -> None:
+async def test_a_number_is_rejected_alone(omni: httpx.AsyncClient) -> None:
     numbers = ["4179390006", NUMBER, "4179390050", "4179391100", "4179391026"]
     request = {
         "destinations": [{"to": {"phoneNumber": number}, "messageId": number} for number in numbers],
@@ -241,7 +243,7 @@ async def test_a_number_is_refused_alone(omni: httpx.AsyncClient) -> None:
     assert [message["status"]["id"] for message in second] == [7, 7, 7, 100, 26]
 
 
-async def test_under_another_server_a_reset_is_an_answer_broken_off() -> None:
+async def test_under_another_server_a_reset_is_a_response_cut_off() -> None:
     transport = httpx.ASGITransport(app=create_app())
     request = {"destinations": [{"to": {"phoneNumber": "4179391104"}}], "sms": {"text": "t"}}
     async with httpx.AsyncClient(transport=transport, base_url="http://sandbox") as client:

@@ -94,7 +94,7 @@ async def test_no_document_makes_the_sandbox_fail(document: dict[str, Any], path
 
 @given(document=st.dictionaries(st.sampled_from(["kind", "seconds", "status", "times", "retryAfter"]), VALUES))
 @LAW
-async def test_no_fault_asked_for_makes_the_sandbox_fail(document: dict[str, Any]) -> None:
+async def test_no_fault_document_makes_the_sandbox_fail(document: dict[str, Any]) -> None:
     assert (await post("/sandbox/faults", json=document)).status_code in {201, 400}
 
 

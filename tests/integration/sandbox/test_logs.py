@@ -15,7 +15,7 @@ async def ids(omni: httpx.AsyncClient, **query: Any) -> list[str]:  # noqa: ANN4
     return [line["messageId"] for line in answer.json()["results"]]
 
 
-async def test_a_message_shows_with_its_present_step_as_often_as_one_looks() -> None:
+async def test_the_logs_show_the_present_step_of_a_message_on_every_call() -> None:
     lines: list[dict[str, Any]] = []
     async with sandbox(speed=0) as omni:
         await take(omni, "4179392200")
@@ -35,7 +35,7 @@ async def test_a_message_shows_with_its_present_step_as_often_as_one_looks() -> 
     }
 
 
-async def test_logs_can_be_searched() -> None:
+async def test_logs_can_be_filtered() -> None:
     async with sandbox(speed=0) as omni:
         await take(omni, "41790000001", "41790000002", bulkId="b")
         await omni.post("/sandbox/clock", json={"advance": 10})
@@ -63,7 +63,7 @@ async def test_logs_reach_back_48_hours() -> None:
         assert await ids(omni) == []
 
 
-async def test_a_message_can_be_late_to_show() -> None:
+async def test_messages_can_show_late() -> None:
     async with sandbox(speed=0, logs_lag=5) as omni:
         await take(omni, "41790000001")
         assert await ids(omni) == []
@@ -79,7 +79,7 @@ async def test_a_scheduled_message_shows_as_pending(omni: httpx.AsyncClient, sen
     assert (line["status"]["name"], "doneAt" in line) == ("PENDING_ACCEPTED", False)
 
 
-async def test_logs_can_be_read_so_many_times_a_minute() -> None:
+async def test_logs_have_a_rate_limit() -> None:
     async with sandbox(speed=0, logs_per_minute=2) as omni:
         answers = [await omni.get("/omni/1/logs") for _ in range(3)]
         await omni.post("/sandbox/clock", json={"advance": 60})
@@ -107,7 +107,7 @@ async def test_wrong_options_and_clocks_change_nothing(omni: httpx.AsyncClient, 
     assert (await omni.get("/sandbox/options")).json() == before
 
 
-async def test_faults_for_the_logs_strike_the_logs_alone(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_faults_for_the_logs_apply_to_the_logs_alone(omni: httpx.AsyncClient, send: Send) -> None:
     await omni.post("/sandbox/faults", json={"kind": "status", "status": 500, "path": "logs", "times": 1})
     await omni.post("/sandbox/faults", json={"kind": "hang", "path": "logs", "times": 1})
     await omni.post("/sandbox/faults", json={"kind": "garbage", "path": "logs", "times": 1})
@@ -124,7 +124,7 @@ async def test_faults_for_the_logs_strike_the_logs_alone(omni: httpx.AsyncClient
     assert refusal.status_code == 400
 
 
-async def test_logs_come_in_xml_and_to_those_who_may_alone(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_logs_come_in_xml_and_require_a_credential(omni: httpx.AsyncClient, send: Send) -> None:
     await send()
 
     answer = await omni.get("/omni/1/logs", headers={"accept": "application/xml"})
@@ -134,10 +134,10 @@ async def test_logs_come_in_xml_and_to_those_who_may_alone(omni: httpx.AsyncClie
         assert (await omni.get(f"/omni/1/{path}", headers={"authorization": ""})).status_code == 401
 
 
-async def test_a_message_refused_alone_shows_with_its_refusal_and_one_of_a_call_that_failed_does_not(
+async def test_a_message_rejected_alone_shows_with_its_status_and_one_of_a_failed_call_does_not(
     omni: httpx.AsyncClient, send: Send
 ) -> None:
-    """The specification lets one ask the logs for what was rejected."""
+    """The specification has a filter for rejected messages."""
     await send("4179091006", "refused")
     await send("4179091503", "failed")
 

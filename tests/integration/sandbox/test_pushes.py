@@ -18,35 +18,35 @@ from tests.integration.sandbox.test_reports import reports, take
 
 @dataclass
 class Receiver:
-    """A place that is told reports; it answers with `statuses`, then with 200."""
+    """A webhook receiver; it responds with `statuses`, then with 200."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
-    told: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    received: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
 
     async def take(self, request: Request) -> Response:
-        """Be told something."""
+        """Receive a push."""
         body = await request.body()
         xml = request.headers["content-type"] == "application/xml"
-        await self.told.put(body.decode() if xml else (await request.json())["results"][0])
+        await self.received.put(body.decode() if xml else (await request.json())["results"][0])
         return Response(status_code=self.statuses.pop(0) if self.statuses else 200)
 
     async def next(self) -> Any:  # noqa: ANN401  # JSON
-        """Wait for the next thing told."""
+        """Wait for the next push."""
         async with asyncio.timeout(5):
-            return await self.told.get()
+            return await self.received.get()
 
 
 @contextlib.asynccontextmanager
 async def receiver(*statuses: int) -> AsyncIterator[Receiver]:
     made = Receiver(statuses=list(statuses))
-    async with serve(Starlette(routes=[Route("/told", made.take, methods=["POST"])])) as running:
-        made.url = f"{running.url}/told"
+    async with serve(Starlette(routes=[Route("/reports", made.take, methods=["POST"])])) as running:
+        made.url = f"{running.url}/reports"
         yield made
 
 
 async def attempts(omni: httpx.AsyncClient, count: int) -> list[int | None]:
-    """Wait until so many pushes were tried, and tell what came of them."""
+    """Wait until so many pushes were tried, and return their statuses."""
     async with asyncio.timeout(5):
         while True:
             pushes = (await omni.get("/sandbox/pushes")).json()["pushes"]
@@ -55,25 +55,25 @@ async def attempts(omni: httpx.AsyncClient, count: int) -> list[int | None]:
             await asyncio.sleep(0.01)
 
 
-async def test_reports_are_pushed_when_they_are_due_and_not_handed_out_as_well() -> None:
-    async with receiver() as place, sandbox(speed=0) as omni:
-        await take(omni, "4179392201", notifyUrl=place.url, intermediateReport=True)
-        begun = await place.next()
+async def test_reports_are_pushed_when_they_are_due_and_not_returned_as_well() -> None:
+    async with receiver() as webhook, sandbox(speed=0) as omni:
+        await take(omni, "4179392201", notifyUrl=webhook.url, intermediateReport=True)
+        begun = await webhook.next()
         await omni.post("/sandbox/clock", json={"advance": 3600})
-        later = [await place.next() for _ in range(4)]
+        later = [await webhook.next() for _ in range(4)]
         fetched = await reports(omni)
 
-    told = [(report["channel"], report["status"]["groupName"]) for report in [begun, *later] if "status" in report]
+    pushed = [(report["channel"], report["status"]["groupName"]) for report in [begun, *later] if "status" in report]
     seen = next(report for report in later if "seenAt" in report)
     assert begun["channel"] == "VIBER"
-    assert sorted(told) == [("SMS", "DELIVERED"), ("SMS", "PENDING"), ("VIBER", "EXPIRED"), ("VIBER", "PENDING")]
+    assert sorted(pushed) == [("SMS", "DELIVERED"), ("SMS", "PENDING"), ("VIBER", "EXPIRED"), ("VIBER", "PENDING")]
     assert set(seen) == {"messageId", "from", "to", "sendAt", "seenAt"}
     assert fetched == []
 
 
-async def test_a_push_that_fails_is_tried_again_after_a_minute_then_after_two() -> None:
-    async with receiver(500, 503) as place, sandbox(speed=0) as omni:
-        await take(omni, "41790000001", notifyUrl=place.url)
+async def test_a_failed_push_is_repeated_after_one_minute_then_after_two() -> None:
+    async with receiver(500, 503) as webhook, sandbox(speed=0) as omni:
+        await take(omni, "41790000001", notifyUrl=webhook.url)
         outcomes = []
         for count, seconds in enumerate([1, 60, 120], 1):
             await omni.post("/sandbox/clock", json={"advance": seconds})
@@ -85,9 +85,9 @@ async def test_a_push_that_fails_is_tried_again_after_a_minute_then_after_two() 
         assert len(await attempts(omni, 3)) == 3
 
 
-async def test_a_push_nobody_takes_is_given_up() -> None:
-    async with receiver() as place:
-        nowhere = place.url
+async def test_a_push_that_always_fails_is_dropped() -> None:
+    async with receiver() as webhook:
+        nowhere = webhook.url
     async with sandbox(speed=100_000) as omni:
         await take(omni, "41790000001", notifyUrl=nowhere)
         outcomes = await attempts(omni, 5)
@@ -98,9 +98,9 @@ async def test_a_push_nobody_takes_is_given_up() -> None:
 
 
 async def test_pushes_come_in_xml_and_sped_up() -> None:
-    async with receiver() as place, sandbox(speed=600) as omni:
-        await take(omni, "4179392200", notifyUrl=place.url, notifyContentType="application/xml")
-        root = ElementTree.fromstring(await place.next())
+    async with receiver() as webhook, sandbox(speed=600) as omni:
+        await take(omni, "4179392200", notifyUrl=webhook.url, notifyContentType="application/xml")
+        root = ElementTree.fromstring(await webhook.next())
 
     assert root.tag == "omniReportsResponse"
     assert root.findtext("results/result/channel") == "SMS"
@@ -108,19 +108,19 @@ async def test_pushes_come_in_xml_and_sped_up() -> None:
 
 async def test_other_machines_are_never_called_and_their_reports_can_be_fetched() -> None:
     async with sandbox(speed=0) as omni:
-        await take(omni, "41790000001", notifyUrl="https://example.com/told")
+        await take(omni, "41790000001", notifyUrl="https://example.com/reports")
         await omni.post("/sandbox/clock", json={"advance": 1})
 
         assert [report["messageId"] for report in await reports(omni)] == ["41790000001"]
         assert (await omni.get("/sandbox/pushes")).json() == {"pushes": []}
 
 
-async def test_what_is_forgotten_is_not_pushed() -> None:
-    async with receiver() as place, sandbox(speed=0) as omni:
-        await take(omni, "41790000001", notifyUrl=place.url)
+async def test_removed_reports_are_not_pushed() -> None:
+    async with receiver() as webhook, sandbox(speed=0) as omni:
+        await take(omni, "41790000001", notifyUrl=webhook.url)
         await omni.delete("/sandbox/messages")
         await omni.post("/sandbox/clock", json={"advance": 10})
-        await take(omni, "41790000002", notifyUrl=place.url)
+        await take(omni, "41790000002", notifyUrl=webhook.url)
         await omni.post("/sandbox/clock", json={"advance": 10})
 
-        assert (await place.next())["messageId"] == "41790000002"
+        assert (await webhook.next())["messageId"] == "41790000002"

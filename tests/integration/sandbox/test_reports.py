@@ -40,12 +40,12 @@ async def test_failover_sped_up_ends_with_a_report_of_the_channel_that_reached_t
     async with sandbox(speed=1000) as omni, asyncio.timeout(5):
         await take(omni, f"417992{step}00", callbackData="c")
         received_at = (await omni.get("/sandbox/messages")).json()["messages"][0]["receivedAt"]
-        told: list[dict[str, Any]] = []
-        while not told:
+        returned: list[dict[str, Any]] = []
+        while not returned:
             await asyncio.sleep(0.02)
-            told = await reports(omni)
+            returned = await reports(omni)
 
-    (report,) = told
+    (report,) = returned
     assert (report["channel"], report["status"]["name"]) == (channel, "DELIVERED_TO_HANDSET")
     assert (report["error"]["name"], report["callbackData"]) == ("NO_ERROR", "c")
     assert report["to"] == ("e@example.com" if channel == "EMAIL" else f"417992{step}00")
@@ -53,7 +53,7 @@ async def test_failover_sped_up_ends_with_a_report_of_the_channel_that_reached_t
     assert waited == timedelta(seconds=after)
 
 
-async def test_a_person_no_channel_reaches_is_reported_when_the_last_period_is_over() -> None:
+async def test_a_message_that_no_channel_delivers_is_reported_when_the_last_period_ends() -> None:
     async with sandbox(speed=0) as omni:
         await take(omni, "4179392000")
         await omni.post("/sandbox/clock", json={"advance": 60 + 90 + 7199})
@@ -66,7 +66,7 @@ async def test_a_person_no_channel_reaches_is_reported_when_the_last_period_is_o
     assert (report["error"]["id"], seconds_between(report)) == (4098, 7200)
 
 
-async def test_each_report_is_handed_out_once_to_whoever_asks_for_it() -> None:
+async def test_each_report_is_returned_once_to_the_first_matching_query() -> None:
     async with sandbox(speed=0) as omni:
         await take(omni, "41790000001", "41790000002", bulkId="b-1")
         await take(omni, "41790000003", "41790000004", bulkId="b-2")
@@ -81,10 +81,10 @@ async def test_each_report_is_handed_out_once_to_whoever_asks_for_it() -> None:
             {},
             {},
         ]
-        told = [[report["messageId"] for report in await reports(omni, **query)] for query in asked]
+        returned = [[report["messageId"] for report in await reports(omni, **query)] for query in asked]
 
-    assert told[:4] == [["41790000003"], ["41790000004"], ["4179392200"], ["41790000001"]]
-    assert told[4:] == [["41790000002", "41790000005"], []]
+    assert returned[:4] == [["41790000003"], ["41790000004"], ["4179392200"], ["41790000001"]]
+    assert returned[4:] == [["41790000002", "41790000005"], []]
 
 
 async def test_intermediate_reports_come_on_demand_and_none_come_if_none_are_wanted() -> None:
@@ -93,9 +93,9 @@ async def test_intermediate_reports_come_on_demand_and_none_come_if_none_are_wan
         await take(omni, "41790000001", notify=False)
         await omni.post("/sandbox/clock", json={"advance": 3600})
 
-        told = [(report["channel"], report["status"]["name"]) for report in await reports(omni)]
+        returned = [(report["channel"], report["status"]["name"]) for report in await reports(omni)]
 
-    assert told == [
+    assert returned == [
         ("VIBER", "PENDING_WAITING_DELIVERY"),
         ("VIBER", "EXPIRED_EXPIRED"),
         ("SMS", "PENDING_WAITING_DELIVERY"),
@@ -130,6 +130,6 @@ async def test_reports_come_in_xml() -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "channel=PIGEON", "bulkid=b", "limit=1&limit=2"])
-async def test_a_wrong_query_is_refused_and_takes_nothing(omni: httpx.AsyncClient, query: str) -> None:
+async def test_an_invalid_query_is_refused(omni: httpx.AsyncClient, query: str) -> None:
     assert (await omni.get(f"/omni/1/reports?{query}")).status_code == 400
     assert (await omni.get(f"/omni/1/logs?{query}")).status_code == 400

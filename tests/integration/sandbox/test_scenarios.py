@@ -25,7 +25,7 @@ async def test_there_is_a_default_scenario_with_every_channel_at_the_start(omni:
     assert len(set(channels)) == 12
 
 
-async def test_a_scenario_is_made_looked_at_and_changed(omni: httpx.AsyncClient) -> None:
+async def test_a_scenario_is_created_shown_and_changed(omni: httpx.AsyncClient) -> None:
     made = await omni.post("/omni/1/scenarios", json={"name": "n", "flow": FLOW})
     key = made.json()["key"]
     changed = await omni.put(f"/omni/1/scenarios/{key}", json={"flow": FLOW[:1], "default": True})
@@ -38,17 +38,17 @@ async def test_a_scenario_is_made_looked_at_and_changed(omni: httpx.AsyncClient)
     assert (await omni.get("/sandbox/calls")).json()["calls"][0]["status"] == 201
 
 
-async def test_scenarios_speak_xml(omni: httpx.AsyncClient) -> None:
+async def test_scenarios_come_in_xml(omni: httpx.AsyncClient) -> None:
     made = await omni.post("/omni/1/scenarios", content=XML, headers={"content-type": "application/xml"})
     page = await omni.get("/omni/1/scenarios", params={"page": 1, "limit": 1}, headers={"accept": "application/xml"})
 
     key = ElementTree.fromstring(made.text).findtext("key")
-    told = f"<scenario><key>{key}</key>{XML.removeprefix('<scenario>')}".replace("\n", "")
-    assert (made.status_code, made.text) == (201, told)
-    assert page.text == f"<scenariosResponse><scenarios>{told}</scenarios></scenariosResponse>"
+    expected = f"<scenario><key>{key}</key>{XML.removeprefix('<scenario>')}".replace("\n", "")
+    assert (made.status_code, made.text) == (201, expected)
+    assert page.text == f"<scenariosResponse><scenarios>{expected}</scenarios></scenariosResponse>"
 
 
-async def test_there_is_one_default_and_it_can_only_be_handed_on(omni: httpx.AsyncClient) -> None:
+async def test_there_is_always_one_default_scenario(omni: httpx.AsyncClient) -> None:
     keys = [
         (await omni.post("/omni/1/scenarios", json={"name": name, "flow": FLOW, "default": True})).json()["key"]
         for name in ("first", "second")
@@ -74,7 +74,7 @@ async def test_there_is_one_default_and_it_can_only_be_handed_on(omni: httpx.Asy
         ("GET", "?isDefault=yes", {}, 400),
     ],
 )
-async def test_what_does_not_fit_is_told(
+async def test_invalid_scenario_calls_are_refused(
     omni: httpx.AsyncClient,
     method: str,
     path: str,
@@ -88,7 +88,7 @@ async def test_what_does_not_fit_is_told(
 
 
 @pytest.mark.parametrize(("strict", "status"), [(False, 200), (True, 400)])
-async def test_an_unknown_scenario_is_taken_unless_the_sandbox_is_strict(*, strict: bool, status: int) -> None:
+async def test_an_unknown_scenario_is_valid_unless_the_sandbox_is_strict(*, strict: bool, status: int) -> None:
     request = {"destinations": [{"to": {"phoneNumber": "41793026727"}}], "sms": {"text": "t"}, "scenarioKey": "none"}
     async with sandbox(strict_scenarios=strict) as omni:
         assert (await omni.post("/omni/1/advanced", json=request)).status_code == status

@@ -57,7 +57,7 @@ async def test_a_single_destination_has_no_bulk_id(omni: httpx.AsyncClient) -> N
     assert "bulkId" not in (await omni.post("/omni/1/advanced", json=request)).json()
 
 
-async def test_a_bulk_without_an_id_is_given_one(omni: httpx.AsyncClient) -> None:
+async def test_a_bulk_without_an_id_gets_one(omni: httpx.AsyncClient) -> None:
     request = {key: value for key, value in TWO.items() if key != "bulkId"}
 
     bulk_id = (await omni.post("/omni/1/advanced", json=request)).json()["bulkId"]
@@ -118,7 +118,7 @@ async def test_xml_as_the_specification_names_its_items_is_understood(omni: http
         ("application/xml", "<request>" + "<a>" * 5000 + "</a>" * 5000 + "</request>"),
     ],
 )
-async def test_what_cannot_be_read_is_a_bad_request(omni: httpx.AsyncClient, content_type: str, body: str) -> None:
+async def test_an_unreadable_body_is_a_bad_request(omni: httpx.AsyncClient, content_type: str, body: str) -> None:
     answer = await omni.post("/omni/1/advanced", content=body.encode("latin-1"), headers={"content-type": content_type})
 
     assert answer.status_code == 400
@@ -126,7 +126,7 @@ async def test_what_cannot_be_read_is_a_bad_request(omni: httpx.AsyncClient, con
     assert "BAD_REQUEST" in answer.text
 
 
-async def test_every_fault_of_a_request_is_named_by_its_path(omni: httpx.AsyncClient) -> None:
+async def test_every_error_in_a_request_is_reported_at_its_path(omni: httpx.AsyncClient) -> None:
     request = {
         "destinations": [{"to": {"phoneNumber": "+41 79"}}, {"to": {}}],
         "sms": {"text": "", "validityPeriod": 29, "validityPeriodTimeUnit": "SECONDS"},
@@ -146,7 +146,7 @@ async def test_every_fault_of_a_request_is_named_by_its_path(omni: httpx.AsyncCl
     }
 
 
-async def test_in_xml_too(omni: httpx.AsyncClient) -> None:
+async def test_errors_in_xml_are_reported_in_xml(omni: httpx.AsyncClient) -> None:
     answer = await omni.post("/omni/1/text", content="<request/>", headers={"content-type": "application/xml"})
 
     exception = ElementTree.fromstring(answer.text).find("requestError/serviceException")
@@ -177,7 +177,7 @@ def basic(pair: str) -> str:
         ("", 401),
     ],
 )
-async def test_a_credential_is_asked_for(omni: httpx.AsyncClient, authorization: str, status: int) -> None:
+async def test_a_credential_is_required(omni: httpx.AsyncClient, authorization: str, status: int) -> None:
     answer = await omni.post("/omni/1/advanced", json=TWO, headers={"authorization": authorization})
     page = await omni.get("/omni/1/scenarios", headers={"authorization": authorization})
 
@@ -186,7 +186,7 @@ async def test_a_credential_is_asked_for(omni: httpx.AsyncClient, authorization:
         assert answer.json()["requestError"]["serviceException"]["messageId"] == "UNAUTHORIZED"
 
 
-async def test_with_a_key_of_its_own_the_sandbox_takes_no_other_credential() -> None:
+async def test_with_an_api_key_no_other_credential_is_admitted() -> None:
     async with (
         serve(create_app(api_key="mine")) as running,
         httpx.AsyncClient(base_url=running.url) as client,
@@ -211,7 +211,7 @@ async def test_with_a_key_of_its_own_the_sandbox_takes_no_other_credential() -> 
         ("POST", "/omni/1/advanced", {"content": b"x" * (10 * 1024 * 1024 + 1)}, 413),
     ],
 )
-async def test_errors_of_the_protocol_come_in_the_envelope_too(
+async def test_errors_of_the_protocol_have_the_envelope(
     omni: httpx.AsyncClient,
     method: str,
     path: str,
@@ -224,7 +224,7 @@ async def test_errors_of_the_protocol_come_in_the_envelope_too(
     assert answer.json()["requestError"]["serviceException"]["messageId"]
 
 
-async def test_a_body_too_large_in_chunks_is_refused_as_well(omni: httpx.AsyncClient) -> None:
+async def test_a_chunked_body_that_is_too_large_is_refused(omni: httpx.AsyncClient) -> None:
     async def chunks() -> Any:  # noqa: ANN401  # an async generator
         for _ in range(11):
             yield b"x" * 1024 * 1024
@@ -232,7 +232,7 @@ async def test_a_body_too_large_in_chunks_is_refused_as_well(omni: httpx.AsyncCl
     assert (await omni.post("/omni/1/advanced", content=chunks())).status_code == 413
 
 
-async def test_a_body_told_to_be_too_large_is_not_waited_for(omni: httpx.AsyncClient) -> None:
+async def test_a_body_declared_too_large_is_refused_before_it_arrives(omni: httpx.AsyncClient) -> None:
     reader, writer = await asyncio.open_connection(omni.base_url.host, omni.base_url.port)
     writer.write(b"POST /omni/1/text HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: App key\r\n")
     writer.write(b"Content-Length: 99999999999999999999\r\n\r\n")
@@ -242,7 +242,7 @@ async def test_a_body_told_to_be_too_large_is_not_waited_for(omni: httpx.AsyncCl
     await writer.wait_closed()
 
 
-async def test_a_caller_that_leaves_within_its_body_is_no_error(omni: httpx.AsyncClient) -> None:
+async def test_a_caller_that_disconnects_within_its_body_is_not_an_error(omni: httpx.AsyncClient) -> None:
     _, writer = await asyncio.open_connection(omni.base_url.host, omni.base_url.port)
     writer.write(b"POST /omni/1/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
     await writer.drain()
@@ -258,7 +258,7 @@ async def test_a_caller_that_leaves_within_its_body_is_no_error(omni: httpx.Asyn
     assert (call["status"], call["fault"], call["body"]) == (None, None, None)
 
 
-async def test_a_message_id_taken_before_is_refused_on_demand(omni: httpx.AsyncClient, send: Send) -> None:
+async def test_a_duplicate_message_id_is_rejected_on_demand(omni: httpx.AsyncClient, send: Send) -> None:
     twice = [{"to": {"phoneNumber": "41793026727"}, "messageId": "m-2"}] * 2
     await send(message_id="m-1")
     assert (await send(message_id="m-1")).json()["messages"][0]["status"] == ENROUTE

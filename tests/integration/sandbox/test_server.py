@@ -28,14 +28,14 @@ async def test_serving_ends_at_once_even_while_calls_hang() -> None:
     assert all(isinstance(end, httpx.TransportError) for end in ends)
 
 
-async def test_serving_leaves_signals_alone() -> None:
+async def test_serving_handles_no_signals() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
 
     async with serve(create_app()):
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-async def test_two_sandboxes_in_one_loop_know_nothing_of_each_other() -> None:
+async def test_two_sandboxes_in_one_loop_share_nothing() -> None:
     async with serve(create_app()) as one, serve(create_app()) as other, httpx.AsyncClient() as client:
         await client.post(f"{one.url}/omni/1/advanced")
 
@@ -43,7 +43,7 @@ async def test_two_sandboxes_in_one_loop_know_nothing_of_each_other() -> None:
         assert (await client.get(f"{other.url}/sandbox/stats")).json()["calls"] == 0
 
 
-async def test_a_port_in_use_is_told() -> None:
+async def test_a_port_in_use_is_an_error() -> None:
     async with serve(create_app()) as running:
         with pytest.raises(OSError, match="in use"):
             async with serve(create_app(), port=int(running.url.rpartition(":")[2])):
@@ -59,7 +59,7 @@ async def announced_url(process: Process) -> str:
 
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
-async def test_the_program_says_where_it_listens_and_stops_when_asked(asked: signal.Signals) -> None:
+async def test_the_program_writes_its_url_and_stops_on_a_signal(asked: signal.Signals) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

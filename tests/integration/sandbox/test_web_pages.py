@@ -25,9 +25,7 @@ async def state(omni: httpx.AsyncClient) -> list[object]:
     "content_type",
     ["text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", "multipart/form-data", "", None],
 )
-async def test_what_a_browser_posts_without_asking_changes_nothing(
-    omni: httpx.AsyncClient, content_type: str | None
-) -> None:
+async def test_a_post_without_a_preflight_changes_nothing(omni: httpx.AsyncClient, content_type: str | None) -> None:
     before = await state(omni)
     headers = {} if content_type is None else {"content-type": content_type}
     for path, body in CHANGES:
@@ -55,9 +53,7 @@ async def test_what_a_browser_posts_without_asking_changes_nothing(
         *("127.0.0.1@evil.example", "evil.example#127.0.0.1", "", "[::ffff:203.0.113.5]"),
     ],
 )
-async def test_a_name_that_leads_elsewhere_reads_and_changes_nothing(
-    omni: httpx.AsyncClient, send: Send, host: str
-) -> None:
+async def test_a_foreign_host_name_reads_and_changes_nothing(omni: httpx.AsyncClient, send: Send, host: str) -> None:
     await send(message_id="secret-message")
     before = await state(omni)
     answers = [await omni.get(path, headers={"host": host}) for path in READS]
@@ -73,7 +69,7 @@ async def test_a_name_that_leads_elsewhere_reads_and_changes_nothing(
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1.evil.example", "null", "file://"])
-async def test_a_page_of_another_site_leaves_no_trace(omni: httpx.AsyncClient, send: Send, origin: str) -> None:
+async def test_a_page_of_another_site_changes_nothing(omni: httpx.AsyncClient, send: Send, origin: str) -> None:
     await send()
     for path in ("/omni/1/advanced", "/omni/1/nothing", "/sandbox/faults"):
         answer = await omni.post(path, json={"kind": "hang"}, headers={"origin": origin})
@@ -91,7 +87,7 @@ async def test_names_and_addresses_of_this_machine_are_served(omni: httpx.AsyncC
     assert (await omni.post("/sandbox/faults", json={"kind": "hang"}, headers=own)).status_code == 201
 
 
-async def test_a_name_that_is_allowed_is_served() -> None:
+async def test_an_allowed_name_is_served() -> None:
     async with sandbox(hosts=("Sandbox", "omni.test")) as omni:
         for host, status in (("sandbox:8080", 200), ("OMNI.test", 200), ("sandbox.evil.example", 421)):
             assert (await omni.get("/sandbox/calls", headers={"host": host})).status_code == status

@@ -1,10 +1,10 @@
 from datetime import timedelta
 
 from service.sandbox.delivery.clock import Clock
-from service.sandbox.wire.auth import Throttle
+from service.sandbox.wire.auth import RateLimit
 
 
-def test_a_clock_runs_at_its_speed_stands_still_and_is_put_forward() -> None:
+def test_a_clock_runs_at_its_speed_stops_and_advances() -> None:
     ticks = [100.0]
     clock = Clock(speed=60, ticks=lambda: ticks[0])
     start = clock.now()
@@ -23,12 +23,12 @@ def test_a_clock_runs_at_its_speed_stands_still_and_is_put_forward() -> None:
     assert clock.now() - start == timedelta(minutes=3)
 
 
-def test_a_throttle_lets_so_many_through_in_any_minute() -> None:
-    clock, throttle = Clock(speed=0), Throttle()
+def test_a_rate_limit_allows_a_number_of_calls_in_any_minute() -> None:
+    clock, rate_limit = Clock(speed=0), RateLimit()
 
     let = []
     for _ in range(10):
-        let.append(throttle.lets(clock.now(), most=2))
+        let.append(rate_limit.allows(clock.now(), limit=2))
         clock.advance(20)
 
     assert let == [True, True, False] * 3 + [True]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sandbox.delivery.scenario import BUILT_IN, Step
+from service.sandbox.delivery.scenario import BUILT_IN, FlowStep
 from service.sandbox.delivery.simulation import (
     DELIVERED,
     DELIVERY_TAKES,
@@ -13,7 +13,7 @@ from service.sandbox.delivery.simulation import (
     NOT_SENT,
     Answer,
     answer_of,
-    journey_of,
+    simulate,
 )
 from service.sandbox.schema.request import Content, Destination, SendRequest
 
@@ -27,13 +27,13 @@ SEED = {
 
 
 def request(contents: dict[str, Content], send_at: str | None = None) -> SendRequest:
-    return SendRequest([], tuple(contents), None, send_at, contents=contents)
+    return SendRequest([], None, send_at, contents=contents)
 
 
 def tried(to: dict[str, str], answer: Answer = Answer(0), send_at: str | None = None) -> list[tuple[str, float, int]]:  # noqa: B008  # frozen
-    """Tell each step's channel, seconds until it begins, and status."""
-    journey = journey_of(request(SEED, send_at), Destination(to, "m"), BUILT_IN.flow, NOW, answer)
-    return [(leg.channel, (leg.sent_at - NOW).total_seconds(), leg.status.id) for leg in journey.legs]
+    """Return each step's channel, seconds until it begins, and status."""
+    simulation = simulate(request(SEED, send_at), Destination(to, "m"), BUILT_IN.flow, NOW, answer)
+    return [(step.channel, (step.sent_at - NOW).total_seconds(), step.status.id) for step in simulation.steps]
 
 
 def test_each_step_begins_when_the_validity_of_the_one_before_is_over() -> None:
@@ -46,24 +46,24 @@ def test_each_step_begins_when_the_validity_of_the_one_before_is_over() -> None:
 
 @pytest.mark.parametrize(("step", "reached"), [(1, "VIBER"), (2, "SMS"), (3, "EMAIL")])
 def test_nothing_is_tried_after_the_step_that_delivers(step: int, reached: str) -> None:
-    legs = tried({"phoneNumber": f"417992{step}00", "emailAddress": "e@example.com"})
+    steps = tried({"phoneNumber": f"417992{step}00", "emailAddress": "e@example.com"})
 
-    assert len(legs) == step
-    assert (legs[-1][0], legs[-1][2]) == (reached, DELIVERED.id)
+    assert len(steps) == step
+    assert (steps[-1][0], steps[-1][2]) == (reached, DELIVERED.id)
 
 
 def test_steps_without_an_address_take_no_time() -> None:
     assert tried({"emailAddress": "e@example.com"}, Answer(1)) == [("EMAIL", 0, DELIVERED.id)]
 
 
-def test_a_message_no_step_has_an_address_for_is_not_sent() -> None:
+def test_a_message_without_an_address_for_any_step_is_not_sent() -> None:
     assert tried({"pushRegistrationId": "p"}) == [("PUSH", 0, NOT_SENT.id)]
 
 
 @pytest.mark.parametrize(
     ("send_at", "seconds"), [("2026-01-01T02:00:00.000+0100", 3600), ("0001-01-01T00:00:00+14:00", 0)]
 )
-def test_send_at_puts_off_the_first_step_unless_it_is_past(send_at: str, seconds: float) -> None:
+def test_send_at_delays_the_first_step_unless_it_is_past(send_at: str, seconds: float) -> None:
     assert tried({"phoneNumber": NUMBER}, Answer(1), send_at) == [("VIBER", seconds, DELIVERED.id)]
 
 
@@ -79,15 +79,13 @@ def test_send_at_puts_off_the_first_step_unless_it_is_past(send_at: str, seconds
         (None, Answer(7)),
     ],
 )
-def test_the_last_five_digits_tell_which_step_answers(number: str | None, answer: Answer) -> None:
+def test_the_last_five_digits_choose_the_step_that_delivers(number: str | None, answer: Answer) -> None:
     assert answer_of(number, usual=Answer(7)) == answer
 
 
-def test_a_message_is_read_only_where_it_was_delivered() -> None:
+def test_a_message_is_read_only_if_it_was_delivered() -> None:
     def seen_at(number: str) -> datetime | None:
-        return journey_of(
-            request(SEED), Destination({"phoneNumber": number}, "m"), BUILT_IN.flow, NOW, Answer()
-        ).seen_at
+        return simulate(request(SEED), Destination({"phoneNumber": number}, "m"), BUILT_IN.flow, NOW, Answer()).seen_at
 
     assert seen_at("4179392101") is not None
     assert seen_at("4179392001") is None
@@ -100,10 +98,10 @@ def test_a_message_is_read_only_where_it_was_delivered() -> None:
 )
 def test_steps_follow_each_other_without_a_gap_and_only_the_last_may_deliver(flow: list[str], step: int) -> None:
     to = Destination({"phoneNumber": NUMBER, "emailAddress": "e@example.com"}, "m")
-    legs = journey_of(request(SEED), to, [Step(channel) for channel in flow], NOW, Answer(step)).legs
+    steps = simulate(request(SEED), to, [FlowStep(channel) for channel in flow], NOW, Answer(step)).steps
 
-    assert legs[0].sent_at == NOW
-    assert all(one.done_at == other.sent_at for one, other in itertools.pairwise(legs))
-    assert all(leg.status is not DELIVERED for leg in legs[:-1])
-    if legs[-1].status is DELIVERED:
-        assert legs[-1].done_at - legs[-1].sent_at == DELIVERY_TAKES
+    assert steps[0].sent_at == NOW
+    assert all(one.done_at == other.sent_at for one, other in itertools.pairwise(steps))
+    assert all(step.status is not DELIVERED for step in steps[:-1])
+    if steps[-1].status is DELIVERED:
+        assert steps[-1].done_at - steps[-1].sent_at == DELIVERY_TAKES

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime
 
-from service.sandbox.delivery.store import KEPT_BYTES, Call, Ledger, Message
+from service.sandbox.delivery.store import KEPT_BYTES, Call, Message, Store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CALL = Call("/omni/1/advanced", "application/json", "App", NOW)
@@ -10,16 +10,16 @@ def message(message_id: str) -> Message:
     return Message(message_id, None, {"phoneNumber": "1"}, ("sms",), None, NOW, call=1)
 
 
-def test_the_oldest_entries_go_first() -> None:
-    ledger = Ledger(keep=3)
+def test_the_oldest_entries_are_dropped_first() -> None:
+    store = Store(keep=3)
     for index in range(5):
-        ledger.amend(ledger.open(CALL), status=200)
-        ledger.close()
-        ledger.take([message(f"m-{index}")])
+        store.amend(store.open(CALL), status=200)
+        store.close()
+        store.add([message(f"m-{index}")])
 
-    assert [number for number, _ in ledger.calls()] == [3, 4, 5]
-    assert [one.message_id for one in ledger.messages()] == ["m-2", "m-3", "m-4"]
-    assert ledger.stats() == {
+    assert [number for number, _ in store.calls()] == [3, 4, 5]
+    assert [one.message_id for one in store.messages()] == ["m-2", "m-3", "m-4"]
+    assert store.stats() == {
         "calls": 5,
         "messagesTaken": 5,
         "messagesTakenMoreThanOnce": 0,
@@ -28,20 +28,20 @@ def test_the_oldest_entries_go_first() -> None:
     }
 
 
-def test_large_bodies_make_room_sooner() -> None:
-    ledger = Ledger(keep=1000)
+def test_large_bodies_are_dropped_earlier() -> None:
+    store = Store(keep=1000)
     for _ in range(5):
-        ledger.amend(ledger.open(CALL), body=b"x" * (KEPT_BYTES // 2))
+        store.amend(store.open(CALL), body=b"x" * (KEPT_BYTES // 2))
 
-    assert [number for number, _ in ledger.calls()] == [4, 5]
+    assert [number for number, _ in store.calls()] == [4, 5]
 
 
-def test_what_is_learnt_of_a_forgotten_call_is_dropped() -> None:
-    ledger = Ledger(keep=10)
-    number = ledger.open(CALL)
-    ledger.forget()
-    ledger.amend(number, body=b"x", status=200)
-    ledger.close()
+def test_an_update_of_a_dropped_call_is_ignored() -> None:
+    store = Store(keep=10)
+    number = store.open(CALL)
+    store.forget()
+    store.amend(number, body=b"x", status=200)
+    store.close()
 
-    assert ledger.calls() == []
-    assert ledger.stats()["inFlight"] == 0
+    assert store.calls() == []
+    assert store.stats()["inFlight"] == 0

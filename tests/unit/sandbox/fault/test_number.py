@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.sandbox.fault.fault import Fault, Kind
-from service.sandbox.fault.number import Wish, wish_of
+from service.sandbox.fault.number import RequestedFault, requested_fault
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,19 @@ from service.sandbox.fault.number import Wish, wish_of
         ("90599", Fault(Kind.STATUS, status=599)),
     ],
 )
-def test_the_last_five_digits_ask_for_a_fault(number: str, fault: Fault) -> None:
-    assert wish_of(number) == Wish(fault, always=False)
-    assert wish_of(number[:-4] + "1" + number[-3:]) == Wish(fault, always=True)
+def test_the_last_five_digits_request_a_fault(number: str, fault: Fault) -> None:
+    assert requested_fault(number) == RequestedFault(fault, always=False)
+    assert requested_fault(number[:-4] + "1" + number[-3:]) == RequestedFault(fault, always=True)
 
 
 @pytest.mark.parametrize(
     "number", [None, "", "503", "41793026727", "4179390101", "4179390199", "4179391600", "4179392503"]
 )
 def test_other_numbers_are_ordinary(number: str | None) -> None:
-    assert wish_of(number) is None
+    assert requested_fault(number) is None
 
 
 @given(number=st.text(alphabet="0123456789", max_size=15))
-def test_only_ninety_and_ninety_one_mean_anything(number: str) -> None:
-    if wish_of(number):
+def test_only_90_and_91_request_faults(number: str) -> None:
+    if requested_fault(number):
         assert number[-5:-3] in {"90", "91"}

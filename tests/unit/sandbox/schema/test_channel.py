@@ -1,4 +1,4 @@
-"""Every channel's content, as `judge_advanced` sees it."""
+"""The content of every channel, validated by `parse_advanced`."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.sandbox.schema.request import Refusal, judge_advanced
+from service.sandbox.schema.request import Refusal, parse_advanced
 from service.sandbox.wire.body import read
 from service.sandbox.wire.format import Format
 from tests.unit.specification import FILE
@@ -26,9 +26,9 @@ BUBBLE = {
 ALIM = {"text": "t", "templateCode": "c"}
 
 
-def faults_of(**contents: Any) -> set[str]:  # noqa: ANN401  # JSON
-    verdict = judge_advanced({"destinations": [{"to": {"phoneNumber": "41793026727"}}], **contents}, NOW)
-    return set(verdict.faults) if isinstance(verdict, Refusal) else set()
+def errors_of(**contents: Any) -> set[str]:  # noqa: ANN401  # JSON
+    parsed = parse_advanced({"destinations": [{"to": {"phoneNumber": "41793026727"}}], **contents}, NOW)
+    return set(parsed.errors) if isinstance(parsed, Refusal) else set()
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def faults_of(**contents: Any) -> set[str]:  # noqa: ANN401  # JSON
         ("parseco", {"text": "t", "validityPeriod": 5}),
     ],
 )
-def test_content_as_described_is_taken(channel: str, content: dict[str, Any]) -> None:
-    assert faults_of(**{channel: content}) == set()
+def test_content_as_described_is_valid(channel: str, content: dict[str, Any]) -> None:
+    assert errors_of(**{channel: content}) == set()
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_content_as_described_is_taken(channel: str, content: dict[str, Any]) ->
     ],
 )
 def test_other_content_is_refused_at_its_path(channel: str, content: object, path: str) -> None:
-    assert faults_of(**{channel: content}) == {f"{channel}{path}"}
+    assert errors_of(**{channel: content}) == {f"{channel}{path}"}
 
 
 @pytest.mark.skipif(not FILE, reason="RELAY_TEST_OMNI_SPEC names no copy of the vendor's specification")
-def test_every_example_of_the_specification_is_taken() -> None:
+def test_every_example_of_the_specification_is_valid() -> None:
     specification = json.loads(Path(FILE).read_text())
     bodies = specification["paths"]["/omni/1/advanced"]["post"]["requestBody"]["content"]
     refused = {}
@@ -121,9 +121,9 @@ def test_every_example_of_the_specification_is_taken() -> None:
         for name, example in body["examples"].items():
             value = example["value"]
             raw = value if isinstance(value, str) else json.dumps(value)
-            verdict = judge_advanced(read(raw.encode(), Format(media_type)), NOW)
-            if isinstance(verdict, Refusal):
-                refused[media_type, name] = verdict.faults
+            parsed = parse_advanced(read(raw.encode(), Format(media_type)), NOW)
+            if isinstance(parsed, Refusal):
+                refused[media_type, name] = parsed.errors
 
     assert sum(len(body["examples"]) for body in bodies.values()) > 0
     assert refused == {}

@@ -4,7 +4,7 @@ from service.sandbox.wire.body import UnreadableError, read
 from service.sandbox.wire.format import Format
 
 
-def test_xml_becomes_the_document_the_same_request_would_be_in_json() -> None:
+def test_xml_becomes_the_document_that_the_same_request_has_in_json() -> None:
     xml = """<r:request xmlns:r="urn:x" ignored="yes"><!-- a remark -->
       <r:destinations><r:destination><r:to><r:phoneNumber>1</r:phoneNumber></r:to></r:destination></r:destinations>
       <sms><text> two  words </text><validityPeriod> 5 </validityPeriod></sms>
@@ -23,7 +23,7 @@ def test_xml_becomes_the_document_the_same_request_would_be_in_json() -> None:
 
 
 @pytest.mark.parametrize("item", ["destination", "destinations"])
-def test_destinations_are_a_list_however_many_and_however_named(item: str) -> None:
+def test_destinations_are_a_list_for_any_number_and_name_of_items(item: str) -> None:
     one = f"<{item}><to><phoneNumber>1</phoneNumber></to></{item}>"
 
     for count in range(4):
@@ -56,20 +56,20 @@ def test_wrapped_items_are_a_list_in_both_spellings() -> None:
     assert read(new.encode(), Format.XML) == expected
 
 
-def test_a_map_that_is_called_like_a_list_stays_a_map() -> None:
+def test_a_map_with_the_name_of_a_list_stays_a_map() -> None:
     xml = "<request><vKontakte><templateData><one>1</one><two>2</two></templateData></vKontakte></request>"
 
     assert read(xml.encode(), Format.XML) == {"vKontakte": {"templateData": {"one": "1", "two": "2"}}}
 
 
 @pytest.mark.parametrize("number", ["5.0", "1_000", "\u0665", "9" * 5000, "", "five"])
-def test_what_is_no_plain_number_stays_text(number: str) -> None:
+def test_other_notations_of_numbers_stay_text(number: str) -> None:
     xml = f"<request><sms><validityPeriod>{number}</validityPeriod></sms></request>"
 
     assert read(xml.encode(), Format.XML) == {"sms": {"validityPeriod": number}}
 
 
-def test_json_is_as_deep_as_any_request_but_not_deeper() -> None:
+def test_json_has_a_depth_limit() -> None:
     def nested(depth: int) -> bytes:
         return b'{"a":' * depth + b"1" + b"}" * depth
 

@@ -34,7 +34,7 @@ def test_the_format_of_a_body_is_its_media_type(content_type: str, form: Format 
         ("", "", Format.JSON),
     ],
 )
-def test_an_answer_mirrors_its_request_unless_accept_prefers_the_other(
+def test_a_response_has_the_format_of_its_request_unless_accept_prefers_the_other(
     accept: str, content_type: str, form: Format
 ) -> None:
     assert answer_format(accept, content_type) is form

@@ -1,0 +1,96 @@
+"""Validate bodies and queries against `omni.json`, a JSON Schema document with one definition for each.
+
+* Lengths and words are those of the published description of OMNI. Three limits that it leaves out are those of the
+  channels' own APIs: 1000 characters for a Viber text, 1400 for a voice text, 4096 for a WhatsApp text.
+* Fields that the description marks as required and leaves out of its own examples are not required. Its examples in
+  XML leave out the `type` of a Kakao button.
+* `facebook`, `parseco`, `facebookUserKey`, `lineUserKey`, `singleShift` and `lockingShift` are from the older
+  description.
+* Objects are closed. OMNI does not publish how it treats unknown fields; here they are errors, so that mistakes show.
+* `null` is a value of the wrong type, not an absent field.
+* A `description` in the document completes an error message: "must be ...".
+"""
+
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, Literal
+
+from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
+
+Errors = dict[str, list[str]]
+"""Messages by the path of a field, such as `destinations[0].to`; `request` is the document as a whole."""
+
+Definition = Literal[
+    "AdvancedRequest",
+    "SimpleRequest",
+    "Scenario",
+    "ReportsQuery",
+    "LogsQuery",
+    "ScenariosQuery",
+    "Options",
+    "Clock",
+    "Fault",
+]
+
+_DOCUMENT: dict[str, Any] = json.loads(files(__package__).joinpath("omni.json").read_bytes())
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)", re.ASCII)
+
+
+def errors_in(document: Mapping[str, object], definition: Definition) -> Errors:
+    """Return every error in a document; empty if it is valid."""
+    errors: Errors = {}
+    for error in _validator(definition).iter_errors(document):
+        for path, message in _described(error):
+            messages = errors.setdefault(_written(path) or "request", [])
+            if message not in messages:  # two branches of the schema may find the same error
+                messages.append(message)
+    return errors
+
+
+def moment_of(value: object) -> datetime | None:
+    """Read a date and time with a zone; None if it is not one."""
+    if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+@functools.cache
+def _validator(definition: Definition) -> Draft202012Validator:
+    return Draft202012Validator(
+        {**_DOCUMENT, "$ref": f"#/$defs/{definition}"},
+        formats={"moment": lambda value: moment_of(value) is not None},
+        validate_formats=True,
+        mask="value",  # messages do not repeat what the caller sent
+    )
+
+
+def _described(error: ValidationError) -> list[tuple[list[str | int], str]]:
+    """Return the paths of an error, each with a message: that of a field for a field missing or unknown."""
+    path = error.instance_path
+    match error.kind:
+        case ValidationErrorKind.Required(name):
+            return [([*path, name], "must be present")]
+        case ValidationErrorKind.AdditionalProperties(names):
+            return [([*path, name], "is not a known field") for name in names]
+        case ValidationErrorKind.Enum(options):
+            return [(path, f"must be one of {', '.join(map(str, options))}")]
+        case _:
+            schema: Any = _DOCUMENT
+            for key in error.schema_path[:-1]:
+                schema = schema[key]
+            described = schema.get("description")
+            return [(path, f"must be {described}" if described else error.message)]
+
+
+def _written(path: Sequence[str | int]) -> str:
+    written = ""
+    for part in path:
+        written += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return written.removeprefix(".")
