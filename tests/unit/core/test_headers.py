@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from service.core import headers as headers_module
 from service.core.attempt.retry import is_used_up
+from service.core.delivery import Publication
 from service.core.headers import (
     dead_letter_reason,
     history_of,
     is_republication,
+    mark_republished,
     publication_key,
     read_history,
     write_history,
@@ -160,3 +162,15 @@ def test_what_the_broker_adds_to_a_redelivery_does_not_change_the_key_of_a_publi
 
 def test_a_reason_that_is_no_text_is_none() -> None:
     assert dead_letter_reason({"omni-reason": 5}) == dead_letter_reason({}) == ""
+
+
+def test_what_must_arrive_is_marked_once_when_it_is_published_again() -> None:
+    retry = Publication(
+        "omni.relay", "omni.requests.delay.1", b"", "application/json", "m", headers={"omni-attempt": 1}
+    )
+    marked = mark_republished(retry)
+
+    assert marked.headers == {"omni-republished": True, "omni-attempt": 1}
+    assert mark_republished(marked) is marked
+    event = replace(retry, must_arrive=False)
+    assert mark_republished(event) is event

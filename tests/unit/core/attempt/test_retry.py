@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.attempt.retry import HOUR, RetryPolicy, delay, denied_delay, due, lookup_delay
+from service.core.attempt.retry import HOUR, RetryPolicy, delay, denied_delay, due, lookup_delay, pause_delay
 from tests.support.builder import NOW
 from tests.unit.strategy import law
 
@@ -115,3 +115,7 @@ def test_a_denied_request_waits_half_a_minute_or_less_where_others_succeed(
 
 def test_a_room_lets_go_after_its_seconds() -> None:
     assert due(NOW, 0.25) == NOW + timedelta(milliseconds=250)
+
+
+def test_a_fault_of_ours_is_waited_out_for_half_a_minute() -> None:
+    assert pause_delay(RetryPolicy()) == 32
