@@ -14,9 +14,9 @@ from prometheus_client.process_collector import ProcessCollector
 
 from service.core.attempt.lookup import ResolutionKind
 from service.core.omni.channel.sms_parts import Encoding
+from service.core.result.dead_letter import REASONS
 from service.core.result.event import EventType
 from service.core.result.reply_to import ReplyResult
-from service.core.result.report import RelayReason
 from service.core.trace_context import is_sampled, trace_id
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -121,9 +121,11 @@ class Metrics:
         )
         self.dead_letters = self._counter(
             "dead_letters",
-            "Requests put into omni.dead by reason. Rises: look at omni.dead, mend the cause, send again.",
+            "Requests put into omni.dead by reason. failed, unknown: by the relay, after its last attempt. poison: it "
+            "killed workers. defect: the relay broke on it. lapsed: its expiration passed in the queue. other: a "
+            "policy removed it. Rises: list them with `omni-relay dead list`, repair the cause, replay them.",
             "reason",
-            get_args(RelayReason),
+            REASONS,
         )
         self.retries = self._counter(
             "retries",

@@ -114,7 +114,8 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
         connecting, consuming, undertaking = map(
-            asyncio.create_task, (link.run(), intake.run(), bury(link, handler, effects))
+            asyncio.create_task,
+            (link.run(), intake.run(), bury(link, handler, effects, lambda reason: metrics.dead_letters[reason].inc())),
         )
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -5,6 +5,7 @@ A letter that the broker could not store, because somebody had deleted `omni.dea
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 from service.adapters.logging import describe, get_logger
@@ -13,7 +14,14 @@ from service.core import topology
 from service.core.delivery import Delivery
 from service.core.forged_headers import can_be_forged
 from service.core.handler import Effects, Handler
-from service.core.result.dead_letter import DeadLetter, is_of_the_broker, read_dead, renew, write_final_event
+from service.core.result.dead_letter import (
+    DeadLetter,
+    DeadLetterReason,
+    is_of_the_broker,
+    read_dead,
+    renew,
+    write_final_event,
+)
 from service.core.result.publication import publish_report
 
 _PREFETCH: Final = 2
@@ -23,9 +31,14 @@ _LOOK_EVERY: Final = 5.0
 """Seconds between two looks whether the queues of dead letters are there."""
 
 
-async def bury(link: ReconnectingConnection, handler: Handler, effects: Effects) -> None:
-    """Go on until cancelled. What was told twice, because we died between telling and settling, carries the same id."""
-    undertaker = _Undertaker(link, handler, effects)
+async def bury(
+    link: ReconnectingConnection, handler: Handler, effects: Effects, count: Callable[[DeadLetterReason], None]
+) -> None:
+    """Go on until cancelled. What was told twice, because we died between telling and settling, carries the same id.
+
+    `count` is called once for each dead letter of the broker that is reported; the relay counts its own elsewhere.
+    """
+    undertaker = _Undertaker(link, handler, effects, count)
     looking = asyncio.create_task(undertaker.look())
     try:
         await undertaker.run()
@@ -34,8 +47,15 @@ async def bury(link: ReconnectingConnection, handler: Handler, effects: Effects)
 
 
 class _Undertaker:
-    def __init__(self, link: ReconnectingConnection, handler: Handler, effects: Effects) -> None:
+    def __init__(
+        self,
+        link: ReconnectingConnection,
+        handler: Handler,
+        effects: Effects,
+        count: Callable[[DeadLetterReason], None],
+    ) -> None:
         self._link = link
+        self._count = count
         self._handler = handler
         self._effects = effects
         self._log = get_logger()
@@ -65,6 +85,7 @@ class _Undertaker:
             dead_letter = read_dead(delivery, forgeable=can_be_forged(session.server))
             await self._store(dead_letter, arrived_at)
             if is_of_the_broker(dead_letter):
+                self._count(dead_letter.reason)  # before its event: the alert must not depend on that being possible
                 await self._tell(dead_letter)
         except Exception as error:  # noqa: BLE001 - a defect costs its word; the letter stays in omni.dead
             self._log.error("dead_letter.report_failed", **describe(error))

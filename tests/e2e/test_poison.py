@@ -9,6 +9,7 @@ import pytest
 
 from service.core.delivery import Delivery
 from service.core.poison import COUNT, rank
+from service.core.result.dead_letter import REASONS
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
 from tests.support.worker import DEADLY, PATIENCE
@@ -53,7 +54,7 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
         await stage.send(body, message_id=body["messageId"])
     for _ in range(LIMIT + 1):
         await (await stage.worker(ready=False, program=DEADLY, RABBITMQ_DECLARE="false")).ended()
-    await stage.worker(program=DEADLY, RABBITMQ_DECLARE="false")
+    last = await stage.worker(program=DEADLY, RABBITMQ_DECLARE="false")
     await stage.until_final_events(len(innocent) + 1)
 
     assert len(innocent) > 10
@@ -64,6 +65,7 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     # A worker that dies between the event and its settlement has it repeated: the same event, with the same id.
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
     assert set((await stage.posts()).values()) == {1}
+    await last.until_metric('omni_relay_dead_letters_total{reason="poison"}', 1)
     dead_letter = await stage.take("omni.dead")
     assert json.loads(dead_letter.body)["requestId"] == "killer"
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0
@@ -77,9 +79,10 @@ async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: S
         while await stage.waiting("omni.dead") == 0:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 
-    await stage.worker()
+    worker = await stage.worker()
     await stage.until_final_events(2)
     assert stage.final_events() == {"late": ["expired"], "in-time": ["accepted"]}
+    await worker.until_metric('omni_relay_dead_letters_total{reason="lapsed"}', 1)
     assert await stage.waiting("omni.dead") == 1
     assert await stage.posts() == {"in-time": 1}
 
@@ -144,6 +147,21 @@ async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) 
     assert grown < 150e6  # five megabytes five times, read and gone
     assert worker.lines("delivery.settled")[-1]["level"] == "info"
     assert (await worker.metrics())['omni_relay_deliveries_total{settlement="dead_lettered"}'] == 0
+
+
+@pytest.mark.parametrize("reason", ["poison", "defect", "lapsed", "other"])
+async def test_a_dead_letter_of_the_broker_is_counted_by_its_reason(stage: Stage, reason: str) -> None:
+    worker = await stage.worker()
+    said = {"poison": "delivery_limit", "defect": "rejected", "lapsed": "expired", "other": "maxlen"}[reason]
+    headers = {"x-death": [{"reason": said, "queue": "omni.requests", "exchange": "omni.requests", "count": 1}]}
+    before = await worker.metrics()
+    series = {one: f'omni_relay_dead_letters_total{{reason="{one}"}}' for one in REASONS}
+    assert [before[name] for name in series.values()] == [0] * len(REASONS)
+    await stage.send(request("m", NUMBER), exchange="omni.dead", key="", headers=headers)
+    await worker.until_metric(series[reason], 1)
+
+    after = await worker.metrics()
+    assert {one: after[name] for one, name in series.items() if after[name]} == {reason: 1}
 
 
 async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> None:

@@ -21,6 +21,22 @@ ALERTS = [rule for rule in RULES if "alert" in rule]
 NAMES = sorted({rule["alert"] for rule in ALERTS})
 TESTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests/alerts.yml").read_text())["tests"]
 OTHERS = {"process_start_time_seconds", "omni_relay_process_restarts_total"}
+FOREIGN = {"up", "rabbitmq_alarms_free_disk_space_watermark", "rabbitmq_alarms_memory_used_watermark"}
+"""Series of Prometheus and of RabbitMQ."""
+ADDED = {"job", "instance", "namespace", "pod"}
+"""Labels that a scrape adds."""
+DELAY_QUEUE = "omni.requests.delay.1"
+
+
+def written_series() -> list[tuple[str, dict[str, str]]]:
+    """List name and labels of every series that a worker writes before it has handled anything."""
+    metrics = Metrics([DELAY_QUEUE])
+    metrics.build.info({"version": "1"})
+    families = metrics.registry.collect()
+    return [(sample.name, sample.labels) for family in families for sample in family.samples]
+
+
+SERIES = written_series()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,6 +73,32 @@ def test_every_metric_that_is_named_exists(text: str) -> None:
     named = set(re.findall(r"\b(?:omni_relay|process)_[a-z_]+[a-z]\b(?!:)", text))
     bases = {re.sub(r"_(bucket|count|sum)$", "", name) for name in known_metrics()}
     assert {name for name in named if name not in known_metrics() | bases | {"process_cpu_seconds_total"}} == set()
+
+
+def labels_of(text: str) -> dict[str, str]:
+    """Read labels as they stand in braces."""
+    return dict(re.findall(r'(\w+)="([^"]*)"', text))
+
+
+@pytest.mark.parametrize("test", TESTS, ids=lambda test: test["name"])
+def test_the_test_of_an_alert_has_only_series_that_a_worker_writes(test: dict[str, Any]) -> None:
+    for one in test["input_series"]:
+        name, _, braces = one["series"].partition("{")
+        labels = {label: value for label, value in labels_of(braces).items() if label not in ADDED}
+        assert name in FOREIGN or (name, labels) in SERIES, one["series"]
+
+
+SELECTORS = sorted({found for rule in RULES for found in re.findall(r"\b\w+\{[^}]+\}", rule["expr"])})
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_every_label_and_value_that_a_rule_selects_is_written_by_a_worker(selector: str) -> None:
+    name, _, braces = selector.partition("{")
+    for label, operator, text in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', braces):
+        if name not in FOREIGN and label not in ADDED:
+            written = {labels[label] for series, labels in SERIES if series == name}
+            values = text.split("|") if operator == "=~" else [text]
+            assert set(values) <= written, selector
 
 
 @pytest.mark.parametrize("page", sorted((DEPLOY / "runbooks").glob("*.md")), ids=lambda page: page.stem)
