@@ -40,6 +40,25 @@ def exemplar(trace: str) -> dict[str, str] | None:
     return {"trace_id": trace_id(trace)} if is_sampled(trace) else None
 
 
+class Pause:
+    """Whether calls are paused for one reason, and since when."""
+
+    def __init__(self, paused: Gauge, since: Gauge) -> None:
+        self._paused = paused
+        self._since = since
+        self._is_paused = False
+
+    def set(self, value: bool) -> None:  # noqa: FBT001 - as a gauge is set
+        """Begin or end the pause; the time of a pause that goes on stays the same."""
+        if value != self._is_paused:
+            self._is_paused = value
+            self._paused.set(value)
+            if value:
+                self._since.set_to_current_time()
+            else:
+                self._since.set(0)
+
+
 class Metrics:
     """Everything the relay counts."""
 
@@ -215,7 +234,13 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        self.paused = {reason: paused.labels(reason) for reason in PAUSES}
+        since = Gauge(
+            self._name("paused_since_timestamp_seconds"),
+            "Unix time at which the pause began; 0 where there is none.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.paused = {reason: Pause(paused.labels(reason), since.labels(reason)) for reason in PAUSES}
 
     def _name(self, name: str) -> str:
         return f"omni_relay_{name}"

@@ -20,6 +20,7 @@ from service.core.printable import printable
 from service.core.result.dead_letter import REASONS, Selection
 
 _FAULT = 1
+_WORKER = "http://127.0.0.1:9464"
 _DIGITS = 9
 
 
@@ -156,6 +157,37 @@ def watch(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(watch_events(_settings(), as_json=as_json))
+
+
+def _base_url(_ctx: click.Context, _param: click.Parameter, urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        if not url.startswith(("http://", "https://")):
+            raise click.BadParameter(f"{url!r} is not a URL such as {_WORKER}")
+    return tuple(url.rstrip("/") for url in urls)
+
+
+@commands.command()
+@_reads_settings
+@click.option(
+    "--worker",
+    "workers",
+    multiple=True,
+    default=(_WORKER,),
+    show_default=True,
+    callback=_base_url,
+    metavar="URL",
+    help="Operations port of a worker or a supervisor. May be repeated.",
+)
+@click.option("--seconds", type=click.FloatRange(0.1, 60), default=5.0, show_default=True, help="Between two samples.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def status(workers: tuple[str, ...], seconds: float, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Show workers, pauses, rates, queues, dead letters, and which publications the broker refuses.
+
+    Exit status 1 if something needs a person, or could not be asked.
+    """
+    from service.cli.status import show_status
+
+    sys.exit(asyncio.run(show_status(_settings(), workers, seconds, as_json=as_json)))
 
 
 @commands.group()

@@ -272,6 +272,21 @@ class Session:
         async with self.asking() as channel:
             return (await self.broken.ask(channel.queue_declare(queue, passive=True))).message_count or 0
 
+    async def counts(self, queue: str) -> tuple[int, int] | None:
+        """Count a queue's ready messages and its consumers; None if there is no such queue.
+
+        Raises `RightMissingError`, or one of `BrokerErrors`.
+        """
+        try:
+            async with self.asking() as channel:
+                asking = self.broken.ask(channel.queue_declare(queue, passive=True), CONNECT_TIMEOUT)
+                found = await _allowed(asking, Right("read", "queue", queue, to_look=True))
+        except aiormq.exceptions.ChannelNotFoundEntity as error:
+            if "no queue" in str(error):  # and not one whose node is down
+                return None
+            raise
+        return found.message_count or 0, found.consumer_count or 0
+
     async def lock(self, queue: str) -> Permission:
         """Declare a queue that belongs to this session alone, and goes with it. Raises one of `BrokerErrors`."""
         try:
