@@ -128,7 +128,7 @@ def _screen(found: Overview) -> Iterator[str]:
         yield f"  {name:<32}{'MISSING' if length.after is None else length.after:>9}{growth:>10}{length.consumers:>11}"
     yield f"  oldest request: {_OLDEST}"
     yield f"rates a second, over {found.seconds:g} s"
-    yield from _table({name: f"{value:.1f}" for name, value in found.rates.items()})
+    yield from _table({name: f"{value:.1f}" for name, value in found.rates.items()} or {"not known": ""})
     yield "averages"
     yield from _table({name: "-" if value is None else f"{value:.3f} s" for name, value in found.averages.items()})
     yield "since the workers started"

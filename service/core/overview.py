@@ -109,12 +109,12 @@ def overview(
         seconds,
         processes,
         queues,
-        _rates(changes, queues, seconds),
+        _rates(changes, queues, seconds) if processes else {},  # without an answer, 0 would be a guess
         averages,
         {
             "dead letters": _by(totals, "dead_letters_total", "reason"),
             "ambiguous attempts": _by(totals, "ambiguous_attempts_total", "resolution"),
-            "refused by the broker": {name: int(_sum(totals, f"{name}_total")) for name in _REFUSED},
+            "refused by the broker": {name: int(_sum(totals, f"{name}_total")) for name in _REFUSED if processes},
             "reply copies": _by(totals, "reply_copies_total", "result"),
         },
         problems,

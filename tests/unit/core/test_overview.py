@@ -137,3 +137,9 @@ def test_delay_queues_are_those_that_workers_count_retries_for() -> None:
 
     assert delay_queues([worker, worker]) == ("omni.requests.delay.1",)
     assert delay_queues([]) == ()
+
+
+def test_without_an_answer_no_rate_and_no_count_is_made_up() -> None:
+    seen = found(WorkerAnswer(URL, fault="TimeoutError"), requests=QueueLength(0, 5, 1))
+
+    assert (seen.rates, set(map(len, seen.counts.values()))) == ({}, {0})
