@@ -4,7 +4,7 @@ A letter leaves the queue only when the broker has confirmed what became of it. 
 ends, in whatever way. Three things follow from how brokers work:
 
 * A broker deletes what was returned more often than the queue's delivery limit allows. So a letter that was returned
-  before is put back as a new message as soon as it is read, before anything is printed: see `_chosen`.
+  before is put back as a new message as soon as it is read, before anything is printed: see `chosen`.
 * A command may die between the confirm of a publication and the acknowledgement of the letter. So a replay writes down
   each letter before it publishes it. The next replay marks what it finds written down; workers look for a copy first.
 * Two replays at once could each take one of two copies of a letter. So only one runs at a time.
@@ -74,13 +74,13 @@ async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> Non
     """Print a line for each letter. Raises one of `BrokerErrors`, as all of these do."""
     table = Table((20, 8, 19, 8, 8), ("failed at", "reason", "request", "attempts", "redrives", "detail"))
     count = 0
-    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
+    async with connected(settings) as session, contextlib.aclosing(chosen(session, choice)) as dead_letters:
         async for held in dead_letters:
             if held.is_copy:
                 continue
             count += 1
             if as_json:
-                click.echo(written_json(_summary(held.dead_letter)))
+                click.echo(written_json(summary(held.dead_letter)))
             else:
                 if count == 1:
                     table.head()
@@ -92,13 +92,13 @@ async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> Non
 async def show_dead(settings: Settings, choice: Choice) -> int:
     """Print letters whole; gives how many there are."""
     count = 0
-    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
+    async with connected(settings) as session, contextlib.aclosing(chosen(session, choice)) as dead_letters:
         async for held in dead_letters:
             if held.is_copy:
                 continue
             count += 1
             delivery = held.dead_letter.delivery
-            click.echo(written_json({**_summary(held.dead_letter), "headers": delivery.headers}, indent=2))
+            click.echo(written_json({**summary(held.dead_letter), "headers": delivery.headers}, indent=2))
             click.echo(printable(body_text(delivery)))
     return count
 
@@ -109,11 +109,11 @@ async def replay_dead(settings: Settings, choice: Choice, *, rate: float, dry_ru
     The first SIGINT or SIGTERM ends it after the letter in hand, a second one at once.
     """
     tally = _Tally("would be sent again" if dry_run else "sent again")
-    async with _connected(settings) as session, _until_stopped(tally) as stop:
+    async with connected(settings) as session, _until_stopped(tally) as stop:
         if not dry_run:
             await _lock(session)
         journal = None if dry_run else await _Journal.open(session)
-        async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
+        async with contextlib.aclosing(chosen(session, choice, stop)) as dead_letters:
             async for held in dead_letters:
                 if journal is not None:
                     if not held.is_copy:
@@ -129,10 +129,10 @@ async def replay_dead(settings: Settings, choice: Choice, *, rate: float, dry_ru
 async def purge_dead(settings: Settings, choice: Choice, *, dry_run: bool) -> None:
     """Drop letters for good. Ends upon signals as `replay_dead` does."""
     tally = _Tally("would be dropped" if dry_run else "dropped")
-    async with _connected(settings) as session, _until_stopped(tally) as stop:
+    async with connected(settings) as session, _until_stopped(tally) as stop:
         if not dry_run:
             await _lock(session)
-        async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
+        async with contextlib.aclosing(chosen(session, choice, stop)) as dead_letters:
             async for held in dead_letters:
                 if not dry_run:
                     await held.drop()
@@ -196,7 +196,8 @@ async def _publish(session: Session, publication: Publication, missing: str) -> 
 
 
 @contextlib.asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[Session]:
+async def connected(settings: Settings) -> AsyncIterator[Session]:
+    """Open a session, and close it at the end. Raises one of `BrokerErrors`."""
     session = await connect(settings.rabbitmq_urls)
     try:
         yield session
@@ -217,7 +218,7 @@ async def _lock(session: Session) -> None:
         _warn(f"this user may not declare {topology.REPLAY_LOCK}, so do not start another replay or purge meanwhile")
 
 
-async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[NotAttempted]:
+async def chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[NotAttempted]:
     """Give the letters that are meant, oldest first, until asked to stop.
 
     Only those that are there at the start: one that is sent again and dies again is not met twice. From the first
@@ -334,7 +335,8 @@ def _warn(text: str) -> None:
     click.echo(printable(f"omni-relay: {text}"), err=True)
 
 
-def _summary(dead_letter: DeadLetter) -> dict[str, object]:
+def summary(dead_letter: DeadLetter) -> dict[str, object]:
+    """Describe a dead letter without its body and the headers of its producer."""
     return {
         "requestId": dead_letter.request_id,
         "reason": dead_letter.reason,

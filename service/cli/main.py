@@ -190,6 +190,20 @@ def status(workers: tuple[str, ...], seconds: float, as_json: bool) -> None:  # 
     sys.exit(asyncio.run(show_status(_settings(), workers, seconds, as_json=as_json)))
 
 
+@commands.command()
+@_reads_settings
+@click.argument("name", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def find(name: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Show what is known about a request or message: OMNI's logs of 48 hours, and omni.dead.
+
+    Never prints a text or an address. Exit status 1 if nothing is known.
+    """
+    from service.cli.find import find_id
+
+    sys.exit(asyncio.run(find_id(_settings(), name, as_json=as_json)))
+
+
 @commands.group()
 def dead() -> None:
     """Look at the dead letters, send them again, drop them."""

@@ -54,7 +54,7 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
         await stage.send(body, message_id=body["messageId"])
     for _ in range(LIMIT + 1):
         await (await stage.worker(ready=False, program=DEADLY, RABBITMQ_DECLARE="false")).ended()
-    last = await stage.worker(program=DEADLY, RABBITMQ_DECLARE="false")
+    await stage.worker(program=DEADLY, RABBITMQ_DECLARE="false")
     await stage.until_final_events(len(innocent) + 1)
 
     assert len(innocent) > 10
@@ -65,7 +65,6 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     # A worker that dies between the event and its settlement has it repeated: the same event, with the same id.
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
     assert set((await stage.posts()).values()) == {1}
-    await last.until_metric('omni_relay_dead_letters_total{reason="poison"}', 1)
     dead_letter = await stage.take("omni.dead")
     assert json.loads(dead_letter.body)["requestId"] == "killer"
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0

@@ -30,6 +30,7 @@ from service.core.poison import COUNT
 from service.core.request.body import excess, is_request_id
 from service.core.request.compression import decompress
 from service.core.request.decoding import json_object
+from service.core.request.parsing import parse
 from service.core.request.steps import finished
 from service.core.result.event import Reason, StatusEvent
 from service.core.result.publication import with_properties_of
@@ -52,6 +53,7 @@ _DETAILS: Final = {
     "other": "the broker took it off the queue",
 }
 """By the reasons of dead letters that have had no final event. A lapsed request has: a worker reports its expiry."""
+_UNREAD_REASONS: Final = {"poison", "defect"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +206,33 @@ def _read_time(value: Header) -> datetime | None:
 
 def _request_id(delivery: Delivery) -> str:
     """Return the id as the relay chooses it: the body's, else the message's."""
+    own = _fields(delivery).get("requestId")
+    return own if is_request_id(own) else delivery.message_id or ""
+
+
+def _fields(delivery: Delivery) -> Mapping[str, object]:
+    """Read a JSON object without any of the checks of a request; nothing where the body is none."""
     given = finished(decompress(delivery))
     body = None if isinstance(given, str) or excess(given, grown=True) else json_object(without_mark(given))
-    own = body.get("requestId") if body else None
-    return own if is_request_id(own) else delivery.message_id or ""
+    return body or {}
+
+
+def message_ids(dead_letter: DeadLetter) -> tuple[str, ...]:
+    """List the messages of a dead letter, in order and each once; total.
+
+    A body that killed workers or met a defect is read as plain JSON alone, so ids that the relay would create are
+    left out.
+    """
+    fields = _fields(dead_letter.delivery)
+    entries = fields.get("destinations")
+    given = [fields, *(entries if isinstance(entries, list) else ())]
+    names = [entry.get("messageId") for entry in given if isinstance(entry, Mapping)]
+    if dead_letter.reason not in _UNREAD_REASONS:
+        history = read_history(dead_letter.delivery.headers, datetime.fromtimestamp(0, UTC))
+        parsed = parse(dead_letter.delivery, history, lambda: "")
+        names += parsed.request.message_ids if parsed.request else ()
+        names += [rejection.message_id for rejection in parsed.rejections]
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 
 def _text(value: Header) -> str:

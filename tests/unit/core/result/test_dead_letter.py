@@ -1,4 +1,6 @@
 import gzip
+import json
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +17,7 @@ from service.core.result.dead_letter import (
     Selection,
     body_text,
     is_of_the_broker,
+    message_ids,
     read_dead,
     redrive,
     renew,
@@ -328,3 +331,38 @@ def test_a_body_is_shown_as_text(delivery: Delivery, text: str) -> None:
 
 def test_a_dead_letter_with_broken_compression_has_the_id_of_its_message() -> None:
     assert read_dead(replace(COMPRESSED, body=b"x", message_id="m")).request_id == "m"
+
+
+def killed(body: bytes, reason: str) -> DeadLetter:
+    death = [{"reason": reason, "queue": "omni.requests"}]
+    return read_dead(Delivery(body, message_id="r", exchange="omni.dead", headers={"x-death": death}))
+
+
+def test_the_messages_of_a_dead_letter_are_those_that_it_names_and_those_that_the_relay_names() -> None:
+    people = [{"messageId": "a", "to": {"phoneNumber": "41793026727"}}, {"to": {"phoneNumber": "41793026728"}}]
+    body = json.dumps({"requestId": "r", "destinations": people, "text": "Hello"}).encode()
+    given, created = message_ids(killed(body, "expired"))
+
+    assert given == "a"
+    assert uuid.UUID(created).version == 5
+    assert message_ids(a_letter()) == a_request().message_ids
+
+
+def test_the_messages_of_a_faulty_dead_letter_are_named_too() -> None:
+    body = b'{"requestId": "r", "messageId": "a", "phoneNumber": "1", "text": "Hello"}'
+
+    assert message_ids(killed(body, "expired")) == ("a",)
+
+
+@pytest.mark.parametrize("reason", ["delivery_limit", "rejected"])
+def test_a_body_that_broke_a_worker_is_not_parsed_again(reason: str) -> None:
+    named = killed(b'{"destinations": [{"messageId": "a"}, {"to": 1}, 2, {"messageId": 3}], "messageId": "b"}', reason)
+    without = killed(b'{"phoneNumber": "41793026727", "text": "Hello"}', reason)
+
+    assert message_ids(named) == ("b", "a")
+    assert message_ids(without) == ()
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"[1]", b'{"destinations": 1}', b"<request>", b"\xff\xfe"])
+def test_nonsense_has_no_messages(body: bytes) -> None:
+    assert message_ids(killed(body, "expired")) == message_ids(killed(body, "rejected")) == ()
