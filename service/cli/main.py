@@ -8,16 +8,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from service import __version__
 from service.adapters.rabbitmq import AccessRefusedError, BrokerErrors, RightMissingError, TopologyError
 from service.adapters.settings import Settings, SettingsError, load_settings, named_env_file
+from service.adapters.terminal import make_output_total
 from service.cli.sandbox import SANDBOX_HELP
 from service.core.printable import printable
 from service.core.result.dead_letter import REASONS, Selection
+from service.core.result.event import EventType
 
 _FAULT = 1
 _WORKER = "http://127.0.0.1:9464"
@@ -56,6 +58,7 @@ def commands() -> None:
 
 def main() -> None:
     """Run a command. Exit status: 0 asked to stop, 1 fault, 2 wrong usage, 78 wrong configuration."""
+    make_output_total()
     try:
         commands(prog_name="omni-relay")
     except SettingsError as error:
@@ -148,15 +151,40 @@ def explain(file: str, as_json: bool, content_type: str | None) -> None:  # noqa
     sys.exit(explain_file(_settings(), file, content_type, as_json=as_json))
 
 
+def _event_types(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Give whole routing keys: a last part stands for all that end with it."""
+    chosen: list[str] = []
+    for one in given:
+        name = one.removeprefix("omni.")
+        found = [known for known in get_args(EventType) if name in (known, known.partition(".")[2])]
+        if not found:
+            raise click.BadParameter(f"{one!r} is none of {', '.join(get_args(EventType))}")
+        chosen += found
+    return tuple(chosen)
+
+
 @commands.command()
 @_reads_settings
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as it is on the wire.")
-def watch(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Follow status events until Ctrl-C."""
-    from service.cli.watch import watch_events
+@click.option("--request-id", "request_ids", multiple=True, metavar="ID", help="Of this request. May be repeated.")
+@click.option("--message-id", "message_ids", multiple=True, metavar="ID", help="Of this message. May be repeated.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    callback=_event_types,
+    help="Such as accepted, or request.rejected. May be repeated.",
+)
+def watch(as_json: bool, **selection: tuple[str, ...]) -> None:  # noqa: FBT001 - click passes it by name
+    """Follow status events until Ctrl-C, or until the reader of a pipe ends.
+
+    Needs more rights than a worker: configure, write and read amq.gen-*, and read omni.results.
+    """
+    from service.cli.watch import EventSelection, watch_events
 
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(watch_events(_settings(), as_json=as_json))
+        asyncio.run(watch_events(_settings(), EventSelection(**selection), as_json=as_json))
 
 
 def _base_url(_ctx: click.Context, _param: click.Parameter, urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -243,7 +271,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 @_selecting
 @click.option("--json", "as_json", is_flag=True, help="One letter a line.")
 def list_(limit: int | None, as_json: bool, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
-    """List dead letters. They stay where they are."""
+    """List dead letters. They stay where they are. Exit status 0 also if there are none."""
     from service.cli.dead import Choice, list_dead
 
     asyncio.run(list_dead(_settings(), Choice(Selection(**selection), limit), as_json=as_json))
@@ -253,7 +281,10 @@ def list_(limit: int | None, as_json: bool, **selection: Any) -> None:  # noqa: 
 @_selecting
 @click.argument("request_id", required=False)
 def show(limit: int | None, request_id: str | None, **selection: Any) -> None:  # noqa: ANN401 - click's own way
-    """Print dead letters whole: headers, and the body, which holds personal data."""
+    """Print dead letters whole: headers, and the body, which holds personal data.
+
+    Exit status 1 if there is no such dead letter.
+    """
     from service.cli.dead import Choice, show_dead
 
     if request_id:
@@ -268,7 +299,10 @@ def show(limit: int | None, request_id: str | None, **selection: Any) -> None:  
 @_DRY_RUN
 @click.option("--rate", type=click.FloatRange(min=0.01), default=50.0, show_default=True, help="Letters a second.")
 def replay(limit: int | None, dry_run: bool, rate: float, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
-    """Send dead letters again. OMNI is asked about each message first, and has those it knows already."""
+    """Send dead letters again. OMNI is asked about each message first, and has those it knows already.
+
+    Exit status 0 also if there is nothing to send.
+    """
     from service.cli.dead import Choice, replay_dead
 
     asyncio.run(replay_dead(_settings(), Choice(Selection(**selection), limit), rate=rate, dry_run=dry_run))
@@ -279,7 +313,7 @@ def replay(limit: int | None, dry_run: bool, rate: float, **selection: Any) -> N
 @_DRY_RUN
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(limit: int | None, dry_run: bool, yes: bool, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
-    """Drop dead letters for good."""
+    """Drop dead letters for good. Exit status 0 also if there is nothing to drop."""
     from service.cli.dead import Choice, purge_dead
 
     if not (dry_run or yes):

@@ -1,36 +1,105 @@
 """`omni-relay watch`: status events as they come."""
 
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
 import click
 
-from service.adapters.rabbitmq import BrokerErrors, RightMissingError, connect
+from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect
 from service.adapters.settings import Settings
-from service.adapters.terminal import EventTable, read_json, read_row
+from service.adapters.terminal import EventTable, discard_output, noticing_closed_output, read_json, read_row
 from service.core import topology
 from service.core.printable import printable
+from service.core.value import dataclass
 
 
-async def watch_events(settings: Settings, *, as_json: bool) -> None:
-    """Print events until the connection goes or somebody interrupts.
+class _OutputClosedError(Exception):
+    """The reader of standard output is gone; the pipe that broke is not the broker's connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventSelection:
+    """Events of one of these requests, messages and types; an empty part allows all."""
+
+    request_ids: tuple[str, ...] = ()
+    message_ids: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    """Routing keys, such as `message.accepted`."""
+
+    def holds(self, body: bytes) -> bool:
+        """Tell whether an event is meant. Raises `ValueError` where it has to be read and is no event."""
+        if not (self.request_ids or self.message_ids or self.types):
+            return True
+        try:
+            event: dict[str, Any] = json.loads(body)
+            data = event["data"]
+            return (
+                (not self.request_ids or data["requestId"] in self.request_ids)
+                and (not self.message_ids or event.get("subject") in self.message_ids)
+                and (not self.types or event["type"].removeprefix("omni.") in self.types)
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ValueError("is not a status event") from None
+
+
+async def watch_events(settings: Settings, selection: EventSelection, *, as_json: bool) -> None:
+    """Print events until the connection is lost, somebody interrupts, or the reader of a pipe is gone.
 
     Raises one of `BrokerErrors`, or `RightMissingError`.
     """
-    session = await connect(settings.rabbitmq_urls)
+    task, closed = asyncio.current_task(), asyncio.Event()
+
+    def end() -> None:
+        closed.set()
+        if task is not None:
+            task.cancel()
+
+    try:
+        with noticing_closed_output(end):
+            session = await connect(settings.rabbitmq_urls)
+            try:
+                await _follow(session, selection, as_json=as_json)
+            finally:
+                await session.close()
+    except (asyncio.CancelledError, _OutputClosedError) as error:
+        if isinstance(error, asyncio.CancelledError) and not closed.is_set():
+            raise
+        discard_output()
+        return
+    raise ConnectionResetError("the broker closed the connection")
+
+
+async def _follow(session: Session, selection: EventSelection, *, as_json: bool) -> None:
     table = EventTable()
     if not as_json:
-        table.head()
+        _written(table.head)
     try:
         async for body in session.events():
             try:
-                if as_json:
-                    click.echo(read_json(body))
-                else:
-                    table.add(read_row(body))
+                if selection.holds(body):
+                    _print(body, table, as_json=as_json)
             except ValueError as error:
                 click.echo(printable(f"omni-relay: a message {error}"), err=True)
     except RightMissingError:
         raise
     except BrokerErrors as error:
         raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
-    finally:
-        await session.close()
-    raise ConnectionResetError("the broker closed the connection")
+
+
+def _print(body: bytes, table: EventTable, *, as_json: bool) -> None:
+    """Print an event. Raises `ValueError` where it is none, or `_OutputClosedError`."""
+    if as_json:
+        line = read_json(body)
+        _written(lambda: click.echo(line))
+    else:
+        row = read_row(body)
+        _written(lambda: table.add(row))
+
+
+def _written(write: Callable[[], None]) -> None:
+    try:
+        write()
+    except BrokenPipeError:
+        raise _OutputClosedError from None
