@@ -1,7 +1,16 @@
-"""`omni-relay check`: can this configuration work? A line each; nothing is changed and nothing is sent."""
+"""`omni-relay check`: can this configuration work? A line each; nothing is changed and nothing is sent.
 
+It has the settings of the process that it runs in, so a pod's configuration is checked in that pod. A check that passes
+says nothing about sending: an outage of OMNI shows in the worker, which is asked too where one runs beside it.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Final
+from http.client import HTTPException
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,72 +28,152 @@ from service.adapters.rabbitmq import (
     rights_needed,
 )
 from service.adapters.settings import Settings, SettingsError
+from service.adapters.terminal import written_json
+from service.cli.status import get_page
+from service.core.attempt.lookup import Answered, Forbidden, Unanswered
 from service.core.printable import printable
+from service.core.value import dataclass
 from service.worker.app import access, retry_policy
 
+Result = Literal["ok", "fault", "not_tested"]
+
+_LABELS: Final[dict[Result, str]] = {"ok": "ok   ", "fault": "FAULT", "not_tested": "-    "}
 _OK, _REFUSED, _FORBIDDEN = 200, 401, 403
-_OMNI: Final[dict[int, tuple[bool, str]]] = {
-    _OK: (True, "credentials accepted"),
-    _REFUSED: (False, "refuses the credentials (401)"),
-    _FORBIDDEN: (True, "knows the credentials; they may not list scenarios, so whether they may send is not known"),
+_OMNI: Final[dict[int, tuple[Result, str]]] = {
+    _OK: ("ok", "credentials accepted"),
+    _REFUSED: ("fault", "refuses the credentials (401)"),
+    _FORBIDDEN: ("not_tested", "knows the credentials; they may not list scenarios, so more is not known"),
 }
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+_NO_MESSAGE: Final = "omni-relay-check"
+"""An id that no message has."""
 
 
-async def check_all(settings: Settings) -> int:
-    """Print a line for each check; returns the exit status."""
-    click.echo("ok    configuration  read")  # or load_settings would have said what is wrong
-    passed = [await _check_broker(settings), await _check_omni(settings)]
-    return 0 if all(passed) else 1
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line. `not_tested` is neither good nor bad."""
+
+    name: str
+    result: Result
+    detail: str
 
 
-async def _check_broker(settings: Settings) -> bool:
+async def check_all(settings: Settings, *, as_json: bool) -> int:
+    """Print a line for each check, each as soon as it is known; returns the exit status."""
+    checks: list[Check] = []
+
+    def show(found: Iterable[Check]) -> None:
+        for check in found:
+            checks.append(check)
+            if not as_json:
+                click.echo(printable(f"{_LABELS[check.result]} {check.name:<14} {check.detail}"))
+
+    show([Check("configuration", "ok", "read")])  # or load_settings would have said what is wrong
+    show(await _check_broker(settings))
+    show(await _check_omni(settings))
+    show([await _check_worker(settings)])
+    show([Check("sending", "not_tested", "nothing was posted; `omni-relay status` shows whether attempts succeed")])
+    if as_json:
+        lines = [{"name": check.name, "result": check.result, "detail": check.detail} for check in checks]
+        click.echo(written_json({"checks": lines}))
+    return int(any(check.result == "fault" for check in checks))
+
+
+async def _check_broker(settings: Settings) -> list[Check]:
+    """Connect to each broker, since a worker may use any of them; the first that answers is asked for the rest."""
+    found: list[Check] = []
+    session: Session | None = None
     try:
-        session = await connect(settings.rabbitmq_urls)
-    except BrokerErrors as error:
-        return _tell("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
-    _tell("broker", "connected", good=True)
+        for url in settings.rabbitmq_urls:
+            at = f" to {urlsplit(url).hostname}" if len(settings.rabbitmq_urls) > 1 else ""
+            try:
+                opened = await connect((url,))
+            except BrokerErrors as error:
+                found.append(
+                    Check("broker", "fault", f"{type(error).__name__}: cannot connect{at}; see RELAY_RABBITMQ_URL")
+                )
+                continue
+            found.append(Check("broker", "ok", f"connected{at}"))
+            if session is None:
+                session = opened
+            else:
+                await opened.close()
+        return found if session is None else [*found, *await _check_contents(session, settings)]
+    finally:
+        if session is not None:
+            await session.close()
+
+
+async def _check_contents(session: Session, settings: Settings) -> list[Check]:
     delays = retry_policy(settings).delays
     try:
         rights = rights_needed(delays, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
         missing = await missing_rights(session, rights)
-        return all([await _check_topology(session, delays, missing), _tell_rights(missing)])
+        return [*await _check_topology(session, delays, missing), *_describe_rights(missing)]
     except BrokerErrors as error:
-        return _tell("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
-    finally:
-        await session.close()
+        return [Check("broker", "fault", f"{type(error).__name__}: no answer to what was asked")]
 
 
-async def _check_topology(session: Session, delays: tuple[float, ...], missing: list[Right]) -> bool:
+async def _check_topology(session: Session, delays: tuple[float, ...], missing: list[Right]) -> list[Check]:
     try:
         await declare(session.connection, delays, passive=True)
     except TopologyError as error:
-        return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
+        return [Check("topology", "fault", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true declares it")]
     except AccessRefusedError as error:
-        return bool(missing) or _tell("topology", str(error), good=False)  # which right it is, is told beside
-    return _tell("topology", "exchanges, queues and waiting rooms are there", good=True)
+        return [] if missing else [Check("topology", "fault", str(error))]  # the missing right has a line of its own
+    return [Check("topology", "ok", "exchanges, queues and delay queues are there")]
 
 
-def _tell_rights(missing: list[Right]) -> bool:
+def _describe_rights(missing: list[Right]) -> Iterator[Check]:
     for right in {(one.permission, one.resource): one for one in reversed(missing)}.values():
-        _tell("rights", str(RightMissingError(right)), good=False)  # once for a queue and an exchange of one name
-    return not missing and _tell("rights", "this user may do what a worker does", good=True)
+        yield Check("rights", "fault", str(RightMissingError(right)))  # once for a queue and an exchange of one name
+    if not missing:
+        yield Check("rights", "ok", "this user may do what a worker does")
 
 
-async def _check_omni(settings: Settings) -> bool:
+async def _check_omni(settings: Settings) -> list[Check]:
     try:
         client = OmniClient(access(settings), lambda: datetime.now(UTC))
     except SettingsError as error:
-        return _tell("OMNI", str(error), good=False)
+        return [Check("OMNI", "fault", str(error))]
     try:
         status = await client.probe()
+        if status is None:
+            return [Check("OMNI", "fault", "no answer; see RELAY_OMNI_BASE_URL")]
+        result, text = _OMNI.get(status, ("fault", f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
+        answered = Check("OMNI", result, text)
+        return [answered] if result == "fault" else [answered, await _check_logs(client)]
     finally:
         await client.close()
-    if status is None:
-        return _tell("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
-    good, text = _OMNI.get(status, (False, f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
-    return _tell("OMNI", text, good=good)
 
 
-def _tell(what: str, text: str, *, good: bool) -> bool:
-    click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
-    return good
+async def _check_logs(client: OmniClient) -> Check:
+    """See whether ambiguous attempts can be looked up. A worker without that right works, and settles by policy."""
+    match await client.look((_NO_MESSAGE,)):
+        case Answered():
+            return Check("OMNI's logs", "ok", "the credentials may read them")
+        case Forbidden(cause):
+            return Check(
+                "OMNI's logs",
+                "not_tested",
+                f"closed to these credentials ({cause}): RELAY_UNKNOWN_POLICY alone settles ambiguous attempts",
+            )
+        case Unanswered(cause):
+            return Check("OMNI's logs", "fault", f"no answer ({cause})")
+
+
+async def _check_worker(settings: Settings) -> Check:
+    """Ask the worker that runs with these settings, if there is one on this machine: it sees what this cannot."""
+    host, port = _ANY_ADDRESS.get(settings.http_host, settings.http_host), settings.http_port
+    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        _, body = await asyncio.to_thread(get_page, f"http://{at}/readyz")
+        said = json.loads(body)
+        is_ready, is_paused, reason = said["ready"], said["paused"], said["reason"]
+    except (OSError, HTTPException):
+        return Check("worker", "not_tested", f"none answers at {at}")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Check("worker", "fault", f"another program answers at {at}; see RELAY_HTTP_PORT")
+    if is_paused:
+        return Check("worker", "fault", f"sending is paused: {reason}")
+    return Check("worker", "ok", "ready") if is_ready else Check("worker", "fault", f"not ready: {reason}")

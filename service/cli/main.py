@@ -323,11 +323,15 @@ def purge(limit: int | None, dry_run: bool, yes: bool, **selection: Any) -> None
 
 @commands.command()
 @_reads_settings
-def check() -> None:
-    """Check configuration, broker, topology and OMNI credentials; a line each."""
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def check(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Check configuration, brokers, topology, rights, OMNI credentials and the worker on this machine; a line each.
+
+    Sending is not tested. Exit status 1 if any check fails.
+    """
     from service.cli.check import check_all
 
-    sys.exit(asyncio.run(check_all(_settings())))
+    sys.exit(asyncio.run(check_all(_settings(), as_json=as_json)))
 
 
 def _say(text: str) -> None:

@@ -88,8 +88,8 @@ async def _count(session: Session, queues: Iterable[str], not_asked: list[str]) 
 
 def _ask_worker(url: str) -> WorkerAnswer:
     try:
-        samples = tuple(_samples(_get(f"{url}/metrics")[1].decode()))
-        status, body = _get(f"{url}/readyz")
+        samples = tuple(_samples(get_page(f"{url}/metrics")[1].decode()))
+        status, body = get_page(f"{url}/readyz")
         said = json.loads(body)
         return WorkerAnswer(url, after=samples, ready=status == 200, reason=said.get("reason"))  # noqa: PLR2004 - HTTP
     except (OSError, HTTPException) as error:
@@ -99,8 +99,11 @@ def _ask_worker(url: str) -> WorkerAnswer:
         return WorkerAnswer(url, fault="its answer is not a worker's")
 
 
-def _get(url: str) -> tuple[int, bytes]:
-    """Ask an operations port. Raises `OSError`, `HTTPException`, or `ValueError` for what is no URL."""
+def get_page(url: str) -> tuple[int, bytes]:
+    """Ask an operations port; gives status and body.
+
+    Raises `OSError` or `HTTPException`, or `ValueError` where it is no URL.
+    """
     try:
         with _OPENER.open(url, timeout=_TIMEOUT) as answer:
             return answer.status, answer.read(_LONGEST_PAGE)

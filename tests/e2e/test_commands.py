@@ -104,10 +104,10 @@ async def test_nobody_who_publishes_events_can_steer_the_terminal_of_those_who_w
 
 
 async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tcp_port: int) -> None:
-    await stage.worker()
+    worker = await stage.worker()
     nowhere = f"127.0.0.1:{unused_tcp_port}"
     good, key, broker, omni, delays = await asyncio.gather(
-        stage.command("check"),
+        stage.command("check", HTTP_PORT=str(worker.port)),
         stage.command("check", OMNI_API_KEY="wrong-canary"),
         stage.command("check", RABBITMQ_URL=f"amqp://guest:wrong-canary@{nowhere}/"),
         stage.command("check", OMNI_BASE_URL=f"http://{nowhere}"),
@@ -115,13 +115,53 @@ async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tc
     )
 
     assert good.status == 0
-    assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 5
+    assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 7 + ["-"]
+    assert good.output.splitlines()[-1].startswith("-     sending        nothing was posted")
     for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (delays, "topology")):
         assert ended.status == 1
         assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == [at]
         assert "wrong-canary" not in ended.output + ended.errors
         assert "Traceback" not in ended.errors
     assert await stage.calls() == []
+
+
+async def test_a_check_says_what_it_has_not_tested_and_never_that_all_is_well(stage: Stage) -> None:
+    await stage.worker()
+    await stage.fault(kind="status", status=503)
+    ended = await stage.command("check", "--json")
+    results = {one["name"]: one["result"] for one in json.loads(ended.output)["checks"]}
+
+    assert ended.status == 0
+    assert set(json.loads(ended.output)) == {"checks"}
+    assert {name for name, result in results.items() if result == "not_tested"} == {"worker", "sending"}
+
+
+async def test_a_check_beside_a_worker_finds_the_outage_that_it_cannot_see_itself(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.fault(kind="status", status=503)
+    await stage.send(request("m"))
+    await worker.until_metric('omni_relay_paused{reason="failing"}', 1)
+    ended = await stage.command("check", HTTP_PORT=str(worker.port))
+
+    assert ended.status == 1
+    (fault,) = (line for line in ended.output.splitlines() if line.startswith("FAULT"))
+    assert fault == "FAULT worker         sending is paused: http_503"
+
+
+async def test_a_check_looks_at_each_broker_and_at_the_right_to_read_logs(stage: Stage, unused_tcp_port: int) -> None:
+    await stage.worker()
+    await stage.fault(kind="status", status=403, path="logs", envelope="new")
+    nowhere = f"amqp://guest:guest@127.0.0.2:{unused_tcp_port}/"
+    ended = await stage.command(
+        "check",
+        RABBITMQ_URL=f"{stage.url},{nowhere}",
+        HTTP_PORT=stage.settings["RELAY_OMNI_BASE_URL"].rpartition(":")[2],
+    )
+
+    assert ended.status == 1
+    assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == ["broker", "worker"]
+    assert "cannot connect to 127.0.0.2" in ended.output
+    assert "-     OMNI's logs    closed to these credentials (http_403)" in ended.output
 
 
 @pytest.mark.long
