@@ -13,9 +13,9 @@ from typing import Any, get_args
 import click
 
 from service import __version__
+from service.adapters.output import make_output_total
 from service.adapters.rabbitmq import AccessRefusedError, BrokerErrors, RightMissingError, TopologyError
 from service.adapters.settings import Settings, SettingsError, load_settings, named_env_file
-from service.adapters.terminal import make_output_total
 from service.cli.sandbox import SANDBOX_HELP
 from service.core.printable import printable
 from service.core.result.dead_letter import REASONS, Selection

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from service.adapters.output import discard_output, noticing_closed_output
 from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect
 from service.adapters.settings import Settings
-from service.adapters.terminal import EventTable, discard_output, noticing_closed_output, read_json, read_row
+from service.adapters.terminal import EventTable, read_json, read_row
 from service.core import topology
 from service.core.printable import printable
 from service.core.value import dataclass
