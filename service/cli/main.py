@@ -1,4 +1,7 @@
-"""The command line. Commands import what they need when they run: `--help` must not wait for it."""
+"""The command line. Commands import what they need when they run: `--help` must not wait for it.
+
+One file, so that all options can be compared: a command here only reads options, and its work is in a file of its name.
+"""
 
 import asyncio
 import contextlib

@@ -39,22 +39,7 @@ async def show_status(settings: Settings, urls: Sequence[str], seconds: float, *
     workers = await asyncio.gather(*(asyncio.to_thread(_ask_worker, url) for url in urls))
     names = delay_queues(workers) or tuple(map(topology.delay_queue, retry_policy(settings).delays))
     queues = (topology.REQUESTS, *names, topology.DEAD, topology.DIED)
-    lengths: dict[str, QueueLength] = {}
-    try:
-        session = await connect(settings.rabbitmq_urls)
-    except BrokerErrors as error:
-        not_asked.append(f"the broker: {type(error).__name__}; see RELAY_RABBITMQ_URL")
-        await asyncio.sleep(seconds)
-    else:
-        try:
-            before = await _count(session, queues, [])
-            await asyncio.sleep(seconds)
-            after = await _count(session, queues, not_asked)
-            lengths = {name: _length(before.get(name), counts) for name, counts in after.items()}
-        except BrokerErrors as error:
-            not_asked.append(f"the broker: {type(error).__name__}: no answer")
-        finally:
-            await session.close()
+    lengths = await _ask_broker(settings, queues, seconds, not_asked)
     again = await asyncio.gather(*(asyncio.to_thread(_ask_worker, url) for url in urls))
     answers = [
         WorkerAnswer(now.url, then.after, now.after, now.ready, now.reason, now.fault or then.fault)
@@ -67,6 +52,28 @@ async def show_status(settings: Settings, urls: Sequence[str], seconds: float, *
         for line in _screen(found):
             click.echo(printable(line))
     return 0 if found.is_well else 1
+
+
+async def _ask_broker(
+    settings: Settings, queues: Sequence[str], seconds: float, not_asked: list[str]
+) -> dict[str, QueueLength]:
+    """Count what waits in each queue, twice; takes `seconds` in any case. Adds to `not_asked` what gave no answer."""
+    try:
+        session = await connect(settings.rabbitmq_urls)
+    except BrokerErrors as error:
+        not_asked.append(f"the broker: {type(error).__name__}; see RELAY_RABBITMQ_URL")
+        await asyncio.sleep(seconds)
+        return {}
+    try:
+        before = await _count(session, queues, [])
+        await asyncio.sleep(seconds)
+        after = await _count(session, queues, not_asked)
+    except BrokerErrors as error:
+        not_asked.append(f"the broker: {type(error).__name__}: no answer")
+        return {}
+    finally:
+        await session.close()
+    return {name: _length(before.get(name), counts) for name, counts in after.items()}
 
 
 def _length(before: tuple[int, int] | None, after: tuple[int, int] | None) -> QueueLength:

@@ -1,6 +1,7 @@
 """What `omni-relay status` concludes from two samples of each worker's metrics and of the broker's queues.
 
-A counter that is lower in the second sample belongs to a process that has started again, so it counts from 0.
+A counter that is lower in the second sample belongs to a process that has started again, so it counts from 0. One file,
+since every number and every problem is drawn from the same two samples.
 """
 
 from collections import Counter, defaultdict
