@@ -30,7 +30,7 @@ class EventSelection:
     """Routing keys, such as `message.accepted`."""
 
     def holds(self, body: bytes) -> bool:
-        """Tell whether an event is meant. Raises `ValueError` where it has to be read and is no event."""
+        """Return whether an event is meant. Raises `ValueError` where it has to be read and is no event."""
         if not (self.request_ids or self.message_ids or self.types):
             return True
         try:

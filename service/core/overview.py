@@ -87,7 +87,7 @@ class Overview:
 
     @property
     def is_well(self) -> bool:
-        """Tell whether everything was asked and nothing needs a person."""
+        """Whether everything was asked and nothing needs a person."""
         return not self.problems and not self.not_asked
 
 
