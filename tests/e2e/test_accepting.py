@@ -62,7 +62,7 @@ async def test_each_shape_is_accepted_with_one_event_a_message(stage: Stage) -> 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
 async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, fast: str) -> None:
-    await stage.worker(RABBITMQ_FAST_LANE=fast)
+    await stage.worker(RABBITMQ_FAST_PATH=fast)
     declared = '<?xml version="1.0" encoding="utf-16"?>'
     document = (
         f"<request><messageId> xml </messageId><phoneNumber>{NUMBER}</phoneNumber><sms><text>é €</text></sms></request>"

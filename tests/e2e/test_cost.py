@@ -154,7 +154,7 @@ async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_wai
     """OMNI takes its time. What has begun waits for it, and what has not must not keep the connection unread."""
     worker = await stage.worker(
         RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB),
-        RABBITMQ_FAST_LANE=fast,
+        RABBITMQ_FAST_PATH=fast,
         OMNI_MAX_MESSAGES_PER_CALL="10000",
         OMNI_CONCURRENCY="4",
     )
@@ -191,7 +191,7 @@ async def test_a_worker_that_stops_while_deliveries_are_left_unread_makes_none_a
 ) -> None:
     """The broker answers that the consumer is cancelled behind all that it has sent."""
     worker = await stage.worker(
-        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), RABBITMQ_FAST_LANE=fast, OMNI_CONCURRENCY="4"
+        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), RABBITMQ_FAST_PATH=fast, OMNI_CONCURRENCY="4"
     )
     await stage.fault(kind="latency", seconds=6)
     small = [{"requestId": f"s-{n}", "messageId": f"s-{n}", "phoneNumber": NUMBER, "text": f"{n}"} for n in range(4)]

@@ -86,7 +86,7 @@ async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_tha
 
     What is looked for in closed logs is deferred, and ends as unknown.
     """
-    worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_LANE=fast)
+    worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_PATH=fast)
     await stage.fault(kind="status", status=403, path="logs")
     await stage.fault(kind="status", status=503, retryAfter="6", times=1)
     await stage.send(request("first", NUMBER))

@@ -39,7 +39,7 @@ async def stopped(vhost: VirtualHost) -> AsyncIterator[list[Worker]]:
         pytest.param("slow", {"OMNI_CONCURRENCY": "1"}, id="wait in a batch"),
         pytest.param("rate", {"OMNI_MESSAGES_PER_SECOND": "3", "OMNI_BATCHING": "false"}, id="wait for the rate"),
         pytest.param("unread", {}, id="are still unread"),
-        pytest.param("slow", {"RABBITMQ_FAST_LANE": "false", "OMNI_CONCURRENCY": "1"}, id="come by way of the library"),
+        pytest.param("slow", {"RABBITMQ_FAST_PATH": "false", "OMNI_CONCURRENCY": "1"}, id="come by way of the library"),
         pytest.param("slow", {"OMNI_CONCURRENCY": "1", "OMNI_BATCHING": "false", "heartbeat": "1"}, id="heartbeats"),
     ],
 )

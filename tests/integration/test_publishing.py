@@ -20,7 +20,7 @@ from tests.integration.test_rabbitmq_link import (
     channel_of,
     dead_letter,
     event,
-    fast_path,  # noqa: F401 - a fixture: everything with the fast lane and without it
+    fast_path,  # noqa: F401 - a fixture: everything with the fast path and without it
     names,
     tied,
 )

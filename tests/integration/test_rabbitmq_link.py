@@ -65,9 +65,9 @@ ROOMS = (0.2, 300.0)
 FAST = contextvars.ContextVar("FAST", default=True)
 
 
-@pytest.fixture(autouse=True, params=[True, False], ids=["fast lane", "library alone"])
+@pytest.fixture(autouse=True, params=[True, False], ids=["fast path", "library alone"])
 def fast_path(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever holds with the fast lane holds without it, and the other way round."""
+    """Whatever holds with the fast path holds without it, and the other way round."""
     token = FAST.set(request.param)
     yield
     FAST.reset(token)
@@ -459,7 +459,7 @@ async def test_large_bodies_travel_both_ways_in_as_many_frames_as_it_takes(vhost
 
 
 async def test_each_of_many_publications_gets_its_own_verdict(vhost: VirtualHost) -> None:
-    """In the fast lane also of those that share a name, or everything; the library alone mixes those up."""
+    """In the fast path also of those that share a name, or everything; the library alone mixes those up."""
     async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(topology.RESULTS, "message.accepted")
@@ -496,7 +496,7 @@ async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(
 
 @pytest.mark.long
 async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: VirtualHost) -> None:
-    """While it sends anything else a broker sends no heartbeats, and the library sees nothing of the fast lane."""
+    """While it sends anything else a broker sends no heartbeats, and the library sees nothing of the fast path."""
     async with tied(vhost.url + "?heartbeat=1", consume=True) as tie:
         until = time.monotonic() + 8  # three heartbeats are missed after six
         number = 0

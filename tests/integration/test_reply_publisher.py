@@ -40,7 +40,7 @@ class Replies:
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=[True, False], ids=["fast lane", "library alone"])
+@pytest.fixture(params=[True, False], ids=["fast path", "library alone"])
 def fast(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 

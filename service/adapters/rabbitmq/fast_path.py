@@ -1,4 +1,4 @@
-"""The fast lane: deliveries, acks, publications and confirms past the library, on the library's own connection.
+"""The fast path: deliveries, acks, publications and confirms past the library, on the library's own connection.
 
 The library spends half a millisecond of CPU on what takes a tenth of that here: tasks, queues and objects for every
 frame. So a protocol sits where its stream begins, takes out the frames of two channels that come for every message,

@@ -32,7 +32,7 @@ def test_every_default_is_fit_for_production() -> None:
     assert settings.rabbitmq_urls == ("amqp://guest:guest@localhost:5672/",)
     expected = {
         "rabbitmq_declare": True,
-        "rabbitmq_fast_lane": True,
+        "rabbitmq_fast_path": True,
         "omni_base_url": "https://api.infobip.com",
         "omni_allow_http": False,
         "omni_api_key": None,
@@ -80,7 +80,7 @@ def test_the_accounts_rates_are_divided_among_its_workers() -> None:
     [
         ("RABBITMQ_PREFETCH", "7", 7),
         ("RABBITMQ_DECLARE", "false", False),
-        ("RABBITMQ_FAST_LANE", "false", False),
+        ("RABBITMQ_FAST_PATH", "false", False),
         ("OMNI_SCENARIO_KEY", "key", "key"),
         ("OMNI_FORMAT", "xml", "xml"),
         ("OMNI_CONCURRENCY", "3", 3),

@@ -1,4 +1,4 @@
-"""The fast lane's frames: what the library would read of what we write, and the other way round."""
+"""The fast path's frames: what the library would read of what we write, and the other way round."""
 
 import asyncio
 from datetime import UTC, datetime
