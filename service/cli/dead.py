@@ -20,7 +20,7 @@ from typing import Final
 
 import click
 
-from service.adapters.rabbitmq import Acknowledger, BrokerErrors, Session, UnroutableError, connect
+from service.adapters.rabbitmq import Acknowledger, BrokerErrors, Session, UnroutableError, connect, queues
 from service.adapters.settings import Settings
 from service.adapters.terminal import Table, written_json
 from service.core import topology
@@ -154,12 +154,12 @@ class _Journal:
 
     @classmethod
     async def open(cls, session: Session) -> "_Journal":
-        if await session.keep(topology.REPLAY_JOURNAL, _JOURNAL_SECONDS) != "granted":
+        if await queues.declare_expiring(session, topology.REPLAY_JOURNAL, _JOURNAL_SECONDS) != "granted":
             _warn(
                 f"this user may not declare {topology.REPLAY_JOURNAL}: letters are sent as if they may have been before"
             )
             return cls(session, kept=False)
-        async with contextlib.aclosing(session.taking(topology.REPLAY_JOURNAL)) as entries:
+        async with contextlib.aclosing(queues.take_all(session, topology.REPLAY_JOURNAL)) as entries:
             return cls(session, kept=True, ambiguous={entry.body async for entry, _ in entries})
 
     async def may_be_published(self, dead_letter: DeadLetter) -> bool:
@@ -178,7 +178,7 @@ class _Journal:
     async def close(self) -> None:
         """Delete it, unless letters in doubt are left."""
         if self.kept and not self.ambiguous:
-            await self.session.delete(topology.REPLAY_JOURNAL)
+            await queues.delete(self.session, topology.REPLAY_JOURNAL)
 
 
 async def _send_again(session: Session, journal: _Journal, held: NotAttempted) -> None:
@@ -207,7 +207,7 @@ async def _connected(settings: Settings) -> AsyncIterator[Session]:
 async def _lock(session: Session) -> None:
     """Keep other commands that take letters away out. Raises `_Refusal` if there is one."""
     deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
-    while (permission := await session.lock(topology.REPLAY_LOCK)) == "taken":
+    while (permission := await queues.lock(session, topology.REPLAY_LOCK)) == "taken":
         if asyncio.get_running_loop().time() > deadline:
             raise _Refusal(
                 f"another replay or purge is at work, it holds {topology.REPLAY_LOCK}; wait until it has ended"
@@ -226,12 +226,12 @@ async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None =
     A broker puts what is returned behind all that was returned before. So all letters are taken, also where fewer are
     wanted or the reader of the output is gone, and all are returned: else their order would change.
     """
-    left, kept, found, giving = await session.depth(topology.DEAD), 0, 0, True
+    left, kept, found, giving = await queues.depth(session, topology.DEAD), 0, 0, True
     renewed: Counter[bytes] = Counter()
     renewing = False
     met: set[bytes] = set()
     forgeable = can_be_forged(session.server)
-    async with contextlib.aclosing(session.taking(topology.DEAD)) as dead_letters:
+    async with contextlib.aclosing(queues.take_all(session, topology.DEAD)) as dead_letters:
         while renewing or renewed.total() or left > 0:
             if stop is not None and stop.is_set() and not renewing:
                 break
@@ -273,7 +273,7 @@ async def _until_returned(session: Session, count: int) -> None:
     """Wait until at least so many letters are in the queue, but not for long: others may take them."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_RETURN_SECONDS):
-            while await session.depth(topology.DEAD) < count:  # noqa: ASYNC110 - the broker
+            while await queues.depth(session, topology.DEAD) < count:  # noqa: ASYNC110 - the broker
                 await asyncio.sleep(_RETURN_PAUSE)
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from service.adapters.rabbitmq import BrokerErrors, RightMissingError, connect
+from service.adapters.rabbitmq import BrokerErrors, RightMissingError, connect, queues
 from service.adapters.settings import Settings
 from service.adapters.terminal import EventTable, read_json, read_row
 from service.core import topology
@@ -19,7 +19,7 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
     if not as_json:
         table.head()
     try:
-        async for body in session.events():
+        async for body in queues.status_events(session):
             try:
                 if as_json:
                     click.echo(read_json(body))

@@ -27,7 +27,7 @@ from typing import Final
 
 import click
 
-from service.adapters.rabbitmq import BrokerErrors, Session, connect
+from service.adapters.rabbitmq import BrokerErrors, Session, connect, queues
 from service.adapters.settings import PREFIX, Settings
 from service.adapters.terminal import EventTable, Row, read_row
 from service.core import topology
@@ -282,7 +282,7 @@ async def _listen(session: Session) -> None:
     table.head()
     try:
         async with asyncio.timeout(_PATIENCE):
-            async for body in session.events():
+            async for body in queues.status_events(session):
                 row: Row = read_row(body)
                 table.add(row)
                 seen[row.request, row.to].append(row.event)

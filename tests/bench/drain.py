@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.adapters.rabbitmq import Session, connect
+from service.adapters.rabbitmq import Session, connect, queues
 from service.core import topology
 from service.core.delivery import Publication
 from service.demo.rabbitmq.node import private_node
@@ -65,7 +65,7 @@ async def main(requests: int, latency: float) -> None:
 
 async def _drain(session: Session, broker: str, sandbox: str, directory: Path, requests: int) -> Result:
     result = Result()
-    bodies = session.events()
+    bodies = queues.status_events(session)
     listening = asyncio.ensure_future(anext(bodies))
     await asyncio.sleep(0.5)
     started = time.perf_counter()

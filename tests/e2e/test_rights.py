@@ -69,7 +69,7 @@ async def test_the_rights_that_are_shipped_are_enough_for_everything(declared: S
 
 @pytest.mark.timeout(180)
 async def test_a_check_names_each_right_that_is_missing(declared: Stage, vhost: VirtualHost) -> None:
-    needed = [right for right in rights_needed(ROOMS, declares=False, replies=False) if not right.to_look]
+    needed = [right for right in rights_needed(ROOMS, declares=False, replies=False) if not right.to_check]
     assert len(needed) == 6
     for right in needed:
         given = shipped()

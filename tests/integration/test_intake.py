@@ -76,7 +76,7 @@ async def working(url: str) -> AsyncIterator[Desk]:
 async def test_a_consumer_that_the_broker_has_lost_without_a_word_is_missed_within_seconds(vhost: VirtualHost) -> None:
     async with working(vhost.url) as desk:
         await desk.hand_in("before")
-        channel = await (await desk.link.session()).intake.get_underlay_channel()
+        channel = await (await desk.link.session()).delivery_channel.get_underlay_channel()
         for tag in tuple(cast("aiormq.Channel", channel).consumers):
             await channel.basic_cancel(tag)  # behind the intake's back
 
@@ -89,7 +89,7 @@ async def test_a_question_that_nobody_waits_for_any_more_does_not_end_the_sessio
     async with working(vhost.url) as desk:
         await desk.hand_in("before")
         session = await desk.link.session()
-        channel = await session.feed.channel(publisher_confirms=False)
+        channel = await session.delivery_connection.channel(publisher_confirms=False)
         session.broken.pause_reading()
         await session.broken.give(channel.close(), 0.2)
         asking = asyncio.create_task(session.broken.ask(session.waiting()))

@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 
 from service.adapters.rabbitmq import ReplyPublisher
-from service.adapters.rabbitmq.reply_publisher import MOST_BYTES, MOST_COPIES
+from service.adapters.rabbitmq.reply_publisher import MOST_BYTES, MOST_REPLIES
 from service.core.delivery import Publication
 from service.core.result.reply_to import DIRECT_REPLY, ReplyPolicy
 from tests.support.broker import VirtualHost
@@ -146,14 +146,14 @@ async def test_what_was_not_confirmed_when_the_connection_was_lost_is_published_
 
 async def test_while_the_broker_is_away_a_bounded_number_waits_and_a_stop_is_quick(unused_tcp_port: int) -> None:
     async with publishing(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/", fast=True) as replies:
-        replies.offer(*["replies"] * (MOST_COPIES + 5))
+        replies.offer(*["replies"] * (MOST_REPLIES + 5))
         assert replies.results == Counter(overflow=5)
         started = time.monotonic()
         await replies.publisher.close(0.2)
         assert time.monotonic() - started < 2
-        assert replies.results == Counter(overflow=5, lost=MOST_COPIES)
+        assert replies.results == Counter(overflow=5, lost=MOST_REPLIES)
         replies.offer("replies")
-        assert replies.results["lost"] == MOST_COPIES + 1
+        assert replies.results["lost"] == MOST_REPLIES + 1
     async with publishing(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/", fast=True) as replies:
         replies.offer(*["replies"] * 3, body=b"x" * (MOST_BYTES // 2))
         assert replies.results == Counter(overflow=1)

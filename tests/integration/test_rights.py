@@ -6,7 +6,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.adapters.rabbitmq import Right, RightMissingError, Session, connect, declare, missing_rights, rights_needed
+from service.adapters.rabbitmq import (
+    Right,
+    RightMissingError,
+    Session,
+    connect,
+    declare,
+    missing_rights,
+    queues,
+    rights_needed,
+)
 from tests.support.broker import VirtualHost, manage, user
 
 ROOMS = (0.2, 300.0)
@@ -55,7 +64,7 @@ async def test_each_right_that_is_removed_is_missing_and_no_other(
     declared: VirtualHost, *, declares: bool, replies: bool
 ) -> None:
     before = contents(declared)
-    needed = [right for right in rights_needed(ROOMS, declares=declares, replies=replies) if not right.to_look]
+    needed = [right for right in rights_needed(ROOMS, declares=declares, replies=replies) if not right.to_check]
     for right in needed:
         with user(declared, **all_but(right)) as url:
             async with session_of(url) as session:
@@ -69,7 +78,7 @@ async def test_a_user_with_no_right_lacks_all_and_one_with_all_rights_none(decla
     needed = rights_needed(ROOMS, declares=False, replies=True)
     with user(declared) as url:
         async with session_of(url) as session:
-            assert {one for one in needed if not one.to_look} <= set(await missing_rights(session, needed))
+            assert {one for one in needed if not one.to_check} <= set(await missing_rights(session, needed))
     async with session_of(declared.url) as session:
         assert await missing_rights(session, needed) == []
         assert await missing_rights(session, rights_needed(ROOMS, declares=True, replies=True)) == []
@@ -97,4 +106,4 @@ async def test_to_watch_with_too_few_rights_names_the_one_that_is_missing(
     with user(declared, **{**WATCHING, **less}) as url:
         async with session_of(url) as session:
             with pytest.raises(RightMissingError, match=re.escape(named)):
-                await anext(session.events())
+                await anext(queues.status_events(session))

@@ -14,9 +14,9 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from service.adapters.rabbitmq import codec
-from service.adapters.rabbitmq.codec import encoded_headers, make_reading_total
 from service.adapters.rabbitmq.fast_path import FastPath
-from service.adapters.rabbitmq.session import read_delivery
+from service.adapters.rabbitmq.field_tables import encoded_headers, make_reading_total
+from service.adapters.rabbitmq.messages import read_delivery
 from service.core.delivery import Delivery, Publication
 from service.core.request.body import LONGEST
 from tests.unit.strategy import law

@@ -65,5 +65,5 @@ def test_copies_for_reply_to_need_the_default_exchange_and_declaring_needs_much_
     least = set(rights_needed(ROOMS, declares=False, replies=False))
     assert set(rights_needed(ROOMS, declares=False, replies=True)) - least == {Right("write", "exchange", "")}
     more = set(rights_needed(ROOMS, declares=True, replies=False))
-    assert {right for right in least if not right.to_look} < more
+    assert {right for right in least if not right.to_check} < more
     assert {right.permission for right in more} == {"configure", "write", "read"}

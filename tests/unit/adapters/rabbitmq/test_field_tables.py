@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import decode, encode
 
-from service.adapters.rabbitmq.codec import MOST_HEADERS, make_reading_total, read_table
+from service.adapters.rabbitmq.field_tables import MOST_HEADERS, make_reading_total, read_table
 from tests.unit.strategy import law
 
 FRAME = 131_000
