@@ -28,7 +28,7 @@ def test_an_event_becomes_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "says"),
+    ("event", "detail"),
     [
         (EVENT, "PENDING_ENROUTE"),
         (replace(EVENT, status=None), ""),
@@ -44,8 +44,8 @@ def test_an_event_becomes_a_row() -> None:
         ),
     ],
 )
-def test_a_row_says_what_matters_most(event: StatusEvent, says: str) -> None:
-    assert read_row(rendered(event)).says == says
+def test_a_row_says_what_matters_most(event: StatusEvent, detail: str) -> None:
+    assert read_row(rendered(event)).detail == detail
 
 
 def test_an_event_about_nobody_has_a_dash() -> None:
@@ -76,7 +76,7 @@ def test_what_is_no_event_is_told_by_an_exception(body: bytes) -> None:
 def test_a_terminal_is_not_steered_by_what_somebody_else_wrote() -> None:
     row = read_row(rendered(replace(EVENT, request_id="\x1b[2Jorder\n1", status=a_status(1, 7, "\x1b]0;x\x07"))))
 
-    assert (row.request, row.says) == (" [2Jorder 1", " ]0;x ")
+    assert (row.request, row.detail) == (" [2Jorder 1", " ]0;x ")
 
 
 STEERING = "\x1b[2J\x9b1m\x07\u202e\u2066\n"
