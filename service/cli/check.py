@@ -1,4 +1,4 @@
-"""`omni-relay check`: can this configuration work? A line each; nothing is changed and nothing is sent."""
+"""`omni-relay check`: tests the configuration. Nothing is changed and nothing is sent."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -32,7 +32,7 @@ _OMNI: Final[dict[int, tuple[bool, str]]] = {
 
 async def check_all(settings: Settings) -> int:
     """Print a line for each check; returns the exit status."""
-    click.echo("ok    configuration  read")  # or load_settings would have said what is wrong
+    click.echo("ok    configuration  read")  # `load_settings` raises if it cannot be read
     passed = [await _check_broker(settings), await _check_omni(settings)]
     return 0 if all(passed) else 1
 
@@ -41,15 +41,15 @@ async def _check_broker(settings: Settings) -> bool:
     try:
         session = await connect(settings.rabbitmq_urls)
     except BrokerErrors as error:
-        return _tell("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
-    _tell("broker", "connected", good=True)
+        return _report("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
+    _report("broker", "connected", good=True)
     delays = retry_policy(settings).delays
     try:
         rights = rights_needed(delays, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
         missing = await missing_rights(session, rights)
-        return all([await _check_topology(session, delays, missing), _tell_rights(missing)])
+        return all([await _check_topology(session, delays, missing), _report_rights(missing)])
     except BrokerErrors as error:
-        return _tell("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
+        return _report("broker", f"{type(error).__name__}: no answer", good=False)
     finally:
         await session.close()
 
@@ -58,33 +58,35 @@ async def _check_topology(session: Session, delays: tuple[float, ...], missing: 
     try:
         await declare(session.connection, delays, passive=True)
     except TopologyError as error:
-        return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
+        return _report("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true declares it", good=False)
     except AccessRefusedError as error:
-        return bool(missing) or _tell("topology", str(error), good=False)  # which right it is, is told beside
-    return _tell("topology", "exchanges, queues and waiting rooms are there", good=True)
+        return bool(missing) or _report("topology", str(error), good=False)  # `_report_rights` names the missing right
+    return _report("topology", "exchanges, queues and delay queues exist", good=True)
 
 
-def _tell_rights(missing: list[Right]) -> bool:
+def _report_rights(missing: list[Right]) -> bool:
     for right in {(one.permission, one.resource): one for one in reversed(missing)}.values():
-        _tell("rights", str(RightMissingError(right)), good=False)  # once for a queue and an exchange of one name
-    return not missing and _tell("rights", "this user may do what a worker does", good=True)
+        _report(
+            "rights", str(RightMissingError(right)), good=False
+        )  # once for a queue and an exchange with the same name
+    return not missing and _report("rights", "this user has the rights of a worker", good=True)
 
 
 async def _check_omni(settings: Settings) -> bool:
     try:
         client = OmniClient(access(settings), lambda: datetime.now(UTC))
     except SettingsError as error:
-        return _tell("OMNI", str(error), good=False)
+        return _report("OMNI", str(error), good=False)
     try:
         status = await client.probe()
     finally:
         await client.close()
     if status is None:
-        return _tell("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
+        return _report("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
     good, text = _OMNI.get(status, (False, f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
-    return _tell("OMNI", text, good=good)
+    return _report("OMNI", text, good=good)
 
 
-def _tell(what: str, text: str, *, good: bool) -> bool:
+def _report(what: str, text: str, *, good: bool) -> bool:
     click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
     return good

@@ -1,13 +1,14 @@
-"""`omni-relay dead`: look at the dead letters, send them again, drop them.
+"""`omni-relay dead`: lists, shows, replays and purges the dead letters.
 
-A letter leaves the queue only when the broker has confirmed what became of it. All others go back when the command
-ends, in whatever way. Three things follow from how brokers work:
+A dead letter leaves the queue only after the broker has confirmed its replay. All others return to the queue when the
+command ends, in whatever way. Three things follow from how brokers work:
 
-* A broker deletes what was returned more often than the queue's delivery limit allows. So a letter that was returned
-  before is put back as a new message as soon as it is read, before anything is printed: see `_chosen`.
-* A command may die between the confirm of a publication and the acknowledgement of the letter. So a replay writes down
-  each letter before it publishes it. The next replay marks what it finds written down; workers look for a copy first.
-* Two replays at once could each take one of two copies of a letter. So only one runs at a time.
+* A broker deletes a message that was returned more often than the queue's delivery limit allows. So a letter that was
+  returned before is published again as a new message as soon as it is read, before anything is printed: see `_chosen`.
+* The command may end between the confirm of a publication and the acknowledgement of the letter. So a replay records
+  each letter in a journal before it publishes it. The next replay marks the letters that it finds in the journal, and
+  workers look for them in OMNI's logs before they post.
+* Two replays at once could each take one of two duplicates of a letter. So only one replay runs at a time.
 """
 
 import asyncio
@@ -32,81 +33,81 @@ from service.core.value import dataclass
 from service.worker.signals import listen_for_signals
 
 _LOCK_SECONDS: Final = 5.0
-"""How long to wait for the lock. A broker needs a moment to notice that a command has ended."""
+"""Longest wait for the lock. A broker needs a moment to notice that a command has ended."""
 _LOCK_PAUSE: Final = 0.2
 _RETURN_SECONDS, _RETURN_PAUSE = 2.0, 0.02
 _JOURNAL_SECONDS: Final = 48 * 3600.0
-"""How long the journal outlives its last use: as long as OMNI keeps its logs, where a copy would be found."""
+"""Lifetime of the journal after its last use: as long as OMNI keeps its logs, in which a duplicate would be found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which letters, and how many of them."""
+    """The letters that the user selected, and the most of them."""
 
     selection: Selection
     limit: int | None = None
 
 
 @dataclass(slots=True)
-class NotAttempted:
-    """A letter that this command holds."""
+class Taken:
+    """A letter that this command has taken from the queue."""
 
     dead_letter: DeadLetter
     acknowledger: Acknowledger
-    is_copy: bool
-    """Whether this run has met the same letter before: an interrupted command has left two."""
+    is_duplicate: bool
+    """This run has met the same letter before: an interrupted command has left two."""
     dropped: bool = False
 
     async def drop(self) -> None:
-        """Take it off the queue."""
+        """Remove it from the queue."""
         await self.acknowledger.ack()
         self.dropped = True
 
 
 class _Refusal(click.ClickException):
-    """Ends the command with this line and exit status 1."""
+    """Ends the command with one line on standard error and exit status 1."""
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
         click.echo(printable(f"omni-relay: {self.message}"), err=True)
 
 
 async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> None:
-    """Print a line for each letter. Raises one of `BrokerErrors`, as all of these do."""
+    """Print a line for each letter. Raises one of `BrokerErrors`, as the other functions do."""
     table = Table((20, 8, 19, 8, 8), ("failed at", "reason", "request", "attempts", "redrives", "detail"))
     count = 0
     async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
-        async for held in dead_letters:
-            if held.is_copy:
+        async for taken in dead_letters:
+            if taken.is_duplicate:
                 continue
             count += 1
             if as_json:
-                click.echo(written_json(_summary(held.dead_letter)))
+                click.echo(written_json(_summary(taken.dead_letter)))
             else:
                 if count == 1:
                     table.head()
-                table.add(_row(held.dead_letter))
+                table.add(_row(taken.dead_letter))
     if not as_json:
-        click.echo(_told("", count))
+        click.echo(_counted("", count))
 
 
 async def show_dead(settings: Settings, choice: Choice) -> int:
-    """Print letters whole; gives how many there are."""
+    """Print letters in full; return their number."""
     count = 0
     async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
-        async for held in dead_letters:
-            if held.is_copy:
+        async for taken in dead_letters:
+            if taken.is_duplicate:
                 continue
             count += 1
-            delivery = held.dead_letter.delivery
-            click.echo(written_json({**_summary(held.dead_letter), "headers": delivery.headers}, indent=2))
+            delivery = taken.dead_letter.delivery
+            click.echo(written_json({**_summary(taken.dead_letter), "headers": delivery.headers}, indent=2))
             click.echo(printable(body_text(delivery)))
     return count
 
 
 async def replay_dead(settings: Settings, choice: Choice, *, rate: float, dry_run: bool) -> None:
-    """Send letters again, so many a second; the broker has confirmed each before it leaves the queue.
+    """Publish letters again, `rate` per second. Each leaves the queue after the broker has confirmed it.
 
-    The first SIGINT or SIGTERM ends it after the letter in hand, a second one at once.
+    The first SIGINT or SIGTERM ends the command after the current letter, a second one at once.
     """
     tally = _Tally("would be sent again" if dry_run else "sent again")
     async with _connected(settings) as session, _until_stopped(tally) as stop:
@@ -114,43 +115,44 @@ async def replay_dead(settings: Settings, choice: Choice, *, rate: float, dry_ru
             await _lock(session)
         journal = None if dry_run else await _Journal.open(session)
         async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
-            async for held in dead_letters:
+            async for taken in dead_letters:
                 if journal is not None:
-                    if not held.is_copy:
-                        await _send_again(session, journal, held)
-                    await held.drop()
-                tally.count(held)
-                if journal is not None and not held.is_copy:
+                    if not taken.is_duplicate:
+                        await _send_again(session, journal, taken)
+                    await taken.drop()
+                tally.count(taken)
+                if journal is not None and not taken.is_duplicate:
                     await _pause(stop, 1 / rate)
         if journal is not None:
             await journal.close()
 
 
 async def purge_dead(settings: Settings, choice: Choice, *, dry_run: bool) -> None:
-    """Drop letters for good. Ends upon signals as `replay_dead` does."""
+    """Delete letters. Ends upon signals as `replay_dead` does."""
     tally = _Tally("would be dropped" if dry_run else "dropped")
     async with _connected(settings) as session, _until_stopped(tally) as stop:
         if not dry_run:
             await _lock(session)
         async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
-            async for held in dead_letters:
+            async for taken in dead_letters:
                 if not dry_run:
-                    await held.drop()
-                tally.count(held)
+                    await taken.drop()
+                tally.count(taken)
 
 
 @dataclass(slots=True)
 class _Journal:
-    """The letters that a replay was about to publish, by their identity.
+    """The identities of letters that a replay was about to publish, in a queue of their own.
 
-    An entry without its letter means nothing, so entries are not removed one by one: a replay that ends properly, and
-    has met every letter that an earlier one left in doubt, deletes them all.
+    An entry whose letter is gone has no meaning, so entries are not removed one by one. A replay that ends properly,
+    and has met every letter that an earlier one may have published, deletes the queue.
     """
 
     session: Session
     kept: bool
-    """False where this user may not declare the queue: then every letter is in doubt."""
+    """False if this user may not declare the queue. Then every letter counts as possibly published."""
     ambiguous: set[bytes] = field(default_factory=set)
+    """Letters that an earlier replay may have published."""
 
     @classmethod
     async def open(cls, session: Session) -> "_Journal":
@@ -163,7 +165,7 @@ class _Journal:
             return cls(session, kept=True, ambiguous={entry.body async for entry, _ in entries})
 
     async def may_be_published(self, dead_letter: DeadLetter) -> bool:
-        """Write a letter down; tell whether an earlier replay may have published it."""
+        """Record a letter; return whether an earlier replay may have published it."""
         if not self.kept:
             return True
         if dead_letter.identity in self.ambiguous:
@@ -176,19 +178,19 @@ class _Journal:
         return False
 
     async def close(self) -> None:
-        """Delete it, unless letters in doubt are left."""
+        """Delete the queue, unless it is needed for letters that were not met."""
         if self.kept and not self.ambiguous:
             await queues.delete(self.session, topology.REPLAY_JOURNAL)
 
 
-async def _send_again(session: Session, journal: _Journal, held: NotAttempted) -> None:
-    republished = await journal.may_be_published(held.dead_letter)
+async def _send_again(session: Session, journal: _Journal, taken: Taken) -> None:
+    republished = await journal.may_be_published(taken.dead_letter)
     missing = "no queue takes send requests; start a worker once, it declares what is needed"
-    await _publish(session, redrive(held.dead_letter, republished=republished), missing)
+    await _publish(session, redrive(taken.dead_letter, republished=republished), missing)
 
 
 async def _publish(session: Session, publication: Publication, missing: str) -> None:
-    """Return when the broker has confirmed it. Raises `_Refusal` with the given text where there is no such queue."""
+    """Return when the broker has confirmed it. Raises `_Refusal` with the text `missing` if unroutable."""
     try:
         await session.publish(publication)
     except UnroutableError:
@@ -205,26 +207,26 @@ async def _connected(settings: Settings) -> AsyncIterator[Session]:
 
 
 async def _lock(session: Session) -> None:
-    """Keep other commands that take letters away out. Raises `_Refusal` if there is one."""
+    """Exclude other commands that remove letters. Raises `_Refusal` if one is running."""
     deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
     while (permission := await queues.lock(session, topology.REPLAY_LOCK)) == "taken":
         if asyncio.get_running_loop().time() > deadline:
             raise _Refusal(
-                f"another replay or purge is at work, it holds {topology.REPLAY_LOCK}; wait until it has ended"
+                f"another replay or purge is running, it holds {topology.REPLAY_LOCK}; wait until it has ended"
             )
         await asyncio.sleep(_LOCK_PAUSE)
     if permission == "forbidden":
         _warn(f"this user may not declare {topology.REPLAY_LOCK}, so do not start another replay or purge meanwhile")
 
 
-async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[NotAttempted]:
-    """Give the letters that are meant, oldest first, until asked to stop.
+async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[Taken]:
+    """Yield the selected letters, oldest first, until `stop` is set.
 
-    Only those that are there at the start: one that is sent again and dies again is not met twice. From the first
-    letter on that must be renewed, all are; then they are met again, and given.
+    Only letters that were in the queue at the start are met, so one that is replayed and fails again is not met twice.
+    From the first letter that must be renewed on, every letter is renewed; then all are met again, and yielded.
 
-    A broker puts what is returned behind all that was returned before. So all letters are taken, also where fewer are
-    wanted or the reader of the output is gone, and all are returned: else their order would change.
+    A broker puts returned messages behind all that were returned earlier. So every letter is taken and returned, also
+    if fewer are wanted or the caller stops early; otherwise their order would change.
     """
     left, kept, found, giving = await queues.depth(session, topology.DEAD), 0, 0, True
     renewed: Counter[bytes] = Counter()
@@ -241,10 +243,10 @@ async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None =
             dead_letter = read_dead(delivery, forgeable=forgeable)
             kept += 1
             if renewed[dead_letter.identity] and not delivery.redelivered:
-                renewing = False  # this is the first that was renewed: all that was there before it has been met
+                renewing = False  # the first renewed letter is met again: all letters before it have been met
                 renewed[dead_letter.identity] -= 1
             elif renewing or (dead_letter.must_be_renewed and not renewed.total()):
-                # Confirmed before it is acknowledged: a command that dies in between leaves two copies, never none.
+                # Confirmed before it is acknowledged: a command that ends in between leaves two letters, never none.
                 await _publish(session, renew(dead_letter), f"the queue {topology.DEAD} was deleted")
                 await acknowledger.ack()
                 kept -= 1
@@ -252,55 +254,55 @@ async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None =
                 renewing, left = True, 0
                 continue
             elif renewed.total():
-                continue  # it has come since the start
+                continue  # it has arrived since the start
             left -= 1
             giving = giving and found != choice.limit
             if giving and choice.selection.holds(dead_letter, datetime.now(UTC)):
-                held = NotAttempted(dead_letter, acknowledger, dead_letter.identity in met)
+                taken = Taken(dead_letter, acknowledger, dead_letter.identity in met)
                 met.add(dead_letter.identity)
-                found += not held.is_copy
+                found += not taken.is_duplicate
                 try:
-                    yield held
+                    yield taken
                 except GeneratorExit:
                     if stop is not None:
                         raise
                     giving = False
-                kept -= held.dropped
+                kept -= taken.dropped
     await _until_returned(session, kept)
 
 
 async def _until_returned(session: Session, count: int) -> None:
-    """Wait until at least so many letters are in the queue, but not for long: others may take them."""
+    """Wait until at least so many letters are in the queue, at most for seconds: others may take them."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_RETURN_SECONDS):
-            while await queues.depth(session, topology.DEAD) < count:  # noqa: ASYNC110 - the broker
+            while await queues.depth(session, topology.DEAD) < count:  # noqa: ASYNC110 - the broker sends no event for it
                 await asyncio.sleep(_RETURN_PAUSE)
 
 
 @dataclass(slots=True)
 class _Tally:
-    """The work of a command so far."""
+    """The letters that a command has processed so far."""
 
     what: str
     dead_letters: int = 0
-    copies: int = 0
+    duplicates: int = 0
 
-    def count(self, held: NotAttempted) -> None:
-        if held.is_copy:
-            self.copies += 1
+    def count(self, taken: Taken) -> None:
+        if taken.is_duplicate:
+            self.duplicates += 1
         else:
             self.dead_letters += 1
 
     def __str__(self) -> str:
-        more = f", and {self.copies} that were copies of these dropped" if self.copies else ""
-        return _told(self.what, self.dead_letters) + more
+        more = f"; duplicates of these dropped: {self.duplicates}" if self.duplicates else ""
+        return _counted(self.what, self.dead_letters) + more
 
 
 @contextlib.asynccontextmanager
 async def _until_stopped(tally: _Tally) -> AsyncIterator[asyncio.Event]:
-    """Give what the first SIGINT or SIGTERM sets; a second one ends what is inside at once. Prints the tally.
+    """Yield the event that the first SIGINT or SIGTERM sets. Prints the tally at the end.
 
-    Raises `_Refusal` after a second signal.
+    A second signal cancels the work inside; then this raises `_Refusal`.
     """
     stop, abort = listen_for_signals()
     inside = asyncio.current_task()
@@ -310,7 +312,7 @@ async def _until_stopped(tally: _Tally) -> AsyncIterator[asyncio.Event]:
     except asyncio.CancelledError:
         if not abort.is_set():
             raise
-        raise _Refusal(f"ended at once: {tally}; a letter in hand may be sent again by the next replay") from None
+        raise _Refusal(f"ended at once: {tally}; the current letter may be sent again by the next replay") from None
     except BrokerErrors:
         _warn(f"interrupted: {tally}; all others are still in {topology.DEAD}")
         raise
@@ -352,5 +354,5 @@ def _row(dead_letter: DeadLetter) -> tuple[str, ...]:
     return failed_at, dead_letter.reason, dead_letter.request_id or "-", *numbers, dead_letter.detail
 
 
-def _told(what: str, count: int) -> str:
+def _counted(what: str, count: int) -> str:
     return f"{count} dead letter{'s' * (count != 1)} {what}".rstrip()

@@ -1,4 +1,4 @@
-"""`omni-relay explain`: what the worker would do with one request. Nothing is sent, and no connection is made."""
+"""`omni-relay explain`: shows how the worker would process one request. It makes no connection."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ _UNIT: Final = {"gsm7": "septet", "national": "septet", "ucs2": "UTF-16 unit"}
 
 
 def explain_file(settings: Settings, file: str, content_type: str | None, *, as_json: bool) -> int:
-    """Print what becomes of the request in a file; returns the exit status: 1 if some part of it is not posted."""
+    """Print the explanation of the request in a file; return the exit status, 1 if some part would not be posted."""
     body = _read(file)
     delivery = Delivery(
         body if len(body) <= LONGEST else b"",
@@ -36,7 +36,7 @@ def explain_file(settings: Settings, file: str, content_type: str | None, *, as_
     if as_json:
         click.echo(json.dumps(found.document()).replace("\x7f", "\\u007f"))
     else:
-        for line in told(found, now):
+        for line in explanation_lines(found, now):
             click.echo(line)
     return int(found.is_refused)
 
@@ -48,8 +48,8 @@ def _read(file: str) -> bytes:
         return opened.read(LONGEST + 1)
 
 
-def told(found: Explanation, now: datetime) -> Iterator[str]:
-    """Write an explanation in lines for people. What a producer has written cannot steer their terminal."""
+def explanation_lines(found: Explanation, now: datetime) -> Iterator[str]:
+    """Yield an explanation in lines of text. `visible` removes a producer's control characters."""
     name = f"request {visible(found.request_id)}" if found.request_id else "request without an id"
     yield f"{name}: {_count(found)}"
     if found.request_id is None:

@@ -1,4 +1,4 @@
-"""`omni-relay watch`: status events as they come."""
+"""`omni-relay watch`: prints status events as they arrive."""
 
 import click
 
@@ -10,7 +10,7 @@ from service.core.printable import printable
 
 
 async def watch_events(settings: Settings, *, as_json: bool) -> None:
-    """Print events until the connection goes or somebody interrupts.
+    """Print events until the connection is lost or the user interrupts.
 
     Raises one of `BrokerErrors`, or `RightMissingError`.
     """
@@ -30,7 +30,7 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
     except RightMissingError:
         raise
     except BrokerErrors as error:
-        raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
+        raise ConnectionError(f"cannot read from the exchange {topology.RESULTS}; a worker declares it") from error
     finally:
         await session.close()
     raise ConnectionResetError("the broker closed the connection")

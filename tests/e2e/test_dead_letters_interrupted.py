@@ -160,7 +160,7 @@ async def test_a_second_signal_ends_a_replay_at_once(stage: Stage, vhost: Virtua
         assert replay.process.returncode is None
         replay.send(signal.SIGTERM)
         assert await replay.ended(10) == 1
-    assert "ended at once: 1 dead letter sent again; a letter in hand may be sent again" in replay.text
+    assert "ended at once: 1 dead letter sent again; the current letter may be sent again" in replay.text
 
 
 async def test_what_an_interrupted_replay_may_have_sent_is_marked_by_the_next(stage: Stage) -> None:
@@ -188,7 +188,7 @@ async def test_only_one_replay_or_purge_runs_at_a_time(stage: Stage) -> None:
     commands = stage.command("dead", "replay"), stage.command("dead", "purge", "--yes")
     for second in await asyncio.gather(*commands):
         assert second.status == 1
-        assert "another replay or purge is at work" in second.errors
+        assert "another replay or purge is running" in second.errors
     assert len(await listed(stage)) == 2  # one may look meanwhile
     first.send(signal.SIGTERM)
     assert await first.ended() == 0
@@ -206,7 +206,7 @@ async def test_two_copies_of_a_letter_count_as_one(stage: Stage) -> None:
     assert len(await listed(stage)) == 1
     assert "1 dead letter would be sent again" in (await dead(stage, "replay", "--dry-run")).output
     told = (await dead(stage, "replay")).output
-    assert told == "1 dead letter sent again, and 1 that were copies of these dropped\n"
+    assert told == "1 dead letter sent again; duplicates of these dropped: 1\n"
     assert await stage.waiting("omni.requests") == 1
 
 

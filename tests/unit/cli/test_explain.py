@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli.explain import told
+from service.cli.explain import explanation_lines
 from service.cli.main import commands
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
@@ -34,7 +34,7 @@ def explained(body: str) -> Explanation:
 
 
 def printed(body: str) -> list[str]:
-    return list(told(explained(body), NOW))
+    return list(explanation_lines(explained(body), NOW))
 
 
 def run(*arguments: str, given: bytes | None = None) -> Result:
