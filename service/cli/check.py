@@ -1,5 +1,7 @@
 """`omni-relay check`: tests the configuration. Nothing is changed and nothing is sent."""
 
+import asyncio
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +21,7 @@ from service.adapters.rabbitmq import (
     rights_needed,
 )
 from service.adapters.settings import Settings, SettingsError
+from service.cli.options import reads_settings, settings
 from service.core.printable import printable
 from service.worker.app import access, retry_policy
 
@@ -90,3 +93,10 @@ async def _check_omni(settings: Settings) -> bool:
 def _report(what: str, text: str, *, good: bool) -> bool:
     click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
     return good
+
+
+@click.command("check")
+@reads_settings
+def command() -> None:
+    """Check configuration, broker, topology and OMNI credentials; a line each."""
+    sys.exit(asyncio.run(check_all(settings())))

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from service.adapters.settings import Settings
+from service.cli.options import reads_settings, settings
 from service.core.delivery import Delivery
 from service.core.omni.channel.sms import MAX_PARTS
 from service.core.request.body import LONGEST
@@ -139,3 +140,17 @@ def _schedule(found: Explanation, now: datetime) -> Iterator[str]:
 def _moment(moment: datetime, now: datetime) -> str:
     ahead = timedelta(seconds=round(abs((moment - now).total_seconds())))
     return f"{moment.isoformat(timespec='milliseconds')} ({f'in {ahead}' if moment > now else f'{ahead} ago'})"
+
+
+@click.command("explain")
+@reads_settings
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("--content-type", help="As the request is published. By default the name or the content decides.")
+def command(file: str, as_json: bool, content_type: str | None) -> None:  # noqa: FBT001 - click passes it by name
+    """Show how the request in FILE, or in standard input, would be processed. Nothing is sent.
+
+    Prints each fault, each call as it would be posted, the addresses, the parts of the SMS, schedule and deadline.
+    Exit status 1 if some part of it would not be posted.
+    """
+    sys.exit(explain_file(settings(), file, content_type, as_json=as_json))

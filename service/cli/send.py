@@ -19,6 +19,7 @@ from rich.progress import track
 
 from service.adapters.rabbitmq import Session, UnroutableError, connect
 from service.adapters.settings import Settings
+from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.delivery import Publication
 from service.core.omni.charset import to_utf8
@@ -129,3 +130,14 @@ def _publications(requests: Iterable[object]) -> Iterator[Publication]:
             given if is_request_id(given) else str(uuid.uuid4()),
             timestamp=datetime.now(UTC),
         )
+
+
+@click.command("send")
+@reads_settings
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def command(files: tuple[Path, ...]) -> None:
+    """Publish send requests from JSON or JSON Lines FILES, or from standard input.
+
+    Returns when the broker has confirmed every one.
+    """
+    sys.exit(asyncio.run(send_files(settings(), files)))

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Final, NoReturn
 
 IMPORTED: Final = (
-    *(f"service.cli.{name}" for name in ("check", "dead", "main", "send", "watch")),
+    *(f"service.cli.{name}" for name in ("check", "dead", "explain", "main", "send", "watch", "worker")),
     "service.worker.app",
 )
 NUMBER: Final = struct.Struct("=i")
