@@ -9,7 +9,7 @@ from tests.support.gateway import gateway_to
 WRONG_PAGE = {"kind": "html", "status": 404}
 
 
-async def test_an_answer_that_a_gateway_repeats_accepts_nobody(stage: Stage) -> None:
+async def test_a_stale_answer_of_a_gateway_accepts_no_message(stage: Stage) -> None:
     async with gateway_to(stage.sandbox) as gateway:
         await stage.worker(OMNI_BASE_URL=gateway.url, OMNI_BATCHING="false", UNKNOWN_LOG_CHECKS="1")
         await stage.send(request("first", NUMBER))
@@ -24,7 +24,7 @@ async def test_an_answer_that_a_gateway_repeats_accepts_nobody(stage: Stage) -> 
     assert await stage.posts() == {"first": 1, "second": 1, "third": 1}
 
 
-async def test_while_the_base_url_is_wrong_nobody_is_rejected(stage: Stage) -> None:
+async def test_no_message_is_rejected_while_the_base_url_is_wrong(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(**WRONG_PAGE)
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(200)))
@@ -41,7 +41,7 @@ async def test_while_the_base_url_is_wrong_nobody_is_rejected(stage: Stage) -> N
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_an_id_that_was_used_before_for_another_phone_is_posted_and_not_called_accepted(stage: Stage) -> None:
+async def test_a_message_id_used_before_for_another_phone_is_posted_and_not_reported_accepted(stage: Stage) -> None:
     earlier = {"destinations": [{"messageId": "m", "to": {"phoneNumber": "41793026999"}}], "sms": {"text": "earlier"}}
     await stage.sandbox.post("/omni/1/advanced", json=earlier, headers={"authorization": f"App {KEY}"})
     await stage.worker(UNKNOWN_LOG_CHECKS="1")
@@ -54,7 +54,7 @@ async def test_an_id_that_was_used_before_for_another_phone_is_posted_and_not_ca
     assert [one["to"]["phoneNumber"] for people in taken for one in people] == ["41793026999", NUMBER]
 
 
-async def test_a_producer_whose_counter_starts_anew_is_served(stage: Stage) -> None:
+async def test_a_producer_that_reuses_its_message_ids_is_served(stage: Stage) -> None:
     await stage.worker()
     for phone, text in ((NUMBER, "hello"), ("41793026731", "hello"), (NUMBER, "goodbye")):
         await stage.send({"requestId": "1", "phoneNumber": phone, "sms": {"text": text}}, message_id="1")

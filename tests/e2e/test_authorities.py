@@ -24,7 +24,7 @@ async def over_tls(stage: Stage, vhost: VirtualHost, files: tuple[Path, Path]) -
         yield {"RABBITMQ_URL": broker, "OMNI_BASE_URL": f"https://localhost:{https}"}
 
 
-async def test_an_authority_of_ones_own_is_trusted_for_broker_and_omni(
+async def test_an_additional_authority_is_trusted_for_broker_and_omni(
     stage: Stage, vhost: VirtualHost, tmp_path: Path
 ) -> None:
     files = certificate(tmp_path)

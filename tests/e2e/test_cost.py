@@ -79,7 +79,7 @@ HOSTILE: dict[str, list[Kind]] = {
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-async def test_five_hostile_bodies_at_once_cost_an_ordinary_request_nothing(stage: Stage, hostile: str) -> None:
+async def test_five_hostile_bodies_at_once_do_not_delay_an_ordinary_request(stage: Stage, hostile: str) -> None:
     worker = await stage.worker(REPLY_TO="*")
     bodies = [(make(), content_type) for make, content_type in HOSTILE[hostile]]
 
@@ -148,7 +148,7 @@ async def test_the_events_of_a_request_take_no_more_memory_than_it_has_destinati
 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
-async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_waiting_room(
+async def test_deliveries_beyond_the_memory_limit_wait_in_the_broker_and_then_in_a_delay_queue(
     stage: Stage, fast: str
 ) -> None:
     """OMNI takes its time. What has begun waits for it, and what has not must not keep the connection unread."""
@@ -186,9 +186,7 @@ async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_wai
 
 @pytest.mark.long
 @pytest.mark.parametrize("fast", ["true", "false"])
-async def test_a_worker_that_stops_while_deliveries_are_left_unread_makes_none_ambiguous(
-    stage: Stage, fast: str
-) -> None:
+async def test_a_worker_that_stops_while_reading_is_paused_makes_no_attempt_ambiguous(stage: Stage, fast: str) -> None:
     """The broker answers that the consumer is cancelled behind all that it has sent."""
     worker = await stage.worker(
         RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), RABBITMQ_FAST_PATH=fast, OMNI_CONCURRENCY="4"
@@ -217,7 +215,7 @@ def large(name: str) -> bytes:
     return json.dumps(body).encode().ljust(3 * MIB)
 
 
-async def test_a_body_longer_than_any_request_is_not_kept_while_it_comes(stage: Stage) -> None:
+async def test_a_body_longer_than_any_request_is_not_kept_as_it_arrives(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*[b" " * (12 * MIB)] * 3, message_id="long")
     await stage.until(lambda: len(stage.events) == 3)

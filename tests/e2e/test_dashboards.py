@@ -41,7 +41,7 @@ async def trouble(stage: Stage) -> None:
 
 
 @pytest.mark.long
-async def test_every_query_of_every_panel_gives_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
+async def test_every_query_of_every_panel_returns_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
     worker = await stage.worker(RETRY_MAX_DELAY="1", RETRY_MAX_ATTEMPTS="2", OMNI_READ_TIMEOUT="1")
     assert vhost.node.prometheus_port
     async with prometheus(tmp_path / "p", [worker], vhost.node.prometheus_port, vhost=vhost.name) as client:

@@ -67,7 +67,7 @@ async def test_a_dead_letter_of_the_relay_is_stored(stage: Stage, queues: tuple[
 
 
 @pytest.mark.timeout(120)
-async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -> None:
+async def test_dead_letters_of_the_broker_are_stored_and_have_a_final_event(stage: Stage) -> None:
     """They lapse in the queue while the worker is busy; the broker hands them to the queues that are there."""
     worker = await busy_worker(stage)
     await delete(stage, "omni.dead")
@@ -93,7 +93,7 @@ async def test_one_dead_letter_of_the_broker_is_stored_once(stage: Stage) -> Non
     assert await stage.waiting("omni.dead") == 1
 
 
-async def test_a_queue_that_is_gone_is_declared_again_before_it_is_needed(stage: Stage) -> None:
+async def test_a_deleted_queue_is_declared_again_before_it_is_needed(stage: Stage) -> None:
     await stage.worker()
     await delete(stage, "omni.dead", "omni.dead.notifications")
     async with asyncio.timeout(PATIENCE):
@@ -101,7 +101,7 @@ async def test_a_queue_that_is_gone_is_declared_again_before_it_is_needed(stage:
             await asyncio.sleep(0.2)
 
 
-async def test_a_worker_that_may_not_declare_says_so_and_the_request_stays(stage: Stage) -> None:
+async def test_a_worker_without_the_right_to_declare_reports_it_and_the_request_stays(stage: Stage) -> None:
     declaring = await stage.worker()
     assert await declaring.stop() == 0
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1", RABBITMQ_DECLARE="false")

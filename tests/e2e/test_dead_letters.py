@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.adapters.settings import Settings
-from service.cli.dead import Choice, list_dead
+from service.cli.dead_letters import Choice, list_dead
 from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, UNAVAILABLE, request
@@ -63,7 +63,7 @@ async def test_dead_letters_are_listed_and_shown_and_stay_where_they_are(stage: 
     assert (await stage.command("dead", "show", "nobody")).status == 1
 
 
-async def test_looked_at_however_often_none_is_lost(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_listing_many_times_loses_no_dead_letter(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     """RabbitMQ 4 drops what it has handed out twenty times, where a queue sets no limit of its own."""
     await with_dead_letters(stage)
     settings = Settings(rabbitmq_url=SecretStr(stage.url))
@@ -73,7 +73,7 @@ async def test_looked_at_however_often_none_is_lost(stage: Stage, capsys: pytest
     assert await stage.waiting("omni.dead") == 3
 
 
-async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_posted_again(stage: Stage) -> None:
+async def test_a_replayed_request_keeps_its_ids_and_messages_known_to_omni_are_not_posted_again(stage: Stage) -> None:
     await with_dead_letters(stage)
     await stage.fault(kind="reset", taken=True, times=1)
     await stage.send(request("u-2", NUMBER))
@@ -95,7 +95,7 @@ async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_pos
 
 @pytest.mark.long
 @pytest.mark.parametrize("logs", [True, False])
-async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
+async def test_an_ambiguous_message_that_was_parked_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
     """Where the logs are closed nobody can know; whoever sends it again has decided."""
     worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     answer = await stage.sandbox.post("/sandbox/options", json={"logsAllowed": False})
@@ -114,7 +114,7 @@ async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: St
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_dead_letters_are_dropped_only_on_purpose(stage: Stage) -> None:
+async def test_dead_letters_are_deleted_only_after_confirmation(stage: Stage) -> None:
     await with_dead_letters(stage)
 
     assert (await stage.command("dead", "purge")).status == 1
@@ -171,7 +171,7 @@ async def test_two_replays_of_a_dead_letter_in_two_workers_are_one_call(stage: S
 
 
 @pytest.mark.parametrize("policy", ["resend", "park"])
-async def test_a_replay_that_only_may_be_a_second_is_posted_in_the_end(stage: Stage, policy: str) -> None:
+async def test_a_possible_second_replay_is_posted_in_the_end(stage: Stage, policy: str) -> None:
     await stage.worker(UNKNOWN_POLICY=policy, UNKNOWN_LOG_CHECKS="1")
     await replayed(stage, republished=True)
     await stage.until_final_events(1)

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.adapters.settings import Settings
-from service.cli.dead import Choice, list_dead
+from service.cli.dead_letters import Choice, list_dead
 from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_dead_letters import dead, listed
@@ -55,7 +55,7 @@ def queue(vhost: VirtualHost, name: str) -> dict[str, Any]:
 
 SHOW_AGAIN_AND_AGAIN = """
 import asyncio, os, sys
-from service.cli.dead import Choice, show_dead
+from service.cli.dead_letters import Choice, show_dead
 from service.adapters.settings import load_settings
 from service.core.result.dead_letter import Selection
 for _ in range(int(sys.argv[1])):
@@ -82,7 +82,7 @@ async def run_with_a_closed_pipe(stage: Stage, *command: str) -> int:
     return process.returncode or 0
 
 
-async def test_shown_into_a_closed_pipe_however_often_none_is_lost(stage: Stage) -> None:
+async def test_showing_into_a_closed_pipe_many_times_loses_no_letter(stage: Stage) -> None:
     """RabbitMQ 4 deletes what was returned more than twenty times, RabbitMQ 3 nothing."""
     names = await put_dead_letters(stage, 2)
     assert await run_with_a_closed_pipe(stage, sys.executable, "-c", SHOW_AGAIN_AND_AGAIN, "25") == 0
@@ -92,7 +92,9 @@ async def test_shown_into_a_closed_pipe_however_often_none_is_lost(stage: Stage)
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_shown_into_a_closed_pipe_none_is_lost_by_any_delivery_limit(stage: Stage, vhost: VirtualHost) -> None:
+async def test_showing_into_a_closed_pipe_loses_no_letter_by_the_delivery_limit(
+    stage: Stage, vhost: VirtualHost
+) -> None:
     names = await put_dead_letters(stage, 2)
     await limit_deliveries(vhost, 1)
     for _ in range(3):
@@ -101,7 +103,7 @@ async def test_shown_into_a_closed_pipe_none_is_lost_by_any_delivery_limit(stage
     assert [dead_letter["requestId"] for dead_letter in await listed(stage)] == names
 
 
-async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
+async def test_reading_changes_neither_letters_nor_their_order(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = await put_dead_letters(stage, 5)
@@ -119,7 +121,7 @@ async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_killed_while_reading_it_leaves_every_letter(stage: Stage, vhost: VirtualHost) -> None:
+async def test_a_command_killed_while_reading_leaves_every_letter(stage: Stage, vhost: VirtualHost) -> None:
     names = await put_dead_letters(stage, 3)
     await limit_deliveries(vhost, 2)
     for number in range(8):
@@ -132,7 +134,7 @@ async def test_killed_while_reading_it_leaves_every_letter(stage: Stage, vhost: 
     assert sorted({dead_letter["requestId"] for dead_letter in await listed(stage)}) == names
 
 
-async def test_the_first_signal_ends_a_replay_after_the_letter_in_hand(stage: Stage) -> None:
+async def test_the_first_signal_ends_a_replay_after_the_current_letter(stage: Stage) -> None:
     names = await put_dead_letters(stage, 4, listening=True)
     replay = await stage.watching("dead", "replay", "--rate", "0.5")
     await stage.until(lambda: len(stage.final_events()) == 1)
@@ -163,7 +165,7 @@ async def test_a_second_signal_ends_a_replay_at_once(stage: Stage, vhost: Virtua
     assert "ended at once: 1 dead letter sent again; the current letter may be sent again" in replay.text
 
 
-async def test_what_an_interrupted_replay_may_have_sent_is_marked_by_the_next(stage: Stage) -> None:
+async def test_letters_that_an_interrupted_replay_may_have_sent_are_marked_by_the_next(stage: Stage) -> None:
     names = await put_dead_letters(stage, 2)
     async with stage.channel() as channel:
         await channel.queue_delete("omni.requests")
@@ -197,7 +199,7 @@ async def test_only_one_replay_or_purge_runs_at_a_time(stage: Stage) -> None:
     assert await stage.posts() == dict.fromkeys(names, 1)
 
 
-async def test_two_copies_of_a_letter_count_as_one(stage: Stage) -> None:
+async def test_two_duplicates_of_a_letter_count_as_one(stage: Stage) -> None:
     """A command that was killed while it put a letter back has left two."""
     await put_dead_letters(stage, 1)
     await stage.send(request("r-0", NUMBER, sms={"text": "r-0"}), exchange="omni.dead", key="", headers=OWN)
@@ -228,7 +230,7 @@ async def test_a_user_who_may_not_declare_queues_can_replay(stage: Stage, vhost:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-async def test_interrupted_at_any_moment_a_replay_sends_nothing_twice(stage: Stage, number: signal.Signals) -> None:
+async def test_a_replay_interrupted_at_any_moment_sends_no_message_twice(stage: Stage, number: signal.Signals) -> None:
     names = await put_dead_letters(stage, 8, listening=True)
     draw = random.Random(22)  # noqa: S311
     for _ in range(30):
@@ -278,7 +280,7 @@ class Kill(NamedTuple):
         pytest.param(Kill(ACKNOWLEDGES, [False, False, True, False]), id="before it is acknowledged"),
     ],
 )
-async def test_killed_at_any_step_with_a_letter_a_replay_loses_nothing_and_sends_nothing_twice(
+async def test_a_replay_killed_at_any_step_loses_no_letter_and_sends_no_message_twice(
     stage: Stage, vhost: VirtualHost, kill: Kill, *, listening: bool
 ) -> None:
     """It is killed with the second of three letters. The next replay sends the rest."""

@@ -54,7 +54,7 @@ async def test_no_secret_is_in_the_log_the_metrics_or_the_headers_of_dead_letter
     assert [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text] == []
 
 
-async def test_what_a_producer_writes_is_kept_where_the_documents_say_and_nowhere_else(stage: Stage) -> None:
+async def test_a_producers_data_is_kept_only_where_the_documents_say(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1", LOG_LEVEL="debug")
     await stage.fault(kind="status", status=503, times=1)
     trace = {"traceparent": "00-12345678901234567890123456789012-1234567890123456-01", "tracestate": "canary=state"}
@@ -73,7 +73,7 @@ async def test_what_a_producer_writes_is_kept_where_the_documents_say_and_nowher
     assert "canary" not in metrics
 
 
-async def test_an_event_that_nobody_takes_is_not_written_into_the_log(stage: Stage) -> None:
+async def test_an_unroutable_event_is_not_written_to_the_log(stage: Stage) -> None:
     """It comes back from the broker whole, twice over where reply_to names a queue that is gone."""
     worker = await stage.worker()
     async with stage.channel() as channel:
@@ -111,7 +111,7 @@ def a_status(text: str) -> dict[str, object]:
         (200, a_status),
     ],
 )
-async def test_what_omni_repeats_of_a_request_goes_to_its_producer_alone(
+async def test_request_data_repeated_by_omni_goes_to_its_producer_only(
     stage: Stage, status: int, said: Callable[[str], object]
 ) -> None:
     """A refusal may quote numbers and texts. It is in the event for the producer, not in logs, metrics or headers."""

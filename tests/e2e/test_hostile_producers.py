@@ -105,7 +105,7 @@ async def test_the_attempts_of_a_request_with_cc_keep_their_schedule(stage: Stag
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stage) -> None:
+async def test_a_dead_letter_has_no_header_that_the_broker_interprets(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     headers = {"team": "blue", "BCC": ["billing"], "x-delay": 5, "omni-reason": "forged", "baggage": "x" * 130_000}
     async with stage.channel() as channel:
@@ -123,7 +123,7 @@ async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stag
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_a_retry_that_the_broker_never_takes_ends_in_a_final_event_and_harms_no_other(
+async def test_an_unpublishable_retry_ends_in_a_final_event_and_does_not_affect_others(
     own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
 ) -> None:
     """In its normal form a request is larger, and this broker takes no message of more than 4,000 bytes."""

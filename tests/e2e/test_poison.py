@@ -39,7 +39,7 @@ async def limit_deliveries(stage: Stage, limit: int) -> None:
 
 
 @pytest.mark.long
-async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_neighbours_do_not(stage: Stage) -> None:
+async def test_a_request_that_kills_workers_is_dead_lettered_and_others_are_not(stage: Stage) -> None:
     await (await stage.worker()).stop()
     await limit_deliveries(stage, LIMIT)
     killer = request("killer", NUMBER)
@@ -69,7 +69,7 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0
 
 
-async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: Stage) -> None:
+async def test_a_poisonous_request_that_expires_in_the_queue_has_its_final_event(stage: Stage) -> None:
     await (await stage.worker()).stop()
     await stage.send(request("late", NUMBER), expiration=0.2, message_id="late")
     await stage.send(request("in-time", NUMBER), expiration=60, message_id="in-time")
@@ -84,7 +84,7 @@ async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: S
     assert await stage.posts() == {"in-time": 1}
 
 
-async def test_what_the_relay_told_before_it_put_it_among_the_dead_letters_is_not_told_again(stage: Stage) -> None:
+async def test_a_dead_letter_that_has_its_final_event_gets_no_second_one(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE))
     await stage.until_final_events(1)
@@ -128,7 +128,7 @@ HOSTILE = {
 }
 
 
-async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) -> None:
+async def test_hostile_input_causes_nothing_but_its_own_rejection(stage: Stage) -> None:
     worker = await stage.worker()
     before = (await worker.metrics())["process_resident_memory_bytes"]
     for number in range(5):
@@ -146,7 +146,7 @@ async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) 
     assert (await worker.metrics())['omni_relay_deliveries_total{settlement="dead_lettered"}'] == 0
 
 
-async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> None:
+async def test_unreadable_dead_letters_do_not_stop_the_listener(stage: Stage) -> None:
     """Anybody may publish to that exchange, and claim to be the broker."""
     worker = await stage.worker()
     bodies = [body for body, _ in HOSTILE.values()] + [b'{"requestId": "' + b"x" * 1000 + b'"}']

@@ -33,7 +33,7 @@ async def waits(stage: Stage, count: int, pause: float) -> list[float]:
 @pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("campaigns", [1, 30])
-async def test_a_large_request_gives_way_between_its_calls(stage: Stage, campaigns: int) -> None:
+async def test_a_large_request_lets_others_call_between_its_calls(stage: Stage, campaigns: int) -> None:
     worker = await stage.worker(OMNI_MESSAGES_PER_SECOND=str(RATE))
     started = time.monotonic()
     await stage.send(*(campaign(f"campaign-{number}") for number in range(campaigns)))
@@ -51,7 +51,7 @@ async def test_a_large_request_gives_way_between_its_calls(stage: Stage, campaig
     assert set((await stage.posts()).values()) == {1}
 
 
-async def test_what_shares_a_call_takes_half_a_second_of_the_rate_at_most(stage: Stage) -> None:
+async def test_a_batch_takes_at_most_half_a_second_of_the_rate(stage: Stage) -> None:
     worker = await stage.worker(OMNI_MESSAGES_PER_SECOND=str(RATE), OMNI_CONCURRENCY="1")
     await stage.send(*(request(f"same-{number}", NUMBER) for number in range(30)))
     await stage.until_final_events(30)

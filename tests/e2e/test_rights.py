@@ -30,7 +30,7 @@ async def declared(stage: Stage) -> Stage:
     return stage
 
 
-async def test_the_rights_that_are_shipped_are_enough_for_everything(declared: Stage, vhost: VirtualHost) -> None:
+async def test_the_shipped_rights_are_sufficient_for_everything(declared: Stage, vhost: VirtualHost) -> None:
     stage = declared
     with user(vhost, **shipped()) as url:
         stage.settings |= {"RELAY_RABBITMQ_URL": url, "RELAY_RABBITMQ_DECLARE": "false"}
@@ -68,7 +68,7 @@ async def test_the_rights_that_are_shipped_are_enough_for_everything(declared: S
 
 
 @pytest.mark.timeout(180)
-async def test_a_check_names_each_right_that_is_missing(declared: Stage, vhost: VirtualHost) -> None:
+async def test_a_check_names_each_missing_right(declared: Stage, vhost: VirtualHost) -> None:
     needed = [right for right in rights_needed(ROOMS, declares=False, replies=False) if not right.to_check]
     assert len(needed) == 6
     for right in needed:
@@ -85,7 +85,7 @@ async def test_a_check_names_each_right_that_is_missing(declared: Stage, vhost: 
 
 
 @pytest.mark.parametrize("permission", ["write", "read", "configure"])
-async def test_a_check_of_a_user_without_a_permission_names_what_it_is_for(
+async def test_a_check_of_a_user_without_a_permission_names_its_resources(
     declared: Stage, vhost: VirtualHost, permission: str
 ) -> None:
     given = {**shipped(), permission: "^$"}
@@ -108,9 +108,7 @@ async def watched(stage: Stage, url: str) -> AsyncIterator[str]:
     yield ended.errors
 
 
-async def test_to_watch_with_a_workers_rights_names_the_right_that_is_missing(
-    declared: Stage, vhost: VirtualHost
-) -> None:
+async def test_watching_with_a_workers_rights_names_the_missing_right(declared: Stage, vhost: VirtualHost) -> None:
     with user(vhost, **shipped()) as url:
         async with watched(declared, url) as said:
             assert said.startswith("omni-relay: this user may not configure amq.gen-* (queue)")
@@ -127,7 +125,7 @@ async def test_to_watch_with_a_workers_rights_names_the_right_that_is_missing(
         assert watcher.text == ""
 
 
-async def test_a_command_that_may_not_names_the_queue_or_exchange(declared: Stage, vhost: VirtualHost) -> None:
+async def test_a_command_without_a_right_names_the_queue_or_exchange(declared: Stage, vhost: VirtualHost) -> None:
     await declared.send(b"{}", exchange="omni.dead", key="")
     with user(vhost) as url:
         listing = await declared.command("dead", "list", RABBITMQ_URL=url)
@@ -138,7 +136,7 @@ async def test_a_command_that_may_not_names_the_queue_or_exchange(declared: Stag
     assert "Traceback" not in listing.errors + sending.errors
 
 
-async def test_a_worker_that_may_not_read_requests_asks_less_and_less_often_and_comes_back(
+async def test_a_worker_without_the_right_to_read_requests_retries_with_growing_waits_and_recovers(
     declared: Stage, vhost: VirtualHost
 ) -> None:
     """Each failure costs two connections and several log lines, and hours may pass until somebody grants the right."""

@@ -80,7 +80,7 @@ async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
 
 @pytest.mark.long
 @pytest.mark.timeout(90)
-async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
+async def test_the_present_owner_of_an_expired_request_publishes_its_final_event(
     stage: Stage, vhost: VirtualHost, stopped: list[Worker]
 ) -> None:
     first = await stage.worker()
@@ -103,7 +103,7 @@ async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
 
 
 @pytest.mark.timeout(60)
-async def test_a_worker_that_stood_still_and_kept_its_session_goes_on(stage: Stage, stopped: list[Worker]) -> None:
+async def test_a_stopped_process_that_kept_its_session_continues(stage: Stage, stopped: list[Worker]) -> None:
     first = await stage.worker(OMNI_CONCURRENCY="1", OMNI_BATCHING="false")
     await stage.fault(kind="latency", seconds=0.5, times=1)
     await stage.send(*requests())

@@ -21,7 +21,7 @@ def requests(count: int, prefix: str = "m") -> list[dict[str, object]]:
     ]
 
 
-async def test_a_worker_asked_to_stop_finishes_what_is_in_flight(stage: Stage) -> None:
+async def test_a_worker_asked_to_stop_finishes_calls_in_flight(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=0.7)
     await stage.send(*requests(10))
@@ -39,7 +39,7 @@ async def test_a_worker_asked_to_stop_finishes_what_is_in_flight(stage: Stage) -
     assert not [line for line in worker.lines() if line["level"] in {"error", "critical"}]
 
 
-async def test_a_worker_that_stops_says_so_where_it_is_asked_whether_it_is_ready(stage: Stage) -> None:
+async def test_the_readiness_of_a_stopping_worker_fails(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=0.7)
     await stage.send(*requests(1))
@@ -55,7 +55,7 @@ async def test_a_worker_that_stops_says_so_where_it_is_asked_whether_it_is_ready
 
 @pytest.mark.long
 @pytest.mark.timeout(120)  # several workers, one after the other
-async def test_a_worker_asked_to_stop_in_mid_flow_makes_nothing_ambiguous(stage: Stage) -> None:
+async def test_a_worker_stopped_under_load_makes_no_attempt_ambiguous(stage: Stage) -> None:
     """Deliveries on their way to a consumer that is cancelled would be handed out again as redelivered."""
     count = 900
     assert await (await stage.worker()).stop() == 0  # it leaves queues behind
@@ -74,7 +74,7 @@ async def test_a_worker_asked_to_stop_in_mid_flow_makes_nothing_ambiguous(stage:
     assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
 
 
-async def test_a_grace_that_is_over_gives_the_rest_back(stage: Stage) -> None:
+async def test_after_the_grace_time_unsettled_deliveries_return_to_the_queue(stage: Stage) -> None:
     worker = await stage.worker(SHUTDOWN_GRACE="0.3")
     await stage.fault(kind="hang")
     await stage.send(*requests(4))
@@ -86,7 +86,7 @@ async def test_a_grace_that_is_over_gives_the_rest_back(stage: Stage) -> None:
     assert Counter(line["settlement"] for line in worker.lines("delivery.settled")) == {"abandoned": 4}
 
 
-async def test_asked_twice_a_worker_gives_up_at_once_and_the_next_one_finishes(stage: Stage) -> None:
+async def test_a_second_signal_ends_a_worker_at_once_and_the_next_worker_finishes(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*requests(3, "said"))
     await stage.until_final_events(3)
@@ -129,7 +129,9 @@ async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(120)  # a broker is started three times, and older ones take their time
-async def test_a_worker_outlives_its_broker(own_broker: Callable[[], Awaitable[Node]], tmp_path: Path) -> None:
+async def test_a_worker_survives_a_restart_of_its_broker(
+    own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
+) -> None:
     """Stopped or killed, with calls in flight: whoever comes back finds the worker waiting."""
     node = await own_broker()
     async with staged(node.url, tmp_path / "stage") as stage:

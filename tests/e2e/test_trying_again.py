@@ -24,7 +24,7 @@ def moment(text: Any) -> datetime:  # noqa: ANN401  # JSON
     return datetime.fromisoformat(text)
 
 
-async def test_unavailability_is_waited_out_as_long_as_omni_asks(stage: Stage) -> None:
+async def test_a_retry_waits_as_long_as_retry_after_says(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_DELAY="1.6")
     await stage.send(request("m", UNAVAILABLE_ONCE))
     await stage.until_final_events(1)
@@ -41,7 +41,7 @@ async def test_unavailability_is_waited_out_as_long_as_omni_asks(stage: Stage) -
     assert first["body"] == second["body"]
 
 
-async def test_only_messages_that_need_it_are_tried_again(stage: Stage) -> None:
+async def test_only_messages_that_were_not_accepted_are_retried(stage: Stage) -> None:
     await stage.worker()
     destinations = [
         {"messageId": "again", "to": {"phoneNumber": TRY_AGAIN_ONCE}},
@@ -54,7 +54,7 @@ async def test_only_messages_that_need_it_are_tried_again(stage: Stage) -> None:
     assert await stage.posts() == {"again": 2, "taken": 1}
 
 
-async def test_attempts_used_up_end_in_failure_and_a_dead_letter(stage: Stage) -> None:
+async def test_after_the_last_attempt_a_message_fails_and_is_dead_lettered(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="2", RETRY_MAX_DELAY="0.2")
     before = datetime.now(UTC)
     flat = {"requestId": "r", "phoneNumber": f"+{UNAVAILABLE}", "text": "hello", "metadata": {"tenant": "acme"}}
@@ -95,7 +95,7 @@ async def test_attempts_used_up_end_in_failure_and_a_dead_letter(stage: Stage) -
     assert set((await stage.posts()).values()) == {2}
 
 
-async def test_a_deadline_ends_the_tries(stage: Stage) -> None:
+async def test_a_deadline_ends_the_retries(stage: Stage) -> None:
     await stage.worker()
     deadline = datetime.now(UTC) + timedelta(seconds=1)
     await stage.send(request("m", UNAVAILABLE, expiresAt=deadline.isoformat()))
@@ -109,9 +109,7 @@ async def test_a_deadline_ends_the_tries(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("days", [-1, 1])
-async def test_what_the_broker_delivers_has_not_expired_whatever_the_producers_clock_says(
-    stage: Stage, days: int
-) -> None:
+async def test_a_delivered_message_has_not_expired_whatever_its_timestamp_says(stage: Stage, days: int) -> None:
     await stage.worker()
     timestamp = datetime.now(UTC) + timedelta(days=days)
     await stage.send(request("m", UNAVAILABLE_ONCE), expiration=10, timestamp=timestamp)
@@ -127,7 +125,7 @@ async def test_what_the_broker_delivers_has_not_expired_whatever_the_producers_c
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
-async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stage: Stage, seconds: float) -> None:
+async def test_refused_credentials_pause_sending_and_use_up_no_attempt(stage: Stage, seconds: float) -> None:
     """Many calls are refused at once, or late ones come in while it is paused already: no matter."""
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.fault(kind="status", status=401, seconds=seconds)
@@ -148,7 +146,7 @@ async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stag
     assert worker.lines("sending.resumed")
 
 
-async def test_headers_of_every_type_do_not_keep_a_request_from_being_tried_again(stage: Stage) -> None:
+async def test_headers_of_every_type_do_not_prevent_a_retry(stage: Stage) -> None:
     await stage.worker()
     wire = properties((HEADERS, EVERY_TYPE), (MESSAGE_ID, short(b"hostile")))
     await publish_raw(stage.url, wire, json.dumps(request("m", UNAVAILABLE_ONCE)).encode())

@@ -73,7 +73,7 @@ async def working(url: str) -> AsyncIterator[Desk]:
                 await task
 
 
-async def test_a_consumer_that_the_broker_has_lost_without_a_word_is_missed_within_seconds(vhost: VirtualHost) -> None:
+async def test_a_consumer_that_the_broker_removed_silently_is_replaced_within_seconds(vhost: VirtualHost) -> None:
     async with working(vhost.url) as desk:
         await desk.hand_in("before")
         channel = await (await desk.link.session()).delivery_channel.get_underlay_channel()
@@ -84,7 +84,7 @@ async def test_a_consumer_that_the_broker_has_lost_without_a_word_is_missed_with
         assert not desk.intake.is_stuck
 
 
-async def test_a_question_that_nobody_waits_for_any_more_does_not_end_the_session(vhost: VirtualHost) -> None:
+async def test_a_cancelled_wait_for_an_answer_does_not_end_the_session(vhost: VirtualHost) -> None:
     """The library closes the channel of a question that is cancelled, also where that was about to be closed."""
     async with working(vhost.url) as desk:
         await desk.hand_in("before")
@@ -103,7 +103,7 @@ async def test_a_question_that_nobody_waits_for_any_more_does_not_end_the_sessio
         assert not session.broken.is_set()
 
 
-async def test_time_in_which_nothing_is_read_does_not_count_for_an_answer_that_waits_to_be_read(
+async def test_time_in_which_reading_is_paused_does_not_count_towards_a_timeout(
     vhost: VirtualHost,
 ) -> None:
     async with working(vhost.url) as desk:
@@ -118,7 +118,7 @@ async def test_time_in_which_nothing_is_read_does_not_count_for_an_answer_that_w
         assert await asyncio.wait_for(asking, SOON) == (0, 1)
 
 
-async def test_a_broker_that_takes_its_time_to_cancel_a_consumer_keeps_the_channel(vhost: VirtualHost) -> None:
+async def test_a_slow_answer_to_a_cancel_leaves_the_channel_open(vhost: VirtualHost) -> None:
     """Were the channel closed, all deliveries that are being served would be handed out again."""
     taken: asyncio.Queue[Acknowledger] = asyncio.Queue()
     async with working(vhost.url) as desk:

@@ -85,9 +85,7 @@ async def connect(proxy: Proxy) -> AsyncIterator[Connect]:
         client.writer.close()
 
 
-async def test_what_is_sent_arrives_and_the_end_of_one_side_is_the_end_of_the_other(
-    proxy: Proxy, connect: Connect
-) -> None:
+async def test_bytes_arrive_and_the_end_of_one_side_ends_the_other(proxy: Proxy, connect: Connect) -> None:
     client = await connect()
     assert await client.ask(b"hello") == b"hello"
     client.writer.write_eof()
@@ -103,7 +101,7 @@ async def test_a_delay_counts_each_way(proxy: Proxy, connect: Connect) -> None:
     assert 0.2 <= time.monotonic() - started < 2
 
 
-async def test_a_cut_resets_live_connections_and_takes_new_ones(proxy: Proxy, connect: Connect) -> None:
+async def test_a_cut_resets_live_connections_and_accepts_new_ones(proxy: Proxy, connect: Connect) -> None:
     client = await connect()
     await client.ask(b"hello")
     proxy.cut()
@@ -112,7 +110,7 @@ async def test_a_cut_resets_live_connections_and_takes_new_ones(proxy: Proxy, co
     assert await (await connect()).ask(b"again") == b"again"
 
 
-async def test_what_is_held_arrives_after_release(proxy: Proxy, echo: Echo, connect: Connect) -> None:
+async def test_held_bytes_arrive_after_release(proxy: Proxy, echo: Echo, connect: Connect) -> None:
     client = await connect()
     proxy.hold()
     client.writer.write(b"patience")
@@ -135,7 +133,7 @@ async def test_with_answers_held_a_request_is_received_and_never_answered(
         await client.hear()
 
 
-async def test_a_client_of_a_half_open_connection_hears_nothing_and_no_end(
+async def test_a_client_of_a_half_open_connection_receives_neither_bytes_nor_an_end(
     proxy: Proxy, echo: Echo, connect: Connect
 ) -> None:
     client = await connect()
@@ -147,9 +145,7 @@ async def test_a_client_of_a_half_open_connection_hears_nothing_and_no_end(
     assert await (await connect()).ask(b"new") == b"new"
 
 
-async def test_a_proxy_that_refuses_keeps_what_is_connected_and_can_accept_again(
-    proxy: Proxy, connect: Connect
-) -> None:
+async def test_a_proxy_that_refuses_keeps_open_connections_and_can_accept_again(proxy: Proxy, connect: Connect) -> None:
     client = await connect()
     await client.ask(b"hello")
     await proxy.refuse()

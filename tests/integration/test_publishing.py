@@ -35,7 +35,7 @@ async def until(condition: Callable[[], bool], within: float = SOON) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_publication_that_closes_the_channel_is_found_named_and_skipped(vhost: VirtualHost) -> None:
+async def test_a_publication_that_closes_the_channel_is_identified_reported_and_skipped(vhost: VirtualHost) -> None:
     """The name for direct replies in a property does so; the relay never writes it, so it stands for the unforeseen."""
     async with tied(vhost.url, consume=True) as tie:
         good = [dead_letter(f"good-{number}") for number in range(20)]
@@ -52,7 +52,7 @@ async def test_a_publication_that_closes_the_channel_is_found_named_and_skipped(
         assert len(tie.told.disconnected) == 2
 
 
-async def test_several_of_them_end_the_session_no_more_often(vhost: VirtualHost) -> None:
+async def test_several_publications_that_close_the_channel_end_no_more_sessions_than_one(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie:
         bad = [replace(dead_letter(f"bad-{number}"), reply_to=DIRECT_REPLY) for number in range(5)]
         with pytest.raises(UnpublishableError) as caught:
@@ -71,7 +71,7 @@ async def strict_broker(own_broker: Callable[[], Awaitable[Node]]) -> Node:
     return node
 
 
-async def test_a_message_larger_than_the_broker_allows_harms_no_other(strict_broker: Node) -> None:
+async def test_a_message_larger_than_the_broker_allows_does_not_affect_others(strict_broker: Node) -> None:
     async with tied(strict_broker.url, consume=True) as tie:
         bad = replace(dead_letter("bad"), body=b"x" * 5000)
         with pytest.raises(UnpublishableError):
@@ -79,7 +79,9 @@ async def test_a_message_larger_than_the_broker_allows_harms_no_other(strict_bro
         await tie.until(lambda received: names(received) == {"good"})
 
 
-async def test_what_amqp_cannot_carry_is_named_and_the_others_are_published(vhost: VirtualHost) -> None:
+async def test_a_publication_that_amqp_cannot_carry_is_reported_and_the_others_are_published(
+    vhost: VirtualHost,
+) -> None:
     async with tied(vhost.url, consume=True) as tie:
         with pytest.raises(UnpublishableError):
             await asyncio.wait_for(
@@ -89,7 +91,7 @@ async def test_what_amqp_cannot_carry_is_named_and_the_others_are_published(vhos
         assert tie.told.disconnected == []
 
 
-async def test_an_exchange_that_is_gone_is_no_fault_of_the_publication(vhost: VirtualHost) -> None:
+async def test_a_deleted_exchange_does_not_make_a_publication_unpublishable(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
         for _ in range(2):
             await channel.exchange_delete(topology.RESULTS)
@@ -133,7 +135,7 @@ async def test_while_one_queue_refuses_the_others_get_few_events_more_than_once(
         assert seen.total() <= 61 + 30 + 12
 
 
-async def test_what_goes_elsewhere_is_not_delayed_by_a_queue_that_refuses(vhost: VirtualHost) -> None:
+async def test_publications_to_other_queues_are_not_delayed_by_a_queue_that_refuses(vhost: VirtualHost) -> None:
     async with tied(vhost.url, consume=True) as tie, two_consumers(tie, vhost.url):
         publishing = asyncio.create_task(tie.link.publish([event("e"), dead_letter("beside")]))
         await tie.until(lambda received: names(received) == {"beside"})
@@ -143,7 +145,7 @@ async def test_what_goes_elsewhere_is_not_delayed_by_a_queue_that_refuses(vhost:
         publishing.cancel()
 
 
-async def test_a_queue_that_frees_a_place_now_and_then_costs_few_repeats(vhost: VirtualHost) -> None:
+async def test_a_queue_that_has_room_now_and_then_causes_few_repeats(vhost: VirtualHost) -> None:
     """When the broker takes one, the rest does not come all at once, to be refused again."""
     async with tied(vhost.url) as tie, two_consumers(tie, vhost.url) as (seen, small):
         publishing = [asyncio.create_task(tie.link.publish([event(f"e-{number}")])) for number in range(20)]
@@ -156,7 +158,7 @@ async def test_a_queue_that_frees_a_place_now_and_then_costs_few_repeats(vhost: 
 
 
 @pytest.mark.long
-async def test_thousands_of_events_that_nobody_wants_cost_linear_time(vhost: VirtualHost) -> None:
+async def test_thousands_of_unroutable_events_take_linear_time(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie:
         seconds = []
         for count in (500, 5_000):
@@ -168,7 +170,7 @@ async def test_thousands_of_events_that_nobody_wants_cost_linear_time(vhost: Vir
         assert seconds[1] < 40 * seconds[0]  # quadratic time would be a hundred times as much
 
 
-async def test_each_unroutable_event_among_thousands_is_the_right_one(vhost: VirtualHost) -> None:
+async def test_each_unroutable_event_among_thousands_is_identified_correctly(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(topology.RESULTS, "message.accepted")

@@ -214,7 +214,7 @@ async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHos
     }
 
 
-async def test_declaring_again_changes_nothing_and_a_worker_that_only_looks_is_content(vhost: VirtualHost) -> None:
+async def test_declaring_again_changes_nothing_and_a_check_of_the_topology_passes(vhost: VirtualHost) -> None:
     async with tied(vhost.url), tied(vhost.url), tied(vhost.url, declare=False):
         pass
 
@@ -228,7 +228,7 @@ async def test_declaring_again_changes_nothing_and_a_worker_that_only_looks_is_c
     ],
     ids=["classic", "another delivery limit", "dead-lettering at most once"],
 )
-async def test_a_request_queue_made_otherwise_is_a_clear_error_and_stays_as_it_is(
+async def test_a_request_queue_with_other_arguments_is_an_error_and_is_not_changed(
     vhost: VirtualHost, arguments: dict[str, Any]
 ) -> None:
     async with channel_of(vhost.url) as channel:
@@ -243,7 +243,7 @@ async def test_a_request_queue_made_otherwise_is_a_clear_error_and_stays_as_it_i
         assert kept.declaration_result.message_count == 1
 
 
-async def test_an_exchange_made_otherwise_is_a_clear_error_and_stays_as_it_is(vhost: VirtualHost) -> None:
+async def test_an_exchange_of_another_type_is_an_error_and_is_not_changed(vhost: VirtualHost) -> None:
     async with channel_of(vhost.url) as channel:
         await channel.declare_exchange(topology.RESULTS, "fanout", durable=True)
         with pytest.raises(TopologyError, match=r"omni\.results"):
@@ -252,7 +252,7 @@ async def test_an_exchange_made_otherwise_is_a_clear_error_and_stays_as_it_is(vh
         await channel.declare_exchange(topology.RESULTS, "fanout", durable=True)
 
 
-async def test_a_worker_that_only_looks_says_what_is_missing_and_makes_nothing(vhost: VirtualHost) -> None:
+async def test_a_worker_that_only_checks_names_missing_objects_and_declares_nothing(vhost: VirtualHost) -> None:
     with pytest.raises(TopologyError, match=r"omni\.requests"):
         async with tied(vhost.url, declare=False):
             pass
@@ -266,7 +266,7 @@ async def test_a_worker_that_only_looks_says_what_is_missing_and_makes_nothing(v
     assert {queue["name"] for queue in listed(vhost, "queues")} == set(QUEUES)
 
 
-async def test_what_is_published_is_confirmed_persistent_and_whole(vhost: VirtualHost) -> None:
+async def test_a_publication_is_confirmed_persistent_and_complete(vhost: VirtualHost) -> None:
     published = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
     async with tied(vhost.url) as tie:
         await tie.link.publish(
@@ -293,7 +293,7 @@ async def test_what_is_published_is_confirmed_persistent_and_whole(vhost: Virtua
     assert message.headers == {"omni-attempt": 2, "omni-ambiguous": True, "traceparent": "00-é"}
 
 
-async def test_an_event_nobody_wants_is_counted_and_a_letter_without_a_room_waits_for_the_room(
+async def test_an_unroutable_event_is_counted_and_a_retry_message_waits_for_its_delay_queue(
     vhost: VirtualHost,
 ) -> None:
     delay_seconds = topology.delay_queue(0.2)
@@ -310,14 +310,14 @@ async def test_an_event_nobody_wants_is_counted_and_a_letter_without_a_room_wait
         await tie.until(lambda received: names(received) == {"l"})
 
 
-async def test_a_command_that_runs_once_is_told_that_nothing_takes_its_requests(vhost: VirtualHost) -> None:
+async def test_publishing_without_a_bound_queue_raises_unroutable(vhost: VirtualHost) -> None:
     session = await connect((vhost.url,))
     with pytest.raises(UnroutableError):
         await session.publish(replace(dead_letter("lost"), exchange=topology.DIRECT))
     await session.close()
 
 
-async def test_it_is_known_whether_the_broker_replaces_what_a_client_writes_into_x_death(vhost: VirtualHost) -> None:
+async def test_the_version_shows_whether_a_client_can_forge_x_death(vhost: VirtualHost) -> None:
     version = await handshake(vhost.node.port, vhost.node.name)
     session = await connect((vhost.url,))
     await session.close()
@@ -326,7 +326,7 @@ async def test_it_is_known_whether_the_broker_replaces_what_a_client_writes_into
 
 
 @pytest.mark.parametrize("exchange", ["omni.requests", ""])
-async def test_what_a_producer_publishes_comes_without_headers_of_the_relay(vhost: VirtualHost, exchange: str) -> None:
+async def test_headers_of_the_relay_are_removed_from_a_producers_request(vhost: VirtualHost, exchange: str) -> None:
     forged: dict[str, Any] = {"omni-attempt": 2, "Omni-First-Seen": 1, "tenant": "acme"}
     async with tied(vhost.url, consume=True) as tie, channel_of(vhost.url) as channel:
         message = aio_pika.Message(b"{}", message_id="m", headers=forged)
@@ -338,7 +338,7 @@ async def test_what_a_producer_publishes_comes_without_headers_of_the_relay(vhos
     assert headers == {"tenant": "acme"}
 
 
-async def test_a_waiting_room_gives_its_message_back_in_time_with_our_headers(vhost: VirtualHost) -> None:
+async def test_a_delay_queue_returns_its_message_in_time_with_the_relays_headers(vhost: VirtualHost) -> None:
     headers = {
         "omni-attempt": 1,
         "omni-first-seen": 1_750_000_000_000,
@@ -357,7 +357,7 @@ async def test_a_waiting_room_gives_its_message_back_in_time_with_our_headers(vh
     assert (back.correlation_id, back.routing_key) == ("c", topology.REQUESTS)
 
 
-async def test_the_second_url_serves_where_the_first_is_dead_and_passwords_are_not_told(
+async def test_the_second_url_is_used_when_the_first_does_not_answer_and_no_password_is_reported(
     vhost: VirtualHost, unused_tcp_port: int
 ) -> None:
     dead = f"amqp://guest:canary@127.0.0.1:{unused_tcp_port}/"
@@ -369,7 +369,7 @@ async def test_the_second_url_serves_where_the_first_is_dead_and_passwords_are_n
     await session.close()
 
 
-async def test_a_queue_deleted_under_the_consumer_is_made_again_and_consumed(vhost: VirtualHost) -> None:
+async def test_a_queue_deleted_under_the_consumer_is_declared_again_and_consumed(vhost: VirtualHost) -> None:
     """The broker cancels the consumer, and everything else about the connection stays open."""
     async with tied(vhost.url, consume=True) as tie:
         await tie.link.publish([dead_letter("before")])
@@ -384,7 +384,7 @@ async def test_a_queue_deleted_under_the_consumer_is_made_again_and_consumed(vho
         assert tie.told.disconnected == ["consumer_cancelled"]
 
 
-async def test_connections_the_operator_closes_come_back(vhost: VirtualHost) -> None:
+async def test_connections_closed_by_an_operator_are_opened_again(vhost: VirtualHost) -> None:
     async with tied(vhost.url, consume=True) as tie:
         await tie.link.publish([dead_letter("before")])
         await vhost.close_connections()
@@ -418,7 +418,7 @@ async def test_everything_published_while_the_connection_is_cut_arrives_at_least
 
 
 @pytest.mark.long
-async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_silence(vhost: VirtualHost) -> None:
+async def test_a_broker_that_vanished_silently_is_noticed_by_missing_heartbeats(vhost: VirtualHost) -> None:
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/") + "?heartbeat=1"
         async with tied(through, consume=True) as tie:
@@ -429,14 +429,14 @@ async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_sile
             assert tie.told.disconnected == ["broker_silent"]
 
 
-async def test_a_session_that_is_over_is_never_given_out(vhost: VirtualHost) -> None:
+async def test_a_session_that_is_over_is_never_returned(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie:
         over = await tie.link.session()
         over.broken.set()
         assert await asyncio.wait_for(tie.link.session(), SOON) is not over
 
 
-async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vhost: VirtualHost) -> None:
+async def test_unsettled_deliveries_are_delivered_again_after_the_connection_was_lost(vhost: VirtualHost) -> None:
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")
         async with tied(through) as tie:
@@ -449,7 +449,7 @@ async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vh
     assert [delivery.redelivered for delivery in tie.received] == [False, True]
 
 
-async def test_large_bodies_travel_both_ways_in_as_many_frames_as_it_takes(vhost: VirtualHost) -> None:
+async def test_large_bodies_are_sent_and_received_in_several_frames(vhost: VirtualHost) -> None:
     bodies = {f"m-{size}": b"x" * size for size in (0, 1, 131_063, 131_064, 131_065, 1_000_000)}
     async with tied(vhost.url, consume=True) as tie:
         dead_letters = [replace(dead_letter(name), body=body) for name, body in bodies.items()]
@@ -458,7 +458,7 @@ async def test_large_bodies_travel_both_ways_in_as_many_frames_as_it_takes(vhost
     assert {delivery.message_id: delivery.body for delivery in tie.received} == bodies
 
 
-async def test_each_of_many_publications_gets_its_own_verdict(vhost: VirtualHost) -> None:
+async def test_each_of_many_publications_gets_its_own_result(vhost: VirtualHost) -> None:
     """In the fast path also of those that share a name, or everything; the library alone mixes those up."""
     async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
         queue = await channel.declare_queue(exclusive=True)
@@ -476,7 +476,7 @@ async def test_each_of_many_publications_gets_its_own_verdict(vhost: VirtualHost
         assert found == 50 * times
 
 
-async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(vhost: VirtualHost) -> None:
+async def test_a_publication_refused_by_a_full_queue_is_repeated_until_there_is_room(vhost: VirtualHost) -> None:
     async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
         arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
         small = await channel.declare_queue("small", exclusive=True, arguments=arguments)
@@ -495,7 +495,7 @@ async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(
 
 
 @pytest.mark.long
-async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: VirtualHost) -> None:
+async def test_a_busy_connection_is_not_closed_as_silent(vhost: VirtualHost) -> None:
     """While it sends anything else a broker sends no heartbeats, and the library sees nothing of the fast path."""
     async with tied(vhost.url + "?heartbeat=1", consume=True) as tie:
         until = time.monotonic() + 8  # three heartbeats are missed after six
@@ -508,7 +508,7 @@ async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: Vi
         assert (len(tie.told.connected), tie.told.disconnected) == (1, [])
 
 
-async def test_acks_that_were_given_before_a_polite_end_are_heard(vhost: VirtualHost) -> None:
+async def test_acks_before_an_orderly_close_reach_the_broker(vhost: VirtualHost) -> None:
     expected = {f"m-{number}" for number in range(200)}
     async with tied(vhost.url, consume=True) as tie:
         await asyncio.wait_for(tie.link.publish([dead_letter(name) for name in sorted(expected)]), SOON)
@@ -519,7 +519,7 @@ async def test_acks_that_were_given_before_a_polite_end_are_heard(vhost: Virtual
     assert len(tie.received) == len(expected)
 
 
-async def test_over_tls_everything_is_the_same(vhost: VirtualHost, tmp_path: Path) -> None:
+async def test_a_tls_connection_publishes_and_consumes(vhost: VirtualHost, tmp_path: Path) -> None:
     files = certificate(tmp_path)
     async with tls_in_front_of(vhost.node.port, server_of(files)) as port:
         url = f"amqps://guest:guest@localhost:{port}/{vhost.name}?cafile="
@@ -530,7 +530,7 @@ async def test_over_tls_everything_is_the_same(vhost: VirtualHost, tmp_path: Pat
             await tie.until(lambda received: len(received) == 50)
 
 
-async def test_the_rights_that_the_topology_operator_gives_are_enough_and_no_more(vhost: VirtualHost) -> None:
+async def test_the_rights_that_the_topology_operator_grants_are_sufficient_and_not_more(vhost: VirtualHost) -> None:
     manifests = Path(__file__).parents[2] / "deploy/kubernetes/components/rabbitmq-topology/user.yaml"
     (rights,) = (one for one in yaml.safe_load_all(manifests.read_text()) if one["kind"] == "Permission")
     given = {kind: rights["spec"]["permissions"][kind] for kind in ("configure", "write", "read")}

@@ -42,7 +42,7 @@ def measured() -> dict[str, tuple[float, float, int]]:
 
 @pytest.mark.long
 @pytest.mark.timeout(180)  # it reads seventy bodies, each in a process of its own
-def test_no_body_takes_more_memory_or_time_than_a_worker_has_for_it() -> None:
+def test_no_body_takes_more_memory_or_time_than_its_limit() -> None:
     """Many small ones do not add up to one that is large, and what takes long is read in many steps."""
     costs = measured()
     most = {name: (25, 60) if name in SMALL else (MOST_MIB, MOST_MILLISECONDS) for name in NAMES}

@@ -60,7 +60,7 @@ def contents(vhost: VirtualHost) -> list[object]:
 @pytest.mark.parametrize("replies", [False, True])
 @pytest.mark.parametrize("declares", [False, True])
 @pytest.mark.timeout(120)
-async def test_each_right_that_is_removed_is_missing_and_no_other(
+async def test_exactly_the_right_that_was_removed_is_reported_missing(
     declared: VirtualHost, *, declares: bool, replies: bool
 ) -> None:
     before = contents(declared)
@@ -84,7 +84,7 @@ async def test_a_user_with_no_right_lacks_all_and_one_with_all_rights_none(decla
         assert await missing_rights(session, rights_needed(ROOMS, declares=True, replies=True)) == []
 
 
-async def test_what_is_not_there_is_no_missing_right_and_is_not_made(vhost: VirtualHost) -> None:
+async def test_an_object_that_does_not_exist_is_no_missing_right_and_is_not_declared(vhost: VirtualHost) -> None:
     before = contents(vhost)
     async with session_of(vhost.url) as session:
         assert await missing_rights(session, rights_needed(ROOMS, declares=True, replies=True)) == []
@@ -100,7 +100,7 @@ async def test_what_is_not_there_is_no_missing_right_and_is_not_made(vhost: Virt
         ({"read": r"^omni\.results$"}, "read amq.gen-"),
     ],
 )
-async def test_to_watch_with_too_few_rights_names_the_one_that_is_missing(
+async def test_watching_events_with_too_few_rights_names_the_missing_one(
     declared: VirtualHost, less: dict[str, str], named: str
 ) -> None:
     with user(declared, **{**WATCHING, **less}) as url:

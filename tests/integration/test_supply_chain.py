@@ -59,7 +59,7 @@ def advisories(**known: str) -> Iterator[str]:
         thread.join()
 
 
-def test_the_bill_names_all_that_is_shipped_by_version_and_hash_and_nothing_that_is_not() -> None:
+def test_the_bill_of_materials_names_exactly_the_shipped_packages_with_version_and_hash() -> None:
     made = supply_chain("sbom")
     assert made.returncode == 0, made.stderr
     bill = json.loads(made.stdout)
@@ -74,32 +74,32 @@ def test_the_bill_names_all_that_is_shipped_by_version_and_hash_and_nothing_that
         assert any(f"sha256:{one}" in lock for one in hashes), part["name"]
 
 
-def test_what_is_known_against_a_package_is_told_and_fails() -> None:
+def test_a_known_vulnerability_is_reported_and_fails() -> None:
     with advisories(httpx="EXAMPLE-2026-1") as address:
         told = supply_chain("audit", "--service-url", address)
     assert told.returncode == 1
     assert "EXAMPLE-2026-1" in told.stdout + told.stderr
 
 
-def test_where_nothing_is_known_it_passes() -> None:
+def test_no_known_vulnerability_passes() -> None:
     with advisories() as address:
         assert supply_chain("audit", "--service-url", address).returncode == 0
 
 
-def test_that_nobody_could_be_asked_is_not_taken_for_peace() -> None:
+def test_an_advisory_service_that_does_not_answer_is_not_a_pass() -> None:
     told = supply_chain("audit", "--service-url", NOBODY)
     assert told.returncode == 2
     assert "error sending request" in told.stderr
 
 
-def test_an_index_that_is_away_is_not_taken_for_advisories_that_are() -> None:
+def test_a_package_index_that_does_not_answer_has_its_own_exit_status() -> None:
     with advisories() as address:
         told = supply_chain("audit", "--service-url", address, UV_DEFAULT_INDEX=NOBODY, UV_NO_CACHE="1")
     assert told.returncode == 69
 
 
 @pytest.mark.parametrize("arguments", [[], ["bill"], ["sbom", "more"]])
-def test_what_it_does_not_know_it_explains(arguments: list[str]) -> None:
+def test_an_unknown_argument_prints_the_usage(arguments: list[str]) -> None:
     told = supply_chain(*arguments)
     assert told.returncode == 64
     assert "deploy/supply-chain sbom" in told.stderr
@@ -120,7 +120,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.timeout(180)  # it fills a virtual environment
-def test_the_demo_gets_what_running_needs_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
+def test_the_demo_installs_only_the_packages_for_running(checkout: Path, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("npm", "node", "apt-get", "apt-cache", "dpkg", "sudo", "curl", "wget", "git"):

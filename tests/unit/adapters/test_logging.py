@@ -27,7 +27,7 @@ def taken(sampler: Sampler, event: str, times: int) -> list[int]:
     return [left_out for _ in range(times) if (left_out := sampler.take(event)) is not None]
 
 
-def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_counted() -> None:
+def test_lines_of_an_event_above_the_rate_are_left_out_and_counted() -> None:
     clock = Clock()
     sampler = Sampler(3, clock)
 
@@ -38,7 +38,7 @@ def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_co
     assert taken(sampler, "b.done", 1) == [0]
 
 
-def test_what_anyone_can_cause_makes_one_line_in_so_many_seconds() -> None:
+def test_lines_that_anyone_can_cause_are_limited_to_one_per_period() -> None:
     clock = Clock()
     seldom, line = Seldom(60.0, clock), logging.makeLogRecord({})
 
@@ -64,7 +64,7 @@ def lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
 
 
 @pytest.mark.parametrize(("method", "told"), [("info", 2), ("warning", 50), ("error", 50)])
-def test_only_what_tells_of_nothing_wrong_is_left_out(
+def test_only_lines_of_level_info_are_left_out(
     lines: Callable[[], list[dict[str, object]]], method: str, told: int
 ) -> None:
     log = get_logger()
@@ -74,7 +74,7 @@ def test_only_what_tells_of_nothing_wrong_is_left_out(
     assert [line["number"] for line in lines()] == list(range(told))
 
 
-def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dict[str, object]]]) -> None:
+def test_the_next_line_states_how_many_were_left_out(lines: Callable[[], list[dict[str, object]]]) -> None:
     log = get_logger()
     for _ in range(5):
         log.info("a.done")
@@ -84,7 +84,7 @@ def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dic
     assert [line.get("left_out") for line in lines()] == [None, None, 3]
 
 
-def test_on_a_terminal_no_value_can_steer_it_or_begin_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_value_can_send_control_characters_or_begin_a_line_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     root, service = logging.getLogger(), logging.getLogger("service")
     before = root.handlers, root.level, service.level
     try:
@@ -101,7 +101,9 @@ def test_on_a_terminal_no_value_can_steer_it_or_begin_a_line(capsys: pytest.Capt
     assert "forged line" in plain
 
 
-async def test_what_a_task_raised_that_nobody_took_is_told_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_exception_never_retrieved_from_a_task_is_logged_by_its_kind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     async def fail() -> None:
         raise ValueError("41793026727")
 

@@ -32,7 +32,7 @@ def test_the_working_directory_is_not_writable_for_the_user_of_the_image() -> No
     assert not any(word in rest for name, rest in final_stage() if name == "RUN" for word in ("chown", "chmod"))
 
 
-def test_nothing_that_runs_the_image_moves_it_elsewhere() -> None:
+def test_no_manifest_changes_the_working_directory_of_the_image() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
     assert not any("working_dir" in service for service in services)
     for path in (ROOT / "deploy/kubernetes").rglob("*.yaml"):

@@ -80,7 +80,7 @@ def frames(data: bytes) -> list[Any]:
 
 @law
 @given(publications)
-def test_the_library_reads_a_publication_as_it_was_meant(publication: Publication) -> None:
+def test_the_library_reads_a_publication_as_it_was_written(publication: Publication) -> None:
     make_reading_total()
     method, header, *bodies = frames(codec.write_publish(OUTLET, publication, FRAME_MAX))
     assert isinstance(method, pamqp.commands.Basic.Publish)
@@ -109,7 +109,7 @@ LONG = "\u00e9" * 255
 
 @law
 @given(st.dictionaries(st.text(max_size=300), anything, max_size=6), st.sampled_from([4096, 8192, 131_072, 0]))
-def test_whatever_headers_there_are_a_publication_fits_the_frames_and_keeps_ours(
+def test_with_any_headers_a_publication_fits_the_frames_and_keeps_the_relays_headers(
     given_headers: dict[str, Any], frame_max: int
 ) -> None:
     make_reading_total()
@@ -125,7 +125,7 @@ def test_whatever_headers_there_are_a_publication_fits_the_frames_and_keeps_ours
     assert set(read) <= set(table)
 
 
-def test_headers_that_do_not_fit_are_left_out_whole_and_the_others_stay() -> None:
+def test_headers_that_do_not_fit_are_left_out_and_the_others_are_kept() -> None:
     table = {"omni-attempt": 1, "tracestate": "x" * 130_950, "team": "blue", "tenant": "y" * 20_000, "b": True}
     assert list(encoded_headers(table, 131_072)) == ["omni-attempt", "team", "b"]
     assert list(encoded_headers({"a": "x" * 16_000, "b": "x" * 400, "c": 1}, 0)) == ["a", "c"]
@@ -138,7 +138,7 @@ def test_headers_that_can_be_read_but_not_written_are_left_out() -> None:
     ]
 
 
-def test_texts_too_long_for_the_wire_are_cut_and_not_an_error() -> None:
+def test_texts_too_long_for_a_short_string_are_cut() -> None:
     """They come up where a property was not UTF-8 and each of its bytes has become three."""
     written = codec.write_publish(OUTLET, Publication("", "q", b"", "t", "\ufffd" * 255, correlation_id="\ud800"), 0)
     _, header, *bodies = frames(written)
@@ -168,7 +168,7 @@ def deliver(
     st.lists(st.tuples(properties, st.binary(max_size=250), st.booleans()), min_size=1, max_size=5),
     st.lists(st.integers(1, 90), min_size=1, max_size=9),
 )
-def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_however_the_bytes_are_cut(
+def test_the_fast_path_reads_deliveries_as_the_library_does_and_passes_other_frames_on_however_the_bytes_are_split(
     given: list[tuple[dict[str, Any], bytes, bool]], cuts: list[int]
 ) -> None:
     make_reading_total()
@@ -200,7 +200,7 @@ def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_howev
     assert handed.replace(codec.HEARTBEAT, b"") == rest.replace(codec.HEARTBEAT, b"")
 
 
-def test_a_lane_that_is_out_of_step_leaves_everything_to_the_library() -> None:
+def test_after_a_framing_error_the_fast_path_passes_everything_on_to_the_library() -> None:
     async def run() -> bytes:
         reader = asyncio.StreamReader()
         fast_path = FastPath(reader)
@@ -218,7 +218,7 @@ def test_a_lane_that_is_out_of_step_leaves_everything_to_the_library() -> None:
     assert b"x" in handed
 
 
-def test_properties_that_end_too_soon_are_no_properties() -> None:
+def test_truncated_properties_count_as_absent() -> None:
     header = ContentHeader(0, 5, pamqp.commands.Basic.Properties(message_id="m-1", correlation_id="c-1"))
     payload = pamqp.frame.marshal(header, INTAKE)[7:-1]
     for length in range(14, len(payload)):
@@ -226,7 +226,7 @@ def test_properties_that_end_too_soon_are_no_properties() -> None:
     assert codec.read_properties(payload)[1].message_id == "m-1"
 
 
-async def test_a_body_that_is_longer_than_any_request_is_dropped_while_it_comes() -> None:
+async def test_a_body_longer_than_any_request_is_dropped_as_it_arrives() -> None:
     taken: list[Delivery] = []
     fast_path = FastPath(asyncio.StreamReader())
     fast_path.begin(INTAKE, OUTLET, FRAME_MAX)
@@ -265,7 +265,7 @@ class Wire(asyncio.Transport):
         return False
 
 
-async def test_the_library_does_not_end_a_pause_of_ours() -> None:
+async def test_the_library_does_not_end_a_pause_of_the_fast_path() -> None:
     reader, wire = asyncio.StreamReader(limit=10), Wire()
     fast_path = FastPath(reader)
     fast_path.connection_made(wire)
