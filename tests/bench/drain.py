@@ -26,7 +26,7 @@ from service.demo.rabbitmq.ports import free_port
 from service.sandbox import create_app, serve
 from tests.bench.process import cpu, rss
 
-_PATIENCE = 600
+_TIMEOUT = 600
 
 
 @dataclass
@@ -70,7 +70,7 @@ async def _drain(session: Session, broker: str, sandbox: str, directory: Path, r
     await asyncio.sleep(0.5)
     started = time.perf_counter()
     worker = await _worker(broker, sandbox, directory)
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         body = await listening
         started = time.perf_counter()
         before = cpu(worker.pid)

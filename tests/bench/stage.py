@@ -125,7 +125,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     output.setStream(io.StringIO())
     log = get_logger()
 
-    def tell() -> None:
+    def log_line() -> None:
         log.info("delivery.settled", settlement="acked", seconds=0.1, request_id="r-0", attempts=0, redelivered=False)
 
     stages: dict[str, Callable[[], object]] = {
@@ -140,14 +140,14 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
         "(whole path)": whole,
         "content key": lambda: content_key(call),
         "metrics": count,
-        "log line": tell,
+        "log line": log_line,
     }
     for name, work in stages.items():
         print(f"{name:<28}{cost(work):>8.1f}")  # noqa: T201
     structlog.reset_defaults()
     configure_logs("json", "info", 1)
     log = get_logger()
-    print(f"{'log line left out':<28}{cost(tell):>8.1f}")  # noqa: T201
+    print(f"{'log line left out':<28}{cost(log_line):>8.1f}")  # noqa: T201
     shared: dict[str, Callable[[], object]] = {
         "(whole path)": whole_merged,
         "merge": lambda: merge([call] * _MERGED),

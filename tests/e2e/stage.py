@@ -18,7 +18,7 @@ import aiormq
 import httpx
 
 from service.sandbox import create_app, serve
-from tests.support.worker import PATIENCE, Ended, Worker, run, started
+from tests.support.worker import TIMEOUT, Ended, Worker, run, started
 
 KEY = "canary-key"
 RESULTS = "results"
@@ -122,7 +122,7 @@ class Stage:
         with contextlib.suppress(*BROKEN):
             await message.ack()
 
-    async def until(self, condition: Callable[[], bool], within: float = PATIENCE) -> None:
+    async def until(self, condition: Callable[[], bool], within: float = TIMEOUT) -> None:
         """Wait until what was heard is as wanted."""
         try:
             async with asyncio.timeout(within):
@@ -131,7 +131,7 @@ class Stage:
         except TimeoutError:
             raise AssertionError(f"not within {within} s; heard {dict(self.event_types())}") from None
 
-    async def until_final_events(self, count: int, within: float = PATIENCE) -> None:
+    async def until_final_events(self, count: int, within: float = TIMEOUT) -> None:
         """Wait until that many messages have had their last word."""
         await self.until(lambda: len(self.final_events()) >= count, within)
 
@@ -183,7 +183,7 @@ class Stage:
 
     async def until_in_flight(self, count: int) -> None:
         """Wait until at least that many messages are in calls that are being served."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 serving = [call["body"] for call in await self.calls() if call["status"] is None and call["body"]]
                 if sum(len(body["destinations"]) for body in serving) >= count:
@@ -202,7 +202,7 @@ class Stage:
 
     async def until_waiting(self, queue: str, count: int) -> None:
         """Wait until so many messages wait in a queue. It may not be there yet."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
                     if await self.waiting(queue) == count:
@@ -225,7 +225,7 @@ class Stage:
 
     async def take(self, queue: str) -> Message:
         """Take one message out of a queue, waiting for it if need be."""
-        async with connected(self.url) as channel, asyncio.timeout(PATIENCE):
+        async with connected(self.url) as channel, asyncio.timeout(TIMEOUT):
             source = await channel.get_queue(queue)
             while (message := await source.get(no_ack=True, fail=False)) is None:  # noqa: ASYNC110  # a server
                 await asyncio.sleep(0.02)

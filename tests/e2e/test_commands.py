@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost, manage
-from tests.support.worker import PATIENCE, run
+from tests.support.worker import TIMEOUT, run
 
 NUMBER = "41793026727"
 
@@ -154,7 +154,7 @@ async def test_the_demo_refuses_a_broker_that_is_in_use(stage: Stage) -> None:
 
 def _until_bound(vhost: VirtualHost, count: int) -> None:
     """Wait until that many queues are bound to the results exchange."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         bindings = manage(vhost.node, "GET", f"exchanges/{vhost.name}/omni.results/bindings/source")
         assert isinstance(bindings, list)

@@ -14,7 +14,7 @@ from service.core.request.body import MAX_DESTINATIONS
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import TRY_AGAIN_ONCE
 from tests.support.hostile import JSON, XML, to
-from tests.support.worker import PATIENCE, Worker
+from tests.support.worker import TIMEOUT, Worker
 
 NUMBER = "41793026727"
 MIB = 2**20
@@ -229,7 +229,7 @@ async def test_a_dead_letter_longer_than_any_request_is_not_kept_either(stage: S
     await (await stage.worker()).stop()
     for number in range(4):
         await stage.send(b" " * (15 * MIB), expiration=0.2, message_id=f"long-{number}")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead") < 4:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
     worker = await stage.worker()

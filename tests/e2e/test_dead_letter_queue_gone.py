@@ -8,7 +8,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
-from tests.support.worker import PATIENCE, Worker
+from tests.support.worker import TIMEOUT, Worker
 
 
 async def delete(stage: Stage, *queues: str) -> None:
@@ -18,7 +18,7 @@ async def delete(stage: Stage, *queues: str) -> None:
 
 
 async def until_stored(stage: Stage, count: int) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await there(stage, "omni.dead") < count:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 
@@ -74,7 +74,7 @@ async def test_dead_letters_of_the_broker_are_stored_and_have_a_final_event(stag
     names = [f"m-{number}" for number in range(60)]
     await stage.send(*(request(name, NUMBER) for name in names), expiration=0.1)
     await stage.until(lambda: all(stage.event_types().get(name) == ["expired"] for name in names))
-    async with asyncio.timeout(PATIENCE):  # those that died in the moment of restoring may be there twice
+    async with asyncio.timeout(TIMEOUT):  # those that died in the moment of restoring may be there twice
         while await reasons(stage) != dict.fromkeys(names, "lapsed"):  # noqa: ASYNC110  # a command
             await asyncio.sleep(0.5)
     assert worker.lines("broker.disconnected") == []
@@ -96,7 +96,7 @@ async def test_one_dead_letter_of_the_broker_is_stored_once(stage: Stage) -> Non
 async def test_a_deleted_queue_is_declared_again_before_it_is_needed(stage: Stage) -> None:
     await stage.worker()
     await delete(stage, "omni.dead", "omni.dead.notifications")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while min([await there(stage, queue) for queue in ("omni.dead", "omni.dead.notifications")]) < 0:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.2)
 

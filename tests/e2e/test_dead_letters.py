@@ -12,7 +12,7 @@ from service.cli.dead_letters import Choice, list_dead
 from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, UNAVAILABLE, request
-from tests.support.worker import PATIENCE, Ended
+from tests.support.worker import TIMEOUT, Ended
 
 
 async def listed(stage: Stage, *arguments: str) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ async def with_dead_letters(stage: Stage) -> None:
     ambiguous = request("u-1", GARBLED, sms={"text": "another"})
     await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), ambiguous)
     await stage.until_final_events(3)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the word may be heard first
             await asyncio.sleep(0.02)
 

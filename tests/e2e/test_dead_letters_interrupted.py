@@ -20,7 +20,7 @@ from tests.e2e.test_dead_letters import dead, listed
 from tests.e2e.test_trying_again import NUMBER, request
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
-from tests.support.worker import PATIENCE, PROGRAM, Worker
+from tests.support.worker import PROGRAM, TIMEOUT, Worker
 
 FAILED_AT = datetime(2026, 11, 22, 11, 0, tzinfo=UTC).isoformat()
 OWN = {"omni-reason": "failed", "omni-detail": "http_503", "omni-failed-at": FAILED_AT, "omni-attempt": 8}
@@ -42,7 +42,7 @@ async def put_dead_letters(stage: Stage, count: int, *, listening: bool = False)
 async def limit_deliveries(vhost: VirtualHost, limit: int) -> None:
     definition = {"pattern": "^omni\\.dead$", "definition": {"delivery-limit": limit}, "apply-to": "queues"}
     await asyncio.to_thread(manage, vhost.node, "PUT", f"policies/{vhost.name}/limit", **definition)
-    async with asyncio.timeout(PATIENCE):  # a policy takes effect a moment later
+    async with asyncio.timeout(TIMEOUT):  # a policy takes effect a moment later
         while not (await asyncio.to_thread(queue, vhost, "omni.dead")).get("policy"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.1)
 
@@ -77,7 +77,7 @@ async def run_with_a_closed_pipe(stage: Stage, *command: str) -> int:
         *command, env=settings, cwd=stage.directory, stdout=writing, stderr=asyncio.subprocess.PIPE
     )
     os.close(writing)
-    _, errors = await asyncio.wait_for(process.communicate(), 2 * PATIENCE)
+    _, errors = await asyncio.wait_for(process.communicate(), 2 * TIMEOUT)
     assert b"Traceback" not in errors
     return process.returncode or 0
 
@@ -288,7 +288,7 @@ async def test_a_replay_killed_at_any_step_loses_no_letter_and_sends_no_message_
     async with Proxy(vhost.node.port) as proxy:
         held = proxy.hold_at(kill.step, 2)
         replay = await stage.watching("dead", "replay", "--rate", "100", RABBITMQ_URL=through(proxy, vhost))
-        await asyncio.wait_for(held.wait(), PATIENCE)
+        await asyncio.wait_for(held.wait(), TIMEOUT)
         if kill.arrives:
             proxy.release_requests()
             await asyncio.sleep(0.5)
@@ -320,7 +320,7 @@ async def copies_waiting(stage: Stage, count: int) -> list[bool]:
 
 async def until_replaying(stage: Stage, replay: Worker, before: int) -> None:
     """Wait until a replay has written down a letter, or has ended."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while replay.process.returncode is None:
             if await stage.exists("omni.dead.replay") and await stage.waiting("omni.dead.replay") > before:
                 return

@@ -11,7 +11,7 @@ from service.core.delivery import Delivery
 from service.core.poison import COUNT, rank
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
-from tests.support.worker import DEADLY, PATIENCE
+from tests.support.worker import DEADLY, TIMEOUT
 
 LIMIT = 4
 
@@ -73,7 +73,7 @@ async def test_a_poisonous_request_that_expires_in_the_queue_has_its_final_event
     await (await stage.worker()).stop()
     await stage.send(request("late", NUMBER), expiration=0.2, message_id="late")
     await stage.send(request("in-time", NUMBER), expiration=60, message_id="in-time")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead") == 0:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 
@@ -88,7 +88,7 @@ async def test_a_dead_letter_that_has_its_final_event_gets_no_second_one(stage: 
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE))
     await stage.until_final_events(1)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
     assert stage.event_types() == {"m": ["failed"]}
@@ -155,7 +155,7 @@ async def test_unreadable_dead_letters_do_not_stop_the_listener(stage: Stage) ->
         await stage.send(*bodies, exchange="omni.dead", key="", headers=headers)
     await stage.send(request("good", NUMBER))
     await stage.until(lambda: "good" in stage.final_events())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 

@@ -15,7 +15,7 @@ from tests.support.broker import VirtualHost, manage, user
 from tests.unit.adapters.rabbitmq.test_permissions import shipped
 
 NUMBER = "41793026727"
-ROOMS = RetryPolicy(8, 0.1, 0.4).delays
+DELAYS = RetryPolicy(8, 0.1, 0.4).delays
 
 
 def request(name: str) -> dict[str, object]:
@@ -69,7 +69,7 @@ async def test_the_shipped_rights_are_sufficient_for_everything(declared: Stage,
 
 @pytest.mark.timeout(180)
 async def test_a_check_names_each_missing_right(declared: Stage, vhost: VirtualHost) -> None:
-    needed = [right for right in rights_needed(ROOMS, declares=False, replies=False) if not right.to_check]
+    needed = [right for right in rights_needed(DELAYS, declares=False, replies=False) if not right.to_check]
     assert len(needed) == 6
     for right in needed:
         given = shipped()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage
-from tests.integration.test_rabbitmq_link import EVERY_TYPE, HEADERS, MESSAGE_ID, properties, publish_raw, short
+from tests.integration.test_rabbitmq_connection import EVERY_TYPE, HEADERS, MESSAGE_ID, properties, publish_raw, short
 
 # What the sandbox does with a number: 90ccc once, 91ccc always.
 UNAVAILABLE_ONCE, UNAVAILABLE, GARBLED_ONCE, GARBLED, TRY_AGAIN_ONCE = (

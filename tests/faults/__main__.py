@@ -31,7 +31,7 @@ from tests.support.prometheus import DASHBOARDS, RULES, filled, prometheus
 
 BEFORE: Final = 15.0
 """Seconds of peace on the pictures."""
-PATIENCE: Final = 100.0
+TIMEOUT: Final = 100.0
 """Seconds for an alert to fire."""
 UNITS: Final = {"m": 1, "h": 60, "d": 1440}
 
@@ -75,15 +75,15 @@ async def watch(fault: Fault, world: World, eye: Eye) -> dict[str, Any]:
     began = time.time()
     seen: dict[str, float] = {}
 
-    async def look(until: Callable[[], bool], patience: float) -> None:
-        end = time.time() + patience
+    async def look(until: Callable[[], bool], limit: float) -> None:
+        end = time.time() + limit
         while time.time() < end and not until():
             for name in await eye.firing() - seen.keys():
                 seen[name] = round((time.time() - began) / MINUTE, 1)
             await asyncio.sleep(0.5)
 
     async with fault.make(world):
-        await look(lambda: time.time() > began + fault.seconds and set(fault.alerts) <= seen.keys(), PATIENCE)
+        await look(lambda: time.time() > began + fault.seconds and set(fault.alerts) <= seen.keys(), TIMEOUT)
         mended = time.time()
     await asyncio.sleep(BEFORE)
     end = time.time()

@@ -221,12 +221,12 @@ async def test_a_token_servers_redirect_is_denied_and_not_followed() -> None:
 
 async def test_deprecation_headers_are_reported() -> None:
     account = Account(headers={"Deprecation": "@1767225600", "Sunset": "Thu, 01 Oct 2026 00:00:00 GMT"})
-    told: list[Deprecation] = []
+    reported: list[Deprecation] = []
     async with account.serving() as url:
-        client = OmniClient(OmniAccess(url, Credentials(fixed="App k")), lambda: datetime.now(UTC), told.append)
+        client = OmniClient(OmniAccess(url, Credentials(fixed="App k")), lambda: datetime.now(UTC), reported.append)
         assert isinstance(await client.post(call()), Accepted)
         await client.close()
-    assert told == [Deprecation("@1767225600", "Thu, 01 Oct 2026 00:00:00 GMT")]
+    assert reported == [Deprecation("@1767225600", "Thu, 01 Oct 2026 00:00:00 GMT")]
 
 
 async def test_xml_is_sent_in_the_form_of_the_vendors_pages() -> None:

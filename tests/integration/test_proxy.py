@@ -54,14 +54,14 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def hear(self) -> bytes:
+    async def receive(self) -> bytes:
         """Return what comes next; nothing is the end."""
         return await asyncio.wait_for(self.reader.read(1000), 5)
 
     async def ask(self, question: bytes) -> bytes:
         """Send, and return what comes next."""
         self.writer.write(question)
-        return await self.hear()
+        return await self.receive()
 
     async def assert_silence(self) -> None:
         """Fail if anything comes, the end included."""
@@ -89,7 +89,7 @@ async def test_bytes_arrive_and_the_end_of_one_side_ends_the_other(proxy: Proxy,
     client = await connect()
     assert await client.ask(b"hello") == b"hello"
     client.writer.write_eof()
-    assert await client.hear() == b""
+    assert await client.receive() == b""
     assert proxy.connections == 0
 
 
@@ -106,7 +106,7 @@ async def test_a_cut_resets_live_connections_and_accepts_new_ones(proxy: Proxy, 
     await client.ask(b"hello")
     proxy.cut()
     with pytest.raises(ConnectionResetError):
-        await client.hear()
+        await client.receive()
     assert await (await connect()).ask(b"again") == b"again"
 
 
@@ -117,7 +117,7 @@ async def test_held_bytes_arrive_after_release(proxy: Proxy, echo: Echo, connect
     await client.assert_silence()
     assert echo.sync == []
     proxy.release()
-    assert await client.hear() == b"patience"
+    assert await client.receive() == b"patience"
 
 
 async def test_with_answers_held_a_request_is_received_and_never_answered(
@@ -130,7 +130,7 @@ async def test_with_answers_held_a_request_is_received_and_never_answered(
     assert echo.sync == [b"pay"]
     proxy.cut()
     with pytest.raises(ConnectionResetError):
-        await client.hear()
+        await client.receive()
 
 
 async def test_a_client_of_a_half_open_connection_receives_neither_bytes_nor_an_end(

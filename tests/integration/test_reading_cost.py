@@ -35,8 +35,8 @@ LONG: Final = {
 def measured() -> dict[str, tuple[float, float, int]]:
     """Measure each body once: MiB, milliseconds of the longest step, steps."""
     command = (sys.executable, "-m", "tests.support.reading_cost")
-    told = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2]).stdout
-    costs: dict[str, tuple[float, float, int]] = json.loads(told)
+    output = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2]).stdout
+    costs: dict[str, tuple[float, float, int]] = json.loads(output)
     return costs
 
 

@@ -18,7 +18,7 @@ from service.adapters.rabbitmq import (
 )
 from tests.support.broker import VirtualHost, manage, user
 
-ROOMS = (0.2, 300.0)
+DELAYS = (0.2, 300.0)
 WATCHING = {"configure": r"^amq\.gen-.*$", "write": r"^amq\.gen-.*$", "read": r"^(amq\.gen-.*|omni\.results)$"}
 
 
@@ -35,7 +35,7 @@ async def session_of(url: str) -> AsyncIterator[Session]:
 async def declared(vhost: VirtualHost) -> VirtualHost:
     """Give a virtual host with everything that the relay owns."""
     async with session_of(vhost.url) as session:
-        await declare(session.connection, ROOMS, passive=False)
+        await declare(session.connection, DELAYS, passive=False)
     return vhost
 
 
@@ -64,7 +64,7 @@ async def test_exactly_the_right_that_was_removed_is_reported_missing(
     declared: VirtualHost, *, declares: bool, replies: bool
 ) -> None:
     before = contents(declared)
-    needed = [right for right in rights_needed(ROOMS, declares=declares, replies=replies) if not right.to_check]
+    needed = [right for right in rights_needed(DELAYS, declares=declares, replies=replies) if not right.to_check]
     for right in needed:
         with user(declared, **all_but(right)) as url:
             async with session_of(url) as session:
@@ -75,19 +75,19 @@ async def test_exactly_the_right_that_was_removed_is_reported_missing(
 
 
 async def test_a_user_with_no_right_lacks_all_and_one_with_all_rights_none(declared: VirtualHost) -> None:
-    needed = rights_needed(ROOMS, declares=False, replies=True)
+    needed = rights_needed(DELAYS, declares=False, replies=True)
     with user(declared) as url:
         async with session_of(url) as session:
             assert {one for one in needed if not one.to_check} <= set(await missing_rights(session, needed))
     async with session_of(declared.url) as session:
         assert await missing_rights(session, needed) == []
-        assert await missing_rights(session, rights_needed(ROOMS, declares=True, replies=True)) == []
+        assert await missing_rights(session, rights_needed(DELAYS, declares=True, replies=True)) == []
 
 
 async def test_an_object_that_does_not_exist_is_no_missing_right_and_is_not_declared(vhost: VirtualHost) -> None:
     before = contents(vhost)
     async with session_of(vhost.url) as session:
-        assert await missing_rights(session, rights_needed(ROOMS, declares=True, replies=True)) == []
+        assert await missing_rights(session, rights_needed(DELAYS, declares=True, replies=True)) == []
     assert contents(vhost) == before
 
 

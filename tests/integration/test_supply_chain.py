@@ -33,14 +33,14 @@ def advisories(**known: str) -> Iterator[str]:
         def do_POST(self) -> None:
             queries = json.loads(self.rfile.read(int(self.headers["content-length"])))["queries"]
             found = [known.get(query["package"]["name"]) for query in queries]
-            self.tell({"results": [{"vulns": [{"id": one, "modified": self.moment}]} if one else {} for one in found]})
+            self.reply({"results": [{"vulns": [{"id": one, "modified": self.moment}]} if one else {} for one in found]})
 
         def do_GET(self) -> None:
-            self.tell({"id": self.path.rpartition("/")[2], "modified": self.moment, "summary": "It leaks."})
+            self.reply({"id": self.path.rpartition("/")[2], "modified": self.moment, "summary": "It leaks."})
 
         moment = "2026-01-01T00:00:00Z"
 
-        def tell(self, answer: dict[str, Any]) -> None:
+        def reply(self, answer: dict[str, Any]) -> None:
             body = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("content-type", "application/json")
@@ -76,9 +76,9 @@ def test_the_bill_of_materials_names_exactly_the_shipped_packages_with_version_a
 
 def test_a_known_vulnerability_is_reported_and_fails() -> None:
     with advisories(httpx="EXAMPLE-2026-1") as address:
-        told = supply_chain("audit", "--service-url", address)
-    assert told.returncode == 1
-    assert "EXAMPLE-2026-1" in told.stdout + told.stderr
+        answer = supply_chain("audit", "--service-url", address)
+    assert answer.returncode == 1
+    assert "EXAMPLE-2026-1" in answer.stdout + answer.stderr
 
 
 def test_no_known_vulnerability_passes() -> None:
@@ -87,22 +87,22 @@ def test_no_known_vulnerability_passes() -> None:
 
 
 def test_an_advisory_service_that_does_not_answer_is_not_a_pass() -> None:
-    told = supply_chain("audit", "--service-url", NOBODY)
-    assert told.returncode == 2
-    assert "error sending request" in told.stderr
+    answer = supply_chain("audit", "--service-url", NOBODY)
+    assert answer.returncode == 2
+    assert "error sending request" in answer.stderr
 
 
 def test_a_package_index_that_does_not_answer_has_its_own_exit_status() -> None:
     with advisories() as address:
-        told = supply_chain("audit", "--service-url", address, UV_DEFAULT_INDEX=NOBODY, UV_NO_CACHE="1")
-    assert told.returncode == 69
+        answer = supply_chain("audit", "--service-url", address, UV_DEFAULT_INDEX=NOBODY, UV_NO_CACHE="1")
+    assert answer.returncode == 69
 
 
 @pytest.mark.parametrize("arguments", [[], ["bill"], ["sbom", "more"]])
 def test_an_unknown_argument_prints_the_usage(arguments: list[str]) -> None:
-    told = supply_chain(*arguments)
-    assert told.returncode == 64
-    assert "deploy/supply-chain sbom" in told.stderr
+    answer = supply_chain(*arguments)
+    assert answer.returncode == 64
+    assert "deploy/supply-chain sbom" in answer.stderr
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from typing import Any, Final
 from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.clock import SteppingClock
-from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
+from tests.soak.observations import Observations, dead_letters, listen, prepare, publish
 from tests.support.worker import Worker, run, started
 
 KEY, TEXT, ADDRESS = "canary-key", "canary text", "canary@example.com"
@@ -55,8 +55,8 @@ class Soak:
 
     options: argparse.Namespace
     directory: Path
-    dice: random.Random
-    ledger: Ledger
+    rng: random.Random
+    observed: Observations
     settings: dict[str, str]
     """The environment of each worker."""
     sandbox: str
@@ -79,30 +79,32 @@ class Soak:
     async def make_trouble(self, broker: Broker) -> None:
         """Kill and cut, at moments spread over the run, in an order drawn from the seed."""
         troubles = ["kill"] * self.options.kills + ["cut"] * self.options.cuts + ["crash"] * self.options.crashes
-        self.dice.shuffle(troubles)
+        self.rng.shuffle(troubles)
         for number, trouble in enumerate(troubles, 1):
-            due = len(self.ledger.expected) * 0.95 * number / (len(troubles) + 1)
-            while len(self.ledger.types) < due:
-                self.ledger.sync.clear()
-                await self.ledger.sync.wait()
+            due = len(self.observed.expected) * 0.95 * number / (len(troubles) + 1)
+            while len(self.observed.types) < due:
+                self.observed.sync.clear()
+                await self.observed.sync.wait()
             match trouble:
                 case "kill":
                     while not self.workers:  # noqa: ASYNC110 - another process
                         await asyncio.sleep(0.1)
-                    self.dice.choice(self.workers).send(signal.SIGKILL)
+                    self.rng.choice(self.workers).send(signal.SIGKILL)
                 case "cut":
                     broker.cut()
                 case _:
                     await broker.crash(self.done[trouble])
             self.done[trouble] += 1
-            _tell(f"{trouble} {self.done[trouble]}: {len(self.ledger.types)} of {len(self.ledger.expected)} told")
+            _progress(
+                f"{trouble} {self.done[trouble]}: {len(self.observed.types)} of {len(self.observed.expected)} told"
+            )
 
-    async def until_told(self) -> None:
+    async def until_all_final(self) -> None:
         """Wait until each message has had its last word, or nothing comes any more."""
         before, since = -1, time.monotonic()
-        while self.ledger.lost and time.monotonic() - since < _IDLE:
-            if len(self.ledger.types) != before:
-                before, since = len(self.ledger.types), time.monotonic()
+        while self.observed.lost and time.monotonic() - since < _IDLE:
+            if len(self.observed.types) != before:
+                before, since = len(self.observed.types), time.monotonic()
             await asyncio.sleep(0.5)
         await asyncio.sleep(self.options.settle)  # a second last word, or a second post, would come now
 
@@ -119,7 +121,7 @@ class Soak:
         with urllib.request.urlopen(self.sandbox + path, timeout=60) as answer:  # noqa: S310 - our own
             return json.load(answer)
 
-    def tell(self, path: str, body: object) -> None:
+    def post(self, path: str, body: object) -> None:
         """Tell the sandbox something."""
         content, header = json.dumps(body).encode(), {"Content-Type": "application/json"}
         with urllib.request.urlopen(urllib.request.Request(self.sandbox + path, content, header), timeout=60):  # noqa: S310
@@ -146,8 +148,8 @@ async def main(options: argparse.Namespace) -> int:
     """Run once, print, and judge."""
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-soak-"))
     bodies, port = requests(options.requests), free_port()
-    ledger = Ledger({f"m-{number}" for number in range(options.requests)})
-    _tell(f"in {directory}")
+    observed = Observations({f"m-{number}" for number in range(options.requests)})
+    _progress(f"in {directory}")
     async with AsyncExitStack() as stack, asyncio.timeout(_LONGEST):
         broker = await stack.enter_async_context(running(directory / "broker", options.nodes, options.rabbitmq_root))
         sandbox = ("sandbox", "--port", str(port), "--api-key", KEY, "--seed", str(options.seed))
@@ -162,16 +164,16 @@ async def main(options: argparse.Namespace) -> int:
             "RELAY_OMNI_LOG_QUERIES_PER_MINUTE": str(100 / options.workers),
             "RELAY_OMNI_READ_TIMEOUT": "5",
         }
-        soak = Soak(options, directory, random.Random(options.seed), ledger, settings, f"http://127.0.0.1:{port}")  # noqa: S311
+        soak = Soak(options, directory, random.Random(options.seed), observed, settings, f"http://127.0.0.1:{port}")  # noqa: S311
         checked = await run(directory / "check", settings, "check", within=60)
-        _tell(checked.output.strip().replace("\n", "; "))
+        _progress(checked.output.strip().replace("\n", "; "))
         await _declare(directory, settings)
         await prepare(broker.direct)
         await publish(broker.direct[0], bodies)
         for fault in FAULTS:
-            soak.tell("/sandbox/faults", fault)
-        soak.tell("/sandbox/options", {"logsAllowed": options.logs == "answered"})
-        tasks = [asyncio.create_task(listen(broker.direct, ledger))]
+            soak.post("/sandbox/faults", fault)
+        soak.post("/sandbox/options", {"logsAllowed": options.logs == "answered"})
+        tasks = [asyncio.create_task(listen(broker.direct, observed))]
         if options.clock_steps:
             clock = SteppingClock(directory / "clock", random.Random(options.seed))  # noqa: S311
             soak.settings |= clock.environment()
@@ -180,7 +182,7 @@ async def main(options: argparse.Namespace) -> int:
         began = time.monotonic()
         try:
             await soak.make_trouble(broker)
-            await soak.until_told()
+            await soak.until_all_final()
             await soak.read_metrics()
         finally:
             for task in tasks:
@@ -197,37 +199,37 @@ async def _declare(directory: Path, settings: dict[str, str]) -> None:
 
 
 def _judge(soak: Soak, seconds: float, dead_letters: list[dict[str, Any]]) -> int:
-    ledger, stats = soak.ledger, soak.ask("/sandbox/stats")
+    observed, stats = soak.observed, soak.ask("/sandbox/stats")
     twice = {one["messageId"] for one in soak.ask("/sandbox/messages")["messages"] if one["times"] > 1}
-    types = ledger.final_events
+    types = observed.final_events
     leaks = [str(log) for log in soak.lives if _CANARY.search(log.read_text(encoding="utf-8"))]
     leaks += [f"dead letter {dead_letter}" for dead_letter in dead_letters if _CANARY.search(str(dead_letter))]
     told = {
-        "requests": len(ledger.expected),
+        "requests": len(observed.expected),
         "done": dict(soak.done),
         "seconds": round(seconds),
         "attempted": stats["calls"],
         **{word: types[word] for word in ("accepted", "rejected", "failed", "expired", "unknown")},
-        "deferred": dict(ledger.reasons),
-        "repeats of a last word": sum(ledger.events[word] for word in types) - sum(types.values()),
+        "deferred": dict(observed.reasons),
+        "repeats of a last word": sum(observed.events[word] for word in types) - sum(types.values()),
         "dead letters": dict(Counter(str(dead_letter.get("omni-reason")) for dead_letter in dead_letters)),
-        "lost": len(ledger.lost),
-        "more than one last word": len(ledger.contradicted),
+        "lost": len(observed.lost),
+        "more than one last word": len(observed.contradicted),
         "taken twice": len(twice),
-        "of these never in doubt": len(twice - ledger.doubted),
+        "of these never in doubt": len(twice - observed.ambiguous),
         "leaks": leaks,
     }
     for name, value in told.items():
-        _tell(f"{name:>24}: {value}")
-    for name, several in list(ledger.contradicted.items())[:20]:
-        _tell(f"contradicted: {name} {several}")
-    _tell(f"lost: {sorted(ledger.lost)[:20]}; twice: {sorted(twice)[:20]}")
+        _progress(f"{name:>24}: {value}")
+    for name, several in list(observed.contradicted.items())[:20]:
+        _progress(f"contradicted: {name} {several}")
+    _progress(f"lost: {sorted(observed.lost)[:20]}; twice: {sorted(twice)[:20]}")
     answered = soak.options.logs == "answered"
-    unexplained = twice if answered or soak.options.policy == "park" else twice - ledger.doubted
-    return int(bool(ledger.lost or leaks or unexplained or (answered and ledger.contradicted)))
+    unexplained = twice if answered or soak.options.policy == "park" else twice - observed.ambiguous
+    return int(bool(observed.lost or leaks or unexplained or (answered and observed.contradicted)))
 
 
-def _tell(line: str) -> None:
+def _progress(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201
 
 

@@ -37,7 +37,7 @@ from service.demo.rabbitmq.handshake import handshake
 from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.hostile_requests import BILLING, CASES, FULL, Hostile
-from tests.soak.ledger import dead_letters, prepare
+from tests.soak.observations import dead_letters, prepare
 from tests.support import amqp_1_0
 from tests.support.worker import PROGRAM, Worker, started
 

@@ -26,7 +26,7 @@ import aio_pika
 
 from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
-from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
+from tests.soak.observations import Observations, dead_letters, listen, prepare, publish
 from tests.support.proxy import Proxy
 from tests.support.worker import Worker, started
 
@@ -43,7 +43,7 @@ class Scene:
     omni: Proxy
     sandbox: str
     worker: Worker
-    ledger: Ledger
+    observed: Observations
 
     def calls(self) -> list[dict[str, Any]]:
         """List OMNI's calls."""
@@ -59,8 +59,8 @@ class Scene:
         """Wait until the ledger is as wanted."""
         async with asyncio.timeout(within):
             while not condition():
-                self.ledger.sync.clear()
-                await self.ledger.sync.wait()
+                self.observed.sync.clear()
+                await self.observed.sync.wait()
 
 
 async def main(options: argparse.Namespace) -> int:
@@ -76,7 +76,7 @@ async def main(options: argparse.Namespace) -> int:
         }
         for number in range(options.requests)
     ]
-    ledger = Ledger({str(body["messageId"]) for body in bodies})
+    observed = Observations({str(body["messageId"]) for body in bodies})
     async with AsyncExitStack() as stack, asyncio.timeout(_LONGEST):
         broker = await stack.enter_async_context(running(directory / "broker", 1, None))
         await stack.enter_async_context(started(directory / "sandbox", {}, "sandbox", "--port", str(port)))
@@ -97,9 +97,9 @@ async def main(options: argparse.Namespace) -> int:
         await publish(broker.direct[0], bodies)
         worker = await stack.enter_async_context(started(directory / "worker", settings, "worker"))
         await worker.until_ready()
-        listening = asyncio.create_task(listen(broker.direct, ledger))
+        listening = asyncio.create_task(listen(broker.direct, observed))
         try:
-            scene = Scene(broker, omni, sandbox, worker, ledger)
+            scene = Scene(broker, omni, sandbox, worker, observed)
             return await (omni_away if options.what == "omni" else results_blocked)(scene, options.seconds)
         finally:
             listening.cancel()
@@ -111,15 +111,15 @@ async def omni_away(scene: Scene, seconds: float) -> int:
     await asyncio.sleep(_STEADY)
     await scene.omni.refuse()
     scene.omni.cut()
-    left, told = time.time(), len(scene.ledger.types)
+    left, told = time.time(), len(scene.observed.types)
     await asyncio.sleep(seconds / 2)
     _print("ready and live meanwhile", [await scene.worker.get("/readyz"), await scene.worker.get("/livez")])
     await asyncio.sleep(seconds / 2)
-    _print("told while it was away", len(scene.ledger.types) - told)
-    told = scene.ledger.events["accepted"]
+    _print("told while it was away", len(scene.observed.types) - told)
+    told = scene.observed.events["accepted"]
     await scene.omni.accept()
     back = time.time()
-    await scene.until(lambda: scene.ledger.events["accepted"] > told, 60)
+    await scene.until(lambda: scene.observed.events["accepted"] > told, 60)
     first = time.time() - back
     await asyncio.sleep(_AFTER)
     calls = [datetime.fromisoformat(call["receivedAt"]).timestamp() for call in scene.calls()]
@@ -130,8 +130,8 @@ async def omni_away(scene: Scene, seconds: float) -> int:
     _print("calls a second after", f"mean {sum(after) / len(after):.0f}, most {max(after)}, first ten {after[:10]}")
     _print("first success after", f"{first:.1f} s")
     _print("dead letters", len(found))
-    _print("last words", dict(scene.ledger.final_events))
-    _print("requests left", len(scene.ledger.lost))
+    _print("last words", dict(scene.observed.final_events))
+    _print("requests left", len(scene.observed.lost))
     return int(bool(found) or first > 5 or max(after) > max(steady) * 1.1)
 
 
@@ -141,17 +141,17 @@ async def results_blocked(scene: Scene, seconds: float) -> int:
     async with await aio_pika.connect(scene.broker.direct[0]) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue("soak.blocked", durable=True, arguments=limited)
-        await scene.until(lambda: len(scene.ledger.types) > len(scene.ledger.expected) / 10, 60)
+        await scene.until(lambda: len(scene.observed.types) > len(scene.observed.expected) / 10, 60)
         await queue.bind("omni.results", "#")
         await asyncio.sleep(seconds)
         _print("ready meanwhile", await scene.worker.get("/readyz"))
-        _print("told and posted by then", (len(scene.ledger.types), scene.posts()))
+        _print("told and posted by then", (len(scene.observed.types), scene.posts()))
         await channel.queue_delete("soak.blocked")
-    await scene.until(lambda: not scene.ledger.lost, 300)
+    await scene.until(lambda: not scene.observed.lost, 300)
     posts = scene.posts()
-    _print("posts, calls, messages", (posts, len(scene.calls()), len(scene.ledger.expected)))
-    _print("last words", dict(scene.ledger.final_events))
-    return int(posts != len(scene.ledger.expected) or bool(scene.ledger.contradicted))
+    _print("posts, calls, messages", (posts, len(scene.calls()), len(scene.observed.expected)))
+    _print("last words", dict(scene.observed.final_events))
+    return int(posts != len(scene.observed.expected) or bool(scene.observed.contradicted))
 
 
 def _rates(calls: list[float], start: float, end: float) -> list[int]:

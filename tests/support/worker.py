@@ -23,7 +23,7 @@ from tests.support.forked import Forked, fork
 
 PROGRAM: Final = (str(Path(sys.executable).with_name("omni-relay")),)
 DEADLY: Final = (sys.executable, str(Path(__file__).with_name("deadly.py")))
-PATIENCE: Final = 25.0
+TIMEOUT: Final = 25.0
 _POLL: Final = 0.02
 # The kernel ends it with whoever started it; that outlives the exec.
 _LEASH: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
@@ -53,7 +53,7 @@ class Worker:
         lines = [json.loads(line) for line in self.text.splitlines(keepends=True) if line.endswith("}\n")]
         return [line for line in lines if not event or line["event"] == event]
 
-    async def until(self, condition: Callable[[], bool], within: float = PATIENCE) -> None:
+    async def until(self, condition: Callable[[], bool], within: float = TIMEOUT) -> None:
         """Wait until something about it is so; fail with its log when it is not in time, or has ended."""
         try:
             async with asyncio.timeout(within):
@@ -63,7 +63,7 @@ class Worker:
         except TimeoutError:
             raise AssertionError(f"not within {within} s:\n{self.text}") from None
 
-    async def until_line(self, event: str, within: float = PATIENCE) -> dict[str, Any]:
+    async def until_line(self, event: str, within: float = TIMEOUT) -> dict[str, Any]:
         """Wait for the first log line of an event."""
         await self.until(lambda: bool(self.lines(event)), within)
         return self.lines(event)[0]
@@ -80,7 +80,7 @@ class Worker:
         for number in range(1, processes + 1):
             await self.until_metric(f'omni_relay_consuming{{process="{number}"}}', 1)
 
-    async def until_metric(self, name: str, value: float, within: float = PATIENCE) -> None:
+    async def until_metric(self, name: str, value: float, within: float = TIMEOUT) -> None:
         """Wait until a metric has a value."""
         async with asyncio.timeout(within):
             while (await self._metric(name)) != value:  # noqa: ASYNC110  # another process
@@ -110,7 +110,7 @@ class Worker:
         """Send a signal."""
         self.process.send_signal(number)
 
-    async def ended(self, within: float = PATIENCE) -> int:
+    async def ended(self, within: float = TIMEOUT) -> int:
         """Wait for its end; gives the exit status."""
         return await asyncio.wait_for(self.process.wait(), within)
 
@@ -190,7 +190,7 @@ async def run(  # noqa: PLR0913 - all but two have defaults and are given by nam
     settings: Mapping[str, str],
     *arguments: str,
     stdin: bytes | None = None,
-    within: float = PATIENCE,
+    within: float = TIMEOUT,
     program: Sequence[str] | None = PROGRAM,
     files: Mapping[str, str] = MappingProxyType({}),
 ) -> Ended:

@@ -50,28 +50,28 @@ def test_lines_that_anyone_can_cause_are_limited_to_one_per_period() -> None:
 @pytest.fixture
 def lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
     """Give what was logged, by a logger that lets two lines of an event through in a second that lasts."""
-    root, service, said = logging.getLogger(), logging.getLogger("service"), io.StringIO()
+    root, service, output = logging.getLogger(), logging.getLogger("service"), io.StringIO()
     before = root.handlers, root.level, service.level
     configure_logs("json", "info", 2)
     (handler,) = root.handlers
     assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(said)
+    handler.setStream(output)
     if (left := 1 - time.monotonic() % 1) < 0.2:  # a second must not end within the test
         time.sleep(left)
-    yield lambda: [json.loads(line) for line in said.getvalue().splitlines()]
+    yield lambda: [json.loads(line) for line in output.getvalue().splitlines()]
     structlog.reset_defaults()
     root.handlers, root.level, service.level = before
 
 
-@pytest.mark.parametrize(("method", "told"), [("info", 2), ("warning", 50), ("error", 50)])
+@pytest.mark.parametrize(("method", "printed"), [("info", 2), ("warning", 50), ("error", 50)])
 def test_only_lines_of_level_info_are_left_out(
-    lines: Callable[[], list[dict[str, object]]], method: str, told: int
+    lines: Callable[[], list[dict[str, object]]], method: str, printed: int
 ) -> None:
     log = get_logger()
     for number in range(50):
         getattr(log, method)("a.done", number=number)
 
-    assert [line["number"] for line in lines()] == list(range(told))
+    assert [line["number"] for line in lines()] == list(range(printed))
 
 
 def test_the_next_line_states_how_many_were_left_out(lines: Callable[[], list[dict[str, object]]]) -> None:

@@ -10,7 +10,7 @@ from service.adapters.rabbitmq.permissions import is_about
 from service.core.attempt.retry import RetryPolicy
 
 USER: Final = Path(__file__).parents[4] / "deploy/kubernetes/components/rabbitmq-topology/user.yaml"
-ROOMS: Final = RetryPolicy(8, 1.0, 300.0).delays
+DELAYS: Final = RetryPolicy(8, 1.0, 300.0).delays
 
 
 def shipped() -> dict[str, str]:
@@ -20,7 +20,7 @@ def shipped() -> dict[str, str]:
 
 
 def test_the_shipped_rights_cover_all_that_are_needed() -> None:
-    for right in rights_needed(ROOMS, declares=False, replies=False):
+    for right in rights_needed(DELAYS, declares=False, replies=False):
         permission = "write" if right.permission == "write" else "read"
         assert re.search(shipped()[permission], right.resource), right
 
@@ -62,8 +62,8 @@ def test_a_refusal_is_about_what_it_names(text: str) -> None:
 
 
 def test_replies_need_the_default_exchange_and_declaring_needs_more() -> None:
-    least = set(rights_needed(ROOMS, declares=False, replies=False))
-    assert set(rights_needed(ROOMS, declares=False, replies=True)) - least == {Right("write", "exchange", "")}
-    more = set(rights_needed(ROOMS, declares=True, replies=False))
+    least = set(rights_needed(DELAYS, declares=False, replies=False))
+    assert set(rights_needed(DELAYS, declares=False, replies=True)) - least == {Right("write", "exchange", "")}
+    more = set(rights_needed(DELAYS, declares=True, replies=False))
     assert {right for right in least if not right.to_check} < more
     assert {right.permission for right in more} == {"configure", "write", "read"}

@@ -17,14 +17,14 @@ _DEFERRED: Final = "deferred"
 
 
 @dataclass
-class Ledger:
+class Observations:
     """Last words by message, each by its event id; a repeat of one carries the id it had."""
 
     expected: set[str]
     types: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     events: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    doubted: set[str] = field(default_factory=set)
+    ambiguous: set[str] = field(default_factory=set)
     sync: asyncio.Event = field(default_factory=asyncio.Event)
 
     def write(self, event: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ class Ledger:
         if kind == _DEFERRED:
             self.reasons[event["data"]["reason"]["code"]] += 1
             if event["data"]["reason"]["code"] == "ambiguous":
-                self.doubted.add(event["subject"])
+                self.ambiguous.add(event["subject"])
             return
         self.types[event.get("subject") or event["data"]["requestId"]][event["id"]] = kind
         self.sync.set()
@@ -82,11 +82,11 @@ async def publish(url: str, bodies: Sequence[dict[str, object]]) -> None:
             )
 
 
-async def listen(urls: Sequence[str], ledger: Ledger) -> None:
+async def listen(urls: Sequence[str], observed: Observations) -> None:
     """Write down every event, over as many connections as it takes, until cancelled."""
 
-    async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        ledger.write(json.loads(message.body))
+    async def receive(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        observed.write(json.loads(message.body))
         with contextlib.suppress(*_BROKEN):
             await message.ack()
 
@@ -100,7 +100,7 @@ async def listen(urls: Sequence[str], ledger: Ledger) -> None:
                 queue = await channel.get_queue(RESULTS, ensure=False)
                 broken = asyncio.Event()
                 channel.close_callbacks.add(lambda *_, broken=broken: broken.set())
-                await queue.consume(hear)
+                await queue.consume(receive)
                 await broken.wait()
         await asyncio.sleep(0.2)
 

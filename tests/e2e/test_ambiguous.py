@@ -9,7 +9,7 @@ from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, GARBLED_ONCE, NUMBER, request
 from tests.support.gateway import gateway_to
-from tests.support.worker import PATIENCE
+from tests.support.worker import TIMEOUT
 
 
 async def options(stage: Stage, **changes: object) -> None:
@@ -213,7 +213,7 @@ async def test_an_expired_message_that_is_not_found_is_never_posted(stage: Stage
     worker = await stage.worker()
     await worker.stop()
     await stage.send(request("m", NUMBER), expiration=0.1)
-    async with stage.channel() as channel, asyncio.timeout(PATIENCE):
+    async with stage.channel() as channel, asyncio.timeout(TIMEOUT):
         died = await channel.get_queue("omni.dead.notifications")
         async with died.iterator() as taking:
             await anext(taking)  # a worker that takes it and is gone: the broker marks it as handed out
