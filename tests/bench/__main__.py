@@ -1,4 +1,4 @@
-"""What a message costs, and how long it takes: the relay beside workers that do the same with what others would take.
+"""CPU and latency per message: the relay compared with workers for the same job on common libraries.
 
     .venv/bin/python -m tests.bench                                     # all rivals, all kinds of load
     .venv/bin/python -m tests.bench --requests 5000 --only relay,tuned --kinds distinct
@@ -9,7 +9,7 @@
 
 One after the other on one machine, each against the same broker and an OMNI that costs next to nothing: a full queue is
 drained by one process, whose CPU time (user and system, its children included) is read from the kernel. Compare ratios,
-not seconds. The relay does more than its rivals: it checks, tells, measures and remembers. The rivals' packages come
+not seconds. The relay does more than its rivals: it checks, logs, measures and remembers. The rivals' packages come
 from `tests/bench/requirements.txt`, into an environment of their own. Ends by itself.
 """
 
@@ -55,7 +55,7 @@ _TIMEOUT: Final = 600.0
 
 @dataclass(frozen=True)
 class Run:
-    """What one worker did with one load. `cpu` is in microseconds a message, `rss` in MiB, by quarters of the load."""
+    """One worker with one load: `cpu` in microseconds per message, `rss` in MiB by quarters of the load."""
 
     name: str
     kind: str
@@ -81,7 +81,7 @@ class Variant:
 
     @property
     def published(self) -> str:
-        """Tell what is not as usual."""
+        """Name the settings that differ from the defaults."""
         parts = {"prefetch": self.prefetch, "calls": self.concurrency, "processes": self.processes.removeprefix("1")}
         return " ".join(f"{name} {value}" for name, value in parts.items() if value)
 
@@ -105,7 +105,7 @@ class Bench:
                 await process.stop()
 
     async def serve(self, name: str, kind: str, rate: float, seconds: float) -> Run:
-        """Send requests one by one at a rate, and hear when each event comes."""
+        """Send requests one by one at a rate, and record when each event arrives."""
         async with self._prepared(name) as channel:
             process = self._start(name, Variant())
             try:
@@ -131,7 +131,7 @@ class Bench:
     async def _measure(
         self, channel: aio_pika.abc.AbstractChannel, process: Process, name: str, kind: str, count: int
     ) -> Run:
-        """Leave out the first part, in which imports and connections cost more than messages."""
+        """Leave out the first part, in which imports and connections dominate."""
         first, began, spent, memory = 0, 0.0, 0.0, [0] * 4
         async with asyncio.timeout(_TIMEOUT):
             while True:

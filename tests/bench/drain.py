@@ -31,7 +31,7 @@ _TIMEOUT = 600
 
 @dataclass
 class Result:
-    """What one run showed."""
+    """The result of one run."""
 
     events: Counter[str] = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)
@@ -60,7 +60,7 @@ async def main(requests: int, latency: float) -> None:
     print(f"  RSS in MiB at each tenth: {' '.join(str(one >> 20) for one in result.memory)}")  # noqa: T201
     lost = requests - len(result.events)
     doubled = sum(1 for count in result.events.values() if count > 1)
-    print(f"  lost {lost}, more than one last word {doubled}")  # noqa: T201
+    print(f"  lost {lost}, more than one final event {doubled}")  # noqa: T201
 
 
 async def _drain(session: Session, broker: str, sandbox: str, directory: Path, requests: int) -> Result:

@@ -1,4 +1,4 @@
-"""Requests that can be served, and those that are wrong: what is said about each message."""
+"""The events of valid requests and of requests with faults."""
 
 import gzip
 import json
@@ -79,8 +79,8 @@ async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, f
     await stage.send(body.replace("json", "x").encode()[:-1] + b',"sms":{"text":"x"}}', message_id="twice")
     await stage.until_final_events(8)
 
-    told = {event.data["requestId"]: event.data["reason"]["faults"] for event in stage.events if event.data["reason"]}
-    assert told == {
+    faults = {event.data["requestId"]: event.data["reason"]["faults"] for event in stage.events if event.data["reason"]}
+    assert faults == {
         "utf-16": [{"path": "$", "message": "must be JSON in UTF-8, not in UTF-16"}],
         "deflate": [
             {"path": "$", "message": "has the content encoding deflate: send it with gzip, or without one"},
@@ -251,7 +251,7 @@ async def test_an_expired_message_is_never_posted(stage: Stage) -> None:
 
 
 async def test_the_same_request_twice_has_the_same_event_ids(stage: Stage) -> None:
-    """So a reader can tell a repeat from news: the ids are the same."""
+    """A consumer can recognise a repeated event by its id."""
     await stage.worker()
     await stage.send(SHAPES["simple"], SHAPES["simple"])
     await stage.until(lambda: len(stage.events) == 2)
@@ -260,7 +260,7 @@ async def test_the_same_request_twice_has_the_same_event_ids(stage: Stage) -> No
 
 
 def test_every_event_except_a_deferral_is_final() -> None:
-    """What the helpers of these tests rely on."""
+    """The helpers of these tests rely on it."""
     assert "message.deferred" not in FINAL_EVENTS
 
 

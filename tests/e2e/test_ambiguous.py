@@ -1,4 +1,4 @@
-"""Calls that OMNI may have taken: looked for in its logs, and never posted again blindly."""
+"""Ambiguous attempts: messages are looked up in OMNI's logs before they are posted again."""
 
 import asyncio
 import signal
@@ -119,7 +119,7 @@ async def test_one_refused_lookup_does_not_end_lookups(stage: Stage, fault: dict
 
 
 async def test_all_messages_of_a_large_request_are_looked_up_before_it_is_retried(stage: Stage) -> None:
-    """The logs lag, so the attempt in doubt is repeated. OMNI does not take the repetition, and then the logs show."""
+    """The logs lag, so an ambiguous attempt is repeated. OMNI rejects the repetition; then the logs show the first."""
     await stage.worker(
         UNKNOWN_LOG_CHECKS="1",
         RETRY_BASE_DELAY="0.2",
@@ -139,7 +139,7 @@ async def test_all_messages_of_a_large_request_are_looked_up_before_it_is_retrie
 
 
 async def test_a_lookup_with_more_entries_than_an_answer_holds_posts_no_message_again(stage: Stage) -> None:
-    """An answer holds a thousand, in the order of ids, so it leaves out the last messages."""
+    """An answer has at most a thousand entries in the order of ids, so the last messages are missing."""
     people = [{"messageId": f"m-{n:02}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(100)]
     async with gateway_to(stage.sandbox) as gateway:
         gateway.entries = 12
@@ -181,7 +181,7 @@ async def test_messages_that_a_killed_worker_may_have_posted_are_looked_up(stage
 
     await stage.worker(UNKNOWN_LOG_CHECKS="2")
     await stage.until_final_events(10)
-    await asyncio.sleep(0.5)  # a second last word would come now
+    await asyncio.sleep(0.5)  # a second final event would arrive now
 
     assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1 if taken else 2}
@@ -202,7 +202,7 @@ async def test_messages_that_a_killed_worker_may_have_posted_before_they_expired
 
     await stage.worker(UNKNOWN_POLICY="park")
     await stage.until_final_events(1)
-    # RabbitMQ 3 does not tell of a dead letter that it had been handed out; it may also hand it out once more first.
+    # RabbitMQ 3 does not mark a dead letter as delivered before; it may also deliver it once more first.
     forgetful = broker.version.startswith("3.")
     assert stage.final_events()["m"] in ([["accepted"], ["expired"]] if forgetful else [["accepted"]])
     assert await stage.posts() == {"m": 1}
@@ -216,7 +216,7 @@ async def test_an_expired_message_that_is_not_found_is_never_posted(stage: Stage
     async with stage.channel() as channel, asyncio.timeout(TIMEOUT):
         died = await channel.get_queue("omni.dead.notifications")
         async with died.iterator() as taking:
-            await anext(taking)  # a worker that takes it and is gone: the broker marks it as handed out
+            await anext(taking)  # a worker that takes it and ends: the broker marks it as redelivered
 
     await stage.worker(UNKNOWN_POLICY=policy)
     await stage.until_final_events(1)

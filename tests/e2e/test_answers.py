@@ -1,4 +1,4 @@
-"""Answers that are not OMNI's, or not to this call, decide nothing about a message."""
+"""Answers that are not OMNI's, or belong to another call, decide nothing about a message."""
 
 import pytest
 
@@ -36,7 +36,7 @@ async def test_no_message_is_rejected_while_the_base_url_is_wrong(stage: Stage) 
     assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert {event.data["reason"]["code"] for event in stage.events if event.type == "deferred"} <= {
         "unavailable",
-        "ambiguous",  # a broker may hand out again what was on its way when consuming stopped
+        "ambiguous",  # a broker may deliver again what was in transit when consuming stopped
     }
     assert await stage.waiting("omni.dead") == 0
 
@@ -67,7 +67,7 @@ async def test_a_producer_that_reuses_its_message_ids_is_served(stage: Stage) ->
 
 @pytest.mark.parametrize("kind", ["status", "html"])
 async def test_a_request_that_is_too_large_is_posted_in_halves(stage: Stage, kind: str) -> None:
-    """OMNI says so, or a gateway that allows less."""
+    """OMNI answers 413, or a gateway with a lower limit."""
     worker = await stage.worker()
     await stage.fault(kind=kind, status=413, times=6)
     people = [{"messageId": f"m-{n:02}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(64)]

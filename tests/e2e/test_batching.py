@@ -1,9 +1,9 @@
-"""A campaign takes few calls, and each of its requests its own way."""
+"""Requests with equal contents share calls, and each keeps its own outcome."""
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, request
 
-WRONG = "4179091400"  # the sandbox refuses every call that holds it
+WRONG = "4179091400"  # the sandbox rejects every call with it
 
 
 async def test_waiting_requests_share_calls_and_keep_their_own_fields(stage: Stage) -> None:

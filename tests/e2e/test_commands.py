@@ -1,4 +1,4 @@
-"""The other commands, as processes, against a broker and a worker."""
+"""The commands other than `worker`, as processes, with a broker and a worker."""
 
 import asyncio
 import contextlib
@@ -125,7 +125,7 @@ async def test_a_check_reports_what_works_and_what_does_not(stage: Stage, unused
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)  # it starts a broker of its own
+@pytest.mark.timeout(120)  # the demo starts its own broker
 async def test_the_demo_shows_every_event_and_leaves_no_process_behind(tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -165,7 +165,7 @@ def _until_bound(vhost: VirtualHost, count: int) -> None:
 
 
 def _processes_of(directory: Path) -> Iterator[int]:
-    """Find by environment: everything the demo starts has a directory within this one there."""
+    """Find processes by their environment: each one that the demo starts has a directory below this one."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and str(directory).encode() in (entry / "environ").read_bytes():

@@ -1,4 +1,4 @@
-"""The dead-letter queue as a tool: look, send again, drop."""
+"""The commands for dead letters: list, show, replay, purge."""
 
 import asyncio
 import json
@@ -16,25 +16,25 @@ from tests.support.worker import TIMEOUT, Ended
 
 
 async def listed(stage: Stage, *arguments: str) -> list[dict[str, Any]]:
-    told = await stage.command("dead", "list", "--json", *arguments)
-    assert told.status == 0, told.errors
-    return [json.loads(line) for line in told.output.splitlines()]
+    ended = await stage.command("dead", "list", "--json", *arguments)
+    assert ended.status == 0, ended.errors
+    return [json.loads(line) for line in ended.output.splitlines()]
 
 
 async def dead(stage: Stage, *arguments: str) -> Ended:
-    told = await stage.command("dead", *arguments)
-    assert told.status == 0, told.errors
-    return told
+    ended = await stage.command("dead", *arguments)
+    assert ended.status == 0, ended.errors
+    return ended
 
 
 async def with_dead_letters(stage: Stage) -> None:
-    """Have three requests die: two in failure, one in doubt; it says something else, for equal texts share one fate."""
+    """Make three dead letters: two failed, one ambiguous with another text, since equal texts would share a call."""
     await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     ambiguous = request("u-1", GARBLED, sms={"text": "another"})
     await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), ambiguous)
     await stage.until_final_events(3)
     async with asyncio.timeout(TIMEOUT):
-        while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the word may be heard first
+        while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the event may arrive first
             await asyncio.sleep(0.02)
 
 
@@ -64,7 +64,7 @@ async def test_dead_letters_are_listed_and_shown_and_stay_where_they_are(stage: 
 
 
 async def test_listing_many_times_loses_no_dead_letter(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    """RabbitMQ 4 drops what it has handed out twenty times, where a queue sets no limit of its own."""
+    """RabbitMQ 4 drops a message after twenty deliveries if the queue sets no limit."""
     await with_dead_letters(stage)
     settings = Settings(rabbitmq_url=SecretStr(stage.url))
     for _ in range(25):
@@ -81,13 +81,13 @@ async def test_a_replayed_request_keeps_its_ids_and_messages_known_to_omni_are_n
     before = await stage.posts()
 
     assert "1 dead letter would be sent again" in (await dead(stage, "replay", "--limit", "1", "--dry-run")).output
-    told = await dead(stage, "replay", "--reason", "unknown", "--rate", "100")
+    ended = await dead(stage, "replay", "--reason", "unknown", "--rate", "100")
 
-    assert "sent again" in told.output
+    assert "sent again" in ended.output
     await stage.until(lambda: bool(stage.about("u-1")) and len(stage.final_events()["u-1"]) == 2)
     assert stage.final_events()["u-2"] == ["accepted"]
     posts = await stage.posts()
-    assert posts["u-1"] == before["u-1"] + 1  # OMNI did not have it: posted once more, as was ordered
+    assert posts["u-1"] == before["u-1"] + 1  # OMNI did not have it: the replay posts it once more
     assert posts["u-2"] == 1
     (dead_letter,) = await listed(stage, "--reason", "unknown")
     assert (dead_letter["requestId"], dead_letter["redrives"]) == ("u-1", 1)
@@ -96,7 +96,7 @@ async def test_a_replayed_request_keeps_its_ids_and_messages_known_to_omni_are_n
 @pytest.mark.long
 @pytest.mark.parametrize("logs", [True, False])
 async def test_an_ambiguous_message_that_was_parked_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
-    """Where the logs are closed nobody can know; whoever sends it again has decided."""
+    """Without the right to read logs it stays unknown; the operator who replays it has decided."""
     worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     answer = await stage.sandbox.post("/sandbox/options", json={"logsAllowed": False})
     assert answer.status_code == 200
@@ -105,7 +105,7 @@ async def test_an_ambiguous_message_that_was_parked_is_accepted_after_a_replay(s
     await stage.until_final_events(1)
     assert stage.final_events() == {"m": ["unknown"]}
     await stage.sandbox.post("/sandbox/options", json={"logsAllowed": logs})
-    await worker.stop()  # it remembers for a while that they were closed
+    await worker.stop()  # a worker remembers for a while that lookups are forbidden
     await stage.worker()
 
     await dead(stage, "replay")
@@ -139,7 +139,7 @@ async def replayed(stage: Stage, *, republished: bool) -> None:
 
 @pytest.mark.parametrize("pause", [0.0, 0.7], ids=["at once", "one after the other"])
 async def test_two_replays_of_a_dead_letter_in_one_worker_are_one_call(stage: Stage, pause: float) -> None:
-    """A replay that was interrupted, or two at once, may leave two copies."""
+    """An interrupted replay, or two at once, may leave two duplicates."""
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=0.5, times=1)
     await replayed(stage, republished=False)
@@ -155,7 +155,7 @@ async def test_two_replays_of_a_dead_letter_in_one_worker_are_one_call(stage: St
 
 @pytest.mark.parametrize("latency", [0.0, 1.0])
 async def test_two_replays_of_a_dead_letter_in_two_workers_are_one_call(stage: Stage, latency: float) -> None:
-    """The one that may be a second waits, and finds in OMNI's logs what the first has posted."""
+    """The possible duplicate waits, and finds the first one's message in OMNI's logs."""
     workers = [await stage.worker(RABBITMQ_PREFETCH="1") for _ in range(2)]
     if latency:
         await stage.fault(kind="latency", seconds=latency, times=1)

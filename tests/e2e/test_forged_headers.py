@@ -51,7 +51,7 @@ FORGED_DEATHS: dict[str, Any] = {
 
 @pytest.fixture
 def producer(stage: Stage, vhost: VirtualHost) -> Iterator[Stage]:
-    """Give what publishes with a producer's rights, and hears what the stage hears."""
+    """Return a stage that publishes with a producer's rights and has the same events."""
     with user(vhost, write=PRODUCER) as url:
         yield replace(stage, url=url)
 
@@ -69,11 +69,11 @@ async def test_forged_headers_of_a_first_delivery_are_ignored(stage: Stage, prod
     assert stage.event_types() == {"m": ["deferred", "accepted"]}
     assert [event.data["attempt"] for event in stage.events] == [1, 2]
     assert await stage.posts() == {"m": 2}
-    assert await lookups(worker) == 1  # before the second attempt, as ever, and not before the first
+    assert await lookups(worker) == 1  # before the second attempt, as always, and not before the first
 
 
 async def test_forged_headers_of_an_amqp_1_0_producer_are_ignored(stage: Stage, vhost: VirtualHost) -> None:
-    """There a producer also writes annotations, of which the broker makes headers; it names the exchange itself."""
+    """In AMQP 1.0 a producer also sets annotations, which the broker converts to headers."""
     if (await handshake(vhost.node.port, vhost.node.name)).startswith("3."):
         pytest.skip("RabbitMQ 3 speaks AMQP 1.0 with a plug-in")
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="3")
@@ -177,7 +177,7 @@ async def test_a_request_that_expires_in_the_queue_has_its_final_event(
 async def test_a_request_that_expired_starts_anew_when_it_is_replayed(
     stage: Stage, producer: Stage, deaths: str
 ) -> None:
-    """RabbitMQ 3.10 keeps what a producer says in `x-death` about the request queue."""
+    """RabbitMQ 3.10 keeps a producer's entry about the request queue in `x-death`."""
     worker = await stage.worker()
     await worker.stop()
     without = {"x-death": [{"count": 0, "reason": "expired", "queue": "omni.requests"}]}
@@ -195,7 +195,7 @@ async def test_a_request_that_expired_starts_anew_when_it_is_replayed(
 
 
 class Twice(str):
-    """A name that a table can have twice, in this order."""
+    """A header name that a table has twice, in this order."""
 
     __slots__ = ("place",)
 
@@ -233,7 +233,7 @@ LAPSED = {"reason": "expired", "queue": "omni.requests", "exchange": "omni.reque
 async def test_a_forged_x_death_does_not_hide_that_a_request_expired(
     stage: Stage, producer: Stage, death: dict[str, object]
 ) -> None:
-    """RabbitMQ 3.10 keeps what it finds in an entry of `x-death`, and reads the first of two fields of one name."""
+    """RabbitMQ 3.10 keeps a producer's fields in an entry of `x-death`, and reads the first of two with one name."""
     worker = await stage.worker()
     await worker.stop()
     death = {name: value for name, value in death.items() if value is not None}
@@ -282,7 +282,7 @@ async def test_a_producer_with_the_rights_that_it_needs_reaches_no_other_exchang
 
 
 async def test_a_message_put_into_a_delay_queue_by_another_client_is_not_trusted(stage: Stage) -> None:
-    """A user who may write to the default exchange reaches every queue."""
+    """A user who may write to the default exchange can publish to every queue."""
     await stage.worker(RETRY_MAX_ATTEMPTS="2")
     await stage.send(request("m", UNAVAILABLE), headers=PAST, exchange="", key=DELAY)
     await stage.send(request("n", NUMBER), headers=PAST, exchange="", key="omni.requests")
@@ -293,7 +293,7 @@ async def test_a_message_put_into_a_delay_queue_by_another_client_is_not_trusted
 
 
 async def test_rabbitmq_4_replaces_a_death_that_a_producer_has_forged(stage: Stage, vhost: VirtualHost) -> None:
-    """RabbitMQ 3.10 believes it. So there whoever may write to the default exchange is as trusted as the relay."""
+    """RabbitMQ 3.10 trusts it, so there a user who may write to the default exchange is as trusted as the relay."""
     version = await handshake(vhost.node.port, vhost.node.name)
     await stage.worker(RETRY_MAX_ATTEMPTS="2")
     headers = {**PAST, **FORGED_DEATHS["of a delay queue"]}
@@ -307,7 +307,7 @@ async def test_rabbitmq_4_replaces_a_death_that_a_producer_has_forged(stage: Sta
 async def test_a_worker_with_the_rights_that_it_needs_retries_fails_and_takes_replays(
     stage: Stage, vhost: VirtualHost
 ) -> None:
-    """It needs no right to write to the default exchange, and so to the queues of others."""
+    """It needs no right to the default exchange, which would give access to the queues of others."""
     with user(vhost, **WORKER) as url:
         declaring = await stage.worker()
         assert await declaring.stop() == 0
@@ -360,7 +360,7 @@ async def test_a_replay_is_trusted_and_goes_through_the_relays_own_exchange(stag
     await stage.until(lambda: stage.final_events()["m"] == ["failed", "accepted"])
 
     assert await stage.posts() == {"m": 2}
-    assert await lookups(worker) == 1  # a replay is looked for first
+    assert await lookups(worker) == 1  # a replay is looked up first
 
 
 def test_the_rights_in_the_documents_are_those_tested_here() -> None:

@@ -1,4 +1,4 @@
-"""The operations port under load from strangers: sending goes on."""
+"""Sending continues while the operations port is under load from other clients."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ BAD = (
 
 
 async def write_and_go(port: int, request: bytes) -> None:
-    """Send a request, read the begin of an answer, and reset the connection."""
+    """Send a request, read the beginning of an answer, and reset the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.suppress(OSError, TimeoutError):
         writer.write(request)

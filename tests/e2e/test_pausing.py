@@ -1,4 +1,4 @@
-"""When calls cannot succeed, or their ends cannot be told, none is made; and it goes on by itself."""
+"""No call is made while calls cannot succeed, or their events cannot be published. Sending resumes by itself."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ async def test_while_omni_is_down_only_probes_are_sent_and_no_message_fails(stag
     assert (await worker.get("/livez"))[0] == 200
     called = len(await stage.calls())
     await asyncio.sleep(2)
-    assert len(await stage.calls()) - called <= 3 + 32  # probes, and what was on its way
+    assert len(await stage.calls()) - called <= 3 + 32  # probes, and calls in flight
     await stage.send(*requests(20, "later"))
 
     await stage.mend()
@@ -52,7 +52,7 @@ async def test_while_omni_is_down_only_probes_are_sent_and_no_message_fails(stag
 
 @pytest.mark.long
 async def test_an_outage_makes_no_attempt_ambiguous_and_no_message_late(stage: Stage) -> None:
-    """No worker dies and OMNI takes nothing: so nothing is looked for, and all goes as soon as OMNI is back.
+    """No worker ends and OMNI accepts nothing, so nothing is looked up, and all are posted as soon as OMNI answers.
 
     The consumer stays, since the broker would hand out again, as redelivered, what was on its way to it.
     """
@@ -82,9 +82,9 @@ async def test_an_outage_makes_no_attempt_ambiguous_and_no_message_late(stage: S
 async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_that_was_not_posted(
     stage: Stage, vhost: VirtualHost, fast: str
 ) -> None:
-    """The broker hands it out again, to the worker that knows that it has done nothing about it.
+    """The broker delivers it again to the same worker, which knows that it has not posted it.
 
-    What is looked for in closed logs is deferred, and ends as unknown.
+    A message whose lookup is forbidden is deferred, and ends as unknown.
     """
     worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_PATH=fast)
     await stage.fault(kind="status", status=403, path="logs")
@@ -166,7 +166,7 @@ async def test_rejected_requests_do_not_cause_a_pause(stage: Stage) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("number", [DENIED, NO_CREDIT], ids=["call", "message"])
 async def test_requests_that_omni_denies_individually_end_and_do_not_slow_others(stage: Stage, number: str) -> None:
-    """A producer sends such requests all the time, some with the contents of the others."""
+    """A producer sends such requests continuously, some with the contents of others."""
     worker = await stage.worker(RETRY_MAX_DELAY="1")
     await stage.send(request("first", NUMBER))  # only an accepted call shows that the account is not denied
     await stage.until_final_events(1)
@@ -269,7 +269,7 @@ async def test_a_queue_deleted_and_declared_by_another_client_is_consumed_within
 
 @pytest.mark.long
 async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhost: VirtualHost) -> None:
-    """It reads nothing more from connections that publish, and is still asked whether it has the consumer."""
+    """It reads nothing from connections that publish, but still answers whether the consumer exists."""
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=8)  # the command takes seconds on a busy machine
     await stage.send(*requests(3))
@@ -277,7 +277,7 @@ async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhos
     await vhost.node.ctl("set_disk_free_limit", str(900 * 10**12))
     try:
         await worker.until_metric(STALLED, 1)
-        await asyncio.sleep(12)  # two rounds of questions, and the time an answer may take
+        await asyncio.sleep(12)  # two rounds of checks, and the longest time of an answer
     finally:
         await vhost.node.ctl("set_disk_free_limit", "50MB")
     await stage.until_final_events(3)

@@ -1,4 +1,4 @@
-"""Requests that kill workers, and floods of wrong ones: nobody else suffers."""
+"""Requests that kill workers, and floods of wrong requests, do not affect others."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ LIMIT = 4
 
 
 def turn(body: dict[str, object], count: int) -> bytes:
-    """Tell when it is served among the suspects of a life."""
+    """Return whether it is served in quarantine."""
     delivery = Delivery(json.dumps(body).encode(), message_id=str(body["messageId"]))
     return rank(replace(delivery, headers={COUNT: count}))
 
 
 async def limit_deliveries(stage: Stage, limit: int) -> None:
-    """Have the request queue take a request for poison sooner: twenty deaths take their time."""
+    """Lower the delivery limit of the request queue: twenty crashes take too long."""
     async with stage.channel() as channel:
         await channel.queue_delete("omni.requests")
         arguments: dict[str, Any] = {
@@ -43,7 +43,7 @@ async def test_a_request_that_kills_workers_is_dead_lettered_and_others_are_not(
     await (await stage.worker()).stop()
     await limit_deliveries(stage, LIMIT)
     killer = request("killer", NUMBER)
-    # Of those prefetched with it, each goes before it in one of the lives in which suspects go alone.
+    # Each of those prefetched with it is served before it in one of the runs with quarantine.
     innocent = [
         body
         for body in (request(f"m-{number}", NUMBER) for number in range(20))
@@ -61,7 +61,7 @@ async def test_a_request_that_kills_workers_is_dead_lettered_and_others_are_not(
     assert types.pop("killer") == {"rejected"}
     assert stage.about("killer")[-1].data["reason"]["code"] == "defect"
     assert types == {str(body["messageId"]): {"accepted"} for body in innocent}
-    # A worker that dies between the event and its settlement has it repeated: the same event, with the same id.
+    # If a worker is killed between the event and the settlement, the event is repeated with the same id.
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
     assert set((await stage.posts()).values()) == {1}
     dead_letter = await stage.take("omni.dead")
@@ -141,13 +141,13 @@ async def test_hostile_input_causes_nothing_but_its_own_rejection(stage: Stage) 
     assert {event.type for event in stage.events if event.subject != "good"} == {"rejected"}
     assert max(len(event.message.body) for event in stage.events) < 10_000
     grown = (await worker.metrics())["process_resident_memory_bytes"] - before
-    assert grown < 150e6  # five megabytes five times, read and gone
+    assert grown < 150e6  # five megabytes five times, read and freed
     assert worker.lines("delivery.settled")[-1]["level"] == "info"
     assert (await worker.metrics())['omni_relay_deliveries_total{settlement="dead_lettered"}'] == 0
 
 
 async def test_unreadable_dead_letters_do_not_stop_the_listener(stage: Stage) -> None:
-    """Anybody may publish to that exchange, and claim to be the broker."""
+    """Any producer with the right to that exchange can pretend to be the broker."""
     worker = await stage.worker()
     bodies = [body for body, _ in HOSTILE.values()] + [b'{"requestId": "' + b"x" * 1000 + b'"}']
     for reason in ("expired", "rejected", "delivery_limit"):

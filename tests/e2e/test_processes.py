@@ -1,4 +1,4 @@
-"""Several workers on one machine: one port over all, and whoever falls is picked up."""
+"""Several workers on one machine have one operations port, and a worker that ends is started again."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def children(supervisor: Worker) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether it runs; one that only waits to be buried does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""`reply_to` makes the relay publish where its producer may not: only where an operator has allowed it."""
+"""`reply_to` works only for queues that the operator allows, since the producer may have no right to them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A user with exactly the rights that are shipped is enough for everything, and each right that is missing is named."""
+"""A user with exactly the shipped rights can do everything, and each missing right is named."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ def request(name: str) -> dict[str, object]:
 
 @pytest.fixture
 async def declared(stage: Stage) -> Stage:
-    """Have everything declared by a worker that may, and go."""
+    """Have a worker with the rights declare everything, and stop it."""
     worker = await stage.worker()
     assert await worker.stop() == 0
     return stage
@@ -101,7 +101,7 @@ async def test_a_check_of_a_user_without_a_permission_names_its_resources(
 
 @contextlib.asynccontextmanager
 async def watched(stage: Stage, url: str) -> AsyncIterator[str]:
-    """Watch until it ends by itself; give what it says."""
+    """Run `watch` until it ends by itself; return its output."""
     ended = await stage.command("watch", RABBITMQ_URL=url)
     assert ended.status == 1
     assert "Traceback" not in ended.errors
@@ -110,11 +110,11 @@ async def watched(stage: Stage, url: str) -> AsyncIterator[str]:
 
 async def test_watching_with_a_workers_rights_names_the_missing_right(declared: Stage, vhost: VirtualHost) -> None:
     with user(vhost, **shipped()) as url:
-        async with watched(declared, url) as said:
-            assert said.startswith("omni-relay: this user may not configure amq.gen-* (queue)")
+        async with watched(declared, url) as output:
+            assert output.startswith("omni-relay: this user may not configure amq.gen-* (queue)")
     with user(vhost, configure="^amq\\.gen-.*$", write="^amq\\.gen-.*$", read="^amq\\.gen-.*$") as url:
-        async with watched(declared, url) as said:
-            assert said.startswith("omni-relay: this user may not read omni.results (exchange)")
+        async with watched(declared, url) as output:
+            assert output.startswith("omni-relay: this user may not read omni.results (exchange)")
     given = {"configure": "^amq\\.gen-.*$", "write": "^amq\\.gen-.*$", "read": "^(amq\\.gen-.*|omni\\.results)$"}
     with user(vhost, **given) as url:
         watcher = await declared.watching("watch", RABBITMQ_URL=url)
@@ -139,12 +139,12 @@ async def test_a_command_without_a_right_names_the_queue_or_exchange(declared: S
 async def test_a_worker_without_the_right_to_read_requests_retries_with_growing_waits_and_recovers(
     declared: Stage, vhost: VirtualHost
 ) -> None:
-    """Each failure costs two connections and several log lines, and hours may pass until somebody grants the right."""
+    """Each failure costs two connections and several log lines, and it may take hours until the right is granted."""
     given = {**shipped(), "read": f"(?!^omni\\.requests$){shipped()['read']}"}
     with user(vhost, **given) as url:
         name = url.partition("//")[2].partition(":")[0]
         worker = await declared.worker(RABBITMQ_URL=url, RABBITMQ_DECLARE="false", ready=False)
-        # RabbitMQ 4 refuses to let it look at the queue, RabbitMQ 3 to let it consume.
+        # RabbitMQ 4 refuses the passive declaration, RabbitMQ 3 the consumer.
         failure = "consumer.failed" if vhost.node.version.startswith("3.") else "broker.refused"
         await worker.until(lambda: bool(worker.lines(failure)))
         await asyncio.sleep(3)

@@ -1,4 +1,4 @@
-"""A worker that cannot work says why in one line, and ends with the status that says whose fault it is."""
+"""A worker that cannot start states the reason in one line, and ends with the exit status for it."""
 
 import socket
 
@@ -57,7 +57,7 @@ async def test_a_topology_that_differs_is_a_fault(stage: Stage, declare: str) ->
 
 
 async def test_a_worker_waits_for_its_broker(stage: Stage, unused_tcp_port: int) -> None:
-    """Whoever starts everything at once need not care for the order."""
+    """Broker and worker may be started in any order."""
     worker = await stage.worker(ready=False, RABBITMQ_URL=f"amqp://guest:{CANARY}@127.0.0.1:{unused_tcp_port}/")
     await worker.until(lambda: len(worker.lines("broker.refused")) >= 2)
     assert CANARY not in worker.text

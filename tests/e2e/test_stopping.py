@@ -1,4 +1,4 @@
-"""The worker and the broker end, politely or not, with calls in flight: nothing is lost."""
+"""Nothing is lost when the worker or the broker stops or crashes with calls in flight."""
 
 import logging
 import signal
@@ -56,9 +56,9 @@ async def test_the_readiness_of_a_stopping_worker_fails(stage: Stage) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(120)  # several workers, one after the other
 async def test_a_worker_stopped_under_load_makes_no_attempt_ambiguous(stage: Stage) -> None:
-    """Deliveries on their way to a consumer that is cancelled would be handed out again as redelivered."""
+    """Deliveries in transit to a cancelled consumer would be delivered again, marked as redelivered."""
     count = 900
-    assert await (await stage.worker()).stop() == 0  # it leaves queues behind
+    assert await (await stage.worker()).stop() == 0  # it declares the queues
     await stage.send(*requests(count))
     workers = []
     for _ in range(3):
@@ -88,7 +88,7 @@ async def test_after_the_grace_time_unsettled_deliveries_return_to_the_queue(sta
 
 async def test_a_second_signal_ends_a_worker_at_once_and_the_next_worker_finishes(stage: Stage) -> None:
     worker = await stage.worker()
-    await stage.send(*requests(3, "said"))
+    await stage.send(*requests(3, "done"))
     await stage.until_final_events(3)
     await stage.fault(kind="hang")
     await stage.send(*requests(5))
@@ -106,7 +106,7 @@ async def test_a_second_signal_ends_a_worker_at_once_and_the_next_worker_finishe
     await stage.until_final_events(8)
     assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     posts = await stage.posts()
-    assert [posts[f"said-{number}"] for number in range(3)] == [1, 1, 1]
+    assert [posts[f"done-{number}"] for number in range(3)] == [1, 1, 1]
 
 
 async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
@@ -128,11 +128,11 @@ async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)  # a broker is started three times, and older ones take their time
+@pytest.mark.timeout(120)  # a broker is started three times, and older ones are slow
 async def test_a_worker_survives_a_restart_of_its_broker(
     own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
 ) -> None:
-    """Stopped or killed, with calls in flight: whoever comes back finds the worker waiting."""
+    """The broker is stopped or killed with calls in flight; the worker continues when it is back."""
     node = await own_broker()
     async with staged(node.url, tmp_path / "stage") as stage:
         worker = await stage.worker(OMNI_CONCURRENCY="30")
@@ -155,7 +155,7 @@ async def test_a_worker_survives_a_restart_of_its_broker(
 
         assert {word for types in stage.final_events().values() for word in types} == {"accepted"}
         assert await stage.waiting("omni.dead") == 0
-        # How many were posted twice is told and not judged: the broker hands out again what was in flight.
+        # How many were posted twice is printed and not tested: the broker delivers again what was in flight.
         posts, events = Counter((await stage.posts()).values()), Counter(map(len, stage.event_types().values()))
         logging.getLogger(__name__).warning("posts per message %s, events per message %s", posts, events)
         assert await worker.stop() == 0

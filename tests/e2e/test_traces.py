@@ -27,7 +27,7 @@ def bodies(collector: OmniServer) -> Iterator[bytes]:
 
 
 def spans(collector: OmniServer) -> list[Span]:
-    """Read what a collector got."""
+    """Decode a request to a collector."""
     exports = [ExportTraceServiceRequest.FromString(body) for body in bodies(collector)]
     return [span for export in exports for each in export.resource_spans for s in each.scope_spans for span in s.spans]
 
@@ -41,7 +41,7 @@ def open_metrics(worker: Worker) -> str:
 
 
 async def test_one_trace_follows_a_request_from_its_producer_to_its_final_event(stage: Stage) -> None:
-    """And by one id: requestId, in every log line and event."""
+    """The requestId is in every log line and event."""
     async with misbehaving(TAKEN) as collector:
         stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
         worker = await stage.worker(TRACES="true")
@@ -61,7 +61,7 @@ async def test_one_trace_follows_a_request_from_its_producer_to_its_final_event(
     begun = [span for span in found if span.name == "process omni.requests"]
     first, second = sorted(begun, key=lambda span: span.start_time_unix_nano)
     assert first.parent_span_id.hex() == PRODUCER[36:52]
-    assert second.parent_span_id == first.span_id  # it came back with what the first had written down
+    assert second.parent_span_id == first.span_id  # the retry has the trace context of the first attempt
     assert {ids[span.parent_span_id].name for span in found if span is not first} == {"process omni.requests"}
 
     deferred, accepted = stage.about("order-1")

@@ -1,4 +1,4 @@
-"""What is tried again, how often, and what becomes of it when that does not help."""
+"""Retries: which messages, how often, and the outcome after the last attempt."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.stage import Stage
 from tests.integration.test_rabbitmq_connection import EVERY_TYPE, HEADERS, MESSAGE_ID, properties, publish_raw, short
 
-# What the sandbox does with a number: 90ccc once, 91ccc always.
+# The sandbox answers a number with 90ccc once, and with 91ccc always, by the status ccc.
 UNAVAILABLE_ONCE, UNAVAILABLE, GARBLED_ONCE, GARBLED, TRY_AGAIN_ONCE = (
     f"41790{suffix}" for suffix in ("090503", "091503", "090200", "091200", "090021")
 )
@@ -34,8 +34,8 @@ async def test_a_retry_waits_as_long_as_retry_after_says(stage: Stage) -> None:
     assert (deferred.data["attempt"], accepted.data["attempt"]) == (1, 2)
     assert deferred.data["reason"]["code"] == "unavailable"
     assert deferred.message.routing_key == "message.deferred"
-    said = moment(deferred.body["time"])
-    assert moment(deferred.data["nextAttemptAt"]) - said == timedelta(seconds=1.6)
+    deferred_at = moment(deferred.body["time"])
+    assert moment(deferred.data["nextAttemptAt"]) - deferred_at == timedelta(seconds=1.6)
     first, second = await stage.calls()
     assert moment(second["receivedAt"]) - moment(first["receivedAt"]) >= timedelta(seconds=1)
     assert first["body"] == second["body"]
@@ -126,7 +126,7 @@ async def test_a_delivered_message_has_not_expired_whatever_its_timestamp_says(s
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
 async def test_refused_credentials_pause_sending_and_use_up_no_attempt(stage: Stage, seconds: float) -> None:
-    """Many calls are refused at once, or late ones come in while it is paused already: no matter."""
+    """It holds also if many calls are refused at once, or late refusals arrive during the pause."""
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.fault(kind="status", status=401, seconds=seconds)
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(8)))

@@ -30,7 +30,7 @@ from tests.faults.fault import FAULTS, MINUTE, TOUR, Fault, World, background
 from tests.support.prometheus import DASHBOARDS, RULES, filled, prometheus
 
 BEFORE: Final = 15.0
-"""Seconds of peace on the pictures."""
+"""Seconds without a fault in the pictures."""
 TIMEOUT: Final = 100.0
 """Seconds for an alert to fire."""
 UNITS: Final = {"m": 1, "h": 60, "d": 1440}
@@ -70,7 +70,7 @@ class Eye:
 
 
 async def watch(fault: Fault, world: World, eye: Eye) -> dict[str, Any]:
-    """Make one fault, and see what tells of it and how soon."""
+    """Inject one fault, and record which alerts fire and when."""
     await asyncio.sleep(BEFORE)
     began = time.time()
     seen: dict[str, float] = {}
@@ -113,7 +113,7 @@ def scaled(rules: str) -> str:
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[tuple[World, Eye]]:
-    """Have a world of its own, under load, and an eye on it: what one fault leaves behind must not show in another."""
+    """Yield surroundings under load with a Prometheus. Each fault has its own, so that none affects another."""
     async with AsyncExitStack() as life:
         directory = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-faults-")))
         node = await life.enter_async_context(private_node(directory / "broker", management=True))
@@ -129,7 +129,7 @@ async def watched() -> AsyncIterator[tuple[World, Eye]]:
 
 
 async def tour(out: Path) -> None:
-    """Make some faults in one world, and keep what all panels of all dashboards show."""
+    """Inject some faults in one run, and keep the data of all panels of all dashboards."""
     faults = []
     async with watched() as (world, eye):
         start = time.time() - BEFORE
@@ -148,7 +148,7 @@ async def tour(out: Path) -> None:
 
 
 async def main(out: Path, only: set[str]) -> int:
-    """Make them all, each in a world of its own, then some in one."""
+    """Inject each fault in a run of its own, then some in one run."""
     unseen = 0
     for fault in FAULTS:
         if not only or fault.name in only:

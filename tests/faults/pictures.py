@@ -1,4 +1,4 @@
-"""Draws what was seen of the faults, with Grafana's own components, in a browser.
+"""Draws the recorded faults with Grafana's own components in a browser.
 
     .venv/bin/python -m tests.faults.pictures --seen DIRECTORY --out DIRECTORY
 
@@ -51,7 +51,7 @@ def panels(name: str) -> dict[str, dict[str, Any]]:
 
 
 def strip(seen: dict[str, Any]) -> list[dict[str, Any]]:
-    """Put the panels that tell of a fault beside each other; those that show one value are half as wide."""
+    """Arrange the panels of a fault side by side; those with one value have half the width."""
     known = panels("omni-relay-broker") | panels("omni-relay")
     share = WIDTH / sum(WEIGHTS[known[title]["type"]] for title in seen["panels"])
     placed: list[dict[str, Any]] = []

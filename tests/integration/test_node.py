@@ -57,10 +57,10 @@ async def test_a_node_keeps_messages_and_address_over_a_crash_and_does_not_answe
         received = await queue.get(timeout=10)
         assert received is not None
         assert received.body == b"here"
-    await hears_nothing_until_it_goes_on(node)
+    await check_pause_and_stop(node)
 
 
-async def hears_nothing_until_it_goes_on(node: Node) -> None:
+async def check_pause_and_stop(node: Node) -> None:
     await node.pause()
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(b"AMQP\0\0\x09\x01")

@@ -1,4 +1,4 @@
-"""How OMNI gets to know us, and how it tells what will go: `OmniClient` against a small account of its own."""
+"""Authorization and deprecation headers: `OmniClient` against a small server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

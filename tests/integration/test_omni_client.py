@@ -1,7 +1,7 @@
 """How a call ends, over real sockets.
 
 What matters most: a call counts as not taken only where no byte of it can have left. Every way to fail
-after that is in doubt, and a doubt is never told as anything else.
+after that is unknown, and never reported as anything else.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ async def outcome_at(base_url: str, *, read: float = READ) -> Outcome:
 
 
 async def outcome_of(client: OmniClient) -> Outcome:
-    """Post within a bound. Whatever comes of it, it gives away nothing of what was sent."""
+    """Post with a time limit, and check that the outcome repeats nothing of the request."""
     outcome = await asyncio.wait_for(client.post(call()), 10)
     assert not any(secret in repr(outcome) for secret in (KEY, NUMBER, TEXT))
     return outcome
@@ -288,7 +288,7 @@ async def test_concurrent_calls_have_a_connection_each_and_reuse_them() -> None:
 
 
 async def test_a_reused_connection_that_the_server_closes_never_counts_as_unavailable() -> None:
-    """Whether our bytes or the server's end came first cannot be known, so it is in doubt, and not repeated."""
+    """It cannot be known whether the bytes or the server's close came first, so the outcome is unknown."""
     async with misbehaving(answer(TAKEN), then_close(silence)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
             assert isinstance(await outcome_of(client), Accepted)
@@ -392,7 +392,7 @@ async def test_a_cancelled_call_ends_at_once_and_closes_its_connection() -> None
     async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}", read=30) as client:
         posting = asyncio.create_task(client.post(call()))
         async with asyncio.timeout(5):
-            while not server.requests:  # noqa: ASYNC110  # the server is not asked to tell
+            while not server.requests:  # noqa: ASYNC110  # the server signals nothing
                 await asyncio.sleep(0.01)
         posting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -19,7 +19,7 @@ Ask = Callable[[str], "httpx.Response"]
 
 
 class Relay:
-    """What the port is asked about."""
+    """The state that the port reports."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
@@ -39,8 +39,8 @@ async def port(relay: Relay) -> AsyncIterator[httpx.AsyncClient]:
         serving(app, "127.0.0.1", 0) as number,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{number}",
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: this is plain HTTP
-            transport=httpx.AsyncHTTPTransport(retries=3),  # it listens a moment after it has told its port
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: the URL is plain HTTP
+            transport=httpx.AsyncHTTPTransport(retries=3),  # it listens a moment after its port is known
         ) as client,
     ):
         yield client
@@ -148,7 +148,7 @@ async def test_the_port_accepts_connections_once_it_is_known(relay: Relay) -> No
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Tell whether the other end has left a connection open."""
+    """Return whether the other end has left a connection open."""
     try:
         return connection.recv(1) != b""
     except BlockingIOError:

@@ -12,7 +12,7 @@ SILENCE = 0.2
 
 @dataclass
 class Echo:
-    """A server that says everything back, and remembers what it heard."""
+    """A server that echoes and records everything."""
 
     port: int
     sync: list[bytes] = field(default_factory=list)
@@ -113,11 +113,11 @@ async def test_a_cut_resets_live_connections_and_accepts_new_ones(proxy: Proxy, 
 async def test_held_bytes_arrive_after_release(proxy: Proxy, echo: Echo, connect: Connect) -> None:
     client = await connect()
     proxy.hold()
-    client.writer.write(b"patience")
+    client.writer.write(b"delayed")
     await client.assert_silence()
     assert echo.sync == []
     proxy.release()
-    assert await client.receive() == b"patience"
+    assert await client.receive() == b"delayed"
 
 
 async def test_with_answers_held_a_request_is_received_and_never_answered(

@@ -1,4 +1,4 @@
-"""Publications that the broker does not take: now, ever, or only because of what one of them holds."""
+"""Publications that the broker refuses for now, or for ever, or because of the content of one of them."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ async def until(condition: Callable[[], bool], within: float = SOON) -> None:
 
 
 async def test_a_publication_that_closes_the_channel_is_identified_reported_and_skipped(vhost: VirtualHost) -> None:
-    """The name for direct replies in a property does so; the relay never writes it, so it stands for the unforeseen."""
+    """The name for direct replies in `reply_to` does that. The relay never writes it; it stands for such content."""
     async with opened(vhost.url, consume=True) as client:
         good = [retry(f"good-{number}") for number in range(20)]
         bad = replace(retry("bad"), reply_to=DIRECT_REPLY)
@@ -63,7 +63,7 @@ async def test_several_publications_that_close_the_channel_end_no_more_sessions_
 
 @pytest.fixture
 async def strict_broker(own_broker: Callable[[], Awaitable[Node]]) -> Node:
-    """Start a broker that takes no message of more than 4,000 bytes."""
+    """Start a broker that accepts no message of more than 4,000 bytes."""
     node = await own_broker()
     await node.ctl(
         "eval", "application:set_env(rabbit, max_message_size, 4000), persistent_term:put(max_message_size, 4000)."
@@ -127,7 +127,9 @@ async def test_while_one_queue_refuses_the_others_get_few_events_more_than_once(
         await asyncio.sleep(7)
         assert not any(task.done() for task in (*publishing, *later))
         assert sum(seen[f"e-{number}"] - 1 for number in range(30)) <= 8  # one probe at a time, after growing pauses
-        assert not any(name.startswith("late") for name in seen)  # nothing new goes where the broker refuses
+        assert not any(
+            name.startswith("late") for name in seen
+        )  # nothing new is published to the route that the broker refuses
         await small.unbind(topology.RESULTS, "#")
         await asyncio.wait_for(asyncio.gather(*publishing, *later), 10)
         await until(lambda: len(seen) == 61)
@@ -146,7 +148,7 @@ async def test_publications_to_other_queues_are_not_delayed_by_a_queue_that_refu
 
 
 async def test_a_queue_that_has_room_now_and_then_causes_few_repeats(vhost: VirtualHost) -> None:
-    """When the broker takes one, the rest does not come all at once, to be refused again."""
+    """When the broker accepts one, the others are not published all at once, to be refused again."""
     async with opened(vhost.url) as client, two_consumers(client, vhost.url) as (seen, small):
         publishing = [asyncio.create_task(client.connection.publish([event(f"e-{number}")])) for number in range(20)]
         for _ in range(3):

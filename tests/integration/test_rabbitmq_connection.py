@@ -1,4 +1,4 @@
-"""The tie to RabbitMQ, against a real one: what it declares, what it repeats, and how it comes back."""
+"""The connection to a real RabbitMQ: topology, publishing, consuming, and recovery."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ from tests.support.proxy import Proxy
 from tests.support.tls import certificate, server_of, tls_in_front_of
 
 SOON = 15.0
-"""Seconds that anything may take; what is meant to be quick says so."""
+"""Most seconds for anything; a test of speed has its own limit."""
 
 KEPT = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
 QUEUES: dict[str, dict[str, Any]] = {
@@ -67,7 +67,7 @@ FAST = contextvars.ContextVar("FAST", default=True)
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["fast path", "library alone"])
 def fast_path(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever holds with the fast path holds without it, and the other way round."""
+    """Every test runs with and without the fast path."""
     token = FAST.set(request.param)
     yield
     FAST.reset(token)
@@ -75,7 +75,7 @@ def fast_path(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @dataclass
 class Recorder:
-    """What a link has told."""
+    """The events of a connection."""
 
     connected: list[str] = field(default_factory=list)
     disconnected: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Recorder:
     skipped: list[Publication] = field(default_factory=list)
 
     def events(self) -> ConnectionEvents:
-        """Make what writes it down."""
+        """Make the functions that record them."""
         return ConnectionEvents(
             connected=self.connected.append,
             disconnected=self.disconnected.append,
@@ -98,7 +98,7 @@ class Recorder:
 
 @dataclass
 class Client:
-    """A link that runs, with what came in through it."""
+    """A running connection with its deliveries."""
 
     connection: ReconnectingConnection
     log: Recorder
@@ -107,7 +107,7 @@ class Client:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def consume(self, *, ack: bool = True) -> None:
-        """Take deliveries over as many sessions as it takes, as the relay does."""
+        """Take deliveries over all sessions, as the worker does."""
 
         async def settle(delivery: Delivery, acknowledger: Acknowledger) -> None:
             self.received.append(delivery)
@@ -459,7 +459,7 @@ async def test_large_bodies_are_sent_and_received_in_several_frames(vhost: Virtu
 
 
 async def test_each_of_many_publications_gets_its_own_result(vhost: VirtualHost) -> None:
-    """In the fast path also of those that share a name, or everything; the library alone mixes those up."""
+    """On the fast path also publications that are equal or share a message id; the library confuses those."""
     async with opened(vhost.url) as client, channel_of(vhost.url) as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(topology.RESULTS, "message.accepted")
@@ -496,7 +496,7 @@ async def test_a_publication_refused_by_a_full_queue_is_repeated_until_there_is_
 
 @pytest.mark.long
 async def test_a_busy_connection_is_not_closed_as_silent(vhost: VirtualHost) -> None:
-    """While it sends anything else a broker sends no heartbeats, and the library sees nothing of the fast path."""
+    """A broker sends no heartbeat while it sends other frames, and the library does not see the fast path's frames."""
     async with opened(vhost.url + "?heartbeat=1", consume=True) as client:
         until = time.monotonic() + 8  # three heartbeats are missed after six
         number = 0
@@ -627,7 +627,7 @@ POISONOUS = {
 
 
 async def publish_raw(url: str, wire: bytes, body: bytes = b"{}") -> None:
-    """Publish a message whose properties are these bytes. No client would; anybody can."""
+    """Publish a message with these bytes as properties. No client library does; any producer can."""
     connection = await aiormq.connect(url)
     channel = await connection.channel(publisher_confirms=False)
     publish = pamqp.commands.Basic.Publish(exchange="", routing_key=topology.REQUESTS)
@@ -656,7 +656,7 @@ async def check_consumer_survives(vhost: VirtualHost, wire: bytes) -> None:
         try:
             await publish_raw(vhost.url, wire)
         except aiormq.exceptions.ChannelPreconditionFailed:
-            return  # newer brokers refuse some of them at the door
+            return  # newer brokers refuse to accept some of them
         await client.connection.publish([retry("good")])
         async with asyncio.timeout(SOON):
             while len(client.received) < 2 and not client.log.disconnected:  # noqa: ASYNC110  # two things to wait for

@@ -1,4 +1,4 @@
-"""What it costs to read what anybody may send, measured in a process of its own.
+"""The memory and time for reading hostile bodies, each measured in a process of its own.
 
 A worker may lose 60 MiB and half a second to it. The limits here are as wide, and what is seen is far below them.
 """

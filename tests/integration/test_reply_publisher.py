@@ -1,4 +1,4 @@
-"""Copies of events for `reply_to`, against a real broker: hostile addresses are dropped and all others get theirs."""
+"""Replies to queues named by `reply_to`, with a real broker: hostile names are dropped, all others arrive."""
 
 import asyncio
 import time
@@ -20,12 +20,12 @@ from tests.support.proxy import Proxy
 
 SOON = 15.0
 FOREIGN = f"{DIRECT_REPLY}.g1h3AA5yZXBseUA4NDAyODM4OQAADpEAAAAAZx-JIQ==.q4DDS6lpYWdTAwWWm2nVnA=="
-"""A token that another cluster has issued. RabbitMQ 3 closes the connection of whoever publishes to it."""
+"""A token issued by another cluster. RabbitMQ 3 closes the connection that publishes to it."""
 
 
 @dataclass
 class Replies:
-    """A publisher, with what became of the copies."""
+    """A publisher with the results of its replies."""
 
     publisher: ReplyPublisher
     results: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""A user that lacks one right is told which one, and to ask for it changes nothing."""
+"""A missing right is identified, and the check changes nothing."""
 
 import contextlib
 import re
@@ -33,14 +33,14 @@ async def session_of(url: str) -> AsyncIterator[Session]:
 
 @pytest.fixture
 async def declared(vhost: VirtualHost) -> VirtualHost:
-    """Give a virtual host with everything that the relay owns."""
+    """Yield a virtual host with the whole topology."""
     async with session_of(vhost.url) as session:
         await declare(session.connection, DELAYS, passive=False)
     return vhost
 
 
 def all_but(right: Right) -> dict[str, str]:
-    """Give patterns that match everything, but for one name in one permission."""
+    """Return patterns that match everything except one name in one permission."""
     given = dict.fromkeys(("configure", "write", "read"), ".*")
     given[right.permission] = f"^(?!{re.escape(right.resource)}$).*$"
     return given

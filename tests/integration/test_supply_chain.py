@@ -1,4 +1,4 @@
-"""What is shipped can be listed, and what is known against it is found, whoever tells it."""
+"""The shipped packages are listed, and known vulnerabilities in them are found."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def supply_chain(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 @contextmanager
 def advisories(**known: str) -> Iterator[str]:
-    """Tell, as OSV does, which packages are vulnerable and by what; gives the address."""
+    """Serve OSV's API with these vulnerabilities; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

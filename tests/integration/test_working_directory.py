@@ -1,4 +1,4 @@
-"""What lies in the working directory decides nothing, unless it is named. Real processes; no broker is needed."""
+"""Files in the working directory have no effect unless they are named. Real processes without a broker."""
 
 import asyncio
 from collections.abc import AsyncIterator

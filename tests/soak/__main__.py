@@ -1,12 +1,12 @@
-"""Many requests through workers, brokers and connections that die all the time, and an OMNI that misbehaves.
+"""Many requests, while workers and brokers are killed, connections are cut, and OMNI fails.
 
     .venv/bin/python -m tests.soak --requests 20000 --seed 1
     .venv/bin/python -m tests.soak --requests 20000 --seed 1 --logs refused --policy park
     .venv/bin/python -m tests.soak --requests 20000 --nodes 3 --rabbitmq-root .tools/rabbitmq-sid
     .venv/bin/python -m tests.soak --requests 20000 --clock-steps
 
-Prints what came of them; exit status 1 if one was lost, had two last words, or was taken twice where that can be known.
-On this machine alone, bounded in count and time, and it ends everything it has started.
+Prints a summary; exit status 1 if a message was lost, had two final events, or was accepted twice where that can be
+known. On this machine alone, bounded in count and time, and it ends everything it has started.
 """
 
 import argparse
@@ -37,7 +37,7 @@ _CANARY: Final = re.compile(rf"{KEY}|{TEXT}|{ADDRESS}|\b417\d{{9}}\b")
 _IDLE: Final = 180.0
 _LONGEST: Final = 3600.0
 
-# What OMNI does to a share of the calls; 5 % of them leave a doubt.
+# Faults for a share of the calls; 5 % of the calls become ambiguous.
 FAULTS: Final = (
     {"kind": "latency", "seconds": 0.05},
     {"kind": "reset", "taken": True, "probability": 0.015},
@@ -65,7 +65,7 @@ class Soak:
     lives: list[Path] = field(default_factory=list)
 
     async def keep_working(self, number: int) -> None:
-        """Run a worker, and another when it has died, until cancelled."""
+        """Run a worker, and another one when it has ended, until cancelled."""
         for life in range(100_000):
             folder = self.directory / f"worker-{number}-{life}"
             async with started(folder, self.settings, "worker") as worker:
@@ -77,7 +77,7 @@ class Soak:
                     self.workers.remove(worker)
 
     async def make_trouble(self, broker: Broker) -> None:
-        """Kill and cut, at moments spread over the run, in an order drawn from the seed."""
+        """Kill and cut at moments spread over the run, in an order chosen by the seed."""
         troubles = ["kill"] * self.options.kills + ["cut"] * self.options.cuts + ["crash"] * self.options.crashes
         self.rng.shuffle(troubles)
         for number, trouble in enumerate(troubles, 1):
@@ -96,20 +96,20 @@ class Soak:
                     await broker.crash(self.done[trouble])
             self.done[trouble] += 1
             _progress(
-                f"{trouble} {self.done[trouble]}: {len(self.observed.types)} of {len(self.observed.expected)} told"
+                f"{trouble} {self.done[trouble]}: {len(self.observed.types)} of {len(self.observed.expected)} final"
             )
 
     async def until_all_final(self) -> None:
-        """Wait until each message has had its last word, or nothing comes any more."""
+        """Wait until each message has a final event, or no event arrives any more."""
         before, since = -1, time.monotonic()
         while self.observed.lost and time.monotonic() - since < _IDLE:
             if len(self.observed.types) != before:
                 before, since = len(self.observed.types), time.monotonic()
             await asyncio.sleep(0.5)
-        await asyncio.sleep(self.options.settle)  # a second last word, or a second post, would come now
+        await asyncio.sleep(self.options.settle)  # a second final event, or a second post, would come now
 
     async def read_metrics(self) -> None:
-        """Keep what the workers tell of themselves."""
+        """Store the metrics of the workers."""
         for number, worker in enumerate(self.workers):
             await worker.until_ready()
             page = self.directory / f"metrics-{number}"
@@ -122,7 +122,7 @@ class Soak:
             return json.load(answer)
 
     def post(self, path: str, body: object) -> None:
-        """Tell the sandbox something."""
+        """Send JSON to the sandbox."""
         content, header = json.dumps(body).encode(), {"Content-Type": "application/json"}
         with urllib.request.urlopen(urllib.request.Request(self.sandbox + path, content, header), timeout=60):  # noqa: S310
             pass
@@ -145,7 +145,7 @@ def requests(count: int) -> list[dict[str, object]]:
 
 
 async def main(options: argparse.Namespace) -> int:
-    """Run once, print, and judge."""
+    """Run once, print the summary, and return the exit status."""
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-soak-"))
     bodies, port = requests(options.requests), free_port()
     observed = Observations({f"m-{number}" for number in range(options.requests)})
@@ -192,7 +192,7 @@ async def main(options: argparse.Namespace) -> int:
 
 
 async def _declare(directory: Path, settings: dict[str, str]) -> None:
-    """Have a worker make the topology."""
+    """Have a worker declare the topology."""
     async with started(directory / "first", settings, "worker") as worker:
         await worker.until_ready()
         await worker.stop()
@@ -204,22 +204,22 @@ def _judge(soak: Soak, seconds: float, dead_letters: list[dict[str, Any]]) -> in
     types = observed.final_events
     leaks = [str(log) for log in soak.lives if _CANARY.search(log.read_text(encoding="utf-8"))]
     leaks += [f"dead letter {dead_letter}" for dead_letter in dead_letters if _CANARY.search(str(dead_letter))]
-    told = {
+    summary = {
         "requests": len(observed.expected),
         "done": dict(soak.done),
         "seconds": round(seconds),
         "attempted": stats["calls"],
         **{word: types[word] for word in ("accepted", "rejected", "failed", "expired", "unknown")},
         "deferred": dict(observed.reasons),
-        "repeats of a last word": sum(observed.events[word] for word in types) - sum(types.values()),
+        "repeats of a final event": sum(observed.events[word] for word in types) - sum(types.values()),
         "dead letters": dict(Counter(str(dead_letter.get("omni-reason")) for dead_letter in dead_letters)),
         "lost": len(observed.lost),
-        "more than one last word": len(observed.contradicted),
+        "more than one final event": len(observed.contradicted),
         "taken twice": len(twice),
-        "of these never in doubt": len(twice - observed.ambiguous),
+        "of these never ambiguous": len(twice - observed.ambiguous),
         "leaks": leaks,
     }
-    for name, value in told.items():
+    for name, value in summary.items():
         _progress(f"{name:>24}: {value}")
     for name, several in list(observed.contradicted.items())[:20]:
         _progress(f"contradicted: {name} {several}")

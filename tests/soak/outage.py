@@ -1,4 +1,4 @@
-"""Outages by hand: OMNI away for a while, or the results exchange blocked, with a queue full of requests.
+"""Outages, started by hand: OMNI down for a while, or the results exchange blocked, with a full queue of requests.
 
     .venv/bin/python -m tests.soak.outage omni --seconds 120
     .venv/bin/python -m tests.soak.outage results --seconds 60
@@ -37,7 +37,7 @@ _LONGEST: Final = 1200.0
 
 @dataclass
 class Scene:
-    """What an outage has to do with."""
+    """The processes and connections of one run."""
 
     broker: Broker
     omni: Proxy
@@ -56,7 +56,7 @@ class Scene:
         return sum(len(call["body"]["destinations"]) for call in self.calls())
 
     async def until(self, condition: Callable[[], bool], within: float) -> None:
-        """Wait until the ledger is as wanted."""
+        """Wait until the observations meet a condition."""
         async with asyncio.timeout(within):
             while not condition():
                 self.observed.sync.clear()
@@ -64,7 +64,7 @@ class Scene:
 
 
 async def main(options: argparse.Namespace) -> int:
-    """Set the scene, and play the outage."""
+    """Start everything, and run the outage."""
     directory, port = Path(tempfile.mkdtemp(prefix="omni-relay-outage-")), free_port()
     bodies: list[dict[str, object]] = [
         # The last five digits never ask the sandbox for a fault.
@@ -107,19 +107,19 @@ async def main(options: argparse.Namespace) -> int:
 
 
 async def omni_away(scene: Scene, seconds: float) -> int:
-    """Let it run, take OMNI away, bring it back."""
+    """Let it run, stop OMNI, and start it again."""
     await asyncio.sleep(_STEADY)
     await scene.omni.refuse()
     scene.omni.cut()
-    left, told = time.time(), len(scene.observed.types)
+    left, before = time.time(), len(scene.observed.types)
     await asyncio.sleep(seconds / 2)
     _print("ready and live meanwhile", [await scene.worker.get("/readyz"), await scene.worker.get("/livez")])
     await asyncio.sleep(seconds / 2)
-    _print("told while it was away", len(scene.observed.types) - told)
-    told = scene.observed.events["accepted"]
+    _print("final events while it was down", len(scene.observed.types) - before)
+    before = scene.observed.events["accepted"]
     await scene.omni.accept()
     back = time.time()
-    await scene.until(lambda: scene.observed.events["accepted"] > told, 60)
+    await scene.until(lambda: scene.observed.events["accepted"] > before, 60)
     first = time.time() - back
     await asyncio.sleep(_AFTER)
     calls = [datetime.fromisoformat(call["receivedAt"]).timestamp() for call in scene.calls()]
@@ -130,13 +130,13 @@ async def omni_away(scene: Scene, seconds: float) -> int:
     _print("calls a second after", f"mean {sum(after) / len(after):.0f}, most {max(after)}, first ten {after[:10]}")
     _print("first success after", f"{first:.1f} s")
     _print("dead letters", len(found))
-    _print("last words", dict(scene.observed.final_events))
+    _print("final events", dict(scene.observed.final_events))
     _print("requests left", len(scene.observed.lost))
     return int(bool(found) or first > 5 or max(after) > max(steady) * 1.1)
 
 
 async def results_blocked(scene: Scene, seconds: float) -> int:
-    """Have a full queue refuse every event, and let go."""
+    """Have a full queue refuse every event, then remove it."""
     limited: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
     async with await aio_pika.connect(scene.broker.direct[0]) as connection:
         channel = await connection.channel()
@@ -145,12 +145,12 @@ async def results_blocked(scene: Scene, seconds: float) -> int:
         await queue.bind("omni.results", "#")
         await asyncio.sleep(seconds)
         _print("ready meanwhile", await scene.worker.get("/readyz"))
-        _print("told and posted by then", (len(scene.observed.types), scene.posts()))
+        _print("final and posted by then", (len(scene.observed.types), scene.posts()))
         await channel.queue_delete("soak.blocked")
     await scene.until(lambda: not scene.observed.lost, 300)
     posts = scene.posts()
     _print("posts, calls, messages", (posts, len(scene.calls()), len(scene.observed.expected)))
-    _print("last words", dict(scene.observed.final_events))
+    _print("final events", dict(scene.observed.final_events))
     return int(posts != len(scene.observed.expected) or bool(scene.observed.contradicted))
 
 

@@ -25,7 +25,7 @@ PROGRAM: Final = (str(Path(sys.executable).with_name("omni-relay")),)
 DEADLY: Final = (sys.executable, str(Path(__file__).with_name("deadly.py")))
 TIMEOUT: Final = 25.0
 _POLL: Final = 0.02
-# The kernel ends it with whoever started it; that outlives the exec.
+# The kernel kills it when its parent ends; this setting survives the exec.
 _LEASH: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 
 
@@ -40,12 +40,12 @@ class Worker:
 
     @property
     def port(self) -> int:
-        """Where it is asked how it is."""
+        """The URL of its operations port."""
         return self._port
 
     @property
     def text(self) -> str:
-        """Everything it has logged so far."""
+        """The whole log so far."""
         return self.log.read_text(encoding="utf-8")
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ class Worker:
         return [line for line in lines if not event or line["event"] == event]
 
     async def until(self, condition: Callable[[], bool], within: float = TIMEOUT) -> None:
-        """Wait until something about it is so; fail with its log when it is not in time, or has ended."""
+        """Wait for a condition; fail with the log if it is not met in time, or the process has ended."""
         try:
             async with asyncio.timeout(within):
                 while not condition():
@@ -69,13 +69,13 @@ class Worker:
         return self.lines(event)[0]
 
     async def until_ready(self) -> None:
-        """Wait until it takes deliveries."""
+        """Wait until it consumes."""
         self._port = (await self.until_line("worker.started"))["port"]
         await self.until_metric("omni_relay_consuming", 1)
         assert (await self.get("/readyz"))[0] == 200
 
     async def until_all_ready(self, processes: int) -> None:
-        """Wait until so many processes take deliveries."""
+        """Wait until so many processes consume."""
         self._port = (await self.until_line("supervisor.started"))["port"]
         for number in range(1, processes + 1):
             await self.until_metric(f'omni_relay_consuming{{process="{number}"}}', 1)
@@ -93,7 +93,7 @@ class Worker:
         return None  # it does not listen yet
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Ask the operations port."""
+        """Send a request to the operations port."""
         return await asyncio.to_thread(_get, f"http://127.0.0.1:{self._port}{path}")
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
@@ -178,7 +178,7 @@ def _files(directory: Path, stdin: bytes) -> tuple[Path, Path, Path]:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command that ran to its end has left."""
+    """The result of a command that has ended."""
 
     status: int
     output: str
@@ -194,7 +194,7 @@ async def run(  # noqa: PLR0913 - all but two have defaults and are given by nam
     program: Sequence[str] | None = PROGRAM,
     files: Mapping[str, str] = MappingProxyType({}),
 ) -> Ended:
-    """Run a command to its end."""
+    """Run a command and wait for its end."""
     async with started(directory, settings, *arguments, stdin=stdin, program=program, files=files) as command:
         status = await command.ended(within)
         return Ended(status, command.output.read_text(encoding="utf-8"), command.text)

@@ -14,7 +14,7 @@ from service.adapters.logging import Sampler, Seldom, configure_logs, get_logger
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that advances when a test says so."""
 
     now = 100.0
 
@@ -49,7 +49,7 @@ def test_lines_that_anyone_can_cause_are_limited_to_one_per_period() -> None:
 
 @pytest.fixture
 def lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
-    """Give what was logged, by a logger that lets two lines of an event through in a second that lasts."""
+    """Return the lines of a logger that passes two lines of an event per second; the second does not end."""
     root, service, output = logging.getLogger(), logging.getLogger("service"), io.StringIO()
     before = root.handlers, root.level, service.level
     configure_logs("json", "info", 2)

@@ -280,7 +280,7 @@ def test_bytes_of_the_environment_that_are_not_utf_8_are_a_fault() -> None:
 
 @pytest.mark.parametrize("name", ["RELAY_SECRETS_DIR", "RELAY_ENV_FILE", "relay_secrets_dir", "Relay_Env_File"])
 def test_the_env_file_cannot_name_other_files(tmp_path: Path, name: str) -> None:
-    """That is known before the file is read; where it stood, it would be passed over in silence."""
+    """These are needed before the file is read, so in the file they would be ignored silently."""
     (tmp_path / "relay.env").write_text(f"{name}={tmp_path}\n")
 
     assert fault_of(ENV_FILE=str(tmp_path / "relay.env")) == f"{name.upper()}: must be an environment variable"

@@ -68,7 +68,7 @@ def test_an_event_without_an_address_has_a_dash() -> None:
     ],
 )
 def test_a_body_that_is_no_event_raises_an_error(body: bytes) -> None:
-    """Anybody may publish to the results exchange."""
+    """Other programs may publish to the results exchange."""
     with pytest.raises(ValueError):  # noqa: PT011 - the parser's own message, or ours
         read_row(body)
 

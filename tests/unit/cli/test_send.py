@@ -21,7 +21,7 @@ from service.cli.send import read_requests, read_texts
     ],
 )
 def test_a_text_is_a_request_or_a_list_or_a_request_a_line(text: str, requests: list[object]) -> None:
-    """Whether it is a good request is for the worker to say."""
+    """The worker checks the requests, not this command."""
     assert read_requests("file", text) == requests
 
 

@@ -1,4 +1,4 @@
-"""What wakes somebody: tested both ways, explained, and about metrics that exist."""
+"""Alerts are tested for firing and not firing, have a runbook, and use metrics that exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What kustomize makes of the overlays: valid for every Kubernetes in use, restricted, and true to the worker.
+"""The overlays' manifests are valid for every supported Kubernetes, restricted, and agree with the worker.
 
 Needs kubectl (1.27 or later) for its kustomize; nothing here talks to a cluster.
 """
@@ -56,7 +56,7 @@ def is_native(manifest: Manifest) -> bool:
 
 
 def faults(pod: Manifest) -> list[str]:
-    """Tell what the restricted pod security standard would refuse. Source: its page in the Kubernetes documentation."""
+    """List violations of the restricted pod security standard. Source: its page in the Kubernetes documentation."""
     found = []
     spec = pod["spec"]
     found += [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]

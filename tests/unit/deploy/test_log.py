@@ -1,4 +1,4 @@
-"""What the log may say is what the people on call can look up."""
+"""Every log event is explained in the runbooks."""
 
 import ast
 import re

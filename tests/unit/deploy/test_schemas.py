@@ -1,4 +1,4 @@
-"""Custom resources and dashboards are what their readers say in their types: KEDA, Prometheus operator, Grafana.
+"""Custom resources and dashboards match the schemas of KEDA, the Prometheus operator and Grafana.
 
 Needs the schemas that `deploy/bootstrap --rabbitmq` makes where npm is installed; unknown fields are faults.
 """
@@ -26,7 +26,7 @@ TOPOLOGY: Final = {
     "Queue": ({"name"}, {"type", "vhost", "durable", "autoDelete", "arguments", "deleteIfEmpty", "deleteIfUnused"}),
     "User": (set[str](), {"tags", "importCredentialsSecret", "limits"}),
 }
-"""What a specification for RabbitMQ's topology operator must and may have, beside the cluster's reference.
+"""Required and optional fields of specifications for RabbitMQ's topology operator, beside the cluster's reference.
 
 Source: the types in its api/v1beta1. It publishes no schema that a registry of packages has.
 """
@@ -39,7 +39,7 @@ def kinds() -> dict[str, Any]:
 
 
 def faults(kind: str, document: object) -> list[str]:
-    """Tell what is wrong with a document of a kind, and where."""
+    """List the faults of a document of a kind, with their places."""
     found = Draft7Validator(kinds()[kind]).iter_errors(document)
     return [f"{fault.json_path}: {fault.message[:200]}" for fault in found]
 

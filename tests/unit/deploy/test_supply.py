@@ -1,4 +1,4 @@
-"""What is shipped: locked by hashes, from nowhere in particular, under licences that ask for nothing but a notice."""
+"""Shipped packages are locked by hashes, without registry addresses, under permissive licences."""
 
 import json
 import re
@@ -34,11 +34,11 @@ def plain_name(name: str) -> str:
 
 
 def licence(name: str) -> str:
-    """Tell a distribution's licence, as it says so itself."""
+    """Return a distribution's licence, by its metadata."""
     metadata = distribution(name).metadata
-    said = [one for field in ("License-Expression", "License") for one in metadata.get_all(field) or ()]
+    licences = [one for field in ("License-Expression", "License") for one in metadata.get_all(field) or ()]
     classifiers = [one for one in metadata.get_all("Classifier") or () if one.startswith("License ::")]
-    return " ".join([*(one[:100] for one in said), *classifiers])
+    return " ".join([*(one[:100] for one in licences), *classifiers])
 
 
 SHIPPED: Final = sorted(set(needed("omni-relay", set())) - {"omni-relay"})

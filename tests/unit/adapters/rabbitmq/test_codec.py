@@ -1,4 +1,4 @@
-"""The fast path's frames: what the library would read of what we write, and the other way round."""
+"""The fast path's frames, compared with the library's reading and writing."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -139,7 +139,7 @@ def test_headers_that_can_be_read_but_not_written_are_left_out() -> None:
 
 
 def test_texts_too_long_for_a_short_string_are_cut() -> None:
-    """They come up where a property was not UTF-8 and each of its bytes has become three."""
+    """A property that was not UTF-8 grows: each wrong byte becomes a character of three bytes."""
     written = codec.write_publish(PUBLISHES, Publication("", "q", b"", "t", "\ufffd" * 255, correlation_id="\ud800"), 0)
     _, header, *bodies = frames(written)
     assert header.properties.message_id == "\ufffd" * 85

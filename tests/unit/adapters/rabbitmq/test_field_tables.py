@@ -1,4 +1,4 @@
-"""Headers as they come: read whole where they are ordinary, and as far as they are of use where they are not."""
+"""Field tables: ordinary headers are read completely, hostile ones as far as they are usable."""
 
 import calendar
 import time
@@ -118,7 +118,7 @@ def test_headers_before_a_value_of_unknown_size_are_kept(odd: bytes) -> None:
 
 
 def test_the_latest_entries_of_a_long_x_death_list_are_read() -> None:
-    """The broker writes its own before those that a producer has invented."""
+    """The broker writes its own entries before those that a producer has invented."""
     death = b"F" + table(entry(b"reason", b"S" + table(b"expired")))
     headers = read_table(table(entry(b"x-death", a_list(death, *[b"V"] * 100_000))))[1]
 
@@ -142,7 +142,7 @@ ORIGINAL = [entry(b"queue", b"S" + table(b"omni.requests")), entry(b"reason", b"
     ids=["twice", "name", "long field", "list", "long", "table"],
 )
 def test_no_field_of_an_x_death_entry_hides_the_brokers_fields(entries: list[bytes]) -> None:
-    """RabbitMQ 3 takes an entry of a producer's, and what stands in it, for its own."""
+    """RabbitMQ 3 continues an entry that a producer wrote, with its fields."""
     headers = read_table(table(entry(b"x-death", a_list(b"F" + table(*entries)))))[1]
 
     assert headers["x-death"] == [{"queue": "omni.requests", "reason": "expired"}]

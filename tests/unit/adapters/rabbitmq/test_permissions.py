@@ -37,7 +37,7 @@ def test_the_shipped_rights_cover_all_that_are_needed() -> None:
     ],
 )
 def test_the_shipped_rights_cover_no_other_name(permission: str, name: str) -> None:
-    """In particular none to events of others, to every queue by way of the default exchange, and to forge requests."""
+    """Such as other producers' events, the default exchange with every queue, and the delay queues."""
     assert not re.search(shipped()[permission], name) or name == ""
 
 
