@@ -35,7 +35,7 @@ _OMNI: Final[dict[int, tuple[bool, str]]] = {
 
 async def check_all(settings: Settings) -> int:
     """Print a line for each check; returns the exit status."""
-    click.echo("ok    configuration  read")  # `load_settings` raises if it cannot be read
+    click.echo("ok    configuration  read")  # load_settings has raised otherwise
     passed = [await _check_broker(settings), await _check_omni(settings)]
     return 0 if all(passed) else 1
 
@@ -44,15 +44,15 @@ async def _check_broker(settings: Settings) -> bool:
     try:
         session = await connect(settings.rabbitmq_urls)
     except BrokerErrors as error:
-        return _report("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
-    _report("broker", "connected", good=True)
+        return _print("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
+    _print("broker", "connected", good=True)
     delays = retry_policy(settings).delays
     try:
         rights = rights_needed(delays, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
         missing = await missing_rights(session, rights)
-        return all([await _check_topology(session, delays, missing), _report_rights(missing)])
+        return all([await _check_topology(session, delays, missing), _print_rights(missing)])
     except BrokerErrors as error:
-        return _report("broker", f"{type(error).__name__}: no answer", good=False)
+        return _print("broker", f"{type(error).__name__}: no answer", good=False)
     finally:
         await session.close()
 
@@ -61,36 +61,36 @@ async def _check_topology(session: Session, delays: tuple[float, ...], missing: 
     try:
         await declare(session.connection, delays, passive=True)
     except TopologyError as error:
-        return _report("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true declares it", good=False)
+        return _print("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true declares it", good=False)
     except AccessRefusedError as error:
-        return bool(missing) or _report("topology", str(error), good=False)  # `_report_rights` names the missing right
-    return _report("topology", "exchanges, queues and delay queues exist", good=True)
+        return bool(missing) or _print("topology", str(error), good=False)  # `_print_rights` names the missing right
+    return _print("topology", "exchanges, queues and delay queues are there", good=True)
 
 
-def _report_rights(missing: list[Right]) -> bool:
+def _print_rights(missing: list[Right]) -> bool:
     for right in {(one.permission, one.resource): one for one in reversed(missing)}.values():
-        _report(
+        _print(
             "rights", str(RightMissingError(right)), good=False
         )  # once for a queue and an exchange with the same name
-    return not missing and _report("rights", "this user has the rights of a worker", good=True)
+    return not missing and _print("rights", "this user has the rights of a worker", good=True)
 
 
 async def _check_omni(settings: Settings) -> bool:
     try:
         client = OmniClient(access(settings), lambda: datetime.now(UTC))
     except SettingsError as error:
-        return _report("OMNI", str(error), good=False)
+        return _print("OMNI", str(error), good=False)
     try:
         status = await client.probe()
     finally:
         await client.close()
     if status is None:
-        return _report("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
+        return _print("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
     good, text = _OMNI.get(status, (False, f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
-    return _report("OMNI", text, good=good)
+    return _print("OMNI", text, good=good)
 
 
-def _report(what: str, text: str, *, good: bool) -> bool:
+def _print(what: str, text: str, *, good: bool) -> bool:
     click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
     return good
 
