@@ -1,4 +1,4 @@
-"""`omni-relay dead`: the options of its commands; `dead_letters` has the work."""
+"""`omni-relay dead`: the options of its commands; `dead_letters` does the work."""
 
 import asyncio
 import sys
@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from service.cli.dead_letters import Choice, list_dead, purge_dead, replay_dead, show_dead
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import list_dead, purge_dead, replay_dead, show_dead
 from service.cli.options import FAULT, reads_settings, say, settings
 from service.core.result.dead_letter import REASONS, Selection
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from service.adapters.settings import Settings
-from service.cli.dead_letters import Choice, list_dead
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import list_dead
 from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, UNAVAILABLE, request

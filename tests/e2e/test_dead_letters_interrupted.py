@@ -13,7 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from service.adapters.settings import Settings
-from service.cli.dead_letters import Choice, list_dead
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import list_dead
 from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_dead_letters import dead, listed
@@ -55,7 +56,8 @@ def queue(vhost: VirtualHost, name: str) -> dict[str, Any]:
 
 SHOW_AGAIN_AND_AGAIN = """
 import asyncio, os, sys
-from service.cli.dead_letters import Choice, show_dead
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import show_dead
 from service.adapters.settings import load_settings
 from service.core.result.dead_letter import Selection
 for _ in range(int(sys.argv[1])):

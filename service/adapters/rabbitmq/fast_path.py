@@ -7,7 +7,7 @@ Connecting, topology, cancelling, closing, heartbeats and errors stay with the l
 
 Three rules must hold:
 
-* Nobody publishes on the publish channel through the library. The broker numbers publications by their order on the
+* The library never publishes on the publish channel. The broker numbers publications by their order on the
   channel, and the fast path counts them here. One publication more, and each later confirm is given to the wrong one.
 * Bytes reach the library in whole frames and in the order of their arrival.
 * The library must see traffic. It closes a connection on which it has seen nothing for some time (`_show_heartbeat`).
