@@ -33,8 +33,7 @@ _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY, _CORRELAT
 _EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE = (1 << bit for bit in range(8, 4, -1))
 
 _FRAME: Final = struct.Struct(">BHI")
-_DELIVERED: Final = struct.Struct(">QB")
-_CONFIRMED: Final = struct.Struct(">QB")
+_TAG_AND_BITS: Final = struct.Struct(">QB")
 _SETTLED: Final = struct.Struct(">BHIIQBB")
 _CONTENT: Final = struct.Struct(">BHIHHQH")
 _PERSISTENT: Final = b"\x02"
@@ -134,8 +133,8 @@ def read_consumer(payload: bytes) -> str:
 def read_deliver(payload: bytes) -> Delivered:
     """Read the payload of `basic.deliver`."""
     at = 5 + payload[4]
-    tag, redelivered = _DELIVERED.unpack_from(payload, at)
-    at, exchange = _short(payload, at + _DELIVERED.size)
+    tag, redelivered = _TAG_AND_BITS.unpack_from(payload, at)
+    at, exchange = _short(payload, at + _TAG_AND_BITS.size)
     return Delivered(tag, bool(redelivered & 1), exchange, _short(payload, at)[1])
 
 
@@ -148,7 +147,7 @@ def read_return(payload: bytes) -> tuple[str, str]:
 
 def read_confirm(payload: bytes) -> tuple[int, bool]:
     """Read a confirm: the number of a publication, and whether it also answers all publications before it."""
-    tag, bits = _CONFIRMED.unpack_from(payload, 4)
+    tag, bits = _TAG_AND_BITS.unpack_from(payload, 4)
     return tag, bool(bits & 1)
 
 

@@ -118,12 +118,12 @@ def _entries(value: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int,
     """
     while at < end:
         start = at + 1 + value[at]
-        if start >= end:
+        if start >= end:  # the name ends outside the table
             raise ValueError
         name, kind = value[at + 1 : start], value[start]
         size = _size(value, kind, start + 1)
         at = start + 1 + size
-        if at > end:
+        if at > end:  # otherwise a value could include bytes behind its table, such as the broker's next header
             raise ValueError
         yield name, kind, start + 1, size
 
@@ -165,8 +165,9 @@ def _read_deaths(value: bytes, at: int, size: int) -> list[dict[str, Any]]:
     """Read `x-death`: the first tables of the list, and only the broker's own fields of each.
 
     RabbitMQ 3 continues an entry that a producer wrote, and keeps its other fields. So a field that is long, unreadable
-    or repeated must not hide the broker's fields: without them, a retry message would count as a producer's.
+    or repeated must not hide the broker's fields.
     """
+    # `room` limits the memory that a producer's entries take. The broker's entries come first, so they fit.
     end, room = at + size, MOST_HEADERS
     at += 4
     deaths: list[dict[str, Any]] = []
@@ -193,7 +194,7 @@ def _read_list(value: bytes, at: int, end: int, depth: int) -> list[Any]:
         kind = value[at]
         size = _size(value, kind, at + 1)
         if at + 1 + size > end:
-            break
+            break  # the rest of the list is lost; the header's own size is known, so the headers behind it are not
         items.append(_read(value, kind, at + 1, size, depth))
         at += 1 + size
     return items

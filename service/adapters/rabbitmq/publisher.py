@@ -9,6 +9,8 @@ A broker can fail to confirm a publication in five ways, and each needs another 
 * it closes the connection because of one publication: those that were lost are published again one at a time, in a
   session of their own, until the guilty one is found;
 * AMQP cannot carry it: it is reported as unpublishable.
+
+One publication can go through all of these, one after the other, hence the length of this file.
 """
 
 import asyncio
@@ -96,7 +98,7 @@ class Publisher:
         self._numbers = itertools.count()
         self._refused: dict[tuple[str, str], deque[_Waiting]] = {}
         """Publications that wait because the broker refuses others with this route."""
-        self._suspected: deque[_Waiting] = deque()
+        self._to_publish_alone: deque[_Waiting] = deque()
         """Publications to be published alone, because one of them may make the broker close the connection."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -181,7 +183,7 @@ class Publisher:
                     if max(losses, self._sessions.refusals) < _LOSSES:
                         failed = await self._try_all([publication])
                     else:
-                        failed = await self._wait_in(self._suspected_line(), publication)
+                        failed = await self._wait_in(self._alone_line(), publication)
             failed = [one for one in failed if not self._is_dropped(*one)]
             if not failed:
                 return None
@@ -229,18 +231,18 @@ class Publisher:
         finally:
             del self._refused[route]
 
-    def _suspected_line(self) -> deque[_Waiting]:
-        if not self._suspected:
+    def _alone_line(self) -> deque[_Waiting]:
+        if not self._to_publish_alone:
             self._start(self._publish_alone())
-        return self._suspected
+        return self._to_publish_alone
 
     async def _publish_alone(self) -> None:
         """Publish one at a time in a session of their own: the broker may close it, and nothing else is lost then."""
         session: Session | None = None
         try:
             await asyncio.sleep(0)  # the first one joins the line after this task was started
-            while self._suspected:
-                publication, future = self._suspected[0]
+            while self._to_publish_alone:
+                publication, future = self._to_publish_alone[0]
                 await self._sessions.session()  # by then its queues are declared
                 try:
                     if session is None or session.broken.is_set():
@@ -252,7 +254,7 @@ class Publisher:
                         error = UnpublishableError([publication]) if cause in REFUSALS else error
                 except BrokerErrors as caught:
                     error = caught
-                self._suspected.popleft()
+                self._to_publish_alone.popleft()
                 if not future.done():
                     future.set_result(error)
         finally:

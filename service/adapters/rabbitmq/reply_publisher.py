@@ -47,7 +47,7 @@ class ReplyPublisher:
         self._on_result = on_result
         self._fast = fast
         self._waiting: deque[Publication] = deque()
-        self._suspected: deque[tuple[Publication, int]] = deque()
+        self._to_publish_alone: deque[tuple[Publication, int]] = deque()
         """Replies that were not confirmed when a connection ended, with the times each was published alone."""
         self._count = self._bytes = 0
         self._barred: OrderedDict[str, float] = OrderedDict()
@@ -84,10 +84,10 @@ class ReplyPublisher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for reply in (*self._waiting, *(reply for reply, _ in self._suspected)):
+        for reply in (*self._waiting, *(reply for reply, _ in self._to_publish_alone)):
             self._done(reply, "lost")
         self._waiting.clear()
-        self._suspected.clear()
+        self._to_publish_alone.clear()
 
     def _done(self, reply: Publication, result: ReplyResult) -> None:
         self._count -= 1
@@ -95,7 +95,7 @@ class ReplyPublisher:
         self._on_result(result)
 
     async def _run(self) -> None:
-        while self._waiting or self._suspected:  # replies may be offered while the connection is being closed
+        while self._waiting or self._to_publish_alone:  # replies may be offered while the connection is being closed
             await self._publish_until_idle()
 
     async def _publish_until_idle(self) -> None:
@@ -123,19 +123,19 @@ class ReplyPublisher:
                 await session.close()
 
     async def _has_work(self) -> bool:
-        if not self._waiting and not self._suspected:
+        if not self._waiting and not self._to_publish_alone:
             self._offered.clear()
             if self._closing:
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._offered.wait(), _IDLE)
-        return bool(self._waiting or self._suspected)
+        return bool(self._waiting or self._to_publish_alone)
 
     async def _publish_some(self, session: Session) -> bool:
-        """Publish one suspected reply, or else a batch; return whether the connection can be used further."""
-        alone = bool(self._suspected)
+        """Publish one reply alone, or else a batch; return whether the connection can be used further."""
+        alone = bool(self._to_publish_alone)
         if alone:
-            batch = [self._suspected.popleft()]
+            batch = [self._to_publish_alone.popleft()]
         else:
             batch = [(self._waiting.popleft(), 0) for _ in range(min(_BATCH, len(self._waiting)))]
         replies = [reply for reply, _ in batch]
@@ -175,7 +175,7 @@ class ReplyPublisher:
             case _ if tries >= _TRIES_ALONE:
                 self._done(reply, "lost")
             case _:
-                self._suspected.append((reply, tries))
+                self._to_publish_alone.append((reply, tries))
 
     def _bar(self, queue: str) -> None:
         self._barred[queue] = asyncio.get_running_loop().time() + _BARRED_SECONDS

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
@@ -239,7 +238,7 @@ class Node:
         )
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def private_node(directory: Path, *, root: Path | None = None, management: bool = False) -> AsyncIterator[Node]:
     """Run a node while inside. The caller removes the directory."""
     async with Node(directory, root=root, management=management) as node:
