@@ -141,7 +141,7 @@ async def test_forged_headers_do_not_reveal_another_producers_message(stage: Sta
 
 
 @pytest.mark.parametrize("headers", [{"omni-first-seen": LONG_AGO}, PAST], ids=["first seen", "all"])
-async def test_the_attempt_and_first_seen_of_a_retry_are_checked(
+async def test_forged_headers_do_not_bypass_the_check_of_send_at(
     stage: Stage, producer: Stage, headers: dict[str, Any]
 ) -> None:
     await stage.worker()

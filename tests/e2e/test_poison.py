@@ -69,7 +69,7 @@ async def test_a_request_that_kills_workers_is_dead_lettered_and_others_are_not(
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0
 
 
-async def test_a_poisonous_request_that_expires_in_the_queue_has_its_final_event(stage: Stage) -> None:
+async def test_a_request_that_expires_in_the_queue_has_one_final_event_and_is_not_posted(stage: Stage) -> None:
     await (await stage.worker()).stop()
     await stage.send(request("late", NUMBER), expiration=0.2, message_id="late")
     await stage.send(request("in-time", NUMBER), expiration=60, message_id="in-time")

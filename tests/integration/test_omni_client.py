@@ -296,7 +296,7 @@ async def test_a_reused_connection_that_the_server_closes_never_counts_as_unavai
         assert (len(server.requests), server.connections) == (2, 1)
 
 
-async def test_a_server_close_that_races_with_a_call_ends_in_accepted_unavailable_or_unknown_correctly() -> None:
+async def test_a_server_close_that_races_with_a_call_ends_in_accepted_or_unknown() -> None:
     for close in (then_close, then_reset):
         async with misbehaving(close(answer(TAKEN))) as server:
             async with client_of(f"http://127.0.0.1:{server.port}") as client:
