@@ -1,7 +1,7 @@
 """How a call ends, over real sockets.
 
-What matters most: a call counts as not taken only where no byte of it can have left. Every way to fail
-after that is unknown, and never reported as anything else.
+The most important rule: a call is unavailable only if no byte of it can have left. Every later failure is unknown, and
+never reported as anything else.
 """
 
 import asyncio
@@ -235,7 +235,7 @@ async def test_an_unreadable_page_of_a_gateway_counts_as_a_gateways_answer(act: 
         pytest.param(drip(HEAD + b"Content-Length: %d\r\n\r\n" % len(TAKEN) + TAKEN, 0), id="a byte at a time"),
     ],
 )
-async def test_an_answer_is_read_in_every_transfer_coding(act: Act) -> None:
+async def test_an_answer_is_read_in_every_encoding_and_framing(act: Act) -> None:
     assert isinstance(await outcome_after(act, read=5), Accepted)
 
 
