@@ -92,7 +92,7 @@ async def main(options: argparse.Namespace) -> int:
             await first.until_ready()
             await first.stop()
         sandbox = f"http://127.0.0.1:{port}"
-        _tell_sandbox(sandbox, {"kind": "latency", "seconds": 0.05})
+        _post_to_sandbox(sandbox, {"kind": "latency", "seconds": 0.05})
         await prepare(broker.direct)
         await publish(broker.direct[0], bodies)
         worker = await stack.enter_async_context(started(directory / "worker", settings, "worker"))
@@ -159,7 +159,7 @@ def _rates(calls: list[float], start: float, end: float) -> list[int]:
     return [counted[second] for second in range(int(end - start))]
 
 
-def _tell_sandbox(sandbox: str, fault: dict[str, object]) -> None:
+def _post_to_sandbox(sandbox: str, fault: dict[str, object]) -> None:
     content, header = json.dumps(fault).encode(), {"Content-Type": "application/json"}
     with urllib.request.urlopen(urllib.request.Request(f"{sandbox}/sandbox/faults", content, header), timeout=60):  # noqa: S310
         pass
