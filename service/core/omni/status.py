@@ -1,13 +1,9 @@
-"""The status catalogue: OMNI's words on a message, and what each allows us to do.
+"""OMNI's statuses of a message, and whether each allows the message to be posted again.
 
-Source: the vendor's published status codes (2026-07), its OMNI pages for id 0, and an older edition for what has gone
-since. Names and even ids move between editions (14 and 52 swapped names, 87 has three meanings), groups have not: so
-the group decides, and an entry only where it stands in that group. What is in no table is decided by its group alone.
-
-OMNI's word on one message.
-
-Open for what nobody has seen yet: names and ids move between editions of the vendor's documentation, and
-fields may be added at any time, so nothing here is an enumeration: what is unknown is carried, not refused.
+Source: the vendor's published status codes (2026-07), its OMNI pages for id 0, and an older edition for codes that have
+gone since. Names and even ids move between editions (14 and 52 swapped names, 87 has three meanings); groups have not.
+So the group decides, and an entry of the catalogue only within its group. A status that is not in the catalogue is
+decided by its group alone. No model here is an enumeration: an unknown status is carried, not refused.
 """
 
 from functools import lru_cache
@@ -18,7 +14,7 @@ from service.core.value import dataclass
 
 
 class Status(Lenient):
-    """A status object, whole. Source: the OMNI pages, `Status` of the send response."""
+    """A complete status object. Source: the OMNI pages, `Status` of the send response."""
 
     group_id: int
     group_name: str | None = None
@@ -33,12 +29,12 @@ Product = Literal["general", "voice", "email", "push"]
 Disposition = Literal["taken", "refused", "again", "later", "denied", "ambiguous", "not_attempted"]
 """What may be done next about one message.
 
-taken          OMNI has it
-refused        for good
-again          not taken; it may be posted again
-later          not taken; it may be posted again in an hour
-denied         not taken, and the fault is the account's: not now
-ambiguous      it may have been taken
+taken          nothing: OMNI has accepted it
+refused        nothing: OMNI refused it permanently
+again          not accepted: post it again by schedule
+later          not accepted: post it again in an hour
+denied         not accepted, by a fault of the account: post it again when that is corrected
+ambiguous      possibly accepted: look it up first
 not_attempted  no call was made
 """
 
@@ -173,7 +169,7 @@ _DISPOSITIONS: Final = {(entry.group_id, entry.id): entry.disposition for entry 
 
 
 def group_of(group_id: int, group_name: str | None) -> int:
-    """Tell the group: by its id, or by its name where the id is one nobody has seen."""
+    """Return the group by its id, or by its name if the id is unknown; -1 if both are."""
     name = (group_name or "").upper().removeprefix("MESSAGE_")
     return group_id if 0 <= group_id < len(GROUPS) else GROUPS.index(name) if name in GROUPS else -1
 
@@ -184,7 +180,7 @@ def disposition_of(
 ) -> Disposition:
     """Return the disposition of a message with this status; an unknown group counts as taken.
 
-    OMNI lists such a message and does not say that it refused it, so sending it again could reach the person twice.
+    OMNI lists such a message without refusing it, so posting it again could reach the person twice.
     A message that is refused as a duplicate was taken if an earlier attempt is `ambiguous`.
     """
     group = group_of(group_id, group_name)

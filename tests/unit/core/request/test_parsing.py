@@ -29,7 +29,7 @@ from service.core.request.body import (
     MAX_VALUES,
     RequestBody,
 )
-from service.core.request.faults import MAX_FAULTS, MAX_TOLD
+from service.core.request.faults import MAX_FAULTS, MAX_TEXT
 from service.core.request.identification import is_identified
 from service.core.request.parsing import LARGE, is_small, parse_in_steps
 from service.core.request.request import Fault, Parsed, SendRequest
@@ -857,7 +857,7 @@ def test_faults_that_many_destinations_share_are_told_in_short() -> None:
 def test_the_faults_of_one_message_have_so_many_characters() -> None:
     (rejection,) = parsed(a_body({f"{number:0200}": 1 for number in range(MAX_FAULTS)})).rejections
 
-    assert sum(len(fault.path) + len(fault.message) for fault in rejection.faults[:-1]) <= MAX_TOLD
+    assert sum(len(fault.path) + len(fault.message) for fault in rejection.faults[:-1]) <= MAX_TEXT
     assert rejection.faults[-1].message == f"has {MAX_FAULTS + 1 - len(rejection.faults)} more faults"
 
 
