@@ -7,8 +7,7 @@ import pytest
 from service.adapters.terminal import EventTable, Row, Table, read_json, read_row, written_json
 from service.core.request.request import Fault
 from service.core.result.event import Reason, StatusEvent
-from service.core.result.publication import render_event
-from tests.support.builder import EMAIL, NOW, PHONE, a_status
+from tests.support.builder import EMAIL, NOW, PHONE, a_status, rendered
 
 EVENT = StatusEvent(
     "message.accepted",
@@ -23,7 +22,7 @@ FAULTS = (Fault("sms.text", "is required"), Fault("bulkId", "should be a valid s
 
 
 def test_an_event_becomes_a_row() -> None:
-    assert read_row(render_event(EVENT)) == Row(
+    assert read_row(rendered(EVENT)) == Row(
         "12:00:00.123", "order-8812", f"{PHONE}, {EMAIL}", "accepted", "1", "PENDING_ENROUTE"
     )
 
@@ -46,11 +45,11 @@ def test_an_event_becomes_a_row() -> None:
     ],
 )
 def test_a_row_says_what_matters_most(event: StatusEvent, says: str) -> None:
-    assert read_row(render_event(event)).says == says
+    assert read_row(rendered(event)).says == says
 
 
 def test_an_event_about_nobody_has_a_dash() -> None:
-    assert read_row(render_event(replace(EVENT, to={}))).to == "-"
+    assert read_row(rendered(replace(EVENT, to={}))).to == "-"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_what_is_no_event_is_told_by_an_exception(body: bytes) -> None:
 
 
 def test_a_terminal_is_not_steered_by_what_somebody_else_wrote() -> None:
-    row = read_row(render_event(replace(EVENT, request_id="\x1b[2Jorder\n1", status=a_status(1, 7, "\x1b]0;x\x07"))))
+    row = read_row(rendered(replace(EVENT, request_id="\x1b[2Jorder\n1", status=a_status(1, 7, "\x1b]0;x\x07"))))
 
     assert (row.request, row.says) == (" [2Jorder 1", " ]0;x ")
 
@@ -92,14 +91,14 @@ def test_no_cell_of_any_table_can_steer_a_terminal(capsys: pytest.CaptureFixture
 
 
 def test_an_attempt_that_is_a_text_cannot_either() -> None:
-    event = json.loads(render_event(EVENT))
+    event = json.loads(rendered(EVENT))
     event["data"]["attempt"] = STEERING
     assert read_row(json.dumps(event).encode()).attempt.isprintable()
 
 
 def test_a_body_of_json_is_written_on_one_line_with_escapes() -> None:
     assert read_json('\ufeff{"a":\n\t"Grüße\u202e\x7f"}'.encode()) == '{"a":  "Grüße\\u202e\\u007f"}'
-    assert read_json(render_event(EVENT)) == render_event(EVENT).decode()
+    assert read_json(rendered(EVENT)) == rendered(EVENT).decode()
 
 
 @pytest.mark.parametrize("body", [b"", b"\x1b[2J", b"\xff", b"[" * 200_000, '"x"'.encode("utf-16"), b'{"a": "\x1b"}'])

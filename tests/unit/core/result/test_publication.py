@@ -13,12 +13,22 @@ from service.core.result.event import Reason, StatusEvent, event_id
 from service.core.result.publication import (
     publish_instead,
     publish_report,
-    render_event,
     render_request,
     schedule_unread_retry,
 )
 from service.core.result.report import DeadLetterMessage, Report, RetryMessage
-from tests.support.builder import NOW, PHONE, a_body, a_delivery, a_history, a_message, a_request, a_status, parsed
+from tests.support.builder import (
+    NOW,
+    PHONE,
+    a_body,
+    a_delivery,
+    a_history,
+    a_message,
+    a_request,
+    a_status,
+    parsed,
+    rendered,
+)
 from tests.unit.strategy import headers, law
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -38,7 +48,7 @@ DEAD = DeadLetterMessage(a_request(), a_history(8), "failed", "http_503")
 
 
 def test_an_event_is_a_structured_cloud_event() -> None:
-    assert json.loads(render_event(EVENT)) == {
+    assert json.loads(rendered(EVENT)) == {
         "specversion": "1.0",
         "id": event_id(EVENT),
         "source": "/omni-relay",
@@ -70,7 +80,7 @@ def test_an_event_is_a_structured_cloud_event() -> None:
 def test_an_event_without_a_message_has_no_subject_and_a_reason() -> None:
     reason = Reason("invalid", "names no readable message", (Fault("$", "is not JSON"),))
 
-    event = json.loads(render_event(StatusEvent("request.rejected", NOW, "order-1", 0, reason=reason)))
+    event = json.loads(rendered(StatusEvent("request.rejected", NOW, "order-1", 0, reason=reason)))
 
     assert "subject" not in event
     assert event["data"] == {
@@ -93,7 +103,7 @@ def test_an_event_without_a_message_has_no_subject_and_a_reason() -> None:
 def test_a_deferral_has_the_time_of_the_next_attempt() -> None:
     event = replace(EVENT, type="message.deferred", next_attempt_at=NOW + timedelta(seconds=8.5))
 
-    assert json.loads(render_event(event))["data"]["nextAttemptAt"] == "2026-11-22T12:00:08.500000Z"
+    assert json.loads(rendered(event))["data"]["nextAttemptAt"] == "2026-11-22T12:00:08.500000Z"
 
 
 def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
@@ -104,7 +114,7 @@ def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
     assert publication == Publication(
         "omni.results",
         "message.accepted",
-        render_event(EVENT),
+        rendered(EVENT),
         "application/cloudevents+json",
         event_id(EVENT),
         type="omni.message.accepted",
