@@ -6,6 +6,7 @@ says nothing about sending: an outage of OMNI shows in the worker, which is aske
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -29,6 +30,7 @@ from service.adapters.rabbitmq import (
 )
 from service.adapters.settings import Settings, SettingsError
 from service.adapters.terminal import written_json
+from service.cli.options import reads_settings, settings
 from service.cli.status import get_page
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
 from service.core.printable import printable
@@ -177,3 +179,14 @@ async def _check_worker(settings: Settings) -> Check:
     if is_paused:
         return Check("worker", "fault", f"sending is paused: {reason}")
     return Check("worker", "ok", "ready") if is_ready else Check("worker", "fault", f"not ready: {reason}")
+
+
+@click.command("check")
+@reads_settings
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def command(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Check configuration, brokers, topology, rights, OMNI credentials and the worker on this machine; a line each.
+
+    Sending is not tested. Exit status 1 if any check fails.
+    """
+    sys.exit(asyncio.run(check_all(settings(), as_json=as_json)))

@@ -4,7 +4,9 @@ Two places are asked. OMNI's logs know messages by their id, for 48 hours. `omni
 reads it, so each dead letter stays there. Requests that wait in a queue cannot be searched.
 """
 
+import asyncio
 import contextlib
+import sys
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
@@ -15,7 +17,9 @@ from service.adapters.omni import OmniClient
 from service.adapters.rabbitmq import AccessRefusedError, BrokerErrors
 from service.adapters.settings import Settings, SettingsError
 from service.adapters.terminal import written_json
-from service.cli.dead import Choice, chosen, connected, summary
+from service.cli.dead_letter_queue import Choice, chosen
+from service.cli.dead_letters import connected, summary
+from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
 from service.core.omni.answer import LogEntry
@@ -57,10 +61,10 @@ async def _dead_letters(settings: Settings, name: str, not_asked: list[str]) -> 
     try:
         everything = Choice(Selection())
         async with connected(settings) as session, contextlib.aclosing(chosen(session, everything)) as dead_letters:
-            async for held in dead_letters:
-                names = message_ids(held.dead_letter)
-                if not held.is_copy and name in (held.dead_letter.request_id, *names):
-                    found.append(_dead_letter(held.dead_letter, name, names))
+            async for taken in dead_letters:
+                names = message_ids(taken.dead_letter)
+                if not taken.is_duplicate and name in (taken.dead_letter.request_id, *names):
+                    found.append(_dead_letter(taken.dead_letter, name, names))
     except AccessRefusedError as error:
         not_asked.append(f"{topology.DEAD}: this user may not read it: {error}")
     except BrokerErrors as error:
@@ -118,3 +122,15 @@ def _dead_line(row: Row) -> str:
     more = f" ({row['detail']})" if row["detail"] else ""
     request = f"{topology.DEAD:<14} request {row['requestId'] or '-'}"
     return f"{request}: {row['reason']}{more}, {times}, {row['messages']} messages"
+
+
+@click.command("find")
+@reads_settings
+@click.argument("name", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def command(name: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Show what is known about a request or message: OMNI's logs of 48 hours, and omni.dead.
+
+    Never prints a text or an address. Exit status 1 if nothing is known.
+    """
+    sys.exit(asyncio.run(find_id(settings(), name, as_json=as_json)))

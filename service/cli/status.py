@@ -6,6 +6,7 @@ a quorum queue, and each look by taking and returning the message would count to
 
 import asyncio
 import json
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,9 +17,10 @@ from typing import Final
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect
+from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect, queues
 from service.adapters.settings import Settings
 from service.adapters.terminal import written_json
+from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.overview import Overview, QueueLength, Sample, WorkerAnswer, delay_queues, overview
 from service.core.printable import printable
@@ -37,9 +39,9 @@ async def show_status(settings: Settings, urls: Sequence[str], seconds: float, *
     """Print the screen; returns the exit status."""
     not_asked: list[str] = []
     workers = await asyncio.gather(*(asyncio.to_thread(_ask_worker, url) for url in urls))
-    names = delay_queues(workers) or tuple(map(topology.delay_queue, retry_policy(settings).delays))
-    queues = (topology.REQUESTS, *names, topology.DEAD, topology.DIED)
-    lengths = await _ask_broker(settings, queues, seconds, not_asked)
+    delays = delay_queues(workers) or tuple(map(topology.delay_queue, retry_policy(settings).delays))
+    names = (topology.REQUESTS, *delays, topology.DEAD, topology.DIED)
+    lengths = await _ask_broker(settings, names, seconds, not_asked)
     again = await asyncio.gather(*(asyncio.to_thread(_ask_worker, url) for url in urls))
     answers = [
         WorkerAnswer(now.url, then.after, now.after, now.ready, now.reason, now.fault or then.fault)
@@ -55,7 +57,7 @@ async def show_status(settings: Settings, urls: Sequence[str], seconds: float, *
 
 
 async def _ask_broker(
-    settings: Settings, queues: Sequence[str], seconds: float, not_asked: list[str]
+    settings: Settings, names: Sequence[str], seconds: float, not_asked: list[str]
 ) -> dict[str, QueueLength]:
     """Count what waits in each queue, twice; takes `seconds` in any case. Adds to `not_asked` what gave no answer."""
     try:
@@ -65,9 +67,9 @@ async def _ask_broker(
         await asyncio.sleep(seconds)
         return {}
     try:
-        before = await _count(session, queues, [])
+        before = await _count(session, names, [])
         await asyncio.sleep(seconds)
-        after = await _count(session, queues, not_asked)
+        after = await _count(session, names, not_asked)
     except BrokerErrors as error:
         not_asked.append(f"the broker: {type(error).__name__}: no answer")
         return {}
@@ -82,12 +84,12 @@ def _length(before: tuple[int, int] | None, after: tuple[int, int] | None) -> Qu
     return QueueLength(before[0] if before else None, after[0], after[1])
 
 
-async def _count(session: Session, queues: Iterable[str], not_asked: list[str]) -> _Counts:
+async def _count(session: Session, names: Iterable[str], not_asked: list[str]) -> _Counts:
     """Count what waits in each queue, as far as this user may; names each right that is missing."""
     counts: _Counts = {}
-    for queue in queues:
+    for queue in names:
         try:
-            counts[queue] = await session.counts(queue)
+            counts[queue] = await queues.counts(session, queue)
         except RightMissingError as error:
             not_asked.append(f"the length of {queue}: {error}")
     return counts
@@ -157,3 +159,35 @@ def _growth(length: QueueLength, seconds: float) -> float:
 def _table(values: Mapping[str, str]) -> Iterator[str]:
     for name, value in values.items():
         yield f"  {name:<32}{value}"
+
+
+_WORKER: Final = "http://127.0.0.1:9464"
+
+
+def _base_url(_ctx: click.Context, _param: click.Parameter, urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        if not url.startswith(("http://", "https://")):
+            raise click.BadParameter(f"{url!r} is not a URL such as {_WORKER}")
+    return tuple(url.rstrip("/") for url in urls)
+
+
+@click.command("status")
+@reads_settings
+@click.option(
+    "--worker",
+    "workers",
+    multiple=True,
+    default=(_WORKER,),
+    show_default=True,
+    callback=_base_url,
+    metavar="URL",
+    help="Operations port of a worker or a supervisor. May be repeated.",
+)
+@click.option("--seconds", type=click.FloatRange(0.1, 60), default=5.0, show_default=True, help="Between two samples.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def command(workers: tuple[str, ...], seconds: float, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Show workers, pauses, rates, queues, dead letters, and which publications the broker refuses.
+
+    Exit status 1 if something needs a person, or could not be asked.
+    """
+    sys.exit(asyncio.run(show_status(settings(), workers, seconds, as_json=as_json)))

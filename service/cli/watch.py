@@ -1,18 +1,21 @@
 """`omni-relay watch`: status events as they come."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from service.adapters.output import discard_output, noticing_closed_output
-from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect
+from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect, queues
 from service.adapters.settings import Settings
 from service.adapters.terminal import EventTable, read_json, read_row
+from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.printable import printable
+from service.core.result.event import EventType
 from service.core.value import dataclass
 
 
@@ -77,7 +80,7 @@ async def _follow(session: Session, selection: EventSelection, *, as_json: bool)
     if not as_json:
         _written(table.head)
     try:
-        async for body in session.events():
+        async for body in queues.status_events(session):
             try:
                 if selection.holds(body):
                     _print(body, table, as_json=as_json)
@@ -86,7 +89,7 @@ async def _follow(session: Session, selection: EventSelection, *, as_json: bool)
     except RightMissingError:
         raise
     except BrokerErrors as error:
-        raise ConnectionError(f"cannot listen to the exchange {topology.RESULTS}; a worker declares it") from error
+        raise ConnectionError(f"cannot read from the exchange {topology.RESULTS}; a worker declares it") from error
 
 
 def _print(body: bytes, table: EventTable, *, as_json: bool) -> None:
@@ -104,3 +107,37 @@ def _written(write: Callable[[], None]) -> None:
         write()
     except BrokenPipeError:
         raise _OutputClosedError from None
+
+
+def _event_types(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Give whole routing keys: a last part stands for all that end with it."""
+    chosen: list[str] = []
+    for one in given:
+        name = one.removeprefix("omni.")
+        found = [known for known in get_args(EventType) if name in (known, known.partition(".")[2])]
+        if not found:
+            raise click.BadParameter(f"{one!r} is none of {', '.join(get_args(EventType))}")
+        chosen += found
+    return tuple(chosen)
+
+
+@click.command("watch")
+@reads_settings
+@click.option("--json", "as_json", is_flag=True, help="One event a line, as it is on the wire.")
+@click.option("--request-id", "request_ids", multiple=True, metavar="ID", help="Of this request. May be repeated.")
+@click.option("--message-id", "message_ids", multiple=True, metavar="ID", help="Of this message. May be repeated.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    callback=_event_types,
+    help="Such as accepted, or request.rejected. May be repeated.",
+)
+def command(as_json: bool, **selection: tuple[str, ...]) -> None:  # noqa: FBT001 - click passes it by name
+    """Follow status events until Ctrl-C, or until the reader of a pipe ends.
+
+    Needs more rights than a worker: configure, write and read amq.gen-*, and read omni.results.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(watch_events(settings(), EventSelection(**selection), as_json=as_json))

@@ -74,7 +74,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         retry.delays,
         link_events(log, metrics),
         declare=settings.rabbitmq_declare,
-        fast=settings.rabbitmq_fast_lane,
+        fast=settings.rabbitmq_fast_path,
     )
     client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
     lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
@@ -204,7 +204,7 @@ def _replies(settings: Settings, metrics: Metrics) -> ReplyPublisher:
         settings.rabbitmq_urls,
         ReplyPolicy(settings.reply_patterns),
         lambda result: metrics.reply_copies[result].inc(),
-        fast=settings.rabbitmq_fast_lane,
+        fast=settings.rabbitmq_fast_path,
     )
 
 

@@ -10,7 +10,7 @@ import aio_pika
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
 from tests.support.broker import VirtualHost, user
-from tests.support.worker import PATIENCE, Ended, Worker
+from tests.support.worker import TIMEOUT, Ended, Worker
 from tests.unit.adapters.rabbitmq.test_permissions import shipped
 
 
@@ -139,7 +139,7 @@ async def test_a_workers_rights_are_enough_and_a_missing_one_is_named(stage: Sta
 
 async def test_each_process_of_a_supervisor_is_shown(stage: Stage) -> None:
     supervisor = await stage.workers(2)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while (await supervisor.readiness())[0] != 200:  # noqa: ASYNC110  # another process, seen every few seconds
             await asyncio.sleep(0.1)
     exit_status, found = await report(stage, supervisor)

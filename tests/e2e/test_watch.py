@@ -14,7 +14,7 @@ from tests.e2e.stage import Stage
 from tests.e2e.test_commands import _until_bound as until_bound
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE_ONCE, request
 from tests.support.broker import VirtualHost
-from tests.support.worker import PATIENCE, PROGRAM
+from tests.support.worker import PROGRAM, TIMEOUT
 
 Process = asyncio.subprocess.Process
 GREETING = "Grüße 😀"
@@ -47,7 +47,7 @@ async def close_output(process: Process) -> None:
 
 async def ended(process: Process) -> tuple[int, bytes]:
     assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         return await process.wait(), await process.stderr.read()
 
 
@@ -60,7 +60,7 @@ async def test_it_ends_without_a_fault_when_the_reader_of_its_output_does(
         assert watcher.stdout is not None
         await asyncio.to_thread(until_bound, vhost, 2)
         await stage.send(request("m", NUMBER))
-        assert await asyncio.wait_for(watcher.stdout.readline(), PATIENCE)
+        assert await asyncio.wait_for(watcher.stdout.readline(), TIMEOUT)
         await close_output(watcher)
         await stage.send(*(request(f"m-{number}", NUMBER) for number in range(20)))
         assert await ended(watcher) == (0, b"")
@@ -86,9 +86,9 @@ async def test_no_event_is_lost_in_a_terminal_that_lacks_its_characters(
         await stage.send(request("last", NUMBER))
         await stage.until_final_events(2)
         assert watcher.stdout is not None
-        lines = [await asyncio.wait_for(watcher.stdout.readline(), PATIENCE)]
+        lines = [await asyncio.wait_for(watcher.stdout.readline(), TIMEOUT)]
         while b"last" not in lines[-1]:
-            lines.append(await asyncio.wait_for(watcher.stdout.readline(), PATIENCE))
+            lines.append(await asyncio.wait_for(watcher.stdout.readline(), TIMEOUT))
         watcher.send_signal(signal.SIGINT)
         assert await ended(watcher) == (0, b"")
 

@@ -1,7 +1,7 @@
 """How a call ends, over real sockets.
 
-What matters most: a call counts as not taken only where no byte of it can have left. Every way to fail
-after that is in doubt, and a doubt is never told as anything else.
+The most important rule: a call is unavailable only if no byte of it can have left. Every later failure is unknown, and
+never reported as anything else.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ async def outcome_at(base_url: str, *, read: float = READ) -> Outcome:
 
 
 async def outcome_of(client: OmniClient) -> Outcome:
-    """Post within a bound. Whatever comes of it, it gives away nothing of what was sent."""
+    """Post with a time limit, and check that the outcome repeats nothing of the request."""
     outcome = await asyncio.wait_for(client.post(call()), 10)
     assert not any(secret in repr(outcome) for secret in (KEY, NUMBER, TEXT))
     return outcome
@@ -90,7 +90,7 @@ async def outcome_after(*acts: Act, read: float = READ) -> Outcome:
         return outcome
 
 
-async def test_a_call_carries_the_credentials_and_the_payload_and_nothing_surprising() -> None:
+async def test_a_call_carries_the_credentials_the_payload_and_no_other_headers() -> None:
     async with misbehaving(answer(TAKEN)) as server:
         outcome = await outcome_at(f"http://127.0.0.1:{server.port}/some/path")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
@@ -107,7 +107,7 @@ async def test_a_call_carries_the_credentials_and_the_payload_and_nothing_surpri
     }
 
 
-async def test_a_name_that_nobody_knows_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_name_that_does_not_resolve_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -116,11 +116,11 @@ async def test_a_name_that_nobody_knows_is_unavailable(monkeypatch: pytest.Monke
     assert await outcome_at("http://omni.invalid") == Unavailable("no_connection")
 
 
-async def test_a_port_nobody_listens_on_is_unavailable(unused_tcp_port: int) -> None:
+async def test_a_closed_port_is_unavailable(unused_tcp_port: int) -> None:
     assert await outcome_at(f"http://127.0.0.1:{unused_tcp_port}") == Unavailable("no_connection")
 
 
-async def test_a_connection_that_is_never_made_is_unavailable() -> None:
+async def test_a_connect_timeout_is_unavailable() -> None:
     with full_backlog() as port:
         assert await outcome_at(f"http://127.0.0.1:{port}") == Unavailable("connect_timeout")
 
@@ -136,7 +136,7 @@ async def test_a_port_that_does_not_speak_tls_is_unavailable() -> None:
         assert await outcome_at(f"https://127.0.0.1:{server.port}") == Unavailable("connect_timeout")
 
 
-async def test_a_certificate_nobody_trusts_is_unavailable_and_the_key_is_not_shown() -> None:
+async def test_an_untrusted_certificate_is_unavailable_and_the_key_is_not_sent() -> None:
     async with misbehaving(answer(TAKEN), tls=True) as server:
         assert await outcome_at(f"https://localhost:{server.port}") == Unavailable("no_connection")
         assert server.requests == []
@@ -179,11 +179,11 @@ GZIPPED = ("Content-Type: application/json", "Content-Encoding: gzip")
         pytest.param(answer(TAKEN, 504), "http_504", id="504"),
     ],
 )
-async def test_what_fails_after_the_request_has_left_is_in_doubt_and_not_repeated(act: Act, cause: str) -> None:
+async def test_a_failure_after_the_request_was_written_is_unknown_and_not_repeated(act: Act, cause: str) -> None:
     assert await outcome_after(act) == Unknown(cause)
 
 
-async def test_an_answer_that_is_too_long_is_given_up_on() -> None:
+async def test_an_answer_that_is_too_long_is_abandoned() -> None:
     zeros = bytes(17 * 1024 * 1024)
     assert await outcome_after(answer(zeros), read=20) == Unknown("broken_answer")
     assert await outcome_after(answer(gzip.compress(zeros), 200, *GZIPPED), read=20) == Unknown("broken_answer")
@@ -205,7 +205,7 @@ async def test_an_answer_may_be_as_long_as_the_call_has_messages_and_not_longer(
         pytest.param(answer(b"not gzip", 404, *GZIPPED), id="not decompressed"),
     ],
 )
-async def test_a_gateways_page_that_cannot_be_read_is_still_a_gateways_page(act: Act) -> None:
+async def test_an_unreadable_page_of_a_gateway_counts_as_a_gateways_answer(act: Act) -> None:
     assert await outcome_after(act, read=20) == Unavailable("http_404")
 
 
@@ -235,7 +235,7 @@ async def test_a_gateways_page_that_cannot_be_read_is_still_a_gateways_page(act:
         pytest.param(drip(HEAD + b"Content-Length: %d\r\n\r\n" % len(TAKEN) + TAKEN, 0), id="a byte at a time"),
     ],
 )
-async def test_an_answer_is_read_in_whatever_form_it_comes(act: Act) -> None:
+async def test_an_answer_is_read_in_every_encoding_and_framing(act: Act) -> None:
     assert isinstance(await outcome_after(act, read=5), Accepted)
 
 
@@ -247,7 +247,7 @@ async def test_an_answer_is_read_in_whatever_form_it_comes(act: Act) -> None:
         pytest.param(b"garbage", id="garbage"),
     ],
 )
-async def test_an_answer_nobody_asked_for_is_not_taken_for_that_to_the_next_call(extra: bytes) -> None:
+async def test_an_unrequested_answer_is_not_used_for_the_next_call(extra: bytes) -> None:
     whole = HEAD + b"Content-Length: %d\r\n\r\n" % len(TAKEN) + TAKEN
     async with misbehaving(say(whole + extra), answer(TAKEN)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
@@ -256,7 +256,7 @@ async def test_an_answer_nobody_asked_for_is_not_taken_for_that_to_the_next_call
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
 
 
-async def test_what_comes_on_an_idle_connection_ends_it() -> None:
+async def test_bytes_on_an_idle_connection_close_it() -> None:
     async def late(writer: asyncio.StreamWriter) -> None:
         await answer(TAKEN)(writer)
         await asyncio.sleep(0.05)
@@ -270,14 +270,14 @@ async def test_what_comes_on_an_idle_connection_ends_it() -> None:
         assert server.connections == 2
 
 
-async def test_a_server_that_wants_to_close_is_believed() -> None:
+async def test_a_connection_that_the_server_announces_to_close_is_not_used_again() -> None:
     async with misbehaving(answer(TAKEN, 200, "Connection: close"), answer(TAKEN)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
             assert [type(await outcome_of(client)) for _ in range(3)] == [Accepted] * 3
         assert server.connections == 2
 
 
-async def test_many_calls_at_once_have_a_connection_each_and_keep_them() -> None:
+async def test_concurrent_calls_have_a_connection_each_and_reuse_them() -> None:
     async with misbehaving(answer(TAKEN)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}", connect=5, read=5) as client:
             for _ in range(3):
@@ -287,8 +287,8 @@ async def test_many_calls_at_once_have_a_connection_each_and_keep_them() -> None
         assert server.connections == 90
 
 
-async def test_a_kept_connection_that_the_server_closes_meanwhile_is_never_taken_for_a_refusal_to_take() -> None:
-    """Whether our bytes or the server's end came first cannot be known, so it is in doubt, and not repeated."""
+async def test_a_reused_connection_that_the_server_closes_never_counts_as_unavailable() -> None:
+    """It cannot be known whether the bytes or the server's close came first, so the outcome is unknown."""
     async with misbehaving(answer(TAKEN), then_close(silence)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
             assert isinstance(await outcome_of(client), Accepted)
@@ -296,7 +296,7 @@ async def test_a_kept_connection_that_the_server_closes_meanwhile_is_never_taken
         assert (len(server.requests), server.connections) == (2, 1)
 
 
-async def test_the_race_between_a_servers_close_and_our_next_call_has_only_honest_ends() -> None:
+async def test_a_server_close_that_races_with_a_call_ends_in_accepted_or_unknown() -> None:
     for close in (then_close, then_reset):
         async with misbehaving(close(answer(TAKEN))) as server:
             async with client_of(f"http://127.0.0.1:{server.port}") as client:
@@ -321,7 +321,7 @@ async def test_credentials_the_sandbox_does_not_accept_are_denied() -> None:
         assert await outcome_of(client) == Denied("http_401")
 
 
-async def test_the_sandbox_takes_a_call_and_names_its_message() -> None:
+async def test_the_sandbox_accepts_a_call_and_names_its_message() -> None:
     async with serve(create_app(api_key=KEY)) as sandbox, client_of(sandbox.url, read=5) as client:
         assert await client.probe() == 200
         outcome = await outcome_of(client)
@@ -340,7 +340,7 @@ async def test_the_sandbox_takes_a_call_and_names_its_message() -> None:
         (410, (), Unavailable),
     ],
 )
-async def test_a_status_means_over_a_socket_what_the_table_says(
+async def test_a_status_has_the_outcome_of_the_table_over_a_socket(
     status: int, headers: tuple[str, ...], expected: type[Outcome]
 ) -> None:
     outcome = await outcome_after(answer(b'{"errorCode": "E400"}', status, *headers))
@@ -350,7 +350,7 @@ async def test_a_status_means_over_a_socket_what_the_table_says(
         assert outcome.retry_after == 0
 
 
-async def test_an_answer_to_the_previous_call_is_not_taken_for_that_to_this_one() -> None:
+async def test_a_late_answer_to_the_previous_call_is_not_used_for_this_one() -> None:
     """A gateway gave it again: the server that it stands before has never seen this call."""
     previous = TAKEN.replace(MESSAGE.encode(), b"message-0")
     other_phone = json.loads(TAKEN)
@@ -361,18 +361,18 @@ async def test_an_answer_to_the_previous_call_is_not_taken_for_that_to_this_one(
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 407, 410, 413, 415, 421, 422, 451])
-async def test_a_gateways_page_says_nothing_about_the_call(status: int) -> None:
+async def test_a_gateways_page_is_no_answer_of_omni(status: int) -> None:
     assert await outcome_after(answer(b"<html>nginx</html>", status)) == Unavailable(f"http_{status}")
 
 
-async def test_a_probe_without_an_answer_gives_nothing(unused_tcp_port: int) -> None:
+async def test_a_probe_without_an_answer_returns_none(unused_tcp_port: int) -> None:
     async with client_of(f"http://127.0.0.1:{unused_tcp_port}") as client:
         assert await client.probe() is None
     async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
         assert await asyncio.wait_for(client.probe(), 5) is None
 
 
-async def test_a_token_that_drips_does_not_hold_calls_up_for_ever() -> None:
+async def test_a_token_answer_that_arrives_byte_by_byte_does_not_block_calls_for_ever() -> None:
     async with misbehaving(drip(HEAD + b"\r\n" + b"{" * 1000, 0.1)) as server:
         access = OmniAccess(
             f"http://127.0.0.1:{server.port}",
@@ -392,7 +392,7 @@ async def test_a_cancelled_call_ends_at_once_and_closes_its_connection() -> None
     async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}", read=30) as client:
         posting = asyncio.create_task(client.post(call()))
         async with asyncio.timeout(5):
-            while not server.requests:  # noqa: ASYNC110  # the server is not asked to tell
+            while not server.requests:  # noqa: ASYNC110  # the server signals nothing
                 await asyncio.sleep(0.01)
         posting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -411,7 +411,7 @@ def bare(kind: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize("cause", ["no_connection", "connect_timeout"])
-def test_only_what_happens_before_the_first_byte_counts_as_not_taken(
+def test_only_failures_before_the_first_byte_count_as_unavailable(
     cause: Literal["no_connection", "connect_timeout"],
 ) -> None:
     assert read_failure(NotConnectedError(cause)) == Unavailable(cause)
@@ -420,7 +420,7 @@ def test_only_what_happens_before_the_first_byte_counts_as_not_taken(
 @pytest.mark.parametrize(
     "kind", sorted({*every_class_of(httpx.HTTPError, httpx.StreamError)} - {NotConnectedError}, key=str)
 )
-def test_an_exception_of_httpx_alone_proves_nothing(kind: type[Exception]) -> None:
+def test_an_exception_of_httpx_alone_is_unknown(kind: type[Exception]) -> None:
     assert isinstance(read_failure(bare(kind)), Unknown)
 
 
@@ -442,14 +442,14 @@ def test_an_exception_of_httpx_alone_proves_nothing(kind: type[Exception]) -> No
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_anything_else_is_in_doubt_and_its_text_is_left_out(error: Exception) -> None:
+def test_any_other_exception_is_unknown_and_its_text_is_left_out(error: Exception) -> None:
     outcome = read_failure(error)
     assert isinstance(outcome, Unknown)
     assert outcome.cause.isidentifier()
     assert "canary" not in outcome.cause
 
 
-async def test_a_call_is_allowed_or_not_once_the_connection_is_open_and_leaves_it_for_the_next() -> None:
+async def test_permission_to_send_is_asked_once_the_connection_is_open_which_the_next_call_reuses() -> None:
     async with misbehaving(answer(TAKEN)) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
         assert await client.post(call(), lambda: server.connections == 0) == NOT_SENT
         assert server.requests == []
