@@ -28,6 +28,7 @@ LOOKUP_RESULTS = ("answered", "unanswered", "forbidden")
 SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
 CAUSES = (
     *("no_connection", "connect_timeout", "timeout", "connection_lost", "broken_answer", "unreadable_answer"),
+    *("untrusted_certificate", "proxy_no_connection", "proxy_http_407", "proxy_refused"),
     *(f"http_{status}" for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504)),
 )
 """Why attempts end as they do, as far as it is common; all else is `other`."""
@@ -96,7 +97,9 @@ class Metrics:
             "attempt_failures",
             "Attempts that were not accepted, by cause. http_401, 402, 403: our account. http_429: OMNI limits us. "
             "http_404 without rejected messages: the base URL, or a gateway before OMNI. "
-            "http_5xx, timeout: OMNI is ill. no_connection, connect_timeout: the network, DNS or TLS.",
+            "http_5xx, timeout: OMNI is ill. no_connection, connect_timeout: the network, DNS or TLS. "
+            "untrusted_certificate: RELAY_CA_FILE. proxy_http_407: the proxy's password. Others with proxy: the proxy. "
+            "The log line omni.not_connected has the details.",
             "cause",
             (*CAUSES, "other"),
         )

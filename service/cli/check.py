@@ -1,11 +1,11 @@
-"""`omni-relay check`: can this configuration work? A line each; nothing is changed and nothing is sent."""
+"""`omni-relay check`: whether this configuration can work. A line each; nothing is changed, nothing is sent."""
 
 from datetime import UTC, datetime
 from typing import Final
 
 import click
 
-from service.adapters.omni import OmniClient
+from service.adapters.omni import NoAnswer, OmniClient
 from service.adapters.rabbitmq import (
     AccessRefusedError,
     BrokerErrors,
@@ -19,6 +19,7 @@ from service.adapters.rabbitmq import (
     rights_needed,
 )
 from service.adapters.settings import Settings, SettingsError
+from service.adapters.tls import untrusted
 from service.core.printable import printable
 from service.worker.app import access, retry_policy
 
@@ -28,11 +29,21 @@ _OMNI: Final[dict[int, tuple[bool, str]]] = {
     _REFUSED: (False, "refuses the credentials (401)"),
     _FORBIDDEN: (True, "knows the credentials; they may not list scenarios, so whether they may send is not known"),
 }
+_NO_ANSWER: Final = {
+    "no_connection": "no connection; see RELAY_OMNI_BASE_URL, DNS, firewall and proxy",
+    "connect_timeout": "no connection in time; see RELAY_OMNI_BASE_URL, firewall and proxy",
+    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "proxy_no_connection": "no connection to the proxy; see RELAY_OMNI_PROXY or HTTPS_PROXY",
+    "proxy_http_407": "the proxy refuses its user and password (407); see RELAY_OMNI_PROXY or HTTPS_PROXY",
+    "proxy_refused": "the proxy opens no tunnel; its administrator must allow this host and port",
+    "token_http_401": "refuses the OAuth client (401); see RELAY_OMNI_CLIENT_ID and RELAY_OMNI_CLIENT_SECRET",
+    "no_token": "no OAuth token; see RELAY_OMNI_BASE_URL",
+}
 
 
 async def check_all(settings: Settings) -> int:
     """Print a line for each check; returns the exit status."""
-    click.echo("ok    configuration  read")  # or load_settings would have said what is wrong
+    click.echo("ok    configuration  read")  # load_settings has raised otherwise
     passed = [await _check_broker(settings), await _check_omni(settings)]
     return 0 if all(passed) else 1
 
@@ -41,15 +52,19 @@ async def _check_broker(settings: Settings) -> bool:
     try:
         session = await connect(settings.rabbitmq_urls)
     except BrokerErrors as error:
-        return _tell("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
-    _tell("broker", "connected", good=True)
+        if refused := untrusted(error):
+            return _print(
+                "broker", f"the certificate is not trusted; RELAY_CA_FILE adds an authority: {refused}", good=False
+            )
+        return _print("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
+    _print("broker", "connected", good=True)
     delays = retry_policy(settings).delays
     try:
         rights = rights_needed(delays, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
         missing = await missing_rights(session, rights)
-        return all([await _check_topology(session, delays, missing), _tell_rights(missing)])
+        return all([await _check_topology(session, delays, missing), _print_rights(missing)])
     except BrokerErrors as error:
-        return _tell("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
+        return _print("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
     finally:
         await session.close()
 
@@ -58,33 +73,34 @@ async def _check_topology(session: Session, delays: tuple[float, ...], missing: 
     try:
         await declare(session.connection, delays, passive=True)
     except TopologyError as error:
-        return _tell("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
+        return _print("topology", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true makes it", good=False)
     except AccessRefusedError as error:
-        return bool(missing) or _tell("topology", str(error), good=False)  # which right it is, is told beside
-    return _tell("topology", "exchanges, queues and waiting rooms are there", good=True)
+        return bool(missing) or _print("topology", str(error), good=False)  # the missing right has a line of its own
+    return _print("topology", "exchanges, queues and delay queues are there", good=True)
 
 
-def _tell_rights(missing: list[Right]) -> bool:
+def _print_rights(missing: list[Right]) -> bool:
     for right in {(one.permission, one.resource): one for one in reversed(missing)}.values():
-        _tell("rights", str(RightMissingError(right)), good=False)  # once for a queue and an exchange of one name
-    return not missing and _tell("rights", "this user may do what a worker does", good=True)
+        _print("rights", str(RightMissingError(right)), good=False)  # once for a queue and an exchange of one name
+    return not missing and _print("rights", "this user may do what a worker does", good=True)
 
 
 async def _check_omni(settings: Settings) -> bool:
     try:
         client = OmniClient(access(settings), lambda: datetime.now(UTC))
     except SettingsError as error:
-        return _tell("OMNI", str(error), good=False)
+        return _print("OMNI", str(error), good=False)
     try:
         status = await client.probe()
     finally:
         await client.close()
-    if status is None:
-        return _tell("OMNI", "no answer; see RELAY_OMNI_BASE_URL", good=False)
+    if isinstance(status, NoAnswer):
+        text = _NO_ANSWER.get(status.cause, f"no answer ({status.cause}); see RELAY_OMNI_BASE_URL")
+        return _print("OMNI", f"{text}: {status.detail}" if status.detail else text, good=False)
     good, text = _OMNI.get(status, (False, f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
-    return _tell("OMNI", text, good=good)
+    return _print("OMNI", text, good=good)
 
 
-def _tell(what: str, text: str, *, good: bool) -> bool:
-    click.echo(printable(f"{'ok   ' if good else 'FAULT'} {what:<14} {text}"))
+def _print(subject: str, text: str, *, good: bool) -> bool:
+    click.echo(printable(f"{'ok   ' if good else 'FAULT'} {subject:<14} {text}"))
     return good

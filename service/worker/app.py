@@ -33,7 +33,14 @@ from service.worker.sending.circuit_breaker import Turnstile
 from service.worker.sending.limiter import Throttle
 from service.worker.sending.log_lookup import Lookout
 from service.worker.signals import listen_for_signals, stop_with_parent
-from service.worker.telemetry import deprecation_teller, finding_teller, gate_teller, link_events, stall_teller
+from service.worker.telemetry import (
+    connection_failure_teller,
+    deprecation_teller,
+    finding_teller,
+    gate_teller,
+    link_events,
+    stall_teller,
+)
 from service.worker.tracing import tracer_for, tracing
 
 if TYPE_CHECKING:  # where traces are off, nothing of what they need is loaded
@@ -76,7 +83,9 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         declare=settings.rabbitmq_declare,
         fast=settings.rabbitmq_fast_lane,
     )
-    client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
+    client = OmniClient(
+        access(settings), _now, deprecation_teller(log, metrics), not_connected=connection_failure_teller(log)
+    )
     lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
     policy = message_policy(settings)
     tracer = tracer_for(settings)
@@ -157,6 +166,8 @@ def access(settings: Settings) -> OmniAccess:
         format=settings.omni_format,
         connect_timeout=settings.omni_connect_timeout,
         read_timeout=settings.omni_read_timeout,
+        connection_lifetime=settings.omni_connection_lifetime,
+        proxy=settings.omni_proxy_url,
         ca_file=settings.ca_file,
     )
 

@@ -13,12 +13,14 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 
-from service.adapters.omni import Credentials, NotConnectedError, OmniAccess, OmniClient, read_failure
+from service.adapters.omni import Credentials, NoAnswer, NotConnectedError, OmniAccess, OmniClient, read_failure
+from service.adapters.omni.connection import NotConnectedCause
 from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.channel.sms import Sms
@@ -36,6 +38,7 @@ from tests.support.omni_server import (
     silence,
     then_close,
     then_reset,
+    write_authority,
 )
 
 KEY, NUMBER, TEXT, MESSAGE = "canary-key", "41793026727", "canary-text", "message-1"
@@ -45,15 +48,6 @@ TAKEN = json.dumps(
 CONNECT, READ = 0.7, 0.3
 
 Post = Callable[[str], Awaitable[Outcome]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_tls_context() -> Iterator[None]:
-    """Read the system's certificates once: each client would, and they are many."""
-    context = httpx.create_ssl_context()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpx, "create_ssl_context", lambda **_: context)
-        yield
 
 
 def call() -> OmniCall:
@@ -136,10 +130,28 @@ async def test_a_port_that_does_not_speak_tls_is_unavailable() -> None:
         assert await outcome_at(f"https://127.0.0.1:{server.port}") == Unavailable("connect_timeout")
 
 
-async def test_a_certificate_nobody_trusts_is_unavailable_and_the_key_is_not_shown() -> None:
+async def test_a_certificate_that_is_not_trusted_is_denied_and_names_its_issuer() -> None:
+    """A person has to fix it, so it uses up no attempt."""
+    failures: list[NotConnectedError] = []
     async with misbehaving(answer(TAKEN), tls=True) as server:
-        assert await outcome_at(f"https://localhost:{server.port}") == Unavailable("no_connection")
+        access = OmniAccess(f"https://localhost:{server.port}", Credentials(f"App {KEY}"))
+        client = OmniClient(access, lambda: datetime.now(UTC), not_connected=failures.append)
+        assert await outcome_of(client) == Denied("untrusted_certificate")
+        await client.close()
         assert server.requests == []
+    assert [error.detail for error in failures] == [
+        f"localhost:{server.port}: self-signed certificate; issuer: CN=localhost"
+    ]
+
+
+async def test_an_authority_of_a_file_is_trusted_beside_the_systems(tmp_path: Path) -> None:
+    async with misbehaving(answer(TAKEN), tls=True) as server:
+        access = OmniAccess(
+            f"https://localhost:{server.port}", Credentials(f"App {KEY}"), ca_file=write_authority(tmp_path)
+        )
+        client = OmniClient(access, lambda: datetime.now(UTC))
+        assert isinstance(await outcome_of(client), Accepted)
+        await client.close()
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -365,11 +377,14 @@ async def test_a_gateways_page_says_nothing_about_the_call(status: int) -> None:
     assert await outcome_after(answer(b"<html>nginx</html>", status)) == Unavailable(f"http_{status}")
 
 
-async def test_a_probe_without_an_answer_gives_nothing(unused_tcp_port: int) -> None:
+async def test_a_probe_without_an_answer_gives_the_cause(unused_tcp_port: int) -> None:
     async with client_of(f"http://127.0.0.1:{unused_tcp_port}") as client:
-        assert await client.probe() is None
+        failed = await client.probe()
+    assert isinstance(failed, NoAnswer)
+    assert failed.cause == "no_connection"
+    assert failed.detail.startswith(f"127.0.0.1:{unused_tcp_port}: Connect call failed")
     async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
-        assert await asyncio.wait_for(client.probe(), 5) is None
+        assert await asyncio.wait_for(client.probe(), 5) == NoAnswer("timeout")
 
 
 async def test_a_token_that_drips_does_not_hold_calls_up_for_ever() -> None:
@@ -410,11 +425,10 @@ def bare(kind: type[Exception]) -> Exception:
     return kind.__new__(kind)
 
 
-@pytest.mark.parametrize("cause", ["no_connection", "connect_timeout"])
-def test_only_what_happens_before_the_first_byte_counts_as_not_taken(
-    cause: Literal["no_connection", "connect_timeout"],
-) -> None:
-    assert read_failure(NotConnectedError(cause)) == Unavailable(cause)
+@pytest.mark.parametrize("cause", get_args(NotConnectedCause))
+def test_only_failures_before_the_first_byte_count_as_not_taken(cause: NotConnectedCause) -> None:
+    is_ours = cause in {"untrusted_certificate", "proxy_http_407"}
+    assert read_failure(NotConnectedError(cause)) == (Denied if is_ours else Unavailable)(cause)
 
 
 @pytest.mark.parametrize(

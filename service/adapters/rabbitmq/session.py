@@ -32,6 +32,7 @@ from service.adapters.rabbitmq.codec import encoded_headers, make_reading_total,
 from service.adapters.rabbitmq.fast_path import NO_CHANNEL, FastPath, FastPathFactory, UnroutableError
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, at_most
 from service.adapters.rabbitmq.permissions import Right, RightMissingError, is_about
+from service.adapters.tls import client_context
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.forged_headers import without_forged_headers
@@ -402,14 +403,13 @@ async def _connect(
 
 
 def _tls(address: URL) -> ssl.SSLContext:
-    """Make the context of a connection. The library's own trusts either the usual authorities or those of `cafile`.
+    """Make the context of a connection, from the files as they are now. Raises `OSError` if one cannot be used.
 
-    It also does without verification if `no_verify_ssl` has any value but 0; with this one it cannot. Raises `OSError`
-    where a file cannot be used.
+    The library's own context trusts either the system's authorities or those of `cafile`, and does not verify at all if
+    `no_verify_ssl` has any value but 0.
     """
-    context, query = ssl.create_default_context(), address.query
-    if "cafile" in query or "capath" in query:
-        context.load_verify_locations(query.get("cafile"), query.get("capath"))
+    query = address.query
+    context = client_context(query.get("cafile"), query.get("capath"))
     if "certfile" in query:
         context.load_cert_chain(query["certfile"], query.get("keyfile"), password=lambda: "")
     return context
