@@ -216,6 +216,18 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.secret_age = Gauge(
+            self._name("secret_age_seconds"),
+            "Age of the secret in use: since its file was written, or else since the worker read it. Does not fall "
+            "after a rotation: see the log lines secrets.refused and secrets.reloaded.",
+            ["setting"],
+            registry=self.registry,
+        )
+        self.reload_failures = self._plain(
+            "secret_reload_failures",
+            "Times that changed files of secrets or certificates could not be used; the old values stay in use. Rises: "
+            "the log line secrets.refused names the setting.",
+        )
         self.paused = {reason: paused.labels(reason) for reason in PAUSES}
 
     def _name(self, name: str) -> str:

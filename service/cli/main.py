@@ -14,7 +14,7 @@ import click
 
 from service import __version__
 from service.adapters.rabbitmq import AccessRefusedError, BrokerErrors, RightMissingError, TopologyError
-from service.adapters.settings import Settings, SettingsError, load_settings, named_env_file
+from service.adapters.settings import Settings, SettingsError, SettingsSource, named_env_file
 from service.cli.sandbox import SANDBOX_HELP
 from service.core.printable import printable
 from service.core.result.dead_letter import REASONS, Selection
@@ -42,8 +42,12 @@ def _env_file() -> str | None:
     return named
 
 
+def _source() -> SettingsSource:
+    return SettingsSource(os.environ, _env_file())
+
+
 def _settings() -> Settings:
-    return load_settings(os.environ, _env_file())
+    return _source().load()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +89,7 @@ def worker(processes: int, number: int | None, listener: int | None) -> None:
         sys.exit(asyncio.run(supervise(settings, processes, named_env_file(os.environ, _env_file()))))
     from service.worker.app import work
 
-    asyncio.run(work(settings, listener))
+    asyncio.run(work(settings, _source(), listener))
 
 
 @commands.command(help=SANDBOX_HELP)

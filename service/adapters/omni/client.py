@@ -9,7 +9,7 @@ A call goes to the transport as bytes. Log lookups, token requests and the probe
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, Literal
 
@@ -85,6 +85,7 @@ class OmniClient:
         clock: Callable[[], float] = time.monotonic,
         not_connected: Callable[[NotConnectedError], None] = _ignore,
     ) -> None:
+        """`not_connected` gets each failure to connect."""
         self._now = now
         self._deprecated = deprecated
         self._format = access.format
@@ -113,6 +114,10 @@ class OmniClient:
         connector = await asyncio.to_thread(access.connector)
         self._authorization.use(access.credentials)
         self._transport.use(connector)
+
+    def before_denied(self, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Have `refresh` called when OMNI refuses a fixed key; it may call `use`, and then the call is made again."""
+        self._authorization.refresh = refresh
 
     async def post(self, call: OmniCall, may_send: MaySend = always) -> Outcome:
         """Make one attempt; `NOT_SENT` where `may_send` did not allow it. Raises nothing but cancellation."""

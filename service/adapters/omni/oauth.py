@@ -5,7 +5,7 @@ RFC 6749, sections 4.4 and 5.1.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -39,6 +39,10 @@ class NoTokenError(Exception):
         self.detail = detail
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Authorization:
     """Provides the header's value. Fetches a token if there is none, or the last one is about to end."""
 
@@ -56,6 +60,8 @@ class Authorization:
         self._lock = asyncio.Lock()
         self._value: str | None = None
         self._renew_at = 0.0
+        self.refresh: Callable[[], Awaitable[None]] = _nothing
+        """Called when a fixed value was refused: `use` may have been called when it returns."""
 
     def use(self, credentials: Credentials) -> None:
         """Use other credentials from now on. A token of the old ones is used no more."""
@@ -79,6 +85,8 @@ class Authorization:
 
     async def fresh(self, refused: str) -> str | None:
         """Return another value than the one that OMNI has refused, if there is one. Raises `NoTokenError`."""
+        if self._credentials.fixed == refused:
+            await self.refresh()
         value = await self.value(refused)
         return value if value != refused else None
 

@@ -5,6 +5,7 @@ one is opened and everything declared again. So there is one way of recovering, 
 """
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
@@ -78,6 +79,7 @@ class ReconnectingConnection:
         fast: bool = True,
     ) -> None:
         self._urls = urls
+        self._changed = asyncio.Event()
         self._rooms = tuple(delays)
         self._events = events
         self._declare = declare
@@ -107,15 +109,18 @@ class ReconnectingConnection:
                 task.cancel()
 
     async def _run(self) -> None:
-        waits = _waits()
-        for url in _endless(self._urls):
+        waits, failures = _waits(), 0
+        for number in itertools.count():
+            url = self._urls[number % len(self._urls)]
             try:
                 session = await self._open(url)
             except BrokerErrors as error:
                 self._events.refused(_address(url), error)
-                await asyncio.sleep(next(waits))
+                failures += 1
+                if failures % len(self._urls) == 0:  # the next address is tried at once
+                    await self._pause(next(waits))
                 continue
-            waits = _waits()
+            waits, failures = _waits(), 0
             self._url = url
             self._events.connected(_address(url))
             self._session.set_result(session)
@@ -126,6 +131,18 @@ class ReconnectingConnection:
                 self._refusals = self._refusals + 1 if session.broken.cause in _REFUSALS else 0
                 await session.close()
                 self._events.disconnected(session.broken.cause)
+
+    def use(self, urls: tuple[str, ...]) -> None:
+        """Use other URLs for all further connections. One that could not be opened is tried again at once."""
+        self._urls = urls
+        self._url = next((url for url in urls if _address(url) == _address(self._url)), urls[0]) if self._url else ""
+        self._changed.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the URLs or their files change."""
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
 
     @property
     def is_connected(self) -> bool:
@@ -401,11 +418,6 @@ def _take(line: deque[_Held], count: int) -> list[_Held]:
         if not (one := line.popleft())[1].done():
             taken.append(one)
     return taken
-
-
-def _endless(urls: tuple[str, ...]) -> Iterator[str]:
-    while True:
-        yield from urls
 
 
 def _address(url: str) -> str:

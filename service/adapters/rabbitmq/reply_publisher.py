@@ -54,6 +54,10 @@ class ReplyPublisher:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
+    def use(self, urls: tuple[str, ...]) -> None:
+        """Use other URLs for all further connections."""
+        self._urls = urls
+
     def offer(self, copy: Publication) -> None:
         """Take a copy to be published soon, or drop it."""
         result = self._policy.refusal(copy.routing_key)

@@ -31,6 +31,18 @@ _WAYS: Final = (
 )
 
 
+SECRETS_IN_USE: Final = (
+    "rabbitmq_url",
+    "omni_api_key",
+    "omni_password",
+    "omni_token",
+    "omni_client_secret",
+    "omni_proxy",
+)
+ROTATING: Final = frozenset({*SECRETS_IN_USE, "omni_username", "omni_client_id", "ca_file"})
+"""Settings that a running worker takes over when their files change."""
+
+
 class SettingsError(Exception):
     """The configuration is wrong; the message names each setting, one a line."""
 
@@ -242,3 +254,20 @@ class Settings(BaseSettings):
         if self.omni_client_secret is not None:
             return None
         raise SettingsError(f"RELAY_OMNI_API_KEY: OMNI needs credentials; set one of {_WAYS}")
+
+    def rotated(self, new: "Settings") -> "Settings":
+        """Return these settings with the `ROTATING` ones of `new`."""
+        return self.model_copy(update={name: getattr(new, name) for name in ROTATING})
+
+    def needing_restart(self, new: "Settings") -> list[str]:
+        """List the variables that differ in `new` and are read only at start."""
+        names = [name for name in type(self).model_fields if name not in ROTATING]
+        return [f"{PREFIX}{name}".upper() for name in names if getattr(self, name) != getattr(new, name)]
+
+    @property
+    def secrets_in_use(self) -> dict[str, str]:
+        """The secrets that are set, by their variables."""
+        found = {name: getattr(self, name) for name in SECRETS_IN_USE}
+        return {
+            f"{PREFIX}{name}".upper(): value.get_secret_value() for name, value in found.items() if value is not None
+        }

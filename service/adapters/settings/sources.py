@@ -9,6 +9,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -59,18 +60,52 @@ def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None 
     return settings
 
 
-def watched_files(
-    settings: Settings, environ: Mapping[str, str] = os.environ, env_file: str | None = None
-) -> list[Path]:
-    """List the files and directories whose change can change a secret or a certificate. They may not exist."""
-    secrets = _place(environ, SECRETS) or _USUAL_SECRETS
-    files = [secrets, named_env_file(environ, env_file), settings.ca_file]
-    for url in settings.rabbitmq_urls:
-        query = dict(parse_qsl(urlsplit(url).query))
-        files += [query[name] for name in FILES if name in query]
-    with contextlib.suppress(SettingsError):
-        files += map(str, _secret_files(environ).values())
-    return [Path(file) for file in dict.fromkeys(files) if file]
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """The places that settings come from, to be read again when a file has changed."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    env_file: str | None = None
+    """The env file that the command line names."""
+
+    def load(self) -> Settings:
+        """Read the settings. Raises `SettingsError`."""
+        return load_settings(self.environ, self.env_file)
+
+    def fingerprint(self, settings: Settings) -> tuple[object, ...]:
+        """Return a value that changes when a file of secrets or certificates is replaced or written."""
+        return tuple(map(_stamp, self._watched(settings)))
+
+    def changed_at(self, name: str) -> float | None:
+        """Return when the secret's file was written (seconds since the epoch), if a file is where it comes from."""
+        with contextlib.suppress(SettingsError, OSError):
+            taken = {key.upper() for key, value in self.environ.items() if value}
+            files = {key.upper(): path for key, path in _secret_files(self.environ).items()}
+            if name not in taken and name in files:
+                return files[name].stat().st_mtime
+        return None
+
+    def _watched(self, settings: Settings) -> list[str]:
+        files = [
+            _place(self.environ, SECRETS) or _USUAL_SECRETS,
+            named_env_file(self.environ, self.env_file),
+            settings.ca_file,
+        ]
+        for url in settings.rabbitmq_urls:
+            query = dict(parse_qsl(urlsplit(url).query))
+            files += [query[name] for name in FILES if name in query]
+        with contextlib.suppress(SettingsError):
+            files += map(str, _secret_files(self.environ).values())
+        return list(dict.fromkeys(file for file in files if file))
+
+
+def _stamp(file: str) -> tuple[object, ...]:
+    """Describe a file, or the one that a symbolic link leads to: Kubernetes exchanges links."""
+    try:
+        stat = Path(file).stat()
+    except (OSError, ValueError) as error:
+        return file, type(error).__name__
+    return file, stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _validated(fields: Mapping[str, Any], names: Mapping[str, str] = MappingProxyType({})) -> Settings:
