@@ -223,6 +223,7 @@ class Metrics:
             ["setting"],
             registry=self.registry,
         )
+        self.secret_age.labels("RELAY_RABBITMQ_URL")  # the one that is always set
         self.reload_failures = self._plain(
             "secret_reload_failures",
             "Times that changed files of secrets or certificates could not be used; the old values stay in use. Rises: "

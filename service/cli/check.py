@@ -14,6 +14,7 @@ from service.adapters.rabbitmq import (
     Session,
     TopologyError,
     connect,
+    connect_cause,
     declare,
     missing_rights,
     rights_needed,
@@ -28,6 +29,13 @@ _OMNI: Final[dict[int, tuple[bool, str]]] = {
     _OK: (True, "credentials accepted"),
     _REFUSED: (False, "refuses the credentials (401)"),
     _FORBIDDEN: (True, "knows the credentials; they may not list scenarios, so whether they may send is not known"),
+}
+_NO_BROKER: Final = {
+    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "login_refused": "refuses user and password, or the client certificate; see RELAY_RABBITMQ_URL",
+    "mechanism_refused": "does not offer the URL's auth; see RELAY_RABBITMQ_URL and the broker's plugins",
+    "virtual_host_refused": "refuses the virtual host, which must exist and be allowed; see RELAY_RABBITMQ_URL",
+    "no_connection": "no connection; see RELAY_RABBITMQ_URL, DNS and firewall",
 }
 _NO_ANSWER: Final = {
     "no_connection": "no connection; see RELAY_OMNI_BASE_URL, DNS, firewall and proxy",
@@ -52,11 +60,7 @@ async def _check_broker(settings: Settings) -> bool:
     try:
         session = await connect(settings.rabbitmq_urls)
     except BrokerErrors as error:
-        if refused := untrusted(error):
-            return _print(
-                "broker", f"the certificate is not trusted; RELAY_CA_FILE adds an authority: {refused}", good=False
-            )
-        return _print("broker", f"{type(error).__name__}: cannot connect; see RELAY_RABBITMQ_URL", good=False)
+        return _print("broker", _broker_fault(error), good=False)
     _print("broker", "connected", good=True)
     delays = retry_policy(settings).delays
     try:
@@ -67,6 +71,12 @@ async def _check_broker(settings: Settings) -> bool:
         return _print("broker", f"{type(error).__name__}: no answer to what was asked", good=False)
     finally:
         await session.close()
+
+
+def _broker_fault(error: BaseException) -> str:
+    text = _NO_BROKER[connect_cause(error)]
+    detail = untrusted(error) or (error if isinstance(error, OSError) else None)  # names and addresses, no password
+    return f"{text}: {detail}" if detail else text
 
 
 async def _check_topology(session: Session, delays: tuple[float, ...], missing: list[Right]) -> bool:

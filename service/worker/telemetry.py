@@ -10,7 +10,7 @@ from typing import Final
 from service.adapters.logging import Logger, describe
 from service.adapters.metrics import Metrics
 from service.adapters.omni import Deprecation, NotConnectedError
-from service.adapters.rabbitmq import ConnectionEvents
+from service.adapters.rabbitmq import ConnectionEvents, connect_cause
 from service.adapters.tls import untrusted
 from service.core import topology
 from service.core.attempt.breaker import CircuitBreaker
@@ -134,10 +134,9 @@ def link_events(log: Logger, metrics: Metrics) -> ConnectionEvents:
 
 
 def _broker_failure(error: BaseException) -> dict[str, str]:
-    """Describe why there is no connection to the broker. A refused certificate is a cause of its own."""
-    if refused := untrusted(error):
-        return {"cause": "untrusted_certificate", "detail": str(refused)}
-    return describe(error)
+    """Describe why there is no connection to the broker. The issuer of a refused certificate is in `detail`."""
+    refused = untrusted(error)
+    return {"cause": connect_cause(error), **describe(error), **({"detail": str(refused)} if refused else {})}
 
 
 def _destination(publication: Publication) -> dict[str, str]:

@@ -5,7 +5,7 @@ past the library what comes with every message, as `frame` writes and reads it. 
 `rights` lists what a user must be allowed, `probe` finds out what is not.
 """
 
-from service.adapters.rabbitmq.connection import ConnectionEvents, ReconnectingConnection, connect
+from service.adapters.rabbitmq.connection import ConnectionEvents, ReconnectingConnection, connect, connect_cause
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
 from service.adapters.rabbitmq.permission_probe import missing_rights
@@ -37,6 +37,7 @@ __all__ = [
     "TopologyError",
     "UnroutableError",
     "connect",
+    "connect_cause",
     "declare",
     "elapsed",
     "missing_rights",

@@ -11,8 +11,9 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Literal
 
+import aiormq
 from aiormq.exceptions import DeliveryError
 from yarl import URL
 
@@ -24,6 +25,7 @@ from service.adapters.rabbitmq.session import (
     open_session,
 )
 from service.adapters.rabbitmq.topology import TopologyError, declare, declare_dead
+from service.adapters.tls import untrusted
 from service.core import topology
 from service.core.delivery import Publication, UnpublishableError
 from service.core.headers import mark_republished
@@ -378,6 +380,26 @@ class ReconnectingConnection:
             await session.close()
             raise
         return session
+
+
+ConnectCause = Literal[
+    "untrusted_certificate", "login_refused", "mechanism_refused", "virtual_host_refused", "no_connection"
+]
+
+
+def connect_cause(error: BaseException) -> ConnectCause:
+    """Name why a connection could not be opened; all other causes are `no_connection`."""
+    match error:
+        case _ if untrusted(error):
+            return "untrusted_certificate"
+        case aiormq.exceptions.ProbableAuthenticationError():
+            return "login_refused"
+        case aiormq.exceptions.AuthenticationError():
+            return "mechanism_refused"
+        case aiormq.exceptions.InvalidFrameError() if "Connection.OpenOk" in str(error):
+            return "virtual_host_refused"  # the library drops the broker's reason: it closed instead of opening
+        case _:
+            return "no_connection"
 
 
 async def connect(urls: Iterable[str]) -> Session:
