@@ -162,6 +162,17 @@ async def test_sighup_reads_everything_again_and_stops_nothing(stage: Stage) -> 
     assert await worker.stop() == 0
 
 
+async def test_sighup_to_a_supervisor_reaches_every_worker(stage: Stage) -> None:
+    supervisor = await stage.workers(2)
+    for number in (1, 2):
+        await supervisor.until_metric(f'omni_relay_connected{{process="{number}"}}', 1)
+    await asyncio.sleep(2.5)  # the supervisor asks every two seconds whether they have started
+    supervisor.send(signal.SIGHUP)
+    await supervisor.until(lambda: {line["process"] for line in supervisor.lines("secrets.reloaded")} == {1, 2}, 10)
+    assert supervisor.lines("process.ended") == []
+    assert await supervisor.stop() == 0
+
+
 @pytest.mark.long
 async def test_the_brokers_password_is_rotated_and_connections_are_closed(
     stage: Stage, vhost: VirtualHost, tmp_path: Path

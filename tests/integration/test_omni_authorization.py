@@ -1,4 +1,4 @@
-"""How OMNI gets to know us, and how it tells what will go: `OmniClient` against a small account of its own."""
+"""Credentials, OAuth tokens and deprecation headers: `OmniClient` against a small account of its own."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -165,7 +165,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("body", RAW.values(), ids=RAW)
-async def test_a_token_is_used_whatever_is_said_about_its_life(body: bytes) -> None:
+async def test_a_token_is_used_whatever_its_stated_lifetime(body: bytes) -> None:
     async with misbehaving(answer(body), answer(TAKEN)) as server:
         client = OmniClient(OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH), lambda: datetime.now(UTC))
         outcomes = [type(await client.post(call())) for _ in range(3)]
@@ -219,14 +219,14 @@ async def test_a_token_servers_redirect_is_denied_and_not_followed() -> None:
     assert len(server.requests) == 1
 
 
-async def test_deprecation_headers_are_told() -> None:
+async def test_deprecation_headers_are_reported() -> None:
     account = Account(headers={"Deprecation": "@1767225600", "Sunset": "Thu, 01 Oct 2026 00:00:00 GMT"})
-    told: list[Deprecation] = []
+    reported: list[Deprecation] = []
     async with account.serving() as url:
-        client = OmniClient(OmniAccess(url, Credentials(fixed="App k")), lambda: datetime.now(UTC), told.append)
+        client = OmniClient(OmniAccess(url, Credentials(fixed="App k")), lambda: datetime.now(UTC), reported.append)
         assert isinstance(await client.post(call()), Accepted)
         await client.close()
-    assert told == [Deprecation("@1767225600", "Thu, 01 Oct 2026 00:00:00 GMT")]
+    assert reported == [Deprecation("@1767225600", "Thu, 01 Oct 2026 00:00:00 GMT")]
 
 
 async def test_on_the_wire_xml_is_in_the_form_of_the_vendors_pages() -> None:

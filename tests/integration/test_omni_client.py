@@ -1,12 +1,12 @@
 """How a call ends, over real sockets.
 
-What matters most: a call counts as not taken only where no byte of it can have left. Every way to fail
-after that is in doubt, and a doubt is never told as anything else.
+A call counts as not taken only if no byte of it can have left. Every later failure is ambiguous (`Unknown`).
 """
 
 import asyncio
 import gzip
 import json
+import shutil
 import socket
 import ssl
 import zlib
@@ -40,6 +40,7 @@ from tests.support.omni_server import (
     then_reset,
     write_authority,
 )
+from tests.support.tls import certificate
 
 KEY, NUMBER, TEXT, MESSAGE = "canary-key", "41793026727", "canary-text", "message-1"
 TAKEN = json.dumps(
@@ -154,6 +155,25 @@ async def test_an_authority_of_a_file_is_trusted_beside_the_systems(tmp_path: Pa
         await client.close()
 
 
+async def test_a_file_of_authorities_that_is_replaced_is_used_for_the_next_connection(tmp_path: Path) -> None:
+    other, _ = certificate(tmp_path, "other")
+    used = tmp_path / "used.pem"
+    used.write_bytes(other.read_bytes())
+    async with misbehaving(answer(TAKEN), tls=True) as server:
+        access = OmniAccess(f"https://localhost:{server.port}", Credentials(f"App {KEY}"), ca_file=str(used))
+        client = OmniClient(access, lambda: datetime.now(UTC))
+        assert await outcome_of(client) == Denied("untrusted_certificate")
+        shutil.copy(write_authority(tmp_path), used)
+        await client.use(access)
+        assert isinstance(await outcome_of(client), Accepted)
+        used.write_text("none")
+        with pytest.raises(OSError, match=r"\[X509"):
+            await client.use(access)
+        assert isinstance(await outcome_of(client), Accepted)
+        assert server.connections == 1  # the refused handshake does not count
+        await client.close()
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LONG = HEAD + b"Content-Length: 1000\r\n\r\n" + TAKEN
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -191,7 +211,7 @@ GZIPPED = ("Content-Type: application/json", "Content-Encoding: gzip")
         pytest.param(answer(TAKEN, 504), "http_504", id="504"),
     ],
 )
-async def test_what_fails_after_the_request_has_left_is_in_doubt_and_not_repeated(act: Act, cause: str) -> None:
+async def test_a_failure_after_the_request_has_left_is_ambiguous_and_not_repeated(act: Act, cause: str) -> None:
     assert await outcome_after(act) == Unknown(cause)
 
 
@@ -300,7 +320,7 @@ async def test_many_calls_at_once_have_a_connection_each_and_keep_them() -> None
 
 
 async def test_a_kept_connection_that_the_server_closes_meanwhile_is_never_taken_for_a_refusal_to_take() -> None:
-    """Whether our bytes or the server's end came first cannot be known, so it is in doubt, and not repeated."""
+    """Nothing shows whether our bytes or the server's end came first, so the call is ambiguous and not repeated."""
     async with misbehaving(answer(TAKEN), then_close(silence)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
             assert isinstance(await outcome_of(client), Accepted)
@@ -407,7 +427,7 @@ async def test_a_cancelled_call_ends_at_once_and_closes_its_connection() -> None
     async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}", read=30) as client:
         posting = asyncio.create_task(client.post(call()))
         async with asyncio.timeout(5):
-            while not server.requests:  # noqa: ASYNC110  # the server is not asked to tell
+            while not server.requests:  # noqa: ASYNC110  # the server has no event for it
                 await asyncio.sleep(0.01)
         posting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -456,7 +476,7 @@ def test_an_exception_of_httpx_alone_proves_nothing(kind: type[Exception]) -> No
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_anything_else_is_in_doubt_and_its_text_is_left_out(error: Exception) -> None:
+def test_any_other_exception_is_ambiguous_and_its_text_is_left_out(error: Exception) -> None:
     outcome = read_failure(error)
     assert isinstance(outcome, Unknown)
     assert outcome.cause.isidentifier()

@@ -37,7 +37,7 @@ def server_of(files: tuple[Path, Path]) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def tls_in_front_of(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Speak TLS on a port of its own, which is given, and pass on what was said."""
+    """Speak TLS on a port of its own, which is given, and pass the bytes on."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -21,8 +21,10 @@ from service.core.attempt.outcome import Denied, Unavailable
 
 MAX_ANSWER: Final = 16 * 1024 * 1024
 _MAX_HEAD: Final = 64 * 1024
-_IDLE: Final = 15.0
+IDLE: Final = 15.0
 """Seconds; load balancers and servers commonly keep a silent connection open for 60 or longer."""
+_FINAL: Final = 200
+"""Statuses below are interim ones (RFC 9110, 15.2)."""
 _KEEP_ALIVE: Final = re.compile(r"timeout\s*=\s*\"?([0-9]{1,6})", re.IGNORECASE | re.ASCII)
 _MARGIN: Final = 1.0
 """Seconds before the server's own time-out in which no call is written any more: it may be closing by then."""
@@ -74,7 +76,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, expires_at: float = inf) -> None:
         self.expires_at = expires_at
-        self.idle_limit = _IDLE
+        self.idle_limit = IDLE
         """Seconds that it may be idle before it is used again, as the server's last answer allows."""
         self._loop = asyncio.get_running_loop()
         self._parser = HttpResponseParser(self)
@@ -164,11 +166,11 @@ class HttpConnection(asyncio.Protocol):
         chunks, self._chunks = self._chunks, []
         self._in_body = False
         answer.status = self._parser.get_status_code()
-        if answer.status < HTTPStatus.OK or self._waiting is None:
+        if answer.status < _FINAL or self._waiting is None:
             return
         self._can_stay = self._can_stay and self._parser.should_keep_alive()
-        if (said := answer.headers.get("keep-alive")) is not None:
-            self.idle_limit = idle_limit(said)
+        if (keep_alive := answer.headers.get("keep-alive")) is not None:
+            self.idle_limit = idle_limit(keep_alive)
         try:
             whole = b"".join(chunks) if self._kept <= self._longest else None
             answer.body = _decoded(whole, answer.headers, self._longest)
@@ -189,14 +191,15 @@ class HttpConnection(asyncio.Protocol):
 def idle_limit(keep_alive: str) -> float:
     """Return for how many seconds a connection may be idle, from the header `Keep-Alive: timeout=5, max=100`."""
     found = _KEEP_ALIVE.search(keep_alive)
-    return _IDLE if found is None else min(_IDLE, int(found[1]) - _MARGIN)
+    return IDLE if found is None else min(IDLE, int(found[1]) - _MARGIN)
 
 
 def _decoded(body: bytes | None, headers: dict[str, str], longest: int) -> bytes:
     """Undo a compression that was not asked for. Raises `BrokenAnswerError` if the body was too long to be kept."""
     if body is None:
         raise BrokenAnswerError("too long")
-    if headers.pop("content-encoding", "identity").lower() not in {"gzip", "x-gzip", "deflate"}:
+    encoding = headers.pop("content-encoding", None)
+    if encoding is None or encoding.lower() not in {"gzip", "x-gzip", "deflate"}:
         return body
     reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # by its head, gzip or zlib
     try:

@@ -17,6 +17,7 @@ from typing import Final
 import httpx
 
 from service.adapters.omni.connection import (
+    IDLE,
     MAX_ANSWER,
     Answer,
     HttpConnection,
@@ -85,8 +86,11 @@ class Transport(httpx.AsyncBaseTransport):
                 raise NotSentError
             return await connection.ask(request, self._answer_timeout, longest)
         finally:
-            if connection.is_reusable and connector is self._connector:
-                self._give_back(connection)
+            if connector is self._connector and connection.is_reusable:
+                idle, now = self._idle, self._clock()
+                idle.append((now, connection))
+                while now - idle[0][0] > IDLE:  # at low traffic the oldest are never taken
+                    idle.popleft()[1].abort()
             else:
                 connection.abort()
 
@@ -113,16 +117,10 @@ class Transport(httpx.AsyncBaseTransport):
         now = self._clock()
         while self._idle:
             since, connection = self._idle.pop()
-            if _may_stay(since, connection, now):
+            if now < connection.expires_at and now - since < connection.idle_limit and connection.is_reusable:
                 return connection
             connection.abort()
         return None
-
-    def _give_back(self, connection: HttpConnection) -> None:
-        now = self._clock()
-        self._idle.append((now, connection))
-        while self._idle and not _may_stay(*self._idle[0], now):  # at low traffic, the oldest are never taken
-            self._idle.popleft()[1].abort()
 
     async def _connect(self, connector: Connector) -> HttpConnection:
         # Counted from here: the name is resolved after this.
@@ -134,7 +132,3 @@ class Transport(httpx.AsyncBaseTransport):
             self._on_failure(error)
             raise
         return connection
-
-
-def _may_stay(since: float, connection: HttpConnection, now: float) -> bool:
-    return connection.is_reusable and now < connection.expires_at and now - since < connection.idle_limit

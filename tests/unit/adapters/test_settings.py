@@ -147,11 +147,11 @@ def test_each_setting_is_read_from_the_environment(name: str, text: str, value: 
         ("HTTP_HOST", "a..b"),
     ],
 )
-def test_a_wrong_value_is_told_by_the_name_of_its_variable(name: str, text: str) -> None:
+def test_a_wrong_value_is_reported_with_the_name_of_its_variable(name: str, text: str) -> None:
     assert fault_of(**{name: text}).startswith(f"RELAY_{name}: ")
 
 
-def test_every_wrong_setting_is_told_at_once() -> None:
+def test_all_wrong_settings_are_reported_at_once() -> None:
     lines = fault_of(HTTP_PORT="x", LOG_LEVEL="x", RETRY_BASE_DELAY="x").splitlines()
 
     assert [line.partition(":")[0] for line in lines] == [
