@@ -1,8 +1,8 @@
-"""Logs: one JSON object a line, or something pleasant on a terminal.
+"""Logs: one JSON object per line, or readable lines on a terminal.
 
-Names of log events are a noun and a past participle (`delivery.settled`). What is logged is chosen field by field, and
-of an exception only its kind and place: no phone number, e-mail address, text or key. Request ids go in as producers
-chose them.
+The name of a log event is a noun and a past participle (`delivery.settled`). Each field is chosen on purpose, and an
+exception is logged by its kind and place only: a log holds no phone number, e-mail address, text or key. Request ids
+are logged as producers chose them.
 """
 
 import errno
@@ -23,11 +23,11 @@ LogFormat = Literal["json", "console"]
 Logger = structlog.stdlib.BoundLogger
 
 _SERVER_PAUSE: Final = 60.0
-"""Seconds between two lines of the operations port's server: a request that it cannot read or answer makes one."""
+"""Seconds between two lines of the operations port's server: each request that it cannot read causes one."""
 
 
 class Sampler:
-    """Lets through so many lines of one event a second; the next then tells how many were left out."""
+    """Limits the lines of each event per second. The next line that passes carries the number of lines left out."""
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -37,7 +37,7 @@ class Sampler:
         self._left_out: Counter[str] = Counter()
 
     def take(self, event: str) -> int | None:
-        """Give how many lines of this event were left out before this one; None leaves this one out too."""
+        """Return how many lines of this event were left out before this one, or None if this one is left out too."""
         if (second := int(self._clock())) != self._second:
             self._second = second
             self._lines.clear()
@@ -49,7 +49,7 @@ class Sampler:
 
 
 class Seldom(logging.Filter):
-    """Lets through one line in so many seconds, of all levels: for what anyone who reaches a port can cause."""
+    """Passes one line per so many seconds, of all levels: for lines that anyone who reaches a port can cause."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Seldom(logging.Filter):
         self._next = float("-inf")
 
     def filter(self, _record: logging.LogRecord) -> bool:
-        """Tell whether a line is let through."""
+        """Return whether a line passes."""
         now = self._clock()
         if now < self._next:
             return False
@@ -67,7 +67,7 @@ class Seldom(logging.Filter):
 
 
 def _sampled(sampler: Sampler) -> type[Logger]:
-    """Make a logger that samples what tells of nothing wrong, before anything is spent on a line."""
+    """Make a logger class that samples lines of level info before it spends CPU on them."""
 
     class Sampled(structlog.stdlib.BoundLogger):
         def info(self, event: str | None = None, *args: object, **facts: object) -> None:
@@ -79,9 +79,10 @@ def _sampled(sampler: Sampler) -> type[Logger]:
 
 
 def configure_logs(format_: LogFormat | None, level: str, rate: int, process: int | None = None) -> None:
-    """Send everything, what libraries log included, to standard error; `None` chooses by whether it is a terminal.
+    """Send all logs, also those of libraries, to standard error.
 
-    Each line tells `process`, where there are several.
+    `format_` None chooses `console` on a terminal and `json` otherwise. `rate` is in lines per event and second. With
+    several processes, each line has the field `process`.
     """
     console = format_ == "console" or (format_ is None and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor] = (
@@ -113,7 +114,7 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for library in ("aiormq", "aio_pika", "opentelemetry"):  # what they shout about, we tell in a line of our own
+    for library in ("aiormq", "aio_pika", "opentelemetry"):  # the relay logs their faults in lines of its own
         logging.getLogger(library).setLevel(logging.CRITICAL)
     server = logging.getLogger("uvicorn.error")
     server.filters = [Seldom(_SERVER_PAUSE)]
@@ -121,13 +122,13 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
 
 
 def get_logger() -> Logger:
-    """Give the relay's logger, as logs are configured by now: to look that up for each line doubles its cost."""
+    """Return a logger with the present configuration. Keep it: to get one for each line doubles the line's cost."""
     logger: Logger = structlog.get_logger("service").bind()
     return logger
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """Tell an exception's kind and place. Its text is left out: it may repeat what was sent."""
+    """Describe an exception by kind and place. Its text may repeat what was sent, so it is left out."""
     numbers = [errno.errorcode.get(arg) for arg in error.args if isinstance(arg, int)]
     reason = {"reason": numbers[0]} if numbers and numbers[0] else {}
     return {"error": type(error).__name__, **reason, "where": _where(error.__traceback__)}
@@ -139,14 +140,14 @@ def _where(trace: TracebackType | None) -> str:
 
 
 def _for_terminal(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Take from values what a terminal would obey: ids are whatever a producer has chosen. JSON escapes it anyway."""
+    """Remove control characters: a producer chooses its ids. JSON escapes them anyway."""
     return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _without_exception(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Keep a library's exceptions to their kind: their texts may hold addresses and URLs with passwords."""
+    """Reduce a library's exceptions to kind and place: their texts may hold addresses and URLs with passwords."""
     record: logging.LogRecord = event["_record"]
-    if record.name == "asyncio":  # below its first line it writes tasks out, and with them what they raised
+    if record.name == "asyncio":  # its further lines print tasks with the exceptions that they raised
         event["event"] = str(event["event"]).partition("\n")[0]
     if record.exc_info and record.exc_info[1] is not None:
         event.update(describe(record.exc_info[1]))

@@ -1,7 +1,7 @@
-"""Metrics: numbers that answer a question. Help texts say what to do when one moves.
+"""The metrics of a worker. Each help text says what to do when the number changes.
 
-Labels are closed sets, set to 0 at the start, so that an alert can tell "none" from "unknown". No id, number,
-address or text is ever one.
+Labels are closed sets. Each value starts at 0, so that an alert can distinguish "none" from "not known". No id, phone
+number, address or text is ever a label.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,18 +31,18 @@ CAUSES = (
     *("untrusted_certificate", "proxy_no_connection", "proxy_http_407", "proxy_refused"),
     *(f"http_{status}" for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504)),
 )
-"""Why attempts end as they do, as far as it is common; all else is `other`."""
+"""The common causes of attempts that were not accepted; any other cause counts as `other`."""
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _LAG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 def exemplar(trace: str) -> dict[str, str] | None:
-    """Point from a number to a trace that somebody keeps; `trace` is a `traceparent`."""
+    """Link an observation to its trace, if the trace is sampled; `trace` is a `traceparent`."""
     return {"trace_id": trace_id(trace)} if is_sampled(trace) else None
 
 
 class Metrics:
-    """Everything the relay counts."""
+    """All metrics, each in the registry of this object."""
 
     def __init__(self, delays: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
@@ -51,14 +51,14 @@ class Metrics:
         self.build = Info("omni_relay_build", "The version that is running.", registry=self.registry)
         self.deliveries = self._counter(
             "deliveries",
-            "Deliveries by what became of them. dead_lettered: the relay broke on it, read its log line "
-            "delivery.settled. lost: the connection went before the ack, so it comes again. abandoned: shutdown.",
+            "Deliveries by settlement. dead_lettered: a defect of the relay, see the log line delivery.settled. "
+            "lost: the connection was lost before the ack, so it is delivered again. abandoned: shutdown.",
             "settlement",
             SETTLEMENTS,
         )
         self.joined = self._plain(
             "duplicate_deliveries",
-            "Redeliveries that took over what was running or done: phones that would have rung twice. "
+            "Redeliveries that got the result of the first delivery instead of a second call. "
             "Rises: the connection to the broker drops.",
         )
         self.events = self._counter(
@@ -69,23 +69,24 @@ class Metrics:
         )
         self.unroutable = self._plain(
             "events_unroutable",
-            "Events that no queue wanted. Rises: nobody is bound to omni.results.",
+            "Events that no queue was bound for. Rises: bind a queue to omni.results.",
         )
         self.reply_copies = self._counter(
             "reply_copies",
             "Copies of events for reply_to by result; all but confirmed are dropped, and the event in omni.results "
             "remains. not_allowed: see RELAY_REPLY_TO. invalid, unroutable, closed: a producer names a wrong queue. "
-            "refused: its queue is full. lost, overflow: the broker is away or slow.",
+            "refused: its queue is full. lost, overflow: the broker is not reachable or slow.",
             "result",
             get_args(ReplyResult),
         )
         self.unidentified = self._plain(
             "requests_unidentified",
-            "Requests with neither requestId nor message_id: their redelivery cannot be recognised. Tell the producer.",
+            "Requests with neither requestId nor message_id: their redelivery cannot be recognised. Rises: have the "
+            "producer set one.",
         )
         self.invalid = self._plain(
             "requests_invalid",
-            "Requests that were wrong, whole or in part. Rises fast: a producer is broken; its events name the faults.",
+            "Requests with faults, whole or in part. Rises fast: a producer is broken; its events name the faults.",
         )
         self.attempts = self._counter(
             "attempts",
@@ -105,53 +106,53 @@ class Metrics:
         )
         self.call_messages = self._histogram(
             "batch_messages",
-            "Messages in a call to OMNI; its sum over its count is how much is shared. 1 under load: contents differ.",
+            "Messages in a call to OMNI. Sum divided by count is the mean batch; 1 under load: contents differ.",
             _SIZES,
         )
         self.doubts = self._counter(
             "ambiguous_attempts",
-            "Doubts by how a look ended. found: it was taken. posted: it was not, so it was posted. waiting: it is "
-            "looked for again. given_up: nobody knows; see omni.dead.",
+            "Ambiguous attempts by the result of a log lookup. found: OMNI had the message. posted: it had not, so it "
+            "was posted. waiting: another lookup follows. given_up: it stays unknown; see omni.dead.",
             "resolution",
             get_args(ResolutionKind),
         )
         self.log_checks = self._counter(
             "log_lookups",
-            "Questions to OMNI's logs about messages in doubt. forbidden: the credentials may not read logs, so doubts "
-            "are settled by policy alone; grant omni-failover:logs:read. unanswered: doubts wait.",
+            "Lookups in OMNI's logs after ambiguous attempts. forbidden: the credentials may not read logs, so the "
+            "policy decides alone; grant omni-failover:logs:read. unanswered: these messages wait.",
             "result",
             LOOKUP_RESULTS,
         )
         self.dead_letters = self._counter(
             "dead_letters",
-            "Requests put into omni.dead by reason. Rises: look at omni.dead, mend the cause, send again.",
+            "Requests published to omni.dead by reason. Rises: see omni.dead, correct the cause, replay.",
             "reason",
             get_args(RelayReason),
         )
         self.retries = self._counter(
             "retries",
-            "Requests put into a waiting room. Rises with attempts that were not taken: see attempt_failures.",
+            "Requests scheduled for retry by delay queue. Rises with failed attempts: see attempt_failures.",
             "queue",
             delays,
         )
         self.publish_failures = self._plain(
             "publish_failures",
-            "Publications that had to be repeated. Rises: the broker is away, full or refusing.",
+            "Publications that had to be repeated. Rises: the broker is not reachable, full or refuses.",
         )
         self.publications_skipped = self._plain(
             "publications_skipped",
-            "Events, retries and dead letters that the broker never takes: it closes the connection over each. Rises: "
+            "Events, retries and dead letters that the broker never takes: it closes the connection for each. Rises: "
             "see the log line publish.skipped and the broker's log, such as for max_message_size.",
         )
         self.sms_parts = self._counter(
             "sms_parts",
-            "Parts of SMS asked for, by encoding; parts are what is paid. ucs2 rises: a text left GSM-7.",
+            "Parts of SMS requested, by encoding; each part is charged. ucs2 rises: a text is not GSM-7.",
             "encoding",
             get_args(Encoding),
         )
         self.legacy = self._counter(
             "legacy_channel_messages",
-            "Messages with content for a channel that OMNI no longer documents. Rises: tell the producer.",
+            "Messages with content for a channel that OMNI no longer documents. Rises: have the producer change it.",
             "channel",
             ("facebook",),
         )
@@ -179,15 +180,15 @@ class Metrics:
         )
         self.loop_lag_seconds = self._histogram(
             "loop_lag_seconds",
-            "By how much the event loop is late, looked at twice a second. Rises: the process needs more CPU, or "
-            "something holds it up.",
+            "Delay of the event loop, measured twice a second. Rises: the process needs more CPU, or something "
+            "blocks it.",
             _LAG,
         )
         self.queue_messages = self._gauge(
             "queue_messages",
-            "Requests ready in omni.requests, as the broker said within five seconds. Rises: more workers are due.",
+            "Requests ready in omni.requests, by the broker, at most five seconds old. Rises: more workers are due.",
         )
-        self.queue_consumers = self._gauge("queue_consumers", "Consumers of omni.requests, as the broker said.")
+        self.queue_consumers = self._gauge("queue_consumers", "Consumers of omni.requests, by the broker.")
         self.calls_waiting = self._gauge(
             "calls_waiting", "Calls that wait for a slot. Rises with concurrency_limit low: OMNI limits us."
         )
@@ -196,23 +197,21 @@ class Metrics:
         )
         self.bytes_in_flight = self._gauge(
             "bytes_in_flight",
-            "Memory that deliveries in flight take, about. Stays at RELAY_RABBITMQ_MAX_BYTES_IN_FLIGHT: large requests "
-            "come faster than they are served.",
+            "Approximate memory of the deliveries in flight. Stays at RELAY_RABBITMQ_MAX_BYTES_IN_FLIGHT: large "
+            "requests arrive faster than they are served.",
         )
         self.attempts_in_flight = self._gauge("attempts_in_flight", "Calls to OMNI that are running.")
         self.connected = self._gauge("connected", "1 while there is a connection to RabbitMQ.")
-        self.consuming = self._gauge(
-            "consuming", "1 while deliveries are asked for. 0: paused, draining or not connected."
-        )
+        self.consuming = self._gauge("consuming", "1 while there is a consumer. 0: paused, draining or not connected.")
         self.concurrency_limit = self._gauge(
             "concurrency_limit",
-            "Calls to OMNI allowed at once. Falls: OMNI answers 429 or too late; it grows again by itself.",
+            "Calls to OMNI allowed at once. Falls: OMNI answers 429 or slowly; it grows again by itself.",
         )
         paused = Gauge(
             self._name("paused"),
-            "1 while no calls are made. denied: OMNI refuses our credentials or account, mend those. failing: OMNI "
-            "cannot take calls, it is tried every few seconds. results_stalled: the broker confirms no events, look "
-            "for a full queue or an alarm.",
+            "1 while no calls are made. denied: OMNI refuses the credentials or the account, correct those. failing: "
+            "OMNI cannot take calls, one is tried every few seconds. results_stalled: the broker confirms no events, "
+            "look for a full queue or an alarm.",
             ["reason"],
             registry=self.registry,
         )

@@ -1,4 +1,4 @@
-"""The operations port: what a probe, a scrape and a person at night want to know."""
+"""The operations port: probes and metrics over HTTP."""
 
 import asyncio
 import contextlib
@@ -21,19 +21,19 @@ from service.core.value import dataclass
 
 _MAX_CONNECTIONS: Final = 32
 _SHARE: Final = 8
-"""Of the descriptors that the process may have, one in so many at most is for connections to this port."""
+"""At most one in so many of the process's file descriptors is for connections to this port."""
 _BACKLOG: Final = 16
-"""Connections accepted at once, before the limit applies to them."""
+"""Connections that the kernel may accept before the limit applies to them."""
 _MAX_HEAD: Final = 16 * 1024
-"""Bytes of a request's head."""
+"""Bytes of a request's header section."""
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 _IDLE: Final = 5.0
-"""Seconds after which a connection is closed on which no answer has been completed meanwhile."""
+"""Seconds without a completed answer after which a connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the relay is. `reason` says why it is not ready, or why it is paused; OMNI never makes it unready."""
+    """`reason` says why the relay is not ready, or why it is paused. OMNI's failures never make it unready."""
 
     ready: bool
     reason: str | None = None
@@ -41,7 +41,7 @@ class Condition:
 
 
 def make_app(registry: CollectorRegistry, condition: Callable[[], Condition], is_live: Callable[[], bool]) -> Starlette:
-    """Put the three pages together. Not live is only what a restart would mend."""
+    """Make the application with its three pages. `is_live` returns False only if a restart would help."""
 
     async def livez(_request: Request) -> JSONResponse:
         live = is_live()
@@ -51,7 +51,9 @@ def make_app(registry: CollectorRegistry, condition: Callable[[], Condition], is
         now = condition()
         return JSONResponse(asdict(now), status_code=200 if now.ready else 503)
 
-    def metrics(request: Request) -> Response:  # in a thread: what is counted elsewhere may take its time to come
+    def metrics(
+        request: Request,
+    ) -> Response:  # in a thread: several workers' numbers are collected, which may take time
         render, content_type = choose_encoder(
             _OPENMETRICS if wants_openmetrics(request.headers.get("accept", "")) else ""
         )
@@ -64,14 +66,14 @@ def make_app(registry: CollectorRegistry, condition: Callable[[], Condition], is
             Route("/metrics", metrics),
         ]
     )
-    app.router.redirect_slashes = False  # it would repeat whatever `Host` says
+    app.router.redirect_slashes = False  # a redirect would repeat the `Host` that the client sent
     return app
 
 
 def wants_openmetrics(accept: str) -> bool:
-    """Tell whether an `Accept` header names OpenMetrics, in a version that there is. Total: anybody writes it.
+    """Return whether an `Accept` header names OpenMetrics in a version that exists. Never raises.
 
-    The library takes any version, fails on some, and repeats it in the content type.
+    The library accepts any version, fails with some, and repeats it in the content type.
     """
     for entry in accept.split(","):
         kind, *parameters = (part.strip() for part in entry.split(";"))
@@ -84,10 +86,10 @@ def wants_openmetrics(accept: str) -> bool:
 
 
 class _Connection(H11Protocol):
-    """A connection that costs little, whoever opens it and whatever comes on it.
+    """A connection with bounded cost, for a port that anyone in the network may reach.
 
-    There are at most so many: a further one takes the place of the oldest that no request is served on, since a probe
-    must get through. Without that, idle connections would use up the descriptors that sending needs.
+    The number of connections is limited, or idle ones would use up the descriptors that sending needs. A further
+    connection replaces the one that has been idle for longest, so that a probe always gets an answer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the library makes it
@@ -96,7 +98,7 @@ class _Connection(H11Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library's own
-        """Take it, in the place of another if need be."""
+        """Accept it; close another one if there are too many."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(_IDLE, self._check)
         if len(self.connections) > max_connections():
@@ -107,29 +109,29 @@ class _Connection(H11Protocol):
             self.connections.discard(oldest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop its timer."""
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Note that an answer was given and read."""
+        """Note that an answer was completed."""
         self._has_answered = True
         super().on_response_complete()
 
     @property
     def is_serving(self) -> bool:
-        """Tell whether a request is being served on it."""
+        """Whether a request is being served."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete
 
     @property
     def checked_at(self) -> float:
-        """Give the loop's time of the next check: the earlier, the longer it has been idle."""
+        """The event loop's time of the next check. The earlier, the longer the connection has been idle."""
         return self._timer.when() if self._timer is not None else 0.0
 
     def _check(self) -> None:
-        """Close it if nothing has come of it for a while: an endless head, a reader that does not read, silence."""
+        """Close it if no answer was completed: an endless header section, a client that does not read, or silence."""
         if not self._has_answered:
             self.transport.abort()
             return
@@ -138,19 +140,19 @@ class _Connection(H11Protocol):
 
 
 def max_connections() -> int:
-    """Give the number of connections to the port, by the descriptors that the process may have."""
+    """Return the most connections to the port, by the process's limit of file descriptors."""
     return max(1, min(_MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE))
 
 
 def raise_descriptor_limit() -> None:
-    """Allow the process as many descriptors as it may allow itself."""
+    """Raise the process's soft limit of file descriptors to its hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the program: whoever is asked to stop drains first."""
+    """Leaves signals to the worker, which drains before it stops."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -158,9 +160,9 @@ class _Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on a port. Raises `OSError` when it is taken."""
+    """Listen on a port. Raises `OSError` if it is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Made with its protocol's number: without it asyncio leaves TCP_NODELAY off, and each answer waits 40 ms.
+    # With the protocol's number: without it, asyncio does not set TCP_NODELAY, and each answer is delayed by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -174,9 +176,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serving(app: Starlette, host: str, port: int, inherited: int | None = None) -> AsyncIterator[int]:
-    """Serve while inside; gives the port. Raises `OSError` when it is taken.
+    """Serve while inside; yields the port. Raises `OSError` if it is in use.
 
-    `inherited` is the descriptor of a socket that listens already.
+    `inherited` is the file descriptor of a socket that already listens.
     """
     config = uvicorn.Config(
         app,
@@ -185,7 +187,7 @@ async def serving(app: Starlette, host: str, port: int, inherited: int | None = 
         h11_max_incomplete_event_size=_MAX_HEAD,
         backlog=_BACKLOG,
         log_config=None,
-        log_level="error",  # of these there are few: see `Seldom`
+        log_level="error",  # their number is limited: see `Seldom`
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=1,

@@ -1,7 +1,4 @@
-"""What a person sees: status events as the rows of a table that grows.
-
-No cell can steer the terminal: see `printable`.
-"""
+"""Tables and JSON for a terminal. Control characters are removed from all text: see `printable`."""
 
 import json
 import shutil
@@ -28,18 +25,18 @@ _TITLES: Final = ("time", "request", "to", "event", "attempt", "what OMNI or the
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The part of a status event that is worth a person's glance."""
+    """The part of a status event that a table shows."""
 
     time: str
     request: str
     to: str
     event: str
     attempt: str
-    says: str
+    detail: str
 
 
 def read_row(body: bytes) -> Row:
-    """Read a status event. Raises `ValueError` when it is none: anybody may publish to the results exchange."""
+    """Read a status event. Raises `ValueError` if it is none: others may publish to the results exchange too."""
     try:
         event: dict[str, Any] = json.loads(body)
         data = event["data"]
@@ -49,14 +46,14 @@ def read_row(body: bytes) -> Row:
             to=printable(", ".join(data["to"].values())) or "-",
             event=printable(event["type"].rpartition(".")[2]),
             attempt=printable(str(data["attempt"])),
-            says=printable(_says(data)),
+            detail=printable(_detail(data)),
         )
     except (KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("is not a status event") from None
 
 
 def read_json(body: bytes) -> str:
-    """Give a JSON body on one line, safe for a terminal. Raises `ValueError` when it is none, as `read_row` does."""
+    """Return a JSON body as one line that is safe for a terminal. Raises `ValueError` if it is not JSON."""
     try:
         text = body.decode("utf-8-sig")
         json.loads(text)
@@ -66,20 +63,20 @@ def read_json(body: bytes) -> str:
 
 
 def written_json(value: object, indent: int | None = None) -> str:
-    """Write a value as JSON that is safe for a terminal; what JSON does not know, as text."""
+    """Write a value as JSON that is safe for a terminal; values that JSON does not have become text."""
     return json.dumps(value, default=str, indent=indent).replace("\x7f", "\\u007f")
 
 
-def _says(data: dict[str, Any]) -> str:
+def _detail(data: dict[str, Any]) -> str:
     reason, status = data["reason"], data["status"]
     if reason and reason["faults"]:
         return "; ".join(f"{fault['path']} {fault['message']}" for fault in reason["faults"])
-    said = reason["detail"] if reason else (status or {}).get("name") or ""
-    return f"{said}; again at {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else said
+    detail = reason["detail"] if reason else (status or {}).get("name") or ""
+    return f"{detail}; again at {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else detail
 
 
 class Table:
-    """Prints a row at a time, so it works for a pipe as for a terminal."""
+    """Prints row by row, so it works for a pipe as well as for a terminal."""
 
     def __init__(self, widths: Sequence[int], titles: Sequence[str]) -> None:
         width = shutil.get_terminal_size((140, 40)).columns
@@ -92,8 +89,8 @@ class Table:
         self._console.print(Text(self._line(self._titles), style="bold"))
 
     def add(self, cells: Sequence[str], colour: str = "white") -> None:
-        """Print a row; the last cell is as long as it likes."""
-        # As text: in a string the library would read its own markup, and names of emoji between colons.
+        """Print a row. The last cell is never cut."""
+        # As `Text`: in a string, rich would interpret markup in brackets and emoji names between colons.
         self._console.print(Text(self._line(cells), style=colour), soft_wrap=True)
 
     def _line(self, cells: Sequence[str]) -> str:
@@ -106,7 +103,7 @@ class Table:
 
 
 class EventTable:
-    """Status events."""
+    """A table of status events."""
 
     def __init__(self) -> None:
         self._table = Table(_WIDTHS, _TITLES)
@@ -117,5 +114,5 @@ class EventTable:
 
     def add(self, row: Row) -> None:
         """Print an event."""
-        cells = (row.time, row.request, row.to, row.event, row.attempt, row.says)
+        cells = (row.time, row.request, row.to, row.event, row.attempt, row.detail)
         self._table.add(cells, _COLOURS.get(row.event, "white"))

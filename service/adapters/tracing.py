@@ -1,13 +1,13 @@
-"""Traces by OpenTelemetry: what the relay did for a request, and when, as a part of its producer's own trace.
+"""Traces with OpenTelemetry, as a part of the producer's own trace.
 
-    process omni.requests      from delivery to settlement; a child of what the producer was doing
-      POST                     one call to OMNI; a merged one is linked to all others that it is made for
-      publish …                events and letters, until the broker has confirmed them
+    process omni.requests      from delivery to settlement; a child of the producer's span
+      POST                     one call to OMNI; the span of a batch is linked to the traces of all its requests
+      publish …                events, retries and dead letters, until the broker has confirmed them
       ack omni.requests        the settlement
 
-The context travels as a string, in the headers of deliveries and publications and with a call, so nothing between the
-edges knows of traces. Names and attributes: semantic conventions for messaging and HTTP, 1.37. No number, address or
-text is ever one. Where the collector is, and how much is sampled, is told by the standard's own variables, `OTEL_…`.
+The trace context travels as a string in headers and calls, so the core does not depend on OpenTelemetry. Names and
+attributes follow the semantic conventions for messaging and HTTP, 1.37. No phone number, address or text is ever one.
+The collector and the sampling are configured by OpenTelemetry's own variables, `OTEL_…`.
 """
 
 import contextlib
@@ -41,11 +41,11 @@ Publish = Callable[[Iterable[Publication]], Awaitable[None]]
 
 
 class Tracer:
-    """Makes spans, and sends them where the exporter says, in a thread of its own."""
+    """Makes spans. The SDK exports them in a thread of its own."""
 
     def __init__(self, exporter: SpanExporter, server: str, on_lost: Callable[[int], None] = lambda _: None) -> None:
         self._provider = TracerProvider(resource=_resource())
-        self._provider.add_span_processor(BatchSpanProcessor(_Heard(exporter, on_lost)))
+        self._provider.add_span_processor(BatchSpanProcessor(_CountingExporter(exporter, on_lost)))
         self._tracer = self._provider.get_tracer(_NAME, __version__)
         url = urlsplit(server)
         self._server: dict[str, str | int] = {
@@ -53,8 +53,8 @@ class Tracer:
             "server.port": url.port or (443 if url.scheme == "https" else 80),
         }
 
-    def begin(self, delivery: Delivery) -> "Trail":
-        """Begin to serve a delivery, which from here on carries our own context instead of its producer's."""
+    def begin(self, delivery: Delivery) -> "TracedDelivery":
+        """Start the span of a delivery. The returned delivery carries this span's context instead of the producer's."""
         span = self._tracer.start_span(
             f"process {topology.REQUESTS}",
             _extract(trace_headers(delivery.headers)),
@@ -70,12 +70,12 @@ class Tracer:
             },
         )
         headers = {name: value for name, value in delivery.headers.items() if name not in (TRACEPARENT, TRACESTATE)}
-        return Trail(replace(delivery, headers=headers | _inject(span)), span, self)
+        return TracedDelivery(replace(delivery, headers=headers | _inject(span)), span, self)
 
     @contextlib.contextmanager
-    def settling(self, trail: "Trail", how: str) -> Iterator[None]:
-        """Settle a delivery while inside; that ends its trail."""
-        own = read_trace(trail.delivery.headers)
+    def settling(self, traced_delivery: "TracedDelivery", how: str) -> Iterator[None]:
+        """Settle a delivery while inside; then its span ends. `how` is `ack` or another operation name."""
+        own = read_trace(traced_delivery.delivery.headers)
         with self._span(f"{how} {topology.REQUESTS}", SpanKind.CLIENT, [own] if own else []) as span:
             span.set_attributes(
                 {
@@ -87,11 +87,11 @@ class Tracer:
             )
             yield
         if how != "ack":
-            trail.span.set_status(Status(StatusCode.ERROR, how))
-        trail.span.end()
+            traced_delivery.span.set_status(Status(StatusCode.ERROR, how))
+        traced_delivery.span.end()
 
     def attempts(self, post: Post) -> Post:
-        """Give each call to OMNI a span."""
+        """Wrap the function that posts a call, so that each call has a span."""
 
         async def traced(call: OmniCall, may_send: MaySend) -> Outcome:
             with self._span("POST", SpanKind.CLIENT, call.traces) as span:
@@ -114,7 +114,7 @@ class Tracer:
         return traced
 
     def publications(self, publish: Publish) -> Publish:
-        """Give what is published together a span."""
+        """Wrap the function that publishes, so that publications made together have a span."""
 
         async def traced(publications: Iterable[Publication]) -> None:
             publications = tuple(publications)
@@ -138,7 +138,7 @@ class Tracer:
 
     @contextlib.contextmanager
     def _span(self, name: str, kind: SpanKind, traces: Sequence[str]) -> Iterator[Span]:
-        """Make one beneath the first trace, linked to the others. What is raised inside is told by its kind alone."""
+        """Start a span below the first trace, linked to the others. An exception is recorded by its kind only."""
         first, *others = dict.fromkeys(traces) or [""]
         links = [Link(get_current_span(_extract({TRACEPARENT: other})).get_span_context()) for other in others]
         span = self._tracer.start_span(name, _extract({TRACEPARENT: first}), kind, links=links)
@@ -152,12 +152,12 @@ class Tracer:
             span.end()
 
     def close(self) -> None:
-        """Send what has not been sent. Blocks for some seconds where the collector does not answer."""
+        """Export the remaining spans. Blocks for some seconds if the collector does not answer."""
         self._provider.shutdown()
 
 
-class _Heard(SpanExporter):
-    """Tells, from its own thread, how many spans no collector took; the library's own words may hold its URL."""
+class _CountingExporter(SpanExporter):
+    """Reports how many spans were not exported, in the SDK's thread. The SDK's own log lines may hold the URL."""
 
     def __init__(self, exporter: SpanExporter, on_lost: Callable[[int], None]) -> None:
         self._exporter = exporter
@@ -174,8 +174,8 @@ class _Heard(SpanExporter):
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
-    """A delivery on its way, and the span that tells of it."""
+class TracedDelivery:
+    """A delivery with its span."""
 
     delivery: Delivery
     span: Span
@@ -183,12 +183,12 @@ class Trail:
 
 
 def make_tracer(server: str, on_lost: Callable[[int], None]) -> Tracer:
-    """Make one that sends to the collector that the environment names."""
+    """Make a tracer that exports to the collector named in the environment."""
     return Tracer(OTLPSpanExporter(), server, on_lost)
 
 
 def _resource() -> Resource:
-    """Name the service, unless the environment does."""
+    """Name the service, unless the environment names it."""
     own = {"service.name": _NAME, "service.version": __version__}
     given = Resource.create().attributes
     if "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):

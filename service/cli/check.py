@@ -1,5 +1,7 @@
 """`omni-relay check`: whether this configuration can work. A line each; nothing is changed, nothing is sent."""
 
+import asyncio
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,6 +23,7 @@ from service.adapters.rabbitmq import (
 )
 from service.adapters.settings import Settings, SettingsError
 from service.adapters.tls import untrusted
+from service.cli.options import reads_settings, settings
 from service.core.printable import printable
 from service.worker.app import access, retry_policy
 
@@ -114,3 +117,10 @@ async def _check_omni(settings: Settings) -> bool:
 def _print(subject: str, text: str, *, good: bool) -> bool:
     click.echo(printable(f"{'ok   ' if good else 'FAULT'} {subject:<14} {text}"))
     return good
+
+
+@click.command("check")
+@reads_settings
+def command() -> None:
+    """Check configuration, broker, topology and OMNI credentials; a line each."""
+    sys.exit(asyncio.run(check_all(settings())))

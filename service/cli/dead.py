@@ -1,356 +1,92 @@
-"""`omni-relay dead`: look at the dead letters, send them again, drop them.
-
-A letter leaves the queue only when the broker has confirmed what became of it. All others go back when the command
-ends, in whatever way. Three things follow from how brokers work:
-
-* A broker deletes what was returned more often than the queue's delivery limit allows. So a letter that was returned
-  before is put back as a new message as soon as it is read, before anything is printed: see `_chosen`.
-* A command may die between the confirm of a publication and the acknowledgement of the letter. So a replay writes down
-  each letter before it publishes it. The next replay marks what it finds written down; workers look for a copy first.
-* Two replays at once could each take one of two copies of a letter. So only one runs at a time.
-"""
+"""`omni-relay dead`: the options of its commands; `dead_letters` does the work."""
 
 import asyncio
-import contextlib
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import field
-from datetime import UTC, datetime
-from typing import Final
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
 
 import click
 
-from service.adapters.rabbitmq import Acknowledger, BrokerErrors, Session, UnroutableError, connect
-from service.adapters.settings import Settings
-from service.adapters.terminal import Table, written_json
-from service.core import topology
-from service.core.delivery import Publication
-from service.core.forged_headers import can_be_forged
-from service.core.printable import printable
-from service.core.result.dead_letter import DeadLetter, Selection, body_text, read_dead, redrive, renew
-from service.core.value import dataclass
-from service.worker.signals import listen_for_signals
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import list_dead, purge_dead, replay_dead, show_dead
+from service.cli.options import FAULT, reads_settings, say, settings
+from service.core.result.dead_letter import REASONS, Selection
 
-_LOCK_SECONDS: Final = 5.0
-"""How long to wait for the lock. A broker needs a moment to notice that a command has ended."""
-_LOCK_PAUSE: Final = 0.2
-_RETURN_SECONDS, _RETURN_PAUSE = 2.0, 0.02
-_JOURNAL_SECONDS: Final = 48 * 3600.0
-"""How long the journal outlives its last use: as long as OMNI keeps its logs, where a copy would be found."""
+_DIGITS = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which letters, and how many of them."""
-
-    selection: Selection
-    limit: int | None = None
+@click.group("dead")
+def command() -> None:
+    """List, show, replay and purge the dead letters."""
 
 
-@dataclass(slots=True)
-class NotAttempted:
-    """A letter that this command holds."""
+class _Duration(click.ParamType[timedelta]):
+    """A number with a unit: 90s, 15m, 2h, 3d."""
 
-    dead_letter: DeadLetter
-    acknowledger: Acknowledger
-    is_copy: bool
-    """Whether this run has met the same letter before: an interrupted command has left two."""
-    dropped: bool = False
+    name = "duration"
+    _UNITS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
 
-    async def drop(self) -> None:
-        """Take it off the queue."""
-        await self.acknowledger.ack()
-        self.dropped = True
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        number, unit = str(value)[:-1], str(value)[-1:]
+        if not (number.isascii() and number.isdigit()) or len(number) > _DIGITS or unit not in self._UNITS:
+            self.fail(f"{value!r} is not a duration such as 90s, 15m, 2h or 3d", param, ctx)
+        return timedelta(seconds=int(number) * self._UNITS[unit])
 
 
-class _Refusal(click.ClickException):
-    """Ends the command with this line and exit status 1."""
-
-    def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
-        click.echo(printable(f"omni-relay: {self.message}"), err=True)
-
-
-async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> None:
-    """Print a line for each letter. Raises one of `BrokerErrors`, as all of these do."""
-    table = Table((20, 8, 19, 8, 8), ("failed at", "reason", "request", "attempts", "redrives", "detail"))
-    count = 0
-    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
-        async for held in dead_letters:
-            if held.is_copy:
-                continue
-            count += 1
-            if as_json:
-                click.echo(written_json(_summary(held.dead_letter)))
-            else:
-                if count == 1:
-                    table.head()
-                table.add(_row(held.dead_letter))
-    if not as_json:
-        click.echo(_told("", count))
+_SELECTING = (
+    reads_settings,
+    click.option("--reason", "reasons", multiple=True, type=click.Choice(REASONS), help="May be repeated."),
+    click.option("--request-id", "request_ids", multiple=True, help="May be repeated."),
+    click.option("--older-than", type=_Duration(), help="Such as 90s, 15m, 2h, 3d."),
+    click.option("--newer-than", type=_Duration()),
+    click.option("--limit", type=click.IntRange(min=1), help="So many at most, oldest first."),
+)
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show how many.")
 
 
-async def show_dead(settings: Settings, choice: Choice) -> int:
-    """Print letters whole; gives how many there are."""
-    count = 0
-    async with _connected(settings) as session, contextlib.aclosing(_chosen(session, choice)) as dead_letters:
-        async for held in dead_letters:
-            if held.is_copy:
-                continue
-            count += 1
-            delivery = held.dead_letter.delivery
-            click.echo(written_json({**_summary(held.dead_letter), "headers": delivery.headers}, indent=2))
-            click.echo(printable(body_text(delivery)))
-    return count
+def _selecting(of: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_SELECTING):
+        of = option(of)
+    return of
 
 
-async def replay_dead(settings: Settings, choice: Choice, *, rate: float, dry_run: bool) -> None:
-    """Send letters again, so many a second; the broker has confirmed each before it leaves the queue.
-
-    The first SIGINT or SIGTERM ends it after the letter in hand, a second one at once.
-    """
-    tally = _Tally("would be sent again" if dry_run else "sent again")
-    async with _connected(settings) as session, _until_stopped(tally) as stop:
-        if not dry_run:
-            await _lock(session)
-        journal = None if dry_run else await _Journal.open(session)
-        async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
-            async for held in dead_letters:
-                if journal is not None:
-                    if not held.is_copy:
-                        await _send_again(session, journal, held)
-                    await held.drop()
-                tally.count(held)
-                if journal is not None and not held.is_copy:
-                    await _pause(stop, 1 / rate)
-        if journal is not None:
-            await journal.close()
+@command.command("list")
+@_selecting
+@click.option("--json", "as_json", is_flag=True, help="One letter a line.")
+def _list(limit: int | None, as_json: bool, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
+    """List dead letters. They stay where they are."""
+    asyncio.run(list_dead(settings(), Choice(Selection(**selection), limit), as_json=as_json))
 
 
-async def purge_dead(settings: Settings, choice: Choice, *, dry_run: bool) -> None:
-    """Drop letters for good. Ends upon signals as `replay_dead` does."""
-    tally = _Tally("would be dropped" if dry_run else "dropped")
-    async with _connected(settings) as session, _until_stopped(tally) as stop:
-        if not dry_run:
-            await _lock(session)
-        async with contextlib.aclosing(_chosen(session, choice, stop)) as dead_letters:
-            async for held in dead_letters:
-                if not dry_run:
-                    await held.drop()
-                tally.count(held)
+@command.command("show")
+@_selecting
+@click.argument("request_id", required=False)
+def _show(limit: int | None, request_id: str | None, **selection: Any) -> None:  # noqa: ANN401 - click's own way
+    """Print dead letters in full: headers, and the body, which holds personal data."""
+    if request_id:
+        selection["request_ids"] = (*selection["request_ids"], request_id)
+    if not asyncio.run(show_dead(settings(), Choice(Selection(**selection), limit))):
+        say("no such dead letter")
+        sys.exit(FAULT)
 
 
-@dataclass(slots=True)
-class _Journal:
-    """The letters that a replay was about to publish, by their identity.
-
-    An entry without its letter means nothing, so entries are not removed one by one: a replay that ends properly, and
-    has met every letter that an earlier one left in doubt, deletes them all.
-    """
-
-    session: Session
-    kept: bool
-    """False where this user may not declare the queue: then every letter is in doubt."""
-    ambiguous: set[bytes] = field(default_factory=set)
-
-    @classmethod
-    async def open(cls, session: Session) -> "_Journal":
-        if await session.keep(topology.REPLAY_JOURNAL, _JOURNAL_SECONDS) != "granted":
-            _warn(
-                f"this user may not declare {topology.REPLAY_JOURNAL}: letters are sent as if they may have been before"
-            )
-            return cls(session, kept=False)
-        async with contextlib.aclosing(session.taking(topology.REPLAY_JOURNAL)) as entries:
-            return cls(session, kept=True, ambiguous={entry.body async for entry, _ in entries})
-
-    async def may_be_published(self, dead_letter: DeadLetter) -> bool:
-        """Write a letter down; tell whether an earlier replay may have published it."""
-        if not self.kept:
-            return True
-        if dead_letter.identity in self.ambiguous:
-            self.ambiguous.remove(dead_letter.identity)
-            return True
-        entry = Publication(
-            topology.RELAY, topology.REPLAY_JOURNAL, dead_letter.identity, "application/octet-stream", ""
-        )
-        await _publish(self.session, entry, f"the queue {topology.REPLAY_JOURNAL} was deleted")
-        return False
-
-    async def close(self) -> None:
-        """Delete it, unless letters in doubt are left."""
-        if self.kept and not self.ambiguous:
-            await self.session.delete(topology.REPLAY_JOURNAL)
+@command.command("replay")
+@_selecting
+@_DRY_RUN
+@click.option("--rate", type=click.FloatRange(min=0.01), default=50.0, show_default=True, help="Letters a second.")
+def _replay(limit: int | None, dry_run: bool, rate: float, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
+    """Send dead letters again. Each message is first looked up in OMNI's logs, and not posted if it is there."""
+    asyncio.run(replay_dead(settings(), Choice(Selection(**selection), limit), rate=rate, dry_run=dry_run))
 
 
-async def _send_again(session: Session, journal: _Journal, held: NotAttempted) -> None:
-    republished = await journal.may_be_published(held.dead_letter)
-    missing = "no queue takes send requests; start a worker once, it declares what is needed"
-    await _publish(session, redrive(held.dead_letter, republished=republished), missing)
-
-
-async def _publish(session: Session, publication: Publication, missing: str) -> None:
-    """Return when the broker has confirmed it. Raises `_Refusal` with the given text where there is no such queue."""
-    try:
-        await session.publish(publication)
-    except UnroutableError:
-        raise _Refusal(missing) from None
-
-
-@contextlib.asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[Session]:
-    session = await connect(settings.rabbitmq_urls)
-    try:
-        yield session
-    finally:
-        await session.close()
-
-
-async def _lock(session: Session) -> None:
-    """Keep other commands that take letters away out. Raises `_Refusal` if there is one."""
-    deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
-    while (permission := await session.lock(topology.REPLAY_LOCK)) == "taken":
-        if asyncio.get_running_loop().time() > deadline:
-            raise _Refusal(
-                f"another replay or purge is at work, it holds {topology.REPLAY_LOCK}; wait until it has ended"
-            )
-        await asyncio.sleep(_LOCK_PAUSE)
-    if permission == "forbidden":
-        _warn(f"this user may not declare {topology.REPLAY_LOCK}, so do not start another replay or purge meanwhile")
-
-
-async def _chosen(session: Session, choice: Choice, stop: asyncio.Event | None = None) -> AsyncGenerator[NotAttempted]:
-    """Give the letters that are meant, oldest first, until asked to stop.
-
-    Only those that are there at the start: one that is sent again and dies again is not met twice. From the first
-    letter on that must be renewed, all are; then they are met again, and given.
-
-    A broker puts what is returned behind all that was returned before. So all letters are taken, also where fewer are
-    wanted or the reader of the output is gone, and all are returned: else their order would change.
-    """
-    left, kept, found, giving = await session.depth(topology.DEAD), 0, 0, True
-    renewed: Counter[bytes] = Counter()
-    renewing = False
-    met: set[bytes] = set()
-    forgeable = can_be_forged(session.server)
-    async with contextlib.aclosing(session.taking(topology.DEAD)) as dead_letters:
-        while renewing or renewed.total() or left > 0:
-            if stop is not None and stop.is_set() and not renewing:
-                break
-            delivery, acknowledger = await anext(dead_letters, (None, None))
-            if delivery is None or acknowledger is None:
-                break
-            dead_letter = read_dead(delivery, forgeable=forgeable)
-            kept += 1
-            if renewed[dead_letter.identity] and not delivery.redelivered:
-                renewing = False  # this is the first that was renewed: all that was there before it has been met
-                renewed[dead_letter.identity] -= 1
-            elif renewing or (dead_letter.must_be_renewed and not renewed.total()):
-                # Confirmed before it is acknowledged: a command that dies in between leaves two copies, never none.
-                await _publish(session, renew(dead_letter), f"the queue {topology.DEAD} was deleted")
-                await acknowledger.ack()
-                kept -= 1
-                renewed[dead_letter.identity] += 1
-                renewing, left = True, 0
-                continue
-            elif renewed.total():
-                continue  # it has come since the start
-            left -= 1
-            giving = giving and found != choice.limit
-            if giving and choice.selection.holds(dead_letter, datetime.now(UTC)):
-                held = NotAttempted(dead_letter, acknowledger, dead_letter.identity in met)
-                met.add(dead_letter.identity)
-                found += not held.is_copy
-                try:
-                    yield held
-                except GeneratorExit:
-                    if stop is not None:
-                        raise
-                    giving = False
-                kept -= held.dropped
-    await _until_returned(session, kept)
-
-
-async def _until_returned(session: Session, count: int) -> None:
-    """Wait until at least so many letters are in the queue, but not for long: others may take them."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_RETURN_SECONDS):
-            while await session.depth(topology.DEAD) < count:  # noqa: ASYNC110 - the broker
-                await asyncio.sleep(_RETURN_PAUSE)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """The work of a command so far."""
-
-    what: str
-    dead_letters: int = 0
-    copies: int = 0
-
-    def count(self, held: NotAttempted) -> None:
-        if held.is_copy:
-            self.copies += 1
-        else:
-            self.dead_letters += 1
-
-    def __str__(self) -> str:
-        more = f", and {self.copies} that were copies of these dropped" if self.copies else ""
-        return _told(self.what, self.dead_letters) + more
-
-
-@contextlib.asynccontextmanager
-async def _until_stopped(tally: _Tally) -> AsyncIterator[asyncio.Event]:
-    """Give what the first SIGINT or SIGTERM sets; a second one ends what is inside at once. Prints the tally.
-
-    Raises `_Refusal` after a second signal.
-    """
-    stop, abort = listen_for_signals()
-    inside = asyncio.current_task()
-    watching = asyncio.create_task(_cancel_upon(abort, inside))
-    try:
-        yield stop
-    except asyncio.CancelledError:
-        if not abort.is_set():
-            raise
-        raise _Refusal(f"ended at once: {tally}; a letter in hand may be sent again by the next replay") from None
-    except BrokerErrors:
-        _warn(f"interrupted: {tally}; all others are still in {topology.DEAD}")
-        raise
-    finally:
-        watching.cancel()
-    click.echo(f"stopped on request: {tally}" if stop.is_set() else str(tally))
-
-
-async def _cancel_upon(abort: asyncio.Event, task: "asyncio.Task[None] | None") -> None:
-    await abort.wait()
-    if task is not None:
-        task.cancel()
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-
-
-def _warn(text: str) -> None:
-    click.echo(printable(f"omni-relay: {text}"), err=True)
-
-
-def _summary(dead_letter: DeadLetter) -> dict[str, object]:
-    return {
-        "requestId": dead_letter.request_id,
-        "reason": dead_letter.reason,
-        "detail": dead_letter.detail,
-        "failedAt": dead_letter.failed_at and dead_letter.failed_at.isoformat(),
-        "attempts": dead_letter.attempts,
-        "redrives": dead_letter.redrives,
-        "bytes": len(dead_letter.delivery.body),
-    }
-
-
-def _row(dead_letter: DeadLetter) -> tuple[str, ...]:
-    failed_at = dead_letter.failed_at.strftime("%Y-%m-%dT%H:%M:%SZ") if dead_letter.failed_at else "-"
-    numbers = str(dead_letter.attempts), str(dead_letter.redrives)
-    return failed_at, dead_letter.reason, dead_letter.request_id or "-", *numbers, dead_letter.detail
-
-
-def _told(what: str, count: int) -> str:
-    return f"{count} dead letter{'s' * (count != 1)} {what}".rstrip()
+@command.command("purge")
+@_selecting
+@_DRY_RUN
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def _purge(limit: int | None, dry_run: bool, yes: bool, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
+    """Delete dead letters for good."""
+    if not (dry_run or yes):
+        click.confirm("Delete these dead letters for good?", abort=True)
+    asyncio.run(purge_dead(settings(), Choice(Selection(**selection), limit), dry_run=dry_run))

@@ -1,4 +1,4 @@
-"""`omni-relay explain`: what the worker would do with one request. Nothing is sent, and no connection is made."""
+"""`omni-relay explain`: shows how the worker would process one request. It makes no connection."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from service.adapters.settings import Settings
+from service.cli.options import reads_settings, settings
 from service.core.delivery import Delivery
 from service.core.omni.channel.sms import MAX_PARTS
 from service.core.request.body import LONGEST
@@ -23,7 +24,7 @@ _UNIT: Final = {"gsm7": "septet", "national": "septet", "ucs2": "UTF-16 unit"}
 
 
 def explain_file(settings: Settings, file: str, content_type: str | None, *, as_json: bool) -> int:
-    """Print what becomes of the request in a file; returns the exit status: 1 if some part of it is not posted."""
+    """Print the explanation of the request in a file; return the exit status, 1 if some part would not be posted."""
     body = _read(file)
     delivery = Delivery(
         body if len(body) <= LONGEST else b"",
@@ -36,7 +37,7 @@ def explain_file(settings: Settings, file: str, content_type: str | None, *, as_
     if as_json:
         click.echo(json.dumps(found.document()).replace("\x7f", "\\u007f"))
     else:
-        for line in told(found, now):
+        for line in explanation_lines(found, now):
             click.echo(line)
     return int(found.is_refused)
 
@@ -48,8 +49,8 @@ def _read(file: str) -> bytes:
         return opened.read(LONGEST + 1)
 
 
-def told(found: Explanation, now: datetime) -> Iterator[str]:
-    """Write an explanation in lines for people. What a producer has written cannot steer their terminal."""
+def explanation_lines(found: Explanation, now: datetime) -> Iterator[str]:
+    """Yield an explanation in lines of text. `visible` removes a producer's control characters."""
     name = f"request {visible(found.request_id)}" if found.request_id else "request without an id"
     yield f"{name}: {_count(found)}"
     if found.request_id is None:
@@ -139,3 +140,17 @@ def _schedule(found: Explanation, now: datetime) -> Iterator[str]:
 def _moment(moment: datetime, now: datetime) -> str:
     ahead = timedelta(seconds=round(abs((moment - now).total_seconds())))
     return f"{moment.isoformat(timespec='milliseconds')} ({f'in {ahead}' if moment > now else f'{ahead} ago'})"
+
+
+@click.command("explain")
+@reads_settings
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("--content-type", help="As the request is published. By default the name or the content decides.")
+def command(file: str, as_json: bool, content_type: str | None) -> None:  # noqa: FBT001 - click passes it by name
+    """Show how the request in FILE, or in standard input, would be processed. Nothing is sent.
+
+    Prints each fault, each call as it would be posted, the addresses, the parts of the SMS, schedule and deadline.
+    Exit status 1 if some part of it would not be posted.
+    """
+    sys.exit(explain_file(settings(), file, content_type, as_json=as_json))

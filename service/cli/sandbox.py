@@ -1,8 +1,10 @@
-"""The help of `omni-relay sandbox`: what a test can request of it. A unit test compares its lists with the code.
+"""`omni-relay sandbox`: the OMNI sandbox alone. A unit test compares the lists in its help with the code."""
 
-Where the text has a backspace character, click does not wrap the paragraph that follows.
-"""
+import click
 
+from service.sandbox import run
+
+# Where the text has a backspace character, click does not wrap the paragraph that follows.
 SANDBOX_HELP = """Simulate the OMNI HTTP API, for development and tests. Details: deploy/sandbox.md.
 
 \b
@@ -26,3 +28,16 @@ Control endpoints, without a credential, in JSON:
   GET POST         /sandbox/clock    {"speed": 60, "advance": 3600}
   GET POST         /sandbox/options
 """
+
+
+@click.command("sandbox", help=SANDBOX_HELP)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, help="0 picks a free one.")
+@click.option("--api-key", help="Accept this key alone.")
+@click.option("--seed", type=int, help="Make faults with a probability repeatable.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="A name by which it is reached. May be repeated."
+)
+def command(host: str, port: int, api_key: str | None, seed: int | None, hosts: tuple[str, ...]) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    run(host, port, api_key, seed, hosts)

@@ -1,7 +1,7 @@
-"""`omni-relay send`: send requests from files into RabbitMQ, each confirmed.
+"""`omni-relay send`: publishes requests from files, and waits until the broker has confirmed each.
 
-A file holds one JSON value: a request or a list of them; or JSON Lines: a request a line. What a request
-says is checked by the worker, not here, so what is wrong comes back as an event like anybody's.
+A file holds a JSON value, which is a request or a list of requests, or JSON Lines with one request per line. The worker
+checks the requests, not this command, so a fault is reported by an event as for any other producer.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from rich.progress import track
 
 from service.adapters.rabbitmq import Session, UnroutableError, connect
 from service.adapters.settings import Settings
+from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.delivery import Publication
 from service.core.omni.charset import to_utf8
@@ -29,11 +30,11 @@ _IN_FLIGHT: Final = 200
 
 
 class GivenTwiceError(ValueError):
-    """An object has a name twice."""
+    """A JSON object has a name twice."""
 
 
 async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
-    """Publish every request of the files, or of standard input; returns the exit status."""
+    """Publish every request of the files, or of standard input; return the exit status."""
     try:
         requests = [request for name, text in read_texts(files) for request in read_requests(name, text)]
     except ValueError as error:
@@ -54,7 +55,7 @@ async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
 
 
 def read_requests(name: str, text: str) -> list[object]:
-    """Take a text apart into requests. Raises `ValueError` that names the place."""
+    """Split a text into requests. Raises `ValueError` that names the place."""
     if not text.strip():
         raise ValueError(f"{name}: is empty")
     try:
@@ -85,7 +86,7 @@ def _read(text: str) -> object:
 
 
 def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuse what could not be published as it is: of two values under one name only the last would be left."""
+    """Refuse an object with a name twice: it would be published with the last value only, without a warning."""
     read = dict(pairs)
     if len(read) < len(pairs):
         seen: set[str] = set()
@@ -95,7 +96,7 @@ def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def read_texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
-    """Give each file's name and text, or those of standard input. Raises `ValueError` that names the file."""
+    """Yield the name and text of each file, or of standard input. Raises `ValueError` that names the file."""
     if not files:
         yield _decoded("standard input", sys.stdin.buffer.read())
     for file in files:
@@ -103,7 +104,7 @@ def read_texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _decoded(name: str, body: bytes) -> tuple[str, str]:
-    """Decode a file, in UTF-16 too: some shells write it. Raises `ValueError` that names the file."""
+    """Decode a file in UTF-8 or UTF-16, which some shells write. Raises `ValueError` that names the file."""
     try:
         return name, to_utf8(body, None).decode()
     except UnicodeDecodeError:
@@ -111,7 +112,7 @@ def _decoded(name: str, body: bytes) -> tuple[str, str]:
 
 
 async def _publish(session: Session, requests: list[object]) -> None:
-    """Keep a bounded number of confirms outstanding."""
+    """Publish in groups, so that the number of unconfirmed publications is bounded."""
     bar = track(range(0, len(requests), _IN_FLIGHT), "sending", console=Console(stderr=True), transient=True)
     for start in bar if sys.stderr.isatty() else range(0, len(requests), _IN_FLIGHT):
         part = requests[start : start + _IN_FLIGHT]
@@ -129,3 +130,14 @@ def _publications(requests: Iterable[object]) -> Iterator[Publication]:
             given if is_request_id(given) else str(uuid.uuid4()),
             timestamp=datetime.now(UTC),
         )
+
+
+@click.command("send")
+@reads_settings
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def command(files: tuple[Path, ...]) -> None:
+    """Publish send requests from JSON or JSON Lines FILES, or from standard input.
+
+    Returns when the broker has confirmed every one.
+    """
+    sys.exit(asyncio.run(send_files(settings(), files)))

@@ -1,4 +1,4 @@
-"""One message as RabbitMQ handed it to us, and what we publish."""
+"""A message from RabbitMQ, and a message to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -7,12 +7,12 @@ from datetime import datetime
 from service.core.value import dataclass
 
 Header = object
-"""A header value as the wire can carry it: anything. Read it with a function that is total."""
+"""A header's value: anything that AMQP can carry. Every function that reads one accepts any value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message from the request queue, without its delivery tag: that belongs to the edge that settles."""
+    """A message from the request queue. The delivery tag stays in the adapter, which settles it."""
 
     body: bytes
     content_type: str | None = None
@@ -20,23 +20,23 @@ class Delivery:
     correlation_id: str | None = None
     reply_to: str | None = None
     expiration: float | None = None
-    """Seconds the producer gave it to live, from `timestamp` on."""
+    """Seconds after which it expires, counted from `timestamp`."""
     timestamp: datetime | None = None
-    """When it was published, as the producer says, to the second."""
+    """When it was published, by the producer's clock, to the second."""
     priority: int | None = None
     headers: Mapping[str, Header] = field(default_factory=dict)
     exchange: str = ""
     routing_key: str = ""
     redelivered: bool = False
     is_too_long: bool = False
-    """The body was longer than that of any request, and was not kept."""
+    """Whether the body was longer than any request may be, and was not kept."""
     content_encoding: str | None = None
-    """How the body is compressed; None where it is not."""
+    """How the body is compressed; None if it is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A message for the broker. It counts as published when the broker has confirmed it, and not before."""
+    """A message to the broker. It counts as published only when the broker has confirmed it."""
 
     exchange: str
     routing_key: str
@@ -49,19 +49,19 @@ class Publication:
     timestamp: datetime | None = None
     priority: int | None = None
     headers: Mapping[str, Header] = field(default_factory=dict)
-    """In the order of importance: what does not fit into one frame is left out from the end on."""
+    """The most important come first: those that do not fit into one frame are left out from the end on."""
     must_arrive: bool = True
-    """False for an event: nobody may be listening, which is counted. A letter without a queue is a fault."""
+    """Whether it is a fault if the broker has no queue for it. An event may have no consumer, which is counted."""
     is_copy: bool = False
-    """A copy of an event for the queue that `reply_to` names: best effort, and nothing waits for it."""
+    """Whether it is a copy of an event for the `reply_to` queue: best effort, and nothing waits for it."""
     content_encoding: str | None = None
-    """How the body is compressed, where it is published as it came."""
+    """How the body is compressed, if it is published as it came."""
 
 
 class UnpublishableError(Exception):
-    """Publications that the broker never takes: it closes the connection because of each, or AMQP cannot carry it.
+    """Publications that the broker never accepts: it closes the connection because of each, or AMQP cannot carry it.
 
-    All others that were to be published with them are confirmed. The text names no contents.
+    All others that were published with them are confirmed. The text contains no values of a producer.
     """
 
     def __init__(self, publications: Sequence[Publication]) -> None:

@@ -3,6 +3,8 @@
 The effects are plain functions, bound at run time in `worker.app`; in a test each is a fake function. Nothing here
 settles a delivery. The caller acknowledges it after `handle` has returned, dead-letters it after an exception, and
 settles nothing if the task was cancelled.
+
+This file has more than 250 lines since it is the one place where the whole order of steps can be read.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -173,8 +175,7 @@ class Handler:
     async def handle_all(self, jobs: Sequence[tuple[Job, OmniCall]]) -> list[Settlement | Exception]:
         """Make the single calls of several jobs as one attempt, and publish together.
 
-        Returns each job's settlement, or the exception that concerns this job alone. It is longer than 40 lines since
-        all its steps share what was collected for one publication.
+        Returns each job's settlement, or the exception that concerns this job alone.
         """
         outcomes = await self._effects.attempt([call for _, call in jobs])
         now = self._effects.now()

@@ -1,7 +1,10 @@
-"""Names that stay the same when the same thing happens again.
+"""Ids that are derived, so that they are the same when the same thing happens again.
 
-A redelivered request names its messages as before, and a repeated event carries the id it had, so whoever
-reads them can tell a repeat from news. Changing anything here renames everything in flight.
+A redelivered request gives its messages the same ids, so that OMNI and its logs recognise them, and a repeated event
+has the same id, so that consumers recognise it.
+
+Do not change anything here. Any change renames everything in flight: a message that was posted under its old id would
+be looked up under another, not found, and posted a second time. A test has the ids as constants.
 """
 
 from collections.abc import Container
@@ -17,30 +20,30 @@ _VARIANT: Final = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 
 
 def digest(content: bytes) -> str:
-    """Give a short text that stands for a content in the names of its messages."""
+    """Return a short text that stands for a content."""
     return sha1(content, usedforsecurity=False).hexdigest()
 
 
 def message_id(request_id: str, content: str, position: int, used: Container[str] = ()) -> str:
-    """Name the message at a position of a request's destinations that has no name of its own.
+    """Derive the id of a message that came without one, from its position among the request's destinations.
 
-    `content` stands for what the message says and to whom. A producer whose counter restarts uses a request's name
-    again for another message, which must not be taken for the old one. `used` are names that others of the request
-    have: somebody may have copied one of ours.
+    `content`: stands for content and recipient. A producer whose counter restarts uses a request id again for another
+    message, which must get another id. `used`: ids of other messages of the request, which may be a copy of ours.
     """
     name = uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}".encode())
     return name if name not in used else message_id(f"{request_id}/{position}", content, position, used)
 
 
 def bulk_id(request_id: str, first_message_id: str, content_digest: str) -> str:
-    """Name one of several calls that a request takes."""
+    """Derive the bulk id of one of several calls of a request."""
     return uuid5(_BULKS, to_json((request_id, first_message_id, content_digest)))
 
 
 def uuid5(namespace: bytes, name: bytes) -> str:
     """Return the text of a UUID of version 5 (RFC 9562, 5.5).
 
-    Several parts are joined as JSON, so that no two lists of them come to the same: ids may hold any character.
+    Callers join several parts as JSON, or with lengths, so that no two lists give the same text: ids may have any
+    character.
     """
     text = sha1(namespace + name, usedforsecurity=False).hexdigest()
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"

@@ -1,9 +1,9 @@
-"""Which deliveries may be killing workers, and in which order to dare them.
+"""Which deliveries may be poison, that is, kill workers; and in which order they are handled, one at a time.
 
-A broker hands out again what a dead worker held, and counts: the killer's count grows, and so does that of every
-innocent that was prefetched with it, until the delivery limit takes them all for poison. So what has been handed out
-often is served alone, in an order that changes with the count: whatever comes before the killer is done for good, about
-half of the innocents in each life, and long before the limit the killer is left alone.
+The broker redelivers the messages of a worker that died, and counts. The count of the poison message grows, and so does
+that of every other message that was prefetched with it, until the delivery limit removes them all. So a message that
+was delivered often is handled alone, in an order that changes with the count. The messages that come before the poison
+one are settled: about half of the others in each round. Long before the limit it is alone.
 """
 
 import hashlib
@@ -13,19 +13,19 @@ from service.core.delivery import Delivery
 
 COUNT: Final = "x-delivery-count"
 ACQUIRED: Final = "x-acquired-count"
-"""The same in RabbitMQ 4.3 and later, where `COUNT` leaves out what was returned on purpose."""
+"""The same in RabbitMQ 4.3 and later, where `COUNT` does not count messages that were returned on purpose."""
 SUSPICIOUS: Final = 2
-"""Times handed out before. Once is the usual crash, which should cost no time."""
+"""Times delivered before. Once is the usual crash, which should cost no time."""
 
 
 def is_suspected(delivery: Delivery) -> bool:
-    """Tell whether it should be served alone. In a first delivery the count is a producer's invention."""
+    """Return whether it should be handled alone. In a first delivery the count is a producer's invention."""
     count = delivery.headers.get(COUNT)
     return delivery.redelivered and isinstance(count, int) and count >= SUSPICIOUS
 
 
 def times_handed_out(delivery: Delivery) -> int | None:
-    """Tell how often a delivery was handed out before; None where the broker does not tell."""
+    """Return how often it was delivered before; None if the broker does not say."""
     if not delivery.redelivered:
         return 0  # a count is a producer's invention then
     counts = (delivery.headers.get(name) for name in (COUNT, ACQUIRED))
@@ -33,6 +33,6 @@ def times_handed_out(delivery: Delivery) -> int | None:
 
 
 def rank(delivery: Delivery) -> bytes:
-    """Give its place among suspects: by chance, another one each time it is handed out."""
+    """Return its rank in the quarantine: pseudo-random, and another one with each count."""
     text = f"{delivery.headers.get(COUNT)}\n{delivery.message_id}\n".encode()
     return hashlib.blake2b(text + delivery.body, digest_size=8).digest()

@@ -1,22 +1,22 @@
-"""Text of somebody else on its way to a terminal.
+"""Text from outside, made safe for a terminal.
 
 A terminal obeys some characters: escape sequences move the cursor, set the title or the clipboard, and directional
-formatting (U+202A to U+202E, U+2066 to U+2069) shows text in another order than it has. What Python does not call
-printable is never written: controls (C0, DEL, C1), formatting, line and paragraph separators, and what is not assigned.
+formatting (U+202A to U+202E, U+2066 to U+2069) shows text in another order. Characters that Python does not call
+printable are never written: controls (C0, DEL, C1), formatting, line and paragraph separators, and unassigned ones.
 """
 
 
 def printable(text: str) -> str:
-    """Give the text on one line, with a space for each character that a terminal might obey."""
+    """Return the text on one line, with a space for each character that a terminal might obey."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def printable_json(text: str) -> str:
-    """Give a JSON text on one line, with an escape for each such character: it means the same.
+    """Return a JSON text on one line, with an escape for each such character, so that it has the same meaning.
 
-    Those below U+0020 stand between the values of a JSON text alone, as white space (RFC 8259, section 2).
+    Characters below U+0020 occur only between the values of JSON, as white space (RFC 8259, section 2).
     """
     if text.isprintable():
         return text

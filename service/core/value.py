@@ -1,8 +1,8 @@
-"""Values: frozen for the type checker, which reads every line, and not paid for at run time.
+"""Dataclasses that are frozen for the type checker, at no cost at run time.
 
-A frozen dataclass sets each field by a call, which triples what it costs to make one, and a message makes some thirty.
-So this is `dataclasses.dataclass` to whoever checks types; at run time, what is frozen keeps its equality, its hash
-and its slots, and only the guard against assignment is left out.
+A frozen dataclass sets each field by a call, which triples the cost of building one, and a message needs some thirty.
+So this is `dataclasses.dataclass` to type checkers. At run time a frozen one keeps its equality, hash and slots, and
+lacks only the guard against assignment.
 """
 
 from typing import TYPE_CHECKING
@@ -14,5 +14,5 @@ else:
     from typing import Any
 
     def dataclass(cls: Any = None, /, *, frozen: bool = False, **options: Any) -> Any:  # noqa: ANN401 - as it takes it
-        """Make a dataclass; one that is `frozen` can be hashed, and could be assigned to."""
+        """Build a dataclass; one that is `frozen` can be hashed, and could be assigned to."""
         return dataclasses.dataclass(cls, unsafe_hash=frozen, **options)

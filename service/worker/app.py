@@ -84,7 +84,7 @@ async def work(  # noqa: PLR0915 - puts everything together, in order
         retry.delays,
         link_events(log, metrics),
         declare=settings.rabbitmq_declare,
-        fast=settings.rabbitmq_fast_lane,
+        fast=settings.rabbitmq_fast_path,
     )
     client = OmniClient(
         access(settings), _now, deprecation_teller(log, metrics), not_connected=connection_failure_teller(log)
@@ -230,7 +230,7 @@ def _replies(settings: Settings, metrics: Metrics) -> ReplyPublisher:
         settings.rabbitmq_urls,
         ReplyPolicy(settings.reply_patterns),
         lambda result: metrics.reply_copies[result].inc(),
-        fast=settings.rabbitmq_fast_lane,
+        fast=settings.rabbitmq_fast_path,
     )
 
 

@@ -8,7 +8,7 @@ import contextlib
 from typing import Final
 
 from service.adapters.logging import describe, get_logger
-from service.adapters.rabbitmq import BrokerErrors, ReconnectingConnection, Session
+from service.adapters.rabbitmq import BrokerErrors, ReconnectingConnection, Session, queues
 from service.core import topology
 from service.core.delivery import Delivery
 from service.core.forged_headers import can_be_forged
@@ -44,15 +44,15 @@ class _Undertaker:
         """Make sure now and then that the queues of dead letters are there."""
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            await self._link.look_after_dead_letters()
+            await self._link.ensure_dead_letter_queues()
 
     async def run(self) -> None:
         """Take copies over as many sessions as it takes."""
         while True:
             session = await self._link.session()
             try:
-                await self._link.look_after_dead_letters()  # the queue of copies may be the one that is gone
-                async with contextlib.aclosing(session.following(topology.DIED, _PREFETCH)) as dead_letters:
+                await self._link.ensure_dead_letter_queues()  # the queue of copies may be the one that is gone
+                async with contextlib.aclosing(queues.follow(session, topology.DIED, _PREFETCH)) as dead_letters:
                     async for delivery, acknowledger, arrived_at in dead_letters:
                         await self._handle(delivery, arrived_at, session)
                         await acknowledger.ack()
@@ -72,7 +72,7 @@ class _Undertaker:
     async def _store(self, dead_letter: DeadLetter, arrived_at: float) -> None:
         """Put a letter into `omni.dead` that died while it was gone; the relay makes sure of its own by itself."""
         if is_of_the_broker(dead_letter):
-            await self._link.look_after_dead_letters()
+            await self._link.ensure_dead_letter_queues()
         may_be_unstored = self._link.may_be_unstored(arrived_at)
         if may_be_unstored and is_of_the_broker(dead_letter) and not dead_letter.delivery.is_too_long:
             await self._link.publish([renew(dead_letter)])

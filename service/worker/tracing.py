@@ -9,14 +9,14 @@ from service.core.delivery import Delivery
 from service.core.value import dataclass
 
 if TYPE_CHECKING:  # where traces are off, nothing of what they need is loaded
-    from service.adapters.tracing import Tracer, Trail
+    from service.adapters.tracing import TracedDelivery, Tracer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedAcknowledger(Acknowledger):
     """A receipt whose use is the end of a trail."""
 
-    trail: "Trail"
+    trail: "TracedDelivery"
 
     async def ack(self) -> None:
         """Settle it: done. Raises as `Receipt.ack` does."""

@@ -1,4 +1,4 @@
-"""What a message costs, and how long it takes: the relay beside workers that do the same with what others would take.
+"""CPU and latency per message: the relay compared with workers for the same job on common libraries.
 
     .venv/bin/python -m tests.bench                                     # all rivals, all kinds of load
     .venv/bin/python -m tests.bench --requests 5000 --only relay,tuned --kinds distinct
@@ -9,7 +9,7 @@
 
 One after the other on one machine, each against the same broker and an OMNI that costs next to nothing: a full queue is
 drained by one process, whose CPU time (user and system, its children included) is read from the kernel. Compare ratios,
-not seconds. The relay does more than its rivals: it checks, tells, measures and remembers. The rivals' packages come
+not seconds. The relay does more than its rivals: it checks, logs, measures and remembers. The rivals' packages come
 from `tests/bench/requirements.txt`, into an environment of their own. Ends by itself.
 """
 
@@ -50,12 +50,12 @@ RIVALS: Final = {
     "celery": ("with_celery.py", "work"),
 }
 _WARM: Final = 0.1
-_PATIENCE: Final = 600.0
+_TIMEOUT: Final = 600.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one worker did with one load. `cpu` is in microseconds a message, `rss` in MiB, by quarters of the load."""
+    """One worker with one load: `cpu` in microseconds per message, `rss` in MiB by quarters of the load."""
 
     name: str
     kind: str
@@ -80,8 +80,8 @@ class Variant:
         return {"RELAY_RABBITMQ_PREFETCH": self.prefetch, "RELAY_OMNI_CONCURRENCY": self.concurrency}
 
     @property
-    def told(self) -> str:
-        """Tell what is not as usual."""
+    def published(self) -> str:
+        """Name the settings that differ from the defaults."""
         parts = {"prefetch": self.prefetch, "calls": self.concurrency, "processes": self.processes.removeprefix("1")}
         return " ".join(f"{name} {value}" for name, value in parts.items() if value)
 
@@ -105,7 +105,7 @@ class Bench:
                 await process.stop()
 
     async def serve(self, name: str, kind: str, rate: float, seconds: float) -> Run:
-        """Send requests one by one at a rate, and hear when each event comes."""
+        """Send requests one by one at a rate, and record when each event arrives."""
         async with self._prepared(name) as channel:
             process = self._start(name, Variant())
             try:
@@ -131,16 +131,16 @@ class Bench:
     async def _measure(
         self, channel: aio_pika.abc.AbstractChannel, process: Process, name: str, kind: str, count: int
     ) -> Run:
-        """Leave out the first part, in which imports and connections cost more than messages."""
+        """Leave out the first part, in which imports and connections dominate."""
         first, began, spent, memory = 0, 0.0, 0.0, [0] * 4
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while True:
-                told = (await channel.declare_queue(RESULTS, passive=True)).declaration_result.message_count or 0
-                if not began and told >= count * _WARM:
-                    first, began, spent = told, time.perf_counter(), process.cpu()
-                if told >= count:
+                published = (await channel.declare_queue(RESULTS, passive=True)).declaration_result.message_count or 0
+                if not began and published >= count * _WARM:
+                    first, began, spent = published, time.perf_counter(), process.cpu()
+                if published >= count:
                     break
-                quarter = told * 4 // count
+                quarter = published * 4 // count
                 memory[quarter] = max(memory[quarter], process.rss())
                 await asyncio.sleep(0.05)
         messages, seconds = count - first, time.perf_counter() - began
@@ -151,7 +151,7 @@ class Bench:
         self,
         channel: aio_pika.abc.AbstractChannel,
         process: Process,
-        told: tuple[str, str],
+        published: tuple[str, str],
         bodies: Iterator[dict[str, Any]],
         rate: float,
     ) -> Run:
@@ -159,26 +159,26 @@ class Bench:
         waits: list[float] = []
         sync = asyncio.Event()
 
-        async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        async def receive(message: aio_pika.abc.AbstractIncomingMessage) -> None:
             waits.append(time.perf_counter() - sent[json.loads(message.body)["data"]["requestId"]])
             sync.set()
 
-        await (await channel.get_queue(RESULTS)).consume(hear, no_ack=True)
+        await (await channel.get_queue(RESULTS)).consume(receive, no_ack=True)
         body = next(bodies)
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             sent[body["requestId"]] = time.perf_counter()
-            await channel.default_exchange.publish(_request(body), _queue(told[0]))
+            await channel.default_exchange.publish(_request(body), _queue(published[0]))
             await sync.wait()  # it is up
             waits.clear()
             began, spent, number = time.perf_counter(), process.cpu(), 0
             for number, body in enumerate(bodies, 1):
                 await asyncio.sleep(began + number / rate - time.perf_counter())
                 sent[body["requestId"]] = time.perf_counter()
-                await channel.default_exchange.publish(_request(body), _queue(told[0]))
+                await channel.default_exchange.publish(_request(body), _queue(published[0]))
             while len(waits) < number:  # noqa: ASYNC110 - counted by a callback
                 await asyncio.sleep(0.01)
         cpu = (process.cpu() - spent) / number * 1e6
-        return Run(*told, rate, cpu, (process.rss() / 2**20,), tuple(sorted(waits)))
+        return Run(*published, rate, cpu, (process.rss() / 2**20,), tuple(sorted(waits)))
 
     async def _load(self, channel: aio_pika.abc.AbstractChannel, name: str, kind: str, count: int) -> None:
         if name in OWN_FORM:
@@ -261,7 +261,7 @@ async def main(options: argparse.Namespace) -> None:
             for variant in variants if name == "relay" else [Variant()]:
                 run = await bench.run(name, kind, int(count), variant)
                 memory = " ".join(f"{one:.0f}" for one in run.rss)
-                row = f"{name:<12}{kind:<10}{count:>9}{run.cpu:>8.0f}{run.rate:>8.0f}  {memory:<16} {variant.told}"
+                row = f"{name:<12}{kind:<10}{count:>9}{run.cpu:>8.0f}{run.rate:>8.0f}  {memory:<16} {variant.published}"
                 print(row, flush=True)  # noqa: T201
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.adapters.rabbitmq import Session, connect
+from service.adapters.rabbitmq import Session, connect, queues
 from service.core import topology
 from service.core.delivery import Publication
 from service.demo.rabbitmq.node import private_node
@@ -26,12 +26,12 @@ from service.demo.rabbitmq.ports import free_port
 from service.sandbox import create_app, serve
 from tests.bench.process import cpu, rss
 
-_PATIENCE = 600
+_TIMEOUT = 600
 
 
 @dataclass
 class Result:
-    """What one run showed."""
+    """The result of one run."""
 
     events: Counter[str] = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)
@@ -60,17 +60,17 @@ async def main(requests: int, latency: float) -> None:
     print(f"  RSS in MiB at each tenth: {' '.join(str(one >> 20) for one in result.memory)}")  # noqa: T201
     lost = requests - len(result.events)
     doubled = sum(1 for count in result.events.values() if count > 1)
-    print(f"  lost {lost}, more than one last word {doubled}")  # noqa: T201
+    print(f"  lost {lost}, more than one final event {doubled}")  # noqa: T201
 
 
 async def _drain(session: Session, broker: str, sandbox: str, directory: Path, requests: int) -> Result:
     result = Result()
-    bodies = session.events()
+    bodies = queues.status_events(session)
     listening = asyncio.ensure_future(anext(bodies))
     await asyncio.sleep(0.5)
     started = time.perf_counter()
     worker = await _worker(broker, sandbox, directory)
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         body = await listening
         started = time.perf_counter()
         before = cpu(worker.pid)

@@ -1,4 +1,4 @@
-"""A stand-in for OMNI that costs next to nothing: it takes everything, after a chosen latency.
+"""A minimal stand-in for OMNI: it accepts everything after a chosen latency.
 
     python -m tests.bench.omni PORT SECONDS
 

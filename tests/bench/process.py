@@ -1,4 +1,4 @@
-"""A process, and what the kernel says it has used; its children count as its own."""
+"""A process with its resource usage by the kernel, children included."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Where the time goes: microseconds of CPU a message in each stage, in one process, with nobody at the other end.
+"""CPU per message in each stage, in microseconds, in one process without network.
 
     .venv/bin/python -m tests.bench.stage
 
@@ -125,7 +125,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     output.setStream(io.StringIO())
     log = get_logger()
 
-    def tell() -> None:
+    def log_line() -> None:
         log.info("delivery.settled", settlement="acked", seconds=0.1, request_id="r-0", attempts=0, redelivered=False)
 
     stages: dict[str, Callable[[], object]] = {
@@ -140,14 +140,14 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
         "(whole path)": whole,
         "content key": lambda: content_key(call),
         "metrics": count,
-        "log line": tell,
+        "log line": log_line,
     }
     for name, work in stages.items():
         print(f"{name:<28}{cost(work):>8.1f}")  # noqa: T201
     structlog.reset_defaults()
     configure_logs("json", "info", 1)
     log = get_logger()
-    print(f"{'log line left out':<28}{cost(tell):>8.1f}")  # noqa: T201
+    print(f"{'log line left out':<28}{cost(log_line):>8.1f}")  # noqa: T201
     shared: dict[str, Callable[[], object]] = {
         "(whole path)": whole_merged,
         "merge": lambda: merge([call] * _MERGED),
@@ -162,7 +162,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
 
 
 class _Wire(asyncio.Transport):
-    """Takes everything, and brings nothing."""
+    """A transport that discards what is written and never receives."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         pass
@@ -219,7 +219,7 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
 
 
 async def _application(kind: str) -> None:
-    """Everything but the edges: deliveries that come thirty in a read, and OMNI that answers at once."""
+    """Everything except sockets: deliveries arrive thirty at a time, and OMNI answers at once."""
     metrics, turnstile = Metrics(), Turnstile(lambda *_: None, lambda _: None)
     throttle = Throttle(Limit(MOST, MOST, fixed=True), None, lambda _: None)
     status = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
@@ -250,11 +250,11 @@ async def _application(kind: str) -> None:
     for _ in range(_ROUNDS):
         began = time.process_time()
         for start in range(0, _TIMES, 30):
-            fast_path.data_received(b"")  # deliveries come over it
+            fast_path.data_received(b"")  # bytes arrived just now, so the session counts as alive
             for delivery in deliveries[start : start + 30]:
                 dispatcher.receive(delivery, Acknowledger(cast("RawChannel", None), 1, life, fast_path))
             await asyncio.sleep(0)
-            while dispatcher.in_flight:  # noqa: ASYNC110 - nothing else tells
+            while dispatcher.in_flight:  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0)
         best = min(best, time.process_time() - began)
     print(f"{f'all but the edges, {kind}':<28}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201

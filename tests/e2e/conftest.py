@@ -9,6 +9,6 @@ from tests.support.broker import VirtualHost
 
 @pytest.fixture
 async def stage(vhost: VirtualHost, tmp_path: Path) -> AsyncIterator[Stage]:
-    """Set the stage in a virtual host of its own."""
+    """Make a stage in a virtual host of its own."""
     async with staged(vhost.url, tmp_path) as stage:
         yield stage

@@ -1,4 +1,4 @@
-"""Everything around a worker: a broker, an OMNI sandbox, a producer, and somebody who listens."""
+"""The surroundings of a worker: a broker, an OMNI sandbox, a producer, and a consumer of the events."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ import aiormq
 import httpx
 
 from service.sandbox import create_app, serve
-from tests.support.worker import PATIENCE, Ended, Worker, run, started
+from tests.support.worker import TIMEOUT, Ended, Worker, run, started
 
 KEY = "canary-key"
 RESULTS = "results"
@@ -30,7 +30,7 @@ Message = aio_pika.abc.AbstractIncomingMessage
 
 @dataclass(frozen=True)
 class Event:
-    """A status event as it came."""
+    """A status event."""
 
     message: Message
     body: dict[str, Any]
@@ -42,19 +42,19 @@ class Event:
 
     @property
     def subject(self) -> str:
-        """The message it is about; nothing for a request that names none."""
+        """The message id; empty for an event about a whole request."""
         return str(self.body.get("subject", ""))
 
     @property
     def data(self) -> dict[str, Any]:
-        """What it says."""
+        """The data of the event."""
         data: dict[str, Any] = self.body["data"]
         return data
 
 
 @dataclass
 class Stage:
-    """One test's world."""
+    """The surroundings of one test."""
 
     url: str
     directory: Path
@@ -65,7 +65,7 @@ class Stage:
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def worker(self, *, ready: bool = True, program: Sequence[str] | None = None, **settings: str) -> Worker:
-        """Start a worker; names of settings come without their prefix. Without a program it is forked."""
+        """Start a worker; names of settings are without their prefix. Without `program` it is forked."""
         starting = started(self._folder(), self._with(settings), "worker", program=program)
         worker = await self.life.enter_async_context(starting)
         if ready:
@@ -80,11 +80,11 @@ class Stage:
         return supervisor
 
     async def command(self, *arguments: str, stdin: bytes | None = None, **settings: str) -> Ended:
-        """Run a command to its end."""
+        """Run a command and wait for its end."""
         return await run(self._folder(), self._with(settings), *arguments, stdin=stdin, program=None)
 
     async def watching(self, *arguments: str, **settings: str) -> Worker:
-        """Start a command that runs on."""
+        """Start a command that does not end by itself."""
         starting = started(self._folder(), self._with(settings), *arguments, program=None)
         return await self.life.enter_async_context(starting)
 
@@ -95,7 +95,7 @@ class Stage:
         return {**self.settings, **{f"RELAY_{name}": value for name, value in settings.items()}}
 
     async def send(self, *bodies: object, exchange: str = "omni.requests", key: str = "send", **fields: Any) -> None:  # noqa: ANN401  # AMQP properties
-        """Publish requests, bytes as they are and all else as JSON, and have them confirmed."""
+        """Publish requests, bytes unchanged and other values as JSON; return when they are confirmed."""
         async with connected(self.url) as channel:
             target = await channel.get_exchange(exchange, ensure=False)
             contents = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
@@ -105,7 +105,7 @@ class Stage:
                 await asyncio.gather(*(target.publish(message, key) for message in messages))
 
     async def listen(self) -> None:
-        """Write down every event, over as many connections as it takes, until cancelled."""
+        """Record every event, over as many connections as that takes, until cancelled."""
         while True:
             with contextlib.suppress(*BROKEN):
                 async with connected(self.url) as channel:
@@ -113,30 +113,30 @@ class Stage:
                     queue = await channel.get_queue(RESULTS, ensure=False)
                     broken = asyncio.Event()
                     channel.close_callbacks.add(partial(_set, broken))
-                    await queue.consume(self._hear)
+                    await queue.consume(self._receive)
                     await broken.wait()
             await asyncio.sleep(0.1)
 
-    async def _hear(self, message: Message) -> None:
+    async def _receive(self, message: Message) -> None:
         self.events.append(Event(message, json.loads(message.body)))
         with contextlib.suppress(*BROKEN):
             await message.ack()
 
-    async def until(self, condition: Callable[[], bool], within: float = PATIENCE) -> None:
-        """Wait until what was heard is as wanted."""
+    async def until(self, condition: Callable[[], bool], within: float = TIMEOUT) -> None:
+        """Wait until the events so far meet the condition."""
         try:
             async with asyncio.timeout(within):
                 while not condition():  # noqa: ASYNC110  # conditions are the test's own
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise AssertionError(f"not within {within} s; heard {dict(self.event_types())}") from None
+            raise AssertionError(f"not within {within} s; events {dict(self.event_types())}") from None
 
-    async def until_final_events(self, count: int, within: float = PATIENCE) -> None:
-        """Wait until that many messages have had their last word."""
+    async def until_final_events(self, count: int, within: float = TIMEOUT) -> None:
+        """Wait until that many messages have a final event."""
         await self.until(lambda: len(self.final_events()) >= count, within)
 
     def final_events(self) -> dict[str, list[str]]:
-        """List the types of the last words about each message."""
+        """List the types of each message's final events."""
         types: defaultdict[str, list[str]] = defaultdict(list)
         for event in self.events:
             if event.body["type"] != DEFERRED:
@@ -159,31 +159,31 @@ class Stage:
         return dict(types)
 
     def about(self, name: str) -> list[Event]:
-        """List the events about one message, by its id, or about a request's, by the request's."""
+        """List the events with a message id or a request id."""
         return [event for event in self.events if name in (event.subject, event.data["requestId"])]
 
     async def calls(self) -> list[dict[str, Any]]:
-        """List the calls the sandbox got."""
+        """List the calls that the sandbox received."""
         calls: list[dict[str, Any]] = (await self.sandbox.get("/sandbox/calls")).json()["calls"]
         return calls
 
     async def posts(self, answered: int | None = None) -> Counter[str]:
-        """Count how often each message was posted, or posted in a call with that answer."""
+        """Count how often each message was posted, or only in calls with that HTTP status."""
         calls = [call for call in await self.calls() if answered in (None, call["status"])]
         return Counter(one["messageId"] for call in calls for one in call["body"]["destinations"])
 
     async def fault(self, **options: Any) -> None:  # noqa: ANN401  # JSON
-        """Have the sandbox misbehave."""
+        """Inject a fault into the sandbox."""
         answer = await self.sandbox.post("/sandbox/faults", json=options)
         assert answer.status_code == 201, answer.text
 
     async def mend(self) -> None:
-        """Have the sandbox behave again."""
+        """Remove all faults from the sandbox."""
         await self.sandbox.delete("/sandbox/faults")
 
     async def until_in_flight(self, count: int) -> None:
-        """Wait until at least that many messages are in calls that are being served."""
-        async with asyncio.timeout(PATIENCE):
+        """Wait until calls with at least that many messages are in flight."""
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 serving = [call["body"] for call in await self.calls() if call["status"] is None and call["body"]]
                 if sum(len(body["destinations"]) for body in serving) >= count:
@@ -195,14 +195,14 @@ class Stage:
         return connected(self.url)
 
     async def waiting(self, queue: str) -> int:
-        """Count the messages that wait in a queue."""
+        """Count the messages that are ready in a queue."""
         async with connected(self.url) as channel:
             found = await channel.declare_queue(queue, passive=True)
             return found.declaration_result.message_count or 0
 
     async def until_waiting(self, queue: str, count: int) -> None:
-        """Wait until so many messages wait in a queue. It may not be there yet."""
-        async with asyncio.timeout(PATIENCE):
+        """Wait until so many messages are ready in a queue, which need not exist yet."""
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
                     if await self.waiting(queue) == count:
@@ -210,7 +210,7 @@ class Stage:
                 await asyncio.sleep(0.02)
 
     async def exists(self, queue: str) -> bool:
-        """Tell whether there is such a queue."""
+        """Return whether a queue exists."""
         try:
             await self.waiting(queue)
         except aiormq.exceptions.ChannelNotFoundEntity:
@@ -224,8 +224,8 @@ class Stage:
             return found.declaration_result.consumer_count or 0
 
     async def take(self, queue: str) -> Message:
-        """Take one message out of a queue, waiting for it if need be."""
-        async with connected(self.url) as channel, asyncio.timeout(PATIENCE):
+        """Take one message from a queue; wait for it if necessary."""
+        async with connected(self.url) as channel, asyncio.timeout(TIMEOUT):
             source = await channel.get_queue(queue)
             while (message := await source.get(no_ack=True, fail=False)) is None:  # noqa: ASYNC110  # a server
                 await asyncio.sleep(0.02)
@@ -245,13 +245,13 @@ async def connected(url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
 
 @asynccontextmanager
 async def staged(url: str, directory: Path) -> AsyncIterator[Stage]:
-    """Set the stage on a broker. The results queue outlives connections and restarts."""
+    """Make a stage on a broker. The queue for results survives lost connections and restarts."""
     async with (
         serve(create_app(api_key=KEY)) as sandbox,
         httpx.AsyncClient(
             base_url=sandbox.url,
             timeout=10,
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: this is plain HTTP
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: the URL is plain HTTP
         ) as client,
         AsyncExitStack() as life,
     ):

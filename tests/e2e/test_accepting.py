@@ -1,4 +1,4 @@
-"""Requests that can be served, and those that are wrong: what is said about each message."""
+"""The events of valid requests and of requests with faults."""
 
 import gzip
 import json
@@ -62,7 +62,7 @@ async def test_each_shape_is_accepted_with_one_event_a_message(stage: Stage) -> 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
 async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, fast: str) -> None:
-    await stage.worker(RABBITMQ_FAST_LANE=fast)
+    await stage.worker(RABBITMQ_FAST_PATH=fast)
     declared = '<?xml version="1.0" encoding="utf-16"?>'
     document = (
         f"<request><messageId> xml </messageId><phoneNumber>{NUMBER}</phoneNumber><sms><text>é €</text></sms></request>"
@@ -79,8 +79,8 @@ async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, f
     await stage.send(body.replace("json", "x").encode()[:-1] + b',"sms":{"text":"x"}}', message_id="twice")
     await stage.until_final_events(8)
 
-    told = {event.data["requestId"]: event.data["reason"]["faults"] for event in stage.events if event.data["reason"]}
-    assert told == {
+    faults = {event.data["requestId"]: event.data["reason"]["faults"] for event in stage.events if event.data["reason"]}
+    assert faults == {
         "utf-16": [{"path": "$", "message": "must be JSON in UTF-8, not in UTF-16"}],
         "deflate": [
             {"path": "$", "message": "has the content encoding deflate: send it with gzip, or without one"},
@@ -143,7 +143,7 @@ async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:
     assert (flat.message.correlation_id, flat.data["metadata"], flat.data["bulkId"]) == ("flat", {}, None)
 
 
-async def test_reply_to_gets_a_copy_and_a_queue_of_the_relay_does_not(stage: Stage) -> None:
+async def test_reply_to_gets_the_event_and_a_queue_of_the_relay_does_not(stage: Stage) -> None:
     worker = await stage.worker(REPLY_TO="*")
     async with connected(stage.url) as channel:
         await channel.declare_queue("replies", durable=True)
@@ -176,7 +176,7 @@ async def test_a_reply_to_that_the_settings_do_not_allow_is_ignored_and_counted(
     assert await stage.waiting("replies") == 0
 
 
-async def test_a_wrong_destination_is_rejected_and_its_neighbours_go(stage: Stage) -> None:
+async def test_a_wrong_destination_is_rejected_and_the_others_are_posted(stage: Stage) -> None:
     await stage.worker()
     wrong = {"messageId": "wrong", "to": {"phoneNumber": "call me"}}
     right = {"messageId": "right", "to": {"phoneNumber": NUMBER}}
@@ -193,7 +193,7 @@ async def test_a_wrong_destination_is_rejected_and_its_neighbours_go(stage: Stag
     assert await stage.posts() == {"right": 1}
 
 
-async def test_what_names_no_message_is_rejected_as_a_request(stage: Stage) -> None:
+async def test_a_body_without_a_readable_message_is_rejected_as_a_request(stage: Stage) -> None:
     await stage.worker()
     await stage.send(b"{", b"", b"\xff", b"[]", b"null", b"[" * 100_000, message_id="broken")
     await stage.send(b"a,b", message_id="table", content_type="text/csv")
@@ -225,7 +225,7 @@ async def test_a_fault_of_the_whole_request_rejects_each_of_its_messages(stage: 
     assert await stage.calls() == []
 
 
-async def test_what_omni_refuses_is_rejected_with_its_word(stage: Stage) -> None:
+async def test_a_message_that_omni_rejects_is_rejected_with_omnis_status(stage: Stage) -> None:
     await stage.worker()
     await stage.send({"requestId": "status", "messageId": "status", "phoneNumber": "41790091014", "text": "hello"})
     await stage.send({"requestId": "http", "messageId": "http", "phoneNumber": "41790091400", "text": "hello"})
@@ -239,7 +239,7 @@ async def test_what_omni_refuses_is_rejected_with_its_word(stage: Stage) -> None
     assert set((await stage.posts()).values()) == {1}
 
 
-async def test_what_has_expired_is_never_posted(stage: Stage) -> None:
+async def test_an_expired_message_is_never_posted(stage: Stage) -> None:
     await stage.worker()
     late = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     await stage.send({"requestId": "late", "messageId": "m", "phoneNumber": NUMBER, "text": "t", "expiresAt": late})
@@ -250,8 +250,8 @@ async def test_what_has_expired_is_never_posted(stage: Stage) -> None:
     assert await stage.calls() == []
 
 
-async def test_the_same_request_twice_says_the_same_twice(stage: Stage) -> None:
-    """So a reader can tell a repeat from news: the ids are the same."""
+async def test_the_same_request_twice_has_the_same_event_ids(stage: Stage) -> None:
+    """A consumer can recognise a repeated event by its id."""
     await stage.worker()
     await stage.send(SHAPES["simple"], SHAPES["simple"])
     await stage.until(lambda: len(stage.events) == 2)
@@ -259,8 +259,8 @@ async def test_the_same_request_twice_says_the_same_twice(stage: Stage) -> None:
     assert len({event.message.message_id for event in stage.events}) == 1
 
 
-def test_every_event_but_a_deferral_is_a_last_word() -> None:
-    """What the helpers of these tests rely on."""
+def test_every_event_except_a_deferral_is_final() -> None:
+    """The helpers of these tests rely on it."""
     assert "message.deferred" not in FINAL_EVENTS
 
 

@@ -1,4 +1,4 @@
-"""Answers that are not OMNI's, or not to this call, decide nothing about a message."""
+"""Answers that are not OMNI's, or belong to another call, decide nothing about a message."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.gateway import gateway_to
 WRONG_PAGE = {"kind": "html", "status": 404}
 
 
-async def test_an_answer_that_a_gateway_repeats_accepts_nobody(stage: Stage) -> None:
+async def test_a_stale_answer_of_a_gateway_accepts_no_message(stage: Stage) -> None:
     async with gateway_to(stage.sandbox) as gateway:
         await stage.worker(OMNI_BASE_URL=gateway.url, OMNI_BATCHING="false", UNKNOWN_LOG_CHECKS="1")
         await stage.send(request("first", NUMBER))
@@ -24,7 +24,7 @@ async def test_an_answer_that_a_gateway_repeats_accepts_nobody(stage: Stage) -> 
     assert await stage.posts() == {"first": 1, "second": 1, "third": 1}
 
 
-async def test_while_the_base_url_is_wrong_nobody_is_rejected(stage: Stage) -> None:
+async def test_no_message_is_rejected_while_the_base_url_is_wrong(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(**WRONG_PAGE)
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(200)))
@@ -36,12 +36,12 @@ async def test_while_the_base_url_is_wrong_nobody_is_rejected(stage: Stage) -> N
     assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert {event.data["reason"]["code"] for event in stage.events if event.type == "deferred"} <= {
         "unavailable",
-        "ambiguous",  # a broker may hand out again what was on its way when consuming stopped
+        "ambiguous",  # a broker may deliver again what was in transit when consuming stopped
     }
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_an_id_that_was_used_before_for_another_phone_is_posted_and_not_called_accepted(stage: Stage) -> None:
+async def test_a_message_id_used_before_for_another_phone_is_posted_and_not_reported_accepted(stage: Stage) -> None:
     earlier = {"destinations": [{"messageId": "m", "to": {"phoneNumber": "41793026999"}}], "sms": {"text": "earlier"}}
     await stage.sandbox.post("/omni/1/advanced", json=earlier, headers={"authorization": f"App {KEY}"})
     await stage.worker(UNKNOWN_LOG_CHECKS="1")
@@ -54,7 +54,7 @@ async def test_an_id_that_was_used_before_for_another_phone_is_posted_and_not_ca
     assert [one["to"]["phoneNumber"] for people in taken for one in people] == ["41793026999", NUMBER]
 
 
-async def test_a_producer_whose_counter_starts_anew_is_served(stage: Stage) -> None:
+async def test_a_producer_that_reuses_its_message_ids_is_served(stage: Stage) -> None:
     await stage.worker()
     for phone, text in ((NUMBER, "hello"), ("41793026731", "hello"), (NUMBER, "goodbye")):
         await stage.send({"requestId": "1", "phoneNumber": phone, "sms": {"text": text}}, message_id="1")
@@ -67,7 +67,7 @@ async def test_a_producer_whose_counter_starts_anew_is_served(stage: Stage) -> N
 
 @pytest.mark.parametrize("kind", ["status", "html"])
 async def test_a_request_that_is_too_large_is_posted_in_halves(stage: Stage, kind: str) -> None:
-    """OMNI says so, or a gateway that allows less."""
+    """OMNI answers 413, or a gateway with a lower limit."""
     worker = await stage.worker()
     await stage.fault(kind=kind, status=413, times=6)
     people = [{"messageId": f"m-{n:02}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(64)]

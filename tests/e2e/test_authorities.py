@@ -14,7 +14,7 @@ from tests.support.tls import certificate, server_of, tls_in_front_of
 
 @asynccontextmanager
 async def over_tls(stage: Stage, vhost: VirtualHost, files: tuple[Path, Path]) -> AsyncIterator[dict[str, str]]:
-    """Give the settings that lead over TLS to the broker and to OMNI."""
+    """Return settings with TLS to the broker and to OMNI."""
     omni = httpx.URL(stage.settings["RELAY_OMNI_BASE_URL"]).port or 0
     async with (
         tls_in_front_of(vhost.node.port, server_of(files)) as amqps,
@@ -24,7 +24,7 @@ async def over_tls(stage: Stage, vhost: VirtualHost, files: tuple[Path, Path]) -
         yield {"RABBITMQ_URL": broker, "OMNI_BASE_URL": f"https://localhost:{https}"}
 
 
-async def test_an_authority_of_ones_own_is_trusted_for_broker_and_omni(
+async def test_an_additional_authority_is_trusted_for_broker_and_omni(
     stage: Stage, vhost: VirtualHost, tmp_path: Path
 ) -> None:
     files = certificate(tmp_path)
@@ -43,7 +43,7 @@ async def test_an_authority_of_ones_own_is_trusted_for_broker_and_omni(
 async def test_a_certificate_that_is_not_trusted_is_refused(
     stage: Stage, vhost: VirtualHost, tmp_path: Path, trusted: str
 ) -> None:
-    """Or one that is, and names another host."""
+    """Neither is one that names another host."""
     files = certificate(tmp_path, "elsewhere" if trusted == "name" else "localhost")
     (tmp_path / "more").mkdir()
     another = certificate(tmp_path / "more", "another")

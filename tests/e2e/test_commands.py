@@ -1,4 +1,4 @@
-"""The other commands, as processes, against a broker and a worker."""
+"""The commands other than `worker`, as processes, with a broker and a worker."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost, manage
-from tests.support.worker import PATIENCE, run
+from tests.support.worker import TIMEOUT, run
 
 NUMBER = "41793026727"
 
@@ -53,13 +53,13 @@ async def test_a_broken_file_is_named_and_nothing_is_sent(stage: Stage, tmp_path
     assert await stage.waiting("omni.requests") == 0
 
 
-async def test_requests_nobody_would_take_are_an_error(stage: Stage) -> None:
+async def test_requests_without_a_bound_queue_are_an_error(stage: Stage) -> None:
     ended = await stage.command("send", stdin=json.dumps(request("lost")).encode())
     assert ended.status == 1
     assert "Traceback" not in ended.errors
 
 
-async def test_events_can_be_watched_as_they_are_on_the_wire(stage: Stage, vhost: VirtualHost) -> None:
+async def test_events_can_be_watched_as_json(stage: Stage, vhost: VirtualHost) -> None:
     await stage.worker()
     watcher = await stage.watching("watch", "--json")
     await asyncio.to_thread(_until_bound, vhost, 2)
@@ -73,7 +73,7 @@ async def test_events_can_be_watched_as_they_are_on_the_wire(stage: Stage, vhost
 
 
 @pytest.mark.parametrize("arguments", [("watch",), ("watch", "--json")])
-async def test_nobody_who_publishes_events_can_steer_the_terminal_of_those_who_watch(
+async def test_watched_events_have_no_control_characters(
     stage: Stage, vhost: VirtualHost, arguments: tuple[str, ...]
 ) -> None:
     watcher = await stage.watching(*arguments)
@@ -103,7 +103,7 @@ async def test_nobody_who_publishes_events_can_steer_the_terminal_of_those_who_w
         assert last == {"last": "\x7f"}
 
 
-async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tcp_port: int) -> None:
+async def test_a_check_reports_what_works_and_what_does_not(stage: Stage, unused_tcp_port: int) -> None:
     await stage.worker()
     nowhere = f"127.0.0.1:{unused_tcp_port}"
     good, key, broker, omni, delays = await asyncio.gather(
@@ -125,8 +125,8 @@ async def test_a_check_says_what_works_and_what_does_not(stage: Stage, unused_tc
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)  # it starts a broker of its own
-async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.timeout(120)  # the demo starts its own broker
+async def test_the_demo_shows_every_event_and_leaves_no_process_behind(tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     ended = await run(tmp_path / "demo", {"TMPDIR": str(temporary)}, "demo", within=100)
@@ -144,7 +144,7 @@ async def test_the_demo_shows_no_password_of_a_broker_that_is_not_its_own(stage:
     assert "guest:guest" not in demo.output.read_text() + demo.text
 
 
-async def test_the_demo_keeps_away_from_a_broker_that_is_in_use(stage: Stage) -> None:
+async def test_the_demo_refuses_a_broker_that_is_in_use(stage: Stage) -> None:
     await stage.worker()
     ended = await stage.command("demo")
     assert ended.status == 1
@@ -154,7 +154,7 @@ async def test_the_demo_keeps_away_from_a_broker_that_is_in_use(stage: Stage) ->
 
 def _until_bound(vhost: VirtualHost, count: int) -> None:
     """Wait until that many queues are bound to the results exchange."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         bindings = manage(vhost.node, "GET", f"exchanges/{vhost.name}/omni.results/bindings/source")
         assert isinstance(bindings, list)
@@ -165,7 +165,7 @@ def _until_bound(vhost: VirtualHost, count: int) -> None:
 
 
 def _processes_of(directory: Path) -> Iterator[int]:
-    """Find by environment: everything the demo starts has a directory within this one there."""
+    """Find processes by their environment: each one that the demo starts has a directory below this one."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and str(directory).encode() in (entry / "environ").read_bytes():

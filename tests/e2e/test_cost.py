@@ -1,4 +1,4 @@
-"""What one producer sends costs the others nothing: large bodies, and more of them than a worker has memory for."""
+"""One producer's large bodies, also more than a worker has memory for, do not affect other producers."""
 
 import asyncio
 import json
@@ -14,22 +14,22 @@ from service.core.request.body import MAX_DESTINATIONS
 from tests.e2e.stage import RESULTS, Stage
 from tests.e2e.test_trying_again import TRY_AGAIN_ONCE
 from tests.support.hostile import JSON, XML, to
-from tests.support.worker import PATIENCE, Worker
+from tests.support.worker import TIMEOUT, Worker
 
 NUMBER = "41793026727"
 MIB = 2**20
 
 
 def memory(worker: Worker, name: str = "VmHWM") -> float:
-    """Tell the MiB of memory that a worker has taken at most."""
-    # The process is the worker itself: whoever started it has become it.
+    """Return the most memory that a worker has used, in MiB."""
+    # The process is the worker itself, since the program that started it executed it.
     lines = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
 @asynccontextmanager
 async def deaf(stage: Stage) -> AsyncIterator[None]:
-    """Have the broker drop events: there are more of them here than the test can read in time."""
+    """Have the broker drop events: the test cannot read so many in time."""
     async with stage.channel() as channel:
         queue = await channel.declare_queue("dropped", arguments={"x-max-length": 1})
         await queue.bind("omni.results", "#")
@@ -38,19 +38,19 @@ async def deaf(stage: Stage) -> AsyncIterator[None]:
 
 
 async def ordinary_requests(stage: Stage, seconds: float) -> list[float]:
-    """Publish a request every tenth of a second; gives how long each took until its only event came: accepted."""
+    """Publish a request every tenth of a second; return the seconds that each took until it was accepted."""
     sent: dict[str, float] = {}
     waits: dict[str, float] = {}
     types: list[str] = []
     async with stage.channel() as channel:
         replies = await channel.declare_queue(exclusive=True)
 
-        async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        async def receive(message: aio_pika.abc.AbstractIncomingMessage) -> None:
             event = json.loads(message.body)
             types.append(event["type"])
             waits[event["subject"]] = time.monotonic() - sent[event["subject"]]
 
-        await replies.consume(hear, no_ack=True)
+        await replies.consume(receive, no_ack=True)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             name = f"ordinary-{len(sent)}"
@@ -79,7 +79,7 @@ HOSTILE: dict[str, list[Kind]] = {
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-async def test_five_hostile_bodies_at_once_cost_an_ordinary_request_nothing(stage: Stage, hostile: str) -> None:
+async def test_five_hostile_bodies_at_once_do_not_delay_an_ordinary_request(stage: Stage, hostile: str) -> None:
     worker = await stage.worker(REPLY_TO="*")
     bodies = [(make(), content_type) for make, content_type in HOSTILE[hostile]]
 
@@ -90,7 +90,7 @@ async def test_five_hostile_bodies_at_once_cost_an_ordinary_request_nothing(stag
         waits = await beside
         await worker.until(lambda: len(worker.lines("delivery.settled")) > len(waits))
 
-    assert max(waits) < 3  # well under a second where the machine has nothing else to do
+    assert max(waits) < 3  # well under a second on an idle machine
 
     assert memory(worker) < 150
     assert worker.lines("broker.disconnected") == []
@@ -109,7 +109,7 @@ async def test_forty_requests_to_ten_thousand_are_served_within_the_memory_of_a_
 
 
 def echoing(name: str, **more: object) -> dict[str, object]:
-    """Write a request to as many destinations as may be, with as much metadata in the event of each as there may be."""
+    """Make a request with the most destinations and the most metadata."""
     ending = TRY_AGAIN_ONCE[-5:] if "fails" in name else "10000"
     destinations = [{"to": {"phoneNumber": f"4179{place:05}{ending}"}} for place in range(MAX_DESTINATIONS)]
     body = {"requestId": name, "sms": {"text": name}, "destinations": destinations}
@@ -148,13 +148,13 @@ async def test_the_events_of_a_request_take_no_more_memory_than_it_has_destinati
 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
-async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_waiting_room(
+async def test_deliveries_beyond_the_memory_limit_wait_in_the_broker_and_then_in_a_delay_queue(
     stage: Stage, fast: str
 ) -> None:
-    """OMNI takes its time. What has begun waits for it, and what has not must not keep the connection unread."""
+    """OMNI is slow. Calls in flight wait for it; deliveries that have not begun must not keep reading paused."""
     worker = await stage.worker(
         RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB),
-        RABBITMQ_FAST_LANE=fast,
+        RABBITMQ_FAST_PATH=fast,
         OMNI_MAX_MESSAGES_PER_CALL="10000",
         OMNI_CONCURRENCY="4",
     )
@@ -186,19 +186,17 @@ async def test_what_there_is_no_memory_for_waits_in_the_broker_and_then_in_a_wai
 
 @pytest.mark.long
 @pytest.mark.parametrize("fast", ["true", "false"])
-async def test_a_worker_that_stops_while_deliveries_are_left_unread_makes_none_ambiguous(
-    stage: Stage, fast: str
-) -> None:
-    """The broker answers that the consumer is cancelled behind all that it has sent."""
+async def test_a_worker_that_stops_while_reading_is_paused_makes_no_attempt_ambiguous(stage: Stage, fast: str) -> None:
+    """The broker's answer to a cancel comes behind all deliveries that it has sent."""
     worker = await stage.worker(
-        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), RABBITMQ_FAST_LANE=fast, OMNI_CONCURRENCY="4"
+        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), RABBITMQ_FAST_PATH=fast, OMNI_CONCURRENCY="4"
     )
     await stage.fault(kind="latency", seconds=6)
     small = [{"requestId": f"s-{n}", "messageId": f"s-{n}", "phoneNumber": NUMBER, "text": f"{n}"} for n in range(4)]
     await stage.send(*small)
     await stage.until_in_flight(4)
     await stage.send(*(large(f"large-{number}") for number in range(10)))
-    await asyncio.sleep(1)  # the broker sends what the connection holds
+    await asyncio.sleep(1)  # the broker sends as much as the connection's buffers hold
     assert await worker.stop() == 0
     await stage.mend()
     second = await stage.worker(LOG_LINES_PER_SECOND="10000")
@@ -212,12 +210,12 @@ async def test_a_worker_that_stops_while_deliveries_are_left_unread_makes_none_a
 
 
 def large(name: str) -> bytes:
-    """Write a request that is as long as it may be, to one person."""
+    """Make the longest possible request with one destination."""
     body = {"requestId": name, "destinations": [{"messageId": name, "to": {"phoneNumber": NUMBER}}], "text": "x"}
     return json.dumps(body).encode().ljust(3 * MIB)
 
 
-async def test_a_body_longer_than_any_request_is_not_kept_while_it_comes(stage: Stage) -> None:
+async def test_a_body_longer_than_any_request_is_not_kept_as_it_arrives(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*[b" " * (12 * MIB)] * 3, message_id="long")
     await stage.until(lambda: len(stage.events) == 3)
@@ -227,11 +225,11 @@ async def test_a_body_longer_than_any_request_is_not_kept_while_it_comes(stage: 
 
 
 async def test_a_dead_letter_longer_than_any_request_is_not_kept_either(stage: Stage) -> None:
-    """RabbitMQ 3 takes 128 MiB, and a worker that is killed for its memory leaves all that it serves ambiguous."""
+    """RabbitMQ 3 accepts 128 MiB, and a worker killed for its memory leaves all its calls ambiguous."""
     await (await stage.worker()).stop()
     for number in range(4):
         await stage.send(b" " * (15 * MIB), expiration=0.2, message_id=f"long-{number}")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead") < 4:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
     worker = await stage.worker()

@@ -1,4 +1,4 @@
-"""Every query of every panel gives data, asked of a real Prometheus that has watched a worker in good and bad times."""
+"""Every query of every panel returns data from a real Prometheus that scraped a worker with and without faults."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ from tests.support.prometheus import DASHBOARDS, filled, prometheus
 
 NUMBER: Final = "41793026727"
 SECONDS: Final = 18
-"""Of load: rates look back over fifteen."""
+"""Of load: rates cover fifteen seconds."""
 
 
 def expressions(dashboard: str) -> list[tuple[str, str]]:
-    """List each panel's title with what it asks."""
+    """List each panel's title with its queries."""
     panels = DASHBOARDS[dashboard]["panels"]
     return [(panel["title"], filled(target["expr"], "15s")) for panel in panels for target in panel.get("targets", ())]
 
@@ -27,7 +27,7 @@ def request(name: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - of a 
 
 
 async def trouble(stage: Stage) -> None:
-    """Have everything happen that a panel is about."""
+    """Cause everything that a panel shows."""
     await stage.fault(kind="status", status=503, probability=0.1)
     await stage.fault(kind="status", status=500, taken=True, probability=0.02)
     await stage.fault(kind="hang", times=1)
@@ -41,7 +41,7 @@ async def trouble(stage: Stage) -> None:
 
 
 @pytest.mark.long
-async def test_every_query_of_every_panel_gives_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
+async def test_every_query_of_every_panel_returns_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
     worker = await stage.worker(RETRY_MAX_DELAY="1", RETRY_MAX_ATTEMPTS="2", OMNI_READ_TIMEOUT="1")
     assert vhost.node.prometheus_port
     async with prometheus(tmp_path / "p", [worker], vhost.node.prometheus_port, vhost=vhost.name) as client:

@@ -1,4 +1,4 @@
-"""Somebody deletes the queues of dead letters under a running worker: no dead letter is lost."""
+"""The queues of dead letters are deleted while a worker runs: no dead letter is lost."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
-from tests.support.worker import PATIENCE, Worker
+from tests.support.worker import TIMEOUT, Worker
 
 
 async def delete(stage: Stage, *queues: str) -> None:
@@ -18,13 +18,13 @@ async def delete(stage: Stage, *queues: str) -> None:
 
 
 async def until_stored(stage: Stage, count: int) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await there(stage, "omni.dead") < count:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 
 
 async def there(stage: Stage, queue: str) -> int:
-    """Count the messages in a queue; -1 where there is none."""
+    """Count the messages in a queue; -1 if it does not exist."""
     try:
         return await stage.waiting(queue)
     except ChannelNotFoundEntity:
@@ -39,7 +39,7 @@ async def reasons(stage: Stage) -> dict[str, str]:
 
 
 async def busy_worker(stage: Stage) -> Worker:
-    """Start a worker that takes nothing from the queue for some seconds: its only place is taken."""
+    """Start a worker that consumes nothing for some seconds: its only slot is in use."""
     worker = await stage.worker(RABBITMQ_PREFETCH="1")
     await stage.fault(kind="latency", seconds=4)
     await stage.send(request("slow", NUMBER))
@@ -67,14 +67,14 @@ async def test_a_dead_letter_of_the_relay_is_stored(stage: Stage, queues: tuple[
 
 
 @pytest.mark.timeout(120)
-async def test_dead_letters_of_the_broker_are_stored_and_told_of(stage: Stage) -> None:
-    """They lapse in the queue while the worker is busy; the broker hands them to the queues that are there."""
+async def test_dead_letters_of_the_broker_are_stored_and_have_a_final_event(stage: Stage) -> None:
+    """They expire in the queue while the worker is busy; the broker dead-letters them to the queues that exist."""
     worker = await busy_worker(stage)
     await delete(stage, "omni.dead")
     names = [f"m-{number}" for number in range(60)]
     await stage.send(*(request(name, NUMBER) for name in names), expiration=0.1)
     await stage.until(lambda: all(stage.event_types().get(name) == ["expired"] for name in names))
-    async with asyncio.timeout(PATIENCE):  # those that died in the moment of restoring may be there twice
+    async with asyncio.timeout(TIMEOUT):  # those that expired while the queue was declared may be there twice
         while await reasons(stage) != dict.fromkeys(names, "lapsed"):  # noqa: ASYNC110  # a command
             await asyncio.sleep(0.5)
     assert worker.lines("broker.disconnected") == []
@@ -93,15 +93,15 @@ async def test_one_dead_letter_of_the_broker_is_stored_once(stage: Stage) -> Non
     assert await stage.waiting("omni.dead") == 1
 
 
-async def test_a_queue_that_is_gone_is_declared_again_before_it_is_needed(stage: Stage) -> None:
+async def test_a_deleted_queue_is_declared_again_before_it_is_needed(stage: Stage) -> None:
     await stage.worker()
     await delete(stage, "omni.dead", "omni.dead.notifications")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while min([await there(stage, queue) for queue in ("omni.dead", "omni.dead.notifications")]) < 0:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.2)
 
 
-async def test_a_worker_that_may_not_declare_says_so_and_the_request_stays(stage: Stage) -> None:
+async def test_a_worker_without_the_right_to_declare_reports_it_and_the_request_stays(stage: Stage) -> None:
     declaring = await stage.worker()
     assert await declaring.stop() == 0
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1", RABBITMQ_DECLARE="false")

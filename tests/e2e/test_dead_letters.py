@@ -1,4 +1,4 @@
-"""The dead-letter queue as a tool: look, send again, drop."""
+"""The commands for dead letters: list, show, replay, purge."""
 
 import asyncio
 import json
@@ -8,33 +8,34 @@ import pytest
 from pydantic import SecretStr
 
 from service.adapters.settings import Settings
-from service.cli.dead import Choice, list_dead
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import list_dead
 from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, NUMBER, UNAVAILABLE, request
-from tests.support.worker import PATIENCE, Ended
+from tests.support.worker import TIMEOUT, Ended
 
 
 async def listed(stage: Stage, *arguments: str) -> list[dict[str, Any]]:
-    told = await stage.command("dead", "list", "--json", *arguments)
-    assert told.status == 0, told.errors
-    return [json.loads(line) for line in told.output.splitlines()]
+    ended = await stage.command("dead", "list", "--json", *arguments)
+    assert ended.status == 0, ended.errors
+    return [json.loads(line) for line in ended.output.splitlines()]
 
 
 async def dead(stage: Stage, *arguments: str) -> Ended:
-    told = await stage.command("dead", *arguments)
-    assert told.status == 0, told.errors
-    return told
+    ended = await stage.command("dead", *arguments)
+    assert ended.status == 0, ended.errors
+    return ended
 
 
 async def with_dead_letters(stage: Stage) -> None:
-    """Have three requests die: two in failure, one in doubt; it says something else, for equal texts share one fate."""
+    """Make three dead letters: two failed, one ambiguous with another text, since equal texts would share a call."""
     await stage.worker(RETRY_MAX_ATTEMPTS="1", UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     ambiguous = request("u-1", GARBLED, sms={"text": "another"})
     await stage.send(request("f-1", UNAVAILABLE), request("f-2", UNAVAILABLE), ambiguous)
     await stage.until_final_events(3)
-    async with asyncio.timeout(PATIENCE):
-        while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the word may be heard first
+    async with asyncio.timeout(TIMEOUT):
+        while await stage.waiting("omni.dead") < 3:  # noqa: ASYNC110  # the event may arrive first
             await asyncio.sleep(0.02)
 
 
@@ -63,8 +64,8 @@ async def test_dead_letters_are_listed_and_shown_and_stay_where_they_are(stage: 
     assert (await stage.command("dead", "show", "nobody")).status == 1
 
 
-async def test_looked_at_however_often_none_is_lost(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    """RabbitMQ 4 drops what it has handed out twenty times, where a queue sets no limit of its own."""
+async def test_listing_many_times_loses_no_dead_letter(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """RabbitMQ 4 drops a message after twenty deliveries if the queue sets no limit."""
     await with_dead_letters(stage)
     settings = Settings(rabbitmq_url=SecretStr(stage.url))
     for _ in range(25):
@@ -73,7 +74,7 @@ async def test_looked_at_however_often_none_is_lost(stage: Stage, capsys: pytest
     assert await stage.waiting("omni.dead") == 3
 
 
-async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_posted_again(stage: Stage) -> None:
+async def test_a_replayed_request_keeps_its_ids_and_messages_known_to_omni_are_not_posted_again(stage: Stage) -> None:
     await with_dead_letters(stage)
     await stage.fault(kind="reset", taken=True, times=1)
     await stage.send(request("u-2", NUMBER))
@@ -81,13 +82,13 @@ async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_pos
     before = await stage.posts()
 
     assert "1 dead letter would be sent again" in (await dead(stage, "replay", "--limit", "1", "--dry-run")).output
-    told = await dead(stage, "replay", "--reason", "unknown", "--rate", "100")
+    ended = await dead(stage, "replay", "--reason", "unknown", "--rate", "100")
 
-    assert "sent again" in told.output
+    assert "sent again" in ended.output
     await stage.until(lambda: bool(stage.about("u-1")) and len(stage.final_events()["u-1"]) == 2)
     assert stage.final_events()["u-2"] == ["accepted"]
     posts = await stage.posts()
-    assert posts["u-1"] == before["u-1"] + 1  # OMNI did not have it: posted once more, as was ordered
+    assert posts["u-1"] == before["u-1"] + 1  # OMNI did not have it: the replay posts it once more
     assert posts["u-2"] == 1
     (dead_letter,) = await listed(stage, "--reason", "unknown")
     assert (dead_letter["requestId"], dead_letter["redrives"]) == ("u-1", 1)
@@ -95,8 +96,8 @@ async def test_sent_again_a_request_keeps_its_names_and_what_omni_has_is_not_pos
 
 @pytest.mark.long
 @pytest.mark.parametrize("logs", [True, False])
-async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
-    """Where the logs are closed nobody can know; whoever sends it again has decided."""
+async def test_an_ambiguous_message_that_was_parked_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
+    """Without the right to read logs it stays unknown; the operator who replays it has decided."""
     worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     answer = await stage.sandbox.post("/sandbox/options", json={"logsAllowed": False})
     assert answer.status_code == 200
@@ -105,7 +106,7 @@ async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: St
     await stage.until_final_events(1)
     assert stage.final_events() == {"m": ["unknown"]}
     await stage.sandbox.post("/sandbox/options", json={"logsAllowed": logs})
-    await worker.stop()  # it remembers for a while that they were closed
+    await worker.stop()  # a worker remembers for a while that lookups are forbidden
     await stage.worker()
 
     await dead(stage, "replay")
@@ -114,7 +115,7 @@ async def test_one_that_was_parked_in_doubt_is_accepted_after_a_replay(stage: St
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_dead_letters_are_dropped_only_on_purpose(stage: Stage) -> None:
+async def test_dead_letters_are_deleted_only_after_confirmation(stage: Stage) -> None:
     await with_dead_letters(stage)
 
     assert (await stage.command("dead", "purge")).status == 1
@@ -139,7 +140,7 @@ async def replayed(stage: Stage, *, republished: bool) -> None:
 
 @pytest.mark.parametrize("pause", [0.0, 0.7], ids=["at once", "one after the other"])
 async def test_two_replays_of_a_dead_letter_in_one_worker_are_one_call(stage: Stage, pause: float) -> None:
-    """A replay that was interrupted, or two at once, may leave two copies."""
+    """An interrupted replay, or two at once, may leave two duplicates."""
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=0.5, times=1)
     await replayed(stage, republished=False)
@@ -155,7 +156,7 @@ async def test_two_replays_of_a_dead_letter_in_one_worker_are_one_call(stage: St
 
 @pytest.mark.parametrize("latency", [0.0, 1.0])
 async def test_two_replays_of_a_dead_letter_in_two_workers_are_one_call(stage: Stage, latency: float) -> None:
-    """The one that may be a second waits, and finds in OMNI's logs what the first has posted."""
+    """The possible duplicate waits, and finds the first one's message in OMNI's logs."""
     workers = [await stage.worker(RABBITMQ_PREFETCH="1") for _ in range(2)]
     if latency:
         await stage.fault(kind="latency", seconds=latency, times=1)
@@ -171,7 +172,7 @@ async def test_two_replays_of_a_dead_letter_in_two_workers_are_one_call(stage: S
 
 
 @pytest.mark.parametrize("policy", ["resend", "park"])
-async def test_a_replay_that_only_may_be_a_second_is_posted_in_the_end(stage: Stage, policy: str) -> None:
+async def test_a_possible_second_replay_is_posted_in_the_end(stage: Stage, policy: str) -> None:
     await stage.worker(UNKNOWN_POLICY=policy, UNKNOWN_LOG_CHECKS="1")
     await replayed(stage, republished=True)
     await stage.until_final_events(1)

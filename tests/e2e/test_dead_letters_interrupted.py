@@ -1,4 +1,4 @@
-"""Commands about dead letters that are interrupted, or run at once: no letter is lost, and none is sent twice."""
+"""Commands for dead letters that are interrupted, or run concurrently, lose no letter and send none twice."""
 
 import asyncio
 import json
@@ -13,21 +13,22 @@ import pytest
 from pydantic import SecretStr
 
 from service.adapters.settings import Settings
-from service.cli.dead import Choice, list_dead
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import list_dead
 from service.core.result.dead_letter import Selection
 from tests.e2e.stage import Stage
 from tests.e2e.test_dead_letters import dead, listed
 from tests.e2e.test_trying_again import NUMBER, request
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
-from tests.support.worker import PATIENCE, PROGRAM, Worker
+from tests.support.worker import PROGRAM, TIMEOUT, Worker
 
 FAILED_AT = datetime(2026, 11, 22, 11, 0, tzinfo=UTC).isoformat()
 OWN = {"omni-reason": "failed", "omni-detail": "http_503", "omni-failed-at": FAILED_AT, "omni-attempt": 8}
 
 
 async def put_dead_letters(stage: Stage, count: int, *, listening: bool = False) -> list[str]:
-    """Store dead letters whose requests would be accepted now; give their names. Declares the topology by a worker."""
+    """Store dead letters whose requests would be accepted now; return their ids. A worker declares the topology."""
     worker = await stage.worker()
     names = [f"r-{number}" for number in range(count)]
     for name in names:
@@ -42,7 +43,7 @@ async def put_dead_letters(stage: Stage, count: int, *, listening: bool = False)
 async def limit_deliveries(vhost: VirtualHost, limit: int) -> None:
     definition = {"pattern": "^omni\\.dead$", "definition": {"delivery-limit": limit}, "apply-to": "queues"}
     await asyncio.to_thread(manage, vhost.node, "PUT", f"policies/{vhost.name}/limit", **definition)
-    async with asyncio.timeout(PATIENCE):  # a policy takes effect a moment later
+    async with asyncio.timeout(TIMEOUT):  # a policy takes effect a moment later
         while not (await asyncio.to_thread(queue, vhost, "omni.dead")).get("policy"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.1)
 
@@ -55,7 +56,8 @@ def queue(vhost: VirtualHost, name: str) -> dict[str, Any]:
 
 SHOW_AGAIN_AND_AGAIN = """
 import asyncio, os, sys
-from service.cli.dead import Choice, show_dead
+from service.cli.dead_letter_queue import Choice
+from service.cli.dead_letters import show_dead
 from service.adapters.settings import load_settings
 from service.core.result.dead_letter import Selection
 for _ in range(int(sys.argv[1])):
@@ -64,12 +66,12 @@ for _ in range(int(sys.argv[1])):
     except BrokenPipeError:
         continue
     sys.exit("the pipe is open")
-os._exit(0)  # what is left in the buffer has nowhere to go
+os._exit(0)  # the rest of the buffer cannot be written
 """
 
 
 async def run_with_a_closed_pipe(stage: Stage, *command: str) -> int:
-    """Run a command whose standard output nobody reads; give its exit status."""
+    """Run a command whose standard output is not read; return its exit status."""
     reading, writing = os.pipe()
     os.close(reading)
     settings = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")} | stage.settings
@@ -77,13 +79,13 @@ async def run_with_a_closed_pipe(stage: Stage, *command: str) -> int:
         *command, env=settings, cwd=stage.directory, stdout=writing, stderr=asyncio.subprocess.PIPE
     )
     os.close(writing)
-    _, errors = await asyncio.wait_for(process.communicate(), 2 * PATIENCE)
+    _, errors = await asyncio.wait_for(process.communicate(), 2 * TIMEOUT)
     assert b"Traceback" not in errors
     return process.returncode or 0
 
 
-async def test_shown_into_a_closed_pipe_however_often_none_is_lost(stage: Stage) -> None:
-    """RabbitMQ 4 deletes what was returned more than twenty times, RabbitMQ 3 nothing."""
+async def test_showing_into_a_closed_pipe_many_times_loses_no_letter(stage: Stage) -> None:
+    """RabbitMQ 4 deletes a message that was returned more than twenty times; RabbitMQ 3 does not."""
     names = await put_dead_letters(stage, 2)
     assert await run_with_a_closed_pipe(stage, sys.executable, "-c", SHOW_AGAIN_AND_AGAIN, "25") == 0
 
@@ -92,7 +94,9 @@ async def test_shown_into_a_closed_pipe_however_often_none_is_lost(stage: Stage)
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_shown_into_a_closed_pipe_none_is_lost_by_any_delivery_limit(stage: Stage, vhost: VirtualHost) -> None:
+async def test_showing_into_a_closed_pipe_loses_no_letter_by_the_delivery_limit(
+    stage: Stage, vhost: VirtualHost
+) -> None:
     names = await put_dead_letters(stage, 2)
     await limit_deliveries(vhost, 1)
     for _ in range(3):
@@ -101,7 +105,7 @@ async def test_shown_into_a_closed_pipe_none_is_lost_by_any_delivery_limit(stage
     assert [dead_letter["requestId"] for dead_letter in await listed(stage)] == names
 
 
-async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
+async def test_reading_changes_neither_letters_nor_their_order(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = await put_dead_letters(stage, 5)
@@ -113,13 +117,13 @@ async def test_reading_changes_nothing_that_a_letter_says_and_keeps_the_order(
     assert await listed(stage) == before
     assert [dead_letter["requestId"] for dead_letter in before] == names
     assert {dead_letter["failedAt"] for dead_letter in before} == {FAILED_AT}
-    assert await stage.waiting("omni.dead.notifications") == 0  # nobody is told of a letter again
+    assert await stage.waiting("omni.dead.notifications") == 0  # no second notification
     assert capsys.readouterr().out.count("dead letter") == 7
 
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_killed_while_reading_it_leaves_every_letter(stage: Stage, vhost: VirtualHost) -> None:
+async def test_a_command_killed_while_reading_leaves_every_letter(stage: Stage, vhost: VirtualHost) -> None:
     names = await put_dead_letters(stage, 3)
     await limit_deliveries(vhost, 2)
     for number in range(8):
@@ -132,7 +136,7 @@ async def test_killed_while_reading_it_leaves_every_letter(stage: Stage, vhost: 
     assert sorted({dead_letter["requestId"] for dead_letter in await listed(stage)}) == names
 
 
-async def test_the_first_signal_ends_a_replay_after_the_letter_in_hand(stage: Stage) -> None:
+async def test_the_first_signal_ends_a_replay_after_the_current_letter(stage: Stage) -> None:
     names = await put_dead_letters(stage, 4, listening=True)
     replay = await stage.watching("dead", "replay", "--rate", "0.5")
     await stage.until(lambda: len(stage.final_events()) == 1)
@@ -144,7 +148,7 @@ async def test_the_first_signal_ends_a_replay_after_the_letter_in_hand(stage: St
     assert "3 dead letters sent again" in (await dead(stage, "replay")).output
     await stage.until_final_events(4)
     assert await stage.posts() == dict.fromkeys(names, 1)
-    assert not await stage.exists("omni.dead.replay")  # nothing was left in doubt
+    assert not await stage.exists("omni.dead.replay")  # no letter may have been sent twice
 
 
 @pytest.mark.long
@@ -160,10 +164,10 @@ async def test_a_second_signal_ends_a_replay_at_once(stage: Stage, vhost: Virtua
         assert replay.process.returncode is None
         replay.send(signal.SIGTERM)
         assert await replay.ended(10) == 1
-    assert "ended at once: 1 dead letter sent again; a letter in hand may be sent again" in replay.text
+    assert "ended at once: 1 dead letter sent again; the current letter may be sent again" in replay.text
 
 
-async def test_what_an_interrupted_replay_may_have_sent_is_marked_by_the_next(stage: Stage) -> None:
+async def test_letters_that_an_interrupted_replay_may_have_sent_are_marked_by_the_next(stage: Stage) -> None:
     names = await put_dead_letters(stage, 2)
     async with stage.channel() as channel:
         await channel.queue_delete("omni.requests")
@@ -188,8 +192,8 @@ async def test_only_one_replay_or_purge_runs_at_a_time(stage: Stage) -> None:
     commands = stage.command("dead", "replay"), stage.command("dead", "purge", "--yes")
     for second in await asyncio.gather(*commands):
         assert second.status == 1
-        assert "another replay or purge is at work" in second.errors
-    assert len(await listed(stage)) == 2  # one may look meanwhile
+        assert "another replay or purge is running" in second.errors
+    assert len(await listed(stage)) == 2  # listing is allowed meanwhile
     first.send(signal.SIGTERM)
     assert await first.ended() == 0
     await dead(stage, "replay")
@@ -197,21 +201,21 @@ async def test_only_one_replay_or_purge_runs_at_a_time(stage: Stage) -> None:
     assert await stage.posts() == dict.fromkeys(names, 1)
 
 
-async def test_two_copies_of_a_letter_count_as_one(stage: Stage) -> None:
-    """A command that was killed while it put a letter back has left two."""
+async def test_two_duplicates_of_a_letter_count_as_one(stage: Stage) -> None:
+    """A command that was killed while it published a letter again has left two."""
     await put_dead_letters(stage, 1)
     await stage.send(request("r-0", NUMBER, sms={"text": "r-0"}), exchange="omni.dead", key="", headers=OWN)
     await stage.until_waiting("omni.dead", 2)
 
     assert len(await listed(stage)) == 1
     assert "1 dead letter would be sent again" in (await dead(stage, "replay", "--dry-run")).output
-    told = (await dead(stage, "replay")).output
-    assert told == "1 dead letter sent again, and 1 that were copies of these dropped\n"
+    ended = (await dead(stage, "replay")).output
+    assert ended == "1 dead letter sent again; duplicates of these dropped: 1\n"
     assert await stage.waiting("omni.requests") == 1
 
 
 async def test_a_user_who_may_not_declare_queues_can_replay(stage: Stage, vhost: VirtualHost) -> None:
-    """Its letters are sent as possible copies, since nothing can be written down."""
+    """Its letters are sent as possible duplicates, since there is no journal."""
     await put_dead_letters(stage, 1)
     manage(vhost.node, "PUT", f"users/{vhost.name}", password="made-up", tags="")
     rights = {"configure": "^$", "write": "^(omni\\..*|amq\\.default)$", "read": "^omni\\..*$"}
@@ -228,7 +232,7 @@ async def test_a_user_who_may_not_declare_queues_can_replay(stage: Stage, vhost:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-async def test_interrupted_at_any_moment_a_replay_sends_nothing_twice(stage: Stage, number: signal.Signals) -> None:
+async def test_a_replay_interrupted_at_any_moment_sends_no_message_twice(stage: Stage, number: signal.Signals) -> None:
     names = await put_dead_letters(stage, 8, listening=True)
     draw = random.Random(22)  # noqa: S311
     for _ in range(30):
@@ -243,7 +247,7 @@ async def test_interrupted_at_any_moment_a_replay_sends_nothing_twice(stage: Sta
         status = await replay.ended()
         assert "Traceback" not in replay.text
         assert status in (0, 1, -signal.SIGINT, -signal.SIGKILL)
-        await asyncio.sleep(0.3)  # the broker hands back what a killed command held
+        await asyncio.sleep(0.3)  # the broker requeues what a killed command had taken
     await stage.until_final_events(8, within=60)
 
     assert await stage.posts() == dict.fromkeys(names, 1)
@@ -254,17 +258,17 @@ _PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
 WRITES_DOWN = _PUBLISH + b"\x0aomni.relay\x10omni.dead.replay"
 PUBLISHES = _PUBLISH + b"\x0aomni.relay\x0domni.requests"
 ACKNOWLEDGES = b"\x00\x3c\x00\x50"
-"""How the frames begin that a replay sends at each step with a letter: the method, exchange and routing key."""
+"""The first bytes of the frames that a replay sends at each step: method, exchange and routing key."""
 
 
 class Kill(NamedTuple):
-    """When a replay is killed, and what that leaves."""
+    """The moment at which a replay is killed, and the expected results."""
 
     step: bytes
     copies: list[bool]
-    """For each request that is sent in all, whether it says that it may be a copy."""
+    """For each request sent in total, whether it is marked as a possible duplicate."""
     arrives: bool = False
-    """Whether the broker still gets what the replay sends in this step."""
+    """Whether the broker still receives the frames of this step."""
 
 
 @pytest.mark.timeout(120)
@@ -278,21 +282,21 @@ class Kill(NamedTuple):
         pytest.param(Kill(ACKNOWLEDGES, [False, False, True, False]), id="before it is acknowledged"),
     ],
 )
-async def test_killed_at_any_step_with_a_letter_a_replay_loses_nothing_and_sends_nothing_twice(
+async def test_a_replay_killed_at_any_step_loses_no_letter_and_sends_no_message_twice(
     stage: Stage, vhost: VirtualHost, kill: Kill, *, listening: bool
 ) -> None:
-    """It is killed with the second of three letters. The next replay sends the rest."""
+    """It is killed at the second of three letters. The next replay sends the rest."""
     names = await put_dead_letters(stage, 3, listening=listening)
     async with Proxy(vhost.node.port) as proxy:
         held = proxy.hold_at(kill.step, 2)
         replay = await stage.watching("dead", "replay", "--rate", "100", RABBITMQ_URL=through(proxy, vhost))
-        await asyncio.wait_for(held.wait(), PATIENCE)
+        await asyncio.wait_for(held.wait(), TIMEOUT)
         if kill.arrives:
             proxy.release_requests()
             await asyncio.sleep(0.5)
         replay.send(signal.SIGKILL)
         assert await replay.ended() == -signal.SIGKILL
-    await stage.until_waiting("omni.dead", 2)  # the broker has noticed
+    await stage.until_waiting("omni.dead", 2)  # the broker has requeued them
 
     assert "2 dead letters sent again" in (await dead(stage, "replay")).output
     if not listening:
@@ -300,14 +304,14 @@ async def test_killed_at_any_step_with_a_letter_a_replay_loses_nothing_and_sends
         await stage.worker()
     await stage.until_final_events(3)
     await stage.until_waiting("omni.requests", 0)
-    await asyncio.sleep(0.5)  # a copy that is in a worker's hands is dealt with
+    await asyncio.sleep(0.5)  # a worker finishes a duplicate that it has taken
     assert await stage.posts() == dict.fromkeys(names, 1)
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
     assert await stage.waiting("omni.dead") == 0
 
 
 async def copies_waiting(stage: Stage, count: int) -> list[bool]:
-    """Tell for each request whether it says that it may be a copy. They are taken, and published as they were."""
+    """Return for each request whether it is marked as a possible duplicate. Takes them and publishes them again."""
     messages = [await stage.take("omni.requests") for _ in range(count)]
     async with stage.channel() as channel:
         relay = await channel.get_exchange("omni.relay", ensure=False)
@@ -317,8 +321,8 @@ async def copies_waiting(stage: Stage, count: int) -> list[bool]:
 
 
 async def until_replaying(stage: Stage, replay: Worker, before: int) -> None:
-    """Wait until a replay has written down a letter, or has ended."""
-    async with asyncio.timeout(PATIENCE):
+    """Wait until a replay has recorded a letter in the journal, or has ended."""
+    async with asyncio.timeout(TIMEOUT):
         while replay.process.returncode is None:
             if await stage.exists("omni.dead.replay") and await stage.waiting("omni.dead.replay") > before:
                 return

@@ -51,7 +51,7 @@ FORGED_DEATHS: dict[str, Any] = {
 
 @pytest.fixture
 def producer(stage: Stage, vhost: VirtualHost) -> Iterator[Stage]:
-    """Give what publishes with a producer's rights, and hears what the stage hears."""
+    """Return a stage that publishes with a producer's rights and has the same events."""
     with user(vhost, write=PRODUCER) as url:
         yield replace(stage, url=url)
 
@@ -61,7 +61,7 @@ async def lookups(worker: Worker) -> float:
 
 
 @pytest.mark.parametrize("deaths", FORGED_DEATHS)
-async def test_a_first_delivery_has_no_past(stage: Stage, producer: Stage, deaths: str) -> None:
+async def test_forged_headers_of_a_first_delivery_are_ignored(stage: Stage, producer: Stage, deaths: str) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="3")
     await producer.send(request("m", UNAVAILABLE_ONCE), headers={**PAST, **FORGED_DEATHS[deaths]})
     await stage.until_final_events(1)
@@ -69,11 +69,11 @@ async def test_a_first_delivery_has_no_past(stage: Stage, producer: Stage, death
     assert stage.event_types() == {"m": ["deferred", "accepted"]}
     assert [event.data["attempt"] for event in stage.events] == [1, 2]
     assert await stage.posts() == {"m": 2}
-    assert await lookups(worker) == 1  # before the second attempt, as ever, and not before the first
+    assert await lookups(worker) == 1  # before the second attempt, as always, and not before the first
 
 
-async def test_nothing_is_believed_of_a_producer_that_speaks_amqp_1_0(stage: Stage, vhost: VirtualHost) -> None:
-    """There a producer also writes annotations, of which the broker makes headers; it names the exchange itself."""
+async def test_forged_headers_of_an_amqp_1_0_producer_are_ignored(stage: Stage, vhost: VirtualHost) -> None:
+    """In AMQP 1.0 a producer also sets annotations, which the broker converts to headers."""
     if (await handshake(vhost.node.port, vhost.node.name)).startswith("3."):
         pytest.skip("RabbitMQ 3 speaks AMQP 1.0 with a plug-in")
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="3")
@@ -96,7 +96,7 @@ async def test_nothing_is_believed_of_a_producer_that_speaks_amqp_1_0(stage: Sta
     assert await lookups(worker) == 1
 
 
-async def test_no_single_header_is_believed(stage: Stage, producer: Stage) -> None:
+async def test_each_forged_header_is_ignored(stage: Stage, producer: Stage) -> None:
     await stage.worker(UNKNOWN_POLICY="park")
     for name, value in PAST.items():
         headers = {"omni-first-seen": LONG_AGO, name: value}
@@ -109,7 +109,7 @@ async def test_no_single_header_is_believed(stage: Stage, producer: Stage) -> No
     assert await stage.posts() == dict.fromkeys(PAST, 2)
 
 
-async def test_a_dead_letter_says_nothing_that_a_producer_has_made_up(stage: Stage, producer: Stage) -> None:
+async def test_a_dead_letter_repeats_no_forged_header(stage: Stage, producer: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="2", UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")
     await producer.send(request("m", UNAVAILABLE), headers=PAST)
     await producer.send(request("u", GARBLED, sms={"text": "another"}), headers=PAST)
@@ -125,7 +125,7 @@ async def test_a_dead_letter_says_nothing_that_a_producer_has_made_up(stage: Sta
         assert dead_letter.headers["omni-redrive-count"] == 0
 
 
-async def test_nobody_learns_what_became_of_the_message_of_another(stage: Stage, producer: Stage) -> None:
+async def test_forged_headers_do_not_reveal_another_producers_message(stage: Stage, producer: Stage) -> None:
     worker = await stage.worker(REPLY_TO="*")
     await stage.send(request("secret", NUMBER))
     await stage.until_final_events(1)
@@ -141,7 +141,9 @@ async def test_nobody_learns_what_became_of_the_message_of_another(stage: Stage,
 
 
 @pytest.mark.parametrize("headers", [{"omni-first-seen": LONG_AGO}, PAST], ids=["first seen", "all"])
-async def test_the_schedule_of_a_request_is_checked(stage: Stage, producer: Stage, headers: dict[str, Any]) -> None:
+async def test_forged_headers_do_not_bypass_the_check_of_send_at(
+    stage: Stage, producer: Stage, headers: dict[str, Any]
+) -> None:
     await stage.worker()
     await producer.send(request("m", NUMBER, sendAt="2099-01-01T00:00:00.000+0000"), headers=headers)
     await stage.until_final_events(1)
@@ -152,7 +154,7 @@ async def test_the_schedule_of_a_request_is_checked(stage: Stage, producer: Stag
 
 
 @pytest.mark.parametrize("deaths", FORGED_DEATHS)
-async def test_a_request_that_lapses_in_the_queue_has_its_final_event(
+async def test_a_request_that_expires_in_the_queue_has_its_final_event(
     stage: Stage, producer: Stage, deaths: str
 ) -> None:
     worker = await stage.worker()
@@ -172,10 +174,10 @@ async def test_a_request_that_lapses_in_the_queue_has_its_final_event(
 
 
 @pytest.mark.parametrize("deaths", [*FORGED_DEATHS, "without an exchange"])
-async def test_a_request_that_lapsed_has_no_past_when_it_is_sent_again(
+async def test_a_request_that_expired_starts_anew_when_it_is_replayed(
     stage: Stage, producer: Stage, deaths: str
 ) -> None:
-    """RabbitMQ 3.10 keeps what a producer says in `x-death` about the request queue."""
+    """RabbitMQ 3.10 keeps a producer's entry about the request queue in `x-death`."""
     worker = await stage.worker()
     await worker.stop()
     without = {"x-death": [{"count": 0, "reason": "expired", "queue": "omni.requests"}]}
@@ -193,7 +195,7 @@ async def test_a_request_that_lapsed_has_no_past_when_it_is_sent_again(
 
 
 class Twice(str):
-    """A name that a table can have twice, in this order."""
+    """A header name that a table has twice, in this order."""
 
     __slots__ = ("place",)
 
@@ -228,10 +230,10 @@ LAPSED = {"reason": "expired", "queue": "omni.requests", "exchange": "omni.reque
     ],
     ids=["another queue", "another reason", "long", "deep"],
 )
-async def test_no_death_that_a_producer_writes_hides_that_its_request_lapsed(
+async def test_a_forged_x_death_does_not_hide_that_a_request_expired(
     stage: Stage, producer: Stage, death: dict[str, object]
 ) -> None:
-    """RabbitMQ 3.10 keeps what it finds in an entry of `x-death`, and reads the first of two fields of one name."""
+    """RabbitMQ 3.10 keeps a producer's fields in an entry of `x-death`, and reads the first of two with one name."""
     worker = await stage.worker()
     await worker.stop()
     death = {name: value for name, value in death.items() if value is not None}
@@ -245,7 +247,7 @@ async def test_no_death_that_a_producer_writes_hides_that_its_request_lapsed(
     assert stage.event_types() == {"m": ["expired"]}
 
 
-async def test_a_request_that_a_policy_takes_off_the_queue_has_its_final_event(stage: Stage, producer: Stage) -> None:
+async def test_a_request_that_a_broker_policy_removes_has_its_final_event(stage: Stage, producer: Stage) -> None:
     """A queue with a maximum length that drops the oldest: the relay declares none, an operator may."""
     worker = await stage.worker()
     await worker.stop()
@@ -279,8 +281,8 @@ async def test_a_producer_with_the_rights_that_it_needs_reaches_no_other_exchang
                     await target.publish(aio_pika.Message(b"{}"), key)
 
 
-async def test_what_comes_into_a_delay_queue_past_the_relay_is_not_believed(stage: Stage) -> None:
-    """A user who may write to the default exchange reaches every queue."""
+async def test_a_message_put_into_a_delay_queue_by_another_client_is_not_trusted(stage: Stage) -> None:
+    """A user who may write to the default exchange can publish to every queue."""
     await stage.worker(RETRY_MAX_ATTEMPTS="2")
     await stage.send(request("m", UNAVAILABLE), headers=PAST, exchange="", key=DELAY)
     await stage.send(request("n", NUMBER), headers=PAST, exchange="", key="omni.requests")
@@ -291,7 +293,7 @@ async def test_what_comes_into_a_delay_queue_past_the_relay_is_not_believed(stag
 
 
 async def test_rabbitmq_4_replaces_a_death_that_a_producer_has_forged(stage: Stage, vhost: VirtualHost) -> None:
-    """RabbitMQ 3.10 believes it. So there whoever may write to the default exchange is as trusted as the relay."""
+    """RabbitMQ 3.10 trusts it, so there a user who may write to the default exchange is as trusted as the relay."""
     version = await handshake(vhost.node.port, vhost.node.name)
     await stage.worker(RETRY_MAX_ATTEMPTS="2")
     headers = {**PAST, **FORGED_DEATHS["of a delay queue"]}
@@ -305,7 +307,7 @@ async def test_rabbitmq_4_replaces_a_death_that_a_producer_has_forged(stage: Sta
 async def test_a_worker_with_the_rights_that_it_needs_retries_fails_and_takes_replays(
     stage: Stage, vhost: VirtualHost
 ) -> None:
-    """It needs no right to write to the default exchange, and so to the queues of others."""
+    """It needs no right to the default exchange, which would give access to the queues of others."""
     with user(vhost, **WORKER) as url:
         declaring = await stage.worker()
         assert await declaring.stop() == 0
@@ -327,7 +329,9 @@ async def test_a_worker_with_the_rights_that_it_needs_retries_fails_and_takes_re
         await stage.until(lambda: "late" in stage.final_events())
 
 
-async def test_a_user_who_may_declare_two_queues_keeps_two_replays_apart(stage: Stage, vhost: VirtualHost) -> None:
+async def test_a_user_with_the_right_to_the_lock_queue_runs_one_replay_at_a_time(
+    stage: Stage, vhost: VirtualHost
+) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE_ONCE))
     await stage.until_final_events(1)
@@ -345,7 +349,7 @@ async def test_a_user_who_may_declare_two_queues_keeps_two_replays_apart(stage: 
     assert "omni-republished" not in (await stage.take("omni.requests")).headers
 
 
-async def test_a_replay_is_believed_and_goes_through_the_relays_own_exchange(stage: Stage) -> None:
+async def test_a_replay_is_trusted_and_goes_through_the_relays_own_exchange(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE_ONCE))
     await stage.until_final_events(1)
@@ -356,7 +360,7 @@ async def test_a_replay_is_believed_and_goes_through_the_relays_own_exchange(sta
     await stage.until(lambda: stage.final_events()["m"] == ["failed", "accepted"])
 
     assert await stage.posts() == {"m": 2}
-    assert await lookups(worker) == 1  # a replay is looked for first
+    assert await lookups(worker) == 1  # a replay is looked up first
 
 
 def test_the_rights_in_the_documents_are_those_tested_here() -> None:

@@ -1,4 +1,4 @@
-"""One producer with unusual properties, and ordinary requests beside it: those must notice nothing."""
+"""A producer with unusual properties does not affect ordinary requests."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
 
 
 async def ordinary_requests(stage: Stage, hostile: dict[str, Any]) -> dict[str, datetime]:
-    """Send ordinary requests for some seconds, with hostile ones among them; gives when each ordinary one was sent."""
+    """Send ordinary and hostile requests for some seconds; return when each ordinary one was sent."""
     sent: dict[str, datetime] = {}
     for turn in range(ROUNDS):
         names = [f"ordinary-{turn}-{number}" for number in range(BESIDE)]
@@ -52,7 +52,7 @@ async def check_neighbours(stage: Stage, worker: Worker, sent: dict[str, datetim
     assert late == {}
     assert worker.lines("broker.disconnected") == []
     assert worker.lines("publish.retried") == []
-    assert len(stage.events) == len(sent) + 2 * ROUNDS  # each hostile one is deferred once, and said once
+    assert len(stage.events) == len(sent) + 2 * ROUNDS  # each hostile request has one deferral and one final event
     assert sum(event.body["type"] == DEFERRED for event in stage.events) == ROUNDS
     assert await stage.waiting("omni.dead") == 0
     posts = await stage.posts()
@@ -105,7 +105,7 @@ async def test_the_attempts_of_a_request_with_cc_keep_their_schedule(stage: Stag
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stage) -> None:
+async def test_a_dead_letter_has_no_header_that_the_broker_interprets(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     headers = {"team": "blue", "BCC": ["billing"], "x-delay": 5, "omni-reason": "forged", "baggage": "x" * 130_000}
     async with stage.channel() as channel:
@@ -123,10 +123,10 @@ async def test_a_dead_letter_carries_no_header_that_the_broker_reads(stage: Stag
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_a_retry_that_the_broker_never_takes_ends_in_a_final_event_and_harms_no_other(
+async def test_an_unpublishable_retry_ends_in_a_final_event_and_does_not_affect_others(
     own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
 ) -> None:
-    """In its normal form a request is larger, and this broker takes no message of more than 4,000 bytes."""
+    """A retry is larger than its request, and this broker accepts no message of more than 4,000 bytes."""
     node = await own_broker()
     await node.ctl(
         "eval", "application:set_env(rabbit, max_message_size, 4000), persistent_term:put(max_message_size, 4000)."

@@ -1,4 +1,4 @@
-"""The operations port under load from strangers: sending goes on."""
+"""Sending continues while the operations port is under load from other clients."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ BAD = (
 
 
 async def write_and_go(port: int, request: bytes) -> None:
-    """Send a request, read the begin of an answer, and reset the connection."""
+    """Send a request, read the beginning of an answer, and reset the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.suppress(OSError, TimeoutError):
         writer.write(request)
@@ -76,7 +76,7 @@ async def write_and_go(port: int, request: bytes) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-async def test_five_hundred_bad_requests_do_not_write_five_hundred_lines(stage: Stage, processes: int) -> None:
+async def test_five_hundred_bad_requests_do_not_write_five_hundred_log_lines(stage: Stage, processes: int) -> None:
     worker = await (stage.worker() if processes == 1 else stage.workers(processes))
     before = len(worker.text.splitlines())
     for number in range(0, 500, 10):
@@ -86,7 +86,7 @@ async def test_five_hundred_bad_requests_do_not_write_five_hundred_lines(stage: 
     assert await worker.stop() == 0
 
 
-async def test_heads_without_end_take_no_memory_and_hold_nothing_up(stage: Stage) -> None:
+async def test_endless_header_sections_take_no_memory_and_delay_nothing(stage: Stage) -> None:
     worker = await stage.worker()
     before = (await worker.metrics())["process_resident_memory_bytes"]
 

@@ -1,4 +1,4 @@
-"""When calls cannot succeed, or their ends cannot be told, none is made; and it goes on by itself."""
+"""No call is made while calls cannot succeed, or their events cannot be published. Sending resumes by itself."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ def requests(count: int, prefix: str = "m") -> list[dict[str, object]]:
     return [request(f"{prefix}-{number}", NUMBER) for number in range(count)]
 
 
-async def test_while_omni_is_away_it_is_only_probed_and_nobody_is_given_up(stage: Stage) -> None:
+async def test_while_omni_is_down_only_probes_are_sent_and_no_message_fails(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="8", RETRY_BASE_DELAY="0.5", RETRY_MAX_DELAY="4")
     await stage.fault(kind="status", status=503)
     await stage.send(*requests(60))
@@ -34,7 +34,7 @@ async def test_while_omni_is_away_it_is_only_probed_and_nobody_is_given_up(stage
     assert (await worker.get("/livez"))[0] == 200
     called = len(await stage.calls())
     await asyncio.sleep(2)
-    assert len(await stage.calls()) - called <= 3 + 32  # probes, and what was on its way
+    assert len(await stage.calls()) - called <= 3 + 32  # probes, and calls in flight
     await stage.send(*requests(20, "later"))
 
     await stage.mend()
@@ -51,8 +51,8 @@ async def test_while_omni_is_away_it_is_only_probed_and_nobody_is_given_up(stage
 
 
 @pytest.mark.long
-async def test_an_outage_makes_nothing_ambiguous_and_nobody_late(stage: Stage) -> None:
-    """No worker dies and OMNI takes nothing: so nothing is looked for, and all goes as soon as OMNI is back.
+async def test_an_outage_makes_no_attempt_ambiguous_and_no_message_late(stage: Stage) -> None:
+    """No worker ends and OMNI accepts nothing, so nothing is looked up, and all are posted as soon as OMNI answers.
 
     The consumer stays, since the broker would hand out again, as redelivered, what was on its way to it.
     """
@@ -82,11 +82,11 @@ async def test_an_outage_makes_nothing_ambiguous_and_nobody_late(stage: Stage) -
 async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_that_was_not_posted(
     stage: Stage, vhost: VirtualHost, fast: str
 ) -> None:
-    """The broker hands it out again, to the worker that knows that it has done nothing about it.
+    """The broker delivers it again to the same worker, which knows that it has not posted it.
 
-    What is looked for in closed logs is deferred, and ends as unknown.
+    A message whose lookup is forbidden is deferred, and ends as unknown.
     """
-    worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_LANE=fast)
+    worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_PATH=fast)
     await stage.fault(kind="status", status=403, path="logs")
     await stage.fault(kind="status", status=503, retryAfter="6", times=1)
     await stage.send(request("first", NUMBER))
@@ -113,7 +113,7 @@ async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_tha
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_when_omni_asks_for_time_nobody_calls_until_then(stage: Stage) -> None:
+async def test_no_call_is_made_before_the_time_of_retry_after(stage: Stage) -> None:
     worker = await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="status", status=429, retryAfter="2", times=1)
     await stage.send(*requests(20))
@@ -154,7 +154,7 @@ async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_short
     assert all(timedelta(seconds=2) <= wait < timedelta(seconds=4) for wait in waits)
 
 
-async def test_requests_refused_for_their_own_fault_pause_nothing(stage: Stage) -> None:
+async def test_rejected_requests_do_not_cause_a_pause(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*(request(f"m-{number}", "4179091400") for number in range(40)))
     await stage.until_final_events(40)
@@ -165,8 +165,8 @@ async def test_requests_refused_for_their_own_fault_pause_nothing(stage: Stage) 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [DENIED, NO_CREDIT], ids=["call", "message"])
-async def test_requests_that_omni_denies_for_themselves_end_and_slow_nobody(stage: Stage, number: str) -> None:
-    """A producer sends such requests all the time, some with the contents of the others."""
+async def test_requests_that_omni_denies_individually_end_and_do_not_slow_others(stage: Stage, number: str) -> None:
+    """A producer sends such requests continuously, some with the contents of others."""
     worker = await stage.worker(RETRY_MAX_DELAY="1")
     await stage.send(request("first", NUMBER))  # only an accepted call shows that the account is not denied
     await stage.until_final_events(1)
@@ -191,7 +191,7 @@ async def test_requests_that_omni_denies_for_themselves_end_and_slow_nobody(stag
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_a_request_that_is_denied_while_there_is_no_other_waits_until_there_is(stage: Stage) -> None:
+async def test_a_single_denied_request_waits_until_another_one_arrives(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_DELAY="1")
     await stage.send(request("alone", DENIED))
     await worker.until_metric('omni_relay_paused{reason="denied"}', 1)
@@ -209,7 +209,7 @@ async def test_a_request_that_is_denied_while_there_is_no_other_waits_until_ther
     assert set(map(tuple, types.values())) == {("accepted",)}
 
 
-async def test_while_results_are_stuck_no_call_is_made_and_none_is_repeated(stage: Stage) -> None:
+async def test_while_events_are_not_confirmed_no_call_is_made_and_none_is_repeated(stage: Stage) -> None:
     worker = await stage.worker(RABBITMQ_PREFETCH="10", OMNI_CONCURRENCY="10")
     async with stage.channel() as channel:
         limited: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -229,7 +229,7 @@ async def test_while_results_are_stuck_no_call_is_made_and_none_is_repeated(stag
     await worker.until_metric(STALLED, 0)
 
 
-async def test_stopped_while_paused_it_leaves_no_doubt_behind(stage: Stage) -> None:
+async def test_a_worker_stopped_during_a_pause_leaves_no_ambiguous_attempt(stage: Stage) -> None:
     worker = await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="status", status=503, retryAfter="3", times=1, seconds=0.5)
     await stage.send(*requests(20))
@@ -246,7 +246,7 @@ async def test_stopped_while_paused_it_leaves_no_doubt_behind(stage: Stage) -> N
     assert await stage.waiting("omni.dead") == 0
 
 
-async def test_a_rate_that_is_set_is_kept(stage: Stage) -> None:
+async def test_a_configured_rate_is_not_exceeded(stage: Stage) -> None:
     await stage.worker(OMNI_MESSAGES_PER_SECOND="20", OMNI_BATCHING="false")
     started = datetime.now(UTC)
     await stage.send(*requests(40))
@@ -255,7 +255,7 @@ async def test_a_rate_that_is_set_is_kept(stage: Stage) -> None:
     assert datetime.now(UTC) - started >= timedelta(seconds=39 / 20)
 
 
-async def test_a_queue_deleted_and_made_again_behind_the_workers_back_is_consumed_within_seconds(stage: Stage) -> None:
+async def test_a_queue_deleted_and_declared_by_another_client_is_consumed_within_seconds(stage: Stage) -> None:
     worker = await stage.worker()
     for name in ("omni.requests", RESULTS):
         async with stage.channel() as channel:
@@ -269,7 +269,7 @@ async def test_a_queue_deleted_and_made_again_behind_the_workers_back_is_consume
 
 @pytest.mark.long
 async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhost: VirtualHost) -> None:
-    """It reads nothing more from connections that publish, and is still asked whether it has the consumer."""
+    """It reads nothing from connections that publish, but still answers whether the consumer exists."""
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=8)  # the command takes seconds on a busy machine
     await stage.send(*requests(3))
@@ -277,7 +277,7 @@ async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhos
     await vhost.node.ctl("set_disk_free_limit", str(900 * 10**12))
     try:
         await worker.until_metric(STALLED, 1)
-        await asyncio.sleep(12)  # two rounds of questions, and the time an answer may take
+        await asyncio.sleep(12)  # two rounds of checks, and the longest time of an answer
     finally:
         await vhost.node.ctl("set_disk_free_limit", "50MB")
     await stage.until_final_events(3)

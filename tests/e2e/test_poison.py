@@ -1,4 +1,4 @@
-"""Requests that kill workers, and floods of wrong ones: nobody else suffers."""
+"""Requests that kill workers, and floods of wrong requests, do not affect others."""
 
 import asyncio
 import json
@@ -11,19 +11,19 @@ from service.core.delivery import Delivery
 from service.core.poison import COUNT, rank
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
-from tests.support.worker import DEADLY, PATIENCE
+from tests.support.worker import DEADLY, TIMEOUT
 
 LIMIT = 4
 
 
 def turn(body: dict[str, object], count: int) -> bytes:
-    """Tell when it is served among the suspects of a life."""
+    """Return whether it is served in quarantine."""
     delivery = Delivery(json.dumps(body).encode(), message_id=str(body["messageId"]))
     return rank(replace(delivery, headers={COUNT: count}))
 
 
 async def limit_deliveries(stage: Stage, limit: int) -> None:
-    """Have the request queue take a request for poison sooner: twenty deaths take their time."""
+    """Lower the delivery limit of the request queue: twenty crashes take too long."""
     async with stage.channel() as channel:
         await channel.queue_delete("omni.requests")
         arguments: dict[str, Any] = {
@@ -39,11 +39,11 @@ async def limit_deliveries(stage: Stage, limit: int) -> None:
 
 
 @pytest.mark.long
-async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_neighbours_do_not(stage: Stage) -> None:
+async def test_a_request_that_kills_workers_is_dead_lettered_and_others_are_not(stage: Stage) -> None:
     await (await stage.worker()).stop()
     await limit_deliveries(stage, LIMIT)
     killer = request("killer", NUMBER)
-    # Of those prefetched with it, each goes before it in one of the lives in which suspects go alone.
+    # Each of those prefetched with it is served before it in one of the runs with quarantine.
     innocent = [
         body
         for body in (request(f"m-{number}", NUMBER) for number in range(20))
@@ -61,7 +61,7 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     assert types.pop("killer") == {"rejected"}
     assert stage.about("killer")[-1].data["reason"]["code"] == "defect"
     assert types == {str(body["messageId"]): {"accepted"} for body in innocent}
-    # A worker that dies between the event and its settlement has it repeated: the same event, with the same id.
+    # If a worker is killed between the event and the settlement, the event is repeated with the same id.
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
     assert set((await stage.posts()).values()) == {1}
     dead_letter = await stage.take("omni.dead")
@@ -69,11 +69,11 @@ async def test_a_request_that_kills_workers_ends_among_the_dead_letters_and_its_
     assert await stage.waiting("omni.dead") == await stage.waiting("omni.requests") == 0
 
 
-async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: Stage) -> None:
+async def test_a_request_that_expires_in_the_queue_has_one_final_event_and_is_not_posted(stage: Stage) -> None:
     await (await stage.worker()).stop()
     await stage.send(request("late", NUMBER), expiration=0.2, message_id="late")
     await stage.send(request("in-time", NUMBER), expiration=60, message_id="in-time")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead") == 0:  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 
@@ -84,11 +84,11 @@ async def test_a_request_that_lapses_in_the_queue_has_its_last_word_too(stage: S
     assert await stage.posts() == {"in-time": 1}
 
 
-async def test_what_the_relay_told_before_it_put_it_among_the_dead_letters_is_not_told_again(stage: Stage) -> None:
+async def test_a_dead_letter_that_has_its_final_event_gets_no_second_one(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE))
     await stage.until_final_events(1)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
     assert stage.event_types() == {"m": ["failed"]}
@@ -128,7 +128,7 @@ HOSTILE = {
 }
 
 
-async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) -> None:
+async def test_hostile_input_causes_nothing_but_its_own_rejection(stage: Stage) -> None:
     worker = await stage.worker()
     before = (await worker.metrics())["process_resident_memory_bytes"]
     for number in range(5):
@@ -141,13 +141,13 @@ async def test_hostile_input_costs_no_more_than_its_own_rejection(stage: Stage) 
     assert {event.type for event in stage.events if event.subject != "good"} == {"rejected"}
     assert max(len(event.message.body) for event in stage.events) < 10_000
     grown = (await worker.metrics())["process_resident_memory_bytes"] - before
-    assert grown < 150e6  # five megabytes five times, read and gone
+    assert grown < 150e6  # five megabytes five times, read and freed
     assert worker.lines("delivery.settled")[-1]["level"] == "info"
     assert (await worker.metrics())['omni_relay_deliveries_total{settlement="dead_lettered"}'] == 0
 
 
-async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> None:
-    """Anybody may publish to that exchange, and claim to be the broker."""
+async def test_unreadable_dead_letters_do_not_stop_the_listener(stage: Stage) -> None:
+    """Any producer with the right to that exchange can pretend to be the broker."""
     worker = await stage.worker()
     bodies = [body for body, _ in HOSTILE.values()] + [b'{"requestId": "' + b"x" * 1000 + b'"}']
     for reason in ("expired", "rejected", "delivery_limit"):
@@ -155,7 +155,7 @@ async def test_nonsense_among_the_dead_letters_stops_nobody(stage: Stage) -> Non
         await stage.send(*bodies, exchange="omni.dead", key="", headers=headers)
     await stage.send(request("good", NUMBER))
     await stage.until(lambda: "good" in stage.final_events())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await stage.waiting("omni.dead.notifications"):  # noqa: ASYNC110  # a server
             await asyncio.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""Several workers on one machine: one port over all, and whoever falls is picked up."""
+"""Several workers on one machine have one operations port, and a worker that ends is started again."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def children(supervisor: Worker) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether it runs; one that only waits to be buried does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -45,7 +45,7 @@ async def total(supervisor: Worker, name: str, labels: str = "") -> float:
 
 
 @pytest.mark.long
-async def test_all_share_the_work_and_one_port_tells_of_each(stage: Stage) -> None:
+async def test_all_workers_share_the_work_and_one_port_reports_each(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     await stage.send(*requests(100))
     await stage.until_final_events(100)
@@ -64,7 +64,7 @@ async def test_all_share_the_work_and_one_port_tells_of_each(stage: Stage) -> No
         assert NUMBER not in (await supervisor.get(page))[1]
 
 
-async def test_asked_to_stop_all_finish_what_is_in_flight(stage: Stage) -> None:
+async def test_a_supervisor_asked_to_stop_lets_all_workers_finish_calls_in_flight(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     pids = children(supervisor)
     await stage.fault(kind="latency", seconds=0.7)
@@ -78,7 +78,7 @@ async def test_asked_to_stop_all_finish_what_is_in_flight(stage: Stage) -> None:
     assert len(supervisor.lines("worker.stopped")) == 2
 
 
-async def test_asked_to_stop_before_they_have_begun_all_end_at_once(stage: Stage) -> None:
+async def test_a_supervisor_asked_to_stop_during_start_ends_all_workers_at_once(stage: Stage) -> None:
     supervisor = await stage.watching("worker", "--processes", "2")
     await supervisor.until_line("supervisor.started")
     supervisor.send(signal.SIGTERM)
@@ -86,7 +86,7 @@ async def test_asked_to_stop_before_they_have_begun_all_end_at_once(stage: Stage
     assert await supervisor.ended(within=10) == 0
 
 
-async def test_asked_twice_all_give_up_at_once(stage: Stage) -> None:
+async def test_a_second_signal_ends_all_workers_at_once(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     await stage.fault(kind="hang")
     await stage.send(*requests(5))
@@ -99,7 +99,7 @@ async def test_asked_twice_all_give_up_at_once(stage: Stage) -> None:
 
 
 @pytest.mark.long
-async def test_one_that_is_killed_is_started_again_and_one_that_hangs_is_ended(stage: Stage) -> None:
+async def test_a_killed_worker_is_started_again_and_a_hanging_one_is_ended(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     killed, hung = children(supervisor)
     os.kill(killed, signal.SIGKILL)
@@ -116,7 +116,7 @@ async def test_one_that_is_killed_is_started_again_and_one_that_hangs_is_ended(s
     assert await supervisor.stop() == 0
 
 
-async def test_a_supervisor_that_is_killed_leaves_nobody_behind(stage: Stage) -> None:
+async def test_a_killed_supervisor_leaves_no_process_behind(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     pids = children(supervisor)
     supervisor.send(signal.SIGKILL)
@@ -125,7 +125,7 @@ async def test_a_supervisor_that_is_killed_leaves_nobody_behind(stage: Stage) ->
     await until_gone(pids)
 
 
-async def test_a_configuration_that_is_wrong_is_not_tried_for_ever(stage: Stage) -> None:
+async def test_a_wrong_configuration_is_not_retried_for_ever(stage: Stage) -> None:
     ended = await stage.command("worker", "--processes", "2", OMNI_API_KEY="")
 
     assert (ended.status, ended.output) == (os.EX_CONFIG, "")

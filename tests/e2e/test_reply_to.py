@@ -1,4 +1,4 @@
-"""`reply_to` makes the relay publish where its producer may not: only where an operator has allowed it."""
+"""`reply_to` works only for queues that the operator allows, since the producer may have no right to them."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ async def test_a_producer_reaches_no_queue_that_is_not_allowed(
     assert {tuple(types) for types in stage.event_types().values()} == {("accepted",)}
 
 
-async def test_one_request_with_many_destinations_sends_no_copy_where_none_is_allowed(stage: Stage) -> None:
+async def test_one_request_with_many_destinations_sends_no_reply_if_none_is_allowed(stage: Stage) -> None:
     worker = await stage.worker()
     await declare(stage, "billing.commands")
     destinations = [{"to": {"phoneNumber": f"4179400{number:05}"}} for number in range(2000)]
@@ -59,7 +59,7 @@ async def test_one_request_with_many_destinations_sends_no_copy_where_none_is_al
     assert await stage.waiting("billing.commands") == 0
 
 
-async def test_an_allowed_queue_gets_copies_by_a_worker_with_the_rights_for_it(
+async def test_an_allowed_queue_gets_replies_from_a_worker_with_the_rights_for_it(
     stage: Stage, vhost: VirtualHost
 ) -> None:
     await (await stage.worker()).stop()
@@ -77,9 +77,7 @@ async def test_an_allowed_queue_gets_copies_by_a_worker_with_the_rights_for_it(
 
 
 @pytest.mark.long
-async def test_a_worker_without_the_right_to_send_copies_drops_them_and_nothing_else(
-    stage: Stage, vhost: VirtualHost
-) -> None:
+async def test_a_worker_without_the_right_to_send_replies_drops_only_them(stage: Stage, vhost: VirtualHost) -> None:
     await (await stage.worker()).stop()
     await declare(stage, "replies.orders")
     with user(vhost, **WORKER) as url:

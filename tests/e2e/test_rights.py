@@ -1,4 +1,4 @@
-"""A user with exactly the rights that are shipped is enough for everything, and each right that is missing is named."""
+"""A user with exactly the shipped rights can do everything, and each missing right is named."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from tests.support.broker import VirtualHost, manage, user
 from tests.unit.adapters.rabbitmq.test_permissions import shipped
 
 NUMBER = "41793026727"
-ROOMS = RetryPolicy(8, 0.1, 0.4).delays
+DELAYS = RetryPolicy(8, 0.1, 0.4).delays
 
 
 def request(name: str) -> dict[str, object]:
@@ -24,13 +24,13 @@ def request(name: str) -> dict[str, object]:
 
 @pytest.fixture
 async def declared(stage: Stage) -> Stage:
-    """Have everything declared by a worker that may, and go."""
+    """Have a worker with the rights declare everything, and stop it."""
     worker = await stage.worker()
     assert await worker.stop() == 0
     return stage
 
 
-async def test_the_rights_that_are_shipped_are_enough_for_everything(declared: Stage, vhost: VirtualHost) -> None:
+async def test_the_shipped_rights_are_sufficient_for_everything(declared: Stage, vhost: VirtualHost) -> None:
     stage = declared
     with user(vhost, **shipped()) as url:
         stage.settings |= {"RELAY_RABBITMQ_URL": url, "RELAY_RABBITMQ_DECLARE": "false"}
@@ -68,8 +68,8 @@ async def test_the_rights_that_are_shipped_are_enough_for_everything(declared: S
 
 
 @pytest.mark.timeout(180)
-async def test_a_check_names_each_right_that_is_missing(declared: Stage, vhost: VirtualHost) -> None:
-    needed = [right for right in rights_needed(ROOMS, declares=False, replies=False) if not right.to_look]
+async def test_a_check_names_each_missing_right(declared: Stage, vhost: VirtualHost) -> None:
+    needed = [right for right in rights_needed(DELAYS, declares=False, replies=False) if not right.to_check]
     assert len(needed) == 6
     for right in needed:
         given = shipped()
@@ -85,7 +85,7 @@ async def test_a_check_names_each_right_that_is_missing(declared: Stage, vhost: 
 
 
 @pytest.mark.parametrize("permission", ["write", "read", "configure"])
-async def test_a_check_of_a_user_without_a_permission_names_what_it_is_for(
+async def test_a_check_of_a_user_without_a_permission_names_its_resources(
     declared: Stage, vhost: VirtualHost, permission: str
 ) -> None:
     given = {**shipped(), permission: "^$"}
@@ -101,22 +101,20 @@ async def test_a_check_of_a_user_without_a_permission_names_what_it_is_for(
 
 @contextlib.asynccontextmanager
 async def watched(stage: Stage, url: str) -> AsyncIterator[str]:
-    """Watch until it ends by itself; give what it says."""
+    """Run `watch` until it ends by itself; return its output."""
     ended = await stage.command("watch", RABBITMQ_URL=url)
     assert ended.status == 1
     assert "Traceback" not in ended.errors
     yield ended.errors
 
 
-async def test_to_watch_with_a_workers_rights_names_the_right_that_is_missing(
-    declared: Stage, vhost: VirtualHost
-) -> None:
+async def test_watching_with_a_workers_rights_names_the_missing_right(declared: Stage, vhost: VirtualHost) -> None:
     with user(vhost, **shipped()) as url:
-        async with watched(declared, url) as said:
-            assert said.startswith("omni-relay: this user may not configure amq.gen-* (queue)")
+        async with watched(declared, url) as output:
+            assert output.startswith("omni-relay: this user may not configure amq.gen-* (queue)")
     with user(vhost, configure="^amq\\.gen-.*$", write="^amq\\.gen-.*$", read="^amq\\.gen-.*$") as url:
-        async with watched(declared, url) as said:
-            assert said.startswith("omni-relay: this user may not read omni.results (exchange)")
+        async with watched(declared, url) as output:
+            assert output.startswith("omni-relay: this user may not read omni.results (exchange)")
     given = {"configure": "^amq\\.gen-.*$", "write": "^amq\\.gen-.*$", "read": "^(amq\\.gen-.*|omni\\.results)$"}
     with user(vhost, **given) as url:
         watcher = await declared.watching("watch", RABBITMQ_URL=url)
@@ -127,7 +125,7 @@ async def test_to_watch_with_a_workers_rights_names_the_right_that_is_missing(
         assert watcher.text == ""
 
 
-async def test_a_command_that_may_not_names_the_queue_or_exchange(declared: Stage, vhost: VirtualHost) -> None:
+async def test_a_command_without_a_right_names_the_queue_or_exchange(declared: Stage, vhost: VirtualHost) -> None:
     await declared.send(b"{}", exchange="omni.dead", key="")
     with user(vhost) as url:
         listing = await declared.command("dead", "list", RABBITMQ_URL=url)
@@ -138,15 +136,15 @@ async def test_a_command_that_may_not_names_the_queue_or_exchange(declared: Stag
     assert "Traceback" not in listing.errors + sending.errors
 
 
-async def test_a_worker_that_may_not_read_requests_asks_less_and_less_often_and_comes_back(
+async def test_a_worker_without_the_right_to_read_requests_retries_with_growing_waits_and_recovers(
     declared: Stage, vhost: VirtualHost
 ) -> None:
-    """Each failure costs two connections and several log lines, and hours may pass until somebody grants the right."""
+    """Each failure costs two connections and several log lines, and it may take hours until the right is granted."""
     given = {**shipped(), "read": f"(?!^omni\\.requests$){shipped()['read']}"}
     with user(vhost, **given) as url:
         name = url.partition("//")[2].partition(":")[0]
         worker = await declared.worker(RABBITMQ_URL=url, RABBITMQ_DECLARE="false", ready=False)
-        # RabbitMQ 4 refuses to let it look at the queue, RabbitMQ 3 to let it consume.
+        # RabbitMQ 4 refuses the passive declaration, RabbitMQ 3 the consumer.
         failure = "consumer.failed" if vhost.node.version.startswith("3.") else "broker.refused"
         await worker.until(lambda: bool(worker.lines(failure)))
         await asyncio.sleep(3)

@@ -1,4 +1,4 @@
-"""A worker that cannot work says why in one line, and ends with the status that says whose fault it is."""
+"""A worker that cannot start states the reason in one line, and ends with the exit status for it."""
 
 import socket
 
@@ -35,7 +35,7 @@ async def test_a_wrong_setting_is_named_in_one_line_without_its_value(
     assert CANARY not in ended.errors
 
 
-async def test_a_port_that_is_taken_is_a_fault(stage: Stage) -> None:
+async def test_a_port_in_use_is_a_fault(stage: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = await stage.command("worker", HTTP_PORT=str(taken.getsockname()[1]))
     assert ended.status == 1
@@ -44,7 +44,7 @@ async def test_a_port_that_is_taken_is_a_fault(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("declare", ["true", "false"])
-async def test_a_topology_that_is_not_as_needed_is_a_fault(stage: Stage, declare: str) -> None:
+async def test_a_topology_that_differs_is_a_fault(stage: Stage, declare: str) -> None:
     if declare == "true":
         async with connected(stage.url) as channel:
             await channel.declare_queue("omni.requests", durable=True)
@@ -57,12 +57,12 @@ async def test_a_topology_that_is_not_as_needed_is_a_fault(stage: Stage, declare
 
 
 async def test_a_worker_waits_for_its_broker(stage: Stage, unused_tcp_port: int) -> None:
-    """Whoever starts everything at once need not care for the order."""
+    """Broker and worker may be started in any order."""
     worker = await stage.worker(ready=False, RABBITMQ_URL=f"amqp://guest:{CANARY}@127.0.0.1:{unused_tcp_port}/")
     await worker.until(lambda: len(worker.lines("broker.refused")) >= 2)
     assert CANARY not in worker.text
     assert await worker.stop() == 0
 
 
-async def test_a_wrong_usage_has_a_status_of_its_own(stage: Stage) -> None:
+async def test_wrong_usage_has_its_own_exit_status(stage: Stage) -> None:
     assert (await stage.command("nonsense")).status == 2

@@ -27,7 +27,7 @@ def bodies(collector: OmniServer) -> Iterator[bytes]:
 
 
 def spans(collector: OmniServer) -> list[Span]:
-    """Read what a collector got."""
+    """Decode a request to a collector."""
     exports = [ExportTraceServiceRequest.FromString(body) for body in bodies(collector)]
     return [span for export in exports for each in export.resource_spans for s in each.scope_spans for span in s.spans]
 
@@ -40,8 +40,8 @@ def open_metrics(worker: Worker) -> str:
     return text
 
 
-async def test_a_request_is_followed_by_one_trace_from_its_producer_to_its_last_word(stage: Stage) -> None:
-    """And by one id: requestId, in every log line and event."""
+async def test_one_trace_follows_a_request_from_its_producer_to_its_final_event(stage: Stage) -> None:
+    """The requestId is in every log line and event."""
     async with misbehaving(TAKEN) as collector:
         stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
         worker = await stage.worker(TRACES="true")
@@ -61,7 +61,7 @@ async def test_a_request_is_followed_by_one_trace_from_its_producer_to_its_last_
     begun = [span for span in found if span.name == "process omni.requests"]
     first, second = sorted(begun, key=lambda span: span.start_time_unix_nano)
     assert first.parent_span_id.hex() == PRODUCER[36:52]
-    assert second.parent_span_id == first.span_id  # it came back with what the first had written down
+    assert second.parent_span_id == first.span_id  # the retry has the trace context of the first attempt
     assert {ids[span.parent_span_id].name for span in found if span is not first} == {"process omni.requests"}
 
     deferred, accepted = stage.about("order-1")
@@ -75,7 +75,7 @@ async def test_a_request_is_followed_by_one_trace_from_its_producer_to_its_last_
     assert all(NUMBER.encode() not in body and TEXT.encode() not in body for body in collector.requests)
 
 
-async def test_of_several_processes_the_numbers_point_to_traces_too(stage: Stage) -> None:
+async def test_exemplars_point_to_traces_with_several_processes(stage: Stage) -> None:
     async with misbehaving(TAKEN) as collector:
         stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
         supervisor = await stage.workers(2, TRACES="true")
@@ -88,7 +88,7 @@ async def test_of_several_processes_the_numbers_point_to_traces_too(stage: Stage
         assert [line for line in pointing if f"{name}_bucket" in line and 'process="' in line]
 
 
-async def test_a_collector_that_is_gone_holds_up_nothing(stage: Stage) -> None:
+async def test_a_collector_that_does_not_answer_delays_nothing(stage: Stage) -> None:
     stage.settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
     worker = await stage.worker(TRACES="true")
     await stage.send(*(a_request(f"m-{number}") for number in range(20)))
@@ -101,7 +101,7 @@ async def test_a_collector_that_is_gone_holds_up_nothing(stage: Stage) -> None:
     assert "127.0.0.1:9" not in worker.text
 
 
-async def test_without_traces_a_producers_own_is_passed_on_and_logged(stage: Stage) -> None:
+async def test_without_tracing_a_producers_trace_is_passed_on_and_logged(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(a_request("order-1"), headers={"traceparent": PRODUCER})
     await stage.until_final_events(1)

@@ -1,4 +1,4 @@
-"""What is tried again, how often, and what becomes of it when that does not help."""
+"""Retries: which messages, how often, and the outcome after the last attempt."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import Stage
-from tests.integration.test_rabbitmq_link import EVERY_TYPE, HEADERS, MESSAGE_ID, properties, publish_raw, short
+from tests.integration.test_rabbitmq_connection import EVERY_TYPE, HEADERS, MESSAGE_ID, properties, publish_raw, short
 
-# What the sandbox does with a number: 90ccc once, 91ccc always.
+# The sandbox answers a number with 90ccc once, and with 91ccc always, by the status ccc.
 UNAVAILABLE_ONCE, UNAVAILABLE, GARBLED_ONCE, GARBLED, TRY_AGAIN_ONCE = (
     f"41790{suffix}" for suffix in ("090503", "091503", "090200", "091200", "090021")
 )
@@ -24,7 +24,7 @@ def moment(text: Any) -> datetime:  # noqa: ANN401  # JSON
     return datetime.fromisoformat(text)
 
 
-async def test_unavailability_is_waited_out_as_long_as_omni_asks(stage: Stage) -> None:
+async def test_a_retry_waits_as_long_as_retry_after_says(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_DELAY="1.6")
     await stage.send(request("m", UNAVAILABLE_ONCE))
     await stage.until_final_events(1)
@@ -34,14 +34,14 @@ async def test_unavailability_is_waited_out_as_long_as_omni_asks(stage: Stage) -
     assert (deferred.data["attempt"], accepted.data["attempt"]) == (1, 2)
     assert deferred.data["reason"]["code"] == "unavailable"
     assert deferred.message.routing_key == "message.deferred"
-    said = moment(deferred.body["time"])
-    assert moment(deferred.data["nextAttemptAt"]) - said == timedelta(seconds=1.6)
+    deferred_at = moment(deferred.body["time"])
+    assert moment(deferred.data["nextAttemptAt"]) - deferred_at == timedelta(seconds=1.6)
     first, second = await stage.calls()
     assert moment(second["receivedAt"]) - moment(first["receivedAt"]) >= timedelta(seconds=1)
     assert first["body"] == second["body"]
 
 
-async def test_only_messages_that_need_it_are_tried_again(stage: Stage) -> None:
+async def test_only_messages_that_were_not_accepted_are_retried(stage: Stage) -> None:
     await stage.worker()
     destinations = [
         {"messageId": "again", "to": {"phoneNumber": TRY_AGAIN_ONCE}},
@@ -54,7 +54,7 @@ async def test_only_messages_that_need_it_are_tried_again(stage: Stage) -> None:
     assert await stage.posts() == {"again": 2, "taken": 1}
 
 
-async def test_attempts_used_up_end_in_failure_and_a_dead_letter(stage: Stage) -> None:
+async def test_after_the_last_attempt_a_message_fails_and_is_dead_lettered(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="2", RETRY_MAX_DELAY="0.2")
     before = datetime.now(UTC)
     flat = {"requestId": "r", "phoneNumber": f"+{UNAVAILABLE}", "text": "hello", "metadata": {"tenant": "acme"}}
@@ -95,7 +95,7 @@ async def test_attempts_used_up_end_in_failure_and_a_dead_letter(stage: Stage) -
     assert set((await stage.posts()).values()) == {2}
 
 
-async def test_a_deadline_ends_the_tries(stage: Stage) -> None:
+async def test_a_deadline_ends_the_retries(stage: Stage) -> None:
     await stage.worker()
     deadline = datetime.now(UTC) + timedelta(seconds=1)
     await stage.send(request("m", UNAVAILABLE, expiresAt=deadline.isoformat()))
@@ -109,9 +109,7 @@ async def test_a_deadline_ends_the_tries(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("days", [-1, 1])
-async def test_what_the_broker_delivers_has_not_expired_whatever_the_producers_clock_says(
-    stage: Stage, days: int
-) -> None:
+async def test_a_delivered_message_has_not_expired_whatever_its_timestamp_says(stage: Stage, days: int) -> None:
     await stage.worker()
     timestamp = datetime.now(UTC) + timedelta(days=days)
     await stage.send(request("m", UNAVAILABLE_ONCE), expiration=10, timestamp=timestamp)
@@ -127,8 +125,8 @@ async def test_what_the_broker_delivers_has_not_expired_whatever_the_producers_c
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
-async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stage: Stage, seconds: float) -> None:
-    """Many calls are refused at once, or late ones come in while it is paused already: no matter."""
+async def test_refused_credentials_pause_sending_and_use_up_no_attempt(stage: Stage, seconds: float) -> None:
+    """It holds also if many calls are refused at once, or late refusals arrive during the pause."""
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.fault(kind="status", status=401, seconds=seconds)
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(8)))
@@ -148,7 +146,7 @@ async def test_refused_credentials_pause_sending_and_cost_nobody_an_attempt(stag
     assert worker.lines("sending.resumed")
 
 
-async def test_headers_of_every_type_do_not_keep_a_request_from_being_tried_again(stage: Stage) -> None:
+async def test_headers_of_every_type_do_not_prevent_a_retry(stage: Stage) -> None:
     await stage.worker()
     wire = properties((HEADERS, EVERY_TYPE), (MESSAGE_ID, short(b"hostile")))
     await publish_raw(stage.url, wire, json.dumps(request("m", UNAVAILABLE_ONCE)).encode())

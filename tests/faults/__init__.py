@@ -1,1 +1,1 @@
-"""Faults made on purpose, and what tells of each: a real Prometheus with the rules that are shipped. By hand."""
+"""Injected faults and the alerts of a real Prometheus with the shipped rules. Started by hand."""

@@ -30,8 +30,8 @@ from tests.faults.fault import FAULTS, MINUTE, TOUR, Fault, World, background
 from tests.support.prometheus import DASHBOARDS, RULES, filled, prometheus
 
 BEFORE: Final = 15.0
-"""Seconds of peace on the pictures."""
-PATIENCE: Final = 100.0
+"""Seconds without a fault in the pictures."""
+TIMEOUT: Final = 100.0
 """Seconds for an alert to fire."""
 UNITS: Final = {"m": 1, "h": 60, "d": 1440}
 
@@ -70,20 +70,20 @@ class Eye:
 
 
 async def watch(fault: Fault, world: World, eye: Eye) -> dict[str, Any]:
-    """Make one fault, and see what tells of it and how soon."""
+    """Inject one fault, and record which alerts fire and when."""
     await asyncio.sleep(BEFORE)
     began = time.time()
     seen: dict[str, float] = {}
 
-    async def look(until: Callable[[], bool], patience: float) -> None:
-        end = time.time() + patience
+    async def look(until: Callable[[], bool], limit: float) -> None:
+        end = time.time() + limit
         while time.time() < end and not until():
             for name in await eye.firing() - seen.keys():
                 seen[name] = round((time.time() - began) / MINUTE, 1)
             await asyncio.sleep(0.5)
 
     async with fault.make(world):
-        await look(lambda: time.time() > began + fault.seconds and set(fault.alerts) <= seen.keys(), PATIENCE)
+        await look(lambda: time.time() > began + fault.seconds and set(fault.alerts) <= seen.keys(), TIMEOUT)
         mended = time.time()
     await asyncio.sleep(BEFORE)
     end = time.time()
@@ -113,7 +113,7 @@ def scaled(rules: str) -> str:
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[tuple[World, Eye]]:
-    """Have a world of its own, under load, and an eye on it: what one fault leaves behind must not show in another."""
+    """Yield surroundings under load with a Prometheus. Each fault has its own, so that none affects another."""
     async with AsyncExitStack() as life:
         directory = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-faults-")))
         node = await life.enter_async_context(private_node(directory / "broker", management=True))
@@ -129,7 +129,7 @@ async def watched() -> AsyncIterator[tuple[World, Eye]]:
 
 
 async def tour(out: Path) -> None:
-    """Make some faults in one world, and keep what all panels of all dashboards show."""
+    """Inject some faults in one run, and keep the data of all panels of all dashboards."""
     faults = []
     async with watched() as (world, eye):
         start = time.time() - BEFORE
@@ -148,7 +148,7 @@ async def tour(out: Path) -> None:
 
 
 async def main(out: Path, only: set[str]) -> int:
-    """Make them all, each in a world of its own, then some in one."""
+    """Inject each fault in a run of its own, then some in one run."""
     unseen = 0
     for fault in FAULTS:
         if not only or fault.name in only:

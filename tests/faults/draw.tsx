@@ -79,8 +79,8 @@ function frame({ name, values }: Series, defaults: any, seriesIndex: number): Da
   return made;
 }
 
-/** Shade the times of the faults beneath the lines, and tell above them when alerts fired. */
-function tell(builder: UPlotConfigBuilder): null {
+/** Shade the times of the faults beneath the lines, and mark above them when alerts fired. */
+function annotate(builder: UPlotConfigBuilder): null {
   builder.addHook('drawClear', (u) => {
     u.ctx.save();
     u.ctx.fillStyle = 'rgba(242, 73, 92, 0.15)';
@@ -155,7 +155,7 @@ function Drawn({ panel, x, y, width, height, series }: Panel) {
               timeZone="utc"
               legend={panel.options.legend}
             >
-              {tell}
+              {annotate}
             </TimeSeries>
           )
         }

@@ -1,4 +1,4 @@
-"""Ten faults, and the world they are made in."""
+"""Ten faults, and their surroundings."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ async def background(*works: Any) -> AsyncIterator[None]:  # noqa: ANN401 - coro
 
 @dataclass
 class World:
-    """Everything there is."""
+    """The processes of one run."""
 
     node: Node
     stage: Stage
@@ -69,7 +69,7 @@ class World:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, what should tell of it, and the panels that show it."""
+    """A fault, the alerts that should fire, and the panels that show it."""
 
     name: str
     alerts: tuple[str, ...]
@@ -113,7 +113,7 @@ async def results_blocked(world: World) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def flood_of_nonsense(world: World) -> AsyncIterator[None]:
-    """Publish what no relay can read, ten times as much as what it can."""
+    """Publish unreadable requests, ten times as many as readable ones."""
 
     async def flood() -> None:
         while True:
@@ -126,7 +126,7 @@ async def flood_of_nonsense(world: World) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def consumer_cancelled(world: World) -> AsyncIterator[None]:
-    """Delete the queue beneath its consumers; every ten seconds, since it is mended in no time."""
+    """Delete the queue under its consumers, every ten seconds, since it is declared again at once."""
 
     async def cancel() -> None:
         while True:
@@ -166,7 +166,7 @@ async def campaign(world: World) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def worker_wedged(world: World) -> AsyncIterator[None]:
-    """Stop one of two in its tracks."""
+    """Stop one of two workers with SIGSTOP."""
     world.workers[0].send(signal.SIGSTOP)
     yield
     world.workers[0].send(signal.SIGCONT)
@@ -174,7 +174,7 @@ async def worker_wedged(world: World) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def disk_alarm(world: World) -> AsyncIterator[None]:
-    """Have the broker ask for more room than any disk has."""
+    """Set the broker's disk limit above the size of any disk."""
     await world.node.ctl("set_disk_free_limit", str(900 * 10**12))
     yield
     await world.node.ctl("set_disk_free_limit", "50MB")

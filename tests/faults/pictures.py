@@ -1,4 +1,4 @@
-"""Draws what was seen of the faults, with Grafana's own components, in a browser.
+"""Draws the recorded faults with Grafana's own components in a browser.
 
     .venv/bin/python -m tests.faults.pictures --seen DIRECTORY --out DIRECTORY
 
@@ -51,7 +51,7 @@ def panels(name: str) -> dict[str, dict[str, Any]]:
 
 
 def strip(seen: dict[str, Any]) -> list[dict[str, Any]]:
-    """Put the panels that tell of a fault beside each other; those that show one value are half as wide."""
+    """Arrange the panels of a fault side by side; those with one value have half the width."""
     known = panels("omni-relay-broker") | panels("omni-relay")
     share = WIDTH / sum(WEIGHTS[known[title]["type"]] for title in seen["panels"])
     placed: list[dict[str, Any]] = []
@@ -82,17 +82,17 @@ def whole(seen: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def draw(seen: dict[str, Any], placed: list[dict[str, Any]], picture: Path) -> None:
     """Have the browser take a picture of a page. Raises `RuntimeError` when the page fails."""
     height = int(max(one["y"] + one["height"] for one in placed))
-    told = {"panels": placed, **{name: seen[name] for name in ("from", "to", "faults")}}
+    described = {"panels": placed, **{name: seen[name] for name in ("from", "to", "faults")}}
     began, mended = seen["faults"][-1]
-    told["alerts"] = [(began + minutes * MINUTE, name) for name, minutes in seen.get("alerts", {}).items()]
-    told["at"] = mended - 1 if "alerts" in seen else seen["to"]
-    text = json.dumps(told).replace("<", "\\u003c")
+    described["alerts"] = [(began + minutes * MINUTE, name) for name, minutes in seen.get("alerts", {}).items()]
+    described["at"] = mended - 1 if "alerts" in seen else seen["to"]
+    text = json.dumps(described).replace("<", "\\u003c")
     (BUILD / "page.html").write_text(PAGE.format(picture=text))
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000")
-    told_of = ("--enable-logging=stderr", "--log-level=0")
+    quiet = ("--enable-logging=stderr", "--log-level=0")
     size = f"--window-size={WIDTH},{height}"
     page = (BUILD / "page.html").as_uri()
-    command = (BROWSER, *options, *told_of, size, f"--screenshot={picture.absolute()}", page)
+    command = (BROWSER, *options, *quiet, size, f"--screenshot={picture.absolute()}", page)
     log = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stderr
     if "Uncaught" in log:  # the picture is blank, and the browser content
         raise RuntimeError(log[log.index("Uncaught") :].partition("\n")[0])

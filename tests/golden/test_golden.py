@@ -52,7 +52,7 @@ def test_an_answer_means_this_outcome(folder: Path) -> None:
     meant = {
         "outcome": type(outcome).__name__,
         **{name: value for name, value in asdict(outcome).items() if name != "statuses"},
-        "verdicts": {
+        "messageOutcomes": {
             message_outcome.message.message_id: {
                 "disposition": message_outcome.disposition,
                 "cause": message_outcome.cause,

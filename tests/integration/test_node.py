@@ -36,7 +36,7 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-async def test_a_node_survives_a_crash_with_its_messages_and_address_and_hears_nothing_while_it_is_paused(
+async def test_a_node_keeps_messages_and_address_over_a_crash_and_does_not_answer_while_paused(
     own_broker: StartNode,
 ) -> None:
     node = await own_broker()
@@ -57,10 +57,10 @@ async def test_a_node_survives_a_crash_with_its_messages_and_address_and_hears_n
         received = await queue.get(timeout=10)
         assert received is not None
         assert received.body == b"here"
-    await hears_nothing_until_it_goes_on(node)
+    await check_pause_and_stop(node)
 
 
-async def hears_nothing_until_it_goes_on(node: Node) -> None:
+async def check_pause_and_stop(node: Node) -> None:
     await node.pause()
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     writer.write(b"AMQP\0\0\x09\x01")
@@ -75,7 +75,7 @@ async def hears_nothing_until_it_goes_on(node: Node) -> None:
 
 
 @pytest.mark.long
-async def test_a_node_whose_port_was_taken_moves_to_another_and_nothing_is_left_when_its_reaper_is_killed(
+async def test_a_node_whose_port_is_in_use_takes_another_and_no_process_is_left_when_its_reaper_is_killed(
     tmp_path: Path, rabbitmq_root: Path | None
 ) -> None:
     node = Node(tmp_path, root=rabbitmq_root)
@@ -96,14 +96,16 @@ async def test_a_missing_server_is_named_with_the_package_to_install(tmp_path: P
         await Node(tmp_path / "node", root=tmp_path).start()
 
 
-async def test_a_node_that_cannot_start_tells_why(tmp_path: Path, rabbitmq_root: Path | None) -> None:
+async def test_a_node_that_cannot_start_raises_an_error_with_its_log(
+    tmp_path: Path, rabbitmq_root: Path | None
+) -> None:
     tmp_path.joinpath("data").write_text("not a directory")
     with pytest.raises(NodeError, match=r"ended before it was ready\n--- .*\.log\n(.*\n)*.*BOOT FAILED"):
         await Node(tmp_path, root=rabbitmq_root).start()
 
 
 @pytest.mark.parametrize("moment", ["while it starts", "once it runs"])
-def test_nothing_is_left_of_a_node_whose_parent_is_killed(
+def test_no_process_of_a_node_is_left_when_its_parent_is_killed(
     tmp_path: Path, rabbitmq_root: Path | None, moment: str
 ) -> None:
     command = [sys.executable, "-c", _PARENT, str(tmp_path), str(rabbitmq_root or "")]
@@ -119,7 +121,7 @@ def test_nothing_is_left_of_a_node_whose_parent_is_killed(
     _until(lambda: not list(_processes_of(name)))
 
 
-async def test_virtual_hosts_keep_tests_apart_on_the_shared_node(vhost: VirtualHost, broker: Node) -> None:
+async def test_virtual_hosts_isolate_tests_on_the_shared_node(vhost: VirtualHost, broker: Node) -> None:
     async with await aio_pika.connect(vhost.url) as connection:
         await (await connection.channel()).declare_queue("mine")
         with virtual_host(broker) as other:

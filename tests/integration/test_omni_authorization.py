@@ -200,7 +200,7 @@ NO_TOKEN: dict[str, Act] = {
 
 
 @pytest.mark.parametrize("act", NO_TOKEN.values(), ids=NO_TOKEN)
-async def test_whatever_the_token_server_answers_posting_and_looking_have_an_outcome(act: Act) -> None:
+async def test_calls_and_log_lookups_have_an_outcome_for_any_answer_of_the_token_server(act: Act) -> None:
     async with misbehaving(act) as server:
         access = OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH, read_timeout=5)
         client = OmniClient(access, lambda: datetime.now(UTC))
@@ -229,7 +229,7 @@ async def test_deprecation_headers_are_reported() -> None:
     assert reported == [Deprecation("@1767225600", "Thu, 01 Oct 2026 00:00:00 GMT")]
 
 
-async def test_on_the_wire_xml_is_in_the_form_of_the_vendors_pages() -> None:
+async def test_xml_is_sent_in_the_form_of_the_vendors_pages() -> None:
     account = Account()
     async with account.serving() as url:
         access = OmniAccess(url, Credentials(fixed="App k"), format="xml")
@@ -247,7 +247,7 @@ async def test_on_the_wire_xml_is_in_the_form_of_the_vendors_pages() -> None:
     ]
 
 
-async def test_what_xml_cannot_say_is_refused_before_anything_is_sent() -> None:
+async def test_a_call_that_xml_cannot_represent_is_rejected_before_anything_is_sent() -> None:
     account = Account()
     async with account.serving() as url:
         access = OmniAccess(url, Credentials(fixed="App k"), format="xml")
@@ -257,7 +257,7 @@ async def test_what_xml_cannot_say_is_refused_before_anything_is_sent() -> None:
     assert account.bodies == []
 
 
-async def test_a_call_is_allowed_or_not_after_the_token_has_come_and_immediately_before_it_is_written() -> None:
+async def test_permission_to_send_is_asked_after_the_token_arrived_and_immediately_before_writing() -> None:
     account = Account()
     tokens_when_asked: list[int] = []
 
@@ -274,7 +274,7 @@ async def test_a_call_is_allowed_or_not_after_the_token_has_come_and_immediately
     assert len(account.bodies) == 1
 
 
-async def test_a_call_that_is_repeated_with_a_fresh_token_is_allowed_or_not_once_more() -> None:
+async def test_permission_to_send_is_asked_again_before_a_call_is_repeated_with_a_fresh_token() -> None:
     account = Account(accepts="Bearer token-2")
     answers = [True, False]
     async with account.serving() as url:

@@ -72,7 +72,7 @@ async def outcome_at(base_url: str, *, read: float = READ) -> Outcome:
 
 
 async def outcome_of(client: OmniClient) -> Outcome:
-    """Post within a bound. Whatever comes of it, it gives away nothing of what was sent."""
+    """Post with a time limit, and check that the outcome repeats nothing of the request."""
     outcome = await asyncio.wait_for(client.post(call()), 10)
     assert not any(secret in repr(outcome) for secret in (KEY, NUMBER, TEXT))
     return outcome
@@ -85,7 +85,7 @@ async def outcome_after(*acts: Act, read: float = READ) -> Outcome:
         return outcome
 
 
-async def test_a_call_carries_the_credentials_and_the_payload_and_nothing_surprising() -> None:
+async def test_a_call_carries_the_credentials_the_payload_and_no_other_headers() -> None:
     async with misbehaving(answer(TAKEN)) as server:
         outcome = await outcome_at(f"http://127.0.0.1:{server.port}/some/path")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
@@ -102,7 +102,7 @@ async def test_a_call_carries_the_credentials_and_the_payload_and_nothing_surpri
     }
 
 
-async def test_a_name_that_nobody_knows_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_name_that_does_not_resolve_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -111,11 +111,11 @@ async def test_a_name_that_nobody_knows_is_unavailable(monkeypatch: pytest.Monke
     assert await outcome_at("http://omni.invalid") == Unavailable("no_connection")
 
 
-async def test_a_port_nobody_listens_on_is_unavailable(unused_tcp_port: int) -> None:
+async def test_a_closed_port_is_unavailable(unused_tcp_port: int) -> None:
     assert await outcome_at(f"http://127.0.0.1:{unused_tcp_port}") == Unavailable("no_connection")
 
 
-async def test_a_connection_that_is_never_made_is_unavailable() -> None:
+async def test_a_connect_timeout_is_unavailable() -> None:
     with full_backlog() as port:
         assert await outcome_at(f"http://127.0.0.1:{port}") == Unavailable("connect_timeout")
 
@@ -215,7 +215,7 @@ async def test_a_failure_after_the_request_has_left_is_ambiguous_and_not_repeate
     assert await outcome_after(act) == Unknown(cause)
 
 
-async def test_an_answer_that_is_too_long_is_given_up_on() -> None:
+async def test_an_answer_that_is_too_long_is_abandoned() -> None:
     zeros = bytes(17 * 1024 * 1024)
     assert await outcome_after(answer(zeros), read=20) == Unknown("broken_answer")
     assert await outcome_after(answer(gzip.compress(zeros), 200, *GZIPPED), read=20) == Unknown("broken_answer")
@@ -237,7 +237,7 @@ async def test_an_answer_may_be_as_long_as_the_call_has_messages_and_not_longer(
         pytest.param(answer(b"not gzip", 404, *GZIPPED), id="not decompressed"),
     ],
 )
-async def test_a_gateways_page_that_cannot_be_read_is_still_a_gateways_page(act: Act) -> None:
+async def test_an_unreadable_page_of_a_gateway_counts_as_a_gateways_answer(act: Act) -> None:
     assert await outcome_after(act, read=20) == Unavailable("http_404")
 
 
@@ -267,7 +267,7 @@ async def test_a_gateways_page_that_cannot_be_read_is_still_a_gateways_page(act:
         pytest.param(drip(HEAD + b"Content-Length: %d\r\n\r\n" % len(TAKEN) + TAKEN, 0), id="a byte at a time"),
     ],
 )
-async def test_an_answer_is_read_in_whatever_form_it_comes(act: Act) -> None:
+async def test_an_answer_is_read_in_every_encoding_and_framing(act: Act) -> None:
     assert isinstance(await outcome_after(act, read=5), Accepted)
 
 
@@ -279,7 +279,7 @@ async def test_an_answer_is_read_in_whatever_form_it_comes(act: Act) -> None:
         pytest.param(b"garbage", id="garbage"),
     ],
 )
-async def test_an_answer_nobody_asked_for_is_not_taken_for_that_to_the_next_call(extra: bytes) -> None:
+async def test_an_unrequested_answer_is_not_used_for_the_next_call(extra: bytes) -> None:
     whole = HEAD + b"Content-Length: %d\r\n\r\n" % len(TAKEN) + TAKEN
     async with misbehaving(say(whole + extra), answer(TAKEN)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
@@ -288,7 +288,7 @@ async def test_an_answer_nobody_asked_for_is_not_taken_for_that_to_the_next_call
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
 
 
-async def test_what_comes_on_an_idle_connection_ends_it() -> None:
+async def test_bytes_on_an_idle_connection_close_it() -> None:
     async def late(writer: asyncio.StreamWriter) -> None:
         await answer(TAKEN)(writer)
         await asyncio.sleep(0.05)
@@ -302,14 +302,14 @@ async def test_what_comes_on_an_idle_connection_ends_it() -> None:
         assert server.connections == 2
 
 
-async def test_a_server_that_wants_to_close_is_believed() -> None:
+async def test_a_connection_that_the_server_announces_to_close_is_not_used_again() -> None:
     async with misbehaving(answer(TAKEN, 200, "Connection: close"), answer(TAKEN)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
             assert [type(await outcome_of(client)) for _ in range(3)] == [Accepted] * 3
         assert server.connections == 2
 
 
-async def test_many_calls_at_once_have_a_connection_each_and_keep_them() -> None:
+async def test_concurrent_calls_have_a_connection_each_and_reuse_them() -> None:
     async with misbehaving(answer(TAKEN)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}", connect=5, read=5) as client:
             for _ in range(3):
@@ -328,7 +328,7 @@ async def test_a_kept_connection_that_the_server_closes_meanwhile_is_never_taken
         assert (len(server.requests), server.connections) == (2, 1)
 
 
-async def test_the_race_between_a_servers_close_and_our_next_call_has_only_honest_ends() -> None:
+async def test_a_server_close_that_races_with_a_call_ends_in_accepted_or_unknown() -> None:
     for close in (then_close, then_reset):
         async with misbehaving(close(answer(TAKEN))) as server:
             async with client_of(f"http://127.0.0.1:{server.port}") as client:
@@ -353,7 +353,7 @@ async def test_credentials_the_sandbox_does_not_accept_are_denied() -> None:
         assert await outcome_of(client) == Denied("http_401")
 
 
-async def test_the_sandbox_takes_a_call_and_names_its_message() -> None:
+async def test_the_sandbox_accepts_a_call_and_names_its_message() -> None:
     async with serve(create_app(api_key=KEY)) as sandbox, client_of(sandbox.url, read=5) as client:
         assert await client.probe() == 200
         outcome = await outcome_of(client)
@@ -372,7 +372,7 @@ async def test_the_sandbox_takes_a_call_and_names_its_message() -> None:
         (410, (), Unavailable),
     ],
 )
-async def test_a_status_means_over_a_socket_what_the_table_says(
+async def test_a_status_has_the_outcome_of_the_table_over_a_socket(
     status: int, headers: tuple[str, ...], expected: type[Outcome]
 ) -> None:
     outcome = await outcome_after(answer(b'{"errorCode": "E400"}', status, *headers))
@@ -382,7 +382,7 @@ async def test_a_status_means_over_a_socket_what_the_table_says(
         assert outcome.retry_after == 0
 
 
-async def test_an_answer_to_the_previous_call_is_not_taken_for_that_to_this_one() -> None:
+async def test_a_late_answer_to_the_previous_call_is_not_used_for_this_one() -> None:
     """A gateway gave it again: the server that it stands before has never seen this call."""
     previous = TAKEN.replace(MESSAGE.encode(), b"message-0")
     other_phone = json.loads(TAKEN)
@@ -393,7 +393,7 @@ async def test_an_answer_to_the_previous_call_is_not_taken_for_that_to_this_one(
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 407, 410, 413, 415, 421, 422, 451])
-async def test_a_gateways_page_says_nothing_about_the_call(status: int) -> None:
+async def test_a_gateways_page_is_no_answer_of_omni(status: int) -> None:
     assert await outcome_after(answer(b"<html>nginx</html>", status)) == Unavailable(f"http_{status}")
 
 
@@ -407,7 +407,7 @@ async def test_a_probe_without_an_answer_gives_the_cause(unused_tcp_port: int) -
         assert await asyncio.wait_for(client.probe(), 5) == NoAnswer("timeout")
 
 
-async def test_a_token_that_drips_does_not_hold_calls_up_for_ever() -> None:
+async def test_a_token_answer_that_arrives_byte_by_byte_does_not_block_calls_for_ever() -> None:
     async with misbehaving(drip(HEAD + b"\r\n" + b"{" * 1000, 0.1)) as server:
         access = OmniAccess(
             f"http://127.0.0.1:{server.port}",
@@ -454,7 +454,7 @@ def test_only_failures_before_the_first_byte_count_as_not_taken(cause: NotConnec
 @pytest.mark.parametrize(
     "kind", sorted({*every_class_of(httpx.HTTPError, httpx.StreamError)} - {NotConnectedError}, key=str)
 )
-def test_an_exception_of_httpx_alone_proves_nothing(kind: type[Exception]) -> None:
+def test_an_exception_of_httpx_alone_is_unknown(kind: type[Exception]) -> None:
     assert isinstance(read_failure(bare(kind)), Unknown)
 
 
@@ -483,7 +483,7 @@ def test_any_other_exception_is_ambiguous_and_its_text_is_left_out(error: Except
     assert "canary" not in outcome.cause
 
 
-async def test_a_call_is_allowed_or_not_once_the_connection_is_open_and_leaves_it_for_the_next() -> None:
+async def test_permission_to_send_is_asked_once_the_connection_is_open_which_the_next_call_reuses() -> None:
     async with misbehaving(answer(TAKEN)) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
         assert await client.post(call(), lambda: server.connections == 0) == NOT_SENT
         assert server.requests == []

@@ -19,7 +19,7 @@ Ask = Callable[[str], "httpx.Response"]
 
 
 class Relay:
-    """What the port is asked about."""
+    """The state that the port reports."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
@@ -39,20 +39,20 @@ async def port(relay: Relay) -> AsyncIterator[httpx.AsyncClient]:
         serving(app, "127.0.0.1", 0) as number,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{number}",
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: this is plain HTTP
-            transport=httpx.AsyncHTTPTransport(retries=3),  # it listens a moment after it has told its port
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # loads no certificates: the URL is plain HTTP
+            transport=httpx.AsyncHTTPTransport(retries=3),  # it listens a moment after its port is known
         ) as client,
     ):
         yield client
 
 
-async def test_it_is_live_whatever_its_condition(relay: Relay, port: httpx.AsyncClient) -> None:
+async def test_liveness_does_not_depend_on_readiness(relay: Relay, port: httpx.AsyncClient) -> None:
     relay.condition = Condition(ready=False, reason="not connected to RabbitMQ")
     answer = await port.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"live": True})
 
 
-async def test_it_is_not_live_when_only_a_restart_would_help(relay: Relay, port: httpx.AsyncClient) -> None:
+async def test_liveness_fails_when_only_a_restart_would_help(relay: Relay, port: httpx.AsyncClient) -> None:
     relay.live = False
     answer = await port.get("/livez")
     assert (answer.status_code, answer.json()) == (503, {"live": False})
@@ -68,7 +68,9 @@ async def test_it_is_not_live_when_only_a_restart_would_help(relay: Relay, port:
     ],
     ids=["ready", "not connected", "stopping", "paused"],
 )
-async def test_readiness_says_why(relay: Relay, port: httpx.AsyncClient, condition: Condition, status: int) -> None:
+async def test_readiness_states_the_reason(
+    relay: Relay, port: httpx.AsyncClient, condition: Condition, status: int
+) -> None:
     """A pause keeps it ready: starting it anew would mend nothing, and the next one would only pause too."""
     relay.condition = condition
     answer = await port.get("/readyz")
@@ -77,7 +79,9 @@ async def test_readiness_says_why(relay: Relay, port: httpx.AsyncClient, conditi
     assert answer.json() == {"ready": condition.ready, "reason": condition.reason, "paused": condition.paused}
 
 
-async def test_metrics_come_as_prometheus_has_them_and_as_openmetrics(relay: Relay, port: httpx.AsyncClient) -> None:
+async def test_metrics_are_served_in_the_prometheus_format_and_as_openmetrics(
+    relay: Relay, port: httpx.AsyncClient
+) -> None:
     relay.metrics.attempts["accepted"].inc(3)
     plain = await port.get("/metrics")
     openmetrics = await port.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
@@ -123,11 +127,11 @@ async def test_no_accept_header_makes_the_metrics_fail(
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/", 404), ("GET", "/livez/", 404), ("POST", "/metrics", 405)]
 )
-async def test_there_is_nothing_else(port: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+async def test_any_other_path_is_not_found(port: httpx.AsyncClient, method: str, path: str, status: int) -> None:
     assert (await port.request(method, path)).status_code == status
 
 
-async def test_a_taken_port_is_told_at_once(relay: Relay) -> None:
+async def test_a_port_in_use_is_an_error_at_once(relay: Relay) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         async with serving(
             make_app(relay.metrics.registry, lambda: relay.condition, lambda: relay.live), *taken.getsockname()
@@ -135,7 +139,7 @@ async def test_a_taken_port_is_told_at_once(relay: Relay) -> None:
             pass
 
 
-async def test_it_listens_once_it_has_told_its_port(relay: Relay) -> None:
+async def test_the_port_accepts_connections_once_it_is_known(relay: Relay) -> None:
     async with serving(
         make_app(relay.metrics.registry, lambda: relay.condition, lambda: relay.live), "127.0.0.1", 0
     ) as number:
@@ -144,7 +148,7 @@ async def test_it_listens_once_it_has_told_its_port(relay: Relay) -> None:
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Tell whether the other end has left a connection open."""
+    """Return whether the other end has left a connection open."""
     try:
         return connection.recv(1) != b""
     except BlockingIOError:
@@ -171,7 +175,7 @@ async def until(condition: Callable[[], bool], within: float) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_idle_connections_take_a_bounded_number_of_descriptors_and_keep_no_probe_out(
+async def test_idle_connections_take_a_bounded_number_of_descriptors_and_block_no_probe(
     port: httpx.AsyncClient,
 ) -> None:
     for _ in range(5):
@@ -181,7 +185,7 @@ async def test_idle_connections_take_a_bounded_number_of_descriptors_and_keep_no
             assert (await port.get("/readyz")).status_code == 200
 
 
-async def test_a_connection_that_is_silent_or_never_ends_its_head_is_closed(port: httpx.AsyncClient) -> None:
+async def test_a_connection_that_is_silent_or_never_ends_its_header_section_is_closed(port: httpx.AsyncClient) -> None:
     async with connections(port, 2) as (silent, endless):
         endless.send(b"GET /livez HTTP/1.1\r\n")
         for _ in range(3):
@@ -191,7 +195,7 @@ async def test_a_connection_that_is_silent_or_never_ends_its_head_is_closed(port
         await until(lambda: not is_open(silent) and not is_open(endless), within=6)
 
 
-async def test_a_head_without_end_is_refused_before_it_takes_memory(port: httpx.AsyncClient) -> None:
+async def test_an_endless_header_section_is_refused_before_it_takes_memory(port: httpx.AsyncClient) -> None:
     async with connections(port, 1) as (endless,):
         endless.send(b"GET /livez HTTP/1.1\r\nx: " + b"y" * 40_000)
         answer = b""
@@ -212,7 +216,7 @@ async def test_a_connection_that_is_in_use_stays_open(port: httpx.AsyncClient) -
             assert used.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_the_port_has_a_share_of_the_descriptors() -> None:
+def test_the_port_uses_a_limited_share_of_the_descriptors() -> None:
     raise_descriptor_limit()
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert now == most

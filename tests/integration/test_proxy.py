@@ -12,7 +12,7 @@ SILENCE = 0.2
 
 @dataclass
 class Echo:
-    """A server that says everything back, and remembers what it heard."""
+    """A server that echoes and records everything."""
 
     port: int
     sync: list[bytes] = field(default_factory=list)
@@ -54,14 +54,14 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def hear(self) -> bytes:
+    async def receive(self) -> bytes:
         """Return what comes next; nothing is the end."""
         return await asyncio.wait_for(self.reader.read(1000), 5)
 
     async def ask(self, question: bytes) -> bytes:
         """Send, and return what comes next."""
         self.writer.write(question)
-        return await self.hear()
+        return await self.receive()
 
     async def assert_silence(self) -> None:
         """Fail if anything comes, the end included."""
@@ -85,13 +85,11 @@ async def connect(proxy: Proxy) -> AsyncIterator[Connect]:
         client.writer.close()
 
 
-async def test_what_is_sent_arrives_and_the_end_of_one_side_is_the_end_of_the_other(
-    proxy: Proxy, connect: Connect
-) -> None:
+async def test_bytes_arrive_and_the_end_of_one_side_ends_the_other(proxy: Proxy, connect: Connect) -> None:
     client = await connect()
     assert await client.ask(b"hello") == b"hello"
     client.writer.write_eof()
-    assert await client.hear() == b""
+    assert await client.receive() == b""
     assert proxy.connections == 0
 
 
@@ -103,23 +101,23 @@ async def test_a_delay_counts_each_way(proxy: Proxy, connect: Connect) -> None:
     assert 0.2 <= time.monotonic() - started < 2
 
 
-async def test_a_cut_resets_live_connections_and_takes_new_ones(proxy: Proxy, connect: Connect) -> None:
+async def test_a_cut_resets_live_connections_and_accepts_new_ones(proxy: Proxy, connect: Connect) -> None:
     client = await connect()
     await client.ask(b"hello")
     proxy.cut()
     with pytest.raises(ConnectionResetError):
-        await client.hear()
+        await client.receive()
     assert await (await connect()).ask(b"again") == b"again"
 
 
-async def test_what_is_held_arrives_after_release(proxy: Proxy, echo: Echo, connect: Connect) -> None:
+async def test_held_bytes_arrive_after_release(proxy: Proxy, echo: Echo, connect: Connect) -> None:
     client = await connect()
     proxy.hold()
-    client.writer.write(b"patience")
+    client.writer.write(b"delayed")
     await client.assert_silence()
     assert echo.sync == []
     proxy.release()
-    assert await client.hear() == b"patience"
+    assert await client.receive() == b"delayed"
 
 
 async def test_with_answers_held_a_request_is_received_and_never_answered(
@@ -132,10 +130,10 @@ async def test_with_answers_held_a_request_is_received_and_never_answered(
     assert echo.sync == [b"pay"]
     proxy.cut()
     with pytest.raises(ConnectionResetError):
-        await client.hear()
+        await client.receive()
 
 
-async def test_a_client_of_a_half_open_connection_hears_nothing_and_no_end(
+async def test_a_client_of_a_half_open_connection_receives_neither_bytes_nor_an_end(
     proxy: Proxy, echo: Echo, connect: Connect
 ) -> None:
     client = await connect()
@@ -147,9 +145,7 @@ async def test_a_client_of_a_half_open_connection_hears_nothing_and_no_end(
     assert await (await connect()).ask(b"new") == b"new"
 
 
-async def test_a_proxy_that_refuses_keeps_what_is_connected_and_can_accept_again(
-    proxy: Proxy, connect: Connect
-) -> None:
+async def test_a_proxy_that_refuses_keeps_open_connections_and_can_accept_again(proxy: Proxy, connect: Connect) -> None:
     client = await connect()
     await client.ask(b"hello")
     await proxy.refuse()

@@ -1,4 +1,4 @@
-"""Publications that the broker does not take: now, ever, or only because of what one of them holds."""
+"""Publications that the broker refuses for now, or for ever, or because of the content of one of them."""
 
 import asyncio
 import time
@@ -14,15 +14,15 @@ from service.core import topology
 from service.core.delivery import Publication, UnpublishableError
 from service.core.result.reply_to import DIRECT_REPLY
 from service.demo.rabbitmq.node import Node
-from tests.integration.test_rabbitmq_link import (
+from tests.integration.test_rabbitmq_connection import (
     SOON,
-    Tie,
+    Client,
     channel_of,
-    dead_letter,
     event,
-    fast_path,  # noqa: F401 - a fixture: everything with the fast lane and without it
+    fast_path,  # noqa: F401 - a fixture: everything with the fast path and without it
     names,
-    tied,
+    opened,
+    retry,
 )
 from tests.support.broker import VirtualHost
 
@@ -35,35 +35,35 @@ async def until(condition: Callable[[], bool], within: float = SOON) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_publication_that_closes_the_channel_is_found_named_and_skipped(vhost: VirtualHost) -> None:
-    """The name for direct replies in a property does so; the relay never writes it, so it stands for the unforeseen."""
-    async with tied(vhost.url, consume=True) as tie:
-        good = [dead_letter(f"good-{number}") for number in range(20)]
-        bad = replace(dead_letter("bad"), reply_to=DIRECT_REPLY)
+async def test_a_publication_that_closes_the_channel_is_identified_reported_and_skipped(vhost: VirtualHost) -> None:
+    """The name for direct replies in `reply_to` does that. The relay never writes it; it stands for such content."""
+    async with opened(vhost.url, consume=True) as client:
+        good = [retry(f"good-{number}") for number in range(20)]
+        bad = replace(retry("bad"), reply_to=DIRECT_REPLY)
         started = time.monotonic()
         with pytest.raises(UnpublishableError) as caught:
-            await asyncio.wait_for(tie.link.publish([*good[:10], bad, *good[10:]]), SOON)
+            await asyncio.wait_for(client.connection.publish([*good[:10], bad, *good[10:]]), SOON)
         assert [one.message_id for one in caught.value.publications] == ["bad"]
-        assert [one.message_id for one in tie.told.skipped] == ["bad"]
+        assert [one.message_id for one in client.log.skipped] == ["bad"]
         assert time.monotonic() - started < 5
-        await tie.until(lambda received: names(received) == {one.message_id for one in good})
-        assert tie.told.disconnected == ["channel_refused", "channel_refused"]
-        await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
-        assert len(tie.told.disconnected) == 2
+        await client.until(lambda received: names(received) == {one.message_id for one in good})
+        assert client.log.disconnected == ["channel_refused", "channel_refused"]
+        await asyncio.wait_for(client.connection.publish([retry("after")]), SOON)
+        assert len(client.log.disconnected) == 2
 
 
-async def test_several_of_them_end_the_session_no_more_often(vhost: VirtualHost) -> None:
-    async with tied(vhost.url) as tie:
-        bad = [replace(dead_letter(f"bad-{number}"), reply_to=DIRECT_REPLY) for number in range(5)]
+async def test_several_publications_that_close_the_channel_end_no_more_sessions_than_one(vhost: VirtualHost) -> None:
+    async with opened(vhost.url) as client:
+        bad = [replace(retry(f"bad-{number}"), reply_to=DIRECT_REPLY) for number in range(5)]
         with pytest.raises(UnpublishableError) as caught:
-            await asyncio.wait_for(tie.link.publish([dead_letter("good"), *bad]), SOON)
+            await asyncio.wait_for(client.connection.publish([retry("good"), *bad]), SOON)
         assert {one.message_id for one in caught.value.publications} == {one.message_id for one in bad}
-        assert len(tie.told.disconnected) == 2
+        assert len(client.log.disconnected) == 2
 
 
 @pytest.fixture
 async def strict_broker(own_broker: Callable[[], Awaitable[Node]]) -> Node:
-    """Start a broker that takes no message of more than 4,000 bytes."""
+    """Start a broker that accepts no message of more than 4,000 bytes."""
     node = await own_broker()
     await node.ctl(
         "eval", "application:set_env(rabbit, max_message_size, 4000), persistent_term:put(max_message_size, 4000)."
@@ -71,35 +71,37 @@ async def strict_broker(own_broker: Callable[[], Awaitable[Node]]) -> Node:
     return node
 
 
-async def test_a_message_larger_than_the_broker_allows_harms_no_other(strict_broker: Node) -> None:
-    async with tied(strict_broker.url, consume=True) as tie:
-        bad = replace(dead_letter("bad"), body=b"x" * 5000)
+async def test_a_message_larger_than_the_broker_allows_does_not_affect_others(strict_broker: Node) -> None:
+    async with opened(strict_broker.url, consume=True) as client:
+        bad = replace(retry("bad"), body=b"x" * 5000)
         with pytest.raises(UnpublishableError):
-            await asyncio.wait_for(tie.link.publish([dead_letter("good"), bad]), SOON)
-        await tie.until(lambda received: names(received) == {"good"})
+            await asyncio.wait_for(client.connection.publish([retry("good"), bad]), SOON)
+        await client.until(lambda received: names(received) == {"good"})
 
 
-async def test_what_amqp_cannot_carry_is_named_and_the_others_are_published(vhost: VirtualHost) -> None:
-    async with tied(vhost.url, consume=True) as tie:
+async def test_a_publication_that_amqp_cannot_carry_is_reported_and_the_others_are_published(
+    vhost: VirtualHost,
+) -> None:
+    async with opened(vhost.url, consume=True) as client:
         with pytest.raises(UnpublishableError):
             await asyncio.wait_for(
-                tie.link.publish([dead_letter("good"), replace(dead_letter("bad"), priority=300)]), SOON
+                client.connection.publish([retry("good"), replace(retry("bad"), priority=300)]), SOON
             )
-        await tie.until(lambda received: names(received) == {"good"})
-        assert tie.told.disconnected == []
+        await client.until(lambda received: names(received) == {"good"})
+        assert client.log.disconnected == []
 
 
-async def test_an_exchange_that_is_gone_is_no_fault_of_the_publication(vhost: VirtualHost) -> None:
-    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+async def test_a_deleted_exchange_does_not_make_a_publication_unpublishable(vhost: VirtualHost) -> None:
+    async with opened(vhost.url) as client, channel_of(vhost.url) as channel:
         for _ in range(2):
             await channel.exchange_delete(topology.RESULTS)
-            await asyncio.wait_for(tie.link.publish([event("e")]), SOON)
-        assert tie.told.skipped == []
-        assert set(tie.told.disconnected) == {"not_found"}
+            await asyncio.wait_for(client.connection.publish([event("e")]), SOON)
+        assert client.log.skipped == []
+        assert set(client.log.disconnected) == {"not_found"}
 
 
 @asynccontextmanager
-async def two_consumers(tie: Tie, url: str) -> AsyncIterator[tuple[Counter[str], Any]]:
+async def two_consumers(client: Client, url: str) -> AsyncIterator[tuple[Counter[str], Any]]:
     """Bind a queue that is read to the events, and one that takes a single message."""
     seen: Counter[str] = Counter()
 
@@ -112,20 +114,22 @@ async def two_consumers(tie: Tie, url: str) -> AsyncIterator[tuple[Counter[str],
         for queue in (healthy, small):
             await queue.bind(topology.RESULTS, "#")
         await healthy.consume(take, no_ack=True)
-        await tie.link.publish([event("first")])
+        await client.connection.publish([event("first")])
         yield seen, small
 
 
 @pytest.mark.long
 async def test_while_one_queue_refuses_the_others_get_few_events_more_than_once(vhost: VirtualHost) -> None:
-    async with tied(vhost.url) as tie, two_consumers(tie, vhost.url) as (seen, small):
-        publishing = [asyncio.create_task(tie.link.publish([event(f"e-{number}")])) for number in range(30)]
+    async with opened(vhost.url) as client, two_consumers(client, vhost.url) as (seen, small):
+        publishing = [asyncio.create_task(client.connection.publish([event(f"e-{number}")])) for number in range(30)]
         await asyncio.sleep(5)
-        later = [asyncio.create_task(tie.link.publish([event(f"late-{number}")])) for number in range(30)]
+        later = [asyncio.create_task(client.connection.publish([event(f"late-{number}")])) for number in range(30)]
         await asyncio.sleep(7)
         assert not any(task.done() for task in (*publishing, *later))
         assert sum(seen[f"e-{number}"] - 1 for number in range(30)) <= 8  # one probe at a time, after growing pauses
-        assert not any(name.startswith("late") for name in seen)  # nothing new goes where the broker refuses
+        assert not any(
+            name.startswith("late") for name in seen
+        )  # nothing new is published to the route that the broker refuses
         await small.unbind(topology.RESULTS, "#")
         await asyncio.wait_for(asyncio.gather(*publishing, *later), 10)
         await until(lambda: len(seen) == 61)
@@ -133,20 +137,20 @@ async def test_while_one_queue_refuses_the_others_get_few_events_more_than_once(
         assert seen.total() <= 61 + 30 + 12
 
 
-async def test_what_goes_elsewhere_is_not_delayed_by_a_queue_that_refuses(vhost: VirtualHost) -> None:
-    async with tied(vhost.url, consume=True) as tie, two_consumers(tie, vhost.url):
-        publishing = asyncio.create_task(tie.link.publish([event("e"), dead_letter("beside")]))
-        await tie.until(lambda received: names(received) == {"beside"})
+async def test_publications_to_other_queues_are_not_delayed_by_a_queue_that_refuses(vhost: VirtualHost) -> None:
+    async with opened(vhost.url, consume=True) as client, two_consumers(client, vhost.url):
+        publishing = asyncio.create_task(client.connection.publish([event("e"), retry("beside")]))
+        await client.until(lambda received: names(received) == {"beside"})
         started = time.monotonic()
-        await asyncio.wait_for(tie.link.publish([dead_letter("another")]), SOON)
+        await asyncio.wait_for(client.connection.publish([retry("another")]), SOON)
         assert time.monotonic() - started < 1
         publishing.cancel()
 
 
-async def test_a_queue_that_frees_a_place_now_and_then_costs_few_repeats(vhost: VirtualHost) -> None:
-    """When the broker takes one, the rest does not come all at once, to be refused again."""
-    async with tied(vhost.url) as tie, two_consumers(tie, vhost.url) as (seen, small):
-        publishing = [asyncio.create_task(tie.link.publish([event(f"e-{number}")])) for number in range(20)]
+async def test_a_queue_that_has_room_now_and_then_causes_few_repeats(vhost: VirtualHost) -> None:
+    """When the broker accepts one, the others are not published all at once, to be refused again."""
+    async with opened(vhost.url) as client, two_consumers(client, vhost.url) as (seen, small):
+        publishing = [asyncio.create_task(client.connection.publish([event(f"e-{number}")])) for number in range(20)]
         for _ in range(3):
             await asyncio.sleep(1.5)
             await small.purge()
@@ -156,24 +160,26 @@ async def test_a_queue_that_frees_a_place_now_and_then_costs_few_repeats(vhost: 
 
 
 @pytest.mark.long
-async def test_thousands_of_events_that_nobody_wants_cost_linear_time(vhost: VirtualHost) -> None:
-    async with tied(vhost.url) as tie:
+async def test_thousands_of_unroutable_events_take_linear_time(vhost: VirtualHost) -> None:
+    async with opened(vhost.url) as client:
         seconds = []
         for count in (500, 5_000):
             events = [event(f"e-{number}") for number in range(count)]
             started = time.process_time()
-            await asyncio.wait_for(tie.link.publish(events), SOON * 2)
+            await asyncio.wait_for(client.connection.publish(events), SOON * 2)
             seconds.append(time.process_time() - started)
-        assert len(tie.told.unroutable) == 5_500
+        assert len(client.log.unroutable) == 5_500
         assert seconds[1] < 40 * seconds[0]  # quadratic time would be a hundred times as much
 
 
-async def test_each_unroutable_event_among_thousands_is_the_right_one(vhost: VirtualHost) -> None:
-    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+async def test_each_unroutable_event_among_thousands_is_identified_correctly(vhost: VirtualHost) -> None:
+    async with opened(vhost.url) as client, channel_of(vhost.url) as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(topology.RESULTS, "message.accepted")
         mixed: list[Publication] = []
         for number in range(1_000):
             mixed += [event(f"e-{number}"), replace(event(f"n-{number}"), routing_key="nobody.wants")]
-        await asyncio.wait_for(asyncio.gather(*(tie.link.publish(mixed[start::7]) for start in range(7))), SOON * 2)
-        assert {one.message_id for one in tie.told.unroutable} == {f"n-{number}" for number in range(1_000)}
+        await asyncio.wait_for(
+            asyncio.gather(*(client.connection.publish(mixed[start::7]) for start in range(7))), SOON * 2
+        )
+        assert {one.message_id for one in client.log.unroutable} == {f"n-{number}" for number in range(1_000)}

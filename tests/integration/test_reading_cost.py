@@ -1,4 +1,4 @@
-"""What it costs to read what anybody may send, measured in a process of its own.
+"""The memory and time for reading hostile bodies, each measured in a process of its own.
 
 A worker may lose 60 MiB and half a second to it. The limits here are as wide, and what is seen is far below them.
 """
@@ -35,14 +35,14 @@ LONG: Final = {
 def measured() -> dict[str, tuple[float, float, int]]:
     """Measure each body once: MiB, milliseconds of the longest step, steps."""
     command = (sys.executable, "-m", "tests.support.reading_cost")
-    told = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2]).stdout
-    costs: dict[str, tuple[float, float, int]] = json.loads(told)
+    output = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2]).stdout
+    costs: dict[str, tuple[float, float, int]] = json.loads(output)
     return costs
 
 
 @pytest.mark.long
 @pytest.mark.timeout(180)  # it reads seventy bodies, each in a process of its own
-def test_no_body_takes_more_memory_or_time_than_a_worker_has_for_it() -> None:
+def test_no_body_takes_more_memory_or_time_than_its_limit() -> None:
     """Many small ones do not add up to one that is large, and what takes long is read in many steps."""
     costs = measured()
     most = {name: (25, 60) if name in SMALL else (MOST_MIB, MOST_MILLISECONDS) for name in NAMES}

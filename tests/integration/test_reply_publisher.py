@@ -1,4 +1,4 @@
-"""Copies of events for `reply_to`, against a real broker: hostile addresses are dropped and all others get theirs."""
+"""Replies to queues named by `reply_to`, with a real broker: hostile names are dropped, all others arrive."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 
 from service.adapters.rabbitmq import ReplyPublisher
-from service.adapters.rabbitmq.reply_publisher import MOST_BYTES, MOST_COPIES
+from service.adapters.rabbitmq.reply_publisher import MOST_BYTES, MOST_REPLIES
 from service.core.delivery import Publication
 from service.core.result.reply_to import DIRECT_REPLY, ReplyPolicy
 from tests.support.broker import VirtualHost
@@ -20,12 +20,12 @@ from tests.support.proxy import Proxy
 
 SOON = 15.0
 FOREIGN = f"{DIRECT_REPLY}.g1h3AA5yZXBseUA4NDAyODM4OQAADpEAAAAAZx-JIQ==.q4DDS6lpYWdTAwWWm2nVnA=="
-"""A token that another cluster has issued. RabbitMQ 3 closes the connection of whoever publishes to it."""
+"""A token issued by another cluster. RabbitMQ 3 closes the connection that publishes to it."""
 
 
 @dataclass
 class Replies:
-    """A publisher, with what became of the copies."""
+    """A publisher with the results of its replies."""
 
     publisher: ReplyPublisher
     results: Counter[str] = field(default_factory=Counter)
@@ -40,7 +40,7 @@ class Replies:
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=[True, False], ids=["fast lane", "library alone"])
+@pytest.fixture(params=[True, False], ids=["fast path", "library alone"])
 def fast(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
@@ -69,7 +69,7 @@ async def waiting(channel: aio_pika.abc.AbstractChannel, queue: str) -> int:
     return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
 
 
-async def test_a_token_of_another_cluster_is_dropped_and_every_other_copy_arrives(
+async def test_a_reply_token_of_another_cluster_is_dropped_and_every_other_reply_arrives(
     vhost: VirtualHost, *, fast: bool
 ) -> None:
     async with channel_of(vhost.url) as channel, publishing(vhost.url, fast=fast) as replies:
@@ -107,7 +107,7 @@ async def test_a_requester_that_waits_for_direct_replies_gets_them(vhost: Virtua
         await replies.until(lambda results: results == Counter(confirmed=1))
 
 
-async def test_a_full_queue_costs_its_own_copies_alone(vhost: VirtualHost, *, fast: bool) -> None:
+async def test_a_full_queue_drops_only_its_own_replies(vhost: VirtualHost, *, fast: bool) -> None:
     arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
     async with channel_of(vhost.url) as channel, publishing(vhost.url, fast=fast) as replies:
         await channel.declare_queue("small", exclusive=True, arguments=arguments)
@@ -118,13 +118,13 @@ async def test_a_full_queue_costs_its_own_copies_alone(vhost: VirtualHost, *, fa
         assert await waiting(channel, "replies") == 20
 
 
-async def test_the_name_for_direct_replies_itself_is_never_published(vhost: VirtualHost, *, fast: bool) -> None:
+async def test_nothing_is_published_to_the_name_for_direct_replies_itself(vhost: VirtualHost, *, fast: bool) -> None:
     async with publishing(vhost.url, fast=fast) as replies:
         replies.offer(DIRECT_REPLY, "omni.requests")
         assert replies.results == Counter(invalid=1, not_allowed=1)
 
 
-async def test_what_was_not_confirmed_when_the_connection_was_lost_is_published_again(
+async def test_replies_not_confirmed_when_the_connection_was_lost_are_published_again(
     vhost: VirtualHost, *, fast: bool
 ) -> None:
     async with (
@@ -144,22 +144,24 @@ async def test_what_was_not_confirmed_when_the_connection_was_lost_is_published_
         assert replies.results == Counter(confirmed=3)
 
 
-async def test_while_the_broker_is_away_a_bounded_number_waits_and_a_stop_is_quick(unused_tcp_port: int) -> None:
+async def test_while_the_broker_is_down_a_bounded_number_of_replies_waits_and_a_stop_is_quick(
+    unused_tcp_port: int,
+) -> None:
     async with publishing(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/", fast=True) as replies:
-        replies.offer(*["replies"] * (MOST_COPIES + 5))
+        replies.offer(*["replies"] * (MOST_REPLIES + 5))
         assert replies.results == Counter(overflow=5)
         started = time.monotonic()
         await replies.publisher.close(0.2)
         assert time.monotonic() - started < 2
-        assert replies.results == Counter(overflow=5, lost=MOST_COPIES)
+        assert replies.results == Counter(overflow=5, lost=MOST_REPLIES)
         replies.offer("replies")
-        assert replies.results["lost"] == MOST_COPIES + 1
+        assert replies.results["lost"] == MOST_REPLIES + 1
     async with publishing(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/", fast=True) as replies:
         replies.offer(*["replies"] * 3, body=b"x" * (MOST_BYTES // 2))
         assert replies.results == Counter(overflow=1)
 
 
-async def test_a_broker_that_does_not_answer_delays_no_stop(vhost: VirtualHost) -> None:
+async def test_a_broker_that_does_not_answer_does_not_delay_a_stop(vhost: VirtualHost) -> None:
     async with (
         Proxy(vhost.node.port) as proxy,
         publishing(vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/"), fast=True) as replies,

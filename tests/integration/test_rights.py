@@ -1,4 +1,4 @@
-"""A user that lacks one right is told which one, and to ask for it changes nothing."""
+"""A missing right is identified, and the check changes nothing."""
 
 import contextlib
 import re
@@ -6,10 +6,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.adapters.rabbitmq import Right, RightMissingError, Session, connect, declare, missing_rights, rights_needed
+from service.adapters.rabbitmq import (
+    Right,
+    RightMissingError,
+    Session,
+    connect,
+    declare,
+    missing_rights,
+    queues,
+    rights_needed,
+)
 from tests.support.broker import VirtualHost, manage, user
 
-ROOMS = (0.2, 300.0)
+DELAYS = (0.2, 300.0)
 WATCHING = {"configure": r"^amq\.gen-.*$", "write": r"^amq\.gen-.*$", "read": r"^(amq\.gen-.*|omni\.results)$"}
 
 
@@ -24,14 +33,14 @@ async def session_of(url: str) -> AsyncIterator[Session]:
 
 @pytest.fixture
 async def declared(vhost: VirtualHost) -> VirtualHost:
-    """Give a virtual host with everything that the relay owns."""
+    """Yield a virtual host with the whole topology."""
     async with session_of(vhost.url) as session:
-        await declare(session.connection, ROOMS, passive=False)
+        await declare(session.connection, DELAYS, passive=False)
     return vhost
 
 
 def all_but(right: Right) -> dict[str, str]:
-    """Give patterns that match everything, but for one name in one permission."""
+    """Return patterns that match everything except one name in one permission."""
     given = dict.fromkeys(("configure", "write", "read"), ".*")
     given[right.permission] = f"^(?!{re.escape(right.resource)}$).*$"
     return given
@@ -51,11 +60,11 @@ def contents(vhost: VirtualHost) -> list[object]:
 @pytest.mark.parametrize("replies", [False, True])
 @pytest.mark.parametrize("declares", [False, True])
 @pytest.mark.timeout(120)
-async def test_each_right_that_is_removed_is_missing_and_no_other(
+async def test_exactly_the_right_that_was_removed_is_reported_missing(
     declared: VirtualHost, *, declares: bool, replies: bool
 ) -> None:
     before = contents(declared)
-    needed = [right for right in rights_needed(ROOMS, declares=declares, replies=replies) if not right.to_look]
+    needed = [right for right in rights_needed(DELAYS, declares=declares, replies=replies) if not right.to_check]
     for right in needed:
         with user(declared, **all_but(right)) as url:
             async with session_of(url) as session:
@@ -66,19 +75,19 @@ async def test_each_right_that_is_removed_is_missing_and_no_other(
 
 
 async def test_a_user_with_no_right_lacks_all_and_one_with_all_rights_none(declared: VirtualHost) -> None:
-    needed = rights_needed(ROOMS, declares=False, replies=True)
+    needed = rights_needed(DELAYS, declares=False, replies=True)
     with user(declared) as url:
         async with session_of(url) as session:
-            assert {one for one in needed if not one.to_look} <= set(await missing_rights(session, needed))
+            assert {one for one in needed if not one.to_check} <= set(await missing_rights(session, needed))
     async with session_of(declared.url) as session:
         assert await missing_rights(session, needed) == []
-        assert await missing_rights(session, rights_needed(ROOMS, declares=True, replies=True)) == []
+        assert await missing_rights(session, rights_needed(DELAYS, declares=True, replies=True)) == []
 
 
-async def test_what_is_not_there_is_no_missing_right_and_is_not_made(vhost: VirtualHost) -> None:
+async def test_an_object_that_does_not_exist_is_no_missing_right_and_is_not_declared(vhost: VirtualHost) -> None:
     before = contents(vhost)
     async with session_of(vhost.url) as session:
-        assert await missing_rights(session, rights_needed(ROOMS, declares=True, replies=True)) == []
+        assert await missing_rights(session, rights_needed(DELAYS, declares=True, replies=True)) == []
     assert contents(vhost) == before
 
 
@@ -91,10 +100,10 @@ async def test_what_is_not_there_is_no_missing_right_and_is_not_made(vhost: Virt
         ({"read": r"^omni\.results$"}, "read amq.gen-"),
     ],
 )
-async def test_to_watch_with_too_few_rights_names_the_one_that_is_missing(
+async def test_watching_events_with_too_few_rights_names_the_missing_one(
     declared: VirtualHost, less: dict[str, str], named: str
 ) -> None:
     with user(declared, **{**WATCHING, **less}) as url:
         async with session_of(url) as session:
             with pytest.raises(RightMissingError, match=re.escape(named)):
-                await anext(session.events())
+                await anext(queues.status_events(session))

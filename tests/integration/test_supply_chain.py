@@ -1,4 +1,4 @@
-"""What is shipped can be listed, and what is known against it is found, whoever tells it."""
+"""The shipped packages are listed, and known vulnerabilities in them are found."""
 
 import json
 import os
@@ -27,20 +27,20 @@ def supply_chain(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 @contextmanager
 def advisories(**known: str) -> Iterator[str]:
-    """Tell, as OSV does, which packages are vulnerable and by what; gives the address."""
+    """Serve OSV's API with these vulnerabilities; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             queries = json.loads(self.rfile.read(int(self.headers["content-length"])))["queries"]
             found = [known.get(query["package"]["name"]) for query in queries]
-            self.tell({"results": [{"vulns": [{"id": one, "modified": self.moment}]} if one else {} for one in found]})
+            self.reply({"results": [{"vulns": [{"id": one, "modified": self.moment}]} if one else {} for one in found]})
 
         def do_GET(self) -> None:
-            self.tell({"id": self.path.rpartition("/")[2], "modified": self.moment, "summary": "It leaks."})
+            self.reply({"id": self.path.rpartition("/")[2], "modified": self.moment, "summary": "It leaks."})
 
         moment = "2026-01-01T00:00:00Z"
 
-        def tell(self, answer: dict[str, Any]) -> None:
+        def reply(self, answer: dict[str, Any]) -> None:
             body = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("content-type", "application/json")
@@ -59,7 +59,7 @@ def advisories(**known: str) -> Iterator[str]:
         thread.join()
 
 
-def test_the_bill_names_all_that_is_shipped_by_version_and_hash_and_nothing_that_is_not() -> None:
+def test_the_bill_of_materials_names_exactly_the_shipped_packages_with_version_and_hash() -> None:
     made = supply_chain("sbom")
     assert made.returncode == 0, made.stderr
     bill = json.loads(made.stdout)
@@ -74,35 +74,35 @@ def test_the_bill_names_all_that_is_shipped_by_version_and_hash_and_nothing_that
         assert any(f"sha256:{one}" in lock for one in hashes), part["name"]
 
 
-def test_what_is_known_against_a_package_is_told_and_fails() -> None:
+def test_a_known_vulnerability_is_reported_and_fails() -> None:
     with advisories(httpx="EXAMPLE-2026-1") as address:
-        told = supply_chain("audit", "--service-url", address)
-    assert told.returncode == 1
-    assert "EXAMPLE-2026-1" in told.stdout + told.stderr
+        answer = supply_chain("audit", "--service-url", address)
+    assert answer.returncode == 1
+    assert "EXAMPLE-2026-1" in answer.stdout + answer.stderr
 
 
-def test_where_nothing_is_known_it_passes() -> None:
+def test_no_known_vulnerability_passes() -> None:
     with advisories() as address:
         assert supply_chain("audit", "--service-url", address).returncode == 0
 
 
-def test_that_nobody_could_be_asked_is_not_taken_for_peace() -> None:
-    told = supply_chain("audit", "--service-url", NOBODY)
-    assert told.returncode == 2
-    assert "error sending request" in told.stderr
+def test_an_advisory_service_that_does_not_answer_is_not_a_pass() -> None:
+    answer = supply_chain("audit", "--service-url", NOBODY)
+    assert answer.returncode == 2
+    assert "error sending request" in answer.stderr
 
 
-def test_an_index_that_is_away_is_not_taken_for_advisories_that_are() -> None:
+def test_a_package_index_that_does_not_answer_has_its_own_exit_status() -> None:
     with advisories() as address:
-        told = supply_chain("audit", "--service-url", address, UV_DEFAULT_INDEX=NOBODY, UV_NO_CACHE="1")
-    assert told.returncode == 69
+        answer = supply_chain("audit", "--service-url", address, UV_DEFAULT_INDEX=NOBODY, UV_NO_CACHE="1")
+    assert answer.returncode == 69
 
 
 @pytest.mark.parametrize("arguments", [[], ["bill"], ["sbom", "more"]])
-def test_what_it_does_not_know_it_explains(arguments: list[str]) -> None:
-    told = supply_chain(*arguments)
-    assert told.returncode == 64
-    assert "deploy/supply-chain sbom" in told.stderr
+def test_an_unknown_argument_prints_the_usage(arguments: list[str]) -> None:
+    answer = supply_chain(*arguments)
+    assert answer.returncode == 64
+    assert "deploy/supply-chain sbom" in answer.stderr
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.timeout(180)  # it fills a virtual environment
-def test_the_demo_gets_what_running_needs_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
+def test_the_demo_installs_only_the_packages_for_running(checkout: Path, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("npm", "node", "apt-get", "apt-cache", "dpkg", "sudo", "curl", "wget", "git"):

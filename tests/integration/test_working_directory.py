@@ -1,4 +1,4 @@
-"""What lies in the working directory decides nothing, unless it is named. Real processes; no broker is needed."""
+"""Files in the working directory have no effect unless they are named. Real processes without a broker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ async def test_an_env_file_that_is_not_named_does_not_redirect_the_key(tmp_path:
 
 
 @pytest.mark.parametrize("way", ["before", "behind", "environment"])
-async def test_an_env_file_that_is_named_is_read_and_asks_for_no_other_variable(tmp_path: Path, way: str) -> None:
+async def test_an_env_file_that_is_named_is_read_without_interpolation(tmp_path: Path, way: str) -> None:
     async with listening() as omni:
         file = {"relay.env": f"RELAY_OMNI_BASE_URL={omni.url}\nRELAY_OMNI_API_KEY='${{ELSEWHERE}}'\n"}
         settings = {"ELSEWHERE": KEY, "RELAY_RABBITMQ_URL": USUAL["RELAY_RABBITMQ_URL"]}
@@ -67,7 +67,7 @@ async def test_an_env_file_that_is_named_is_read_and_asks_for_no_other_variable(
     assert b"App ${ELSEWHERE}\r\n" in omni.heads[0]
 
 
-async def test_an_env_file_that_is_not_there_is_a_wrong_configuration(tmp_path: Path) -> None:
+async def test_a_missing_env_file_is_a_wrong_configuration(tmp_path: Path) -> None:
     ended = await run(tmp_path / "process", USUAL, "worker", "--env-file", "nowhere.env", program=None)
     assert (ended.status, ended.output) == (78, "")
     assert ended.errors.startswith("omni-relay: RELAY_ENV_FILE: ")

@@ -1,1 +1,1 @@
-"""Long runs by hand, against real processes that are really killed."""
+"""Long runs, started by hand, with real processes that are killed."""

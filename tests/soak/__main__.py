@@ -1,12 +1,12 @@
-"""Many requests through workers, brokers and connections that die all the time, and an OMNI that misbehaves.
+"""Many requests, while workers and brokers are killed, connections are cut, and OMNI fails.
 
     .venv/bin/python -m tests.soak --requests 20000 --seed 1
     .venv/bin/python -m tests.soak --requests 20000 --seed 1 --logs refused --policy park
     .venv/bin/python -m tests.soak --requests 20000 --nodes 3 --rabbitmq-root .tools/rabbitmq-sid
     .venv/bin/python -m tests.soak --requests 20000 --clock-steps
 
-Prints what came of them; exit status 1 if one was lost, had two last words, or was taken twice where that can be known.
-On this machine alone, bounded in count and time, and it ends everything it has started.
+Prints a summary; exit status 1 if a message was lost, had two final events, or was accepted twice where that can be
+known. On this machine alone, bounded in count and time, and it ends everything it has started.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from typing import Any, Final
 from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.clock import SteppingClock
-from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
+from tests.soak.observations import Observations, dead_letters, listen, prepare, publish
 from tests.support.worker import Worker, run, started
 
 KEY, TEXT, ADDRESS = "canary-key", "canary text", "canary@example.com"
@@ -37,7 +37,7 @@ _CANARY: Final = re.compile(rf"{KEY}|{TEXT}|{ADDRESS}|\b417\d{{9}}\b")
 _IDLE: Final = 180.0
 _LONGEST: Final = 3600.0
 
-# What OMNI does to a share of the calls; 5 % of them leave a doubt.
+# Faults for a share of the calls; 5 % of the calls become ambiguous.
 FAULTS: Final = (
     {"kind": "latency", "seconds": 0.05},
     {"kind": "reset", "taken": True, "probability": 0.015},
@@ -55,8 +55,8 @@ class Soak:
 
     options: argparse.Namespace
     directory: Path
-    dice: random.Random
-    ledger: Ledger
+    rng: random.Random
+    observed: Observations
     settings: dict[str, str]
     """The environment of each worker."""
     sandbox: str
@@ -65,7 +65,7 @@ class Soak:
     lives: list[Path] = field(default_factory=list)
 
     async def keep_working(self, number: int) -> None:
-        """Run a worker, and another when it has died, until cancelled."""
+        """Run a worker, and another one when it has ended, until cancelled."""
         for life in range(100_000):
             folder = self.directory / f"worker-{number}-{life}"
             async with started(folder, self.settings, "worker") as worker:
@@ -77,37 +77,39 @@ class Soak:
                     self.workers.remove(worker)
 
     async def make_trouble(self, broker: Broker) -> None:
-        """Kill and cut, at moments spread over the run, in an order drawn from the seed."""
+        """Kill and cut at moments spread over the run, in an order chosen by the seed."""
         troubles = ["kill"] * self.options.kills + ["cut"] * self.options.cuts + ["crash"] * self.options.crashes
-        self.dice.shuffle(troubles)
+        self.rng.shuffle(troubles)
         for number, trouble in enumerate(troubles, 1):
-            due = len(self.ledger.expected) * 0.95 * number / (len(troubles) + 1)
-            while len(self.ledger.types) < due:
-                self.ledger.sync.clear()
-                await self.ledger.sync.wait()
+            due = len(self.observed.expected) * 0.95 * number / (len(troubles) + 1)
+            while len(self.observed.types) < due:
+                self.observed.sync.clear()
+                await self.observed.sync.wait()
             match trouble:
                 case "kill":
                     while not self.workers:  # noqa: ASYNC110 - another process
                         await asyncio.sleep(0.1)
-                    self.dice.choice(self.workers).send(signal.SIGKILL)
+                    self.rng.choice(self.workers).send(signal.SIGKILL)
                 case "cut":
                     broker.cut()
                 case _:
                     await broker.crash(self.done[trouble])
             self.done[trouble] += 1
-            _tell(f"{trouble} {self.done[trouble]}: {len(self.ledger.types)} of {len(self.ledger.expected)} told")
+            _progress(
+                f"{trouble} {self.done[trouble]}: {len(self.observed.types)} of {len(self.observed.expected)} final"
+            )
 
-    async def until_told(self) -> None:
-        """Wait until each message has had its last word, or nothing comes any more."""
+    async def until_all_final(self) -> None:
+        """Wait until each message has a final event, or no event arrives any more."""
         before, since = -1, time.monotonic()
-        while self.ledger.lost and time.monotonic() - since < _IDLE:
-            if len(self.ledger.types) != before:
-                before, since = len(self.ledger.types), time.monotonic()
+        while self.observed.lost and time.monotonic() - since < _IDLE:
+            if len(self.observed.types) != before:
+                before, since = len(self.observed.types), time.monotonic()
             await asyncio.sleep(0.5)
-        await asyncio.sleep(self.options.settle)  # a second last word, or a second post, would come now
+        await asyncio.sleep(self.options.settle)  # a second final event, or a second post, would come now
 
     async def read_metrics(self) -> None:
-        """Keep what the workers tell of themselves."""
+        """Store the metrics of the workers."""
         for number, worker in enumerate(self.workers):
             await worker.until_ready()
             page = self.directory / f"metrics-{number}"
@@ -119,8 +121,8 @@ class Soak:
         with urllib.request.urlopen(self.sandbox + path, timeout=60) as answer:  # noqa: S310 - our own
             return json.load(answer)
 
-    def tell(self, path: str, body: object) -> None:
-        """Tell the sandbox something."""
+    def post(self, path: str, body: object) -> None:
+        """Send JSON to the sandbox."""
         content, header = json.dumps(body).encode(), {"Content-Type": "application/json"}
         with urllib.request.urlopen(urllib.request.Request(self.sandbox + path, content, header), timeout=60):  # noqa: S310
             pass
@@ -143,11 +145,11 @@ def requests(count: int) -> list[dict[str, object]]:
 
 
 async def main(options: argparse.Namespace) -> int:
-    """Run once, print, and judge."""
+    """Run once, print the summary, and return the exit status."""
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-soak-"))
     bodies, port = requests(options.requests), free_port()
-    ledger = Ledger({f"m-{number}" for number in range(options.requests)})
-    _tell(f"in {directory}")
+    observed = Observations({f"m-{number}" for number in range(options.requests)})
+    _progress(f"in {directory}")
     async with AsyncExitStack() as stack, asyncio.timeout(_LONGEST):
         broker = await stack.enter_async_context(running(directory / "broker", options.nodes, options.rabbitmq_root))
         sandbox = ("sandbox", "--port", str(port), "--api-key", KEY, "--seed", str(options.seed))
@@ -162,16 +164,16 @@ async def main(options: argparse.Namespace) -> int:
             "RELAY_OMNI_LOG_QUERIES_PER_MINUTE": str(100 / options.workers),
             "RELAY_OMNI_READ_TIMEOUT": "5",
         }
-        soak = Soak(options, directory, random.Random(options.seed), ledger, settings, f"http://127.0.0.1:{port}")  # noqa: S311
+        soak = Soak(options, directory, random.Random(options.seed), observed, settings, f"http://127.0.0.1:{port}")  # noqa: S311
         checked = await run(directory / "check", settings, "check", within=60)
-        _tell(checked.output.strip().replace("\n", "; "))
+        _progress(checked.output.strip().replace("\n", "; "))
         await _declare(directory, settings)
         await prepare(broker.direct)
         await publish(broker.direct[0], bodies)
         for fault in FAULTS:
-            soak.tell("/sandbox/faults", fault)
-        soak.tell("/sandbox/options", {"logsAllowed": options.logs == "answered"})
-        tasks = [asyncio.create_task(listen(broker.direct, ledger))]
+            soak.post("/sandbox/faults", fault)
+        soak.post("/sandbox/options", {"logsAllowed": options.logs == "answered"})
+        tasks = [asyncio.create_task(listen(broker.direct, observed))]
         if options.clock_steps:
             clock = SteppingClock(directory / "clock", random.Random(options.seed))  # noqa: S311
             soak.settings |= clock.environment()
@@ -180,7 +182,7 @@ async def main(options: argparse.Namespace) -> int:
         began = time.monotonic()
         try:
             await soak.make_trouble(broker)
-            await soak.until_told()
+            await soak.until_all_final()
             await soak.read_metrics()
         finally:
             for task in tasks:
@@ -190,44 +192,44 @@ async def main(options: argparse.Namespace) -> int:
 
 
 async def _declare(directory: Path, settings: dict[str, str]) -> None:
-    """Have a worker make the topology."""
+    """Have a worker declare the topology."""
     async with started(directory / "first", settings, "worker") as worker:
         await worker.until_ready()
         await worker.stop()
 
 
 def _judge(soak: Soak, seconds: float, dead_letters: list[dict[str, Any]]) -> int:
-    ledger, stats = soak.ledger, soak.ask("/sandbox/stats")
+    observed, stats = soak.observed, soak.ask("/sandbox/stats")
     twice = {one["messageId"] for one in soak.ask("/sandbox/messages")["messages"] if one["times"] > 1}
-    types = ledger.final_events
+    types = observed.final_events
     leaks = [str(log) for log in soak.lives if _CANARY.search(log.read_text(encoding="utf-8"))]
     leaks += [f"dead letter {dead_letter}" for dead_letter in dead_letters if _CANARY.search(str(dead_letter))]
-    told = {
-        "requests": len(ledger.expected),
+    summary = {
+        "requests": len(observed.expected),
         "done": dict(soak.done),
         "seconds": round(seconds),
         "attempted": stats["calls"],
         **{word: types[word] for word in ("accepted", "rejected", "failed", "expired", "unknown")},
-        "deferred": dict(ledger.reasons),
-        "repeats of a last word": sum(ledger.events[word] for word in types) - sum(types.values()),
+        "deferred": dict(observed.reasons),
+        "repeats of a final event": sum(observed.events[word] for word in types) - sum(types.values()),
         "dead letters": dict(Counter(str(dead_letter.get("omni-reason")) for dead_letter in dead_letters)),
-        "lost": len(ledger.lost),
-        "more than one last word": len(ledger.contradicted),
+        "lost": len(observed.lost),
+        "more than one final event": len(observed.contradicted),
         "taken twice": len(twice),
-        "of these never in doubt": len(twice - ledger.doubted),
+        "of these never ambiguous": len(twice - observed.ambiguous),
         "leaks": leaks,
     }
-    for name, value in told.items():
-        _tell(f"{name:>24}: {value}")
-    for name, several in list(ledger.contradicted.items())[:20]:
-        _tell(f"contradicted: {name} {several}")
-    _tell(f"lost: {sorted(ledger.lost)[:20]}; twice: {sorted(twice)[:20]}")
+    for name, value in summary.items():
+        _progress(f"{name:>24}: {value}")
+    for name, several in list(observed.contradicted.items())[:20]:
+        _progress(f"contradicted: {name} {several}")
+    _progress(f"lost: {sorted(observed.lost)[:20]}; twice: {sorted(twice)[:20]}")
     answered = soak.options.logs == "answered"
-    unexplained = twice if answered or soak.options.policy == "park" else twice - ledger.doubted
-    return int(bool(ledger.lost or leaks or unexplained or (answered and ledger.contradicted)))
+    unexplained = twice if answered or soak.options.policy == "park" else twice - observed.ambiguous
+    return int(bool(observed.lost or leaks or unexplained or (answered and observed.contradicted)))
 
 
-def _tell(line: str) -> None:
+def _progress(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201
 
 

@@ -29,7 +29,7 @@ cluster_formation.peer_discovery_backend = classic_config
 
 
 class ClusterNode:
-    """One of several that share a port mapper and a cookie. The kernel ends it with whoever started it."""
+    """One of several nodes that share a port mapper and a cookie. The kernel kills it when its parent ends."""
 
     def __init__(self, server: Server, directory: Path, name: str, ports: Ports) -> None:
         self.name = name
@@ -90,7 +90,7 @@ class Broker:
 
     @property
     def direct(self) -> list[str]:
-        """Where those connect that are not to be disturbed."""
+        """The URLs that bypass the proxies."""
         return [f"amqp://guest:guest@127.0.0.1:{node.port}/" for node in self.nodes]
 
     @property

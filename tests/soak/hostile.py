@@ -1,4 +1,4 @@
-"""A hostile producer beside ordinary requests: the ordinary ones must not notice it.
+"""A hostile producer beside ordinary requests, which must not be affected.
 
     .venv/bin/python -m tests.soak.hostile --case foreign-reply-to --seconds 60
     .venv/bin/python -m tests.soak.hostile --case cc --case bcc --rabbitmq-root .tools/rabbitmq-sid
@@ -37,7 +37,7 @@ from service.demo.rabbitmq.handshake import handshake
 from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.hostile_requests import BILLING, CASES, FULL, Hostile
-from tests.soak.ledger import dead_letters, prepare
+from tests.soak.observations import dead_letters, prepare
 from tests.support import amqp_1_0
 from tests.support.worker import PROGRAM, Worker, started
 
@@ -53,7 +53,7 @@ _FINAL: Final = frozenset({"accepted", "rejected", "failed", "expired", "unknown
 
 @dataclass
 class Measured:
-    """What one case did to the ordinary requests and to the worker. Times in seconds, sizes in bytes."""
+    """The effects of one case on the ordinary requests and the worker. Times in seconds, sizes in bytes."""
 
     sent: dict[str, float] = field(default_factory=dict)
     """When each ordinary request was published."""
@@ -97,7 +97,7 @@ class Measured:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is on its way any more."""
+        """Whether everything expected has arrived."""
         return len(self.accepted) == len(self.sent) and self.ended >= sum(self.hostile)
 
     @property
@@ -216,7 +216,7 @@ class Scene:
             self.measured.rss = max(self.measured.rss, peak_rss(self.worker.process.pid))
 
     async def finish(self) -> None:
-        """Wait for what is still on its way, then read what the others keep."""
+        """Wait for the remaining events, then read the broker's and the sandbox's state."""
         measured, end = self.measured, time.monotonic() + self.options.settle
         while time.monotonic() < end and not measured.is_complete:  # noqa: ASYNC110 - other processes
             await asyncio.sleep(0.2)
@@ -230,13 +230,13 @@ class Scene:
         measured.dead = Counter(str(dead_letter.get("omni-reason") or _reason(dead_letter)) for dead_letter in found)
 
     def _posted(self) -> Counter[str]:
-        """Count how often OMNI took each message."""
+        """Count how often OMNI accepted each message."""
         with urllib.request.urlopen(f"{self.sandbox}/sandbox/messages", timeout=60) as answer:  # noqa: S310 - ours
             return Counter({message["messageId"]: message["times"] for message in json.load(answer)["messages"]})
 
 
 def peak_rss(pid: int) -> int:
-    """Give the most memory that a process has had, in bytes; 0 if it is gone."""
+    """Return the most memory that a process has used, in bytes; 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     except OSError:
@@ -246,7 +246,7 @@ def peak_rss(pid: int) -> int:
 
 @contextmanager
 def limited(mebibytes: int) -> Iterator[Sequence[str]]:
-    """Give a program that runs the relay with so much memory. The kernel kills what takes more, as in a pod."""
+    """Return a program that runs the relay with a memory limit. The kernel enforces it, as in a pod."""
     group = Path("/sys/fs/cgroup/memory") / f"omni-relay-{os.getpid()}"
     group.mkdir()
     try:

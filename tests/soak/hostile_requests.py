@@ -18,7 +18,7 @@ TRY_AGAIN_ONCE, REFUSED_ALWAYS = "90021", "91403"
 """Endings of phone numbers; the sandbox answers them with status 21 the first time, and with 403 each time."""
 ORDINARY: Final = "10000"
 TRUNK_ZERO: Final = "440"
-"""Beginnings of phone numbers of which a library has to tell whether their 0 is a trunk zero."""
+"""Prefixes of phone numbers for which a library decides whether their 0 is a trunk zero."""
 
 
 @dataclass(frozen=True)

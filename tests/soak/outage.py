@@ -1,4 +1,4 @@
-"""Outages by hand: OMNI away for a while, or the results exchange blocked, with a queue full of requests.
+"""Outages, started by hand: OMNI down for a while, or the results exchange blocked, with a full queue of requests.
 
     .venv/bin/python -m tests.soak.outage omni --seconds 120
     .venv/bin/python -m tests.soak.outage results --seconds 60
@@ -26,7 +26,7 @@ import aio_pika
 
 from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
-from tests.soak.ledger import Ledger, dead_letters, listen, prepare, publish
+from tests.soak.observations import Observations, dead_letters, listen, prepare, publish
 from tests.support.proxy import Proxy
 from tests.support.worker import Worker, started
 
@@ -37,13 +37,13 @@ _LONGEST: Final = 1200.0
 
 @dataclass
 class Scene:
-    """What an outage has to do with."""
+    """The processes and connections of one run."""
 
     broker: Broker
     omni: Proxy
     sandbox: str
     worker: Worker
-    ledger: Ledger
+    observed: Observations
 
     def calls(self) -> list[dict[str, Any]]:
         """List OMNI's calls."""
@@ -56,15 +56,15 @@ class Scene:
         return sum(len(call["body"]["destinations"]) for call in self.calls())
 
     async def until(self, condition: Callable[[], bool], within: float) -> None:
-        """Wait until the ledger is as wanted."""
+        """Wait until the observations meet a condition."""
         async with asyncio.timeout(within):
             while not condition():
-                self.ledger.sync.clear()
-                await self.ledger.sync.wait()
+                self.observed.sync.clear()
+                await self.observed.sync.wait()
 
 
 async def main(options: argparse.Namespace) -> int:
-    """Set the scene, and play the outage."""
+    """Start everything, and run the outage."""
     directory, port = Path(tempfile.mkdtemp(prefix="omni-relay-outage-")), free_port()
     bodies: list[dict[str, object]] = [
         # The last five digits never ask the sandbox for a fault.
@@ -76,7 +76,7 @@ async def main(options: argparse.Namespace) -> int:
         }
         for number in range(options.requests)
     ]
-    ledger = Ledger({str(body["messageId"]) for body in bodies})
+    observed = Observations({str(body["messageId"]) for body in bodies})
     async with AsyncExitStack() as stack, asyncio.timeout(_LONGEST):
         broker = await stack.enter_async_context(running(directory / "broker", 1, None))
         await stack.enter_async_context(started(directory / "sandbox", {}, "sandbox", "--port", str(port)))
@@ -92,14 +92,14 @@ async def main(options: argparse.Namespace) -> int:
             await first.until_ready()
             await first.stop()
         sandbox = f"http://127.0.0.1:{port}"
-        _tell_sandbox(sandbox, {"kind": "latency", "seconds": 0.05})
+        _post_to_sandbox(sandbox, {"kind": "latency", "seconds": 0.05})
         await prepare(broker.direct)
         await publish(broker.direct[0], bodies)
         worker = await stack.enter_async_context(started(directory / "worker", settings, "worker"))
         await worker.until_ready()
-        listening = asyncio.create_task(listen(broker.direct, ledger))
+        listening = asyncio.create_task(listen(broker.direct, observed))
         try:
-            scene = Scene(broker, omni, sandbox, worker, ledger)
+            scene = Scene(broker, omni, sandbox, worker, observed)
             return await (omni_away if options.what == "omni" else results_blocked)(scene, options.seconds)
         finally:
             listening.cancel()
@@ -107,19 +107,19 @@ async def main(options: argparse.Namespace) -> int:
 
 
 async def omni_away(scene: Scene, seconds: float) -> int:
-    """Let it run, take OMNI away, bring it back."""
+    """Let it run, stop OMNI, and start it again."""
     await asyncio.sleep(_STEADY)
     await scene.omni.refuse()
     scene.omni.cut()
-    left, told = time.time(), len(scene.ledger.types)
+    left, before = time.time(), len(scene.observed.types)
     await asyncio.sleep(seconds / 2)
     _print("ready and live meanwhile", [await scene.worker.get("/readyz"), await scene.worker.get("/livez")])
     await asyncio.sleep(seconds / 2)
-    _print("told while it was away", len(scene.ledger.types) - told)
-    told = scene.ledger.events["accepted"]
+    _print("final events while it was down", len(scene.observed.types) - before)
+    before = scene.observed.events["accepted"]
     await scene.omni.accept()
     back = time.time()
-    await scene.until(lambda: scene.ledger.events["accepted"] > told, 60)
+    await scene.until(lambda: scene.observed.events["accepted"] > before, 60)
     first = time.time() - back
     await asyncio.sleep(_AFTER)
     calls = [datetime.fromisoformat(call["receivedAt"]).timestamp() for call in scene.calls()]
@@ -130,28 +130,28 @@ async def omni_away(scene: Scene, seconds: float) -> int:
     _print("calls a second after", f"mean {sum(after) / len(after):.0f}, most {max(after)}, first ten {after[:10]}")
     _print("first success after", f"{first:.1f} s")
     _print("dead letters", len(found))
-    _print("last words", dict(scene.ledger.final_events))
-    _print("requests left", len(scene.ledger.lost))
+    _print("final events", dict(scene.observed.final_events))
+    _print("requests left", len(scene.observed.lost))
     return int(bool(found) or first > 5 or max(after) > max(steady) * 1.1)
 
 
 async def results_blocked(scene: Scene, seconds: float) -> int:
-    """Have a full queue refuse every event, and let go."""
+    """Have a full queue refuse every event, then remove it."""
     limited: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
     async with await aio_pika.connect(scene.broker.direct[0]) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue("soak.blocked", durable=True, arguments=limited)
-        await scene.until(lambda: len(scene.ledger.types) > len(scene.ledger.expected) / 10, 60)
+        await scene.until(lambda: len(scene.observed.types) > len(scene.observed.expected) / 10, 60)
         await queue.bind("omni.results", "#")
         await asyncio.sleep(seconds)
         _print("ready meanwhile", await scene.worker.get("/readyz"))
-        _print("told and posted by then", (len(scene.ledger.types), scene.posts()))
+        _print("final and posted by then", (len(scene.observed.types), scene.posts()))
         await channel.queue_delete("soak.blocked")
-    await scene.until(lambda: not scene.ledger.lost, 300)
+    await scene.until(lambda: not scene.observed.lost, 300)
     posts = scene.posts()
-    _print("posts, calls, messages", (posts, len(scene.calls()), len(scene.ledger.expected)))
-    _print("last words", dict(scene.ledger.final_events))
-    return int(posts != len(scene.ledger.expected) or bool(scene.ledger.contradicted))
+    _print("posts, calls, messages", (posts, len(scene.calls()), len(scene.observed.expected)))
+    _print("final events", dict(scene.observed.final_events))
+    return int(posts != len(scene.observed.expected) or bool(scene.observed.contradicted))
 
 
 def _rates(calls: list[float], start: float, end: float) -> list[int]:
@@ -159,7 +159,7 @@ def _rates(calls: list[float], start: float, end: float) -> list[int]:
     return [counted[second] for second in range(int(end - start))]
 
 
-def _tell_sandbox(sandbox: str, fault: dict[str, object]) -> None:
+def _post_to_sandbox(sandbox: str, fault: dict[str, object]) -> None:
     content, header = json.dumps(fault).encode(), {"Content-Type": "application/json"}
     with urllib.request.urlopen(urllib.request.Request(f"{sandbox}/sandbox/faults", content, header), timeout=60):  # noqa: S310
         pass

@@ -40,7 +40,7 @@ def _complete(coroutine: Coroutine[object, object, None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """An empty broker within the broker: a test's queues and exchanges meet nobody else's."""
+    """A virtual host, which isolates a test's queues and exchanges."""
 
     node: Node
     name: str

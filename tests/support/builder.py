@@ -18,6 +18,9 @@ from service.core.omni.status import Disposition, Status
 from service.core.request.parsing import parse
 from service.core.request.request import Message, Parsed, SendRequest
 from service.core.result.decision import Attempt
+from service.core.result.event import StatusEvent
+from service.core.result.publication import publish_report
+from service.core.result.report import Report
 
 NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PHONE: Final = "41793026727"
@@ -46,7 +49,7 @@ def a_delivery(body: object = None) -> Delivery:
 
 
 def a_history(attempts: int = 0, *, ambiguous: bool = False) -> History:
-    """Build the past of a request: by default none."""
+    """Build the history of a request: by default that of a new one."""
     return History(NOW, attempts, ambiguous)
 
 
@@ -62,7 +65,7 @@ def a_message(message_id: str = "m-1", phone: str | None = PHONE, email: str | N
 
 
 def a_content() -> Content:
-    """Build what a message says, on two channels."""
+    """Build a content for two channels."""
     return Content(sms=Sms(text="Hello"), email=Email(text="Hello", subject="A greeting"))
 
 
@@ -78,7 +81,7 @@ def a_call(*messages: Message) -> OmniCall:
 
 
 def a_status(group_id: int = 1, status_id: int | None = 7, name: str | None = "PENDING_ENROUTE") -> Status:
-    """Build OMNI's word on a message: by default that it took it."""
+    """Build a status of OMNI: by default that it accepted the message."""
     groups = {0: "ACCEPTED", 1: "PENDING", 2: "UNDELIVERABLE", 3: "DELIVERED", 4: "EXPIRED", 5: "REJECTED"}
     return Status(group_id=group_id, group_name=groups.get(group_id), id=status_id, name=name)
 
@@ -103,5 +106,10 @@ def an_attempt(request: SendRequest | None = None, history: History | None = Non
 
 
 def a_message_outcome(disposition: Disposition, message: Message | None = None) -> MessageOutcome:
-    """Build a verdict of a standing, for a message or for the one there is by default."""
+    """Build the outcome of a message, by default of one there is."""
     return MessageOutcome(message or a_message(), disposition, f"cause_{disposition}")
+
+
+def rendered(event: StatusEvent) -> bytes:
+    """Render an event as it is published."""
+    return publish_report(Report((event,)), a_delivery(), NOW)[0].body

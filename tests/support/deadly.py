@@ -1,4 +1,4 @@
-"""The relay with a killer in it: a request whose body says so ends the process, as a defect of some library might."""
+"""The relay with a handler that kills the process for certain bodies, as a defect in a library might."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ KILLER = b"killer"
 
 
 class Deadly(Handler):
-    """A handler that dies of some requests."""
+    """A handler that kills its process for some requests."""
 
     def read(self, delivery: Delivery) -> Job:
-        """Die, or go on."""
+        """Kill the process, or read the delivery."""
         if KILLER in delivery.body:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().read(delivery)

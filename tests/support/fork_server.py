@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Final, NoReturn
 
 IMPORTED: Final = (
-    *(f"service.cli.{name}" for name in ("check", "dead", "main", "send", "watch")),
+    *(f"service.cli.{name}" for name in ("check", "dead", "explain", "main", "send", "watch", "worker")),
     "service.worker.app",
 )
 NUMBER: Final = struct.Struct("=i")
@@ -26,15 +26,15 @@ _SET_PARENT_DEATH_SIGNAL: Final = 1
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, however it does."""
+    """Have the kernel kill this process when its parent ends."""
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork a program for each request, until nobody is there to ask.
+    """Fork a program for each request, until the socket is closed.
 
     A request is JSON with `arguments`, `environment` and `directory`, and four file descriptors: standard input, output
-    and error, and a pipe that is told two numbers: the process id, and, when it has ended, its `Popen.returncode`.
+    and error, and a pipe for two numbers: the process id, and, when it has ended, its `Popen.returncode`.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
@@ -49,7 +49,7 @@ def serve(requests: socket.socket) -> None:
 
 
 def _watch(request: dict[str, object], descriptors: list[int]) -> None:
-    """Fork the program, and tell how it ends. Only the program itself returns."""
+    """Fork the program, and report how it ends. Only the program itself returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     die_with_parent()
     report = descriptors[3]

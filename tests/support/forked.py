@@ -17,7 +17,7 @@ from tests.support.fork_server import NUMBER
 
 
 class Forked:
-    """A process that was forked. It is not ours to wait for: a pipe tells its id and how it ended."""
+    """A forked process. It is not a child of this one: a pipe reports its id and how it ended."""
 
     def __init__(self, pid: int, report: asyncio.StreamReader, pipe: asyncio.ReadTransport) -> None:
         self.pid = pid

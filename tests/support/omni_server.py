@@ -1,4 +1,4 @@
-"""An HTTP server that does to its callers what servers, proxies and networks do.
+"""An HTTP server with the faults of servers, proxies and networks.
 
 Each request is read whole and kept; then the server does the next of the acts it was given, the last one
 again and again. An act writes bytes as it likes: nothing here makes sure that they are HTTP.
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final
 
 Act = Callable[[asyncio.StreamWriter], Awaitable[None]]
-"""What to do about a request; afterwards the connection is kept open, if the act has left it so."""
+"""An action for a request; afterwards the connection stays open, unless the action closed it."""
 
 _RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
-# Made for nobody, signed by itself, good for localhost until 2126.
+# Only for these tests: self-signed, valid for localhost until 2126.
 _KEY_AND_CERTIFICATE: Final = """\
 -----BEGIN EC PRIVATE KEY-----
 MHcCAQEEIKrLjz5yT3yKn8wsrKOqAY2umk3JJA44Sho0o3CUY1yroAoGCCqGSM49
@@ -54,7 +54,7 @@ class OmniServer:
 
 @contextlib.asynccontextmanager
 async def misbehaving(*acts: Act, tls: bool = False) -> AsyncIterator[OmniServer]:
-    """Serve on 127.0.0.1 for as long as the context lasts; `tls` with a certificate that nobody trusts."""
+    """Serve on 127.0.0.1 while inside; with `tls`, the certificate is not trusted."""
     server = OmniServer(0)
     plan = list(acts)
     tasks: set[asyncio.Task[None]] = set()
@@ -96,7 +96,7 @@ async def _read_request(reader: asyncio.StreamReader) -> bytes | None:
 
 
 def untrusted() -> ssl.SSLContext:
-    """Make a server's context with a certificate that nobody trusts."""
+    """Make a server's context with an untrusted certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(_KEY_AND_CERTIFICATE)
@@ -162,7 +162,7 @@ def then_reset(act: Act) -> Act:
 
 
 silence: Final = say(b"")
-"""Say nothing and keep the connection open."""
+"""Send nothing and keep the connection open."""
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def full_backlog() -> Iterator[int]:
     with contextlib.ExitStack() as sockets:
         listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         address = listener.getsockname()
-        for _ in range(4):  # Linux keeps one more than it was told
+        for _ in range(4):  # Linux queues one more than the backlog
             waiting = sockets.enter_context(socket.socket())
             waiting.settimeout(0)
             waiting.connect_ex(address)

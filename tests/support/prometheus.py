@@ -1,4 +1,4 @@
-"""A Prometheus of our own that looks as the shipped one does, but every second, and what the dashboards ask of it."""
+"""A Prometheus with the shipped rules that scrapes every second, and the queries of the dashboards."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def filled(expression: str, interval: str) -> str:
 
 
 def configure(folder: Path, targets: Mapping[str, Sequence[int]], rules: str, vhost: str | None) -> None:
-    """Write what the shipped one reads, with ports on this machine for each job, and nobody to alert."""
+    """Write the shipped configuration with ports on this machine for each job, and no alert manager."""
     configuration = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
     del configuration["alerting"]
     configuration["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}

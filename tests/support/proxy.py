@@ -5,7 +5,7 @@
 * hold: bytes stop on their way and arrive after `release`, as TCP does across a partition that heals;
   held answers alone are the request that was received and never answered;
 * hold at: bytes stop from certain ones on, so that a client can be killed between two of its steps;
-* half_open: the far end is gone and nobody tells the client;
+* half_open: the far end is gone and the client does not notice;
 * refuse: nobody listens any more; what is connected stays.
 """
 
@@ -72,12 +72,12 @@ class Proxy:
             _reset(link.upstream)
 
     def hold(self) -> None:
-        """Stop every byte on its way; connections stay open, new ones are taken and hear nothing."""
+        """Hold every byte in both directions; connections stay open, and new ones are accepted."""
         self._requests_flow.clear()
         self._answers_flow.clear()
 
     def hold_answers(self) -> None:
-        """Let requests through and stop what comes back."""
+        """Pass requests on and hold the answers."""
         self._answers_flow.clear()
 
     def hold_at(self, mark: bytes, time: int = 1) -> asyncio.Event:
@@ -93,12 +93,12 @@ class Proxy:
         self._requests_flow.set()
 
     def release(self) -> None:
-        """Send on what is held, and hold nothing any more."""
+        """Pass the held bytes on, and hold no more."""
         self._requests_flow.set()
         self._answers_flow.set()
 
     def half_open(self) -> None:
-        """Lose the far end of every live connection without a word to the client."""
+        """Drop the far end of every live connection without closing the client's side."""
         for link in self._links:
             link.abandoned = True
             _reset(link.upstream)
@@ -122,7 +122,7 @@ class Proxy:
         try:
             await self._connect(reader, client)
         except OSError:
-            _reset(client)  # nobody is there upstream
+            _reset(client)  # upstream does not accept the connection
         except asyncio.CancelledError:
             _reset(client)
             return  # the proxy itself ends; asyncio would report the cancelled task on standard error

@@ -1,4 +1,4 @@
-"""Reads each hostile body in a process of its own, and tells what that cost.
+"""Reads each hostile body in a process of its own, and prints the memory and time.
 
 Prints a JSON object: for each body MiB, the milliseconds of the longest step, and the steps.
 """

@@ -23,9 +23,9 @@ from tests.support.forked import Forked, fork
 
 PROGRAM: Final = (str(Path(sys.executable).with_name("omni-relay")),)
 DEADLY: Final = (sys.executable, str(Path(__file__).with_name("deadly.py")))
-PATIENCE: Final = 25.0
+TIMEOUT: Final = 25.0
 _POLL: Final = 0.02
-# The kernel ends it with whoever started it; that outlives the exec.
+# The kernel kills it when its parent ends; this setting survives the exec.
 _LEASH: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 
 
@@ -40,12 +40,12 @@ class Worker:
 
     @property
     def port(self) -> int:
-        """Where it is asked how it is."""
+        """The URL of its operations port."""
         return self._port
 
     @property
     def text(self) -> str:
-        """Everything it has logged so far."""
+        """The whole log so far."""
         return self.log.read_text(encoding="utf-8")
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
@@ -53,8 +53,8 @@ class Worker:
         lines = [json.loads(line) for line in self.text.splitlines(keepends=True) if line.endswith("}\n")]
         return [line for line in lines if not event or line["event"] == event]
 
-    async def until(self, condition: Callable[[], bool], within: float = PATIENCE) -> None:
-        """Wait until something about it is so; fail with its log when it is not in time, or has ended."""
+    async def until(self, condition: Callable[[], bool], within: float = TIMEOUT) -> None:
+        """Wait for a condition; fail with the log if it is not met in time, or the process has ended."""
         try:
             async with asyncio.timeout(within):
                 while not condition():
@@ -63,24 +63,24 @@ class Worker:
         except TimeoutError:
             raise AssertionError(f"not within {within} s:\n{self.text}") from None
 
-    async def until_line(self, event: str, within: float = PATIENCE) -> dict[str, Any]:
+    async def until_line(self, event: str, within: float = TIMEOUT) -> dict[str, Any]:
         """Wait for the first log line of an event."""
         await self.until(lambda: bool(self.lines(event)), within)
         return self.lines(event)[0]
 
     async def until_ready(self) -> None:
-        """Wait until it takes deliveries."""
+        """Wait until it consumes."""
         self._port = (await self.until_line("worker.started"))["port"]
         await self.until_metric("omni_relay_consuming", 1)
         assert (await self.get("/readyz"))[0] == 200
 
     async def until_all_ready(self, processes: int) -> None:
-        """Wait until so many processes take deliveries."""
+        """Wait until so many processes consume."""
         self._port = (await self.until_line("supervisor.started"))["port"]
         for number in range(1, processes + 1):
             await self.until_metric(f'omni_relay_consuming{{process="{number}"}}', 1)
 
-    async def until_metric(self, name: str, value: float, within: float = PATIENCE) -> None:
+    async def until_metric(self, name: str, value: float, within: float = TIMEOUT) -> None:
         """Wait until a metric has a value."""
         async with asyncio.timeout(within):
             while (await self._metric(name)) != value:  # noqa: ASYNC110  # another process
@@ -93,7 +93,7 @@ class Worker:
         return None  # it does not listen yet
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Ask the operations port."""
+        """Send a request to the operations port."""
         return await asyncio.to_thread(_get, f"http://127.0.0.1:{self._port}{path}")
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
@@ -110,7 +110,7 @@ class Worker:
         """Send a signal."""
         self.process.send_signal(number)
 
-    async def ended(self, within: float = PATIENCE) -> int:
+    async def ended(self, within: float = TIMEOUT) -> int:
         """Wait for its end; gives the exit status."""
         return await asyncio.wait_for(self.process.wait(), within)
 
@@ -178,7 +178,7 @@ def _files(directory: Path, stdin: bytes) -> tuple[Path, Path, Path]:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command that ran to its end has left."""
+    """The result of a command that has ended."""
 
     status: int
     output: str
@@ -190,11 +190,11 @@ async def run(  # noqa: PLR0913 - all but two have defaults and are given by nam
     settings: Mapping[str, str],
     *arguments: str,
     stdin: bytes | None = None,
-    within: float = PATIENCE,
+    within: float = TIMEOUT,
     program: Sequence[str] | None = PROGRAM,
     files: Mapping[str, str] = MappingProxyType({}),
 ) -> Ended:
-    """Run a command to its end."""
+    """Run a command and wait for its end."""
     async with started(directory, settings, *arguments, stdin=stdin, program=program, files=files) as command:
         status = await command.ended(within)
         return Ended(status, command.output.read_text(encoding="utf-8"), command.text)

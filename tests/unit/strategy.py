@@ -15,7 +15,7 @@ from tests.support.builder import NOW
 from tests.unit.content_strategy import channels, fields, joined, reporting, simple_content, small_texts
 
 law: Final = settings(max_examples=20, deadline=None, derandomize=True)
-"""The same examples on every run: a check of a change must not fail by luck."""
+"""The same examples on every run: a check of a change must not fail by chance."""
 
 names = st.text(min_size=1, max_size=40)
 lined_names = st.text('ab\n\r"\\,/\u2028', min_size=1, max_size=4)
@@ -83,8 +83,8 @@ bodies = joined(recipients, channels | simple_content, shared_fields)
 
 def as_xml_can_say(body: Mapping[str, object]) -> dict[str, object]:
     """Put another character for each that XML has none for; an object of free keys holds texts under names."""
-    said = {name: _free(inner) if name in FREE else _sayable(inner) for name, inner in body.items()}
-    return {name: _trimmed(inner) if name.endswith(_IDS) else inner for name, inner in said.items()}
+    body = {name: _free(inner) if name in FREE else _sayable(inner) for name, inner in body.items()}
+    return {name: _trimmed(inner) if name.endswith(_IDS) else inner for name, inner in body.items()}
 
 
 FREE: Final = frozenset({"metadata", "customPayload", "templateData"})

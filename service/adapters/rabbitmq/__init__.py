@@ -1,24 +1,23 @@
-"""RabbitMQ; the only room that knows aio-pika.
+"""RabbitMQ: the only package that imports aio-pika.
 
-`session` is one life of the connection, `topology` what is declared on it, `link` what makes it come back. `lane` lets
-past the library what comes with every message, as `frame` writes and reads it. `reply` publishes copies for `reply_to`.
-`rights` lists what a user must be allowed, `probe` finds out what is not.
+* `connection` opens a `session` again whenever it is lost, and `publisher` publishes over all of them;
+* `topology` is declared in each session, `queues` are read and managed one by one, `acknowledger` settles a delivery;
+* `fast_path` handles the frames of every message without the library: `codec` and `field_tables` read and write them,
+  `fast_transport` connects with it; `messages` converts the library's messages where it is not used;
+* `lifetime` is how long a session lasts, and how to wait for the broker;
+* `reply_publisher` publishes copies of events for `reply_to`;
+* `permissions` lists the rights that a user needs, `permission_probe` finds those that are missing.
 """
 
-from service.adapters.rabbitmq.connection import ConnectionEvents, ReconnectingConnection, connect, connect_cause
+from service.adapters.rabbitmq.acknowledger import Acknowledger
+from service.adapters.rabbitmq.connection import ReconnectingConnection, connect, connect_cause
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
 from service.adapters.rabbitmq.permission_probe import missing_rights
 from service.adapters.rabbitmq.permissions import Right, RightMissingError, rights_needed
+from service.adapters.rabbitmq.publisher import ConnectionEvents
 from service.adapters.rabbitmq.reply_publisher import ReplyPublisher
-from service.adapters.rabbitmq.session import (
-    AccessRefusedError,
-    Acknowledger,
-    BrokerErrors,
-    OnDelivery,
-    Permission,
-    Session,
-)
+from service.adapters.rabbitmq.session import AccessRefusedError, BrokerErrors, OnDelivery, Session
 from service.adapters.rabbitmq.topology import TopologyError, declare
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "ConnectionEvents",
     "ConnectionLifetime",
     "OnDelivery",
-    "Permission",
     "ReconnectingConnection",
     "ReplyPublisher",
     "Right",

@@ -1,11 +1,18 @@
-"""The fast lane: deliveries, acks, publications and confirms past the library, on the library's own connection.
+"""The fast path: frames that come with every message bypass the AMQP library, on the library's own connection.
 
-The library spends half a millisecond of CPU on what takes a tenth of that here: tasks, queues and objects for every
-frame. So a protocol sits where its stream begins, takes out the frames of two channels that come for every message,
-and hands on all others untouched: connecting, topology, cancelling, closing, heartbeats and errors stay the library's.
+The library spends half a millisecond of CPU on a message, because it makes tasks, queues and objects for every frame.
+The fast path spends a tenth of that. It is an `asyncio` protocol that sits where the library's stream begins. It takes
+deliveries, returns and confirms of the channels that were given to it, and passes all other frames on untouched.
+Connecting, topology, cancelling, closing, heartbeats and errors stay with the library.
 
-What would break: a publication on the outlet by way of the library, since confirms are counted here; and silence, since
-the library takes a connection on which it sees nothing for a dead one, hence `_keep_awake`.
+Three rules must hold:
+
+* The library never publishes on the publish channel. The broker numbers publications by their order on the
+  channel, and the fast path counts them here. One publication more, and each later confirm is given to the wrong one.
+* Bytes reach the library in whole frames and in the order of their arrival.
+* The library must see traffic. It closes a connection on which it has seen nothing for some time (`_show_heartbeat`).
+
+All state of one connection is in this one class, since each frame can change any of it; hence the length of this file.
 """
 
 import asyncio
@@ -15,9 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import aiormq
-from aiormq.connection import TransportFactory
 from pamqp import commands
-from yarl import URL
 
 from service.adapters.rabbitmq import codec
 from service.adapters.rabbitmq.codec import Properties
@@ -25,31 +30,31 @@ from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.request.body import LONGEST
 
-_LIMIT: Final = 2**16
-"""Bytes the library's stream buffers before it asks for a pause; asyncio's own default."""
-_AWAKE: Final = 1.0
+_HEARTBEAT_SECONDS: Final = 1.0
+"""The library is shown a heartbeat at most this often."""
 
 NO_CHANNEL: Final = -1
 
 
 class UnroutableError(Exception):
-    """No queue wants a publication."""
+    """The broker returned a publication: no queue is bound for it."""
 
 
 OnDelivered = Callable[[Delivery, int], None]
-"""Takes a delivery and its tag."""
+"""Receives a delivery and its delivery tag."""
 
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    """Publications whose confirms are waited for together."""
+    """Publications whose confirms one caller waits for."""
 
     settled: asyncio.Future[None]
     open: dict[int, Publication] = field(default_factory=dict)
+    """Publications without a confirm, by their number on the channel."""
     failed: list[tuple[Publication, Exception]] = field(default_factory=list)
 
-    def settle(self, tag: int, error: Exception | None) -> None:
-        publication = self.open.pop(tag)
+    def settle(self, number: int, error: Exception | None) -> None:
+        publication = self.open.pop(number)
         if error is not None:
             self.failed.append((publication, error))
         if not self.open and not self.settled.done():
@@ -57,88 +62,101 @@ class _Batch:
 
 
 @dataclass(slots=True)
-class _Content:
-    """A delivery or a return whose parts are still coming."""
+class _PartialContent:
+    """A delivery or a return whose header or body has not arrived completely."""
 
     method: bytes
     properties: Properties = codec.NO_PROPERTIES
     missing: int | None = None
-    """Bytes of the body that are still to come; None before the header has."""
+    """Bytes of the body that have not arrived; None before the header has."""
     parts: list[bytes] = field(default_factory=list)
     is_too_long: bool = False
-    """Longer than any request: its bytes are dropped as they come."""
+    """The body is longer than any request may be. Its bytes are dropped as they arrive, so they take no memory."""
 
 
 class FastPath(asyncio.StreamReaderProtocol):
-    """One connection's protocol. Until told of its channels, it hands on everything."""
+    """The protocol of one connection. Until `begin` it passes every frame on to the library."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(reader, loop=loop)
         self._loop = loop
-        self._wire: asyncio.Transport | None = None
+        self._transport_below: asyncio.Transport | None = None
+        """None once the connection has ended."""
         self._rest = b""
-        self._intake = self._outlet = NO_CHANNEL
-        self._sources: set[int] = set()
-        """Channels on which there are deliveries."""
+        """The beginning of a frame whose end has not arrived."""
+        self._delivery_channel = self._publish_channel = NO_CHANNEL
+        self._consuming_channels: set[int] = set()
         self._frame_max = 0
         self._consumers: dict[str, OnDelivered] = {}
-        self._content: dict[int, _Content] = {}
+        self._content: dict[int, _PartialContent] = {}
+        """By channel. AMQP does not interleave two contents on one channel."""
         self._published = 0
+        """Publications on the publish channel so far: the number that the broker gives to the latest."""
         self._unconfirmed: dict[int, _Batch] = {}
+        """By number, in ascending order: entries are added in order, and `_confirm` relies on it."""
         self._returned: set[int] = set()
+        """Numbers of publications that were returned; their confirm follows."""
         self._last_returned = 0
         self._waiting: list[bytes] = []
-        self._awake = 0.0
+        """Frames to write at the end of this turn of the event loop."""
+        self._heartbeat_shown_at = 0.0
         self.life = ConnectionLifetime()
-        """The session whose deliveries come over this connection: it is still ours while the broker is heard."""
+        """The session whose deliveries come over this connection; each read shows that it is alive."""
         self.is_paused = False
 
-    def begin(self, intake: int, outlet: int, frame_max: int) -> None:
-        """Take over: deliveries on one channel, and on another, in confirm mode and never used, publications.
+    def begin(self, delivery_channel: int, publish_channel: int, frame_max: int) -> None:
+        """Take deliveries of one channel, and publish on another one.
 
-        A connection that serves only one of the two has `NO_CHANNEL` for the other.
+        The publish channel must be in confirm mode, and nothing may have been published on it. A connection that
+        serves only one of the two purposes has `NO_CHANNEL` for the other. `frame_max` is in bytes, 0 for no limit.
         """
-        self._intake, self._outlet, self._frame_max = intake, outlet, frame_max
-        self._sources = {intake} - {NO_CHANNEL}
+        self._delivery_channel, self._publish_channel = delivery_channel, publish_channel
+        self._frame_max = frame_max
+        self._consuming_channels = {delivery_channel} - {NO_CHANNEL}
 
     def consume(self, consumer: str, on_delivered: OnDelivered, channel: int | None = None) -> None:
-        """Take the deliveries for a consumer, which is then to be made, on the channel for deliveries or another."""
+        """Take the deliveries of a consumer tag. Call it before `basic.consume`, or the first deliveries are missed.
+
+        `channel` is the consumer's own channel, if it does not use the delivery channel.
+        """
         self._consumers[consumer] = on_delivered
         if channel is not None:
-            self._sources.add(channel)
+            self._consuming_channels.add(channel)
 
     def forget(self, consumer: str, channel: int | None = None) -> None:
-        """Take no more deliveries for a consumer: it is gone. So is its channel, if it had one of its own."""
+        """Take no more deliveries of a consumer that was cancelled, or whose own `channel` was closed."""
         self._consumers.pop(consumer, None)
         if channel is not None:
-            self._sources.discard(channel)
+            self._consuming_channels.discard(channel)
+            # The number may be used again: the next channel must not continue an old content.
             self._content.pop(channel, None)
 
     def ack(self, tag: int) -> None:
-        """Settle a delivery: done. Raises `ConnectionResetError`."""
-        self._write(codec.write_ack(self._intake, tag))
+        """Acknowledge a delivery. Raises `ConnectionResetError`."""
+        self._write(codec.write_ack(self._delivery_channel, tag))
 
     def dead_letter(self, tag: int) -> None:
-        """Settle a delivery: refused. Raises `ConnectionResetError`."""
-        self._write(codec.write_dead_letter(self._intake, tag))
+        """Reject a delivery without requeueing it. Raises `ConnectionResetError`."""
+        self._write(codec.write_dead_letter(self._delivery_channel, tag))
 
     async def publish(
         self, publications: Sequence[Publication], life: ConnectionLifetime
     ) -> list[tuple[Publication, Exception]]:
-        """Wait until the broker has answered for every one; gives those it did not confirm, and why.
+        """Wait until the broker has confirmed, refused or returned each; return those not stored, with the reason.
 
-        A returned message comes before its confirm and without a number, so it is known by where it was going and its
-        name: of two in flight that are alike in both, the first.
+        The reasons are `UnpublishableError`, `UnroutableError`, `aiormq`'s `DeliveryError` (a nack) and
+        `ConnectionResetError` (the outcome is not known).
         """
         batch = _Batch(self._loop.create_future())
         try:
             for publication in publications:
                 try:
-                    frames = codec.write_publish(self._outlet, publication, self._frame_max)
+                    frames = codec.write_publish(self._publish_channel, publication, self._frame_max)
                 except (TypeError, ValueError, ArithmeticError, struct.error):
                     batch.failed.append((publication, UnpublishableError([publication])))
                     continue
+                # Counted only after it was queued: a publication that is never written has no number at the broker.
                 self._write(frames)
                 self._published += 1
                 batch.open[self._published] = publication
@@ -151,85 +169,96 @@ class FastPath(asyncio.StreamReaderProtocol):
         return batch.failed + [(publication, lost) for publication in batch.open.values()]
 
     def pause_reading(self) -> None:
-        """Leave what comes to the kernel and then to the broker, which ends the connection after some seconds of it."""
-        if self._wire is not None and not self._wire.is_closing():
+        """Stop reading: bytes stay in the kernel, then at the broker.
+
+        The broker ends the connection if this lasts for some seconds.
+        """
+        if self._transport_below is not None and not self._transport_below.is_closing():
             self.is_paused = True
-            self._wire.pause_reading()
+            self._transport_below.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
-        if self.is_paused and self._wire is not None and not self._wire.is_closing():
-            self._wire.resume_reading()
-            self._keep_awake()
+        """End a pause."""
+        if self.is_paused and self._transport_below is not None and not self._transport_below.is_closing():
+            self._transport_below.resume_reading()
+            self._show_heartbeat()  # the library has seen nothing during the pause
         self.is_paused = False
 
     def flush(self) -> None:
-        """Write what waits to be written."""
-        if self._waiting and self._wire is not None:
+        """Write the frames of this turn of the event loop now."""
+        if self._waiting and self._transport_below is not None:
             waiting, self._waiting = self._waiting, []
-            self._wire.write(b"".join(waiting))
+            self._transport_below.write(b"".join(waiting))
 
     def _write(self, frames: bytes) -> None:
-        """Write at the end of the loop's round, with what else comes up in it."""
-        if self._wire is None or self._wire.is_closing():
+        """Write at the end of this turn of the event loop, together with other frames: one system call for all."""
+        if self._transport_below is None or self._transport_below.is_closing():
             raise ConnectionResetError("the connection has ended")
         if not self._waiting:
             self._loop.call_soon(self.flush)
         self._waiting.append(frames)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way to write."""
-        self._wire = cast("asyncio.Transport", transport)
-        super().connection_made(cast("asyncio.Transport", _Wire(self, self._wire)))
+        """Keep the transport; give the library one that cannot end a pause (`_SharedTransport`)."""
+        self._transport_below = cast("asyncio.Transport", transport)
+        super().connection_made(cast("asyncio.Transport", _SharedTransport(self, self._transport_below)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of it; the library notices by itself."""
-        self._wire = None
+        """Refuse further writes. The library ends the session, which releases who waits for a confirm."""
+        self._transport_below = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take out what is ours; hand on the rest, in whole frames."""
+        """Split bytes into frames; take those of the fast path and pass the others on.
+
+        A frame is: type (1 byte), channel (2), size of the payload (4), payload, end octet 0xCE (1).
+        """
         self.life.heard_at = elapsed()
         if self._rest:
             data, self._rest = self._rest + data, b""
-        at = handed = 0
+        # data[:passed] was passed on or taken. data[passed:at] are whole frames of the library, not yet passed on.
+        at = passed = 0
         size = len(data)
         while size - at >= codec.SMALLEST:
             end = at + codec.SMALLEST + int.from_bytes(data[at + 3 : at + 7])
             if end > size:
                 break
             if data[end - 1] != codec.END:
-                self._outlet = NO_CHANNEL  # out of step: the library finds out, and ends it
-                self._sources.clear()
+                # The sizes cannot be trusted any more. From here on everything goes to the library, which finds the
+                # same fault and closes the connection. Taking further frames could settle the wrong message.
+                self._publish_channel = NO_CHANNEL
+                self._consuming_channels.clear()
                 at = size
                 break
-            if self._takes(data[at], data[at + 1] << 8 | data[at + 2], data, at + 7, end - 1):
-                if handed < at:
-                    super().data_received(data[handed:at])
-                handed = end
+            if self._take_frame(data[at], data[at + 1] << 8 | data[at + 2], data, at + 7, end - 1):
+                if passed < at:
+                    super().data_received(data[passed:at])
+                passed = end
             at = end
-        if handed < at:
-            super().data_received(data[handed:at])
+        if passed < at:
+            super().data_received(data[passed:at])
         elif at:
-            self._keep_awake()
+            self._show_heartbeat()  # every frame was taken, so the library has seen none
         if at < size:
-            self._rest = data[at:]
+            self._rest = data[at:]  # never passed on in part: the rest of it may belong to the fast path
 
-    def _takes(self, kind: int, channel: int, data: bytes, start: int, end: int) -> bool:
-        """Take a frame if it is ours."""
-        if channel != self._outlet and channel not in self._sources:
+    def _take_frame(self, kind: int, channel: int, data: bytes, start: int, end: int) -> bool:
+        """Return whether the frame belongs to the fast path; if so, it has been processed."""
+        if channel != self._publish_channel and channel not in self._consuming_channels:
             return False
         if kind == codec.METHOD:
             method = data[start : start + 4]
-            if method in (codec.ACK, codec.NACK) and channel == self._outlet:
+            if method in (codec.ACK, codec.NACK) and channel == self._publish_channel:
                 self._confirm(*codec.read_confirm(data[start:end]), refused=method == codec.NACK)
                 return True
-            if method == (codec.RETURN if channel == self._outlet else codec.DELIVER):
+            if method == (codec.RETURN if channel == self._publish_channel else codec.DELIVER):
                 payload = data[start:end]
-                if channel == self._outlet or codec.read_consumer(payload) in self._consumers:
-                    self._content[channel] = _Content(payload)
+                # Deliveries of an unknown consumer are the library's, header and body included.
+                if channel == self._publish_channel or codec.read_consumer(payload) in self._consumers:
+                    self._content[channel] = _PartialContent(payload)
                     return True
             return False
+        # A header or body belongs to the latest method on its channel. Without an entry, the library has that method.
         content = self._content.get(channel)
         if content is None:
             return False
@@ -240,14 +269,14 @@ class FastPath(asyncio.StreamReaderProtocol):
             if not content.is_too_long:
                 content.parts.append(data[start:end])
             content.missing -= end - start
-        if content.missing <= 0:
+        if content.missing <= 0:  # also right after the header: an empty body has no frame
             del self._content[channel]
             self._finish(channel, content)
         return True
 
-    def _finish(self, channel: int, content: _Content) -> None:
-        if channel == self._outlet:
-            self._return(*codec.read_return(content.method), content.properties.message_id)
+    def _finish(self, channel: int, content: _PartialContent) -> None:
+        if channel == self._publish_channel:
+            self._mark_returned(*codec.read_return(content.method), content.properties.message_id)
             return
         delivered = codec.read_deliver(content.method)
         on_delivered = self._consumers.get(codec.read_consumer(content.method))
@@ -255,27 +284,32 @@ class FastPath(asyncio.StreamReaderProtocol):
             body = None if content.is_too_long else b"".join(content.parts)
             on_delivered(codec.as_delivery(delivered, content.properties, body), delivered.tag)
 
-    def _return(self, exchange: str, routing_key: str, message_id: str | None) -> None:
-        """Find what came back. A broker returns in the order of publishing, so the search goes on where the last ended.
+    def _mark_returned(self, exchange: str, routing_key: str, message_id: str | None) -> None:
+        """Find the publication that was returned, so that its confirm counts as unroutable.
 
-        That makes many returns cost linear time. What comes out of order is searched for from the start.
+        A return comes before the confirm and carries no number. The publication is found by exchange, routing key and
+        message id; of several in flight that are equal in all three, the first. A broker returns in the order of
+        publishing, so the search continues after the latest match: that makes many returns cost linear time. If that
+        finds nothing, it starts again with the oldest.
         """
         wanted = (exchange, routing_key, message_id)
         first = next(iter(self._unconfirmed), self._published + 1)
         for start in (max(first, self._last_returned + 1), first):
-            for tag in range(start, self._published + 1):
-                batch = self._unconfirmed.get(tag)
-                if batch is None or tag in self._returned:
+            for number in range(start, self._published + 1):
+                batch = self._unconfirmed.get(number)
+                if batch is None or number in self._returned:
                     continue
-                publication = batch.open[tag]
+                publication = batch.open[number]
                 if wanted == (publication.exchange, publication.routing_key, codec.short_text(publication.message_id)):
-                    self._returned.add(tag)
-                    self._last_returned = tag
+                    self._returned.add(number)
+                    self._last_returned = number
                     return
 
-    def _confirm(self, tag: int, multiple: bool, *, refused: bool) -> None:  # noqa: FBT001 - as it is read
-        first = next(iter(self._unconfirmed), tag) if multiple else tag  # numbers are in order, so it is the lowest
-        for one in range(first, tag + 1):
+    def _confirm(self, number: int, multiple: bool, *, refused: bool) -> None:  # noqa: FBT001 - as it is read
+        """Settle a publication, or with `multiple` all up to and including it."""
+        # The first key is the lowest number that is open. A broker may confirm out of order, so some may be missing.
+        first = next(iter(self._unconfirmed), number) if multiple else number
+        for one in range(first, number + 1):
             batch = self._unconfirmed.pop(one, None)
             if batch is None:
                 continue
@@ -283,61 +317,35 @@ class FastPath(asyncio.StreamReaderProtocol):
             if refused:
                 error = aiormq.exceptions.DeliveryError(None, commands.Basic.Nack(one))
             elif one in self._returned:
-                error = UnroutableError()
+                error = UnroutableError()  # an ack confirms also what was returned
             self._returned.discard(one)
             batch.settle(one, error)
 
-    def _keep_awake(self) -> None:
-        """Show the library a heartbeat now and then: a broker sends none while it sends anything else."""
-        if (now := self._loop.time()) - self._awake > _AWAKE:
-            self._awake = now
+    def _show_heartbeat(self) -> None:
+        """Give the library a heartbeat now and then.
+
+        A broker sends none while it sends other frames. If the fast path takes all of those, the library sees a
+        silent connection and closes it.
+        """
+        if (now := self._loop.time()) - self._heartbeat_shown_at > _HEARTBEAT_SECONDS:
+            self._heartbeat_shown_at = now
             super().data_received(codec.HEARTBEAT)
 
 
-class _Wire:
-    """The transport as the library's stream sees it: it pauses and resumes reading too, and must not end our pause."""
+class _SharedTransport:
+    """The transport as the library's stream sees it.
 
-    def __init__(self, fast_path: FastPath, wire: asyncio.Transport) -> None:
-        self._lane = fast_path
-        self._wire = wire
+    The stream pauses and resumes reading too, by the size of its own buffer. It must not end a pause of the fast path.
+    """
+
+    def __init__(self, fast_path: FastPath, transport: asyncio.Transport) -> None:
+        self._fast_path = fast_path
+        self._transport = transport
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
-        return getattr(self._wire, name)
+        return getattr(self._transport, name)
 
     def resume_reading(self) -> None:
-        """Read on, unless reading is paused for another reason."""
-        if not self._lane.is_paused:
-            self._wire.resume_reading()
-
-
-class _Writer(asyncio.StreamWriter):
-    """The library's way to write: what the lane was given before goes before."""
-
-    def __init__(self, fast_path: FastPath, transport: asyncio.WriteTransport, reader: asyncio.StreamReader) -> None:
-        super().__init__(transport, fast_path, reader, asyncio.get_running_loop())
-        self._lane = fast_path
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._lane.flush()
-        super().write(data)
-
-
-class FastPathFactory(TransportFactory):
-    """Connects, with a lane in between; it is there once the connection is."""
-
-    def __init__(self) -> None:
-        self.fast_path: FastPath | None = None
-
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:  # noqa: ANN401 - as it is declared
-        """Open the connection as the library itself would. Raises `AMQPConnectionError`."""
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=_LIMIT, loop=loop)
-        tls = kwargs.pop("ssl_context_provider")
-        context = await tls.get_context() if url.scheme == "amqps" else None
-        try:
-            transport, self.fast_path = await loop.create_connection(
-                lambda: FastPath(reader), url.host or "", url.port or 0, ssl=context, **kwargs
-            )
-        except OSError as error:
-            raise aiormq.exceptions.AMQPConnectionError(*error.args) from error
-        return reader, _Writer(self.fast_path, transport, reader)
+        """Resume, unless the fast path has paused."""
+        if not self._fast_path.is_paused:
+            self._transport.resume_reading()

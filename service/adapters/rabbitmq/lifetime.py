@@ -1,13 +1,17 @@
-"""Waiting for the broker without being at the library's mercy.
+"""The lifetime of a session, and safe waiting for the broker's answers.
 
-When heartbeats stay away, the library ends some of what waits for the broker with `CancelledError`, lets other things
-wait for ever, and holds up who cancels them. The first, taken for our own cancellation, would drop what is known of a
-call already made; the second would put the intake to sleep; the third would hold up a shutdown. So each question to
-the broker is a task of its own, which is left alone when the session is over or the time for it is.
+When heartbeats stop, the AMQP library does three things to code that waits for the broker:
 
-A question is cancelled only once its session is over. The library closes the channel of a question that is cancelled.
-All deliveries of that channel would be handed out again, and where the question was to close it, the broker ends the
-connection, since the channel is closed twice.
+* it raises `CancelledError` in some of it: taken for our own cancellation, the result of a call already made is lost;
+* it lets some of it wait for ever: the consumer would stop for good;
+* it blocks the task that cancels a wait: a shutdown would take too long.
+
+So each request to the broker runs in a task of its own, and `ask` stops waiting for that task when the session is over
+or the time is up.
+
+Such a task must not be cancelled before its session is over. The library closes the channel of a cancelled request, and
+the broker delivers everything unsettled on that channel again. If the request was to close the channel, it is closed
+twice, and the broker ends the connection.
 """
 
 import asyncio
@@ -21,48 +25,48 @@ T = TypeVar("T")
 
 
 elapsed: Final = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-"""Read a clock that nobody can set, in seconds. On Linux it also counts the time for which the machine is suspended."""
+"""Monotonic seconds. On Linux they include the time for which the machine was suspended."""
 
 
 _STANDSTILL: Final = 0.1
-"""Seconds by which a timer is late where the process, or its loop, has stood still."""
+"""Seconds by which a timer may be late. If it is later, the process or its event loop was stopped."""
 
 
 class Flow(Protocol):
-    """The bytes that arrive on a connection."""
+    """Something whose reading can be paused."""
 
     def pause_reading(self) -> None:
-        """Leave what comes to the broker, until it is resumed."""
+        """Leave arriving bytes to the kernel and the broker."""
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """End the pause."""
 
 
 class ConnectionLifetime(asyncio.Event):
-    """A session's life; the event is set when it is over. Whoever waits for an answer is let go then."""
+    """The event is set when the session is over. Each wait in `ask` and `outlast` ends then."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cause = ""
-        """What ended it: the first that was named."""
+        """Why it ended: the first cause counts, as others are often its consequences."""
         self.confirmed_at = self.heard_at = elapsed()
-        """When the latest question was asked that was answered, and when the broker was last heard from (`elapsed`)."""
+        """When the latest request that got an answer was made; when bytes last arrived (both `elapsed`)."""
         self.confirming = asyncio.Lock()
-        """Held by whoever asks the broker whether the session lives: one question is enough for all."""
+        """Held while the broker is asked whether the session lives: one request serves all that wait."""
         self._waiting: set[asyncio.Future[None]] = set()
         self._left: set[asyncio.Future[Any]] = set()
-        """Questions whose answers nobody waits for any more."""
+        """Requests still running that no caller waits for. They are cancelled when the session is over."""
         self.flow: Flow | None = None
-        """Of the deliveries; nothing where it cannot be held up."""
+        """The connection of the deliveries; None if its reading cannot be paused."""
         self.unread_since: float | None = None
-        """Since when deliveries are not read (`elapsed`), nor answers that come with them; None where they are."""
+        """Since when reading is paused (`elapsed`); None while deliveries are read. Answers wait behind deliveries."""
         self._read_at = self.confirmed_at
-        """Since when they are read."""
+        """When reading began or was last resumed (`elapsed`)."""
         self.ask_beside: Callable[[], Awaitable[object]] | None = None
-        """Ask the broker something on the connection that is always read."""
+        """Make a request on the session's other connection, whose reading is never paused."""
 
     def set(self, cause: str = "closed") -> None:
-        """End it."""
+        """End it. Only the first `cause` is kept."""
         self.cause = self.cause or cause
         super().set()
         for waiter in self._waiting:
@@ -72,17 +76,20 @@ class ConnectionLifetime(asyncio.Event):
 
     @property
     def is_unread(self) -> bool:
-        """Tell whether deliveries are left unread now."""
+        """Whether reading is paused."""
         return self.unread_since is not None
 
     async def known_cause(self, seconds: float) -> str:
-        """Give what ended it; empty while it lasts. What a question raises may be known this much sooner."""
+        """Return the cause, or an empty text if it lasts on for so many seconds.
+
+        A request may raise a moment before the cause is known.
+        """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.wait(), seconds)
         return self.cause
 
     def pause_reading(self) -> None:
-        """Read no more deliveries, until it is resumed. A delivery that has begun to come in may still be read."""
+        """Stop reading deliveries. One that has arrived in part may still be completed."""
         if self.flow is not None:
             if self.unread_since is None:
                 self.unread_since = elapsed()
@@ -94,12 +101,13 @@ class ConnectionLifetime(asyncio.Event):
             self.unread_since, self._read_at = None, elapsed()
             self.flow.resume_reading()
 
-    async def ask(self, question: Awaitable[T], seconds: float | None = None) -> T:
-        """Give the answer, or what the question raised. Raises `ConnectionError` when there will be none.
+    async def ask(self, request: Awaitable[T], seconds: float | None = None) -> T:
+        """Return the broker's answer, or raise what the request raised.
 
-        Of `seconds` those count in which the process runs and reads deliveries: an answer may come behind them.
+        Raises `ConnectionError` when the session is over or `seconds` have passed. Time in which reading is paused, or
+        the process is stopped, does not count: the answer may have arrived without having been read.
         """
-        task = asyncio.ensure_future(question)
+        task = asyncio.ensure_future(request)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task.add_done_callback(lambda _: _release(waiter))
         timer = asyncio.create_task(self._release_after(waiter, seconds)) if seconds is not None else None
@@ -113,9 +121,9 @@ class ConnectionLifetime(asyncio.Event):
             raise ConnectionResetError("the broker has gone silent")
         return task.result()
 
-    async def give(self, question: Awaitable[object], seconds: float) -> None:
-        """Wait for something, but no longer than so many seconds, and whatever becomes of it."""
-        task = asyncio.ensure_future(question)
+    async def give(self, request: Awaitable[object], seconds: float) -> None:
+        """Wait for a request for at most so many seconds. Its result and its exceptions are ignored."""
+        task = asyncio.ensure_future(request)
         try:
             await asyncio.wait({task}, timeout=seconds)
         finally:
@@ -128,13 +136,13 @@ class ConnectionLifetime(asyncio.Event):
             due = elapsed() + left
             await asyncio.sleep(left)
             if elapsed() - due > _STANDSTILL:
-                asked_at = elapsed()  # what has come meanwhile is about to be read
+                asked_at = elapsed()  # bytes that arrived meanwhile are about to be read
             left = seconds if self.is_unread else max(asked_at, self._read_at) + seconds - elapsed()
         _release(waiter)
 
     def _leave(self, task: asyncio.Future[Any]) -> None:
-        """Ask no more; what a task raises in the end is of no interest."""
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        """Stop waiting for a task. It is cancelled only if the session is over: see the module's docstring."""
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs the exception
         if task.done():
             return
         if self.is_set():
@@ -144,7 +152,7 @@ class ConnectionLifetime(asyncio.Event):
             task.add_done_callback(self._left.discard)
 
     async def outlast(self, waiter: asyncio.Future[None]) -> None:
-        """Wait for a future; when this life is over, it is set."""
+        """Wait for a future. It is set by `set` too, so the caller checks whether the session is over."""
         self._waiting.add(waiter)
         if self.is_set():
             _release(waiter)
@@ -154,19 +162,15 @@ class ConnectionLifetime(asyncio.Event):
             self._waiting.discard(waiter)
 
 
-async def at_most(seconds: float, question: Awaitable[object]) -> None:
-    """Wait for something, but no longer, and whatever becomes of it."""
-    task = asyncio.ensure_future(question)
+async def at_most(seconds: float, request: Awaitable[object]) -> None:
+    """Wait for at most so many seconds, then cancel. For closing only: see the module's docstring."""
+    task = asyncio.ensure_future(request)
     try:
         await asyncio.wait({task}, timeout=seconds)
     finally:
-        _abandon(task)
-
-
-def _abandon(task: asyncio.Future[Any]) -> None:
-    """Cancel it and ask no more; what it raises in the end is nobody's business."""
-    task.cancel()
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Not awaited: the library may hold a cancelled wait up for long. Its exception is read, or asyncio logs it.
+        task.cancel()
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

@@ -1,8 +1,8 @@
-"""Which rights a user lacks, found out by asking for what cannot be done anyway.
+"""Finds missing rights by requests that the broker refuses anyway, so that nothing is changed.
 
-RabbitMQ looks at a user's rights before it looks at arguments (seen on 3.10 and 4.3). So each question has an argument
-that the broker refuses: it changes nothing, and the refusal says whether the right is there. 403 names what may not be
-used; 406 finds fault with the argument, 404 with the name.
+RabbitMQ checks a user's rights before the arguments of a request (observed on 3.10 and 4.3). So each request has a
+wrong argument, and the refusal shows whether the right is there. 403: it is missing. 406 (the argument) or 404 (the
+name): it is there.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ _KEY: Final = "message.check"
 
 
 async def missing_rights(session: Session, rights: Iterable[Right]) -> list[Right]:
-    """Give those of the rights that this user lacks. Raises one of `BrokerErrors`."""
+    """Return the rights that this user lacks. Raises one of `BrokerErrors`."""
     return [right for right in rights if await _is_missing(session, right)]
 
 
@@ -41,24 +41,26 @@ async def _is_missing(session: Session, right: Right) -> bool:
 
 async def _ask(channel: AbstractChannel, right: Right) -> None:
     match right.permission, right.kind:
-        case _, "queue" if right.to_look:
+        case _, "queue" if right.to_check:
             await channel.queue_declare(right.name, passive=True)
-        case _, "exchange" if right.to_look:
+        case _, "exchange" if right.to_check:
             await channel.exchange_declare(right.name, passive=True)
         case "write", "exchange":
             await channel.basic_publish(b"", exchange=right.name, routing_key=_KEY, properties=_UNPUBLISHABLE)
-            await channel.queue_declare(topology.REQUESTS, passive=True)  # a refusal comes before its answer
+            await channel.queue_declare(
+                topology.REQUESTS, passive=True
+            )  # a refused publish has no answer of its own; it comes before this one
         case "read", "queue":
             await channel.basic_consume(right.name, _ignore, arguments=_NO_CONSUMER)
         case "configure", "queue":
             await channel.queue_declare(right.name, durable=True, arguments=_NO_QUEUE)
         case "configure", "exchange":
             await channel.exchange_declare(right.name, exchange_type="topic", durable=True, arguments=_NO_EXCHANGE)
-        case "write", "queue":  # nobody may unbind from the default exchange, but first comes the right to the queue
+        case "write", "queue":  # unbinding from the default exchange is never allowed, but the right is checked first
             await channel.queue_unbind(right.name, topology.DIRECT, _KEY)
-        case _:  # to read from an exchange is to bind a queue to it: a binding that is not there is unbound
+        case _:  # reading from an exchange means binding to it; this unbinds a binding that does not exist
             await channel.queue_unbind(topology.REQUESTS, right.name, _KEY)
 
 
 async def _ignore(_: object) -> None:
-    """Take nothing: no consumer is ever made."""
+    """Never called: the broker refuses the consumer."""

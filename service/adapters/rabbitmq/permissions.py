@@ -1,6 +1,6 @@
-"""Which rights of RabbitMQ's the relay needs, and the error that names one that is missing.
+"""The rights that the relay needs in RabbitMQ, and the error that names a missing one.
 
-RabbitMQ has three permissions a user and virtual host: patterns of names that the user may configure, write and read.
+A user has three permissions in each virtual host: patterns for the names that it may configure, write and read.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from service.core import topology
 from service.core.value import dataclass
 
 _DEFAULT_EXCHANGE: Final = "amq.default"
-"""The name by which permissions know the exchange without a name."""
+"""The name of the default exchange in permissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Right:
     permission: Literal["configure", "write", "read"]
     kind: Literal["exchange", "queue"]
     name: str
-    to_look: bool = False
-    """It is only looked whether it is there. RabbitMQ 4 wants any of the three for that; to read is the least."""
+    to_check: bool = False
+    """It is only checked that it exists. RabbitMQ 4 requires any of the three permissions for that."""
 
     @property
     def resource(self) -> str:
-        """The name that a permission's pattern has to match."""
+        """The name that the permission's pattern has to match."""
         return self.name or _DEFAULT_EXCHANGE
 
     def __str__(self) -> str:
@@ -41,31 +41,31 @@ class RightMissingError(PermissionError):
 
 
 def rights_needed(delays: tuple[float, ...], *, declares: bool, replies: bool) -> tuple[Right, ...]:
-    """List what a worker and the commands for dead letters need, each once.
+    """List the rights of a worker and of the commands for dead letters.
 
-    `declares`: it declares its queues. `replies`: it publishes copies for `reply_to`.
+    `declares`: it declares its queues. `replies`: it publishes to the queues that `reply_to` names.
     """
     rights = [Right("write", "exchange", name) for name in (topology.RESULTS, topology.DEAD, topology.RELAY)]
     rights += [Right("read", "queue", name) for name in (topology.REQUESTS, topology.DEAD, topology.DIED)]
     if replies:
         rights.append(Right("write", "exchange", topology.DIRECT))
-    rights += _rights_to_declare(delays) if declares else _rights_to_look(delays, rights)
+    rights += _rights_to_declare(delays) if declares else _rights_to_check(delays, rights)
     return tuple(dict.fromkeys(rights))
 
 
-def _rights_to_look(delays: tuple[float, ...], rights: Iterable[Right]) -> Iterator[Right]:
+def _rights_to_check(delays: tuple[float, ...], rights: Iterable[Right]) -> Iterator[Right]:
     exchanges, queues, _ = declared(delays)
     others = {(right.kind, right.name) for right in rights}
     for name in exchanges:
         if ("exchange", name) not in others:
-            yield Right("read", "exchange", name, to_look=True)
+            yield Right("read", "exchange", name, to_check=True)
     for name in queues:
         if ("queue", name) not in others:
-            yield Right("read", "queue", name, to_look=True)
+            yield Right("read", "queue", name, to_check=True)
 
 
 def _rights_to_declare(delays: tuple[float, ...]) -> Iterator[Right]:
-    """List what RabbitMQ asks for. Source: its page on access control."""
+    """List the rights that declaring needs. Source: rabbitmq.com/docs/access-control."""
     exchanges, queues, bindings = declared(delays)
     yield from (Right("configure", "exchange", name) for name in exchanges)
     for name, arguments in queues.items():
@@ -79,5 +79,5 @@ def _rights_to_declare(delays: tuple[float, ...]) -> Iterator[Right]:
 
 
 def is_about(error: Exception, right: Right) -> bool:
-    """Tell whether a refusal names this exchange or queue, and not another one that the question needs too."""
+    """Return whether a refusal names this exchange or queue; a request can need rights for several."""
     return f"{right.kind} '{right.resource}'" in str(error)

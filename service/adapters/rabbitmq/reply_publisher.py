@@ -1,9 +1,9 @@
-"""Publishes copies of events for `reply_to`: best effort, on a connection of their own, and nothing waits for them.
+"""Publishes events to the queues that `reply_to` names: best effort, and nothing waits for it.
 
-A producer chooses the address, and some addresses make the broker close the channel or the whole connection. So the
-copies never share a connection with anything else, and a bounded number of them waits. When the broker closes the
-connection, each copy that was not confirmed is published alone: the one that closes it again is dropped, and its
-address gets no further copy for a while. The other copies arrive.
+A producer chooses the queue's name, and some names make the broker close the channel or the whole connection. So these
+replies never share a connection with anything else, and only a bounded number of them waits. When the broker closes the
+connection, each reply that was not confirmed is published alone. The one that closes it again is dropped, and its queue
+gets no further reply for a while. All other replies arrive.
 """
 
 import asyncio
@@ -19,23 +19,25 @@ from service.adapters.rabbitmq.session import BrokerErrors, Session, open_sessio
 from service.core.delivery import Publication, UnpublishableError
 from service.core.result.reply_to import DIRECT_REPLY, ReplyPolicy, ReplyResult
 
-MOST_COPIES: Final = 2_000
+MOST_REPLIES: Final = 2_000
 MOST_BYTES: Final = 8 * 2**20
+"""Of all replies that wait."""
 _BATCH: Final = 100
-"""Copies published before their confirms are waited for."""
+"""Replies published before their confirms are waited for."""
 _CONFIRM_TIMEOUT: Final = 5.0
 _IDLE: Final = 30.0
-"""Seconds without a copy after which the connection is closed."""
+"""Seconds without a reply after which the connection is closed."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _MOST_BARRED: Final = 1_000
 _BARRED_SECONDS: Final = 600.0
 _TRIES_ALONE: Final = 3
+"""A connection may be lost for reasons of its own, so it takes several losses to drop a reply."""
 _REFUSALS: Final = frozenset({"channel_refused", "connection_refused", "access_refused"})
 _CAUSE_WITHIN: Final = 1.0
 
 
 class ReplyPublisher:
-    """Takes copies without ever waiting, and tells what became of each."""
+    """Publishes replies in the background; calls `on_result` once for each."""
 
     def __init__(
         self, urls: tuple[str, ...], policy: ReplyPolicy, on_result: Callable[[ReplyResult], None], *, fast: bool = True
@@ -45,11 +47,11 @@ class ReplyPublisher:
         self._on_result = on_result
         self._fast = fast
         self._waiting: deque[Publication] = deque()
-        self._suspected: deque[tuple[Publication, int]] = deque()
-        """Copies that were not confirmed when a connection ended, and how often each was published alone."""
+        self._to_publish_alone: deque[tuple[Publication, int]] = deque()
+        """Replies that were not confirmed when a connection ended, with the times each was published alone."""
         self._count = self._bytes = 0
         self._barred: OrderedDict[str, float] = OrderedDict()
-        """Addresses that made the broker close the connection, and until when they get no copy."""
+        """Queues whose name made the broker close the connection, and until when they get no reply."""
         self._offered = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -58,27 +60,27 @@ class ReplyPublisher:
         """Use other URLs for all further connections."""
         self._urls = urls
 
-    def offer(self, copy: Publication) -> None:
-        """Take a copy to be published soon, or drop it."""
-        result = self._policy.refusal(copy.routing_key)
-        if result is None and self._barred.get(copy.routing_key, 0.0) > asyncio.get_running_loop().time():
+    def offer(self, reply: Publication) -> None:
+        """Accept a reply to be published soon, or drop it. Never waits."""
+        result = self._policy.refusal(reply.routing_key)
+        if result is None and self._barred.get(reply.routing_key, 0.0) > asyncio.get_running_loop().time():
             result = "closed"
         if result is None and self._closing:
             result = "lost"
-        if result is None and (self._count >= MOST_COPIES or self._bytes + len(copy.body) > MOST_BYTES):
+        if result is None and (self._count >= MOST_REPLIES or self._bytes + len(reply.body) > MOST_BYTES):
             result = "overflow"
         if result is not None:
             self._on_result(result)
             return
         self._count += 1
-        self._bytes += len(copy.body)
-        self._waiting.append(copy)
+        self._bytes += len(reply.body)
+        self._waiting.append(reply)
         self._offered.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
     async def close(self, seconds: float) -> None:
-        """Publish what waits, for so many seconds at most, and drop the rest."""
+        """Publish waiting replies for at most so many seconds, and drop the rest."""
         self._closing = True
         self._offered.set()
         if self._task is not None:
@@ -86,22 +88,22 @@ class ReplyPublisher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for copy in (*self._waiting, *(copy for copy, _ in self._suspected)):
-            self._done(copy, "lost")
+        for reply in (*self._waiting, *(reply for reply, _ in self._to_publish_alone)):
+            self._done(reply, "lost")
         self._waiting.clear()
-        self._suspected.clear()
+        self._to_publish_alone.clear()
 
-    def _done(self, copy: Publication, result: ReplyResult) -> None:
+    def _done(self, reply: Publication, result: ReplyResult) -> None:
         self._count -= 1
-        self._bytes -= len(copy.body)
+        self._bytes -= len(reply.body)
         self._on_result(result)
 
     async def _run(self) -> None:
-        while self._waiting or self._suspected:  # what is offered while the connection is being closed
+        while self._waiting or self._to_publish_alone:  # replies may be offered while the connection is being closed
             await self._publish_until_idle()
 
     async def _publish_until_idle(self) -> None:
-        """Open a connection, and publish until there has been nothing to publish for a while."""
+        """Open a connection, and publish until nothing has been offered for `_IDLE` seconds."""
         session: Session | None = None
         attempt, pause = 0, _FIRST_PAUSE
         try:
@@ -125,59 +127,59 @@ class ReplyPublisher:
                 await session.close()
 
     async def _has_work(self) -> bool:
-        if not self._waiting and not self._suspected:
+        if not self._waiting and not self._to_publish_alone:
             self._offered.clear()
             if self._closing:
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._offered.wait(), _IDLE)
-        return bool(self._waiting or self._suspected)
+        return bool(self._waiting or self._to_publish_alone)
 
     async def _publish_some(self, session: Session) -> bool:
-        """Publish one suspect, or else what waits; tells whether the connection is still of use."""
-        alone = bool(self._suspected)
+        """Publish one reply alone, or else a batch; return whether the connection can be used further."""
+        alone = bool(self._to_publish_alone)
         if alone:
-            batch = [self._suspected.popleft()]
+            batch = [self._to_publish_alone.popleft()]
         else:
             batch = [(self._waiting.popleft(), 0) for _ in range(min(_BATCH, len(self._waiting)))]
-        copies = [copy for copy, _ in batch]
+        replies = [reply for reply, _ in batch]
         errors: dict[int, Exception] = {}
         try:
             async with asyncio.timeout(_CONFIRM_TIMEOUT):
-                errors = {id(copy): error for copy, error in await session.publish_all(copies)}
+                errors = {id(reply): error for reply, error in await session.publish_all(replies)}
         except TimeoutError:
-            for copy in copies:
-                self._done(copy, "lost")
+            for reply in replies:
+                self._done(reply, "lost")
             return False
         except asyncio.CancelledError:
-            self._waiting.extendleft(reversed(copies))
+            self._waiting.extendleft(reversed(replies))
             raise
         if any(isinstance(error, BrokerErrors) and not _is_answer(error) for error in errors.values()):
             await session.broken.known_cause(_CAUSE_WITHIN)
-        for copy, tries in batch:
-            self._judge(copy, errors.get(id(copy)), tries + alone, session)
+        for reply, tries in batch:
+            self._conclude(reply, errors.get(id(reply)), tries + alone, session)
         return not session.broken.is_set()
 
-    def _judge(self, copy: Publication, error: Exception | None, tries: int, session: Session) -> None:
-        """Tell what became of a copy, or have it published again, alone."""
+    def _conclude(self, reply: Publication, error: Exception | None, tries: int, session: Session) -> None:
+        """Report the result of a reply, or have it published again, alone."""
         match error:
             case None:
-                self._done(copy, "confirmed")
-            case UnroutableError() if copy.routing_key.startswith(f"{DIRECT_REPLY}."):
-                self._done(copy, "confirmed")  # RabbitMQ 3 returns also what it has handed to the requester
+                self._done(reply, "confirmed")
+            case UnroutableError() if reply.routing_key.startswith(f"{DIRECT_REPLY}."):
+                self._done(reply, "confirmed")  # RabbitMQ 3 returns a direct reply although it delivered it
             case UnroutableError():
-                self._done(copy, "unroutable")
+                self._done(reply, "unroutable")
             case aiormq.exceptions.DeliveryError():
-                self._done(copy, "refused")
+                self._done(reply, "refused")
             case UnpublishableError():
-                self._done(copy, "invalid")
+                self._done(reply, "invalid")
             case _ if tries and session.broken.cause in _REFUSALS:
-                self._bar(copy.routing_key)
-                self._done(copy, "closed")
+                self._bar(reply.routing_key)
+                self._done(reply, "closed")
             case _ if tries >= _TRIES_ALONE:
-                self._done(copy, "lost")
+                self._done(reply, "lost")
             case _:
-                self._suspected.append((copy, tries))
+                self._to_publish_alone.append((reply, tries))
 
     def _bar(self, queue: str) -> None:
         self._barred[queue] = asyncio.get_running_loop().time() + _BARRED_SECONDS

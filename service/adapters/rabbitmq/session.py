@@ -1,12 +1,18 @@
-"""One life of the connection: two channels, deliveries in, publications out, and everything closed as a whole.
+"""A session: connections and channels to RabbitMQ that are opened together and end together.
 
-A worker takes its deliveries on a connection of their own, as RabbitMQ recommends: where memory or disk run short, the
-broker stops reading from connections that publish, and acks would be stuck with them; and the worker can stop reading
-deliveries that it has no memory for, while confirms go on. The two live and end together.
+A worker has a second connection for its deliveries, as RabbitMQ recommends. There are two reasons:
 
-Deliveries are taken from the channel beneath aio-pika's: its message class raises on properties that any
-producer may set (a delivery mode of 3), and the delivery would be stuck unsettled for ever. With a lane, deliveries,
-acks and publications go past the library, and all else is the same.
+* When memory or disk run short, the broker stops reading from connections that publish. Acks on them would be stuck.
+* The worker can stop reading deliveries that it has no memory for, while confirms still arrive.
+
+When a connection, a channel or the consumer is lost, the whole session is over (`broken`). Continuing with a part of it
+would leave deliveries that can be acknowledged but not reported, or the other way round.
+
+Deliveries are taken from the channel below aio-pika's. Its message class raises on properties that any producer may
+set, such as a delivery mode of 3, and the delivery would stay unsettled for ever. On the fast path, deliveries, acks
+and publications bypass the library; everything else is the same.
+
+Opening and using a session share the rules above, hence the length of this file.
 """
 
 import asyncio
@@ -14,124 +20,70 @@ import contextlib
 import secrets
 import ssl
 import struct
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
-from datetime import datetime
 from functools import partial
-from typing import Final, Literal, TypeVar, cast
+from typing import Final
 
 import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection, ConnectionParameter
 from aiormq.abc import AbstractChannel as RawChannel
-from aiormq.abc import DeliveredMessage, FieldTable, FieldValue
+from aiormq.abc import DeliveredMessage, FieldTable
 from yarl import URL
 
-from service.adapters.rabbitmq.codec import encoded_headers, make_reading_total, read_expiration
-from service.adapters.rabbitmq.fast_path import NO_CHANNEL, FastPath, FastPathFactory, UnroutableError
+from service.adapters.rabbitmq.acknowledger import Acknowledger
+from service.adapters.rabbitmq.fast_path import NO_CHANNEL, FastPath, UnroutableError
+from service.adapters.rabbitmq.fast_transport import FastPathFactory
+from service.adapters.rabbitmq.field_tables import make_reading_total
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, at_most
-from service.adapters.rabbitmq.permissions import Right, RightMissingError, is_about
+from service.adapters.rabbitmq.messages import read_delivery, write_message
 from service.adapters.tls import client_context
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.forged_headers import without_forged_headers
-from service.core.request.compression import read_content_encoding
 from service.core.value import dataclass
 
 HEARTBEAT: Final = 20
+"""Seconds between heartbeats, unless the URL says otherwise."""
 CONNECT_TIMEOUT: Final = 10
 CLOSE_TIMEOUT: Final = 2
 
 BrokerErrors = (aiormq.exceptions.AMQPError, RuntimeError, OSError, TimeoutError)
-"""What a broken session raises; a closed channel's error is a RuntimeError and no AMQPError."""
+"""The exceptions of a broken session. That of a closed channel is a RuntimeError and no AMQPError."""
 
 AccessRefusedError: Final = aiormq.exceptions.ChannelAccessRefused
-"""The broker's answer to a user who lacks a right: one of `BrokerErrors`. Its text names the queue or exchange."""
-
-_OWN_QUEUES: Final = "amq.gen-*"
-"""Names that the broker gives."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledger:
-    """The right to settle one delivery, once, as long as its session lives."""
-
-    channel: RawChannel
-    tag: int
-    broken: ConnectionLifetime
-    fast_path: FastPath | None = None
-
-    async def ack(self) -> None:
-        """Settle it: done. Raises one of `BrokerErrors` when the session is gone, and the delivery comes again."""
-        if self.fast_path is None:
-            await self.broken.ask(self.channel.basic_ack(self.tag))
-        else:
-            self._living(self.fast_path).ack(self.tag)
-
-    async def dead_letter(self) -> None:
-        """Settle it: the broker moves it, untouched, to the dead-letter queue. Raises as `ack` does."""
-        if self.fast_path is None:
-            await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
-        else:
-            self._living(self.fast_path).dead_letter(self.tag)
-
-    def _living(self, fast_path: FastPath) -> FastPath:
-        if self.broken.is_set():
-            raise ConnectionResetError("the session is over")
-        return fast_path
-
-    async def sync(self) -> None:
-        """Return when the broker has heard what was said before. Raises as `ack` does."""
-        await self.broken.ask(self.channel.queue_declare(topology.REQUESTS, passive=True))
-
-    async def alive(self) -> None:
-        """Return when the broker has answered something. Raises as `ack` does.
-
-        While deliveries are left unread, so are answers beside them; then the session's other connection stands for
-        both. They have the same heartbeats from the same process, and a pause is much shorter than a broker's patience.
-        """
-        beside = self.broken.ask_beside if self.broken.is_unread else None
-        if beside is None:
-            await self.sync()
-        else:
-            await self.broken.ask(beside())
-
+"""The broker refuses a user without the permission: one of `BrokerErrors`. The text names the queue or exchange."""
 
 OnDelivery = Callable[[Delivery, Acknowledger], None]
 
 
-Permission = Literal["granted", "taken", "forbidden"]
-"""taken: another session has it. forbidden: this user may not declare it."""
-
-
 @dataclass(slots=True)
 class Session:
-    """One life of the connection."""
+    """Open connections and channels; `open_session` makes it."""
 
     connection: AbstractConnection
-    """For everything but a worker's requests."""
-    feed: AbstractConnection
-    """For a worker's requests; where none are consumed, the same."""
-    intake: AbstractChannel
-    outlet: AbstractChannel
+    """For everything but a worker's deliveries."""
+    delivery_connection: AbstractConnection
+    """For a worker's deliveries; the same as `connection` in a session that does not consume."""
+    delivery_channel: AbstractChannel
+    publish_channel: AbstractChannel
     broken: ConnectionLifetime = field(default_factory=ConnectionLifetime)
     fast_path: FastPath | None = None
     """For publications."""
-    feed_fast_path: FastPath | None = None
+    delivery_fast_path: FastPath | None = None
     """For deliveries and acks."""
     server: Mapping[str, object] = field(default_factory=dict)
-    """What the broker says of itself."""
+    """The broker's properties, such as its version."""
 
     @contextlib.asynccontextmanager
     async def consuming(self, prefetch: int, on_delivery: OnDelivery) -> AsyncIterator[None]:
-        """Take deliveries while inside; those not settled at the end stay ours as long as the session lives.
+        """Consume requests while inside. Deliveries not settled at the end can still be settled in this session.
 
-        They carry headers of the relay only where no producer can have written them.
+        The relay's own headers are removed from deliveries that a producer may have created. Raises one of
+        `BrokerErrors`.
         """
-        channel = await self.intake.get_underlay_channel()
+        channel = await self.delivery_channel.get_underlay_channel()
 
         async def receive(message: DeliveredMessage) -> None:
             on_delivery(
@@ -140,11 +92,13 @@ class Session:
             )
 
         def take(delivery: Delivery, tag: int) -> None:
-            on_delivery(without_forged_headers(delivery), Acknowledger(channel, tag, self.broken, self.feed_fast_path))
+            on_delivery(
+                without_forged_headers(delivery), Acknowledger(channel, tag, self.broken, self.delivery_fast_path)
+            )
 
         consumer = f"omni-relay.{secrets.token_hex(8)}"
-        if self.feed_fast_path is not None:
-            self.feed_fast_path.consume(consumer, take)
+        if self.delivery_fast_path is not None:  # before the consumer exists, or its first deliveries are missed
+            self.delivery_fast_path.consume(consumer, take)
         await self.broken.ask(channel.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
         consuming = channel.basic_consume(topology.REQUESTS, receive, consumer_tag=consumer)
         await self.broken.ask(consuming, CONNECT_TIMEOUT)
@@ -155,16 +109,16 @@ class Session:
                 await self.broken.give(self._cancel(channel, consumer), CLOSE_TIMEOUT)
 
     async def _cancel(self, channel: RawChannel, consumer: str) -> None:
-        """Have no more deliveries sent. Those that have been sent come before the answer, which is left to wait for."""
+        """Cancel the consumer. Deliveries already sent arrive before the answer, so they are taken here too."""
         await channel.basic_cancel(consumer)
-        if self.feed_fast_path is not None:
-            self.feed_fast_path.forget(consumer)
+        if self.delivery_fast_path is not None:
+            self.delivery_fast_path.forget(consumer)
 
     async def publish_all(self, publications: Sequence[Publication]) -> list[tuple[Publication, Exception]]:
-        """Wait until the broker has answered for every one; gives those it did not confirm, and why.
+        """Wait until the broker has answered for each; return those it did not confirm, with the reason.
 
-        Without a lane, of two with the same message_id the second waits: in flight together, each may get the
-        other's verdict.
+        Without the fast path, of two with the same message_id the second one waits for the first. The library would
+        give a return to either of them.
         """
         if self.fast_path is not None:
             return await self.fast_path.publish(publications, self.broken)
@@ -186,126 +140,23 @@ class Session:
         return publication, None
 
     async def publish(self, publication: Publication) -> None:
-        """Return when the broker has confirmed it. Raises `UnroutableError`, or one of `BrokerErrors`."""
-        exchange = await self.outlet.get_exchange(publication.exchange, ensure=False)
+        """Return when the broker has confirmed it. Raises `UnroutableError`, or one of `BrokerErrors`.
+
+        It publishes through the library, so never call it in a session with the fast path.
+        """
+        exchange = await self.publish_channel.get_exchange(publication.exchange, ensure=False)
         try:
-            message = _message(publication, await self._frame_max())
+            message = write_message(publication, await self._frame_max())
             await self.broken.ask(exchange.publish(message, publication.routing_key, mandatory=True))
         except aio_pika.exceptions.PublishError:
             raise UnroutableError from None
 
     async def _frame_max(self) -> int:
-        return (await self.outlet.get_underlay_channel()).connection.connection_tune.frame_max
-
-    async def events(self) -> AsyncIterator[bytes]:
-        """Give the body of every status event from now on. Ends when the session does.
-
-        Raises `RightMissingError`, or one of `BrokerErrors`.
-        """
-        channel = await self.intake.get_underlay_channel()
-        bodies: asyncio.Queue[bytes | None] = asyncio.Queue()
-        declaring = channel.queue_declare(exclusive=True)
-        queue = (await _allowed(declaring, Right("configure", "queue", _OWN_QUEUES))).queue or ""
-        own, results = Right("write", "queue", queue), Right("read", "exchange", topology.RESULTS)
-        await _allowed(channel.queue_bind(queue, topology.RESULTS, "#"), results, own)
-
-        async def receive(message: DeliveredMessage) -> None:
-            bodies.put_nowait(message.body)
-
-        consuming = channel.basic_consume(queue, receive, no_ack=True)
-        await _allowed(consuming, Right("read", "queue", queue))
-        for part in (self.connection, self.intake):
-            part.close_callbacks.add(lambda *_: bodies.put_nowait(None))
-        while (body := await bodies.get()) is not None:
-            yield body
-
-    async def following(self, queue: str, prefetch: int) -> AsyncGenerator[tuple[Delivery, Acknowledger, float]]:
-        """Give what comes into a queue, and when it came (monotonic seconds), on a channel of its own.
-
-        With a lane, a body that is longer than any request's is not kept. Ends when that channel does; raises one of
-        `BrokerErrors`.
-        """
-        channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
-        arrived: asyncio.Queue[tuple[Delivery, int, float] | None] = asyncio.Queue()
-        for part in (self.connection, channel):
-            part.close_callbacks.add(lambda *_: arrived.put_nowait(None))
-        consumer = f"omni-relay.{secrets.token_hex(8)}"
-        raw = await channel.get_underlay_channel()
-        try:
-            raw.on_consumer_cancel_callbacks.add(lambda _: arrived.put_nowait(None))
-            await self.broken.ask(raw.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
-
-            def take(delivery: Delivery, tag: int) -> None:
-                arrived.put_nowait((delivery, tag, time.monotonic()))
-
-            async def receive(message: DeliveredMessage) -> None:
-                take(read_delivery(message), message.delivery_tag or 0)
-
-            if self.fast_path is not None:
-                self.fast_path.consume(consumer, take, raw.number)
-            await self.broken.ask(raw.basic_consume(queue, receive, consumer_tag=consumer), CONNECT_TIMEOUT)
-            while (one := await arrived.get()) is not None:
-                delivery, tag, arrived_at = one
-                yield delivery, Acknowledger(raw, tag, self.broken), arrived_at
-        finally:
-            await self.broken.give(channel.close(), CLOSE_TIMEOUT)
-            if self.fast_path is not None:
-                self.fast_path.forget(consumer, raw.number)
-
-    async def taking(self, queue: str) -> AsyncGenerator[tuple[Delivery, Acknowledger]]:
-        """Give what is in a queue, oldest first, until it is empty. What is not acknowledged goes back.
-
-        Raises one of `BrokerErrors`, also if there is no such queue.
-        """
-        channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
-        try:
-            raw = await channel.get_underlay_channel()
-            while True:
-                message = await self.broken.ask(raw.basic_get(queue), CONNECT_TIMEOUT)
-                if message.delivery_tag is None:
-                    return
-                yield read_delivery(message), Acknowledger(raw, message.delivery_tag, self.broken)
-        finally:
-            await self.broken.give(_hand_back(channel), CLOSE_TIMEOUT)
-
-    async def depth(self, queue: str) -> int:
-        """Count the messages that wait in a queue. Raises one of `BrokerErrors`, also if there is no such queue."""
-        async with self.asking() as channel:
-            return (await self.broken.ask(channel.queue_declare(queue, passive=True))).message_count or 0
-
-    async def lock(self, queue: str) -> Permission:
-        """Declare a queue that belongs to this session alone, and goes with it. Raises one of `BrokerErrors`."""
-        try:
-            async with self.asking() as channel:
-                await self.broken.ask(channel.queue_declare(queue, exclusive=True))
-        except aiormq.exceptions.ChannelLockedResource:
-            return "taken"
-        except aiormq.exceptions.ChannelAccessRefused:
-            return "forbidden"
-        return "granted"
-
-    async def keep(self, queue: str, seconds: float) -> Permission:
-        """Declare a durable queue that goes when it has been unused for so long, and bind it to `omni.relay`.
-
-        Raises one of `BrokerErrors`.
-        """
-        arguments: FieldTable = {"x-queue-type": "quorum", "x-expires": round(seconds * 1000)}
-        try:
-            async with self.asking() as channel:
-                await self.broken.ask(channel.queue_declare(queue, durable=True, arguments=arguments))
-                await self.broken.ask(channel.queue_bind(queue, topology.RELAY, queue))
-        except aiormq.exceptions.ChannelAccessRefused:
-            return "forbidden"
-        return "granted"
-
-    async def delete(self, queue: str) -> None:
-        """Delete a queue with all that is in it. Raises one of `BrokerErrors`."""
-        async with self.asking() as channel:
-            await self.broken.ask(channel.queue_delete(queue))
+        return (await self.publish_channel.get_underlay_channel()).connection.connection_tune.frame_max
 
     @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator[RawChannel]:
-        """Open a channel for one question: the broker closes it with a refusal."""
+        """Open a channel for one request: a broker that refuses a request closes its channel."""
         channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
         try:
             yield await channel.get_underlay_channel()
@@ -313,19 +164,19 @@ class Session:
             await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
     async def missing(self, queues: Iterable[str]) -> bool:
-        """Tell whether the broker says that one of these queues is not there. Raises one of `BrokerErrors`."""
+        """Return whether one of these queues does not exist. Raises one of `BrokerErrors`."""
         channel = await self.broken.ask(self.connection.channel(publisher_confirms=False), CONNECT_TIMEOUT)
         try:
             for queue in queues:
                 await self.broken.ask(channel.declare_queue(queue, passive=True), CONNECT_TIMEOUT)
         except aiormq.exceptions.ChannelNotFoundEntity as error:
-            return "no queue" in str(error)  # and not one whose node is down
+            return "no queue" in str(error)  # a queue whose node is down exists; that refusal has another text
         finally:
             await self.broken.give(channel.close(), CLOSE_TIMEOUT)
         return False
 
     async def ready(self, queue: str) -> int:
-        """Count the messages in a queue that nobody has taken. Raises one of `BrokerErrors`."""
+        """Count the messages in a queue that are not delivered. Raises one of `BrokerErrors`."""
         channel = await self.connection.channel(publisher_confirms=False)
         try:
             return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
@@ -333,11 +184,11 @@ class Session:
             await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
     async def waiting(self) -> tuple[int, int]:
-        """Count the requests that wait, and the consumers there are. Raises one of `BrokerErrors`, if no queue is.
+        """Count the requests that are ready, and their consumers. Raises one of `BrokerErrors`, also without a queue.
 
-        Asked on the connection for deliveries: while memory or disk run short, the broker reads nothing on the other.
+        It uses the connection for deliveries: while memory or disk run short, the broker reads nothing from the other.
         """
-        channel = await self.feed.channel(publisher_confirms=False)
+        channel = await self.delivery_connection.channel(publisher_confirms=False)
         try:
             found = (await channel.declare_queue(topology.REQUESTS, passive=True)).declaration_result
         finally:
@@ -345,50 +196,71 @@ class Session:
         return found.message_count or 0, found.consumer_count or 0
 
     async def close(self) -> None:
-        """Close channels before the connection: the other way round an ack on its way is an error."""
+        """Close everything, within seconds even if the broker does not answer."""
+        # First of all, so that nobody settles or publishes any more and each wait for an answer ends.
         self.broken.set()
-        await at_most(CLOSE_TIMEOUT, asyncio.gather(self.intake.close(), self.outlet.close()))
-        await at_most(CLOSE_TIMEOUT, asyncio.gather(self.connection.close(), self.feed.close()))
+        # Channels before connections. The other way round, an ack that is still on its way becomes an error.
+        await at_most(CLOSE_TIMEOUT, asyncio.gather(self.delivery_channel.close(), self.publish_channel.close()))
+        await at_most(CLOSE_TIMEOUT, asyncio.gather(self.connection.close(), self.delivery_connection.close()))
 
 
 async def open_session(url: str, *, fast: bool = False, consumes: bool = False) -> Session:
-    """Connect, `fast` with lanes; what `consumes` has a connection more. Raises one of `BrokerErrors`."""
+    """Connect. `fast`: with the fast path. `consumes`: with a second connection, for deliveries.
+
+    Raises one of `BrokerErrors`.
+    """
     make_reading_total()
     life = ConnectionLifetime()
     async with contextlib.AsyncExitStack() as opened:
         connection, factory = await _connect(url, life, fast=fast, opened=opened)
-        feed, feed_factory = connection, factory
+        delivery_connection, delivery_factory = connection, factory
         if consumes:
-            # Without the lane's short cuts too: its transport is what can be left unread.
-            feed, feed_factory = await _connect(url, life, fast=True, opened=opened)
-            life.flow = held = feed_factory.fast_path if feed_factory else None
-            if held is not None:
-                held.life = life
-        intake = await life.ask(_channel(feed), CONNECT_TIMEOUT)
-        outlet = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
-        beneath, beside = await intake.get_underlay_channel(), await outlet.get_underlay_channel()
-        beneath.on_consumer_cancel_callbacks.add(lambda _: life.set("consumer_cancelled"))
+            # With the fast path's transport even if its short cuts are off: only this transport can pause reading.
+            delivery_connection, delivery_factory = await _connect(url, life, fast=True, opened=opened)
+            life.flow = flow = delivery_factory.fast_path if delivery_factory else None
+            if flow is not None:
+                flow.life = life
+        delivery_channel = await life.ask(_channel(delivery_connection), CONNECT_TIMEOUT)
+        publish_channel = await life.ask(_channel(connection, on_return_raises=True), CONNECT_TIMEOUT)
+        delivering = await delivery_channel.get_underlay_channel()
+        publishing = await publish_channel.get_underlay_channel()
+        # A broker that deletes the queue only cancels the consumer. Unnoticed, nothing would be delivered any more.
+        delivering.on_consumer_cancel_callbacks.add(lambda _: life.set("consumer_cancelled"))
         fast_path = factory.fast_path if factory else None
-        feed_fast_path = feed_factory.fast_path if fast and feed_factory else None
-        if fast_path is not None and feed_fast_path is not None:
-            frame_max = beneath.connection.connection_tune.frame_max
-            apart = feed_fast_path is not fast_path
-            fast_path.begin(NO_CHANNEL if apart else beneath.number, beside.number, frame_max)
-            if apart:
-                feed_fast_path.begin(beneath.number, NO_CHANNEL, frame_max)
-        life.ask_beside = partial(beside.queue_declare, topology.REQUESTS, passive=True)
-        opened.pop_all()
-    parts: Iterable[AbstractConnection | AbstractChannel] = {connection, feed, intake, outlet}
+        delivery_fast_path = delivery_factory.fast_path if fast and delivery_factory else None
+        if fast_path is not None and delivery_fast_path is not None:
+            frame_max = delivering.connection.connection_tune.frame_max
+            two = delivery_fast_path is not fast_path
+            fast_path.begin(NO_CHANNEL if two else delivering.number, publishing.number, frame_max)
+            if two:
+                delivery_fast_path.begin(delivering.number, NO_CHANNEL, frame_max)
+        life.ask_beside = partial(publishing.queue_declare, topology.REQUESTS, passive=True)
+        opened.pop_all()  # from here on the caller closes the session
+    parts: Iterable[AbstractConnection | AbstractChannel] = {
+        connection,
+        delivery_connection,
+        delivery_channel,
+        publish_channel,
+    }
     for part in parts:
         part.close_callbacks.add(lambda _, error=None: life.set(_cause(error)))
-    server = getattr(beneath.connection, "server_properties", {})
-    return Session(connection, feed, intake, outlet, life, fast_path, feed_fast_path, server)
+    server = getattr(delivering.connection, "server_properties", {})
+    return Session(
+        connection,
+        delivery_connection,
+        delivery_channel,
+        publish_channel,
+        life,
+        fast_path,
+        delivery_fast_path,
+        server,
+    )
 
 
 async def _connect(
     url: str, life: ConnectionLifetime, *, fast: bool, opened: contextlib.AsyncExitStack
 ) -> tuple[AbstractConnection, FastPathFactory | None]:
-    """Open a connection, which is closed with `opened`. Raises one of `BrokerErrors`."""
+    """Open a connection; `opened` closes it if something fails later. Raises one of `BrokerErrors`."""
     address = URL(url)
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT)
@@ -397,16 +269,16 @@ async def _connect(
     tls = await asyncio.to_thread(_tls, address) if address.scheme == "amqps" else None
     connection = _Connection(address, client_properties=properties, transport_factory=factory, ssl_context=tls)
     opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))
-    opened.callback(life.set)  # which ends what it was asked before
+    opened.callback(life.set)  # callbacks run in reverse order: first the waits end, then the connection is closed
     await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
     return connection, factory
 
 
 def _tls(address: URL) -> ssl.SSLContext:
-    """Make the context of a connection, from the files as they are now. Raises `OSError` if one cannot be used.
+    """Make the TLS context of a connection. Raises `OSError` if a file cannot be used.
 
-    The library's own context trusts either the system's authorities or those of `cafile`, and does not verify at all if
-    `no_verify_ssl` has any value but 0.
+    The library's own context trusts either the usual authorities or those of `cafile`, and verifies nothing if
+    `no_verify_ssl` has any value but 0. This one trusts both and always verifies.
     """
     query = address.query
     context = client_context(query.get("cafile"), query.get("capath"))
@@ -419,22 +291,25 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiormq.exceptions.ChannelAccessRefused, "access_refused"),
     (aiormq.exceptions.ChannelNotFoundEntity, "not_found"),
     (aiormq.exceptions.AMQPChannelError, "channel_refused"),
-    (aiormq.exceptions.ConnectionClosed, "connection_refused"),  # by a code of AMQP's: something that we sent
-    (asyncio.CancelledError, "broker_silent"),  # what the library says when heartbeats stay away
+    (
+        aiormq.exceptions.ConnectionClosed,
+        "connection_refused",
+    ),  # with a code of AMQP: the broker refused something that we sent
+    (asyncio.CancelledError, "broker_silent"),  # the library's exception when heartbeats stop
 )
 
 
 def _cause(error: BaseException | None) -> str:
-    """Name what closed a connection or a channel, for whoever reads the log."""
+    """Name the cause for the log; it decides also how lost publications are repeated."""
     if error is None:
         return "closed"
     if type(error) is aiormq.exceptions.ConnectionClosed:
-        return "closed_by_broker"  # it was shut down, or somebody closed it
+        return "closed_by_broker"  # it was shut down, or an operator closed the connection
     return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "connection_lost")
 
 
 class _Connection(aio_pika.Connection):
-    """One that passes on how to open the transport."""
+    """A connection that passes `transport_factory` on to the library below aio-pika."""
 
     PARAMETERS = (
         *aio_pika.Connection.PARAMETERS,
@@ -443,62 +318,5 @@ class _Connection(aio_pika.Connection):
 
 
 async def _channel(connection: AbstractConnection, *, on_return_raises: bool = False) -> AbstractChannel:
-    """Open a channel; one that publishes waits for confirms, and hears what came back."""
+    """Open a channel. `on_return_raises`: it is for publishing, with confirms, and a returned publication raises."""
     return await connection.channel(publisher_confirms=on_return_raises, on_return_raises=on_return_raises)
-
-
-async def _hand_back(channel: AbstractChannel) -> None:
-    """Return every delivery that was not settled, and close the channel.
-
-    RabbitMQ 4 puts them where they were; RabbitMQ 3 does so only in a queue with a delivery limit, else at its end.
-    RabbitMQ 4.3 does not count a nack towards the limit, as it counts a channel that closes. (All of this was seen.)
-    """
-    raw = await channel.get_underlay_channel()
-    await raw.basic_nack(0, multiple=True, requeue=True)  # 0: all
-    await channel.close()
-
-
-async def _allowed(question: Awaitable[T], *rights: Right) -> T:
-    """Give the answer. Raises `RightMissingError` with the one of the rights that the broker misses."""
-    try:
-        return await question
-    except AccessRefusedError as error:
-        raise RightMissingError(next((one for one in rights if is_about(error, one)), rights[0])) from None
-
-
-def read_delivery(message: DeliveredMessage) -> Delivery:
-    """Take a delivery as it came; any producer may set any property, so this is total."""
-    properties = message.header.properties
-    timestamp = properties.timestamp
-    return Delivery(
-        body=message.body,
-        content_type=properties.content_type or None,
-        content_encoding=read_content_encoding(properties.content_encoding),
-        message_id=properties.message_id or None,
-        correlation_id=properties.correlation_id or None,
-        reply_to=properties.reply_to or None,
-        expiration=read_expiration(properties.expiration),
-        timestamp=timestamp if isinstance(timestamp, datetime) else None,
-        priority=properties.priority,
-        headers=properties.headers or {},
-        exchange=message.exchange or "",
-        routing_key=message.routing_key or "",
-        redelivered=bool(message.redelivered),
-    )
-
-
-def _message(publication: Publication, frame_max: int) -> aio_pika.Message:
-    headers = publication.headers
-    return aio_pika.Message(
-        publication.body,
-        content_type=publication.content_type,
-        content_encoding=publication.content_encoding,
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        message_id=publication.message_id,
-        type=publication.type,
-        correlation_id=publication.correlation_id,
-        reply_to=publication.reply_to,
-        timestamp=publication.timestamp,
-        priority=publication.priority,
-        headers={name: cast("FieldValue", headers[name]) for name in encoded_headers(headers, frame_max)},
-    )

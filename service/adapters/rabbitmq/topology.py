@@ -1,4 +1,4 @@
-"""What the relay owns in RabbitMQ, declared or only looked at."""
+"""The exchanges, queues and bindings that the relay owns in RabbitMQ."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,8 +9,8 @@ from aio_pika.abc import AbstractConnection
 from service.core import topology
 
 DELIVERY_LIMIT: Final = 20
-"""Deliveries of one message before the broker takes it for poison. A crash counts for all that was prefetched,
-so this stands well above what a few crashes eat.
+"""Deliveries of one message after which the broker dead-letters it. A worker's crash counts for every message that it
+had prefetched, so the limit is well above a few crashes.
 """
 
 _EXCHANGES: Final = {
@@ -21,20 +21,20 @@ _EXCHANGES: Final = {
 }
 _ANYTHING: Final = "#"
 _BOUND: Final = {topology.REQUESTS: topology.REQUESTS, topology.DEAD: topology.DEAD, topology.DIED: topology.DEAD}
-"""Queues by the exchange that fills them, whatever the routing key."""
+"""The exchange that each queue is bound to, for any routing key."""
 
 Binding = tuple[str, str, str]
 """Exchange, routing key, queue."""
 
 
 class TopologyError(Exception):
-    """A queue or exchange is missing, or not as the relay needs it; it was left as it is."""
+    """A queue or exchange is missing, or exists with other arguments. It was not changed."""
 
 
 async def declare(connection: AbstractConnection, delays: tuple[float, ...], *, passive: bool) -> None:
-    """Declare what the relay owns; a broker refuses whatever differs from what is there.
+    """Declare everything. Raises `TopologyError` if something exists with other arguments.
 
-    When `passive`, only look whether it is there: a broker then compares nothing but the names.
+    With `passive`, only check that everything exists: the broker compares nothing but the names.
     """
     channel = await connection.channel()
     try:
@@ -65,13 +65,13 @@ async def declare_dead(connection: AbstractConnection) -> None:
 
 
 def declared(delays: tuple[float, ...]) -> tuple[dict[str, str], dict[str, dict[str, Any]], set[Binding]]:
-    """List what is declared: exchanges with their types, queues with their arguments, and bindings."""
+    """List exchanges with their types, queues with their arguments, and bindings."""
     queues = dict(_queues(delays))
     return dict(_EXCHANGES), queues, {binding for name in queues for binding in _bindings(name)}
 
 
 def _bindings(queue: str) -> Iterator[Binding]:
-    """List how messages come into a queue. Copies of dead letters come from nowhere but the fanout exchange."""
+    """List a queue's bindings. The queue of notifications is bound to nothing but the fanout exchange."""
     if queue in _BOUND:
         yield _BOUND[queue], _ANYTHING, queue
     if queue != topology.DIED:
@@ -79,10 +79,10 @@ def _bindings(queue: str) -> Iterator[Binding]:
 
 
 def _queues(delays: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name each queue with its arguments.
+    """Yield each queue with its arguments.
 
-    A dead letter and a message leaving its room are handed over at least once; without reject-publish the
-    broker would quietly make that at most once.
+    The broker moves dead letters and expired messages at least once. That needs `reject-publish`: without it, the
+    broker silently falls back to at most once, and can lose them.
     """
     kept = {
         "x-queue-type": "quorum",

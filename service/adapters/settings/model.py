@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
     rabbitmq_max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=2**40)] = 48 * 2**20
     rabbitmq_declare: bool = True
-    rabbitmq_fast_lane: bool = True
+    rabbitmq_fast_path: bool = True
 
     omni_base_url: str = "https://api.infobip.com"
     omni_allow_http: bool = False

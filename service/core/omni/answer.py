@@ -1,4 +1,4 @@
-"""The bodies OMNI answers with: read leniently, since the vendor may add fields at any time."""
+"""The bodies of OMNI's answers, read leniently: the vendor may add fields at any time."""
 
 from typing import Annotated
 
@@ -36,26 +36,26 @@ def _or_its_id(value: object, read: ValidatorFunctionWrapHandler) -> object:
 
 
 class OmniAnswer(Lenient):
-    """The answer to a call that OMNI took. `bulk_id` comes only where there were several destinations."""
+    """The answer to a call that OMNI accepted. It has a `bulk_id` only if there were several destinations."""
 
     bulk_id: str | None = None
     messages: tuple[Annotated[SentMessage, WrapValidator(_or_its_id)], ...]
 
 
 class LogEntry(Lenient):
-    """What the logs say about one message, or about one step of its scenario."""
+    """An entry of the logs, about one message or one step of its scenario."""
 
     message_id: str
     bulk_id: str | None = None
     to: Annotated[str | None, WrapValidator(or_none)] = None
-    """The address of the step; None where there is none that can be read."""
+    """The address of the step; None if it is unreadable."""
     sent_at: Annotated[AwareDatetime | None, WrapValidator(or_none)] = None
-    """When the step was sent, by OMNI's clock; None where there is no time that can be read, or one without a zone."""
+    """When the step was sent, by OMNI's clock; None if it is unreadable or has no zone."""
     status: Status
 
 
 class OmniLogs(Lenient):
-    """The answer to a look into the logs. Source: the specification, `OmniLogsResponse`."""
+    """The answer to a log lookup. Source: the specification, `OmniLogsResponse`."""
 
     results: tuple[Annotated[LogEntry | None, WrapValidator(or_none)], ...]
-    """None stands for one that cannot be read."""
+    """None for an unreadable entry."""

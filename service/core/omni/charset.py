@@ -1,12 +1,14 @@
 """Which encoding a body is in, and the body as text.
 
-XML  a byte order mark wins over the charset of the content type, and that over the XML declaration (RFC 7303, 3). What
-     has neither is UTF-16 or UTF-32 where its first bytes say so (XML 1.0, appendix F), else what it declares, else
-     UTF-8. A declaration that cannot be true is ignored: .NET declares UTF-16 in bodies that are written in UTF-8.
+XML  a byte order mark wins over the charset of the content type, and that over the XML declaration (RFC 7303, 3). A
+     document with neither is UTF-16 or UTF-32 if its first bytes say so (XML 1.0, appendix F), else what it declares,
+     else UTF-8. A declaration that cannot be true is ignored: .NET declares UTF-16 in bodies that are written in UTF-8.
 JSON is UTF-8 (RFC 8259, 8.1), with or without a byte order mark. It has no charset parameter (section 11).
 
-Never is a text read as another than was meant: bytes that do not fit the encoding are an error that names it. Names are
-repeated only where they are of a closed list, since what a producer writes may be personal data.
+A text is never read as another than was meant: bytes that do not fit the encoding are an error that names it. Only
+names of a closed list are repeated, since a producer's text may be personal data.
+
+A third of this file is the tables of names; they would be harder to follow elsewhere.
 """
 
 import codecs
@@ -84,29 +86,29 @@ class Charset:
     codec: str
     """Its name in Python."""
     source: Source
-    """What says so; nothing where it is assumed."""
+    """Where it is declared; empty if it is assumed."""
     start: int = 0
     """Where the text begins: after the byte order mark."""
 
     @property
     def is_utf8(self) -> bool:
-        """Tell whether it is UTF-8."""
+        """Whether it is UTF-8."""
         return self.codec == "utf_8"
 
     def undecodable(self) -> EncodingError:
-        """Make the error for a body that is not in it."""
+        """Build the error for a body that is not in it."""
         why = f"which {self.source} names" if self.source else "which is assumed where no charset is named"
         return EncodingError(f"cannot be decoded as {_shown(self.codec)}, {why}")
 
 
 def charset_parameter(content_type: str | None) -> str | None:
-    """Give the charset that a content type names."""
+    """Return the charset parameter of a content type."""
     found = _PARAMETER.search(content_type or "")
     return found and found[1]
 
 
 def charset_of_xml(body: bytes, named: str | None) -> Charset:
-    """Tell the encoding of an XML document; `named` is what its content type says. Raises `EncodingError`."""
+    """Determine the encoding of an XML document. `named`: by its content type. Raises `EncodingError`."""
     if mark := _mark(body):
         return mark
     wide = wide_codec(body)
@@ -114,7 +116,7 @@ def charset_of_xml(body: bytes, named: str | None) -> Charset:
         codec = _codec(named, "the content type")
         allowed = _WIDE.get(codec)
         if allowed is None and wide is None:
-            return _believed(body, Charset(codec, "the content type"))
+            return _checked(body, Charset(codec, "the content type"))
         if wide is None or allowed is None or wide not in allowed:
             raise Charset(codec, "the content type").undecodable()
         return Charset(wide, "the content type")
@@ -124,11 +126,11 @@ def charset_of_xml(body: bytes, named: str | None) -> Charset:
     codec = _codec(declared[1].decode(), "the XML declaration") if declared else "utf_8"
     if codec in _WIDE or not declared:
         return Charset("utf_8", "")
-    return _believed(body, Charset(codec, "the XML declaration"))
+    return _checked(body, Charset(codec, "the XML declaration"))
 
 
-def _believed(body: bytes, charset: Charset) -> Charset:
-    """Give a charset back, unless a document in UTF-8 would be read in it as another text. Raises `EncodingError`.
+def _checked(body: bytes, charset: Charset) -> Charset:
+    """Return a charset, unless a document in UTF-8 would be read in it as another text. Raises `EncodingError`.
 
     Many charsets can read UTF-8, and give "Ã¼", "├╝" or "眉" for an "ü". The other way round, a text in one of them is
     valid UTF-8 only by chance, if it has two or three letters that are not ASCII. Which of both is meant is not clear
@@ -152,7 +154,7 @@ def decoded(body: bytes, charset: Charset, size: int = _SLICE) -> Iterator[str]:
         except UnicodeError:
             raise charset.undecodable() from None
         if charset.codec in _ISO and _CONTROL.search(text):
-            # Nobody means these controls: it is another encoding, most often windows-1252.
+            # No text contains these controls: it is another encoding, most often windows-1252.
             raise EncodingError(f"has bytes that are not letters in {_shown(charset.codec)}: is it windows-1252?")
         yield text
 
@@ -169,7 +171,7 @@ def xml_text(body: bytes, named: str | None) -> str:
 
 
 def wide_codec(body: bytes) -> str | None:
-    """Tell UTF-16 and UTF-32 without a mark by their zero bytes: JSON and XML begin with characters of ASCII."""
+    """Recognise UTF-16 and UTF-32 without a mark by their zero bytes: JSON and XML begin with characters of ASCII."""
     first = body[:_BEGIN]
     match [byte == 0 for byte in first]:
         case [True, True, True, False]:
@@ -185,12 +187,12 @@ def wide_codec(body: bytes) -> str | None:
 
 
 def without_mark(body: bytes) -> bytes:
-    """Take off the byte order mark of UTF-8."""
+    """Remove the byte order mark of UTF-8."""
     return body.removeprefix(codecs.BOM_UTF8)
 
 
 def json_error(body: bytes) -> str | None:
-    """Tell why a body that cannot be read as JSON is none; None where only its own reader can tell."""
+    """Describe a body that is no JSON; None if only the JSON parser can describe it."""
     mark = _mark(body)
     wide = mark.codec if mark and not mark.is_utf8 else wide_codec(body)
     if wide is not None:
@@ -209,7 +211,7 @@ def json_error(body: bytes) -> str | None:
 
 
 def to_utf8(body: bytes, content_type: str | None) -> bytes:
-    """Give what OMNI or a gateway answers in UTF-8 without a mark, as far as its encoding can be told; total."""
+    """Convert any answer to UTF-8 without a mark. If its encoding is not known, it stays as it is."""
     if body.isascii() and b"\x00" not in body[:_BEGIN]:
         return body
     charset = _mark(body) or _unmarked(body, content_type)
@@ -249,7 +251,7 @@ def _codec(name: str, source: Source) -> str:
 
 
 def _shown(codec: str) -> str:
-    """Give the name by which people know a codec."""
+    """Return the usual name of a codec."""
     if codec.startswith("cp125"):
         return f"windows-{codec[2:]}"
     return _SHOWN.get(codec) or codec.replace("iso8859", "iso_8859").replace("_", "-").upper()

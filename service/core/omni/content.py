@@ -1,7 +1,7 @@
-"""Everything an advanced request says, apart from to whom. Source: the vendor's specification, `OmniAdvancedRequest`.
+"""The content of an advanced request, without its destinations.
 
-`facebook` is on the vendor's old pages only. Whatever else messages elsewhere may have (a sender, attachments …) OMNI
-has not: it stands in the scenario, or nowhere.
+Source: the vendor's specification, `OmniAdvancedRequest`. `facebook` is on the vendor's old pages only. Fields that
+other messages have (a sender, attachments …) are a part of OMNI's scenario, or do not exist.
 """
 
 from typing import Annotated, Final, Literal
@@ -42,7 +42,7 @@ MAX_DAYS_AHEAD: Final = 180
 
 
 class Content(Strict):
-    """The channels' contents, and what happens to reports. At least one channel has content."""
+    """The channels' contents, and the options of reports. At least one channel has content."""
 
     bulk_id: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """Unpublished for OMNI; 100 characters in the vendor's other products."""
@@ -61,7 +61,7 @@ class Content(Strict):
     facebook: Facebook | None = None
 
     notify: bool | None = None
-    """False: OMNI makes no delivery reports."""
+    """False: OMNI sends no delivery reports."""
     intermediate_report: bool | None = None
     notify_url: Annotated[Url, Field(max_length=2048)] | None = None
     notify_content_type: Literal["application/json", "application/xml"] | None = None
@@ -71,7 +71,7 @@ class Content(Strict):
     """When the scenario's first step is due; less than 180 days ahead."""
 
     def to_json(self) -> bytes:
-        """Render it for the wire, with OMNI's names."""
+        """Render it with OMNI's names, as it is posted."""
         return self.__pydantic_serializer__.to_json(self, by_alias=True, exclude_none=True)
 
     @property

@@ -1,4 +1,4 @@
-"""Where a message goes."""
+"""The recipient of a message."""
 
 from typing import Annotated, Final
 
@@ -16,16 +16,16 @@ PhoneNumber = Annotated[str, BeforeValidator(digits)]
 
 
 class To(Strict):
-    """The addresses of one person; a scenario's steps use whichever they need."""
+    """The addresses of one person. Each step of a scenario uses the one that it needs."""
 
     phone_number: PhoneNumber | None = None
     email_address: EmailAddress | None = None
     push_registration_id: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     whats_app_user_id: Annotated[str, Field(max_length=150, pattern=r"^[A-Z]{2}\.[A-Za-z0-9]+$")] | None = None
-    """The id of a business's user, `CC.…`; where a number is given too, that is used."""
+    """The id of a business's user, `CC.…`. OMNI prefers a phone number if one is given too."""
 
     def written(self) -> dict[str, str]:
-        """Give what is known, by OMNI's names."""
+        """Return the addresses that are given, by OMNI's names."""
         fields = vars(self)
         return {alias: value for name, alias in _ALIASES if (value := fields[name]) is not None}
 
@@ -46,7 +46,7 @@ MessageId = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Destination(Strict):
-    """One message of a request: an address, and the id it is known by."""
+    """One message of a request: its recipient, and its id."""
 
     to: To
     message_id: MessageId | None = None

@@ -1,7 +1,7 @@
 """E-mail addresses: a local part and a domain, without a name, brackets or anything around them.
 
 Sources: RFC 5321 (4.1.2 syntax, 4.5.3.1 lengths), RFC 6531 (UTF-8), RFC 5891 (names of domains in other scripts).
-Only the form is checked. Whether a mailbox exists is not known before it is tried, and no name is looked up.
+Only the form is checked: neither the existence of the account nor that of the domain.
 
 Plain ASCII addresses are matched here. The library email-validator reads all others. It is imported when one comes.
 """
@@ -28,22 +28,22 @@ _PLAIN: Final = re.compile(
     rf"@(?:{_LABEL}\.)+(?!(?:{_RESERVED})\Z){_LABEL}(?<=[A-Za-z])",
     re.IGNORECASE,
 )
-"""An address about which there is no question. Labels such as `xn--…` and reserved names are the library's to judge."""
+"""A plain address. The library checks all others, such as those with labels `xn--…` or reserved names."""
 
 _FORM: Final = "must be an e-mail address, such as name@example.com"
 _LOST: Final = "\ufffd"
 """REPLACEMENT CHARACTER: a decoder writes it for bytes that it cannot read."""
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
-"""Unicode categories of what cannot be seen, or must not be in an address."""
+"""Unicode categories of characters that are invisible, or not allowed in an address."""
 
 
 def is_plain_email_address(written: str) -> bool:
-    """Tell whether an address is read without the library."""
+    """Return whether an address is checked without the library."""
     return _PLAIN.fullmatch(written) is not None
 
 
 def email_address(written: str) -> str:
-    """Read an e-mail address, in the form that is posted: that of the producer, in Unicode's composed form (NFC)."""
+    """Return an e-mail address as it is posted: the producer's, in Unicode's composed form (NFC)."""
     return written if _PLAIN.fullmatch(written) else _read(written)
 
 
@@ -51,8 +51,8 @@ EmailAddress = Annotated[str, Field(max_length=MAX_ADDRESS), AfterValidator(emai
 
 
 def _read(written: str) -> str:
-    # The library says that an address is too long, too, after a millisecond of work. It would take a character that
-    # stands for one that was lost on the way: no mailbox of that name was meant.
+    # The library checks the length too, after a millisecond of work. It accepts the replacement character, which stands
+    # for one that was lost on the way: such an address was never meant.
     if len(written.encode(errors="replace")) > MAX_ADDRESS or _LOST in written:
         raise _fault(written)
     from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415 - few addresses need it
@@ -75,7 +75,7 @@ def _read(written: str) -> str:
 
 
 def _fault(written: str) -> PydanticCustomError:
-    """Name the usual causes. The library's own words may repeat parts of the address."""
+    """Describe the usual causes. The library's own texts may repeat parts of the address."""
     return PydanticCustomError("email_address", "{form}{reason}", {"form": _FORM, "reason": _reason(written)})
 
 

@@ -3,7 +3,7 @@
 legacy  {"requestError": {"serviceException": {"messageId", "text", "validationErrors": {path: [what]}}}}
 new     {"errorCode", "description", "action", "violations": [{"property", "violation"}]}
 
-An envelope is recognised although a detail in it cannot be read: it tells OMNI's answer from a gateway's.
+An envelope is recognised although a detail in it is unreadable: it distinguishes OMNI's answer from a gateway's.
 """
 
 from typing import Annotated
@@ -14,7 +14,7 @@ from service.core.omni.model import Lenient, or_none
 
 
 class ServiceException(Lenient):
-    """What went wrong, in the legacy form."""
+    """The error, in the legacy form."""
 
     message_id: str | None = None
     text: str | None = None
@@ -44,6 +44,6 @@ class ApiError(Lenient):
     """The new envelope."""
 
     error_code: Annotated[str, Field(pattern=r"^E[0-9]{3,}$")]
-    """Such as E400. Other products call a field of theirs `errorCode` too, and write something else there."""
+    """Such as E400. The `errorCode` of other products has other forms."""
     description: str | None = None
     violations: Annotated[list[Violation] | None, WrapValidator(or_none)] = None

@@ -1,7 +1,7 @@
-"""The two temperaments of a model: strict with what is sent to us, lenient with what OMNI answers.
+"""Two bases of models: strict for requests, lenient for OMNI's answers.
 
-The vendor may add fields to its answers at any time, so what is unknown there is ignored; in a request
-an unknown field is a mistake, and passing it on silently would hide it.
+The vendor may add fields to its answers at any time, so unknown ones are ignored there. In a request an unknown field
+is a mistake, which would be hidden if it were passed on silently.
 """
 
 from typing import Any, Self
@@ -20,7 +20,7 @@ class Strict(BaseModel):
 
     @classmethod
     def trusted(cls, values: dict[str, Any]) -> Self:
-        """Make one of values for every field, all valid already: `model_construct` at a fifth of its cost."""
+        """Build a model of valid values for all fields: `model_construct` at a fifth of its cost."""
         made = _new(cls)
         _set(made, "__dict__", values)
         _set(made, "__pydantic_fields_set__", set())
@@ -30,7 +30,7 @@ class Strict(BaseModel):
 
 
 class Lenient(BaseModel):
-    """Ignores unknown fields, and takes a number where a text is due."""
+    """Ignores unknown fields, and accepts a number for a text."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, coerce_numbers_to_str=True
@@ -38,7 +38,7 @@ class Lenient(BaseModel):
 
 
 def or_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
-    """Leave out what cannot be read, so that the rest can."""
+    """Validate a part; None if it is invalid, so that the rest can be read."""
     try:
         return read(value)
     except ValidationError:

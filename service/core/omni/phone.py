@@ -23,7 +23,7 @@ _CODE: Final = "[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[0-9]
 """Country codes: one is never the beginning of another. Source: ITU-T E.164, list of assigned codes."""
 
 _CLEAR: Final = re.compile(rf"(?:[+]|00(?!11))?((?:(?={_ZERO_STAYS})|(?!(?>{_CODE})0))[1-9][0-9]{{4,14}})")
-"""A number about which there is no question. The atomic group keeps 49 30… from being read as 493 0…"""
+"""A plain number. The atomic group keeps 49 30… from being read as 493 0…"""
 
 _INVISIBLE: Final = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
@@ -41,10 +41,10 @@ _BRACKETED_ZERO: Final = re.compile(rf"[(\uff08][{_SPACE}]*0[{_SPACE}]*[)\uff09]
 _PREFIX: Final = re.compile("[+]|00")
 
 _DECIMAL: Final = re.compile(r"[+]?[0-9]{6,}\.0", re.ASCII)
-"""How programs for tables write a number that they took for a quantity: the last digit is none of it."""
+"""How spreadsheets write a number that they took for a quantity: the last digit is not a part of it."""
 
 _MAX_WRITTEN: Final = 250
-"""Characters, as in libphonenumber: no number is written in more."""
+"""Characters, as in libphonenumber."""
 _MIN, _MAX = 5, 15
 
 _FORM: Final = f"must be an international number of {_MIN} to {_MAX} digits"
@@ -61,7 +61,7 @@ _MISPLACED: Final = "must have the trunk zero (0) immediately after the country 
 
 
 def is_plain_number(written: str) -> bool:
-    """Tell whether a number is read by its pattern alone."""
+    """Return whether a number is checked by its pattern alone."""
     return _CLEAR.fullmatch(written) is not None
 
 
@@ -70,7 +70,7 @@ def digits(value: str) -> str: ...
 @overload
 def digits(value: object) -> object: ...
 def digits(value: object) -> object:
-    """Read a phone number as the digits that are posted; what is not a string is left to the next validator."""
+    """Return the digits of a phone number as they are posted. Other types are left to the next validator."""
     if not isinstance(value, str):
         return value
     clear = _CLEAR.fullmatch(value)
@@ -78,7 +78,7 @@ def digits(value: object) -> object:
 
 
 def _read(written: str) -> str:
-    """Read a number that is not plain digits, or that may have a trunk zero."""
+    """Check a number that is not plain digits, or that may have a trunk zero."""
     if len(written) > _MAX_WRITTEN:
         raise PydanticCustomError("phone_number", _FORM)
     visible = _INVISIBLE.sub("", written)
@@ -122,15 +122,15 @@ def _checked(number: str) -> str:
 def _check_characters(number: str) -> None:
     for character in number:
         if character.isdecimal() and not character.isascii():
-            told = {"form": _FORM, "character": name_of(character)}
-            raise PydanticCustomError("phone_number", "{form}, in ASCII: it has a {character}", told)
+            context = {"form": _FORM, "character": name_of(character)}
+            raise PydanticCustomError("phone_number", "{form}, in ASCII: it has a {character}", context)
         if not character.isdecimal():
-            told = {"form": _FORM, "character": name_of(character)}
-            raise PydanticCustomError("phone_number", "{form} and nothing else: it has a {character}", told)
+            context = {"form": _FORM, "character": name_of(character)}
+            raise PydanticCustomError("phone_number", "{form} and nothing else: it has a {character}", context)
 
 
 def _has_trunk_zero(number: str) -> bool:
-    """Tell whether the 0 after the country code is none of the national number's.
+    """Return whether the 0 after the country code is not a part of the national number.
 
     The country's plan has no such number, and either a 0 is its trunk prefix, or it has that number without the 0. An
     unassigned country code has no plan, and so no trunk zero.
@@ -145,7 +145,7 @@ def _has_trunk_zero(number: str) -> bool:
 
 
 def _zero(code: str, rest: str) -> str:
-    """Tell what a zero in brackets stands for: nothing, or in some countries the first digit of the number."""
+    """Return what a zero in brackets stands for: nothing, or in some countries the first digit of the number."""
     with_zero = _parse(f"{code}0{rest}")
     if with_zero[0] != code:
         raise PydanticCustomError("phone_number", _MISPLACED)
@@ -160,7 +160,7 @@ def _is_assigned(number: str) -> bool:
 
 
 def _trunk_prefix(code: str) -> str:
-    """Give what is dialled before a national number in the country of a code; nothing where there is no such prefix."""
+    """Return the prefix that is dialled before a national number in the country of a code; empty if there is none."""
     from phonenumbers import ndd_prefix_for_region, region_code_for_country_code  # noqa: PLC0415 - see below
 
     return ndd_prefix_for_region(region_code_for_country_code(int(code)), True) or ""  # noqa: FBT003 - digits alone
@@ -169,7 +169,7 @@ def _trunk_prefix(code: str) -> str:
 def _parse(number: str) -> tuple[str, str, bool]:
     """Split a number as libphonenumber does: country code, national number, and whether its plan has that number.
 
-    The national number is without its trunk prefix. All is empty if the country code is not assigned.
+    The national number is without its trunk prefix. Everything is empty if the country code is not assigned.
     """
     from phonenumbers import (  # noqa: PLC0415 - takes 80 ms and 2 MiB, and few numbers need it
         NumberParseException,

@@ -18,7 +18,7 @@ _MESSAGE: Final = "must be a time with a zone, such as 2026-11-22T10:52:15Z"
 
 
 def _read(value: object) -> object:
-    """Read one way of writing, to milliseconds in UTC; the parser beneath would also take seconds since 1970.
+    """Parse RFC 3339 to milliseconds in UTC. Without this, pydantic would also accept seconds since 1970.
 
     A leap second is read as the second after it, as POSIX counts. RFC 3339 (5.7) allows one at the end of a month.
     """

@@ -1,10 +1,10 @@
-"""The body of a send request as it may arrive: three shapes of the same thing.
+"""The body of a send request, in three shapes with the same meaning.
 
 advanced  `destinations`, and a content object for each channel
 simple    `destinations`, `text` and `mailSubject`: one text for every channel
 flat      `phoneNumber`, `emailAddress` and `messageId` of one recipient at the top level, with either content
 
-Each field is checked here; what no single field can know (shapes mixed, nothing to say) is a rule.
+Each field is validated here. Rules about several fields (mixed shapes, no content) are in `faults`.
 """
 
 import re
@@ -26,7 +26,7 @@ from service.core.omni.time import Instant
 from service.core.request.request import OnUnknown
 
 MAX_DESTINATIONS: Final = 10_000
-"""Messages in one request. OMNI publishes no limit; ours keeps one body from becoming a flood of events."""
+"""Messages in one request. OMNI publishes no limit; ours bounds the events that one body can cause."""
 
 MAX_BODY: Final = 4 * 2**20
 """Bytes: enough for the most destinations, each with every address of a common length."""
@@ -45,10 +45,10 @@ TOO_LONG: Final = f"must have at most {MAX_BODY >> 20} MiB"
 _GROWTH: Final = 1.25
 
 LONGEST: Final = int(MAX_BODY * _GROWTH)
-"""Bytes: no body that is longer is read, whoever wrote it."""
+"""Bytes of the longest body that is read, a producer's or ours."""
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)
-"""A text of JSON, from which nothing is to be counted, or what begins another value."""
+"""A text of JSON, inside which nothing counts, or the beginning of another value."""
 
 _QUOTE: Final = ord('"')
 
@@ -58,40 +58,40 @@ MAX_ID: Final = 200
 _MAX_OCTETS: Final = 255
 
 SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
-"""The channels on which a simple request says its text."""
+"""The channels on which a simple request sends its text."""
 
 
 def excess(body: bytes, *, grown: bool = False) -> str:
-    """Tell what a body has more of than any request; nothing if it may be read. Unread, since reading takes memory.
+    """Return which limit a body exceeds; empty if none. It is not parsed, since parsing takes memory.
 
-    In its normal form a request has `grown`: by the names of its messages, and by a text for each channel.
+    `grown`: the relay wrote the body, which has grown by the ids of its messages and by a text for each channel.
     """
     return excess_bytes(body, grown=grown) or excess_values(body, grown=grown)
 
 
 def longest(*, grown: bool) -> int:
-    """Tell the most bytes of a request, which has `grown` in its normal form."""
+    """Return the maximum of bytes of a body."""
     return LONGEST if grown else MAX_BODY
 
 
 def excess_bytes(body: bytes, *, grown: bool = False) -> str:
-    """Tell whether a body is longer than any request; nothing if it is not."""
+    """Return the fault of a body with too many bytes; empty if it has none."""
     return TOO_LONG if len(body) > longest(grown=grown) else ""
 
 
 def excess_values(body: bytes, *, grown: bool = False) -> str:
-    """Tell whether JSON holds more values than any request; nothing if it does not."""
+    """Return the fault of JSON with too many values; empty if it has none."""
     most = int(MAX_VALUES * (_GROWTH if grown else 1))
     return "" if holds_at_most(most, body) else f"must have at most {MAX_VALUES:,} values"
 
 
 def holds_at_most(most: int, body: bytes) -> bool:
-    """Tell whether JSON holds so many values at most: unread, since reading each takes memory and time."""
+    """Return whether JSON has at most so many values. It is not parsed, since parsing takes memory and time."""
     return len(body) <= most or sum(map(body.count, (b",", b"{", b"["))) <= most or _counts_at_most(most, body)
 
 
 def _counts_at_most(most: int, body: bytes) -> bool:
-    """Count what is outside of texts, as far as need be. JSON has no more texts than twice its values."""
+    """Count what is outside of texts, until it is too much. JSON has no more texts than twice its values."""
     values = texts = 0
     for token in _TOKEN.finditer(body):
         if body[token.start()] == _QUOTE:
@@ -104,7 +104,7 @@ def _counts_at_most(most: int, body: bytes) -> bool:
 
 
 def is_request_id(value: object) -> TypeGuard[str]:
-    """Tell what may name a request: it also travels as an AMQP short string, which holds 255 bytes."""
+    """Return whether a value can be a request's id: it is also an AMQP short string, of at most 255 bytes."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
         return False
     if value.isascii():
@@ -115,13 +115,13 @@ def is_request_id(value: object) -> TypeGuard[str]:
         return False
 
 
-def _named(value: str) -> str:
+def _checked_id(value: str) -> str:
     if not is_request_id(value):
         raise PydanticCustomError("request_id", "must have 1 to 200 characters and at most 255 bytes")
     return value
 
 
-RequestId = Annotated[str, AfterValidator(_named)]
+RequestId = Annotated[str, AfterValidator(_checked_id)]
 
 
 def metadata_size(metadata: Mapping[str, str]) -> int:
@@ -145,9 +145,9 @@ def _fits_every_channel(text: str) -> str:
             (fault,) = error.errors()
             is_pattern = fault["type"] == "string_pattern_mismatch"  # the only one of a text is that of a call
             what = "must hold more than punctuation" if is_pattern else fault["msg"].removeprefix("String ")
-            told = {"channel": channel.__name__.lower(), "what": what}
+            context = {"channel": channel.__name__.lower(), "what": what}
             raise PydanticCustomError(
-                "simple_text", "must suit every channel, but for {channel}: {what}", told
+                "simple_text", "must suit every channel, but for {channel}: {what}", context
             ) from None
     return text
 

@@ -1,7 +1,7 @@
 """The AMQP property `content_encoding`: a body may be compressed with gzip.
 
-Some libraries write the charset of the body there (kombu and Celery, Spring AMQP). UTF-8 is what a body is in anyway,
-so that says nothing.
+Some libraries write the charset of the body there (kombu and Celery, Spring AMQP). A body is in UTF-8 anyway, so that
+is ignored.
 """
 
 import zlib
@@ -36,24 +36,24 @@ _NAMED: Final = frozenset(
         "zstd",
     }
 )
-"""Encodings that are refused by their names. Others are not repeated: a producer may write anything."""
+"""Encodings that are refused by name. Others are not repeated: a producer may write anything."""
 _SLICE: Final = 2**16
-"""Bytes that are decompressed in one step, before they are."""
+"""Compressed bytes that are decompressed in one step."""
 _MOST_GROWTH: Final = 1032
-"""Times that a body may be longer without gzip. Source: zlib's technical details."""
+"""The highest factor of compression. Source: zlib's technical details."""
 _BEGIN: Final = b"\x1f\x8b"
 _BROKEN: Final = "must be whole gzip of one member, as its content encoding says"
 
 
 def read_content_encoding(value: str | None) -> str | None:
-    """Read the property; None where a body is as it is."""
+    """Read the property; None if the body is not compressed."""
     return None if value is None or value.strip().lower() in _NONE else value
 
 
 def decompressed_size(delivery: Delivery) -> int:
-    """Tell the bytes of a body without its compression, as gzip writes them at its end; no more are read.
+    """Return the bytes of the decompressed body, as gzip declares them at its end; 0 if that is unreadable.
 
-    It is 0 where it cannot be read.
+    No more are ever decompressed, so a false declaration does no harm.
     """
     body = delivery.body
     if delivery.content_encoding is None:
@@ -63,7 +63,7 @@ def decompressed_size(delivery: Delivery) -> int:
 
 
 def decompress(delivery: Delivery) -> Generator[None, None, bytes | str]:
-    """Read a delivery's body in steps, without its compression; gives the body, or what is wrong with it."""
+    """Decompress a delivery's body in steps. Returns the body, or as a text its fault."""
     if delivery.content_encoding is None:
         return delivery.body
     if not _is_gzip(delivery):
@@ -92,11 +92,9 @@ def _is_gzip(delivery: Delivery) -> bool:
 
 
 _ENTRY: Final = 160
-"""Bytes that an entry of a table takes, about; on the wire it may take four."""
-
-
+"""Bytes of memory of a table's entry, about; on the wire it may take four."""
 _ITEM: Final = 64
-"""Bytes that an item of a list takes, about; on the wire it may take one."""
+"""Bytes of memory of a list's item, about; on the wire it may take one."""
 
 
 def memory_of(delivery: Delivery) -> int:

@@ -1,6 +1,6 @@
-"""Faults: what is wrong with a request, each with its path and what is allowed instead.
+"""The faults of a request: each has its path, and says what is allowed instead.
 
-No message repeats the offending value: it is personal data, and more people read events than requests.
+No text repeats the invalid value: it is personal data, and more people read events than requests.
 """
 
 import re
@@ -16,10 +16,10 @@ from service.core.request.request import Fault
 from service.core.request.spelling import spelling
 
 MAX_FAULTS: Final = 32
-"""Faults told of one message: enough to mend it, and a hostile body cannot make its event grow."""
+"""Faults reported of one message: enough to correct it, and a hostile body cannot make its event grow."""
 
-MAX_TOLD: Final = 4096
-"""Characters of the faults told of one message, in paths and messages; the first is told whatever its length."""
+MAX_TEXT: Final = 4096
+"""Characters of the faults reported of one message, in paths and texts. The first one is reported in any case."""
 
 FLAT: Final = ("phoneNumber", "emailAddress")
 """The addresses of the flat shape."""
@@ -54,9 +54,9 @@ _ELSEWHERE: Final = {
     "mms": "not a channel of OMNI; use the Messages API",
     "scenarios": "a scenario is stored with the account, and named by scenarioKey",
 }
-"""What people look for in OMNI that it does not have, and where it is."""
+"""Options that OMNI does not have, and where they are."""
 
-_TOLD: Final = {
+_TEXTS: Final = {
     "extra_forbidden": "is not a field of a send request",
     "missing": "is required",
     "union_tag_not_found": "needs a type, and a box a layout",
@@ -67,13 +67,13 @@ _FORMS: Final = {
     "text": "must hold more than punctuation",
     "buttonURL": "must be a web address, or tel: and a number",
 }
-"""What a field must look like, where a pattern says so; all others are web addresses."""
+"""The forms of fields that have a pattern. All others with a pattern are web addresses."""
 
 _SUBJECT: Final = re.compile(r"^(Input|String|Tuple|Dictionary) ")
 
 
 def shape_faults(present: set[str]) -> list[Fault]:
-    """Tell what no single field can know: shapes mixed, nobody to send to, nothing to say."""
+    """Return the faults of a combination of fields: mixed shapes, no recipient, no content."""
     faults = []
     if "destinations" not in present:
         if present.isdisjoint(FLAT):
@@ -90,20 +90,20 @@ def shape_faults(present: set[str]) -> list[Fault]:
 
 
 def time_faults(send_at: datetime, now: datetime) -> list[Fault]:
-    """Tell what a schedule cannot be: too far ahead. A deadline limits the relay's attempts alone, so it may be any."""
+    """Return the fault of a schedule: too far ahead. A deadline has none: it limits the relay's attempts alone."""
     if send_at - now >= timedelta(days=MAX_DAYS_AHEAD):
         return [Fault("sendAt", f"must be less than {MAX_DAYS_AHEAD} days ahead")]
     return []
 
 
 def by_destination(errors: list[ErrorDetails]) -> tuple[list[Fault], dict[int, list[Fault]]]:
-    """Sort errors into those that all messages share and those of one destination."""
+    """Divide errors into those that all messages share, and those of each destination by position."""
     shared: list[Fault] = []
     own: dict[int, list[Fault]] = {}
     faulty = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
     for error in errors:
         if error["type"] == "too_short" and error["loc"] in faulty:
-            continue  # it has items, and each is told what is wrong with it
+            continue  # it has items, and each has faults of its own
         match error["loc"]:
             case ("destinations", int(position), *_):
                 own.setdefault(position, []).append(_fault(error))
@@ -113,7 +113,7 @@ def by_destination(errors: list[ErrorDetails]) -> tuple[list[Fault], dict[int, l
 
 
 def repeated_faults(paths: Sequence[tuple[str | int, ...]]) -> tuple[list[Fault], dict[int, list[Fault]]]:
-    """Make faults of names that are given twice, sorted as `by_destination` does."""
+    """Build the faults of names that are given twice, divided as in `by_destination`."""
     shared: list[Fault] = []
     own: dict[int, list[Fault]] = {}
     for path in paths:
@@ -137,7 +137,7 @@ def _fault(error: ErrorDetails) -> Fault:
             for at, part in enumerate(loc)
             if isinstance(part, int) or not part.isupper() or (unknown and at == last)
         )
-    return Fault(_written(loc), _tell(error))
+    return Fault(_written(loc), _describe(error))
 
 
 def _written(path: Sequence[str | int]) -> str:
@@ -145,8 +145,8 @@ def _written(path: Sequence[str | int]) -> str:
     return written.lstrip(".")[:MAX_PATH] or "$"
 
 
-def _tell(error: ErrorDetails) -> str:
-    """Tell what is allowed. Only what comes from us is repeated, never what came from outside."""
+def _describe(error: ErrorDetails) -> str:
+    """Describe what is allowed. A text from outside is never repeated."""
     last = str(error["loc"][-1]) if error["loc"] else ""
     match error["type"]:
         case "extra_forbidden" if last in _ELSEWHERE:
@@ -158,15 +158,15 @@ def _tell(error: ErrorDetails) -> str:
         case "string_pattern_mismatch":
             return _FORMS.get(last, "must be a web address, with http:// or https://")
         case type_:
-            return _TOLD.get(type_) or _SUBJECT.sub("", error["msg"])
+            return _TEXTS.get(type_) or _SUBJECT.sub("", error["msg"])
 
 
 def bounded(
     shared: Sequence[Fault], own: Sequence[Fault] = (), unmade: int = 0, most: int = MAX_FAULTS
 ) -> tuple[Fault, ...]:
-    """Keep the first few, in number and in characters, and count the rest, with those that were never made."""
+    """Keep the first few, by number and characters, and count the others. `unmade`: faults that were only counted."""
     kept: list[Fault] = []
-    room = MAX_TOLD
+    room = MAX_TEXT
     for fault in islice(chain(shared, own), most):
         room -= len(fault.path) + len(fault.message)
         if kept and room < 0:

@@ -1,7 +1,7 @@
 """Names that a JSON object has twice.
 
-Readers of JSON take the first or the last value, and say nothing (RFC 8259, 4). Which one was meant is not known, so it
-is a fault. Most requests have no text twice in the whole body, which is seen at once.
+Parsers of JSON take the first or the last value silently (RFC 8259, 4). Which one was meant is not known, so it is a
+fault. Most requests have no text twice in the whole body, which is recognised at little cost.
 """
 
 import json
@@ -13,7 +13,7 @@ from service.core.request.faults import MAX_FAULTS
 Path = tuple[str | int, ...]
 
 _SHORT: Final = 2**15
-"""Bytes of a body up to which its names are looked at before it is read."""
+"""Bytes of a body up to which its names are compared without parsing it."""
 
 _STEP: Final = 1000
 """Paths that are found in one step: that takes a few milliseconds."""
@@ -26,9 +26,9 @@ class _Repeated(dict[str, object]):
 
 
 def repeated_names(body: bytes) -> Generator[None, None, list[Path]]:
-    """Give the path of each name that an object has twice, up to so many an object. `body` is valid JSON in UTF-8.
+    """Return the path of each name that an object has twice, up to `MAX_FAULTS` an object.
 
-    Each of two readings of the body is a step, and so are so many paths.
+    `body` is valid JSON in UTF-8. It is parsed at most twice: each time is a step, and so is every slice of paths.
     """
     if len(body) <= _SHORT and _are_clearly_unique(body):
         return []
@@ -54,7 +54,7 @@ def repeated_names(body: bytes) -> Generator[None, None, list[Path]]:
 
 
 def _are_clearly_unique(body: bytes) -> bool:
-    """Tell whether all names of a body are different, at a tenth of the cost of reading it; False if that is not clear.
+    """Return whether all names of a body are surely different, at a tenth of the cost of parsing it.
 
     Without an escaped quotation mark each one begins or ends a text, so every second piece between them is a text.
     """
@@ -70,7 +70,7 @@ def _are_clearly_unique(body: bytes) -> bool:
 
 
 def _read(text: str, build: object) -> object:
-    # Numbers are not read: one of many digits would take long, or be refused.
+    # Numbers are not converted: one of many digits would take long, or be refused.
     return json.loads(text, object_pairs_hook=build, parse_int=bool, parse_float=bool, strict=False)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""A valid send request, whichever of the three shapes it came in."""
+"""A valid send request, from any of the three shapes, and the faults of an invalid one."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -10,12 +10,12 @@ from service.core.omni.destination import To
 from service.core.value import dataclass
 
 OnUnknown = Literal["resend", "park"]
-"""What to do about an attempt in doubt: post again with the same messageId, or leave it to a person."""
+"""What to do about an ambiguous attempt that no lookup shows: post it again with the same messageId, or park it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and where. `message` never repeats the offending value."""
+    """A fault, and its place. `message` never repeats the invalid value."""
 
     path: str
     message: str
@@ -23,7 +23,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One destination, with the id it keeps for life."""
+    """One recipient. The id never changes, however often the message is retried."""
 
     message_id: str
     to: To
@@ -31,29 +31,29 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """What the relay acts upon: normalised, complete, and all of it valid."""
+    """A normalised, complete and valid request."""
 
     request_id: str
     content: Content
     messages: tuple[Message, ...]
     expires_at: datetime | None = None
-    """Never attempt after it."""
+    """It is never attempted after that."""
     on_unknown: OnUnknown | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     written: bytes | None = field(default=None, compare=False)
-    """The content as it is posted, where it has been rendered already."""
+    """The content as it is posted, if it has been rendered already."""
     content_digest: str = ""
-    """Stands for the content; the same in every retry."""
+    """A digest of the content, the same in every retry."""
 
     @property
     def message_ids(self) -> tuple[str, ...]:
-        """List the ids, in the order of the destinations."""
+        """The ids, in the order of the destinations."""
         return tuple(message.message_id for message in self.messages)
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A message that cannot be sent, with what could be read of it."""
+    """A message that cannot be sent, with its readable addresses."""
 
     message_id: str
     to: Mapping[str, str]
@@ -62,15 +62,15 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a delivery's body says: the valid part, the messages that are not, or why it says nothing."""
+    """The result of parsing: the valid part, the rejected messages, or the faults of a body that names none."""
 
     request_id: str
     identified: bool
-    """Whether the producer gave it an id: one without cannot be recognised when it is redelivered."""
+    """Whether the producer gave it an id. A request without one cannot be recognised when it is redelivered."""
     request: SendRequest | None = None
     rejections: tuple[Rejection, ...] = ()
     faults: tuple[Fault, ...] = ()
     """Of a body that names no readable message."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_digest: str = ""
-    """Stands for the content, also where it cannot be sent; for the body where that names no readable message."""
+    """A digest of the content, even if it cannot be sent; of the body if that names no readable message."""

@@ -1,4 +1,4 @@
-"""What a field is called where somebody gave it another name: as another channel spells it, or in another style.
+"""The right name of a field that a producer has misspelled: as another channel spells it, or in another style.
 
 OMNI spells one thing in several ways: `viber.imageURL`, `whatsApp.imageUrl`, `line.url`.
 """
@@ -32,11 +32,11 @@ OTHER_NAMES: Final[Mapping[tuple[str, ...], Mapping[str, str]]] = {
     ("line",): _FILE,
     ("facebook",): _FILE,
 }
-"""Names of the same thing in other places, without case and separators, and what it is called here."""
+"""By the place of a field: its names in other places, without case and separators, and its name there."""
 
 
 def spelling(loc: tuple[int | str, ...]) -> str | None:
-    """Give the name of the field that `loc` ends with as it is spelled there; nothing if no field is like it."""
+    """Return the right spelling of the last name of `loc`; None if no field is like it."""
     name = loc[-1] if loc else None
     if not isinstance(name, str) or len(name) > _LONGEST:
         return None
@@ -49,7 +49,7 @@ def _plain(name: str) -> str:
 
 @lru_cache(256)  # bounded, since a hostile body may nest without end
 def _names(parents: tuple[str, ...]) -> Mapping[str, str]:
-    """List the fields of one object, by their plain names. Of a LINE component, which may be of many types, none."""
+    """Return the fields of one object by their plain names; none of a LINE component, which may be of many types."""
     models: list[type[Strict]] = [RequestBody]
     for parent in parents:
         fields = [field for model in models for field in model.model_fields.values() if field.alias == parent]

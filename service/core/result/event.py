@@ -1,4 +1,4 @@
-"""A fact the relay publishes about a message, or about a request that names none."""
+"""A status event: a fact about a message, or about a request that names none."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -37,21 +37,21 @@ FINAL_EVENTS: Final[frozenset[EventType]] = frozenset(
 )
 
 ReasonCode = Literal["invalid", "refused", "unavailable", "ambiguous", "denied", "expired", "defect"]
-"""Why an event is not simply good news.
+"""Why a message was not accepted.
 
 invalid      the request is wrong; `faults` names each place
 refused      OMNI refused it and would again
 unavailable  OMNI could not be reached, or asked us to wait
-ambiguous    the call may or may not have been taken
+ambiguous    OMNI may or may not have accepted the call
 denied       OMNI refuses our credentials or our account; sending is paused
 expired      no attempt was possible before `expiresAt`
-defect       the relay broke on it; the request is among the dead letters
+defect       the relay failed to handle it; the request is a dead letter
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why, for the producer's eyes."""
+    """An explanation for the producer. It may contain what the producer sent."""
 
     code: ReasonCode
     detail: str
@@ -60,13 +60,13 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
-    """One fact. Its identity is a function of these values, so a repeat is recognisable."""
+    """One fact. Its id is a function of these values, so that a repeated event is recognisable."""
 
     type: EventType
     time: datetime
     request_id: str
     attempt: int
-    """Attempts made at the message so far; 0 when it was never tried."""
+    """Attempts made so far."""
     message_id: str | None = None
     to: Mapping[str, str] = field(default_factory=dict)
     bulk_id: str | None = None
@@ -75,13 +75,17 @@ class StatusEvent:
     reason: Reason | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_digest: str = ""
-    """Stands for what the message says, or for the body of a request that names none. It is not published."""
+    """A digest of the content, or of the body of a request that names no message. It is not published."""
 
 
 def event_id(event: StatusEvent) -> str:
-    """Name an event by what happened, and to which message; a final event is told once, so its name holds no attempt.
+    """Derive the id of an event from the fact, so that a repeated event has the id it had.
 
-    Two producers may use the same ids, and one may use them twice. So what a message says and where it goes count too.
+    * A final event is published once for a message, so its id does not depend on the attempt: two workers that reach it
+      on different attempts publish the same id. A deferral depends on the attempt and its time.
+    * Two producers may use the same ids, and one may use them twice. So content and recipient count too.
+
+    Any change here gives other ids to events that consumers may already have.
     """
     parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
     if event.next_attempt_at is not None:

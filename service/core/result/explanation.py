@@ -1,6 +1,6 @@
-"""A dry run: what the worker would do with one request, found by the functions that it uses itself.
+"""A dry run: what the worker would do with one request, by the same functions.
 
-Nothing is sent and nothing is asked: whether a number exists and what the scenario is, only OMNI knows.
+OMNI is not asked, so nothing is known about the existence of a number, nor about the scenario.
 """
 
 from dataclasses import field
@@ -21,19 +21,19 @@ from service.core.request.request import Fault, Message, OnUnknown, Rejection
 from service.core.value import dataclass
 
 _MARKS: Final = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"
-_UNNAMED: Final = "(made up by the worker)"
+_MADE_UP: Final = "(made up by the worker)"
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What becomes of a request."""
+    """What would happen to a request."""
 
     request_id: str | None
-    """None where the worker makes one up."""
+    """None if the worker would make one up."""
     faults: tuple[Fault, ...] = ()
     """Of a request that names no readable message."""
     rejections: tuple[Rejection, ...] = ()
-    """Messages that are refused."""
+    """Messages that are rejected."""
     messages: tuple[Message, ...] = ()
     """Messages that are posted, with the addresses as they are posted."""
     calls: tuple[bytes, ...] = ()
@@ -44,10 +44,10 @@ class Explanation:
     send_at: datetime | None = None
     expires_at: datetime | None = None
     is_late: bool = False
-    """Its deadline has passed: nothing would be posted."""
+    """Whether its deadline has passed, so that nothing would be posted."""
     on_unknown: OnUnknown = "resend"
     is_own_policy: bool = False
-    """Whether the request itself says what to do about an ambiguous attempt."""
+    """Whether `on_unknown` is the request's own."""
     max_attempts: int = 0
     retry_seconds: float = 0.0
     """The sum of the maximum delays between the attempts."""
@@ -55,11 +55,11 @@ class Explanation:
 
     @property
     def is_refused(self) -> bool:
-        """Tell whether some part of it is not posted."""
+        """Whether some part of it would not be posted."""
         return bool(self.faults or self.rejections or self.is_late)
 
     def document(self) -> dict[str, object]:
-        """Give all of it as values of JSON."""
+        """Return all of it as values of JSON."""
         sms = self.sms and {
             "encoding": self.sms.encoding,
             "units": sum(self.sms.units),
@@ -90,16 +90,16 @@ class Explanation:
 
 
 def explain(delivery: Delivery, policy: Policy, now: datetime, *, as_xml: bool = False) -> Explanation:
-    """Tell what the worker would do with a delivery that it gets now for the first time; `as_xml`: OMNI gets XML."""
+    """Explain a delivery as if it arrived now for the first time. `as_xml`: calls are posted as XML."""
     history = read_history({}, now)
-    parsed = parse(delivery, history, lambda: _UNNAMED)
+    parsed = parse(delivery, history, lambda: _MADE_UP)
     request_id = parsed.request_id if parsed.identified else None
     request = parsed.request
     if request is None:
         return Explanation(request_id, parsed.faults, parsed.rejections, metadata=dict(parsed.metadata))
     calls = tuple(call.to_json() for call in plan(request, history, None, policy))
-    if as_xml and (told := _unsayable(calls)):
-        return Explanation(request_id, (Fault("$", told),), parsed.rejections, metadata=dict(parsed.metadata))
+    if as_xml and (fault := _xml_fault(calls)):
+        return Explanation(request_id, (Fault("$", fault),), parsed.rejections, metadata=dict(parsed.metadata))
     is_late = request.expires_at is not None and request.expires_at <= now
     sms = request.content.sms
     return Explanation(
@@ -120,8 +120,8 @@ def explain(delivery: Delivery, policy: Policy, now: datetime, *, as_xml: bool =
     )
 
 
-def _unsayable(calls: tuple[bytes, ...]) -> str | None:
-    """Tell why a call cannot be written in XML."""
+def _xml_fault(calls: tuple[bytes, ...]) -> str | None:
+    """Return why a call cannot be written as XML."""
     try:
         for call in calls:
             write_xml("request", from_json(call))
@@ -131,7 +131,7 @@ def _unsayable(calls: tuple[bytes, ...]) -> str | None:
 
 
 def content_type_of(name: str, body: bytes) -> str:
-    """Tell the content type of a file by its name, or else by its first character."""
+    """Return the content type of a file by its name, or else by its first character."""
     lower = name.lower().removesuffix(".gz")
     if lower.endswith(".xml") or (not lower.endswith(".json") and body.lstrip(_MARKS)[:1] == b"<"):
         return "application/xml"
@@ -139,7 +139,7 @@ def content_type_of(name: str, body: bytes) -> str:
 
 
 def visible(text: str) -> str:
-    """Write out what a terminal would obey, or show as nothing, as JSON does: escapes, line ends, hidden characters."""
+    """Escape characters that a terminal would obey or not show, as JSON does."""
     return "".join(one if one.isprintable() else _escape(one) for one in text)
 
 

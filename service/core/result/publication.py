@@ -86,12 +86,8 @@ def _give_up(retry: RetryMessage, now: datetime) -> list[StatusEvent]:
     ]
 
 
-def render_event(event: StatusEvent) -> bytes:
-    """Render a CloudEvents 1.0 event in structured JSON."""
-    return _render(event, event_id(event))
-
-
 def _render(event: StatusEvent, id_: str) -> bytes:
+    """Render a CloudEvents 1.0 event in structured JSON."""
     envelope = {
         "specversion": "1.0",
         "id": id_,

@@ -13,10 +13,10 @@ RabbitMQ closes the channel of a client that publishes it. Source: rabbitmq.com/
 """
 
 _LONGEST_NAME: Final = 255
-"""Bytes; one that was not UTF-8 may be longer now, and would be cut to another name."""
+"""Bytes. A name that was not UTF-8 may be longer after decoding, and would be cut to another name."""
 
 ReplyResult = Literal["confirmed", "not_allowed", "invalid", "unroutable", "refused", "closed", "lost", "overflow"]
-"""What became of a copy of an event for `reply_to`.
+"""The result of publishing a copy of an event to `reply_to`.
 
 confirmed    the broker has it
 not_allowed  RELAY_REPLY_TO does not allow the queue, or it is one of the relay's own
@@ -36,7 +36,7 @@ class ReplyPolicy:
     patterns: tuple[str, ...] = ()
 
     def refusal(self, queue: str) -> ReplyResult | None:
-        """Give why a queue gets no copy; None where it may have one."""
+        """Return why a queue gets no copy; None if it may have one."""
         if queue == DIRECT_REPLY or len(queue.encode(errors="replace")) > _LONGEST_NAME:
             return "invalid"
         if topology.is_own_queue(queue) or not any(_matches(pattern, queue) for pattern in self.patterns):
@@ -45,7 +45,7 @@ class ReplyPolicy:
 
 
 def kept_reply_to(reply_to: str | None) -> str | None:
-    """Give the `reply_to` that a retry or a dead letter carries: the producer's, unless the broker would refuse it."""
+    """Return the `reply_to` of a retry or a dead letter: the producer's, unless the broker would refuse it."""
     return None if reply_to == DIRECT_REPLY else reply_to
 
 

@@ -1,6 +1,6 @@
-"""How a RabbitMQ node greets an AMQP client: the sign that it is ready, and which version it is.
+"""The first frame that a RabbitMQ node sends: it shows that the node is ready, and its version.
 
-Without a client library: nothing but the first frame is wanted.
+No client library is needed for one frame.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ _CONNECTION_START = struct.pack(">HH", 10, 10)
 
 
 async def handshake(port: int, name: str) -> str:
-    """Return the version that the node of this name greets an AMQP client with, or nothing if it does not."""
+    """Return the version of the node with this name, or an empty text if it does not answer on this port."""
     try:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,11 +1,9 @@
 """An installed RabbitMQ server: where it is, and how its programs are run for a private node.
 
-Either the machine's own, or one in a system tree of its own (another version, unpacked somewhere). A tree
-is entered by chroot within a private mount namespace, so that nothing mounted there can be seen, or left
-behind, outside. In the tree, a node's directory is seen as /mnt.
+It is the machine's own, or one in a system tree (another version, unpacked in a directory). A tree is entered by chroot
+within a private mount namespace, so that mounts inside it are not visible outside. There, a node's directory is /mnt.
 
-A node gets no environment but what is made here: the settings of a broker that this machine may have
-anyway must not reach it.
+A node gets no environment except the one made here, so that the settings of a broker of this machine do not reach it.
 """
 
 import os
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from service.demo.rabbitmq.ports import Ports
 
-PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # not those in /usr/sbin: they insist on the system's own user
+PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # those in /usr/sbin require the user rabbitmq
 EPMD = Path("/usr/bin/epmd")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENTER_TREE = """
@@ -22,18 +20,26 @@ tree=$1 directory=$2; shift 2
 mount -t proc proc "$tree/proc" && mount --bind "$directory" "$tree/mnt" && exec chroot "$tree" "$@"
 """
 _ERLANG_ARGUMENTS = (
-    # Starting is a ping-pong between schedulers. Threads that spin a moment before they sleep are spared
-    # most of its system calls, which in a virtual machine halves the time or better; idle, it costs nothing.
+    # While the node starts, schedulers wake each other very often. Threads that spin for a moment before they sleep
+    # save most of these system calls, which at least halves the time in a virtual machine. An idle node is not
+    # affected.
     "+S 2:2 +SDio 2 +sbwt short +sbwtdcpu none +sbwtdio short -kernel inet_dist_use_interface {127,0,0,1}"
 )
 
 
+_CONFIGURATION = """\
+loopback_users = none
+disk_free_limit.absolute = 50MB
+vm_memory_high_watermark.absolute = 512MiB
+"""
+
+
 class NodeError(Exception):
-    """A private RabbitMQ node could not do what it was asked to."""
+    """A private RabbitMQ node failed."""
 
 
 class ServerMissingError(NodeError):
-    """There is no RabbitMQ server where one was looked for."""
+    """No RabbitMQ server is installed in this system or tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,9 @@ class Server:
     root: Path | None = None
 
     def require(self) -> None:
-        """Raise unless the programs are there and may be run."""
+        """Raise `NodeError` unless the programs exist and this user may run them."""
         for program in (PROGRAMS / "rabbitmq-server", EPMD):
-            # A link in a tree points to where it would be from inside, so it is not followed.
+            # A link in a tree is relative to the tree, so it is not followed.
             if not os.path.lexists((self.root or Path("/")) / program.relative_to("/")):
                 raise ServerMissingError(
                     f"no RabbitMQ server in {self.root or 'this system'} ({program} is missing): install the "
@@ -61,7 +67,7 @@ class Server:
         return ["unshare", "-m", "sh", "-c", _ENTER_TREE, "sh", str(self.root), str(directory), *program]
 
     def seen(self, directory: Path) -> Path:
-        """Return the path by which the programs see a node's directory."""
+        """Return the path of a node's directory as its programs see it."""
         return directory if self.root is None else Path("/mnt")
 
     def environment(self, directory: Path, name: str, ports: Ports) -> dict[str, str]:
@@ -71,7 +77,7 @@ class Server:
             "HOME": str(home),
             "PATH": _SYSTEM_PATH,
             "LANG": "C.UTF-8",
-            "ERL_CRASH_DUMP_SECONDS": "0",  # none: a failure is told by the log, and at once
+            "ERL_CRASH_DUMP_SECONDS": "0",  # no crash dump, which takes time; the log shows the failure
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(ports.epmd),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "none.config"),
@@ -88,5 +94,13 @@ class Server:
             "RABBITMQ_NODE_PORT": str(ports.amqp),
             "RABBITMQ_PID_FILE": str(home / "node.pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
-            "RUNNING_UNDER_SYSTEMD": "true",  # the start script then becomes the node, instead of minding it
+            "RUNNING_UNDER_SYSTEMD": "true",  # the start script then executes the node instead of waiting for it
         }
+
+
+def configuration(ports: Ports, *, management: bool) -> str:
+    """Return the text of `rabbitmq.conf`."""
+    plugins = (("management", ports.management), ("prometheus", ports.prometheus)) if management else ()
+    return _CONFIGURATION + "".join(
+        f"{plugin}.tcp.ip = 127.0.0.1\n{plugin}.tcp.port = {port}\n" for plugin, port in plugins
+    )

@@ -1,8 +1,7 @@
-"""A private RabbitMQ node on loopback, to be thrown away: for the demo and for the tests.
+"""A private, temporary RabbitMQ node on loopback: for the demo and for the tests.
 
-It has its own directory, ports, port mapper, cookie and environment, runs as whoever asks, and neither
-sees nor touches a broker that the machine has anyway. Each run of it is minded by a reaper, which ends
-all of it when this process does, however that comes about.
+It has its own directory, ports, port mapper, cookie and environment, and runs as the current user. It does not affect
+another broker on this machine. A reaper watches each run, and ends all its processes when this process ends.
 
 A node belongs to no event loop: each method may be awaited in another one.
 """
@@ -16,14 +15,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
 from service.demo.rabbitmq import reaper
 from service.demo.rabbitmq.handshake import handshake
-from service.demo.rabbitmq.install import EPMD, PROGRAMS, NodeError, Server, ServerMissingError
+from service.demo.rabbitmq.install import EPMD, PROGRAMS, NodeError, Server, ServerMissingError, configuration
 from service.demo.rabbitmq.ports import Ports
 
 __all__ = ["Node", "NodeError", "ServerMissingError", "private_node"]
@@ -32,13 +30,8 @@ READY_SECONDS = 60.0
 _CTL_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
-_LAUNCHES = 3  # others may take a port between our look at it and the node's
+_LAUNCHES = 3  # another process may take a port before the node listens on it
 _LOG_LINES = 30
-_CONFIGURATION = """\
-loopback_users = none
-disk_free_limit.absolute = 50MB
-vm_memory_high_watermark.absolute = 512MiB
-"""
 _PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus")
 
 
@@ -47,7 +40,7 @@ class _PortTakenError(NodeError):
 
 
 class Node:
-    """A node in a directory of its own; data and ports stay the same from one start to the next."""
+    """A node in a directory of its own. Data and ports stay the same over all its starts."""
 
     def __init__(
         self,
@@ -60,7 +53,7 @@ class Node:
     ) -> None:
         """Add `configuration` to rabbitmq.conf; `$DIRECTORY` in it is the node's directory as the node sees it."""
         self.name = f"relay-{secrets.token_hex(4)}@localhost"
-        self.version = ""  # as the node tells it; known once it has started
+        self.version = ""  # known once it has started
         self._directory = directory.absolute()
         self._server = Server(root)
         self._management = management
@@ -72,7 +65,7 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where AMQP clients connect."""
+        """The URL for AMQP clients."""
         return f"amqp://guest:guest@127.0.0.1:{self._ports.amqp}/"
 
     @property
@@ -82,17 +75,17 @@ class Node:
 
     @property
     def management_url(self) -> str | None:
-        """Where the management interface is, if this node has one."""
+        """The URL of the management interface, if this node has one."""
         return f"http://127.0.0.1:{self._ports.management}/" if self._management else None
 
     @property
     def prometheus_port(self) -> int | None:
-        """Where /metrics is served, if this node does."""
+        """The port of /metrics, if this node serves them."""
         return self._ports.prometheus if self._management else None
 
     @property
     def running(self) -> bool:
-        """Whether the node's process lives; paused or not ready counts as living."""
+        """Whether the node's process runs, paused and starting included."""
         return self._reaper is not None and self._reaper.poll() is None
 
     async def __aenter__(self) -> Self:
@@ -100,23 +93,23 @@ class Node:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End it by force: nobody wants the data any more, and a node with plugins takes seconds to stop."""
+        """Kill it: the data is not needed any more, and a node with plugins takes seconds to stop."""
         if self.running:
             await self.kill()
         else:
             self._abandon()
 
     async def start(self) -> None:
-        """Start, and return once AMQP clients are answered."""
+        """Start, and return when the node answers AMQP clients."""
         if self.running:
             raise NodeError(f"{self.name} runs already")
-        self._abandon()  # of a run that has ended by itself
+        self._abandon()  # after a run that has ended by itself
         self._server.require()
         for launch in range(1, _LAUNCHES + 1):
             try:
                 await self._launch()
             except _PortTakenError:
-                # A node that has run keeps its ports: clients hold its address.
+                # A node that has run keeps its ports: clients know its address.
                 if self.version or launch == _LAUNCHES:
                     raise
                 self._ports = Ports.free()
@@ -124,35 +117,35 @@ class Node:
                 return
 
     async def stop(self) -> None:
-        """Stop as an operator would; by force when that takes too long. Nothing to do is no fault."""
+        """Stop as an operator would; kill it if that takes too long. Does nothing if it does not run."""
         if self._reaper is not None and self._reaper.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._reaper.stdin.write(b"stop\n")
             await self._ended(reaper.STOP_SECONDS + 10)
 
     async def kill(self) -> None:
-        """Crash: the data stays as it is on disk, where a quorum queue is only a second after it was declared."""
+        """Crash. The data on disk stays; a quorum queue is there only about a second after it was declared."""
         self._signal(signal.SIGKILL)
         await self._ended(10)
 
     async def restart(self) -> None:
-        """Start again on the same data and ports; stop before, if it still runs."""
+        """Stop if it runs, then start with the same data and ports."""
         await self.stop()
         await self.start()
 
     async def pause(self) -> None:
-        """Freeze: connections stay open and nothing answers. Returns once every thread has stopped."""
+        """Stop all threads: connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
         async with asyncio.timeout(_STOP_SECONDS):
-            while not _is_stopped(self._group):  # noqa: ASYNC110  # the kernel: nobody could set the event
+            while not reaper.is_stopped(self._group):  # noqa: ASYNC110  # the kernel sends no event for it
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         self._signal(signal.SIGCONT)
 
     async def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl on this node and return what it prints."""
+        """Run rabbitmqctl on this node and return its output."""
         command = self._server.command(self._directory, str(PROGRAMS / "rabbitmqctl"), "-q", *arguments)
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -188,7 +181,7 @@ class Node:
         self.version = version
 
     def _prepare(self) -> None:
-        """Write what the node reads; what an earlier run has left stays."""
+        """Write the node's files; the data of an earlier run stays."""
         (self._directory / "log").mkdir(parents=True, exist_ok=True)
         cookie = self._directory / ".erlang.cookie"
         if not cookie.exists():
@@ -197,39 +190,29 @@ class Node:
             cookie.chmod(0o400)
         (self._directory / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         added = self._configuration.replace("$DIRECTORY", str(self._server.seen(self._directory)))
-        (self._directory / "rabbitmq.conf").write_text(_CONFIGURATION + self._plugin_configuration() + added)
-
-    def _plugin_configuration(self) -> str:
-        if not self._management:
-            return ""
-        return "".join(
-            f"{plugin}.tcp.ip = 127.0.0.1\n{plugin}.tcp.port = {port}\n"
-            for plugin, port in (
-                ("management", self._ports.management),
-                ("prometheus", self._ports.prometheus),
-            )
-        )
+        own = configuration(self._ports, management=self._management)
+        (self._directory / "rabbitmq.conf").write_text(own + added)
 
     def _environment(self) -> dict[str, str]:
         return self._server.environment(self._directory, self.name, self._ports)
 
     def _spawn_reaper(self) -> subprocess.Popen[bytes]:
         epmd = (str(EPMD), "-port", str(self._ports.epmd), "-address", "127.0.0.1")
-        charge = reaper.Charge(
+        commands = reaper.Commands(
             epmd=self._server.command(self._directory, *epmd),
             epmd_port=self._ports.epmd,
             node=self._server.command(self._directory, str(PROGRAMS / "rabbitmq-server")),
             console=str(self._directory / "log" / "console.log"),
         )
         return subprocess.Popen(  # noqa: S603  # our own program
-            # By its path and isolated: nothing in the working directory or the environment can shadow it.
-            [sys.executable, "-I", reaper.__file__, json.dumps(asdict(charge))],
+            # By its path and isolated: no module in the working directory or the environment can replace it.
+            [sys.executable, "-I", reaper.__file__, json.dumps(asdict(commands))],
             bufsize=0,
             cwd=self._directory,
             env=self._environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C on the terminal is for us; we stop the node in our own time
+            start_new_session=True,  # a Ctrl-C on the terminal reaches this process only, which then stops the node
         )
 
     def _signal(self, number: signal.Signals) -> None:
@@ -238,17 +221,17 @@ class Node:
         os.killpg(self._group, number)
 
     async def _ended(self, seconds: float) -> None:
-        """Wait for the reaper, which is the last to go; past that time it has to kill what still runs."""
+        """Wait for the reaper, which ends last; after that time it kills all processes that still run."""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    while self.running:  # noqa: ASYNC110  # a process: nobody could set the event
+                    while self.running:  # noqa: ASYNC110  # a process sends no event
                         await asyncio.sleep(_POLL_SECONDS)
         finally:
             self._abandon()
 
     def _abandon(self) -> None:
-        """Let go of the reaper; whatever still runs, it kills at once."""
+        """Close the reaper's input, so that it kills all processes that still run, and wait for its end."""
         process, self._reaper, self._group = self._reaper, None, 0
         if process is None:
             return
@@ -267,9 +250,9 @@ class Node:
         )
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def private_node(directory: Path, *, root: Path | None = None, management: bool = False) -> AsyncIterator[Node]:
-    """Run a node for as long as the context lasts; the directory is left to whoever gave it."""
+    """Run a node while inside. The caller removes the directory."""
     async with Node(directory, root=root, management=management) as node:
         yield node
 
@@ -277,12 +260,3 @@ async def private_node(directory: Path, *, root: Path | None = None, management:
 def _announced_group(process: subprocess.Popen[bytes]) -> int:
     """Read the line that the reaper wrote when it started the node."""
     return int(process.stdout.readline()) if process.stdout else 0
-
-
-def _is_stopped(pid: int) -> bool:
-    """Tell whether every thread of a process has heard SIGSTOP; each does so in its own time."""
-    try:
-        states = [thread.read_text().rpartition(")")[2] for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
-    except OSError:  # one has ended meanwhile
-        return False
-    return all(state.split()[0] == "T" for state in states)

@@ -1,7 +1,7 @@
 """Free ports for the servers of one private node.
 
-They lie below 32768, where Linux's ephemeral ports begin: above, the socket of some client, even one that
-has just closed, can hold a port that a server wants.
+They are below 32768, where Linux's ephemeral ports begin. Above, the socket of a client, even a closed one, can hold a
+port that a server needs.
 """
 
 import random
@@ -15,12 +15,12 @@ _TRIES = 200
 
 
 class NoFreePortError(Exception):
-    """No row of ports was free; on a machine in its right mind this does not happen."""
+    """No row of ports was free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What one node listens on, each on 127.0.0.1."""
+    """The ports of one node on 127.0.0.1."""
 
     amqp: int
     distribution: int  # between Erlang nodes, and from the command line tools
@@ -32,16 +32,16 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Choose ports in a row on which nobody listens now."""
+        """Choose consecutive ports that no process uses now."""
         for _ in range(_TRIES):
-            first = random.randrange(_LOWEST, _END, _ROW)  # noqa: S311  # to keep apart, not to keep secret
+            first = random.randrange(_LOWEST, _END, _ROW)  # noqa: S311  # no secret
             if all(_is_free(first + offset) for offset in range(_ROW)):
                 return cls(first, first + 1, first + 2, first + 3, first + 4, first + 5, first + _ROW - 1)
         raise NoFreePortError(f"no {_ROW} free ports in a row between {_LOWEST} and {_END}")
 
 
 def free_port() -> int:
-    """Choose one port on which nobody listens now."""
+    """Choose one port that no process uses now."""
     return Ports.free().amqp
 
 

@@ -1,15 +1,15 @@
-"""Keeps a RabbitMQ node company, so that nothing of it outlives whoever asked for it.
+"""Runs a RabbitMQ node, and ends all its processes when the process that started the reaper ends.
 
-A program of its own, run by its path, that needs nothing but the standard library. It starts a private
-epmd, then the node, writes the node's process id on standard output, and ends all of it when
+It is a program of its own, run by its path, that needs nothing but the standard library. It starts a private epmd, then
+the node, and writes the node's process id to standard output. It ends everything when
 
-* its standard input ends: whoever asked is gone, in whatever way, so at once and by force;
-* it reads a line there: asked to stop, so the node gets SIGTERM and time, then force;
+* its standard input is closed: its parent has ended, so all processes are killed at once;
+* it reads a line there: a request to stop, so the node gets SIGTERM, and is killed after a time;
 * the node or epmd ends.
 
-Orphans fall to the reaper (it is their subreaper), so it finds every process the node ever started,
-those in process groups of their own too. Should the reaper itself be killed, the kernel kills the node
-and epmd; what the Erlang machine started ends when that is gone.
+The reaper is the subreaper of its descendants, so it finds every process that the node started, also in process groups
+of their own. If the reaper itself is killed, the kernel kills the node and epmd, and the processes of the Erlang
+machine end with it.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-PORT_TAKEN = 75  # EX_TEMPFAIL: somebody else listens on epmd's port; try others
+PORT_TAKEN = 75  # EX_TEMPFAIL: another process listens on epmd's port; try others
 STOP_SECONDS = 15.0  # for a node asked to stop; then it is killed
 _EPMD_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -36,42 +36,42 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
-    """What a reaper is to run; the environment is its own."""
+class Commands:
+    """The commands to run, in the reaper's own environment."""
 
     epmd: Sequence[str]
     epmd_port: int
     node: Sequence[str]
-    console: str  # the file that takes what both write
+    console: str  # the file for the output of both
 
 
 def main(text: str) -> int:
-    """Run the charge given as JSON until it ends or nobody wants it any more."""
-    charge = Charge(**json.loads(text))
+    """Run the commands, given as JSON, until they end or are to be ended; return the exit status."""
+    commands = Commands(**json.loads(text))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    with Path(charge.console).open("ab") as console:
+    with Path(commands.console).open("ab") as console:
         try:
-            return _run(charge, console)
+            return _run(commands, console)
         finally:
             _end_everything()
 
 
-def _run(charge: Charge, console: BinaryIO) -> int:
-    epmd = _spawn(charge.epmd, console)
-    if not _listens(epmd, charge.epmd_port):
+def _run(commands: Commands, console: BinaryIO) -> int:
+    epmd = _spawn(commands.epmd, console)
+    if not _listens(epmd, commands.epmd_port):
         return PORT_TAKEN
-    node = _spawn(charge.node, console)
-    print(node.pid, flush=True)  # noqa: T201  # the answer whoever asked waits for
-    patience = None
+    node = _spawn(commands.node, console)
+    print(node.pid, flush=True)  # noqa: T201  # the parent waits for it
+    deadline = None
     while node.poll() is None:
         if epmd.poll() is not None:
             return PORT_TAKEN
-        if patience is not None and time.monotonic() > patience:
+        if deadline is not None and time.monotonic() > deadline:
             break
         if select.select([0], [], [], _POLL_SECONDS)[0]:
             if not os.read(0, 64):
                 break
-            patience = time.monotonic() + STOP_SECONDS
+            deadline = time.monotonic() + STOP_SECONDS
             _ask_to_stop(node.pid)
     return 0
 
@@ -88,7 +88,7 @@ def _spawn(command: Sequence[str], console: BinaryIO) -> subprocess.Popen[bytes]
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent is gone; for between fork and exec."""
+    """Have the kernel kill this process when its parent ends. Call it between fork and exec."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -106,14 +106,23 @@ def _listens(epmd: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether every thread of a process has stopped; each reacts to SIGSTOP in its own time."""
+    try:
+        states = [thread.read_text().rpartition(")")[2] for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread has ended meanwhile
+        return False
+    return all(state.split()[0] == "T" for state in states)
+
+
 def _ask_to_stop(group: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGTERM)
-        os.killpg(group, signal.SIGCONT)  # a paused node would not hear it
+        os.killpg(group, signal.SIGCONT)  # a paused node does not process SIGTERM
 
 
 def _end_everything() -> None:
-    """Kill what descends from here until nothing is left: each round may orphan more into our care."""
+    """Kill all descendants. Each round may make further orphans children of this process, so it repeats."""
     deadline = time.monotonic() + 5
     while _has_children() and time.monotonic() < deadline:
         for pid in list(_descendants(os.getpid())):

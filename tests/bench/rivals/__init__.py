@@ -3,5 +3,5 @@
     PROGRAM work               take requests from the queue, post each, publish a confirmed event, acknowledge
     PROGRAM load COUNT KIND    put requests into the queue
 
-They check nothing and tell nothing beyond that. RIVAL_BROKER and RIVAL_OMNI say where the broker and OMNI are.
+They check, log and measure nothing beyond that. RIVAL_BROKER and RIVAL_OMNI say where the broker and OMNI are.
 """

@@ -1,4 +1,4 @@
-"""What all rivals share: the requests, the payload, the event. Nothing that costs."""
+"""The requests, the payload and the event of all rivals."""
 
 import json
 import os

@@ -20,8 +20,8 @@ exchanges: list[aio_pika.abc.AbstractExchange] = []
 async def serve(body: dict[str, Any]) -> None:
     """Serve one request."""
     answer = await clients[0].post(OMNI, json=payload(body))
-    said = aio_pika.Message(event(body, answer.json()), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-    await exchanges[0].publish(said, "message.accepted")
+    message = aio_pika.Message(event(body, answer.json()), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+    await exchanges[0].publish(message, "message.accepted")
 
 
 async def work() -> None:

@@ -14,7 +14,7 @@ from service.adapters.logging import Sampler, Seldom, configure_logs, get_logger
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that advances when a test says so."""
 
     now = 100.0
 
@@ -27,7 +27,7 @@ def taken(sampler: Sampler, event: str, times: int) -> list[int]:
     return [left_out for _ in range(times) if (left_out := sampler.take(event)) is not None]
 
 
-def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_counted() -> None:
+def test_lines_of_an_event_above_the_rate_are_left_out_and_counted() -> None:
     clock = Clock()
     sampler = Sampler(3, clock)
 
@@ -38,7 +38,7 @@ def test_of_each_event_so_many_lines_a_second_are_let_through_and_the_rest_is_co
     assert taken(sampler, "b.done", 1) == [0]
 
 
-def test_what_anyone_can_cause_makes_one_line_in_so_many_seconds() -> None:
+def test_lines_that_anyone_can_cause_are_limited_to_one_per_period() -> None:
     clock = Clock()
     seldom, line = Seldom(60.0, clock), logging.makeLogRecord({})
 
@@ -49,32 +49,32 @@ def test_what_anyone_can_cause_makes_one_line_in_so_many_seconds() -> None:
 
 @pytest.fixture
 def lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
-    """Give what was logged, by a logger that lets two lines of an event through in a second that lasts."""
-    root, service, said = logging.getLogger(), logging.getLogger("service"), io.StringIO()
+    """Return the lines of a logger that passes two lines of an event per second; the second does not end."""
+    root, service, output = logging.getLogger(), logging.getLogger("service"), io.StringIO()
     before = root.handlers, root.level, service.level
     configure_logs("json", "info", 2)
     (handler,) = root.handlers
     assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(said)
+    handler.setStream(output)
     if (left := 1 - time.monotonic() % 1) < 0.2:  # a second must not end within the test
         time.sleep(left)
-    yield lambda: [json.loads(line) for line in said.getvalue().splitlines()]
+    yield lambda: [json.loads(line) for line in output.getvalue().splitlines()]
     structlog.reset_defaults()
     root.handlers, root.level, service.level = before
 
 
-@pytest.mark.parametrize(("method", "told"), [("info", 2), ("warning", 50), ("error", 50)])
-def test_only_what_tells_of_nothing_wrong_is_left_out(
-    lines: Callable[[], list[dict[str, object]]], method: str, told: int
+@pytest.mark.parametrize(("method", "printed"), [("info", 2), ("warning", 50), ("error", 50)])
+def test_only_lines_of_level_info_are_left_out(
+    lines: Callable[[], list[dict[str, object]]], method: str, printed: int
 ) -> None:
     log = get_logger()
     for number in range(50):
         getattr(log, method)("a.done", number=number)
 
-    assert [line["number"] for line in lines()] == list(range(told))
+    assert [line["number"] for line in lines()] == list(range(printed))
 
 
-def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dict[str, object]]]) -> None:
+def test_the_next_line_states_how_many_were_left_out(lines: Callable[[], list[dict[str, object]]]) -> None:
     log = get_logger()
     for _ in range(5):
         log.info("a.done")
@@ -84,7 +84,7 @@ def test_the_next_line_tells_how_many_were_left_out(lines: Callable[[], list[dic
     assert [line.get("left_out") for line in lines()] == [None, None, 3]
 
 
-def test_on_a_terminal_no_value_can_steer_it_or_begin_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_value_can_send_control_characters_or_begin_a_line_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     root, service = logging.getLogger(), logging.getLogger("service")
     before = root.handlers, root.level, service.level
     try:
@@ -101,7 +101,9 @@ def test_on_a_terminal_no_value_can_steer_it_or_begin_a_line(capsys: pytest.Capt
     assert "forged line" in plain
 
 
-async def test_what_a_task_raised_that_nobody_took_is_told_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_exception_never_retrieved_from_a_task_is_logged_by_its_kind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     async def fail() -> None:
         raise ValueError("41793026727")
 

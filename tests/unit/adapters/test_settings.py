@@ -32,7 +32,7 @@ def test_every_default_is_fit_for_production() -> None:
     assert settings.rabbitmq_urls == ("amqp://guest:guest@localhost:5672/",)
     expected = {
         "rabbitmq_declare": True,
-        "rabbitmq_fast_lane": True,
+        "rabbitmq_fast_path": True,
         "omni_base_url": "https://api.infobip.com",
         "omni_allow_http": False,
         "omni_api_key": None,
@@ -64,7 +64,7 @@ def test_every_default_is_fit_for_production() -> None:
 @pytest.mark.parametrize(
     ("text", "patterns"), [("", ()), ("*", ("*",)), ("replies.*, orders.replies", ("replies.*", "orders.replies"))]
 )
-def test_reply_to_is_allowed_by_patterns_and_by_default_not_at_all(text: str, patterns: tuple[str, ...]) -> None:
+def test_reply_to_is_allowed_by_patterns_and_not_allowed_by_default(text: str, patterns: tuple[str, ...]) -> None:
     assert Settings(reply_to=text).reply_patterns == patterns
 
 
@@ -82,7 +82,7 @@ def test_the_accounts_rates_are_divided_among_its_workers() -> None:
     [
         ("RABBITMQ_PREFETCH", "7", 7),
         ("RABBITMQ_DECLARE", "false", False),
-        ("RABBITMQ_FAST_LANE", "false", False),
+        ("RABBITMQ_FAST_PATH", "false", False),
         ("OMNI_SCENARIO_KEY", "key", "key"),
         ("OMNI_FORMAT", "xml", "xml"),
         ("OMNI_CONCURRENCY", "3", 3),
@@ -161,7 +161,7 @@ def test_all_wrong_settings_are_reported_at_once() -> None:
     ]
 
 
-def test_a_slip_of_the_keyboard_is_refused_in_the_environment() -> None:
+def test_a_misspelt_name_in_the_environment_is_refused() -> None:
     fault = fault_of(OMNI_APIKEY=SECRET, HTTPPORT="1")
 
     assert fault.splitlines() == [
@@ -170,20 +170,20 @@ def test_a_slip_of_the_keyboard_is_refused_in_the_environment() -> None:
     ]
 
 
-def test_a_slip_is_refused_in_the_env_file(tmp_path: Path) -> None:
+def test_a_misspelt_name_in_the_env_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "relay.env"
     file.write_text(f"OTHER=1\nRELAY_LOG_LEVEL=debug\nRELAY_OMNI_APIKEY={SECRET}\n")
 
     assert fault_of(ENV_FILE=str(file)) == "RELAY_OMNI_APIKEY: there is no such setting"
 
 
-def test_a_slip_is_refused_in_the_secrets_directory(tmp_path: Path) -> None:
+def test_a_misspelt_name_in_the_secrets_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "RELAY_OMNI_APIKEY").write_text(SECRET)
 
     assert fault_of(SECRETS_DIR=str(tmp_path)) == "RELAY_OMNI_APIKEY: there is no such setting"
 
 
-def test_other_programs_names_are_their_own(tmp_path: Path) -> None:
+def test_names_without_the_prefix_are_ignored(tmp_path: Path) -> None:
     """Kubernetes injects RABBITMQ_PORT=tcp://… beside a Service of that name."""
     (tmp_path / "omni-token").write_bytes(b"\xff")
     environ = {"RABBITMQ_PORT": "tcp://10.0.0.1:5672", "HTTP_PORT": "x", "RELAY_SECRETS_DIR": str(tmp_path)}
@@ -203,7 +203,7 @@ def test_the_names_that_kubernetes_injects_beside_a_service_called_relay_are_exp
         load_settings({name: "tcp://10.0.0.1:9464"})
 
 
-def test_the_environment_goes_before_the_env_file_and_that_before_the_secrets(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_env_file_and_that_overrides_the_secrets(tmp_path: Path) -> None:
     secrets, file = tmp_path / "secrets", tmp_path / "relay.env"
     secrets.mkdir()
     (secrets / "RELAY_OMNI_API_KEY").write_text(f"{SECRET}\n")
@@ -223,7 +223,7 @@ def test_no_env_file_is_read_that_is_not_named(tmp_path: Path, monkeypatch: pyte
     assert load_settings({}) == Settings()
 
 
-def test_the_env_file_of_the_command_line_goes_before_the_one_of_the_environment(tmp_path: Path) -> None:
+def test_the_env_file_of_the_command_line_overrides_the_one_of_the_environment(tmp_path: Path) -> None:
     for number in ("1", "2"):
         (tmp_path / number).write_text(f"RELAY_HTTP_PORT={number}\n")
 
@@ -231,7 +231,7 @@ def test_the_env_file_of_the_command_line_goes_before_the_one_of_the_environment
     assert settings.http_port == 2
 
 
-def test_an_env_file_cannot_ask_for_other_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_env_file_is_not_interpolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELSEWHERE", SECRET)
     (tmp_path / "relay.env").write_text('RELAY_OMNI_SCENARIO_KEY="${ELSEWHERE}-${HOME:-x}"\n')
 
@@ -248,7 +248,7 @@ def test_an_env_file_cannot_ask_for_other_variables(tmp_path: Path, monkeypatch:
         (None, "the file cannot be read (FileNotFoundError)"),
     ],
 )
-def test_an_env_file_that_is_none_is_a_fault(tmp_path: Path, content: bytes | None, fault: str) -> None:
+def test_an_unreadable_env_file_is_a_fault(tmp_path: Path, content: bytes | None, fault: str) -> None:
     file = tmp_path / "relay.env"
     if content is not None:
         file.write_bytes(content)
@@ -260,7 +260,7 @@ def test_a_folder_is_no_env_file(tmp_path: Path) -> None:
     assert fault_of(ENV_FILE=str(tmp_path)) == "RELAY_ENV_FILE: the file cannot be read (IsADirectoryError)"
 
 
-def test_a_secrets_directory_that_is_none_is_a_fault(tmp_path: Path) -> None:
+def test_a_secrets_directory_that_does_not_exist_is_a_fault(tmp_path: Path) -> None:
     assert fault_of(SECRETS_DIR=str(tmp_path / "none")) == "RELAY_SECRETS_DIR: is not a directory"
     assert fault_of(SECRETS_DIR="x" * 5000) == "RELAY_SECRETS_DIR: cannot be read (OSError)"
 
@@ -283,21 +283,21 @@ def test_bytes_of_the_environment_that_are_not_utf_8_are_a_fault() -> None:
 
 
 @pytest.mark.parametrize("name", ["RELAY_SECRETS_DIR", "RELAY_ENV_FILE", "relay_secrets_dir", "Relay_Env_File"])
-def test_the_env_file_cannot_say_where_else_to_read(tmp_path: Path, name: str) -> None:
-    """That is known before the file is read; where it stood, it would be passed over in silence."""
+def test_the_env_file_cannot_name_other_files(tmp_path: Path, name: str) -> None:
+    """These are needed before the file is read, so in the file they would be ignored silently."""
     (tmp_path / "relay.env").write_text(f"{name}={tmp_path}\n")
 
     assert fault_of(ENV_FILE=str(tmp_path / "relay.env")) == f"{name.upper()}: must be an environment variable"
 
 
 @pytest.mark.parametrize("name", ["RELAY_SECRETS_DIR", "RELAY_ENV_FILE", "relay_env_file"])
-def test_no_secret_can_say_where_else_to_read(tmp_path: Path, name: str) -> None:
+def test_a_secret_cannot_name_other_files(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(str(tmp_path))
 
     assert fault_of(SECRETS_DIR=str(tmp_path)) == f"{name.upper()}: must be an environment variable"
 
 
-def test_the_letter_case_of_no_variable_counts(tmp_path: Path) -> None:
+def test_the_letter_case_of_variables_does_not_count(tmp_path: Path) -> None:
     secrets, file = tmp_path / "secrets", tmp_path / "relay.env"
     secrets.mkdir()
     (secrets / "relay_omni_format").write_text("xml")
@@ -379,7 +379,7 @@ def test_certificates_of_a_brokers_url_are_tried(tmp_path: Path) -> None:
     assert "certfile" in fault_of(RABBITMQ_URL=f"amqps://h/?certfile={tmp_path}/own.pem&keyfile={tmp_path}/ca.key")
 
 
-def test_an_authority_of_ones_own_is_named_once_for_every_broker_with_tls(tmp_path: Path) -> None:
+def test_one_ca_file_applies_to_every_broker_with_tls(tmp_path: Path) -> None:
     file = certificate(tmp_path, "our own & others")[0]
     urls = "amqps://a/, amqps://b/?heartbeat=5,amqps://c/?cafile=" + str(file).replace(" ", "%20").replace("&", "%26")
     given = with_environment(RABBITMQ_URL=f"{urls},amqp://d/", CA_FILE=str(file)).rabbitmq_urls
@@ -389,7 +389,7 @@ def test_an_authority_of_ones_own_is_named_once_for_every_broker_with_tls(tmp_pa
 
 
 @pytest.mark.parametrize("content", [None, "none"])
-def test_a_file_of_authorities_that_has_none_is_a_fault(tmp_path: Path, content: str | None) -> None:
+def test_a_ca_file_without_certificates_is_a_fault(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
 
@@ -410,7 +410,7 @@ def test_a_file_of_authorities_that_has_none_is_a_fault(tmp_path: Path, content:
         ),
     ],
 )
-def test_there_are_three_ways_to_be_known_to_omni(given: dict[str, str], header: str) -> None:
+def test_omni_credentials_can_be_given_in_three_ways(given: dict[str, str], header: str) -> None:
     assert with_environment(**given).omni_authorization == header
 
 
@@ -423,7 +423,7 @@ def test_there_are_three_ways_to_be_known_to_omni(given: dict[str, str], header:
         {"OMNI_TOKEN": SECRET, "OMNI_CLIENT_ID": "client", "OMNI_CLIENT_SECRET": SECRET},
     ],
 )
-def test_only_one_of_them_can_be_used(given: dict[str, str]) -> None:
+def test_only_one_kind_of_credentials_may_be_given(given: dict[str, str]) -> None:
     assert fault_of(**given).startswith("set only one of RELAY_OMNI_API_KEY, ")
 
 
@@ -444,7 +444,7 @@ def test_a_clients_secret_fetches_the_header_later() -> None:
     assert SECRET not in repr(settings)
 
 
-def test_without_any_only_what_needs_them_fails() -> None:
+def test_without_credentials_only_uses_of_them_fail() -> None:
     """To watch, or to send, no credentials are needed."""
     settings = load_settings({})
 
@@ -468,7 +468,7 @@ def test_without_any_only_what_needs_them_fails() -> None:
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
-def test_the_base_url_is_https_unless_it_never_leaves_the_machine(given: str, used: str) -> None:
+def test_the_base_url_is_https_except_on_loopback(given: str, used: str) -> None:
     assert with_environment(OMNI_BASE_URL=given).omni_base_url == used
 
 
@@ -518,7 +518,7 @@ def test_plain_http_has_to_be_allowed() -> None:
     assert settings.omni_base_url == "http://sandbox:8080"
 
 
-def test_the_shortest_delay_is_not_above_the_longest() -> None:
+def test_the_base_delay_must_not_exceed_the_maximum() -> None:
     fault = fault_of(RETRY_BASE_DELAY="10", RETRY_MAX_DELAY="9")
 
     assert fault == "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY"
@@ -609,7 +609,7 @@ TEXTS = st.lists(PIECES, max_size=8).map("".join)
 )
 @example("https://[::1]x", "amqp://host")
 @example("https://host", "amqp://a\\b@host")
-def test_no_url_is_taken_that_another_library_does_not_take(base_url: str, broker: str) -> None:
+def test_a_url_that_a_library_would_refuse_is_a_fault(base_url: str, broker: str) -> None:
     with contextlib.suppress(SettingsError):
         httpx.URL(with_environment(OMNI_BASE_URL=base_url).omni_base_url)
     with contextlib.suppress(SettingsError):
@@ -623,7 +623,7 @@ def test_no_url_is_taken_that_another_library_does_not_take(base_url: str, broke
 # Secrets
 
 
-def test_no_secret_is_in_what_a_log_might_print() -> None:
+def test_no_secret_is_in_the_representation_of_the_settings() -> None:
     settings = with_environment(
         RABBITMQ_URL=f"amqp://user:{SECRET}@localhost/",
         OMNI_USERNAME="Aladdin",
@@ -651,7 +651,7 @@ def test_no_secret_is_in_what_a_log_might_print() -> None:
         {"OMNI_PASSWROD": SECRET},
     ],
 )
-def test_no_value_is_in_an_error(given: dict[str, str]) -> None:
+def test_errors_never_repeat_a_value(given: dict[str, str]) -> None:
     """Any of them may be a secret that was put in the wrong place."""
     with pytest.raises(SettingsError) as caught:
         with_environment(**given)

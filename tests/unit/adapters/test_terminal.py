@@ -7,8 +7,7 @@ import pytest
 from service.adapters.terminal import EventTable, Row, Table, read_json, read_row, written_json
 from service.core.request.request import Fault
 from service.core.result.event import Reason, StatusEvent
-from service.core.result.publication import render_event
-from tests.support.builder import EMAIL, NOW, PHONE, a_status
+from tests.support.builder import EMAIL, NOW, PHONE, a_status, rendered
 
 EVENT = StatusEvent(
     "message.accepted",
@@ -23,13 +22,13 @@ FAULTS = (Fault("sms.text", "is required"), Fault("bulkId", "should be a valid s
 
 
 def test_an_event_becomes_a_row() -> None:
-    assert read_row(render_event(EVENT)) == Row(
+    assert read_row(rendered(EVENT)) == Row(
         "12:00:00.123", "order-8812", f"{PHONE}, {EMAIL}", "accepted", "1", "PENDING_ENROUTE"
     )
 
 
 @pytest.mark.parametrize(
-    ("event", "says"),
+    ("event", "detail"),
     [
         (EVENT, "PENDING_ENROUTE"),
         (replace(EVENT, status=None), ""),
@@ -45,12 +44,12 @@ def test_an_event_becomes_a_row() -> None:
         ),
     ],
 )
-def test_a_row_says_what_matters_most(event: StatusEvent, says: str) -> None:
-    assert read_row(render_event(event)).says == says
+def test_a_row_shows_the_most_important_detail(event: StatusEvent, detail: str) -> None:
+    assert read_row(rendered(event)).detail == detail
 
 
-def test_an_event_about_nobody_has_a_dash() -> None:
-    assert read_row(render_event(replace(EVENT, to={}))).to == "-"
+def test_an_event_without_an_address_has_a_dash() -> None:
+    assert read_row(rendered(replace(EVENT, to={}))).to == "-"
 
 
 @pytest.mark.parametrize(
@@ -68,22 +67,22 @@ def test_an_event_about_nobody_has_a_dash() -> None:
         json.dumps({"time": 5, "data": {}}).encode(),
     ],
 )
-def test_what_is_no_event_is_told_by_an_exception(body: bytes) -> None:
-    """Anybody may publish to the results exchange."""
+def test_a_body_that_is_no_event_raises_an_error(body: bytes) -> None:
+    """Other programs may publish to the results exchange."""
     with pytest.raises(ValueError):  # noqa: PT011 - the parser's own message, or ours
         read_row(body)
 
 
-def test_a_terminal_is_not_steered_by_what_somebody_else_wrote() -> None:
-    row = read_row(render_event(replace(EVENT, request_id="\x1b[2Jorder\n1", status=a_status(1, 7, "\x1b]0;x\x07"))))
+def test_a_row_of_an_event_has_no_control_characters() -> None:
+    row = read_row(rendered(replace(EVENT, request_id="\x1b[2Jorder\n1", status=a_status(1, 7, "\x1b]0;x\x07"))))
 
-    assert (row.request, row.says) == (" [2Jorder 1", " ]0;x ")
+    assert (row.request, row.detail) == (" [2Jorder 1", " ]0;x ")
 
 
 STEERING = "\x1b[2J\x9b1m\x07\u202e\u2066\n"
 
 
-def test_no_cell_of_any_table_can_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_cell_of_a_table_has_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     Table((8, 8), ("one", "two", "three")).add((STEERING, f"a{STEERING}", f"b{STEERING}c"))
 
     (row,) = capsys.readouterr().out.splitlines()
@@ -91,36 +90,38 @@ def test_no_cell_of_any_table_can_steer_a_terminal(capsys: pytest.CaptureFixture
     assert row.endswith("b [2J 1m    c")
 
 
-def test_an_attempt_that_is_a_text_cannot_either() -> None:
-    event = json.loads(render_event(EVENT))
+def test_an_attempt_that_is_a_text_has_no_control_characters() -> None:
+    event = json.loads(rendered(EVENT))
     event["data"]["attempt"] = STEERING
     assert read_row(json.dumps(event).encode()).attempt.isprintable()
 
 
 def test_a_body_of_json_is_written_on_one_line_with_escapes() -> None:
     assert read_json('\ufeff{"a":\n\t"Grüße\u202e\x7f"}'.encode()) == '{"a":  "Grüße\\u202e\\u007f"}'
-    assert read_json(render_event(EVENT)) == render_event(EVENT).decode()
+    assert read_json(rendered(EVENT)) == rendered(EVENT).decode()
 
 
 @pytest.mark.parametrize("body", [b"", b"\x1b[2J", b"\xff", b"[" * 200_000, '"x"'.encode("utf-16"), b'{"a": "\x1b"}'])
-def test_a_body_that_is_not_json_is_not_written(body: bytes) -> None:
+def test_a_body_that_is_not_json_raises_an_error(body: bytes) -> None:
     with pytest.raises(ValueError, match="is not JSON"):
         read_json(body)
 
 
-def test_json_of_our_own_is_safe_too() -> None:
+def test_json_written_for_a_terminal_has_no_control_characters() -> None:
     text = written_json({STEERING: [f"\x7f{STEERING}", b"\x1b"]})
     assert text.isprintable()
     assert json.loads(text) == {STEERING: [f"\x7f{STEERING}", "b'\\x1b'"]}
 
 
-def test_names_of_emoji_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_emoji_names_between_colons_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     EventTable().add(Row("t", ":bomb:", "to", "news", "1", "order:bomb:1"))
 
     assert ":bomb:" in capsys.readouterr().out.replace("order:bomb:1", "")
 
 
-def test_rows_stand_under_their_titles(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_are_aligned_with_their_titles(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "160")  # whatever terminal the tests run in
     table = EventTable()
     table.head()
@@ -133,7 +134,7 @@ def test_rows_stand_under_their_titles(capsys: pytest.CaptureFixture[str], monke
     ]
 
 
-def test_what_is_too_long_is_cut_but_for_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_that_are_too_long_are_cut_except_the_last(capsys: pytest.CaptureFixture[str]) -> None:
     EventTable().add(Row("12:00:00.123", "x" * 40, "y" * 40, "rejected", "1", "z" * 300))
 
     (row,) = capsys.readouterr().out.splitlines()
@@ -141,7 +142,7 @@ def test_what_is_too_long_is_cut_but_for_what_is_said(capsys: pytest.CaptureFixt
     assert row.endswith("z" * 300)
 
 
-def test_square_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_square_brackets_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     EventTable().add(Row("t", "r", "to", "news", "1", "destinations[0].to [bold]x[/bold] [/red] \\"))
 
     assert "destinations[0].to [bold]x[/bold] [/red] \\" in capsys.readouterr().out

@@ -58,10 +58,10 @@ def parent_of(span: ReadableSpan) -> str:
     return f"{span.parent.trace_id:032x}-{span.parent.span_id:016x}"
 
 
-async def test_a_request_is_a_part_of_its_producers_trace_and_carries_it_on(traced: Traced) -> None:
-    trail = traced.tracer.begin(a_traced_delivery())
-    carried = read_trace(trail.delivery.headers)
-    with traced.tracer.settling(trail, "ack"):
+async def test_a_request_continues_its_producers_trace(traced: Traced) -> None:
+    traced_delivery = traced.tracer.begin(a_traced_delivery())
+    carried = read_trace(traced_delivery.delivery.headers)
+    with traced.tracer.settling(traced_delivery, "ack"):
         pass
     spans = traced.spans()
 
@@ -73,46 +73,46 @@ async def test_a_request_is_a_part_of_its_producers_trace_and_carries_it_on(trac
     assert carried is not None
     assert trace_id(carried) == trace_id(PRODUCER)
     assert carried != PRODUCER
-    assert trail.delivery.headers["other"] == 1
+    assert traced_delivery.delivery.headers["other"] == 1
     assert parent_of(spans["ack omni.requests"]) == carried[3:52]
 
 
 async def test_a_trace_of_a_future_version_is_read_by_the_rules_of_version_00(traced: Traced) -> None:
-    trail = traced.tracer.begin(a_traced_delivery("cc" + PRODUCER[2:] + "-what-the-future-will-be-like"))
-    with traced.tracer.settling(trail, "ack"):
+    traced_delivery = traced.tracer.begin(a_traced_delivery("cc" + PRODUCER[2:] + "-what-the-future-will-be-like"))
+    with traced.tracer.settling(traced_delivery, "ack"):
         pass
 
     assert parent_of(traced.spans()["process omni.requests"]) == PRODUCER[3:52]
-    assert str(trail.delivery.headers["traceparent"]).startswith(PRODUCER[:35])
+    assert str(traced_delivery.delivery.headers["traceparent"]).startswith(PRODUCER[:35])
 
 
 @pytest.mark.parametrize("state", ["vendor=1", "no member", None])
-async def test_a_state_is_carried_on_if_it_is_valid(traced: Traced, state: object) -> None:
+async def test_a_tracestate_is_passed_on_if_it_is_valid(traced: Traced, state: object) -> None:
     delivery = Delivery(b"{}", message_id="order-1", headers={"traceparent": PRODUCER, "tracestate": state})
 
-    trail = traced.tracer.begin(delivery)
+    traced_delivery = traced.tracer.begin(delivery)
 
-    assert trail.delivery.headers.get("tracestate") == ("vendor=1" if state == "vendor=1" else None)
+    assert traced_delivery.delivery.headers.get("tracestate") == ("vendor=1" if state == "vendor=1" else None)
 
 
 @pytest.mark.parametrize("trace", [None, 7, "nonsense", f" {PRODUCER} "])
-async def test_a_request_without_a_trace_begins_one(traced: Traced, trace: object) -> None:
-    trail = traced.tracer.begin(a_traced_delivery(trace))
-    with traced.tracer.settling(trail, "nack"):
+async def test_a_request_without_a_trace_starts_one(traced: Traced, trace: object) -> None:
+    traced_delivery = traced.tracer.begin(a_traced_delivery(trace))
+    with traced.tracer.settling(traced_delivery, "nack"):
         pass
     process = traced.spans()["process omni.requests"]
 
     assert process.parent is None
     assert process.status.status_code is StatusCode.ERROR
-    assert read_trace(trail.delivery.headers) is not None
+    assert read_trace(traced_delivery.delivery.headers) is not None
 
 
-async def test_what_its_producer_does_not_keep_is_not_kept(traced: Traced) -> None:
-    trail = traced.tracer.begin(a_traced_delivery(PRODUCER[:-1] + "0"))
-    with traced.tracer.settling(trail, "ack"):
+async def test_a_trace_that_its_producer_does_not_sample_is_not_sampled(traced: Traced) -> None:
+    traced_delivery = traced.tracer.begin(a_traced_delivery(PRODUCER[:-1] + "0"))
+    with traced.tracer.settling(traced_delivery, "ack"):
         pass
     assert traced.spans() == {}
-    assert str(trail.delivery.headers["traceparent"]).endswith("-00")
+    assert str(traced_delivery.delivery.headers["traceparent"]).endswith("-00")
 
 
 def a_call_of(trace: str, name: str) -> OmniCall:
@@ -120,7 +120,7 @@ def a_call_of(trace: str, name: str) -> OmniCall:
     return OmniCall(call.content, call.messages, name, 1, traces=(trace,))
 
 
-async def test_a_merged_call_is_a_part_of_one_trace_and_linked_to_the_others(traced: Traced) -> None:
+async def test_a_batch_belongs_to_one_trace_and_is_linked_to_the_others(traced: Traced) -> None:
     other = PRODUCER.replace("4bf9", "5bf9")
 
     async def post(_: OmniCall, __: MaySend) -> Outcome:
@@ -143,7 +143,7 @@ async def test_a_merged_call_is_a_part_of_one_trace_and_linked_to_the_others(tra
     }
 
 
-async def test_how_an_attempt_fails_is_told_by_a_word(traced: Traced) -> None:
+async def test_the_span_of_a_failed_attempt_has_its_cause(traced: Traced) -> None:
     async def post(_: OmniCall, __: MaySend) -> Outcome:
         return Unavailable("http_503")
 
@@ -153,7 +153,7 @@ async def test_how_an_attempt_fails_is_told_by_a_word(traced: Traced) -> None:
     assert (span.attributes or {})["error.type"] == "http_503"
 
 
-async def test_an_exception_is_told_by_its_kind_and_raised(traced: Traced) -> None:
+async def test_an_exception_is_recorded_by_its_kind_and_raised(traced: Traced) -> None:
     """Its text may hold what was sent."""
 
     async def post(_: OmniCall, __: MaySend) -> Outcome:
@@ -166,7 +166,7 @@ async def test_an_exception_is_told_by_its_kind_and_raised(traced: Traced) -> No
     assert PHONE not in span.to_json()
 
 
-async def test_what_is_published_together_is_one_span(traced: Traced) -> None:
+async def test_publications_made_together_have_one_span(traced: Traced) -> None:
     published: list[Publication] = []
 
     async def publish(publications: Iterable[Publication]) -> None:
@@ -196,9 +196,9 @@ def test_the_service_is_named_unless_the_environment_does(monkeypatch: pytest.Mo
     assert name() == "mine"
 
 
-async def test_a_settlement_that_fails_is_told_by_its_kind_too(traced: Traced) -> None:
-    trail = traced.tracer.begin(a_traced_delivery())
-    with pytest.raises(ConnectionResetError), traced.tracer.settling(trail, "ack"):
+async def test_a_settlement_that_fails_is_recorded_by_its_kind(traced: Traced) -> None:
+    traced_delivery = traced.tracer.begin(a_traced_delivery())
+    with pytest.raises(ConnectionResetError), traced.tracer.settling(traced_delivery, "ack"):
         raise ConnectionResetError("amqp://user:secret@broker")
     span = traced.spans()["ack omni.requests"]
     assert (span.attributes or {})["error.type"] == "ConnectionResetError"

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli.explain import told
+from service.cli.explain import explanation_lines
 from service.cli.main import commands
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
@@ -34,7 +34,7 @@ def explained(body: str) -> Explanation:
 
 
 def printed(body: str) -> list[str]:
-    return list(told(explained(body), NOW))
+    return list(explanation_lines(explained(body), NOW))
 
 
 def run(*arguments: str, given: bytes | None = None) -> Result:
@@ -131,7 +131,7 @@ def test_a_file_is_read_by_its_name(tmp_path: Path) -> None:
         assert "1 message in 1 call" in result.output
 
 
-def test_the_content_type_may_be_said() -> None:
+def test_the_content_type_can_be_given() -> None:
     document = f"<request><phoneNumber>{PHONE}</phoneNumber><sms><text>Grüezi, 5 €</text></sms></request>"
 
     result = run("--json", "--content-type", "application/xml; charset=windows-1252", given=document.encode("cp1252"))
@@ -140,7 +140,7 @@ def test_the_content_type_may_be_said() -> None:
     assert run("--content-type", "text/csv", given=b"{}").exit_code == 1
 
 
-def test_a_program_gets_one_object() -> None:
+def test_json_output_is_one_object() -> None:
     result = run("--json", given=json.dumps(a_body(requestId="r", metadata={"a": "\x7f\x1b"})).encode())
 
     assert result.output.count("\n") == 1
@@ -150,7 +150,7 @@ def test_a_program_gets_one_object() -> None:
     assert (found["requestId"], found["refused"], found["metadata"]) == ("r", False, {"a": "\x7f\x1b"})
 
 
-def test_the_settings_count() -> None:
+def test_the_settings_are_applied() -> None:
     body = a_body(destinations=[a_destination(message_id=f"m-{number}") for number in range(3)])
     environment = {
         "RELAY_OMNI_SCENARIO_KEY": "KEY",
@@ -166,7 +166,7 @@ def test_the_settings_count() -> None:
     assert (found["onUnknown"], found["maxAttempts"], found["retrySeconds"]) == ("park", 1, 0)
 
 
-def test_a_file_that_is_longer_than_any_request_is_not_read_whole(tmp_path: Path) -> None:
+def test_a_file_longer_than_any_request_is_not_read_completely(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b" " * (LONGEST + 10))
 
     result = run(str(tmp_path / "a.json"))
@@ -175,14 +175,14 @@ def test_a_file_that_is_longer_than_any_request_is_not_read_whole(tmp_path: Path
     assert "must have at most 4 MiB" in result.output
 
 
-def test_a_file_that_is_not_there_is_a_wrong_usage() -> None:
+def test_a_missing_file_is_a_usage_error() -> None:
     assert run("nowhere.json").exit_code == 2
 
 
 # What people see
 
 
-def test_a_terminal_is_not_steered_by_what_a_request_says() -> None:
+def test_explanations_have_no_control_characters_of_a_request() -> None:
     evil = "\x1b[2J\x9b1m\u202e\u200b\x7f\r\n\u2028\u00a0\U000e0001"
     bodies = [
         a_body(
@@ -200,7 +200,7 @@ def test_a_terminal_is_not_steered_by_what_a_request_says() -> None:
         assert set(result.output) - {"\n"} == {one for one in result.output if one.isprintable()}
 
 
-def test_what_is_shown_of_a_text_is_where_each_part_ends() -> None:
+def test_the_text_of_each_sms_part_is_shown() -> None:
     lines = printed(json.dumps(a_body(sms={"text": "a" * 152 + "€" + "b" * 152})))
 
     assert lines[lines.index("SMS: gsm7, 306 septets, 3 parts of at most 25") :][1:4] == [
@@ -210,7 +210,7 @@ def test_what_is_shown_of_a_text_is_where_each_part_ends() -> None:
     ]
 
 
-def test_of_many_characters_outside_the_gsm_alphabet_a_few_are_named() -> None:
+def test_only_some_of_many_characters_outside_the_gsm_alphabet_are_named() -> None:
     lines = printed(json.dumps(a_body(sms={"text": "абвгдежзийк"})))
 
     (named,) = [line for line in lines if "not in the GSM alphabet" in line]
@@ -218,7 +218,7 @@ def test_of_many_characters_outside_the_gsm_alphabet_a_few_are_named() -> None:
     assert named.endswith("й (U+0439) and others")
 
 
-def test_a_deadline_that_has_passed_is_told() -> None:
+def test_a_deadline_that_has_passed_is_reported() -> None:
     body = json.dumps(a_body(expiresAt=(NOW - timedelta(hours=1)).isoformat(), onUnknown="park"))
 
     lines = printed(body)
@@ -229,7 +229,7 @@ def test_a_deadline_that_has_passed_is_told() -> None:
     assert run(given=body.encode()).exit_code == 1
 
 
-def test_a_request_of_which_nothing_is_left_is_refused() -> None:
+def test_a_request_whose_destinations_are_all_rejected_is_refused() -> None:
     assert printed(json.dumps(a_body(destinations=[a_destination("12")])))[0] == "request order-1: refused"
 
 

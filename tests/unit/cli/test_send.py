@@ -21,7 +21,7 @@ from service.cli.send import read_requests, read_texts
     ],
 )
 def test_a_text_is_a_request_or_a_list_or_a_request_a_line(text: str, requests: list[object]) -> None:
-    """Whether it is a good request is for the worker to say."""
+    """The worker checks the requests, not this command."""
     assert read_requests("file", text) == requests
 
 
@@ -40,7 +40,7 @@ def test_a_text_is_a_request_or_a_list_or_a_request_a_line(text: str, requests: 
         ('\n{"a": 1}\n\n{"b"}', r"^orders\.json, line 4: is neither JSON nor JSON Lines"),
     ],
 )
-def test_what_is_neither_is_told_by_its_place(text: str, message: str) -> None:
+def test_text_that_is_neither_is_reported_with_its_place(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_requests("orders.json", text)
 

@@ -37,7 +37,7 @@ class World:
     clock: Callable[[], datetime] = lambda: NOW
     policy: Policy = POLICY
     lookup_result: LookupResult = Answered({})  # noqa: RUF009 - frozen
-    told: list[object] = field(default_factory=list)
+    recorded: list[object] = field(default_factory=list)
 
     async def handle(self, delivery: Delivery) -> Settlement:
         """Serve one delivery."""
@@ -51,33 +51,33 @@ class World:
 
     def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]) -> Effects:
         """Bind them."""
-        return Effects(attempt, self._look, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
+        return Effects(attempt, self._look_up, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
-    async def _look(self, ids: tuple[str, ...], purpose: LookupPurpose) -> LookupResult:
-        self.told.append(("look", ids, purpose))
+    async def _look_up(self, ids: tuple[str, ...], purpose: LookupPurpose) -> LookupResult:
+        self.recorded.append(("look_up", ids, purpose))
         return self.lookup_result
 
     async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
         """Give each its outcome."""
-        self.told += calls
+        self.recorded += calls
         return [self.outcome(call) for call in calls]
 
     async def _publish(self, publications: tuple[Publication, ...]) -> None:
-        self.told.append([publication.routing_key for publication in publications])
+        self.recorded.append([publication.routing_key for publication in publications])
         await self.confirm(publications)
 
     @property
     def story(self) -> list[object]:
-        """Tell what happened, each call by the ids of its messages."""
+        """What happened, each call as the ids of its messages."""
         return [
             tuple(message.message_id for message in one.messages) if isinstance(one, OmniCall) else one
-            for one in self.told
+            for one in self.recorded
         ]
 
     @property
     def calls(self) -> list[OmniCall]:
         """List the attempts."""
-        return [one for one in self.told if isinstance(one, OmniCall)]
+        return [one for one in self.recorded if isinstance(one, OmniCall)]
 
 
 async def test_a_request_is_attempted_and_published_in_this_order() -> None:
@@ -89,7 +89,7 @@ async def test_a_request_is_attempted_and_published_in_this_order() -> None:
     assert settlement == Settlement("order-1", identified=True, attempts=0, event_counts={"message.accepted": 2})
 
 
-async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
+async def test_rejections_are_published_before_the_rest_is_attempted() -> None:
     world = World()
 
     settlement = await world.handle(
@@ -102,18 +102,18 @@ async def test_what_is_wrong_is_said_before_the_rest_is_attempted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "routing_keys"),
     [
         (b"nonsense", ["request.rejected"]),
         (a_body(TWO_PEOPLE, unheardOf=1), ["message.rejected", "message.rejected"]),
     ],
 )
-async def test_what_is_wrong_altogether_is_never_attempted(body: object, said: list[str]) -> None:
+async def test_a_request_without_a_valid_message_is_never_attempted(body: object, routing_keys: list[str]) -> None:
     world = World()
 
     settlement = await world.handle(a_delivery(body))
 
-    assert world.story == [said]
+    assert world.story == [routing_keys]
     assert not settlement.valid
 
 
@@ -135,7 +135,7 @@ async def test_a_request_that_expires_later_is_attempted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said"),
+    ("outcome", "routing_keys"),
     [
         (Rejected("http_400", "HTTP 400"), ["message.rejected"]),
         (Unavailable("http_503"), ["message.deferred", "omni.requests.delay.1"]),
@@ -146,16 +146,18 @@ async def test_a_request_that_expires_later_is_attempted() -> None:
         (Accepted({"m-1": a_status(5, 12)}), ["message.deferred", "omni.requests.delay.32"]),
     ],
 )
-async def test_events_and_letters_of_an_attempt_are_published_together(outcome: Outcome, said: list[str]) -> None:
+async def test_events_and_retries_of_an_attempt_are_published_together(
+    outcome: Outcome, routing_keys: list[str]
+) -> None:
     world = World(outcome=lambda _: outcome)
 
     await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
 
-    assert world.story == [("m-1",), said]
+    assert world.story == [("m-1",), routing_keys]
 
 
 async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> None:
-    """If we are killed between them, what was said of the first stays said."""
+    """If we are killed between them, the events of the first are out."""
     outcomes: dict[str, Outcome] = {"m-1": Unavailable("http_503"), "m-2": Denied("http_401")}
     world = World(outcome=lambda call: outcomes[call.messages[0].message_id], policy=Policy(RetryPolicy(), call_size=1))
 
@@ -170,7 +172,7 @@ async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> N
     assert settlement.event_counts == {"message.deferred": 2}
 
 
-async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
+async def test_a_retry_has_only_the_messages_of_its_call() -> None:
     bodies: list[object] = []
 
     async def keep(publications: tuple[Publication, ...]) -> None:
@@ -185,8 +187,8 @@ async def test_a_letter_holds_only_the_messages_of_its_call() -> None:
     ]
 
 
-DOUBT = {"omni-attempt": 1, "omni-ambiguous": True, "omni-retries": 1}
-IN_DOUBT = replace(a_delivery(TWO_PEOPLE), headers=DOUBT)
+AMBIGUOUS = {"omni-attempt": 1, "omni-ambiguous": True, "omni-retries": 1}
+UNRESOLVED = replace(a_delivery(TWO_PEOPLE), headers=AMBIGUOUS)
 
 
 def shows(*names: str) -> LookupResult:
@@ -196,7 +198,7 @@ def shows(*names: str) -> LookupResult:
 @pytest.mark.parametrize(
     "copy", [replace(a_delivery(), redelivered=True), replace(a_delivery(), headers={"omni-republished": True})]
 )
-async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_before_anybody_is_asked(
+async def test_a_possible_duplicate_is_scheduled_for_retry_before_omni_is_asked(
     copy: Delivery,
 ) -> None:
     world = World()
@@ -212,14 +214,14 @@ async def test_what_another_worker_may_be_posting_this_moment_is_put_aside_befor
         ({}, [["message.expired"]]),
         ({"timestamp": NOW + timedelta(days=9)}, [["message.expired"]]),
         ({"redelivered": True}, [["message.deferred", "omni.requests.delay.8"]]),
-        ({"headers": {"omni-retries": 1}}, [("look", ("m-1",), "best_effort"), [], ["message.expired"]]),
-        ({"headers": DOUBT}, [("look", ("m-1",), "required"), ["message.deferred", "omni.requests.delay.8"]]),
+        ({"headers": {"omni-retries": 1}}, [("look_up", ("m-1",), "best_effort"), [], ["message.expired"]]),
+        ({"headers": AMBIGUOUS}, [("look_up", ("m-1",), "required"), ["message.deferred", "omni.requests.delay.8"]]),
         # OMNI's logs do not go back so far:
         ({"redelivered": True, "headers": {"omni-first-seen": 0}}, [[], ["message.expired"]]),
         ({"body": b"nonsense"}, [["request.rejected"]]),
     ],
 )
-async def test_what_lapsed_in_the_queue_is_served_like_all_others_and_never_posted(
+async def test_a_lapsed_request_is_handled_like_any_other_and_never_posted(
     changes: dict[str, Any], story: list[object]
 ) -> None:
     world = World()
@@ -230,7 +232,7 @@ async def test_what_lapsed_in_the_queue_is_served_like_all_others_and_never_post
     assert world.story == story
 
 
-async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_back() -> None:
+async def test_a_lapsed_request_that_waited_for_a_lookup_is_still_late_when_it_returns() -> None:
     world = World()
     stored: list[Publication] = []
 
@@ -245,58 +247,58 @@ async def test_what_lapsed_and_waited_for_a_look_is_still_late_when_it_comes_bac
         Delivery(stored_message.body, stored_message.content_type, stored_message.message_id, headers=headers)
     )
 
-    assert world.story[1:] == [("look", ("m-1", "m-2"), "required"), [], ["message.expired", "message.expired"]]
+    assert world.story[1:] == [("look_up", ("m-1", "m-2"), "required"), [], ["message.expired", "message.expired"]]
 
 
-async def test_what_is_in_doubt_is_looked_for_and_not_posted_where_omni_has_it() -> None:
+async def test_an_ambiguous_request_is_looked_up_and_not_posted_if_omni_has_it() -> None:
     world = World(lookup_result=shows("m-1", "m-2"))
 
-    settlement = await world.handle(IN_DOUBT)
+    settlement = await world.handle(UNRESOLVED)
 
-    assert world.story == [("look", ("m-1", "m-2"), "required"), ["message.accepted", "message.accepted"]]
+    assert world.story == [("look_up", ("m-1", "m-2"), "required"), ["message.accepted", "message.accepted"]]
     assert settlement.event_counts == {"message.accepted": 2}
 
 
-async def test_what_does_not_show_waits_for_another_look() -> None:
+async def test_a_message_that_does_not_show_waits_for_another_lookup() -> None:
     world = World(lookup_result=shows("m-1"))
 
-    await world.handle(IN_DOUBT)
+    await world.handle(UNRESOLVED)
 
     assert world.story[1:] == [["message.accepted", "message.deferred", "omni.requests.delay.8"]]
 
 
-async def test_what_is_decided_to_be_posted_is_posted_in_the_same_breath_and_only_that() -> None:
+async def test_messages_that_are_to_be_posted_again_are_posted_at_once_and_no_others() -> None:
     headers = {"omni-attempt": 1, "omni-ambiguous": True, "omni-log-checks": 2, "omni-retries": 3}
     world = World(lookup_result=shows("m-1"))
 
     await world.handle(replace(a_delivery(TWO_PEOPLE), headers=headers))
 
-    look, found, posted, accepted = world.story
-    assert look == ("look", ("m-1", "m-2"), "required")
+    lookup, found, posted, accepted = world.story
+    assert lookup == ("look_up", ("m-1", "m-2"), "required")
     assert (found, posted, accepted) == (["message.accepted"], ("m-2",), ["message.accepted"])
     assert world.calls[0].attempt == 2
 
 
-async def test_a_doubt_is_looked_into_even_after_the_deadline() -> None:
+async def test_an_ambiguous_attempt_is_looked_up_even_after_the_deadline() -> None:
     late = a_body(TWO_PEOPLE, expiresAt=NOW.isoformat())
     world = World(lookup_result=shows("m-1"), policy=Policy(RetryPolicy(), log_checks=1))
 
-    await world.handle(replace(a_delivery(late), headers=DOUBT))
+    await world.handle(replace(a_delivery(late), headers=AMBIGUOUS))
 
     assert world.story[1:] == [["message.accepted"], ["message.expired"]]
 
 
 @pytest.mark.parametrize("lookup_result", [Forbidden("http_403"), shows()])
-async def test_one_that_comes_back_without_a_doubt_is_looked_for_in_passing(lookup_result: LookupResult) -> None:
+async def test_a_request_that_returns_unambiguous_gets_a_best_effort_lookup(lookup_result: LookupResult) -> None:
     world = World(lookup_result=lookup_result)
 
     await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
 
     ids = (world.calls[0].messages[0].message_id,)
-    assert world.story[:3] == [("look", ids, "best_effort"), [], ids]
+    assert world.story[:3] == [("look_up", ids, "best_effort"), [], ids]
 
 
-async def test_one_that_cannot_be_looked_for_in_passing_is_put_aside_and_not_posted() -> None:
+async def test_a_request_whose_best_effort_lookup_has_no_answer_is_scheduled_for_retry_and_not_posted() -> None:
     world = World(lookup_result=Unanswered("busy"))
 
     settlement = await world.handle(replace(a_delivery(), headers={"omni-attempt": 1, "omni-retries": 1}))
@@ -306,16 +308,16 @@ async def test_one_that_cannot_be_looked_for_in_passing_is_put_aside_and_not_pos
     assert settlement.event_counts == {}
 
 
-@pytest.mark.parametrize(("ambiguous", "said"), [(True, "message.accepted"), (False, "message.rejected")])
-async def test_an_earlier_attempt_in_doubt_is_remembered(said: str, *, ambiguous: bool) -> None:
+@pytest.mark.parametrize(("ambiguous", "routing_keys"), [(True, "message.accepted"), (False, "message.rejected")])
+async def test_an_earlier_ambiguous_attempt_is_remembered(routing_keys: str, *, ambiguous: bool) -> None:
     world = World(outcome=lambda call: Accepted({call.messages[0].message_id: a_status(5, 23)}))
 
     await world.handle(replace(a_delivery(), headers={"omni-ambiguous": ambiguous, "omni-resolved": True}))
 
-    assert world.told[-1] == [said]
+    assert world.recorded[-1] == [routing_keys]
 
 
-async def test_a_call_tells_how_often_it_was_tried_and_when_it_was_published() -> None:
+async def test_a_call_has_the_number_of_its_attempt_and_the_time_of_publication() -> None:
     world = World()
 
     settlement = await world.handle(replace(a_delivery(), headers={"omni-attempt": 3}, timestamp=NOW))
@@ -349,7 +351,7 @@ async def test_nothing_is_settled_before_the_broker_has_confirmed(body: object) 
     assert (await handling).event_counts
 
 
-async def test_cancelled_in_mid_call_it_says_and_settles_nothing() -> None:
+async def test_a_handler_cancelled_during_a_call_publishes_and_settles_nothing() -> None:
     started = asyncio.Event()
 
     async def hang(_: Sequence[OmniCall]) -> Sequence[Outcome]:
@@ -365,7 +367,7 @@ async def test_cancelled_in_mid_call_it_says_and_settles_nothing() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await handling
-    assert world.told == []
+    assert world.recorded == []
 
 
 async def test_cancelled_while_the_broker_confirms_it_settles_nothing() -> None:
@@ -394,7 +396,7 @@ async def test_a_publication_that_fails_is_not_settled_and_ends_the_rest() -> No
     assert len(world.calls) == 1
 
 
-async def test_a_settlement_tells_how_old_the_request_was_and_how_its_doubt_ended() -> None:
+async def test_a_settlement_has_the_age_of_the_request_and_the_kind_of_resolution() -> None:
     published = replace(a_delivery(TWO_PEOPLE), timestamp=NOW - timedelta(seconds=7))
     settlement = await World().handle(published)
     assert (settlement.age, settlement.resolution) == (7, None)
@@ -414,7 +416,7 @@ def jobs(world: World, *deliveries: Delivery) -> tuple[Handler, list[tuple[Job, 
     return handler, [(job, call) for job in read if (call := handler.only_call(job))]
 
 
-async def test_several_errands_are_one_attempt_and_one_publication_and_end_as_each_would_alone() -> None:
+async def test_several_jobs_are_one_attempt_and_one_publication_and_end_as_each_would_alone() -> None:
     first, second = a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2"))
 
     def refuse_second(call: OmniCall) -> Outcome:
@@ -426,11 +428,11 @@ async def test_several_errands_are_one_attempt_and_one_publication_and_end_as_ea
 
     assert await handler.handle_all(both) == alone
     assert [call.request_id for call in world.calls] == ["r-1", "r-2"]
-    assert world.told[2:] == [["message.accepted", "message.rejected"]]
+    assert world.recorded[2:] == [["message.accepted", "message.rejected"]]
 
 
-async def test_a_defect_about_one_of_several_errands_is_its_own() -> None:
-    """Its outcome cannot be told; those of the others are."""
+async def test_a_defect_in_one_of_several_jobs_does_not_affect_the_others() -> None:
+    """Its outcome cannot be reported; those of the others are."""
 
     def answer(call: OmniCall) -> Outcome:
         return cast("Outcome", None) if call.request_id == "r-1" else accept(call)
@@ -441,7 +443,7 @@ async def test_a_defect_about_one_of_several_errands_is_its_own() -> None:
 
     assert isinstance(defect, AssertionError)
     assert isinstance(settlement, Settlement)
-    assert world.told[2:] == [["message.accepted"]]
+    assert world.recorded[2:] == [["message.accepted"]]
 
 
 def never(*keys: str, size: int = 0) -> Callable[[tuple[Publication, ...]], Awaitable[None]]:
@@ -490,7 +492,7 @@ async def test_an_event_that_is_not_taken_even_in_short_is_the_delivery_s_defect
         await World(confirm=never("message.accepted")).handle(a_delivery())
 
 
-async def test_of_several_errands_only_the_one_whose_event_is_never_taken_is_touched() -> None:
+async def test_of_several_jobs_only_the_one_whose_event_is_unpublishable_is_changed() -> None:
     small = len((await published_by(a_body(requestId="r-1"))).body)
     large = a_delivery(a_body(requestId="r-2", metadata={"tenant": "x" * 1000}))
     world = World(confirm=never("message.accepted", size=small + 40))
@@ -500,10 +502,10 @@ async def test_of_several_errands_only_the_one_whose_event_is_never_taken_is_tou
 
     assert isinstance(first, Settlement)
     assert isinstance(second, Settlement)
-    assert world.told[2:] == [["message.accepted", "message.accepted"], ["message.accepted"]]
+    assert world.recorded[2:] == [["message.accepted", "message.accepted"], ["message.accepted"]]
 
 
-async def test_of_several_errands_only_the_one_about_which_nothing_can_be_published_is_a_defect() -> None:
+async def test_of_several_jobs_only_the_one_about_which_nothing_can_be_published_is_a_defect() -> None:
     async def confirm(publications: tuple[Publication, ...]) -> None:
         refused = [one for one in publications if one.correlation_id == "r-2"]
         if refused:
@@ -526,13 +528,13 @@ async def test_of_several_errands_only_the_one_about_which_nothing_can_be_publis
     [
         pytest.param(replace(a_delivery(), redelivered=True), id="may have been posted"),
         pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-attempt": 1}), id="was posted before"),
-        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1}), id="was put aside"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1}), id="returns"),
         pytest.param(a_delivery({}), id="is not valid"),
         pytest.param(a_delivery(a_body(expiresAt=(NOW - timedelta(seconds=1)).isoformat())), id="is too late"),
         pytest.param(a_delivery(TWO_PEOPLE), id="needs two calls"),
     ],
 )
-def test_what_needs_more_than_one_first_call_is_served_alone(delivery: Delivery) -> None:
+def test_a_job_that_needs_more_than_one_first_call_is_handled_alone(delivery: Delivery) -> None:
     world = World(policy=Policy(RetryPolicy(), call_size=1))
     _, only = jobs(world, delivery)
     assert only == []
@@ -573,7 +575,7 @@ async def test_a_message_that_is_too_large_alone_is_rejected() -> None:
     assert settlement.event_counts == {"message.rejected": 5}
 
 
-async def test_what_is_too_large_among_several_requests_is_split_when_the_others_are_told_of() -> None:
+async def test_a_call_that_is_too_large_is_split_after_the_others_are_reported() -> None:
     world = World(limited_to(2, Rejected("http_413", "HTTP 413")))
     handler = Handler(world.effects(world.attempt), POLICY)
     jobs = [handler.read(a_delivery(body)) for body in (a_body(MANY, requestId="large"), TWO_PEOPLE)]
@@ -588,7 +590,7 @@ async def test_what_is_too_large_among_several_requests_is_split_when_the_others
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) -> None:
+async def test_a_defect_in_a_part_is_the_defect_of_its_request(*, together: bool) -> None:
     world = World(lambda call: cast("Outcome", None) if len(call.messages) == 1 else Unavailable("http_413"))
     handler = Handler(world.effects(world.attempt), POLICY)
     job = handler.read(a_delivery(TWO_PEOPLE))
@@ -609,12 +611,12 @@ async def test_a_defect_in_a_part_is_told_with_its_request(*, together: bool) ->
     ("outcomes", "body", "touched"),
     [
         pytest.param([LookupError()], a_body(), False, id="no call was made"),
-        pytest.param([NotAttempted("paused"), LookupError()], a_body(MANY), True, id="put aside in part"),
+        pytest.param([NotAttempted("paused"), LookupError()], a_body(MANY), True, id="scheduled in part"),
         pytest.param([Unavailable("http_413"), LookupError()], TWO_PEOPLE, True, id="a call was made"),
         pytest.param([LookupError()], a_body(destinations=[a_destination(), {}]), True, id="rejected in part"),
     ],
 )
-async def test_an_errand_is_touched_once_anything_was_done_about_it(
+async def test_a_job_is_touched_once_anything_was_done_about_it(
     outcomes: list[Outcome | Exception], body: dict[str, object], *, touched: bool
 ) -> None:
     """Only what is untouched is as new when it is handed out again."""
@@ -639,17 +641,17 @@ def many(count: int, phone: str = PHONE) -> Delivery:
 
 
 @pytest.mark.parametrize(
-    ("delivery", "outcome", "said"),
+    ("delivery", "outcome", "routing_keys"),
     [
         pytest.param(many(2000), accept, "message.accepted", id="accepted"),
         pytest.param(many(2000), lambda _: Rejected("http_400", "HTTP 400"), "message.rejected", id="refused"),
-        pytest.param(many(2000), lambda _: Unavailable("http_503"), "message.deferred", id="put aside"),
+        pytest.param(many(2000), lambda _: Unavailable("http_503"), "message.deferred", id="scheduled"),
         pytest.param(many(2000, "call me"), accept, "message.rejected", id="wrong"),
         pytest.param(replace(many(2000), expiration=-1.0), accept, "message.expired", id="late"),
     ],
 )
 async def test_events_of_a_large_request_are_published_in_slices(
-    delivery: Delivery, outcome: Callable[[OmniCall], Outcome], said: str
+    delivery: Delivery, outcome: Callable[[OmniCall], Outcome], routing_keys: str
 ) -> None:
     sizes: list[int] = []
 
@@ -658,7 +660,7 @@ async def test_events_of_a_large_request_are_published_in_slices(
 
     settlement = await World(outcome, confirm=confirm).handle(delivery)
 
-    assert settlement.event_counts == {said: 2000}
+    assert settlement.event_counts == {routing_keys: 2000}
     assert max(sizes) < 2**18
     assert len(sizes) > 50
 
@@ -692,7 +694,7 @@ async def test_events_that_cost_no_call_give_way_to_those_of_others_after_each_s
     assert (slices > 25) is (len(delivery.body) > 10_000)
 
 
-async def test_events_of_errands_served_together_are_published_in_slices_too() -> None:
+async def test_events_of_jobs_handled_together_are_published_in_slices_too() -> None:
     sizes: list[int] = []
 
     async def confirm(publications: tuple[Publication, ...]) -> None:
@@ -732,8 +734,8 @@ class LostError(Exception):
     """The delivery is another worker's."""
 
 
-@pytest.mark.parametrize("headers", [{}, DOUBT])
-async def test_what_is_no_longer_ours_is_not_told_of(headers: dict[str, object]) -> None:
+@pytest.mark.parametrize("headers", [{}, AMBIGUOUS])
+async def test_a_delivery_that_is_no_longer_ours_is_not_reported(headers: dict[str, object]) -> None:
     """It may be accepted elsewhere; a request that expired while the process stood still is one example."""
 
     async def confirm() -> None:
@@ -745,10 +747,10 @@ async def test_what_is_no_longer_ours_is_not_told_of(headers: dict[str, object])
     with pytest.raises(LostError):
         await handler.handle(handler.read(replace(delivery, headers=headers)))
 
-    assert [one for one in world.story if one[0] != "look"] == []  # type: ignore[index]  # lists and tuples
+    assert [one for one in world.story if one[0] != "look_up"] == []  # type: ignore[index]  # lists and tuples
 
 
-async def test_a_call_that_was_not_made_since_it_is_not_ours_is_not_told_of_and_the_others_are() -> None:
+async def test_a_call_for_a_delivery_that_is_no_longer_ours_is_not_reported_and_the_others_are() -> None:
     async def attempt(calls: Sequence[OmniCall]) -> Sequence[Outcome | Exception]:
         return [LostError(), *map(accept, calls[1:])]
 

@@ -69,12 +69,12 @@ def test_only_true_is_true(ambiguous: object) -> None:
         denials=st.integers(0, 9),
     )
 )
-def test_what_is_written_is_read_again(history: History) -> None:
+def test_a_written_history_is_read_as_itself(history: History) -> None:
     assert read_history({**write_history(history), **write_progress(history)}, NOW) == history
 
 
 def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
-    """So it counts as an attempt, in doubt, whatever was decided about the attempts before."""
+    """So it counts as an ambiguous attempt, whatever was decided about the attempts before."""
     headers = {"omni-attempt": 2, "omni-ambiguous": True, "omni-resolved": True, "omni-log-checks": 3}
     delivery = replace(a_delivery(), headers=headers)
 
@@ -86,12 +86,14 @@ def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
     ("ambiguous", "resolved", "is_unresolved"),
     [(False, False, False), (True, False, True), (True, True, False)],
 )
-def test_a_doubt_lasts_until_it_is_resolved(*, ambiguous: bool, resolved: bool, is_unresolved: bool) -> None:
+def test_an_ambiguous_attempt_is_unresolved_until_a_decision(
+    *, ambiguous: bool, resolved: bool, is_unresolved: bool
+) -> None:
     assert History(NOW, ambiguous=ambiguous, resolved=resolved).is_unresolved is is_unresolved
 
 
 @pytest.mark.parametrize(("redrives", "attempts", "ordered"), [(0, 0, False), (1, 0, True), (1, 1, False)])
-def test_whoever_replays_a_dead_letter_orders_one_attempt(redrives: int, attempts: int, *, ordered: bool) -> None:
+def test_a_replay_of_a_dead_letter_orders_one_attempt(redrives: int, attempts: int, *, ordered: bool) -> None:
     assert read_history({"omni-redrive-count": redrives, "omni-attempt": attempts}, NOW).is_replay is ordered
 
 
@@ -121,7 +123,7 @@ def test_redeliveries_are_allowed_on_top_and_not_for_ever(attempts: int, redeliv
     assert is_used_up(History(NOW, attempts, redeliveries=redeliveries), 8) is used_up
 
 
-def test_a_replay_that_may_exist_twice_is_in_doubt_and_stays_the_attempt_that_a_person_ordered() -> None:
+def test_a_replay_that_may_exist_twice_is_ambiguous_and_stays_the_attempt_that_an_operator_ordered() -> None:
     replay = replace(
         a_delivery(),
         headers={"omni-redrive-count": 1, "omni-attempt": 0, "omni-ambiguous": True, "omni-republished": True},
@@ -155,7 +157,7 @@ def test_retries_and_replays_are_published_by_the_relay(table: dict[str, object]
     assert is_republication(table) is republished
 
 
-def test_what_the_broker_adds_to_a_redelivery_does_not_change_the_key_of_a_publication() -> None:
+def test_headers_that_the_broker_adds_do_not_change_the_key_of_a_publication() -> None:
     assert publication_key({}) == publication_key({"x-delivery-count": 1})
     assert publication_key({"omni-retries": 1}) != publication_key({"omni-retries": 2})
 

@@ -43,7 +43,7 @@ def test_each_position_of_each_request_has_a_name_of_its_own(request: str, posit
     assert name != message_id(request, "Goodbye", position)
 
 
-def test_a_last_word_has_one_name_however_often_and_whenever_it_is_said() -> None:
+def test_a_final_event_has_one_id_however_often_and_whenever_it_is_published() -> None:
     again = replace(
         EVENT,
         time=NOW + timedelta(hours=1),
@@ -57,7 +57,7 @@ def test_a_last_word_has_one_name_however_often_and_whenever_it_is_said() -> Non
     assert event_id(again) == event_id(EVENT)
 
 
-def test_what_tells_two_facts_apart_tells_their_names_apart() -> None:
+def test_two_facts_have_two_ids() -> None:
     kinds: tuple[EventType, ...] = ("message.rejected", "message.failed", "message.expired", "message.unknown")
     others = [
         *(replace(EVENT, type=kind) for kind in kinds),
@@ -77,7 +77,7 @@ def test_what_tells_two_facts_apart_tells_their_names_apart() -> None:
     assert len({event_id(event) for event in [EVENT, *others]}) == len(others) + 1
 
 
-def test_a_name_that_somebody_copied_is_left_to_whoever_uses_it() -> None:
+def test_a_copied_id_is_left_to_the_message_that_uses_it() -> None:
     """A producer may give one message the id that the relay made for another, as read in an event."""
     copied = message_id("order-1", "Hello", 1)
     other = message_id("order-1", "Hello", 1, {copied})
@@ -87,7 +87,7 @@ def test_a_name_that_somebody_copied_is_left_to_whoever_uses_it() -> None:
     assert message_id("order-1", "Hello", 1, {copied, other}) not in {copied, other}
 
 
-def test_where_a_requests_id_ends_and_its_content_begins_is_told() -> None:
+def test_a_requests_id_and_its_content_are_separated_in_a_derived_id() -> None:
     assert message_id("a", "b c", 0) != message_id("a b", "c", 0)
 
 
@@ -105,7 +105,7 @@ def test_no_two_lists_of_ids_come_to_the_same_name(first: str, second: str, thir
     assert (one == other) is same
 
 
-def test_where_one_id_ends_and_the_next_begins_is_told() -> None:
+def test_two_ids_are_separated_in_a_derived_id() -> None:
     assert event_id(replace(EVENT, request_id="a\nb", message_id="c")) != event_id(
         replace(EVENT, request_id="a", message_id="b\nc")
     )

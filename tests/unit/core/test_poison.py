@@ -7,12 +7,12 @@ from tests.support.builder import a_delivery
 
 
 @pytest.mark.parametrize(
-    ("count", "suspect"), [(None, False), (0, False), (1, False), (2, True), (20, True), ("2", False)]
+    ("count", "suspected"), [(None, False), (0, False), (1, False), (2, True), (20, True), ("2", False)]
 )
-def test_what_was_handed_out_more_than_once_before_is_suspect(count: object, *, suspect: bool) -> None:
+def test_a_message_delivered_more_than_once_before_is_quarantined(count: object, *, suspected: bool) -> None:
     delivery = replace(a_delivery(), headers={"x-delivery-count": count})
 
-    assert is_suspected(replace(delivery, redelivered=True)) is suspect
+    assert is_suspected(replace(delivery, redelivered=True)) is suspected
     assert not is_suspected(delivery)  # a producer may have written it: not to be let into the slow lane
 
 
@@ -37,7 +37,7 @@ def test_the_innocent_survive_a_killer_among_them() -> None:
         ({"x-delivery-count": 1, "x-acquired-count": 3}, 3),  # RabbitMQ 4.3
     ],
 )
-def test_how_often_a_delivery_was_handed_out_is_known_where_the_broker_tells(
+def test_the_number_of_earlier_deliveries_is_known_if_the_broker_counts_them(
     headers: dict[str, object], times: int | None
 ) -> None:
     delivery = replace(a_delivery(), headers=headers)

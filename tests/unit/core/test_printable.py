@@ -25,7 +25,7 @@ OBEYED = [
 ]
 
 
-def test_what_a_terminal_may_obey_becomes_a_space() -> None:
+def test_characters_that_a_terminal_obeys_become_spaces() -> None:
     assert printable("".join(OBEYED)) == " " * len(OBEYED)
     assert printable("a\x1b[2Jb\u202ec") == "a [2Jb c"
 

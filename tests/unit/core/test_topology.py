@@ -16,7 +16,7 @@ def test_names_are_those_that_producers_and_operators_rely_on() -> None:
         (86400.0, "omni.requests.delay.86400"),
     ],
 )
-def test_a_waiting_room_is_named_for_its_seconds(seconds: float, name: str) -> None:
+def test_a_delay_queue_is_named_for_its_seconds(seconds: float, name: str) -> None:
     assert topology.delay_queue(seconds) == name
 
 

@@ -91,7 +91,7 @@ def test_a_trace_is_read_as_it_came(given: str, *, sampled: bool) -> None:
         f"00-{ID}-{SPAN}-0\u0661",
     ],
 )
-def test_what_is_no_trace_is_none(given: object) -> None:
+def test_an_invalid_traceparent_is_none(given: object) -> None:
     assert read_trace({"traceparent": given}) is None
 
 
@@ -152,7 +152,7 @@ def test_a_state_is_read_as_it_came(given: str) -> None:
         ",".join(f"bar{number:02d}={number}" for number in range(1, 34)),
     ],
 )
-def test_what_is_no_state_is_none(given: object) -> None:
+def test_an_invalid_tracestate_is_none(given: object) -> None:
     assert read_state({"tracestate": given}) is None
 
 

@@ -55,7 +55,7 @@ def test_equal_values_are_one_to_sets_and_dictionaries_as_far_as_their_fields_ar
         Unknown,
     ],
 )
-def test_a_value_has_room_for_its_own_fields_only(kind: type) -> None:
+def test_a_value_has_no_fields_but_its_own(kind: type) -> None:
     assert "__slots__" in vars(kind)
 
 

@@ -1,4 +1,4 @@
-"""What wakes somebody: tested both ways, explained, and about metrics that exist."""
+"""Alerts are tested for firing and not firing, have a runbook, and use metrics that exist."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_an_alert_is_tested_where_it_fires_and_where_it_does_not(name: str) -> N
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']}, {rule['labels']['severity']}")
-def test_an_alert_says_how_urgent_it_is_and_has_a_page_that_says_what_to_do(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     page = ROOT / rule["annotations"]["runbook_url"]
@@ -40,7 +40,7 @@ def test_an_alert_says_how_urgent_it_is_and_has_a_page_that_says_what_to_do(rule
     assert re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE) == [rule["alert"], "See", "Do", "Undo"]
 
 
-def test_there_is_no_page_without_its_alert() -> None:
+def test_every_runbook_has_its_alert() -> None:
     assert sorted(page.stem for page in (DEPLOY / "runbooks").glob("OmniRelay*.md")) == NAMES
 
 
@@ -60,7 +60,7 @@ def test_every_metric_that_is_named_exists(text: str) -> None:
 
 
 @pytest.mark.parametrize("page", sorted((DEPLOY / "runbooks").glob("*.md")), ids=lambda page: page.stem)
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_every_link_of_a_runbook_has_a_target(page: Path) -> None:
     text = page.read_text()
     headings = {re.sub(r"\W+", "-", line[3:].lower()) for line in text.splitlines() if line.startswith("## ")}
     for link in re.findall(r"\]\(([^)]+)\)", text):
@@ -68,7 +68,7 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_the_page_of_faults_tells_of_each_that_is_made_and_shows_it(fault: Fault) -> None:
+def test_the_page_of_faults_describes_and_shows_each_fault(fault: Fault) -> None:
     text = (DEPLOY / "runbooks/faults.md").read_text()
     (row,) = (line for line in text.splitlines() if line.startswith("| [") and f"#{fault.name})" in line)
     alerts = set(re.findall(r"\((\w+)\.md\) [\d.]+", row))

@@ -1,4 +1,4 @@
-"""What the image lets its user do, as far as its recipe says."""
+"""The image's user and working directory, by its Dockerfile."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ WRITABLE: Final = ("/tmp", "/var/tmp", "/dev/shm", "/home")  # noqa: S108 - wher
 
 
 def final_stage() -> list[tuple[str, str]]:
-    """Give the instructions of the image itself, by name."""
+    """Return the instructions of the last stage, by name."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     last = max(number for number, line in enumerate(lines) if line.startswith("FROM "))
@@ -22,7 +22,7 @@ def final_stage() -> list[tuple[str, str]]:
 
 
 def test_the_working_directory_is_not_writable_for_the_user_of_the_image() -> None:
-    """Whoever can write into it could leave modules there, or an env file that someone names later."""
+    """A user who can write there could leave modules, or an env file that is named later."""
     (folder,) = (rest for name, rest in final_stage() if name == "WORKDIR")
     assert folder.startswith("/")
     assert not folder.startswith(WRITABLE)
@@ -32,7 +32,7 @@ def test_the_working_directory_is_not_writable_for_the_user_of_the_image() -> No
     assert not any(word in rest for name, rest in final_stage() if name == "RUN" for word in ("chown", "chmod"))
 
 
-def test_nothing_that_runs_the_image_moves_it_elsewhere() -> None:
+def test_no_manifest_changes_the_working_directory_of_the_image() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
     assert not any("working_dir" in service for service in services)
     for path in (ROOT / "deploy/kubernetes").rglob("*.yaml"):

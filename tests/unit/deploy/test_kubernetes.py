@@ -1,4 +1,4 @@
-"""What kustomize makes of the overlays: valid for every Kubernetes in use, restricted, and true to the worker.
+"""The overlays' manifests are valid for every supported Kubernetes, restricted, and agree with the worker.
 
 Needs kubectl (1.27 or later) for its kustomize; nothing here talks to a cluster.
 """
@@ -56,7 +56,7 @@ def is_native(manifest: Manifest) -> bool:
 
 
 def faults(pod: Manifest) -> list[str]:
-    """Tell what the restricted pod security standard would refuse. Source: its page in the Kubernetes documentation."""
+    """List violations of the restricted pod security standard. Source: its page in the Kubernetes documentation."""
     found = []
     spec = pod["spec"]
     found += [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
@@ -88,7 +88,7 @@ def test_every_manifest_is_valid(overlay: str, version: str) -> None:
 
 
 @kubectl
-def test_one_that_is_broken_is_not() -> None:
+def test_a_broken_manifest_is_not_valid() -> None:
     broken = copy.deepcopy(of_kind("production", "Deployment"))
     broken["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFilesystem"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -97,7 +97,7 @@ def test_one_that_is_broken_is_not() -> None:
 
 @kubectl
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_pod_is_restricted_and_of_a_known_image(overlay: str) -> None:
+def test_every_pod_meets_the_restricted_standard_and_has_a_known_image(overlay: str) -> None:
     deployments = [one for one in rendered(overlay) if one["kind"] == "Deployment"]
     assert deployments
     for deployment in deployments:
@@ -113,7 +113,7 @@ def test_every_pod_is_restricted_and_of_a_known_image(overlay: str) -> None:
 
 @kubectl
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_selectors_find_the_pods_they_are_for_and_no_others(overlay: str) -> None:
+def test_selectors_match_their_own_pods_only(overlay: str) -> None:
     labels = of_kind(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"]
     others = [
         one["spec"]["template"]["metadata"]["labels"]
@@ -129,7 +129,7 @@ def test_selectors_find_the_pods_they_are_for_and_no_others(overlay: str) -> Non
 
 @kubectl
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_worker_is_reached_by_and_reaches_only_whom_it_must(overlay: str) -> None:
+def test_network_policies_allow_only_the_connections_that_are_needed(overlay: str) -> None:
     policy = of_kind(overlay, "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert policy["podSelector"]["matchLabels"]
@@ -151,7 +151,7 @@ def test_the_worker_is_reached_by_and_reaches_only_whom_it_must(overlay: str) ->
 
 
 @kubectl
-def test_no_password_is_mounted_into_the_worker_that_is_not_its_own() -> None:
+def test_only_the_workers_own_passwords_are_mounted() -> None:
     pod = of_kind("production", "Deployment")["spec"]["template"]["spec"]
     mounted = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
     others = {
@@ -169,7 +169,7 @@ def test_no_password_is_mounted_into_the_worker_that_is_not_its_own() -> None:
 
 @kubectl
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_worker_is_set_up_with_settings_that_exist_and_has_time_to_stop(overlay: str) -> None:
+def test_the_workers_settings_exist_and_it_has_time_to_stop(overlay: str) -> None:
     pod = of_kind(overlay, "Deployment")["spec"]["template"]["spec"]
     config = config_of(overlay)
     assert config["metadata"]["name"] != "omni-relay"  # its content is in its name
@@ -182,7 +182,7 @@ def test_the_worker_is_set_up_with_settings_that_exist_and_has_time_to_stop(over
 
 
 @kubectl
-def test_as_many_workers_as_there_may_be_share_the_rates() -> None:
+def test_the_rates_are_divided_among_the_most_workers() -> None:
     scaled = of_kind("production", "ScaledObject")["spec"]
     config = config_of("production")
     assert int(config["data"]["RELAY_REPLICAS"]) == scaled["maxReplicaCount"]
@@ -192,7 +192,7 @@ def test_as_many_workers_as_there_may_be_share_the_rates() -> None:
     assert int(config["data"]["RELAY_REPLICAS"]) == of_kind("development", "Deployment")["spec"]["replicas"]
 
 
-def test_the_rules_are_those_that_are_tested() -> None:
+def test_the_shipped_rules_are_the_tested_ones() -> None:
     rule = yaml.safe_load((KUBERNETES / "components/prometheus-operator/prometheus-rule.yaml").read_text())
     rules = yaml.safe_load((ROOT / "deploy/prometheus/omni-relay.rules.yml").read_text())
     assert rule["spec"] == rules

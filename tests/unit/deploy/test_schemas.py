@@ -1,4 +1,4 @@
-"""Custom resources and dashboards are what their readers say in their types: KEDA, Prometheus operator, Grafana.
+"""Custom resources and dashboards match the schemas of KEDA, the Prometheus operator and Grafana.
 
 Needs the schemas that `deploy/bootstrap --rabbitmq` makes where npm is installed; unknown fields are faults.
 """
@@ -26,7 +26,7 @@ TOPOLOGY: Final = {
     "Queue": ({"name"}, {"type", "vhost", "durable", "autoDelete", "arguments", "deleteIfEmpty", "deleteIfUnused"}),
     "User": (set[str](), {"tags", "importCredentialsSecret", "limits"}),
 }
-"""What a specification for RabbitMQ's topology operator must and may have, beside the cluster's reference.
+"""Required and optional fields of specifications for RabbitMQ's topology operator, beside the cluster's reference.
 
 Source: the types in its api/v1beta1. It publishes no schema that a registry of packages has.
 """
@@ -39,7 +39,7 @@ def kinds() -> dict[str, Any]:
 
 
 def faults(kind: str, document: object) -> list[str]:
-    """Tell what is wrong with a document of a kind, and where."""
+    """List the faults of a document of a kind, with their places."""
     found = Draft7Validator(kinds()[kind]).iter_errors(document)
     return [f"{fault.json_path}: {fault.message[:200]}" for fault in found]
 
@@ -66,7 +66,7 @@ def test_every_custom_resource_is_valid(overlay: str) -> None:
 @schemas
 @kubectl
 @pytest.mark.parametrize("kind", ["ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"])
-def test_one_that_is_broken_is_not(kind: str) -> None:
+def test_a_broken_manifest_is_not_valid(kind: str) -> None:
     broken = copy.deepcopy(next(one for one in custom("production") if one["kind"] == kind))
     broken["spec"]["minReplicasCount"] = 2
     assert "minReplicasCount" in "".join(faults(kind, broken))
@@ -80,7 +80,7 @@ def test_every_part_of_the_topology_is_valid(overlay: str) -> None:
 
 
 @kubectl
-def test_a_part_that_is_misspelt_is_not() -> None:
+def test_a_misspelt_part_is_not_valid() -> None:
     queue = copy.deepcopy(next(one for one in custom("production") if one["kind"] == "Queue"))
     queue["spec"]["Durable"] = queue["spec"].pop("durable")
     del queue["spec"]["name"]
@@ -89,7 +89,7 @@ def test_a_part_that_is_misspelt_is_not() -> None:
 
 @schemas
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_dashboard_is_one_of_grafana_s(path: Path) -> None:
+def test_a_dashboard_matches_grafanas_schema(path: Path) -> None:
     dashboard = json.loads(path.read_text())
     assert faults("Dashboard", dashboard) == []
     for panel in dashboard["panels"]:

@@ -8,7 +8,7 @@ ROOT: Final = Path(__file__).parents[3]
 MODEL: Final = ROOT / ".github/SECURITY.md"
 
 
-def test_the_threat_model_says_who_is_trusted_with_what() -> None:
+def test_the_threat_model_names_each_trusted_party() -> None:
     text = MODEL.read_text()
     rows = re.findall(r"^\| \*\*(.+?)\*\*", text, re.MULTILINE)
     for who in ("operators", "the broker", "OMNI", "producers", "consumers of events", "the network"):
@@ -16,13 +16,13 @@ def test_the_threat_model_says_who_is_trusted_with_what() -> None:
     assert "Report a vulnerability" in text
 
 
-def test_each_thing_that_enforces_it_is_there() -> None:
+def test_each_measure_that_it_names_exists() -> None:
     named = re.findall(r"`((?:tests|deploy)/[^`]+)`", MODEL.read_text())
     assert len(named) > 10
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_what_producers_write_is_not_said_to_be_free_of_personal_data() -> None:
+def test_the_documents_do_not_claim_that_producers_fields_are_free_of_personal_data() -> None:
     """Ids are logged; retries and dead letters keep headers, ids and `tracestate`."""
     for path in (ROOT / "README.md", *(ROOT / "deploy").rglob("*.md")):
         assert not re.search(r"(?i)no phone\s+number[^.]*\bever in\b", path.read_text())

@@ -1,4 +1,4 @@
-"""What is shipped: locked by hashes, from nowhere in particular, under licences that ask for nothing but a notice."""
+"""Shipped packages are locked by hashes, without registry addresses, under permissive licences."""
 
 import json
 import re
@@ -34,22 +34,22 @@ def plain_name(name: str) -> str:
 
 
 def licence(name: str) -> str:
-    """Tell a distribution's licence, as it says so itself."""
+    """Return a distribution's licence, by its metadata."""
     metadata = distribution(name).metadata
-    said = [one for field in ("License-Expression", "License") for one in metadata.get_all(field) or ()]
+    licences = [one for field in ("License-Expression", "License") for one in metadata.get_all(field) or ()]
     classifiers = [one for one in metadata.get_all("Classifier") or () if one.startswith("License ::")]
-    return " ".join([*(one[:100] for one in said), *classifiers])
+    return " ".join([*(one[:100] for one in licences), *classifiers])
 
 
 SHIPPED: Final = sorted(set(needed("omni-relay", set())) - {"omni-relay"})
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_there_are_packages_to_check() -> None:
     assert {"aio-pika", "httpx", "pydantic-core"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_is_shipped_may_be(name: str) -> None:
+def test_every_shipped_licence_is_allowed(name: str) -> None:
     if name in WEAK_COPYLEFT:
         assert "Mozilla" in licence(name) or "MPL" in licence(name)
     else:
@@ -67,13 +67,13 @@ def test_a_lock_has_a_hash_for_everything_and_no_address(lock: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_is_shipped_is_locked(name: str) -> None:
+def test_every_shipped_package_is_locked(name: str) -> None:
     locked = {line.partition("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
     assert plain_name(name) in {plain_name(one) for one in locked}
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in ROOT.glob("tests/*/package.json")))
-def test_what_comes_from_npm_is_locked_by_hashes_and_from_nowhere_in_particular(folder: Path) -> None:
+def test_npm_packages_are_locked_by_hashes_without_registry_addresses(folder: Path) -> None:
     lock = json.loads((folder / "package-lock.json").read_text())["packages"]
     wanted = json.loads((folder / "package.json").read_text())["dependencies"]
     assert lock.pop("")["dependencies"] == wanted

@@ -153,7 +153,7 @@ class RowBox(Box):
 
 
 def _kind(value: object) -> object:
-    """Tell components apart: by their type, and boxes by their layout. None for anything that is no object."""
+    """Return the tag of a component: its type, and for a box its layout. None if it is no object."""
     given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return given.get("layout") if given.get("type") == "BOX" else given.get("type")
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from service.core.omni.channel.step import Step, Text
 from service.core.omni.model import Strict
 
-ReconnectingConnection = Annotated[str, Field(min_length=1, max_length=500)]
+Link = Annotated[str, Field(min_length=1, max_length=500)]
 Picture = Annotated[str, Field(min_length=1, max_length=250)]
 
 _NOTHING: Final = frozenset[str]()
@@ -62,12 +62,12 @@ class AlimButton(Button):
         ]
         | None
     ) = None
-    button_url: ReconnectingConnection | None = None
-    button_url_mobile: ReconnectingConnection | None = None
-    button_url_pc: ReconnectingConnection | None = None
+    button_url: Link | None = None
+    button_url_mobile: Link | None = None
+    button_url_pc: Link | None = None
     target: Literal["out"] | None = None
-    android_scheme: ReconnectingConnection | None = None
-    ios_scheme: ReconnectingConnection | None = None
+    android_scheme: Link | None = None
+    ios_scheme: Link | None = None
     chat_extra: Annotated[str, Field(max_length=50)] | None = None
     chat_event: Annotated[str, Field(max_length=50)] | None = None
 
@@ -84,9 +84,9 @@ class ChinguButton(Button):
     needs = takes
 
     type: Literal["URL", "APP_LINK", "BOT_KEYWORD", "MESSAGE_DELIVERY"] | None = None
-    button_url: ReconnectingConnection | None = None
-    android_scheme: ReconnectingConnection | None = None
-    ios_scheme: ReconnectingConnection | None = None
+    button_url: Link | None = None
+    android_scheme: Link | None = None
+    ios_scheme: Link | None = None
 
 
 class KakaoAlim(Step):

@@ -55,12 +55,12 @@ class Sms(Step):
 
     @property
     def size(self) -> Size:
-        """Tell encoding, units and parts."""
+        """The encoding, and the number of units and parts."""
         return size_of(self.text, *self._tables)
 
     @property
     def parts(self) -> Parts:
-        """Cut the text into its parts."""
+        """The text, divided into its parts."""
         return split(self.text, *self._tables)
 
     @property

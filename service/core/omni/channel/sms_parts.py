@@ -95,7 +95,7 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class Size(NamedTuple):
-    """What a text comes to on the air; `units` are septets, or UTF-16 code units for `ucs2`."""
+    """The size of a text on the air. `units` are septets, or UTF-16 code units for `ucs2`."""
 
     encoding: Encoding
     units: int
@@ -108,7 +108,7 @@ class Size(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A text as it is cut into parts; joined they are the text."""
+    """The parts of a text; joined they are the text."""
 
     encoding: Encoding
     texts: tuple[str, ...]
@@ -131,11 +131,11 @@ class _Alphabet:
     """Characters of two units, as far as they are not among those of one."""
 
     def holds(self, characters: frozenset[str]) -> bool:
-        """Tell whether a text of these characters can be encoded in it."""
+        """Return whether a text of these characters can be encoded in it."""
         return self.encoding == "ucs2" or characters <= self.single | self.double
 
     def units(self, text: str, characters: frozenset[str]) -> str:
-        """Write one character for each unit."""
+        """Return a text with one character for each unit."""
         if self.encoding == "ucs2":
             return _BEYOND.sub(_NOT_LAST + "x", _HALF.sub("x", text))
         for character in characters & self.double - self.single:
@@ -143,7 +143,7 @@ class _Alphabet:
         return text
 
     def ends(self, units: str) -> list[int]:
-        """Tell for each part where it ends."""
+        """Return the end of each part."""
         if len(units) <= self.alone:
             return [len(units)]
         ends = [0]
@@ -157,7 +157,7 @@ _UCS2: Final = _Alphabet("ucs2", 70, 67)
 
 
 def size_of(text: str, language: LanguageCode = "NONE", transliteration: Transliteration = "NONE") -> Size:
-    """Tell what a text comes to. Cheap for a text of the GSM alphabet; otherwise it costs what its length is."""
+    """Return encoding, units and parts of a text. Takes constant time in the GSM alphabet, else time by its length."""
     if GSM.issuperset(text):
         return Size("gsm7", len(text), 1 if len(text) <= 160 else -(-len(text) // 153))  # noqa: PLR2004 - see above
     alphabet, units, ends = _best(text, language, transliteration)
@@ -165,7 +165,7 @@ def size_of(text: str, language: LanguageCode = "NONE", transliteration: Transli
 
 
 def split(text: str, language: LanguageCode = "NONE", transliteration: Transliteration = "NONE") -> Parts:
-    """Cut a text into its parts, each as long as it may be."""
+    """Divide a text into its parts, each as long as possible."""
     alphabet, units, ends = _best(text, language, transliteration)
     texts, sizes, at, begin = [], [], 0, 0
     for end in ends:
@@ -178,7 +178,7 @@ def split(text: str, language: LanguageCode = "NONE", transliteration: Translite
 
 
 def _best(text: str, language: LanguageCode, transliteration: Transliteration) -> tuple[_Alphabet, str, list[int]]:
-    """Find the alphabet that a text is encoded in: GSM, else the national one with the fewest parts, else UCS-2."""
+    """Choose the alphabet of a text: GSM, else the national one with the fewest parts, else UCS-2."""
     characters = frozenset(text)
     gsm, *national = _alphabets(language, transliteration)
     possible = [gsm] if gsm.holds(characters) else [one for one in national if one.holds(characters)]
@@ -191,7 +191,7 @@ def _best(text: str, language: LanguageCode, transliteration: Transliteration) -
 
 @cache
 def _alphabets(language: LanguageCode, transliteration: Transliteration) -> tuple[_Alphabet, ...]:
-    """List the GSM alphabet, then each national one that the language allows."""
+    """Return the GSM alphabet, then each national one that the language allows."""
     added = TRANSLITERATED.get(transliteration, frozenset())
     found = [_Alphabet("gsm7", 160, 153, GSM | added, EXTENSION)]
     for code, shifted in SINGLE_SHIFT.items():

@@ -1,4 +1,4 @@
-"""The fast lane's frames: what the library would read of what we write, and the other way round."""
+"""The fast path's frames, compared with the library's reading and writing."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -14,14 +14,14 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from service.adapters.rabbitmq import codec
-from service.adapters.rabbitmq.codec import encoded_headers, make_reading_total
 from service.adapters.rabbitmq.fast_path import FastPath
-from service.adapters.rabbitmq.session import read_delivery
+from service.adapters.rabbitmq.field_tables import encoded_headers, make_reading_total
+from service.adapters.rabbitmq.messages import read_delivery
 from service.core.delivery import Delivery, Publication
 from service.core.request.body import LONGEST
 from tests.unit.strategy import law
 
-INTAKE, OUTLET, FRAME_MAX = 1, 2, 4096
+DELIVERIES, PUBLISHES, FRAME_MAX = 1, 2, 4096
 
 short_texts = st.text(max_size=80).filter(lambda text: len(text.encode()) <= 255)
 seconds = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)).map(  # noqa: DTZ001 - the zone is put on
@@ -72,7 +72,7 @@ def frames(data: bytes) -> list[Any]:
     found = []
     while data:
         size, channel, one = pamqp.frame.unmarshal(data)
-        assert channel in {0, INTAKE, OUTLET}
+        assert channel in {0, DELIVERIES, PUBLISHES}
         found.append(one)
         data = data[size:]
     return found
@@ -80,9 +80,9 @@ def frames(data: bytes) -> list[Any]:
 
 @law
 @given(publications)
-def test_the_library_reads_a_publication_as_it_was_meant(publication: Publication) -> None:
+def test_the_library_reads_a_publication_as_it_was_written(publication: Publication) -> None:
     make_reading_total()
-    method, header, *bodies = frames(codec.write_publish(OUTLET, publication, FRAME_MAX))
+    method, header, *bodies = frames(codec.write_publish(PUBLISHES, publication, FRAME_MAX))
     assert isinstance(method, pamqp.commands.Basic.Publish)
     assert (method.exchange, method.routing_key) == (publication.exchange, publication.routing_key)
     assert (method.mandatory, method.immediate) == (True, False)
@@ -109,7 +109,7 @@ LONG = "\u00e9" * 255
 
 @law
 @given(st.dictionaries(st.text(max_size=300), anything, max_size=6), st.sampled_from([4096, 8192, 131_072, 0]))
-def test_whatever_headers_there_are_a_publication_fits_the_frames_and_keeps_ours(
+def test_with_any_headers_a_publication_fits_the_frames_and_keeps_the_relays_headers(
     given_headers: dict[str, Any], frame_max: int
 ) -> None:
     make_reading_total()
@@ -117,7 +117,7 @@ def test_whatever_headers_there_are_a_publication_fits_the_frames_and_keeps_ours
     publication = Publication(
         LONG, LONG, b"", LONG, LONG, LONG, LONG, LONG, datetime.now(UTC), 9, table, content_encoding=LONG
     )
-    written = codec.write_publish(OUTLET, publication, frame_max)
+    written = codec.write_publish(PUBLISHES, publication, frame_max)
     _, header = frames(written)
     assert len(written) - written.index(b"\xce\x02") - 1 <= (frame_max or 131_072)
     read = header.properties.headers
@@ -125,7 +125,7 @@ def test_whatever_headers_there_are_a_publication_fits_the_frames_and_keeps_ours
     assert set(read) <= set(table)
 
 
-def test_headers_that_do_not_fit_are_left_out_whole_and_the_others_stay() -> None:
+def test_headers_that_do_not_fit_are_left_out_and_the_others_are_kept() -> None:
     table = {"omni-attempt": 1, "tracestate": "x" * 130_950, "team": "blue", "tenant": "y" * 20_000, "b": True}
     assert list(encoded_headers(table, 131_072)) == ["omni-attempt", "team", "b"]
     assert list(encoded_headers({"a": "x" * 16_000, "b": "x" * 400, "c": 1}, 0)) == ["a", "c"]
@@ -138,13 +138,13 @@ def test_headers_that_can_be_read_but_not_written_are_left_out() -> None:
     ]
 
 
-def test_texts_too_long_for_the_wire_are_cut_and_not_an_error() -> None:
-    """They come up where a property was not UTF-8 and each of its bytes has become three."""
-    written = codec.write_publish(OUTLET, Publication("", "q", b"", "t", "\ufffd" * 255, correlation_id="\ud800"), 0)
+def test_texts_too_long_for_a_short_string_are_cut() -> None:
+    """A property that was not UTF-8 grows: each wrong byte becomes a character of three bytes."""
+    written = codec.write_publish(PUBLISHES, Publication("", "q", b"", "t", "\ufffd" * 255, correlation_id="\ud800"), 0)
     _, header, *bodies = frames(written)
     assert header.properties.message_id == "\ufffd" * 85
     assert header.properties.correlation_id == "?"
-    assert frames(codec.write_publish(OUTLET, Publication("", "q", b"", "t", "é" * 200), 0))[
+    assert frames(codec.write_publish(PUBLISHES, Publication("", "q", b"", "t", "é" * 200), 0))[
         1
     ].properties.message_id == ("é" * 127)
     assert bodies == []
@@ -158,7 +158,7 @@ def deliver(
     header = ContentHeader(0, len(body), pamqp.commands.Basic.Properties(**given))
     parts = [ContentBody(body[start : start + 100]) for start in range(0, len(body), 100)]
     whole: list[Any] = [method, header, *parts]
-    data = b"".join(pamqp.frame.marshal(one, INTAKE) for one in whole)
+    data = b"".join(pamqp.frame.marshal(one, DELIVERIES) for one in whole)
     _, read, *_ = frames(data)
     return data, read_delivery(DeliveredMessage(method, read, body, None))  # type: ignore[arg-type]  # no channel here
 
@@ -168,7 +168,7 @@ def deliver(
     st.lists(st.tuples(properties, st.binary(max_size=250), st.booleans()), min_size=1, max_size=5),
     st.lists(st.integers(1, 90), min_size=1, max_size=9),
 )
-def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_however_the_bytes_are_cut(
+def test_the_fast_path_reads_deliveries_as_the_library_does_and_passes_other_frames_on_however_the_bytes_are_split(
     given: list[tuple[dict[str, Any], bytes, bool]], cuts: list[int]
 ) -> None:
     make_reading_total()
@@ -178,14 +178,14 @@ def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_howev
         expected.append((delivery, tag))
         another, _ = deliver("another", tag, body, fields)
         heartbeat = pamqp.frame.marshal(Heartbeat(), 0)
-        declared = pamqp.frame.marshal(pamqp.commands.Queue.DeclareOk("q", 1, 2), INTAKE)
+        declared = pamqp.frame.marshal(pamqp.commands.Queue.DeclareOk("q", 1, 2), DELIVERIES)
         data += written + heartbeat + another + declared
         rest += heartbeat + another + declared
 
     async def run() -> tuple[list[tuple[Delivery, int]], bytes]:
         reader, taken = asyncio.StreamReader(), list[tuple[Delivery, int]]()
         fast_path = FastPath(reader)
-        fast_path.begin(INTAKE, OUTLET, FRAME_MAX)
+        fast_path.begin(DELIVERIES, PUBLISHES, FRAME_MAX)
         fast_path.consume("ours", lambda delivery, tag: taken.append((delivery, tag)))
         left, turn = data, 0
         while left:
@@ -195,16 +195,16 @@ def test_a_lane_reads_deliveries_as_the_library_does_and_hands_on_the_rest_howev
         reader.feed_eof()
         return taken, await reader.read()
 
-    taken, handed = asyncio.run(run())
+    taken, passed_on = asyncio.run(run())
     assert taken == expected
-    assert handed.replace(codec.HEARTBEAT, b"") == rest.replace(codec.HEARTBEAT, b"")
+    assert passed_on.replace(codec.HEARTBEAT, b"") == rest.replace(codec.HEARTBEAT, b"")
 
 
-def test_a_lane_that_is_out_of_step_leaves_everything_to_the_library() -> None:
+def test_after_a_framing_error_the_fast_path_passes_everything_on_to_the_library() -> None:
     async def run() -> bytes:
         reader = asyncio.StreamReader()
         fast_path = FastPath(reader)
-        fast_path.begin(INTAKE, OUTLET, FRAME_MAX)
+        fast_path.begin(DELIVERIES, PUBLISHES, FRAME_MAX)
         fast_path.consume("ours", lambda *_: None)
         written, _ = deliver("ours", 1, b"body", {})
         fast_path.data_received(written[:-1] + b"x")
@@ -212,31 +212,31 @@ def test_a_lane_that_is_out_of_step_leaves_everything_to_the_library() -> None:
         reader.feed_eof()
         return await reader.read()
 
-    handed = asyncio.run(run())
+    passed_on = asyncio.run(run())
     written, _ = deliver("ours", 1, b"body", {})
-    assert handed.endswith(written)
-    assert b"x" in handed
+    assert passed_on.endswith(written)
+    assert b"x" in passed_on
 
 
-def test_properties_that_end_too_soon_are_no_properties() -> None:
+def test_truncated_properties_count_as_absent() -> None:
     header = ContentHeader(0, 5, pamqp.commands.Basic.Properties(message_id="m-1", correlation_id="c-1"))
-    payload = pamqp.frame.marshal(header, INTAKE)[7:-1]
+    payload = pamqp.frame.marshal(header, DELIVERIES)[7:-1]
     for length in range(14, len(payload)):
         assert codec.read_properties(payload[:length])[0] == 5
     assert codec.read_properties(payload)[1].message_id == "m-1"
 
 
-async def test_a_body_that_is_longer_than_any_request_is_dropped_while_it_comes() -> None:
+async def test_a_body_longer_than_any_request_is_dropped_as_it_arrives() -> None:
     taken: list[Delivery] = []
     fast_path = FastPath(asyncio.StreamReader())
-    fast_path.begin(INTAKE, OUTLET, FRAME_MAX)
+    fast_path.begin(DELIVERIES, PUBLISHES, FRAME_MAX)
     fast_path.consume("ours", lambda delivery, _: taken.append(delivery))
     for size in (LONGEST, LONGEST + 1, 10):
         method = pamqp.commands.Basic.Deliver("ours", 1, False, "omni.requests", "send")  # noqa: FBT003 - new
         header = ContentHeader(0, size, pamqp.commands.Basic.Properties(message_id="m"))
         parts = [ContentBody(bytes(min(2**17, size - start))) for start in range(0, size, 2**17)]
         whole: list[Any] = [method, header, *parts]
-        written = b"".join(pamqp.frame.marshal(one, INTAKE) for one in whole)
+        written = b"".join(pamqp.frame.marshal(one, DELIVERIES) for one in whole)
         for start in range(0, len(written), 2**18):
             fast_path.data_received(written[start : start + 2**18])
 
@@ -265,7 +265,7 @@ class Wire(asyncio.Transport):
         return False
 
 
-async def test_the_library_does_not_end_a_pause_of_ours() -> None:
+async def test_the_library_does_not_end_a_pause_of_the_fast_path() -> None:
     reader, wire = asyncio.StreamReader(limit=10), Wire()
     fast_path = FastPath(reader)
     fast_path.connection_made(wire)

@@ -10,7 +10,7 @@ from service.adapters.rabbitmq.permissions import is_about
 from service.core.attempt.retry import RetryPolicy
 
 USER: Final = Path(__file__).parents[4] / "deploy/kubernetes/components/rabbitmq-topology/user.yaml"
-ROOMS: Final = RetryPolicy(8, 1.0, 300.0).delays
+DELAYS: Final = RetryPolicy(8, 1.0, 300.0).delays
 
 
 def shipped() -> dict[str, str]:
@@ -19,8 +19,8 @@ def shipped() -> dict[str, str]:
     return permissions
 
 
-def test_the_rights_that_are_shipped_are_those_that_are_needed() -> None:
-    for right in rights_needed(ROOMS, declares=False, replies=False):
+def test_the_shipped_rights_cover_all_that_are_needed() -> None:
+    for right in rights_needed(DELAYS, declares=False, replies=False):
         permission = "write" if right.permission == "write" else "read"
         assert re.search(shipped()[permission], right.resource), right
 
@@ -36,12 +36,12 @@ def test_the_rights_that_are_shipped_are_those_that_are_needed() -> None:
         *(("configure", name) for name in ("", "omni.requests", "omni.dead.lock")),
     ],
 )
-def test_and_no_others(permission: str, name: str) -> None:
-    """In particular none to events of others, to every queue by way of the default exchange, and to forge requests."""
+def test_the_shipped_rights_cover_no_other_name(permission: str, name: str) -> None:
+    """Such as other producers' events, the default exchange with every queue, and the delay queues."""
     assert not re.search(shipped()[permission], name) or name == ""
 
 
-def test_each_right_is_named_by_what_a_pattern_has_to_match() -> None:
+def test_each_right_names_the_resource_that_a_pattern_has_to_match() -> None:
     assert str(Right("write", "exchange", "")) == "write amq.default (exchange)"
     assert str(RightMissingError(Right("read", "queue", "omni.dead"))) == (
         "this user may not read omni.dead (queue); RabbitMQ's read permission has to match it"
@@ -61,9 +61,9 @@ def test_a_refusal_is_about_what_it_names(text: str) -> None:
     assert not is_about(OSError(text), Right("read", "queue", "omni.dead.notifications"))
 
 
-def test_copies_for_reply_to_need_the_default_exchange_and_declaring_needs_much_more() -> None:
-    least = set(rights_needed(ROOMS, declares=False, replies=False))
-    assert set(rights_needed(ROOMS, declares=False, replies=True)) - least == {Right("write", "exchange", "")}
-    more = set(rights_needed(ROOMS, declares=True, replies=False))
-    assert {right for right in least if not right.to_look} < more
+def test_replies_need_the_default_exchange_and_declaring_needs_more() -> None:
+    least = set(rights_needed(DELAYS, declares=False, replies=False))
+    assert set(rights_needed(DELAYS, declares=False, replies=True)) - least == {Right("write", "exchange", "")}
+    more = set(rights_needed(DELAYS, declares=True, replies=False))
+    assert {right for right in least if not right.to_check} < more
     assert {right.permission for right in more} == {"configure", "write", "read"}

@@ -24,7 +24,7 @@ def read(status: int, body: bytes = b"", messages: Iterable[Message] = (ONE, TWO
 
 
 def statuses_of(outcome: Outcome) -> dict[str, int]:
-    """Tell each message's status by its group."""
+    """List each message's status by its group."""
     assert isinstance(outcome, Accepted)
     return {name: status.group_id for name, status in outcome.statuses.items()}
 
@@ -91,7 +91,7 @@ def test_each_http_status_of_omni_means_what_the_contract_says(statuses: range, 
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_4xx_without_omnis_envelope_says_nothing_about_the_call(page: bytes) -> None:
+def test_a_4xx_without_omnis_envelope_is_no_refusal_of_the_call(page: bytes) -> None:
     for status in range(400, 500):
         assert read(status, page) == Unavailable(f"http_{status}")
         assert read(status, page, retry_after="7") == Unavailable(f"http_{status}", 7.0)
@@ -162,7 +162,7 @@ def test_credentials_that_omni_refuses_are_our_fault(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 99, 600, 999])
-def test_a_status_http_does_not_know_has_a_closed_word_too(status: int) -> None:
+def test_a_status_that_http_does_not_define_has_a_cause_of_the_closed_list(status: int) -> None:
     assert read(status) == Unknown("http_other")
 
 
@@ -170,7 +170,7 @@ def test_a_status_http_does_not_know_has_a_closed_word_too(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "text"),
     [
         (LEGACY, ", BAD_REQUEST; Bad request; to.phoneNumber: is not a number"),
         (NEW, ", E400; Bad request; to.phoneNumber: is not a number"),
@@ -186,12 +186,12 @@ def test_a_status_http_does_not_know_has_a_closed_word_too(status: int) -> None:
         ({"requestError": {"serviceException": {"text": "Bad", "validationErrors": [1]}}}, ", Bad"),
     ],
 )
-def test_what_omni_says_is_wrong_is_told_from_either_envelope(body: object, said: str) -> None:
-    assert read(400, json.dumps(body).encode()) == Rejected("http_400", f"HTTP 400{said}")
+def test_an_error_text_is_read_from_either_envelope(body: object, text: str) -> None:
+    assert read(400, json.dumps(body).encode()) == Rejected("http_400", f"HTTP 400{text}")
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "text"),
     [
         (ENVELOPES[2], ", BAD_REQUEST; Bad request"),
         (ENVELOPES[3], ", BAD_REQUEST; Bad request"),
@@ -206,12 +206,12 @@ def test_what_omni_says_is_wrong_is_told_from_either_envelope(body: object, said
         (b"<ApiException><errorCode>E400</errorCode></ApiException>", ", E400"),
     ],
 )
-def test_what_omni_says_is_wrong_is_told_from_xml_too(body: bytes, said: str) -> None:
+def test_an_error_text_is_read_from_xml_too(body: bytes, text: str) -> None:
     """How validation errors look in XML is not published."""
-    assert read(400, body) == Rejected("http_400", f"HTTP 400{said}")
+    assert read(400, body) == Rejected("http_400", f"HTTP 400{text}")
 
 
-def test_what_omni_says_is_bounded() -> None:
+def test_an_error_text_of_omni_is_bounded() -> None:
     outcome = read(400, json.dumps({"errorCode": "E400", "description": "x" * 10_000}).encode())
 
     assert isinstance(outcome, Rejected)
@@ -298,7 +298,7 @@ def test_an_entry_with_another_address_is_about_another_message(to: object) -> N
     assert statuses_of(read(200, answer, [BOTH, TWO])) == {"m-2": 1}
 
 
-def test_an_answer_about_nobody_we_know_leaves_all_in_doubt() -> None:
+def test_an_answer_about_other_messages_leaves_all_ambiguous() -> None:
     answer = an_answer(an_entry("theirs-1", {"phoneNumber": "49301234567"}), an_entry(None))
 
     assert read(200, answer) == Unknown("answer_to_others")
@@ -373,7 +373,7 @@ def test_an_answer_in_xml_is_read_in_its_encoding(declared: str, content_type: s
     assert refused == Rejected("http_400", "HTTP 400, BAD_REQUEST; ungültig")
 
 
-def test_an_answer_in_json_with_another_charset_is_read_as_that_says() -> None:
+def test_an_answer_in_json_is_read_in_the_charset_that_it_names() -> None:
     """RFC 8259 knows no such answer, and a servlet container that is set up badly gives it."""
     entry = {**an_entry(), "status": {"groupId": 1, "description": "später"}}
     answer = json.dumps({"messages": [entry]}, ensure_ascii=False).encode("latin-1")
@@ -393,7 +393,7 @@ def test_an_answer_that_cannot_be_decoded_is_unreadable(body: bytes) -> None:
     assert read(400, body, [ONE]) == Unavailable("http_400")
 
 
-def test_an_answer_in_xml_says_the_same() -> None:
+def test_an_answer_in_xml_has_the_same_meaning() -> None:
     answer = (
         b"<omniResponse><bulkId>bulk-1</bulkId><messages>"
         b"<message><to><phoneNumber>41793026727</phoneNumber></to><status><groupId>0</groupId><groupName>ACCEPTED"
@@ -526,7 +526,7 @@ def test_any_answer_has_an_outcome(status: int, headers: dict[str, str], body: b
         assert outcome.cause in {f"http_{status}", "http_other", "unreadable_answer", "answer_to_others"}
 
 
-# A look into the logs
+# A log lookup
 
 
 def look(body: bytes, status: int = 200, ids: tuple[str, ...] = ("m-1", "m-2"), **headers: str) -> LookupResult:
@@ -610,7 +610,7 @@ def test_logs_may_show_nothing(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{}", b"<html>", b'{"results":[{"messageId":"m-1"}]}'])
 def test_of_logs_that_cannot_be_read_nothing_is_learnt(body: bytes) -> None:
-    """One entry that cannot be read may be the very one that was looked for."""
+    """One entry that cannot be read may be the one in question."""
     assert look(body) == Unanswered("unreadable_answer")
 
 

@@ -8,7 +8,7 @@ from service.core.omni.destination import To
 from service.core.request.request import Message
 
 
-def test_a_call_is_written_with_the_vendors_names_and_without_what_is_not_said() -> None:
+def test_a_call_is_rendered_with_the_vendors_names_and_without_empty_fields() -> None:
     content = Content(
         bulk_id="bulk-1",
         sms=Sms(text="Grüezi", validity_period=90, validity_period_time_unit="SECONDS"),

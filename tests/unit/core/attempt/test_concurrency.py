@@ -74,7 +74,7 @@ def test_a_few_milliseconds_more_are_no_sign() -> None:
     assert grow(replace(LIMIT, usual=0.001), 0.03, 16).size > 16
 
 
-def test_what_is_slow_for_long_becomes_usual() -> None:
+def test_a_lasting_slowness_becomes_usual() -> None:
     limit = replace(LIMIT, usual=0.1)
     for _ in range(200):
         limit = grow(limit, 1.0, 16)

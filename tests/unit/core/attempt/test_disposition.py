@@ -31,7 +31,7 @@ def test_a_call_that_ended_without_an_answer_ends_the_same_for_each_message(
     assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (message_outcome, replace(message_outcome, message=TWO))
 
 
-def test_an_answer_has_a_word_for_each_message() -> None:
+def test_an_answer_has_a_status_for_each_message() -> None:
     taken, refused = a_status(1, 7, "PENDING_ENROUTE"), a_status(5, 6, "REJECTED_NETWORK")
     outcome = Accepted({"m-1": taken, "m-2": refused}, "bulk-1")
 
@@ -41,7 +41,7 @@ def test_an_answer_has_a_word_for_each_message() -> None:
     )
 
 
-def test_a_message_the_answer_does_not_name_is_in_doubt() -> None:
+def test_a_message_that_the_answer_does_not_name_is_ambiguous() -> None:
     message_outcomes = judge(a_call(ONE, TWO), Accepted({"m-1": a_status()}), ambiguous=False)
 
     assert message_outcomes[1] == MessageOutcome(TWO, "ambiguous", "not_in_answer")
@@ -86,7 +86,7 @@ def test_a_message_the_flooding_filter_refused_is_tried_after_an_hour() -> None:
 
 
 @pytest.mark.parametrize(("ambiguous", "disposition"), [(True, "taken"), (False, "refused")])
-def test_a_used_id_means_that_the_attempt_in_doubt_got_through(disposition: str, *, ambiguous: bool) -> None:
+def test_a_duplicate_id_means_that_the_ambiguous_attempt_was_accepted(disposition: str, *, ambiguous: bool) -> None:
     (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 23)}), ambiguous=ambiguous)
 
     assert message_outcome.disposition == disposition
@@ -96,20 +96,20 @@ def test_a_used_id_means_that_the_attempt_in_doubt_got_through(disposition: str,
     ("status_id", "cause"),
     [(6, "status_6"), (999, "status_999"), (1000, "status_other"), (-1, "status_other"), (None, "status_other")],
 )
-def test_a_cause_is_a_closed_word(status_id: int | None, cause: str) -> None:
+def test_a_cause_is_a_word_of_a_closed_list(status_id: int | None, cause: str) -> None:
     (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
 
     assert (message_outcome.cause, message_outcome.detail) == (cause, "")
 
 
-def test_a_call_that_was_not_made_says_nothing_about_its_messages() -> None:
+def test_a_call_that_was_not_made_leaves_its_messages_not_attempted() -> None:
     assert judge(a_call(ONE), NotAttempted("http_401"), ambiguous=False) == (
         MessageOutcome(ONE, "not_attempted", "http_401"),
     )
 
 
 @pytest.mark.parametrize(
-    ("statuses", "disposition", "told"),
+    ("statuses", "disposition", "position"),
     [
         ([a_status()], "taken", 0),
         ([a_status(4, 15)], "taken", 0),  # taken, whatever became of it since
@@ -117,15 +117,15 @@ def test_a_call_that_was_not_made_says_nothing_about_its_messages() -> None:
         ([a_status(3, 5), a_status(5, 6)], "taken", 0),
         ([a_status(5, 6)], "refused", 0),
         ([a_status(5, 21), a_status(5, 6)], "refused", 1),
-        ([a_status(5, 23)], "taken", 0),  # the attempt in doubt was a second one
+        ([a_status(5, 23)], "taken", 0),  # the ambiguous attempt was a second one
         ([a_status(5, 21)], None, 0),
         ([a_status(5, 20)], None, 0),
         ([a_status(5, 12)], None, 0),
         ([], None, 0),
     ],
 )
-def test_a_message_in_doubt_is_judged_by_what_the_logs_show(
-    statuses: list[Status], disposition: str | None, told: int
+def test_an_ambiguous_message_is_judged_by_its_entries_in_the_logs(
+    statuses: list[Status], disposition: str | None, position: int
 ) -> None:
     entries = tuple(LogEntry(message_id="m-1", bulk_id="bulk-1", status=status) for status in statuses)
 
@@ -137,7 +137,7 @@ def test_a_message_in_doubt_is_judged_by_what_the_logs_show(
         assert message_outcome is not None
         assert (message_outcome.disposition, message_outcome.status, message_outcome.bulk_id) == (
             disposition,
-            statuses[told],
+            statuses[position],
             "bulk-1",
         )
 

@@ -14,7 +14,7 @@ ENVELOPE = b'{"requestError":{"serviceException":{"messageId":"UNAUTHORIZED"}}}'
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("expires_in", "seconds"),
     [
         (100, 100),
         (99.5, 99.5),
@@ -34,8 +34,8 @@ ENVELOPE = b'{"requestError":{"serviceException":{"messageId":"UNAUTHORIZED"}}}'
         ("1e999", 86400),
     ],
 )
-def test_a_token_is_used_for_as_long_as_makes_sense(said: object, seconds: float) -> None:
-    assert lifetime(said) == seconds
+def test_a_token_is_used_for_as_long_as_makes_sense(expires_in: object, seconds: float) -> None:
+    assert lifetime(expires_in) == seconds
 
 
 def test_a_token_is_read_from_a_success_alone() -> None:
@@ -51,7 +51,7 @@ def test_a_token_may_come_in_any_unicode_encoding(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"error":"invalid_client"}', ENVELOPE])
-def test_credentials_are_refused_where_the_server_says_so(body: bytes) -> None:
+def test_credentials_are_refused_if_the_server_says_so(body: bytes) -> None:
     for status in (400, 401, 403, 404):
         assert read_token(status, {}, body, NOW) == Denied(f"token_http_{status}")
     for status in (200, 408, 425, 429, 500, 503):

@@ -24,7 +24,7 @@ def saying(content: Content) -> SendRequest:
     return replace(a_request(), content=content)
 
 
-def test_one_call_says_it_all_to_all() -> None:
+def test_one_batch_has_all_destinations() -> None:
     messages = (a_message("m-1", PHONE, EMAIL), a_message("m-2"))
 
     (call,) = plan(a_request(*messages), a_history(), NOW, POLICY)
@@ -110,10 +110,10 @@ def test_a_call_that_is_too_large_is_made_in_halves_with_bulk_ids_of_our_own(out
     first, second = split(call, outcome)
 
     assert (first.messages, second.messages) == (FIVE[:2], FIVE[2:])
-    said = digest(content.to_json())
+    content_digest = digest(content.to_json())
     assert [half.content.bulk_id for half in (first, second)] == [
-        bulk_id("order-1", "m-0", said),
-        bulk_id("order-1", "m-2", said),
+        bulk_id("order-1", "m-0", content_digest),
+        bulk_id("order-1", "m-2", content_digest),
     ]
     assert [payload_of(half)["bulkId"] for half in (first, second)] == [
         half.content.bulk_id for half in (first, second)
@@ -151,7 +151,7 @@ def test_a_call_that_ended_otherwise_is_not_split(outcome: Outcome) -> None:
     assert not is_too_large(outcome)
 
 
-def test_a_call_says_whether_another_about_its_messages_may_have_been_made() -> None:
+def test_a_call_is_first_if_no_other_can_have_been_made_about_its_messages() -> None:
     (first,) = plan(a_request(), a_history(), None, POLICY)
     (second,) = plan(a_request(), a_history(1), None, POLICY)
     (replayed,) = plan(a_request(), replace(a_history(), redrives=2), None, POLICY)

@@ -41,11 +41,11 @@ def test_the_schedule_spans_all_its_waits(policy: RetryPolicy, span: float) -> N
 
 
 @pytest.mark.parametrize(("retries", "delay_seconds"), [(0, 4), (1, 8), (2, 16), (50, 300)])
-def test_a_look_is_taken_when_a_message_has_had_time_to_show(retries: int, delay_seconds: float) -> None:
+def test_a_lookup_is_made_when_a_message_has_had_time_to_show(retries: int, delay_seconds: float) -> None:
     assert lookup_delay(RetryPolicy(), retries) == delay_seconds
 
 
-def test_there_is_one_room_of_an_hour() -> None:
+def test_there_is_one_delay_queue_of_an_hour() -> None:
     assert RetryPolicy(8, 1800, 7200).delays == (1800, 3600, 7200)
 
 
@@ -71,13 +71,13 @@ def test_a_wait_is_drawn_below_a_ceiling_that_doubles(attempt: int, draw: float,
 @pytest.mark.parametrize(
     ("asked", "delay_seconds"), [(-5, 1), (0, 1), (1, 1), (1.5, 2), (60, 64), (299, 300), (86400, 300)]
 )
-def test_what_omni_asks_for_is_waited_for_in_full_up_to_the_longest_room(asked: float, delay_seconds: float) -> None:
+def test_a_requested_wait_is_kept_in_full_up_to_the_longest_delay(asked: float, delay_seconds: float) -> None:
     assert delay(RetryPolicy(), 1, 0.0, asked) == delay_seconds
 
 
 @law
 @given(policy=policies, attempt=attempts, draw=draws, asked=waits)
-def test_a_delay_is_one_of_the_rooms_and_no_shorter_than_asked(
+def test_a_delay_has_a_delay_queue_and_is_no_shorter_than_omni_asks(
     policy: RetryPolicy, attempt: int, draw: float, asked: float
 ) -> None:
     delay_seconds = delay(policy, attempt, draw, asked)
@@ -88,7 +88,7 @@ def test_a_delay_is_one_of_the_rooms_and_no_shorter_than_asked(
 
 @law
 @given(policy=policies, attempt=attempts, draw=draws)
-def test_unasked_a_delay_is_never_above_the_room_of_its_ceiling(policy: RetryPolicy, attempt: int, draw: float) -> None:
+def test_a_delay_is_never_above_its_ceiling_rounded_up(policy: RetryPolicy, attempt: int, draw: float) -> None:
     ceiling = policy.ladder[min(attempt, len(policy.ladder)) - 1]
 
     assert delay(policy, attempt, draw) <= ceiling
@@ -113,7 +113,7 @@ def test_a_denied_request_waits_half_a_minute_or_less_where_others_succeed(
     assert denied_delay(policy, others_succeed=True) == shorter
 
 
-def test_a_room_lets_go_after_its_seconds() -> None:
+def test_a_delay_queue_releases_a_message_after_its_seconds() -> None:
     assert due(NOW, 0.25) == NOW + timedelta(milliseconds=250)
 
 

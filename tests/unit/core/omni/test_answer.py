@@ -55,7 +55,7 @@ def test_an_answer_is_read_whole() -> None:
         {"messages": [{"status": {"groupId": 1, "colour": "blue"}, "to": {"telepathy": "x"}, "price": 1}], "eta": 5},
     ],
 )
-def test_what_is_unknown_or_left_out_does_no_harm(answer: object) -> None:
+def test_unknown_and_missing_fields_of_an_answer_are_ignored(answer: object) -> None:
     assert OmniAnswer.model_validate_json(json.dumps(answer)) is not None
 
 

@@ -88,7 +88,7 @@ WELL_FORMED: Final = "must be XML that is well-formed"
 
 ROWS: Final[dict[str, Row]] = {
     # XML: a byte order mark, then the charset parameter, then the declaration
-    "nothing said": is_read(xml().encode(), XML, "XML, 4.3.3"),
+    "no encoding named": is_read(xml().encode(), XML, "XML, 4.3.3"),
     "declared UTF-8": is_read(xml(declared="UTF-8").encode(), XML, "XML, 4.3.3"),
     "declared ISO-8859-1": is_read(xml(LATIN, "ISO-8859-1").encode("latin-1"), XML, "XML, 4.3.3", LATIN),
     "declared windows-1252": is_read(xml(declared="windows-1252").encode("cp1252"), XML, "XML, 4.3.3"),
@@ -120,9 +120,9 @@ ROWS: Final[dict[str, Row]] = {
     "charset utf-16 and a mark": is_read(utf16(xml()), f"{XML}; charset=utf-16", "7303, 3.3"),
     "charset utf-16 without a mark": is_read(xml().encode("utf-16-le"), f"{XML}; charset=utf-16", "7303, 3.3"),
     "charset utf-16be": is_read(xml().encode("utf-16-be"), f"{XML}; charset=utf-16be", "7303, 3.3"),
-    "UTF-16 of which nothing is said": is_read(xml().encode("utf-16-le"), XML, "XML, appendix F"),
+    "UTF-16 without a mark": is_read(xml().encode("utf-16-le"), XML, "XML, appendix F"),
     "UTF-16 that declares UTF-8": is_read(xml(declared="UTF-8").encode("utf-16-be"), XML, "XML, appendix F"),
-    "UTF-32 of which nothing is said": is_read(xml().encode("utf-32-be"), XML, "XML, appendix F"),
+    "UTF-32 without a mark": is_read(xml().encode("utf-32-be"), XML, "XML, appendix F"),
     "UTF-32, little-endian": is_read(xml().encode("utf-32-le"), XML, "XML, appendix F"),
     "UTF-8 that declares UTF-16": is_read(xml(declared="utf-16").encode(), XML, ".NET"),
     "UTF-8 with a mark that declares UTF-16": is_read(xml(declared="utf-16").encode("utf-8-sig"), XML, ".NET"),
@@ -422,19 +422,19 @@ def test_of_many_destinations_only_the_one_with_a_name_given_twice_is_rejected(*
     }
 
 
-def test_a_wrong_destination_with_a_name_given_twice_is_told_both() -> None:
+def test_a_wrong_destination_with_a_name_given_twice_has_both_faults() -> None:
     body = b'{"text":"a","destinations":[{"to":{"phoneNumber":"x","phoneNumber":"y"}}]}'
-    told = [["should", "x"]]
+    reported = [["should", "x"]]
     for reading in (parsed(a_delivery(body)), in_steps(a_delivery(body))):
         (rejection,) = reading.rejections  # type: ignore[attr-defined]
-        told.append([fault.message for fault in rejection.faults])
+        reported.append([fault.message for fault in rejection.faults])
 
-    assert told[1] == told[2]
-    assert told[1][-1] == "is given twice"
-    assert len(told[1]) == 2
+    assert reported[1] == reported[2]
+    assert reported[1][-1] == "is given twice"
+    assert len(reported[1]) == 2
 
 
-def test_so_many_names_given_twice_are_told_of_one_object() -> None:
+def test_the_names_given_twice_in_one_object_are_bounded() -> None:
     names = ",".join(f'"n{number}":"1","n{number}":"2"' for number in range(100))
     body = f'{{"phoneNumber":"41793026727","text":"a","metadata":{{{names}}}}}'.encode()
 
@@ -534,7 +534,7 @@ def test_a_body_that_was_too_long_to_be_kept_is_not_decompressed() -> None:
         ("é".encode("latin-1"), "application/json;charset=ISO-8859-1", "é"),
     ],
 )
-def test_what_omni_answers_is_read_in_its_encoding(body: bytes, content_type: str | None, text: str) -> None:
+def test_an_answer_is_read_in_its_encoding(body: bytes, content_type: str | None, text: str) -> None:
     assert to_utf8(body, content_type).decode() == text
 
 
@@ -547,7 +547,7 @@ def test_what_omni_answers_is_read_in_its_encoding(body: bytes, content_type: st
         (codecs.BOM_UTF16_LE + b"\x00", None),
     ],
 )
-def test_what_cannot_be_decoded_stays_as_it_is(body: bytes, content_type: str | None) -> None:
+def test_an_undecodable_body_stays_as_it_is(body: bytes, content_type: str | None) -> None:
     assert to_utf8(body, content_type) == body
 
 
@@ -555,7 +555,7 @@ def test_what_cannot_be_decoded_stays_as_it_is(body: bytes, content_type: str | 
     ("body", "codec"),
     [(b"", None), (b"{", None), (b"{}", None), (b"{\x00", "utf_16_le"), (b"\x00{", "utf_16_be"), (b"\x00\x00", None)],
 )
-def test_zero_bytes_tell_wide_encodings(body: bytes, codec: str | None) -> None:
+def test_zero_bytes_reveal_wide_encodings(body: bytes, codec: str | None) -> None:
     assert wide_codec(body) == codec
 
 

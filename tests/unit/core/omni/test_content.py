@@ -75,7 +75,7 @@ def test_the_steps_of_a_scenario_are_the_channels_with_content() -> None:
     assert list(content.steps) == ["sms", "email"]
 
 
-def test_a_unit_without_a_period_says_nothing() -> None:
+def test_a_unit_without_a_period_is_ignored() -> None:
     assert Email.model_validate({"text": "x", "validityPeriodTimeUnit": "HOURS"}).validity_period is None
 
 

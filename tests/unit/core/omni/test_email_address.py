@@ -300,7 +300,7 @@ def test_unicode_is_posted_in_its_normal_form() -> None:
     assert [row for row in CHANGED if read(row[0]) != row[1] or read(row[1]) != row[1]] == []
 
 
-def test_what_no_mail_server_takes_is_refused_with_its_cause() -> None:
+def test_an_invalid_address_is_refused_with_its_cause() -> None:
     assert [(row, cause(row[0])) for row in REFUSED if not cause(row[0]) or row[1] not in cause(row[0])] == []
 
 
@@ -335,7 +335,7 @@ def test_an_address_is_a_string(value: object) -> None:
     st.from_regex(r"[a-z0-9.+'<>\"_-]{1,9}@([a-z0-9-]{1,5}\.){1,3}([a-z0-9-]{1,5}|local|test)", fullmatch=True)
     | st.text("ab.@-'\u00fc\u0308\u3002\u200b", max_size=20)
 )
-def test_what_is_taken_without_the_library_the_library_takes_too(written: str) -> None:
+def test_an_address_accepted_without_the_library_is_accepted_by_it(written: str) -> None:
     try:
         posted = email_address(written)
     except PydanticCustomError:

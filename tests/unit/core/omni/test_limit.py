@@ -170,7 +170,7 @@ def test_a_request_may_not_say(changes: Fields, path: str, message: str) -> None
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_what_is_not_json_is_refused_even_where_any_json_is_taken(number: str) -> None:
+def test_a_text_that_is_no_json_is_refused_even_if_any_json_is_accepted(number: str) -> None:
     body = b'{"phoneNumber": "41793026727", "push": {"customPayload": {"a": [%s]}}}' % number.encode()
 
     (rejection,) = parsed(a_delivery(body)).rejections

@@ -5,12 +5,12 @@ from service.core.omni.answer import SentTo
 from service.core.omni.destination import To
 
 
-def test_what_is_sent_to_us_may_hold_nothing_unknown() -> None:
+def test_a_strict_model_refuses_unknown_fields() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         To.model_validate({"phoneNumber": "41793026727", "faxNumber": "41793026727"})
 
 
-def test_what_the_vendor_answers_may() -> None:
+def test_a_lenient_model_ignores_unknown_fields() -> None:
     assert SentTo.model_validate({"phoneNumber": "41793026727", "faxNumber": "x"}).phone_number == "41793026727"
 
 

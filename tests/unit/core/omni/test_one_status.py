@@ -1,7 +1,7 @@
 from service.core.omni.status import Status
 
 
-def test_a_status_is_written_whole_with_null_where_omni_said_nothing() -> None:
+def test_a_status_is_rendered_completely_with_null_for_missing_fields() -> None:
     """Readers of events find every field, whatever OMNI left out."""
     assert Status(group_id=1).model_dump(by_alias=True) == {
         "groupId": 1,

@@ -1,6 +1,6 @@
 """How a phone number is read: tables of what is written, what is posted, and the authority for it.
 
-The strings of libphonenumber's own tests are in `libphonenumber.tsv`: a verdict, the posted digits or `-` for a fault,
+The strings of libphonenumber's own tests are in `libphonenumber.tsv`: a result, the posted digits or `-` for a fault,
 the string as JSON, and the test that it comes from (python-phonenumbers 8.13, `phonenumberutiltest.py`,
 `phonenumbertest.py` and `shortnumberinfotest.py`; Apache License 2.0, The Libphonenumber Authors).
 """
@@ -163,7 +163,7 @@ POSTED: Final = [
     # Other digits that are dialled in a country
     ("+7 8 912 345 67 89", "789123456789", "only a trunk zero is judged, not Russia's 8: OMNI refuses it"),
     ("+1 1 202 555 0147", "112025550147", "only a trunk zero is judged, not America's 1: OMNI refuses it"),
-    ("793026727", "793026727", "a national number without its zero cannot be told from an international one"),
+    ("793026727", "793026727", "a national number without its zero cannot be distinguished from an international one"),
 ]
 
 FORM: Final = "must be an international number of 5 to 15 digits"
@@ -310,13 +310,13 @@ DIFFERENCES: Final = {
     "script": "libphonenumber reads the digits of all scripts; the contract asks for ASCII, and the fault names it",
     "length": "libphonenumber reads numbers of two digits; the contract asks for five",
     "trunk-zero": "libphonenumber drops a trunk zero; without brackets it is as likely to be a wrong digit",
-    "prefix": "0011 is a prefix to libphonenumber only if it is told that the caller is in Australia",
+    "prefix": "0011 is a prefix to libphonenumber only if it knows that the caller is in Australia",
     "plan": "libphonenumber knows the plan of the country, or that there is none; it is not asked about plain digits",
 }
 """Where the relay differs from libphonenumber on purpose."""
 
 _ROWS: Final = [line.split("\t") for line in Path(__file__).with_name("libphonenumber.tsv").read_text().splitlines()]
-VERDICTS: Final = sorted({message_outcome for message_outcome, *_ in _ROWS})
+RESULTS: Final = sorted({result for result, *_ in _ROWS})
 
 
 def read(written: str) -> str:
@@ -355,17 +355,17 @@ def test_a_number_is_refused_with_its_cause() -> None:
     assert [(row, cause(row[0])) for row in REFUSED if not cause(row[0]) or row[1] not in cause(row[0])] == []
 
 
-@pytest.mark.parametrize("message_outcome", VERDICTS)
-def test_a_string_of_libphonenumbers_tests_is_read_alike_or_differs_on_purpose(message_outcome: str) -> None:
-    rows = [(test, json.loads(written), posted) for told, posted, written, test in _ROWS if told == message_outcome]
+@pytest.mark.parametrize("result", RESULTS)
+def test_a_string_of_libphonenumbers_tests_is_read_alike_or_differs_on_purpose(result: str) -> None:
+    rows = [(test, json.loads(written), posted) for reported, posted, written, test in _ROWS if reported == result]
 
     assert [row for row in rows if read(row[1]) != row[2]] == []
     agreeing = [row for row in rows if as_libphonenumber_reads(row[1]) == row[2]]
-    assert agreeing == (rows if message_outcome == "agrees" else [])
+    assert agreeing == (rows if result == "agrees" else [])
 
 
 def test_every_purpose_of_a_difference_has_an_example() -> None:
-    assert set(VERDICTS) == {"agrees", *DIFFERENCES}
+    assert set(RESULTS) == {"agrees", *DIFFERENCES}
 
 
 def test_the_tables_are_as_long_as_they_claim() -> None:
@@ -435,7 +435,7 @@ def test_every_character_without_a_shape_is_removed() -> None:
 
 @law
 @given(st.text("+0123456789() -.\u200b\u202a\u2011\uff10x", max_size=25))
-def test_what_is_posted_is_five_to_fifteen_digits_and_is_read_again_as_it_is(written: str) -> None:
+def test_a_posted_number_has_five_to_fifteen_digits_and_is_read_as_itself(written: str) -> None:
     posted = read(written)
 
     if posted != "-":
@@ -463,6 +463,6 @@ digits("+44 (0)20 7946 0958")
 email_address("j\\u00f6rg@example.com")
 print(sorted(plain), sorted({"phonenumbers", "email_validator", "dns"} & set(sys.modules)))
 """
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    reported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert told.stdout.strip() == "[] ['email_validator', 'phonenumbers']"
+    assert reported.stdout.strip() == "[] ['email_validator', 'phonenumbers']"

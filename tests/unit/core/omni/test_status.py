@@ -48,5 +48,5 @@ def test_each_status_is_listed_once_for_each_product() -> None:
 
 @law
 @given(group_id=st.integers(), status_id=st.none() | st.integers(), name=st.none() | st.text())
-def test_every_status_has_a_course(group_id: int, status_id: int | None, name: str | None) -> None:
+def test_every_status_has_a_disposition(group_id: int, status_id: int | None, name: str | None) -> None:
     assert disposition_of(group_id, status_id, name) in {"taken", "refused", "again", "later", "denied"}

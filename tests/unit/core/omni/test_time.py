@@ -170,10 +170,10 @@ def test_an_instant_is_read_to_the_millisecond_in_utc() -> None:
     assert [(row, read(row[0])) for row in READ if read(row[0]) != row[1]] == []
 
 
-def test_what_is_not_an_instant_is_refused_with_an_example() -> None:
-    told = "must be a time with a zone, such as 2026-11-22T10:52:15Z"
+def test_an_invalid_time_is_refused_with_an_example() -> None:
+    reported = "must be a time with a zone, such as 2026-11-22T10:52:15Z"
 
-    assert [(row, read(row[0])) for row in REFUSED if read(row[0]) != told] == []
+    assert [(row, read(row[0])) for row in REFUSED if read(row[0]) != reported] == []
 
 
 @pytest.mark.parametrize("value", [1795344735, 1795344735.5, True, [], {}])

@@ -66,7 +66,7 @@ def test_an_element_is_read_as_the_model_has_it(inner: str, meaning: object) -> 
         ('<!DOCTYPE r SYSTEM "file:///etc/passwd"><request/>', "must be XML without document types and entities"),
     ],
 )
-def test_a_document_that_is_not_what_it_should_be_is_refused(document: str, message: str) -> None:
+def test_an_invalid_document_is_refused(document: str, message: str) -> None:
     with pytest.raises(XmlError) as caught:
         read(document)
     assert (caught.value.path, caught.value.message, str(caught.value)) == ("", message, message)
@@ -94,7 +94,7 @@ def test_a_document_that_is_not_what_it_should_be_is_refused(document: str, mess
         ),
     ],
 )
-def test_what_xml_would_pass_over_in_silence_is_refused_where_it_stands(inner: str, path: str, message: str) -> None:
+def test_content_that_xml_parsers_ignore_is_refused_with_its_path(inner: str, path: str, message: str) -> None:
     with pytest.raises(XmlError) as caught:
         read(f"<request>{inner}</request>")
 
@@ -169,7 +169,7 @@ def test_a_document_is_read_in_slices_whatever_encodes_it(encoding: str) -> None
         ),
     ],
 )
-def test_white_space_is_taken_off_what_is_no_text(inner: str, meaning: object) -> None:
+def test_white_space_is_removed_around_values_that_are_no_text(inner: str, meaning: object) -> None:
     assert read(f"<request>{inner}</request>") == meaning
 
 
@@ -263,21 +263,21 @@ def test_a_fault_in_a_document_names_its_path() -> None:
     assert reading.faults == (Fault("sms.text", "is given twice"),)
 
 
-def test_an_empty_document_is_told_what_it_lacks() -> None:
+def test_an_empty_document_is_refused_for_its_missing_fields() -> None:
     reading = parsed(replace(a_delivery(b"<request/>"), content_type="application/xml"))
 
     assert [fault.path for fault in reading.faults] == ["destinations", "$"]
 
 
 @pytest.mark.parametrize("value", [{"text": "a\x00b"}, {"text": "\ufffe"}, {"1st": "x"}, {"a b": "x"}])
-def test_what_xml_cannot_say_is_refused(value: dict[str, object]) -> None:
+def test_a_value_that_xml_cannot_express_is_refused(value: dict[str, object]) -> None:
     with pytest.raises(XmlError, match="XML has none for"):
         write_xml("request", value)
 
 
 @law
 @given(body=spoken_bodies)
-def test_what_is_written_in_xml_means_what_it_meant_in_json(body: dict[str, object]) -> None:
+def test_written_xml_has_the_meaning_of_its_json(body: dict[str, object]) -> None:
     document = write_xml("request", body)
 
     assert parsed(replace(a_delivery(document), content_type="application/xml")) == parsed(body)

@@ -55,7 +55,7 @@ def _json(people: list[dict[str, object]]) -> str:
 
 
 @pytest.mark.parametrize("policy", ["resend", "park"])
-def test_a_request_may_have_its_own_policy_for_doubt(policy: str) -> None:
+def test_a_request_may_have_its_own_policy_for_ambiguous_attempts(policy: str) -> None:
     assert RequestBody.model_validate({"onUnknown": policy}).on_unknown == policy
 
 

@@ -73,7 +73,7 @@ def test_there_must_be_something_to_say(present: set[str]) -> None:
         ),
     ],
 )
-def test_a_fault_says_where_and_what_is_allowed_instead(changes: dict[str, object], path: str, message: str) -> None:
+def test_a_fault_has_its_path_and_what_is_allowed_instead(changes: dict[str, object], path: str, message: str) -> None:
     (rejection,) = parsed(a_body(changes)).rejections
 
     assert rejection.faults == (Fault(path, message),)
@@ -87,7 +87,7 @@ def test_the_type_by_which_a_part_was_chosen_is_no_part_of_its_path() -> None:
     assert shared == [Fault("line.contents", "is required")]
 
 
-def test_faults_of_one_destination_are_told_from_those_of_all() -> None:
+def test_faults_of_one_destination_are_separate_from_shared_ones() -> None:
     shared, own = by_destination(
         [
             {"type": "missing", "loc": ("destinations", 2, "to"), "msg": "Field required", "input": None},
@@ -114,7 +114,7 @@ def test_a_list_of_nothing_but_wrong_items_is_not_also_called_too_short() -> Non
     assert [fault.path for fault in rejection.faults] == ["destinations[0].to.phoneNumber"]
 
 
-def test_what_is_more_than_enough_is_counted() -> None:
+def test_faults_beyond_the_bound_are_counted() -> None:
     faults = tuple(Fault(str(number), "x") for number in range(MAX_FAULTS + 2))
 
     assert bounded(faults[:MAX_FAULTS]) == faults[:MAX_FAULTS]

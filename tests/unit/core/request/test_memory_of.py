@@ -13,7 +13,7 @@ from service.core.request.compression import memory_of
         (Delivery(b"", headers={"a": {"b": {"c": "x"}}, "d": [1, [2, 3], {}]}), 160 * 4 + 64 * 5),
     ],
 )
-def test_a_delivery_weighs_what_its_body_and_the_entries_of_its_headers_take(delivery: Delivery, size: int) -> None:
+def test_the_memory_of_a_delivery_is_that_of_its_body_and_headers(delivery: Delivery, size: int) -> None:
     assert memory_of(delivery) == size
 
 

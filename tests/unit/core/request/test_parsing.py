@@ -29,7 +29,7 @@ from service.core.request.body import (
     MAX_VALUES,
     RequestBody,
 )
-from service.core.request.faults import MAX_FAULTS, MAX_TOLD
+from service.core.request.faults import MAX_FAULTS, MAX_TEXT
 from service.core.request.identification import is_identified
 from service.core.request.parsing import LARGE, is_small, parse_in_steps
 from service.core.request.request import Fault, Parsed, SendRequest
@@ -95,7 +95,7 @@ def test_the_advanced_shape_is_taken_field_for_field() -> None:
     assert request.metadata == {"tenant": "acme"}
 
 
-def test_the_simple_shape_says_one_text_on_every_channel_and_its_subject_by_email() -> None:
+def test_the_simple_shape_sends_one_text_on_every_channel_and_its_subject_by_email() -> None:
     request = parsed(a_body(sms=..., text="Hello", mailSubject="A greeting")).request
 
     assert request is not None
@@ -221,7 +221,7 @@ def test_a_wrong_destination_is_rejected_alone(wrong: object, path: str) -> None
     assert paths_of(reading) == [path]
 
 
-def test_wrong_destinations_are_told_beside_what_all_share() -> None:
+def test_faults_of_destinations_are_reported_after_shared_ones() -> None:
     reading = parsed(a_body(destinations=[a_destination(), a_destination("call me")], unheardOf=1))
 
     assert reading.request is None
@@ -231,7 +231,7 @@ def test_wrong_destinations_are_told_beside_what_all_share() -> None:
     ]
 
 
-def test_a_schedule_that_cannot_be_kept_is_told_beside_a_wrong_destination() -> None:
+def test_an_invalid_schedule_is_reported_beside_a_wrong_destination() -> None:
     people = [a_destination("call me"), a_destination()]
 
     reading = parsed(a_body(destinations=people, sendAt=(NOW + timedelta(days=180)).isoformat()))
@@ -247,7 +247,7 @@ def test_a_simple_text_must_suit_every_channel() -> None:
         assert paths_of(parsed(a_body(sms=..., text=text))) == ["text"]
 
 
-def test_a_rejection_tells_what_could_be_read_of_the_addresses() -> None:
+def test_a_rejection_has_the_readable_addresses() -> None:
     to = {"phoneNumber": "call me", "emailAddress": "x" * 300, "faxNumber": "1"}
 
     reading = parsed(a_body(destinations=[{"to": to}, {"to": {"phoneNumber": 5}}, "nobody", a_destination()]))
@@ -289,7 +289,7 @@ def test_a_body_that_names_no_readable_message_is_refused_as_a_whole(body: objec
     assert path in paths_of(reading)
 
 
-def test_only_so_many_faults_are_told_of_one_message() -> None:
+def test_the_faults_of_one_message_are_bounded() -> None:
     """A hostile body cannot make its event grow."""
     reading = parsed(a_body({f"x{number}": 1 for number in range(MAX_FAULTS + 5)}))
 
@@ -308,8 +308,8 @@ def test_only_so_many_faults_are_told_of_one_message() -> None:
         (("<request><x>" + "<x/>" * MAX_VALUES).encode("utf-16"), "text/xml"),
     ],
 )
-def test_what_could_hold_more_faults_than_a_request_has_values_is_refused_unread(body: bytes, kind: str) -> None:
-    """To tell millions of faults would hold up all others for a minute, and take more memory than a worker has."""
+def test_a_body_with_too_many_values_is_refused_unparsed(body: bytes, kind: str) -> None:
+    """To report millions of faults would hold up all others for a minute, and take more memory than a worker has."""
     reading = parsed(replace(a_delivery(body), content_type=kind))
 
     assert faults_of(reading) == [("$", "must have at most 80,000 values")]
@@ -371,9 +371,9 @@ def test_a_type_that_chooses_nothing_is_not_repeated(contents: dict[str, object]
 
 @pytest.mark.parametrize("written", ["1461660735", "2016-04-26 10:52:15Z", "2016-04-26_10:52:15Z", "2016-04-26"])
 def test_a_time_is_written_as_rfc_3339_has_it(written: str) -> None:
-    told = ("expiresAt", "must be a time with a zone, such as 2026-11-22T10:52:15Z")
+    reported = ("expiresAt", "must be a time with a zone, such as 2026-11-22T10:52:15Z")
 
-    assert faults_of(parsed(a_body(expiresAt=written))) == [told]
+    assert faults_of(parsed(a_body(expiresAt=written))) == [reported]
 
 
 def test_a_fault_does_not_speak_of_the_code_beneath() -> None:
@@ -381,13 +381,13 @@ def test_a_fault_does_not_speak_of_the_code_beneath() -> None:
         assert "Value error" not in message
 
 
-def test_a_rejected_message_tells_its_number_as_it_would_have_been_posted() -> None:
+def test_a_rejected_message_has_its_number_as_it_would_have_been_posted() -> None:
     (rejection,) = parsed(a_body(destinations=[a_destination("+41 79 302 67 31")], unheardOf=1)).rejections
 
     assert rejection.to == {"phoneNumber": OTHER_PHONE}
 
 
-def test_an_empty_object_is_told_what_it_lacks() -> None:
+def test_an_empty_object_is_refused_for_its_missing_fields() -> None:
     assert paths_of(parsed({})) == ["destinations", "$"]
 
 
@@ -423,7 +423,7 @@ def test_a_request_is_named_by_its_id_else_by_the_messages_else_by_one_made_up(
     assert reading.request is None or reading.request.request_id == chosen
 
 
-def test_even_what_cannot_be_read_keeps_its_name() -> None:
+def test_an_unreadable_request_keeps_its_id() -> None:
     assert parsed(replace(a_delivery(b"not json"), message_id="amqp-1")).request_id == "amqp-1"
     assert parsed(a_body(requestId="order-1", destinations=[])).request_id == "order-1"
 
@@ -502,7 +502,7 @@ def test_a_retry_carries_the_names_that_were_made() -> None:
     assert again.messages == second.messages
 
 
-def test_what_was_rendered_to_name_a_message_is_what_is_posted() -> None:
+def test_the_content_rendered_for_the_digest_is_the_posted_one() -> None:
     request = parsed(a_body()).request
 
     assert request is not None
@@ -613,7 +613,7 @@ def test_a_retry_carries_the_deadline_that_was_found_for_the_first_delivery() ->
     published=st.none() | st.timedeltas(-timedelta(days=10_000), timedelta(days=2_000_000)),
     seen=st.timedeltas(-timedelta(days=10_000), timedelta(days=2_900_000)),
 )
-def test_what_the_broker_delivers_has_not_expired_and_lives_no_longer_than_it_may(
+def test_a_delivered_message_has_not_expired_and_its_life_is_bounded(
     expiration: int, published: timedelta | None, seen: timedelta
 ) -> None:
     """Whatever the producer's clock says, to the millisecond."""
@@ -675,7 +675,7 @@ def test_whatever_comes_every_message_of_it_appears_exactly_once_under_its_own_n
 
 
 @pytest.mark.parametrize("kind", [None, "text/xml"])
-def test_a_body_that_was_not_kept_since_it_was_longer_than_any_request_is_told_so(kind: str | None) -> None:
+def test_a_body_that_was_not_kept_since_it_was_too_long_has_that_fault(kind: str | None) -> None:
     delivery = Delivery(b"", kind, "amqp-1", is_too_long=True)
 
     assert faults_of(parsed(delivery)) == [("$", "must have at most 4 MiB")]
@@ -684,7 +684,7 @@ def test_a_body_that_was_not_kept_since_it_was_longer_than_any_request_is_told_s
 
 @law
 @given(delivery=st.one_of(any_deliveries, st.builds(a_delivery, broken_bodies), st.builds(a_delivery, bodies)))
-def test_a_body_says_the_same_whether_it_is_read_at_once_or_in_steps(delivery: Delivery) -> None:
+def test_a_body_gives_the_same_result_parsed_at_once_or_in_steps(delivery: Delivery) -> None:
     assert in_steps(delivery) == parsed(delivery)
 
 
@@ -743,7 +743,7 @@ def test_the_same_is_read_in_steps(body: object) -> None:
     assert in_steps(a_delivery(body)) == parsed(body)
 
 
-def test_what_the_destinations_of_a_large_body_share_has_so_many_values() -> None:
+def test_the_shared_part_of_a_large_body_has_a_bounded_number_of_values() -> None:
     """Each may take a kilobyte where it is at fault."""
     payload = {"text": "x", "customPayload": {"a": [[1]] * (MAX_SHARED_VALUES // 2)}}
     body = a_body(push=payload, metadata={"k": 5}, destinations=[a_destination(), None])
@@ -759,7 +759,7 @@ def test_what_the_destinations_of_a_large_body_share_has_so_many_values() -> Non
 
 
 @pytest.mark.no_cover
-def test_the_faults_of_all_destinations_have_bounds_of_their_own_and_each_has_one_told() -> None:
+def test_the_faults_of_all_destinations_are_bounded_and_each_has_one() -> None:
     wrong = {"to": {}, **{f"{number}{'x' * 50}": 1 for number in range(4)}}
 
     reading = in_steps(a_delivery(a_body(destinations=[wrong] * MAX_DESTINATIONS)))
@@ -842,7 +842,7 @@ def test_a_request_that_was_taken_once_keeps_its_metadata_when_it_comes_back() -
 
 
 @pytest.mark.no_cover
-def test_faults_that_many_destinations_share_are_told_in_short() -> None:
+def test_faults_that_many_destinations_share_are_shortened() -> None:
     """Else one small request with thousands of destinations had events of 40 MB."""
     unheard_of = {f"{number}{'x' * 60}": 1 for number in range(MAX_FAULTS)}
 
@@ -857,7 +857,7 @@ def test_faults_that_many_destinations_share_are_told_in_short() -> None:
 def test_the_faults_of_one_message_have_so_many_characters() -> None:
     (rejection,) = parsed(a_body({f"{number:0200}": 1 for number in range(MAX_FAULTS)})).rejections
 
-    assert sum(len(fault.path) + len(fault.message) for fault in rejection.faults[:-1]) <= MAX_TOLD
+    assert sum(len(fault.path) + len(fault.message) for fault in rejection.faults[:-1]) <= MAX_TEXT
     assert rejection.faults[-1].message == f"has {MAX_FAULTS + 1 - len(rejection.faults)} more faults"
 
 
@@ -900,7 +900,7 @@ def people_of(body: dict[str, object]) -> list[dict[str, object]]:
 
 
 def sent_back(request: SendRequest, delivery: Delivery, disposition: Disposition) -> list[Delivery]:
-    """Make an attempt at a request, and hand out again what was put aside."""
+    """Make an attempt at a request, and deliver the retry messages."""
     message_outcomes = [a_message_outcome(disposition, message) for message in request.messages]
     report = report_attempt(replace(an_attempt(request), now=delivery.timestamp or NOW), message_outcomes)
     return [
@@ -918,7 +918,7 @@ def sent_back(request: SendRequest, delivery: Delivery, disposition: Disposition
     published=st.none() | st.just(NOW),
     disposition=st.sampled_from(["again", "ambiguous", "denied"]),
 )
-def test_a_request_put_aside_comes_back_as_the_same_request(
+def test_a_request_scheduled_for_retry_returns_as_the_same_request(
     body: dict[str, object],
     amqp_id: str | None,
     expiration: float | None,
@@ -965,7 +965,7 @@ def test_a_time_before_or_after_all_calendars_is_a_fault(written: str) -> None:
 
 @pytest.mark.parametrize("published", [None, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
 def test_an_expiration_after_the_end_of_the_calendar_is_none(published: datetime | None) -> None:
-    """Any clock may be wrong, also that of a producer or of whoever wrote our headers."""
+    """Any clock may be wrong, also that of a producer or of the worker that wrote our headers."""
     delivery = replace(a_delivery(), expiration=1.0, timestamp=published)
     history = replace(a_history(), first_seen=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 

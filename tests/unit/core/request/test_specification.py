@@ -73,7 +73,7 @@ def test_every_example_is_a_request(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(IN_XML))
-def test_every_example_means_in_xml_what_it_means_in_json(name: str) -> None:
+def test_every_example_has_the_same_meaning_in_xml_and_json(name: str) -> None:
     document = replace(a_delivery(IN_XML[name].encode()), content_type="application/xml")
 
     reading = parsed(document)
@@ -88,7 +88,7 @@ def test_an_example_is_posted_within_the_schema(name: str, validator: Draft20201
 
 
 @pytest.mark.parametrize("channel", sorted(set(VALID) - {"facebook"}))
-def test_what_a_channel_takes_is_posted_within_the_schema(channel: str, validator: Draft202012Validator) -> None:
+def test_valid_content_is_posted_within_the_schema(channel: str, validator: Draft202012Validator) -> None:
     for content in VALID[channel]:
         body = {"destinations": [{"to": {"phoneNumber": "41793026727"}}], channel: content}
         assert faults_of(validator, parsed(body)) == []
@@ -100,7 +100,7 @@ def test_whatever_is_posted_is_within_the_schema(validator: Draft202012Validator
     assert faults_of(validator, parsed(body)) == []
 
 
-def test_the_schema_refuses_what_it_does_not_name(validator: Draft202012Validator) -> None:
+def test_the_schema_refuses_unknown_fields(validator: Draft202012Validator) -> None:
     assert not validator.is_valid({"unheardOf": 1})
     assert not validator.is_valid({"sms": {"text": "x", "flash": True}})
     assert not validator.is_valid({"line": {"contents": {"type": "BUBBLE", "body": {"layout": "VERTICAL", "x": 1}}}})

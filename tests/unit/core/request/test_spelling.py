@@ -1,4 +1,4 @@
-"""Names that somebody gives a field, and the name that the fault tells them to write."""
+"""Misspelled names of fields, and the names that the faults suggest."""
 
 from typing import Final
 
@@ -53,7 +53,7 @@ UNKNOWN: Final = "is not a field of a send request"
         ("kakaoChingu.buttons[0].buttonURL", "buttonUrl"),
     ],
 )
-def test_a_name_from_elsewhere_is_told_with_the_name_to_write(path: str, name: str) -> None:
+def test_a_misspelled_name_is_reported_with_the_right_one(path: str, name: str) -> None:
     loc = tuple(int(part) if part.isdigit() else part for part in path.replace("[", ".").replace("]", "").split("."))
 
     assert spelling(loc) == name
@@ -73,7 +73,7 @@ def test_a_name_from_elsewhere_is_told_with_the_name_to_write(path: str, name: s
         ("line", "contents", "contents", "contents", "contents", "URL"),
     ],
 )
-def test_a_name_that_is_like_no_other_is_told_alone(loc: tuple[int | str, ...]) -> None:
+def test_a_name_that_is_like_no_other_is_reported_alone(loc: tuple[int | str, ...]) -> None:
     assert spelling(loc) is None
 
 
@@ -81,7 +81,7 @@ def test_a_name_that_is_like_no_other_is_told_alone(loc: tuple[int | str, ...]) 
     ("parents", "name", "own"),
     [(parents, name, own) for parents, names in OTHER_NAMES.items() for name, own in names.items()],
 )
-def test_another_name_is_no_field_and_what_to_write_is_one(parents: tuple[str, ...], name: str, own: str) -> None:
+def test_a_misspelled_name_is_no_field_and_the_suggested_one_is(parents: tuple[str, ...], name: str, own: str) -> None:
     assert spelling((*parents, name)) == own
     *within, field = own.split(".")
     assert spelling((*parents, *within, field.upper())) == field
@@ -94,5 +94,5 @@ def test_the_name_to_write_is_taken() -> None:
     assert parsed(body).request is not None
     body = a_body({"sms": ..., "viber": {"imageUrl": "https://example.com/x.png"}})
     (rejection,) = parsed(body).rejections
-    told = [(fault.path, fault.message) for fault in rejection.faults]
-    assert ("viber.imageUrl", f"{UNKNOWN}: write imageURL") in told
+    reported = [(fault.path, fault.message) for fault in rejection.faults]
+    assert ("viber.imageUrl", f"{UNKNOWN}: write imageURL") in reported

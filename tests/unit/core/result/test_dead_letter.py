@@ -67,20 +67,20 @@ def by_broker(reason: object, time: object = DIED, **changes: object) -> DeadLet
     return read_dead(replace(a_delivery(), **{**dead, **changes}))  # type: ignore[arg-type]  # its own fields
 
 
-def test_a_letter_of_the_relay_says_why_when_and_about_which_request() -> None:
+def test_a_dead_letter_of_the_relay_has_reason_time_and_request_id() -> None:
     dead_letter = a_letter()
 
     assert (dead_letter.reason, dead_letter.detail, dead_letter.failed_at) == ("failed", "http_503", NOW)
     assert (dead_letter.request_id, dead_letter.attempts, dead_letter.redrives) == ("order-1", 8, 0)
 
 
-def test_a_letter_too_long_to_be_read_is_named_by_its_message() -> None:
+def test_a_dead_letter_too_long_to_be_parsed_has_the_id_of_its_message() -> None:
     body = b'{"requestId": "own", "x": [' + b"{}," * 10 * MAX_DESTINATIONS + b"{}]}"
 
     assert read_dead(replace(a_delivery(body), message_id="m")).request_id == "m"
 
 
-def test_a_letter_of_the_broker_knows_where_it_was_published() -> None:
+def test_a_dead_letter_of_the_broker_has_its_original_exchange() -> None:
     dead_letter = by_broker("expired", exchange="omni.dead", routing_key="send.now")
 
     assert (dead_letter.original.exchange, dead_letter.original.routing_key) == ("omni.requests", "send.now")
@@ -98,7 +98,7 @@ def test_a_letter_of_the_broker_knows_where_it_was_published() -> None:
         (7, "other"),
     ],
 )
-def test_of_a_letter_of_the_brokers_the_last_death_tells(word: object, reason: str) -> None:
+def test_the_latest_death_gives_the_reason_of_a_dead_letter_of_the_broker(word: object, reason: str) -> None:
     dead_letter = by_broker(word)
 
     assert (dead_letter.reason, dead_letter.failed_at, dead_letter.request_id) == (reason, DIED, "order-1")
@@ -129,7 +129,7 @@ def test_a_request_is_named_as_the_relay_would(body: bytes, name: str | None, re
     assert by_broker("expired", body=body, message_id=name).request_id == request_id
 
 
-def test_sent_again_it_goes_where_no_producer_may_write_and_omni_is_asked_first() -> None:
+def test_a_replay_goes_through_the_exchange_of_the_relay_and_omni_is_asked_first() -> None:
     publication = redrive(a_letter(replace(a_history(8), log_checks=2, retries=9), **{"omni-republished": True}))
 
     assert (publication.exchange, publication.routing_key) == ("omni.relay", "omni.requests")
@@ -150,7 +150,7 @@ def test_sent_again_it_goes_where_no_producer_may_write_and_omni_is_asked_first(
     assert past.is_replay
 
 
-def test_one_sent_again_before_counts_on_and_keeps_where_it_came_from() -> None:
+def test_a_second_replay_counts_on_and_keeps_the_origin() -> None:
     first = redrive(a_letter())
     second = redrive(read_dead(delivered(first, exchange="omni.dead", routing_key="")))
 
@@ -172,7 +172,7 @@ def test_one_that_was_returned_once_is_put_back_as_a_new_one(count: object, *, r
     assert dead_letter.must_be_renewed is due
 
 
-def test_put_back_it_is_stored_in_its_queue_alone_and_stays_the_same_letter() -> None:
+def test_a_renewed_dead_letter_goes_to_its_queue_alone_and_keeps_its_identity() -> None:
     dead_letter = a_letter()
     looked_at = {**dead_letter.delivery.headers, "x-delivery-count": 3, "CC": ["billing"]}
     dead_letter = replace(
@@ -192,7 +192,7 @@ def test_put_back_it_is_stored_in_its_queue_alone_and_stays_the_same_letter() ->
 
 
 @pytest.mark.parametrize("word", ["delivery_limit", "expired", "rejected", "maxlen"])
-def test_one_of_the_brokers_that_is_put_back_still_says_why_and_when(word: str) -> None:
+def test_a_renewed_dead_letter_of_the_broker_keeps_reason_and_time(word: str) -> None:
     dead_letter = by_broker(word)
     again = read_dead(delivered(renew(dead_letter)))
 
@@ -200,7 +200,7 @@ def test_one_of_the_brokers_that_is_put_back_still_says_why_and_when(word: str) 
     assert "x-death" not in again.delivery.headers
 
 
-def test_a_letter_is_of_the_broker_if_the_broker_says_so() -> None:
+def test_a_dead_letter_is_the_brokers_if_the_broker_says_so() -> None:
     assert is_of_the_broker(by_broker("rejected"))
     assert not is_of_the_broker(a_letter())
 
@@ -209,7 +209,7 @@ def test_one_of_unknown_age_that_is_put_back_stays_so() -> None:
     assert read_dead(delivered(renew(by_broker("expired", None)))).failed_at is None
 
 
-def test_what_a_producer_wrote_does_not_hide_why_the_broker_gave_a_request_up() -> None:
+def test_a_producers_headers_do_not_hide_the_brokers_reason() -> None:
     death = {"reason": "rejected", "exchange": "omni.requests", "queue": "omni.requests", "time": DIED}
     forged = {
         "omni-reason": "failed",
@@ -239,14 +239,14 @@ def test_a_request_of_the_relay_that_workers_died_of_keeps_its_history() -> None
     assert dead_letter.original.headers["omni-retries"] == 7
 
 
-def test_what_somebody_put_beside_the_dead_letters_is_not_believed() -> None:
+def test_headers_of_a_message_published_to_the_dead_letter_queue_by_others_do_not_count() -> None:
     dead_letter = read_dead(replace(a_delivery(), exchange="", headers={"omni-reason": "failed", "omni-attempt": 7}))
 
     assert (dead_letter.reason, dead_letter.attempts) == ("other", 0)
     assert not is_of_the_broker(dead_letter)
 
 
-def test_one_that_may_have_been_sent_again_before_says_so() -> None:
+def test_a_replay_that_may_exist_twice_is_marked() -> None:
     """A worker must not take it for the only one."""
     assert redrive(a_letter(), republished=True).headers["omni-republished"] is True
     dead_letter = a_letter()
@@ -283,7 +283,7 @@ def test_one_of_unknown_age_is_neither_older_nor_newer() -> None:
     assert not Selection(newer_than=timedelta(days=999)).holds(ageless, NOW)
 
 
-def test_two_copies_of_a_letter_are_alike_and_two_letters_are_not() -> None:
+def test_two_copies_of_a_dead_letter_are_equal_and_two_dead_letters_are_not() -> None:
     assert a_letter().identity == a_letter(None, **{"x-delivery-count": 3}).identity
     assert a_letter().identity != a_letter(replace(a_history(8), redrives=1)).identity
     assert a_letter().identity != by_broker("rejected").identity
@@ -291,7 +291,7 @@ def test_two_copies_of_a_letter_are_alike_and_two_letters_are_not() -> None:
 
 @law
 @given(table=headers, value=st.one_of(st.none(), st.integers(), st.text(), st.lists(st.none()), st.binary()))
-def test_anything_can_be_read_and_sent_again(table: dict[str, object], value: object) -> None:
+def test_anything_can_be_read_and_replayed(table: dict[str, object], value: object) -> None:
     own = {"omni-reason": value, "omni-detail": value, "omni-failed-at": value, "x-death": value}
     dead_letter = read_dead(Delivery(b"\xff", headers={**table, **own}))
 
@@ -301,7 +301,7 @@ def test_anything_can_be_read_and_sent_again(table: dict[str, object], value: ob
 COMPRESSED = replace(a_delivery(gzip.compress(b'\xef\xbb\xbf{"requestId": "order-1"}')), content_encoding="gzip")
 
 
-def test_a_compressed_letter_has_its_name_and_stays_compressed() -> None:
+def test_a_compressed_dead_letter_has_its_request_id_and_stays_compressed() -> None:
     dead_letter = read_dead(COMPRESSED)
 
     assert dead_letter.request_id == "order-1"
@@ -326,5 +326,5 @@ def test_a_body_is_shown_as_text(delivery: Delivery, text: str) -> None:
     assert body_text(delivery) == text
 
 
-def test_a_letter_whose_compression_cannot_be_read_has_the_name_of_its_message() -> None:
+def test_a_dead_letter_with_broken_compression_has_the_id_of_its_message() -> None:
     assert read_dead(replace(COMPRESSED, body=b"x", message_id="m")).request_id == "m"

@@ -31,7 +31,7 @@ def test_the_calls_are_those_that_the_worker_makes() -> None:
     assert not found.is_refused
 
 
-def test_everything_is_told_as_json() -> None:
+def test_everything_is_explained_as_json() -> None:
     body = a_body(
         destinations=[
             {"messageId": "m-1", "to": {"phoneNumber": "+41 79 302 67 27", "emailAddress": EMAIL}},
@@ -95,7 +95,7 @@ def test_a_request_that_names_no_message_is_refused_as_a_whole() -> None:
     assert found.document()["sms"] is None
 
 
-def test_of_a_request_that_all_of_its_messages_are_refused_each_is_told() -> None:
+def test_each_message_of_a_request_that_is_refused_is_reported() -> None:
     found = explained(a_body(destinations=[a_destination(), a_destination(OTHER_PHONE)], prio=1, metadata={"a": "b"}))
 
     assert [[fault.path for fault in one.faults] for one in found.rejections] == [["prio"], ["prio"]]
@@ -110,7 +110,7 @@ def test_a_request_whose_deadline_has_passed_is_not_posted(seconds: int, *, late
     assert bool(found.calls) is bool(found.messages) is not late
 
 
-def test_what_xml_cannot_say_is_refused_where_omni_gets_xml() -> None:
+def test_a_value_that_xml_cannot_express_is_refused_if_omni_gets_xml() -> None:
     body = a_body(sms={"text": "a\x01"})
 
     assert explained(body, as_xml=True).faults == (
@@ -136,7 +136,7 @@ def test_what_xml_cannot_say_is_refused_where_omni_gets_xml() -> None:
         ("-", "{}".encode("utf-16"), "application/json"),
     ],
 )
-def test_a_content_type_is_told_by_the_name_or_else_by_the_first_character(
+def test_a_content_type_follows_from_the_name_or_else_from_the_first_character(
     name: str, body: bytes, content_type: str
 ) -> None:
     assert content_type_of(name, body) == content_type
@@ -154,6 +154,6 @@ def test_a_content_type_is_told_by_the_name_or_else_by_the_first_character(
         ("\ud800", "\\ud800"),
     ],
 )
-def test_what_a_terminal_would_obey_is_written_out(text: str, seen: str) -> None:
+def test_characters_that_a_terminal_obeys_are_escaped(text: str, seen: str) -> None:
     assert visible(text) == seen
     assert visible(text).isprintable()

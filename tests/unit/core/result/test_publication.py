@@ -13,12 +13,22 @@ from service.core.result.event import Reason, StatusEvent, event_id
 from service.core.result.publication import (
     publish_instead,
     publish_report,
-    render_event,
     render_request,
     schedule_unread_retry,
 )
 from service.core.result.report import DeadLetterMessage, Report, RetryMessage
-from tests.support.builder import NOW, PHONE, a_body, a_delivery, a_history, a_message, a_request, a_status, parsed
+from tests.support.builder import (
+    NOW,
+    PHONE,
+    a_body,
+    a_delivery,
+    a_history,
+    a_message,
+    a_request,
+    a_status,
+    parsed,
+    rendered,
+)
 from tests.unit.strategy import headers, law
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -38,7 +48,7 @@ DEAD = DeadLetterMessage(a_request(), a_history(8), "failed", "http_503")
 
 
 def test_an_event_is_a_structured_cloud_event() -> None:
-    assert json.loads(render_event(EVENT)) == {
+    assert json.loads(rendered(EVENT)) == {
         "specversion": "1.0",
         "id": event_id(EVENT),
         "source": "/omni-relay",
@@ -67,10 +77,10 @@ def test_an_event_is_a_structured_cloud_event() -> None:
     }
 
 
-def test_an_event_without_a_message_has_no_subject_and_says_why() -> None:
+def test_an_event_without_a_message_has_no_subject_and_a_reason() -> None:
     reason = Reason("invalid", "names no readable message", (Fault("$", "is not JSON"),))
 
-    event = json.loads(render_event(StatusEvent("request.rejected", NOW, "order-1", 0, reason=reason)))
+    event = json.loads(rendered(StatusEvent("request.rejected", NOW, "order-1", 0, reason=reason)))
 
     assert "subject" not in event
     assert event["data"] == {
@@ -90,10 +100,10 @@ def test_an_event_without_a_message_has_no_subject_and_says_why() -> None:
     }
 
 
-def test_a_deferral_tells_the_next_attempt() -> None:
+def test_a_deferral_has_the_time_of_the_next_attempt() -> None:
     event = replace(EVENT, type="message.deferred", next_attempt_at=NOW + timedelta(seconds=8.5))
 
-    assert json.loads(render_event(event))["data"]["nextAttemptAt"] == "2026-11-22T12:00:08.500000Z"
+    assert json.loads(rendered(event))["data"]["nextAttemptAt"] == "2026-11-22T12:00:08.500000Z"
 
 
 def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
@@ -104,7 +114,7 @@ def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
     assert publication == Publication(
         "omni.results",
         "message.accepted",
-        render_event(EVENT),
+        rendered(EVENT),
         "application/cloudevents+json",
         event_id(EVENT),
         type="omni.message.accepted",
@@ -143,7 +153,7 @@ def test_without_reply_to_there_is_no_copy(name: str | None) -> None:
 
 @pytest.mark.parametrize("report", [Report((), (RETRY,)), Report((), (), (DEAD,))])
 def test_retries_and_dead_letters_never_carry_a_reply_to_that_the_broker_refuses(report: Report) -> None:
-    """RabbitMQ closes the channel of whoever publishes it without a consumer for direct replies."""
+    """RabbitMQ closes the channel of a client that publishes it without a consumer for direct replies."""
     delivery = replace(a_delivery(), reply_to="amq.rabbitmq.reply-to")
 
     (publication,) = publish_report(report, delivery, NOW)
@@ -151,7 +161,7 @@ def test_retries_and_dead_letters_never_carry_a_reply_to_that_the_broker_refuses
     assert publication.reply_to is None
 
 
-def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
+def test_a_retry_message_goes_to_its_delay_queue_with_its_history() -> None:
     delivery = replace(
         a_delivery(),
         correlation_id="corr-1",
@@ -193,7 +203,7 @@ def test_a_parked_letter_goes_to_its_waiting_room_with_its_past() -> None:
     )
 
 
-def test_a_dead_letter_says_why_it_is_one() -> None:
+def test_a_dead_letter_has_its_reason_and_cause_in_headers() -> None:
     delivery = replace(a_delivery(), headers={"omni-log-checks": 3, "omni-resolved": True, "omni-retries": 4})
 
     (publication,) = publish_report(Report((), (), (DEAD,)), delivery, NOW)
@@ -212,7 +222,7 @@ def test_a_dead_letter_says_why_it_is_one() -> None:
     }
 
 
-def test_where_a_request_came_from_survives_the_waiting_room() -> None:
+def test_the_origin_of_a_request_survives_the_delay_queue() -> None:
     origin = {"omni-original-exchange": "orders", "omni-original-routing-key": "send"}
     delivery = replace(a_delivery(), headers=origin, exchange="", routing_key="omni.requests")
 
@@ -236,8 +246,8 @@ def test_an_origin_that_is_no_name_is_written_anew(nonsense: object) -> None:
     assert publication.headers["omni-redrive-count"] == 0
 
 
-def test_events_come_before_letters() -> None:
-    """Both are confirmed before the request is settled; the order is for whoever reads along."""
+def test_events_come_before_retries_and_dead_letters() -> None:
+    """Both are confirmed before the request is settled; the order is for consumers that see them arrive."""
     published = publish_report(Report((EVENT, EVENT), (RETRY,), (DEAD,)), a_delivery(), NOW)
 
     assert [publication.exchange for publication in published] == [
@@ -290,7 +300,7 @@ def test_in_place_of_a_retry_that_the_broker_never_takes_its_messages_get_their_
     assert {body["data"]["reason"]["code"] for body in bodies} == {"defect"}
 
 
-def test_in_place_of_what_needs_nothing_nothing_is_published() -> None:
+def test_events_that_are_not_final_and_dead_letters_need_no_replacement() -> None:
     deferral = replace(EVENT, type="message.deferred", next_attempt_at=NOW)
     report, (event, _, dead_letter) = published(None, DEAD, deferral)
 
@@ -335,7 +345,7 @@ def test_headers_that_the_broker_or_the_relay_reads_are_only_those_that_the_rela
     assert list(attacked)[: len(plain)] == list(plain)  # what is left out for want of room is the producer's
 
 
-def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_counts_against_it() -> None:
+def test_an_unread_delivery_is_scheduled_for_retry_unchanged_and_no_attempt_is_counted() -> None:
     delivery = replace(
         a_delivery(b"\xff nobody can read this"),
         content_type="text/xml; charset=latin1",
@@ -366,7 +376,7 @@ def test_a_delivery_that_nobody_has_read_is_put_aside_as_it_is_and_nothing_count
     assert schedule_unread_retry(replace(delivery, message_id="m"), history, 30.0, "made-up").message_id == "m"
 
 
-def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
+def test_a_request_scheduled_for_retry_unread_keeps_its_deadline_however_often() -> None:
     delivery = replace(a_delivery(), timestamp=NOW, expiration=60.0)
     expected = parsed(delivery).request
     assert expected is not None
@@ -378,7 +388,7 @@ def test_what_was_put_aside_unread_keeps_its_deadline_however_often() -> None:
         assert parsed(delivery, history_of(delivery, NOW + timedelta(hours=1))).request == expected
 
 
-def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
+def test_a_request_scheduled_for_retry_unread_is_validated_like_a_new_one() -> None:
     """Else a producer whose requests come faster than there is memory for them would get past the limits."""
     delivery = a_delivery({"phoneNumber": "41793026727", "text": "x", "sendAt": "2099-01-01T00:00:00.000+0000"})
     refused = parsed(delivery)
@@ -391,7 +401,7 @@ def test_what_was_put_aside_unread_is_validated_as_a_new_request_is() -> None:
         assert [one.faults for one in again.rejections] == [one.faults for one in refused.rejections]
 
 
-def test_a_request_that_was_read_before_stays_so_when_it_is_put_aside_unread() -> None:
+def test_a_request_that_was_parsed_before_stays_so_when_it_is_scheduled_for_retry_unread() -> None:
     delivery = replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1})
 
     aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")

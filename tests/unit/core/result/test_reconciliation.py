@@ -31,7 +31,7 @@ def is_unresolved(log_checks: int = 0, attempts: int = 1, retries: int = 1, own:
     return an_attempt(replace(a_request(a_message("m-1"), a_message("m-2")), on_unknown=own), past)
 
 
-def test_what_omni_has_is_accepted_under_the_number_of_the_attempt_in_doubt() -> None:
+def test_a_found_message_is_accepted_under_the_number_of_the_ambiguous_attempt() -> None:
     resolution = resolve(is_unresolved(attempts=2), found("m-1", "m-2"))
 
     assert resolution.rest is None
@@ -42,7 +42,7 @@ def test_what_omni_has_is_accepted_under_the_number_of_the_attempt_in_doubt() ->
     assert (resolution.report.retries, resolution.report.dead_letters) == ((), ())
 
 
-def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhile() -> None:
+def test_messages_that_do_not_show_are_looked_up_again_and_the_others_are_reported() -> None:
     resolution = resolve(is_unresolved(), found("m-1"))
 
     assert [(event.message_id, event.type) for event in resolution.report.events] == [
@@ -70,13 +70,13 @@ def test_what_does_not_show_purpose_of_look_again_and_what_shows_is_told_meanwhi
         (is_unresolved(), CLOSED, "posted"),
     ],
 )
-def test_it_is_told_how_a_look_ended_by_the_worst_of_its_messages(
+def test_the_kind_of_a_resolution_is_the_worst_of_its_messages(
     attempt: Attempt, lookup_result: LookupResult, kind: ResolutionKind
 ) -> None:
     assert resolve(attempt, lookup_result).kind == kind
 
 
-def test_after_enough_looks_it_is_posted_again_and_the_doubt_is_settled() -> None:
+def test_after_enough_lookups_it_is_posted_again_and_resolved() -> None:
     resolution = resolve(is_unresolved(log_checks=2), found("m-1"))
 
     assert resolution.rest is not None
@@ -95,7 +95,7 @@ def a_copy(log_checks: int, jitter: float) -> Attempt:
 
 
 def waits(attempt: Attempt, lookup_result: LookupResult = NOTHING) -> list[float]:
-    """List the rooms a message in doubt goes through until it is posted again."""
+    """List the delays of an ambiguous message until it is posted again."""
     delays: list[float] = []
     while (resolution := resolve(attempt, lookup_result)).rest is None:
         (retry,) = resolution.report.retries
@@ -104,10 +104,11 @@ def waits(attempt: Attempt, lookup_result: LookupResult = NOTHING) -> list[float
     return delays
 
 
-def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
-    """Otherwise both would be looked for, missed and posted in the same moment.
+def test_a_possible_duplicate_is_always_later_than_the_original() -> None:
+    """Otherwise both would be looked up, not found and posted in the same moment.
 
-    Four seconds went by before the first look at a doubt. The copy outwaits also a call under way, by the defaults.
+    Four seconds went by before the first lookup. The duplicate also waits longer than a call under way, by the
+    defaults.
     """
     copy = a_copy(0, 0.0)
 
@@ -120,7 +121,7 @@ def test_a_copy_is_always_later_than_what_it_may_be_a_copy_of() -> None:
 
 
 def seconds_covered(log_checks: int, retry: RetryPolicy) -> float:
-    """Add up the waits from an attempt in doubt to the lookup after which it is posted again."""
+    """Add up the waits from an ambiguous attempt to the lookup after which it is posted again."""
     policy = Policy(retry, log_checks=log_checks)
     first = lookup_delay(retry, 0)
     return first + sum(waits(replace(is_unresolved(retries=0), policy=policy)))
@@ -148,8 +149,8 @@ def test_minutes_can_be_covered_also_where_the_longest_wait_is_short() -> None:
 @pytest.mark.parametrize(
     ("log_checks", "jitter", "posts"), [(2, 0.0, False), (3, 0.0, True), (3, 0.24, True), (3, 0.25, False)]
 )
-def test_copies_take_turns_by_chance(log_checks: int, jitter: float, *, posts: bool) -> None:
-    """They may be in step, having been put aside in the same moment, and nothing else tells them apart."""
+def test_possible_duplicates_are_posted_at_random(log_checks: int, jitter: float, *, posts: bool) -> None:
+    """They may be in step, having been scheduled in the same moment, and nothing else distinguishes them."""
     resolution = resolve(a_copy(log_checks, jitter), NOTHING)
 
     assert (resolution.rest is not None) is posts
@@ -158,12 +159,12 @@ def test_copies_take_turns_by_chance(log_checks: int, jitter: float, *, posts: b
         assert retry.delay_seconds == (4 if log_checks == 3 else 16)
 
 
-def test_a_copy_is_not_looked_for_for_ever() -> None:
+def test_a_possible_duplicate_is_not_looked_up_for_ever() -> None:
     assert resolve(a_copy(14, 0.9), NOTHING).rest is None
     assert resolve(a_copy(15, 0.9), NOTHING).rest is not None
 
 
-def test_one_that_may_be_a_copy_is_put_aside_and_nothing_is_decided() -> None:
+def test_a_possible_duplicate_is_scheduled_for_retry_and_nothing_is_decided() -> None:
     resolution = resolve(is_unresolved(log_checks=0, retries=7), NOT_ASKED)
 
     (retry,) = resolution.report.retries
@@ -186,7 +187,7 @@ def test_the_policy_may_leave_it_to_a_person(log_checks: int, lookup_result: Loo
     )
 
 
-def test_a_request_speaks_for_itself_where_the_setting_says_otherwise() -> None:
+def test_a_requests_policy_takes_precedence_over_the_setting() -> None:
     park = Policy(RetryPolicy(), "park")
 
     assert resolve(replace(is_unresolved(2, own="resend"), policy=park), NOTHING).rest is not None
@@ -202,7 +203,7 @@ def test_where_the_logs_are_closed_the_policy_applies_at_once() -> None:
 
 
 @pytest.mark.parametrize("lookup_result", [NOTHING, CLOSED])
-def test_attempts_used_up_end_in_failure_once_the_looks_are_over(lookup_result: LookupResult) -> None:
+def test_attempts_used_up_end_in_failure_after_the_last_lookup(lookup_result: LookupResult) -> None:
     (event, _) = resolve(is_unresolved(log_checks=2, attempts=8), lookup_result).report.events
 
     assert (event.type, event.attempt) == ("message.failed", 8)
@@ -233,7 +234,7 @@ def test_when_the_logs_no_longer_go_back_so_far_the_policy_applies(own: OnUnknow
 
 
 @pytest.mark.parametrize("lookup_result", [NOTHING, CLOSED])
-def test_a_dead_letter_sent_again_is_posted_after_one_look_whatever_the_policy(lookup_result: LookupResult) -> None:
+def test_a_replayed_dead_letter_is_posted_after_one_lookup_whatever_the_policy(lookup_result: LookupResult) -> None:
     """A person has ordered it, and the logs have had their time."""
     ordered = is_unresolved(attempts=0, own="park")
     ordered = replace(ordered, history=replace(ordered.history, redrives=1))
@@ -244,7 +245,7 @@ def test_a_dead_letter_sent_again_is_posted_after_one_look_whatever_the_policy(l
     assert not resolution.history.is_unresolved
 
 
-def test_a_dead_letter_sent_again_is_not_posted_where_omni_has_it_or_says_nothing() -> None:
+def test_a_replayed_dead_letter_is_not_posted_if_omni_has_it_or_does_not_answer() -> None:
     ordered = is_unresolved(attempts=0)
     ordered = replace(ordered, history=replace(ordered.history, redrives=1))
 
@@ -253,7 +254,7 @@ def test_a_dead_letter_sent_again_is_not_posted_where_omni_has_it_or_says_nothin
 
 
 @pytest.mark.parametrize("lookup_result", [NOTHING, CLOSED, NOT_ASKED])
-def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(lookup_result: LookupResult) -> None:
+def test_an_unambiguous_message_is_posted_unless_it_shows(lookup_result: LookupResult) -> None:
     """It may be the second copy of a request whose first a dead worker has left behind."""
     attempt = an_attempt(a_request(), replace(a_history(3), retries=3))
 
@@ -266,7 +267,7 @@ def test_one_that_is_not_in_doubt_is_posted_unless_it_shows(lookup_result: Looku
 
 @pytest.mark.parametrize("lookup_result", [SILENCE, Unanswered("busy"), Answered({}, frozenset({"m-1"}))])
 @pytest.mark.parametrize("ambiguous", [True, False])
-def test_while_it_cannot_be_looked_for_it_is_put_aside_a_few_times_before_it_is_posted(
+def test_without_an_answer_of_the_logs_it_is_scheduled_a_few_times_before_it_is_posted(
     lookup_result: LookupResult, *, ambiguous: bool
 ) -> None:
     """Nothing has happened that a producer has to know of, and no attempt is counted."""
@@ -285,7 +286,7 @@ def test_while_it_cannot_be_looked_for_it_is_put_aside_a_few_times_before_it_is_
     assert resolution.history == replace(past, retries=8)
 
 
-def test_what_shows_is_told_while_the_rest_is_put_aside() -> None:
+def test_messages_that_show_are_reported_and_the_rest_is_scheduled_for_retry() -> None:
     attempt = an_attempt(a_request(a_message("m-1"), a_message("m-2")), replace(a_history(1), retries=1))
     lookup_result = Answered(found("m-1").entries, frozenset({"m-1", "m-2"}))
 
@@ -296,7 +297,7 @@ def test_what_shows_is_told_while_the_rest_is_put_aside() -> None:
     assert retry.request.message_ids == ("m-2",)
 
 
-def test_a_full_page_that_does_not_show_a_message_in_doubt_decides_nothing() -> None:
+def test_a_full_page_that_does_not_show_a_message_decides_nothing() -> None:
     """It has more entries than an answer holds, all of them somebody else's: the one that counts may be missing."""
     resolution = resolve(is_unresolved(log_checks=2), Answered({}, frozenset({"m-2"})))
 
@@ -337,7 +338,7 @@ def test_an_entry_older_than_the_request_leaves_the_message_to_be_posted(minutes
 
 @pytest.mark.parametrize(("redeliveries", "redrives"), [(1, 0), (0, 1)])
 def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliveries: int, redrives: int) -> None:
-    """A worker that died may have posted it hours ago, and the broker does not tell when."""
+    """A worker that died may have posted it hours ago, and the broker does not say when."""
     past = replace(a_history(1, ambiguous=True), redeliveries=redeliveries, redrives=redrives)
     attempt = an_attempt(a_request(), past)
 
@@ -354,7 +355,7 @@ def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliv
         (replace(a_history(1, ambiguous=True), retries=1, resolved=True), "best_effort"),
     ],
 )
-def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, purpose: str | None) -> None:
+def test_a_request_that_returns_or_is_ambiguous_is_looked_up(history: History, purpose: str | None) -> None:
     assert lookup_purpose(history) == purpose
 
 
@@ -372,22 +373,22 @@ def test_whatever_was_put_aside_or_is_in_doubt_is_looked_for(history: History, p
     shown=st.sets(st.sampled_from(["m-1", "m-2", "m-3"])),
     lookup_result=st.sampled_from([None, SILENCE, CLOSED]),
 )
-def test_each_message_is_told_of_once_or_left_to_be_posted(
+def test_each_message_is_reported_once_or_left_to_be_posted(
     past: History, own: OnUnknown | None, shown: set[str], lookup_result: LookupResult | None
 ) -> None:
     attempt = replace(is_unresolved(own=own), history=past)
 
     resolution = resolve(attempt, lookup_result or found(*shown))
 
-    told = [event.message_id for event in resolution.report.events]
+    reported = [event.message_id for event in resolution.report.events]
     left = [message.message_id for message in resolution.rest.messages] if resolution.rest else []
     scheduled = {m.message_id for retry in resolution.report.retries for m in retry.request.messages}
-    in_silence = scheduled.difference(map(str, told))
-    assert sorted([*map(str, told), *left, *in_silence]) == ["m-1", "m-2"]
-    assert not (in_silence and past.is_unresolved)
+    without_event = scheduled.difference(map(str, reported))
+    assert sorted([*map(str, reported), *left, *without_event]) == ["m-1", "m-2"]
+    assert not (without_event and past.is_unresolved)
     final = {event.message_id for event in resolution.report.events if event.type in FINAL_EVENTS}
     accepted = {event.message_id for event in resolution.report.events if event.type == "message.accepted"}
-    assert scheduled - in_silence | final == set(told)
+    assert scheduled - without_event | final == set(reported)
     assert accepted == (set() if lookup_result else {"m-1", "m-2"} & shown)
     assert not (left and resolution.history.is_unresolved)
 
@@ -398,7 +399,7 @@ def a_replay(log_checks: int, jitter: float = 0.1, own: OnUnknown | None = None,
 
 
 @pytest.mark.parametrize("own", ["resend", "park"])
-def test_a_replay_that_may_exist_twice_is_looked_for_as_often_as_any_copy_and_then_posted(own: OnUnknown) -> None:
+def test_a_replay_that_may_exist_twice_is_looked_up_as_often_as_any_duplicate_and_then_posted(own: OnUnknown) -> None:
     """The other copy may have been posted a moment ago; a person has ordered that one is."""
     assert waits(a_replay(0, own=own), NOT_ASKED) == [*waits(a_copy(0, 0.1), NOT_ASKED)]
     assert resolve(a_replay(3, jitter=0.9, own=own), NOTHING).rest is None

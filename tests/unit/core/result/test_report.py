@@ -78,7 +78,7 @@ def test_a_request_that_came_too_late_has_expired_for_each_message() -> None:
 # What an attempt came to
 
 
-def test_an_accepted_message_carries_omnis_word() -> None:
+def test_an_accepted_message_has_omnis_status() -> None:
     message_outcome = replace(a_message_outcome("taken"), status=a_status(), bulk_id="bulk-1")
 
     report = report_attempt(an_attempt(replace(a_request(), metadata={"k": "v"}), a_history(1)), [message_outcome])
@@ -115,7 +115,7 @@ def test_a_refused_message_says_why() -> None:
         ("denied", "denied", 0, False),
     ],
 )
-def test_a_message_to_be_tried_again_is_deferred_and_parked(
+def test_a_message_to_be_retried_is_deferred_and_scheduled(
     disposition: Disposition, code: str, attempts: int, *, ambiguous: bool
 ) -> None:
     """An attempt that failed for our account's sake is not counted against the message."""
@@ -132,7 +132,7 @@ def test_a_message_to_be_tried_again_is_deferred_and_parked(
     assert retry.request == a_request()
 
 
-def test_one_that_was_not_even_tried_goes_back_without_a_word() -> None:
+def test_a_message_that_was_not_attempted_is_scheduled_without_an_event() -> None:
     """It comes back at once, since it has waited for the end of a pause already."""
     report = report_attempt(an_attempt(jitter=0.99), [a_message_outcome("not_attempted")])
 
@@ -140,7 +140,7 @@ def test_one_that_was_not_even_tried_goes_back_without_a_word() -> None:
 
 
 @pytest.mark.parametrize("disposition", ["again", "ambiguous", "denied", "not_attempted"])
-def test_doubt_is_never_forgotten(disposition: Disposition) -> None:
+def test_an_ambiguous_attempt_is_never_forgotten(disposition: Disposition) -> None:
     (retry,) = report_attempt(
         an_attempt(history=a_history(1, ambiguous=True)), [a_message_outcome(disposition)]
     ).retries
@@ -150,7 +150,7 @@ def test_doubt_is_never_forgotten(disposition: Disposition) -> None:
 
 @pytest.mark.parametrize("own", ["resend", "park"])
 @pytest.mark.parametrize("used", [0, 7])
-def test_a_message_in_doubt_is_looked_for_before_anything_is_decided(own: OnUnknown, used: int) -> None:
+def test_an_ambiguous_message_is_looked_up_before_anything_is_decided(own: OnUnknown, used: int) -> None:
     """Neither the policy, nor the attempts used up, nor a deadline says what OMNI has."""
     history = replace(a_history(used, ambiguous=True), resolved=True, log_checks=2)
     request = replace(a_request(), on_unknown=own, expires_at=NOW + timedelta(seconds=1))
@@ -186,27 +186,27 @@ def test_a_message_refused_for_our_fault_waits_however_often() -> None:
 
 
 def denied_at(times: list[float], success_at: Callable[[float], float]) -> list[str]:
-    """Deny a request at these times; give what is told of it, and the room, each time."""
-    history, told = a_history(), []
+    """Deny a request at these times; return the event and the delay of each time."""
+    history, reported = a_history(), []
     for time in times:
         attempt = replace(an_attempt(history=history), since_success=time - success_at(time))
         report = report_attempt(attempt, [a_message_outcome("denied")])
         (event,) = report.events
         assert event.reason is not None
-        told.append(f"{event.type.removeprefix('message.')} {event.reason.code}")
+        reported.append(f"{event.type.removeprefix('message.')} {event.reason.code}")
         for retry in report.retries:
-            told[-1] += f" {retry.delay_seconds:g}"
+            reported[-1] += f" {retry.delay_seconds:g}"
             history = retry.history
-    return told
+    return reported
 
 
 def test_a_third_denial_while_others_succeed_is_a_refusal() -> None:
-    told = denied_at([0, 8, 16], lambda time: time - 7.9)
+    reported = denied_at([0, 8, 16], lambda time: time - 7.9)
 
-    assert told == ["deferred denied 8", "deferred denied 8", "rejected refused"]
+    assert reported == ["deferred denied 8", "deferred denied 8", "rejected refused"]
 
 
-def test_a_denial_while_nobody_else_succeeds_brings_a_request_no_nearer_to_a_refusal() -> None:
+def test_a_denial_while_no_other_call_succeeds_does_not_count_towards_a_refusal() -> None:
     """It may be denied for the account's fault, as often as it takes to mend that."""
     assert denied_at([0, 32, 64, 96], lambda _: -inf) == ["deferred denied 32"] * 4
     assert denied_at([0, 8, 16, 24, 32], lambda _: -1.0) == ["deferred denied 8"] * 5
@@ -225,7 +225,7 @@ def test_each_message_is_denied_for_itself() -> None:
 @pytest.mark.parametrize(
     ("expires", "type_", "code"), [(None, "message.failed", "ambiguous"), (NOW, "message.expired", "expired")]
 )
-def test_a_doubt_about_an_earlier_attempt_outlives_one_that_was_refused_for_certain(
+def test_an_ambiguous_attempt_stays_ambiguous_after_a_later_one_was_refused(
     expires: datetime | None, type_: str, code: str
 ) -> None:
     request = replace(a_request(), expires_at=expires)
@@ -262,9 +262,7 @@ def test_a_message_that_would_be_late_by_then_has_expired_now(disposition: Dispo
 @pytest.mark.parametrize(
     ("seconds", "delay_seconds"), [(0, 128), (100, 32), (127, 1), (9999, 1), (-30, 128), (-1e6, 128)]
 )
-def test_luck_with_the_dice_does_not_bring_the_last_attempt_before_its_time(
-    seconds: float, delay_seconds: float
-) -> None:
+def test_jitter_never_makes_the_last_attempt_early(seconds: float, delay_seconds: float) -> None:
     """Eight attempts of the default schedule span two minutes and more: an outage of two fails nobody."""
     history = replace(a_history(6), first_seen=NOW - timedelta(seconds=seconds))
 
@@ -299,7 +297,7 @@ def test_a_message_that_needs_an_hour_does_not_hold_back_its_neighbours() -> Non
 
 # Laws
 
-verdict_lists = st.lists(
+outcome_lists = st.lists(
     st.tuples(
         st.sampled_from(get_args(Disposition)),
         st.none() | st.floats(0, 2 * 86400),
@@ -335,8 +333,8 @@ attempts = st.builds(
 
 
 @law
-@given(attempt=attempts, message_outcomes=verdict_lists)
-def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_parked(
+@given(attempt=attempts, message_outcomes=outcome_lists)
+def test_after_any_outcome_each_message_has_its_final_event_or_a_retry(
     attempt: Attempt, message_outcomes: list[MessageOutcome]
 ) -> None:
     attempt = replace(
@@ -345,27 +343,27 @@ def test_whatever_happened_each_message_has_its_last_word_or_is_deferred_and_par
 
     report = report_attempt(attempt, message_outcomes)
 
-    said = {event.message_id: event for event in report.events}
+    events_by_id = {event.message_id: event for event in report.events}
     retries = Counter(one.message_id for retry in report.retries for one in retry.request.messages)
     dead = Counter(one.message_id for dead_letter in report.dead_letters for one in dead_letter.request.messages)
     assert {retry.delay_seconds for retry in report.retries} <= set(attempt.policy.retry.delays)
     for message_outcome in message_outcomes:
         name = message_outcome.message.message_id
-        if message_outcome.disposition == "not_attempted" and name not in said:
+        if message_outcome.disposition == "not_attempted" and name not in events_by_id:
             assert (retries[name], dead[name]) == (1, 0)
             continue
-        event = said.pop(name)
+        event = events_by_id.pop(name)
         assert retries[name] == (event.type == "message.deferred")
         assert (event.type in FINAL_EVENTS) is (not retries[name])
         assert dead[name] == (event.type in {"message.failed", "message.unknown"})
         assert (event.type == "message.accepted") is (message_outcome.disposition == "taken")
         assert (event.type == "message.rejected") is (message_outcome.disposition == "refused")
         assert (event.next_attempt_at is None) is (event.type != "message.deferred")
-    assert not said
+    assert not events_by_id
 
 
 @law
-@given(attempt=attempts, message_outcomes=verdict_lists)
+@given(attempt=attempts, message_outcomes=outcome_lists)
 def test_attempts_are_counted_and_bounded(attempt: Attempt, message_outcomes: list[MessageOutcome]) -> None:
     dispositions = {one.message.message_id: one.disposition for one in message_outcomes}
 
@@ -381,7 +379,7 @@ def test_attempts_are_counted_and_bounded(attempt: Attempt, message_outcomes: li
 
 
 @law
-@given(attempt=attempts, message_outcomes=verdict_lists)
+@given(attempt=attempts, message_outcomes=outcome_lists)
 def test_a_repeated_event_carries_the_id_it_had_and_no_two_messages_share_one(
     attempt: Attempt, message_outcomes: list[MessageOutcome]
 ) -> None:
@@ -427,7 +425,7 @@ def test_events_about_requests_with_the_same_ids_have_ids_of_their_own(how: str)
 
 
 @pytest.mark.parametrize("count", [0, 1, 16, 17, 1000])
-def test_a_report_is_cut_into_parts_that_say_the_same_in_the_same_order(count: int) -> None:
+def test_the_slices_of_a_report_contain_all_of_it_in_order(count: int) -> None:
     attempt = an_attempt(replace(a_request(), metadata={"tenant": "x" * 4000}))
     whole = report_attempt(attempt, [a_message_outcome("again", a_message(f"m-{number}")) for number in range(count)])
 

@@ -51,6 +51,23 @@ def test_one_field_can_have_several_errors_and_each_is_reported_once() -> None:
     assert errors_of(line={"type": "FLEX", "contents": 7}) == {"line.contents": ['value is not of type "object"']}
 
 
+def test_a_body_full_of_errors_reports_the_first_thousand() -> None:
+    assert set(errors_of(destinations=[7] * 5000)) == {f"destinations[{index}]" for index in range(1000)}
+    assert len(errors_of(**{f"field{index}": 1 for index in range(5000)})) == 1000
+    assert len(errors_of(destinations=[{f"field{index}": 1 for index in range(700)}] * 5)) < 2000
+
+
+def test_an_error_behind_the_first_thousand_items_is_reported() -> None:
+    assert set(errors_of(destinations=DESTINATIONS * 5000 + [{}])) == {"destinations[5000].to"}
+
+
+def test_a_list_behind_the_first_thousand_items_is_not_too_short() -> None:
+    bubble = {"type": "BUBBLE", "direction": "LEFT_TO_RIGHT"}
+    carousel = {"type": "FLEX", "contents": {"type": "CAROUSEL", "contents": [bubble] * 3}}
+
+    assert set(errors_of(destinations=DESTINATIONS * 5000, line=carousel, notify=1)) == {"notify"}
+
+
 def test_messages_do_not_repeat_the_value() -> None:
     secret = "4179302672700000000"
 

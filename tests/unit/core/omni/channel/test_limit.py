@@ -459,15 +459,15 @@ def posted(channel: str, given: Fields) -> object:
 
 
 @pytest.mark.parametrize("channel", VALID)
-def test_what_a_channel_takes_is_posted_as_it_came(channel: str) -> None:
+def test_valid_content_is_posted_unchanged(channel: str) -> None:
     assert [given for given in VALID[channel] if posted(channel, given) != given] == []
 
 
 @pytest.mark.parametrize("channel", INVALID)
-def test_what_a_channel_does_not_take_is_told(channel: str) -> None:
-    told = [(given, posted(channel, given), [(path, message)]) for given, path, message in INVALID[channel]]
+def test_a_field_that_a_channel_does_not_have_is_a_fault(channel: str) -> None:
+    reported = [(given, posted(channel, given), [(path, message)]) for given, path, message in INVALID[channel]]
 
-    assert [row for row in told if row[1] != row[2]] == []
+    assert [row for row in reported if row[1] != row[2]] == []
 
 
 @pytest.mark.parametrize("text", [long(3826), "€" * 1901, "ж" * 1676, "😀" * 826])

@@ -243,7 +243,7 @@ TABLES: Final[tuple[Transliteration, ...]] = get_args(Transliteration)
 
 
 def options(named: str) -> tuple[LanguageCode, Transliteration]:
-    """Tell a language from a transliteration."""
+    """Distinguish a language from a transliteration."""
     for language in LANGUAGES:
         if language == named:
             return language, "NONE"
@@ -286,7 +286,7 @@ def test_the_table_is_long_enough() -> None:
         ("", "gsm7", ("",), (0,)),
     ],
 )
-def test_a_part_ends_before_what_may_not_be_taken_apart(
+def test_a_part_never_ends_within_a_character(
     text: str, encoding: Encoding, texts: tuple[str, ...], units: tuple[int, ...]
 ) -> None:
     assert split(text) == Parts(encoding, texts, units)
@@ -334,7 +334,7 @@ def test_a_turkish_text_of_1900_characters_is_posted() -> None:
     assert parsed(a_body(sms={"text": LONG_TURKISH, "language": {"languageCode": "TR"}})).request
 
 
-def test_an_sms_tells_its_parts() -> None:
+def test_an_sms_is_explained_by_its_parts() -> None:
     sms = Sms.model_validate({"text": "Ú" * 78, "language": {"languageCode": "ES"}})
 
     assert sms.parts == Parts("national", ("Ú" * 74, "Ú" * 4), (148, 8))
@@ -346,7 +346,7 @@ def test_an_sms_tells_its_parts() -> None:
 # The tables, against those above, which are written by code
 
 
-def test_the_alphabets_hold_what_the_specification_lists() -> None:
+def test_the_alphabets_are_those_of_the_specification() -> None:
     assert set(BASIC) - {"\x1b"} == GSM
     assert set(EXTENDED) == EXTENSION
     assert {"TR": set(TURKISH) - {"\x1b"}, "PT": set(PORTUGUESE) - {"\x1b"}} == LOCKING_SHIFT

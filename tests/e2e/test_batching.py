@@ -1,12 +1,12 @@
-"""A campaign takes few calls, and each of its requests its own way."""
+"""Requests with equal contents share calls, and each keeps its own outcome."""
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, request
 
-WRONG = "4179091400"  # the sandbox refuses every call that holds it
+WRONG = "4179091400"  # the sandbox rejects every call with it
 
 
-async def test_requests_that_wait_share_calls_and_keep_what_is_their_own(stage: Stage) -> None:
+async def test_waiting_requests_share_calls_and_keep_their_own_fields(stage: Stage) -> None:
     await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="latency", seconds=0.3, times=1)
     await stage.send(*(request(f"m-{number}", NUMBER, metadata={"n": str(number)}) for number in range(50)))
@@ -19,7 +19,7 @@ async def test_requests_that_wait_share_calls_and_keep_what_is_their_own(stage: 
     assert len(await stage.calls()) < 10
 
 
-async def test_one_wrong_request_takes_nobody_with_it(stage: Stage) -> None:
+async def test_one_wrong_request_of_a_batch_does_not_affect_the_others(stage: Stage) -> None:
     await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="latency", seconds=0.3, times=1)
     await stage.send(*(request(f"m-{number}", WRONG if number == 13 else NUMBER) for number in range(30)))
@@ -30,7 +30,7 @@ async def test_one_wrong_request_takes_nobody_with_it(stage: Stage) -> None:
     assert set(map(tuple, types.values())) == {("accepted",)}
 
 
-async def test_a_doubt_about_a_shared_call_is_a_doubt_about_each_and_none_is_posted_again(stage: Stage) -> None:
+async def test_an_ambiguous_batch_makes_each_of_its_requests_ambiguous_and_none_is_posted_again(stage: Stage) -> None:
     await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="latency", seconds=0.3, times=1)
     await stage.fault(kind="reset", taken=True)
@@ -41,7 +41,7 @@ async def test_a_doubt_about_a_shared_call_is_a_doubt_about_each_and_none_is_pos
     assert set((await stage.posts()).values()) == {1}
 
 
-async def test_switched_off_each_request_takes_a_call(stage: Stage) -> None:
+async def test_without_batching_each_request_takes_a_call(stage: Stage) -> None:
     await stage.worker(OMNI_CONCURRENCY="1", OMNI_BATCHING="false")
     await stage.send(*(request(f"m-{number}", NUMBER) for number in range(20)))
     await stage.until_final_events(20)

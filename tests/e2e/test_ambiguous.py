@@ -1,4 +1,4 @@
-"""Calls that OMNI may have taken: looked for in its logs, and never posted again blindly."""
+"""Ambiguous attempts: messages are looked up in OMNI's logs before they are posted again."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, GARBLED_ONCE, NUMBER, request
 from tests.support.gateway import gateway_to
-from tests.support.worker import PATIENCE
+from tests.support.worker import TIMEOUT
 
 
 async def options(stage: Stage, **changes: object) -> None:
@@ -27,7 +27,7 @@ async def options(stage: Stage, **changes: object) -> None:
     ],
     ids=lambda fault: str(fault.get("status", fault["kind"])),
 )
-async def test_what_was_taken_though_nobody_said_so_is_found_and_not_posted_again(
+async def test_a_message_accepted_without_an_answer_is_found_and_not_posted_again(
     stage: Stage, fault: dict[str, object]
 ) -> None:
     worker = await stage.worker(UNKNOWN_POLICY="resend", OMNI_READ_TIMEOUT="0.5", OMNI_CONNECT_TIMEOUT="0.5")
@@ -44,7 +44,7 @@ async def test_what_was_taken_though_nobody_said_so_is_found_and_not_posted_agai
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="answered"}'] == 1
 
 
-async def test_what_was_not_taken_is_posted_again_under_the_same_name_after_several_looks(stage: Stage) -> None:
+async def test_a_message_not_accepted_is_posted_again_with_the_same_id_after_several_lookups(stage: Stage) -> None:
     worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="2")
     await stage.send(request("m", GARBLED_ONCE, onUnknown="resend"))
     await stage.until_final_events(1)
@@ -55,7 +55,7 @@ async def test_what_was_not_taken_is_posted_again_under_the_same_name_after_seve
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="answered"}'] == 2
 
 
-async def test_what_was_not_found_may_be_parked(stage: Stage) -> None:
+async def test_a_message_that_was_not_found_can_be_parked(stage: Stage) -> None:
     await stage.worker(UNKNOWN_LOG_CHECKS="1")
     await stage.send(request("m", GARBLED, onUnknown="park"))
     await stage.until_final_events(1)
@@ -68,7 +68,7 @@ async def test_what_was_not_found_may_be_parked(stage: Stage) -> None:
     assert await stage.posts() == {"m": 1}
 
 
-async def test_logs_that_lag_are_looked_into_until_they_show_it(stage: Stage) -> None:
+async def test_logs_that_lag_are_looked_up_until_they_show_the_message(stage: Stage) -> None:
     await stage.worker(UNKNOWN_LOG_CHECKS="10")
     await options(stage, logsLag=1)
     await stage.fault(kind="status", status=504, taken=True, times=1)
@@ -81,7 +81,7 @@ async def test_logs_that_lag_are_looked_into_until_they_show_it(stage: Stage) ->
 
 
 @pytest.mark.parametrize(("policy", "word", "posts"), [("resend", "accepted", 2), ("park", "unknown", 1)])
-async def test_where_omni_keeps_the_logs_closed_the_policy_applies(
+async def test_the_policy_applies_when_the_credentials_may_not_read_logs(
     stage: Stage, policy: str, word: str, posts: int
 ) -> None:
     worker = await stage.worker(UNKNOWN_POLICY=policy)
@@ -106,7 +106,7 @@ async def test_where_omni_keeps_the_logs_closed_the_policy_applies(
     ],
     ids=lambda fault: f"{fault['kind']} {fault['status']}",
 )
-async def test_one_refusal_of_the_logs_does_not_close_them(stage: Stage, fault: dict[str, object]) -> None:
+async def test_one_refused_lookup_does_not_end_lookups(stage: Stage, fault: dict[str, object]) -> None:
     worker = await stage.worker(UNKNOWN_LOG_CHECKS="1")
     await stage.fault(**fault, path="logs", times=1)
     await stage.fault(kind="reset", taken=True, times=3)
@@ -118,8 +118,8 @@ async def test_one_refusal_of_the_logs_does_not_close_them(stage: Stage, fault: 
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="forbidden"}'] == 0
 
 
-async def test_a_request_with_many_messages_is_looked_for_whole_before_it_is_tried_again(stage: Stage) -> None:
-    """The logs lag, so the attempt in doubt is repeated. OMNI does not take the repetition, and then the logs show."""
+async def test_all_messages_of_a_large_request_are_looked_up_before_it_is_retried(stage: Stage) -> None:
+    """The logs lag, so an ambiguous attempt is repeated. OMNI rejects the repetition; then the logs show the first."""
     await stage.worker(
         UNKNOWN_LOG_CHECKS="1",
         RETRY_BASE_DELAY="0.2",
@@ -138,8 +138,8 @@ async def test_a_request_with_many_messages_is_looked_for_whole_before_it_is_tri
     assert await stage.posts() == {f"m-{n}": 2 for n in range(150)}
 
 
-async def test_where_the_logs_have_more_entries_than_an_answer_holds_nobody_is_posted_again(stage: Stage) -> None:
-    """An answer holds a thousand, in the order of ids, so it leaves out the last messages."""
+async def test_a_lookup_with_more_entries_than_an_answer_holds_posts_no_message_again(stage: Stage) -> None:
+    """An answer has at most a thousand entries in the order of ids, so the last messages are missing."""
     people = [{"messageId": f"m-{n:02}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(100)]
     async with gateway_to(stage.sandbox) as gateway:
         gateway.entries = 12
@@ -154,7 +154,7 @@ async def test_where_the_logs_have_more_entries_than_an_answer_holds_nobody_is_p
     assert set((await stage.posts()).values()) == {1}
 
 
-async def test_while_the_logs_do_not_answer_nothing_is_decided(stage: Stage) -> None:
+async def test_while_lookups_fail_nothing_is_decided(stage: Stage) -> None:
     worker = await stage.worker(UNKNOWN_LOG_CHECKS="1", UNKNOWN_POLICY="park")
     await stage.fault(kind="status", status=503, path="logs")
     await stage.fault(kind="reset", taken=True, times=1)
@@ -169,7 +169,7 @@ async def test_while_the_logs_do_not_answer_nothing_is_decided(stage: Stage) -> 
 
 
 @pytest.mark.parametrize("taken", [True, False])
-async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, *, taken: bool) -> None:
+async def test_messages_that_a_killed_worker_may_have_posted_are_looked_up(stage: Stage, *, taken: bool) -> None:
     worker = await stage.worker(RABBITMQ_PREFETCH="10")
     kind = {"kind": "latency"} if taken else {"kind": "status", "status": 503}
     await stage.fault(**kind, seconds=30)
@@ -181,14 +181,14 @@ async def test_what_a_killed_worker_may_have_posted_is_looked_for(stage: Stage, 
 
     await stage.worker(UNKNOWN_LOG_CHECKS="2")
     await stage.until_final_events(10)
-    await asyncio.sleep(0.5)  # a second last word would come now
+    await asyncio.sleep(0.5)  # a second final event would arrive now
 
     assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1 if taken else 2}
     assert await stage.waiting("omni.requests") == await stage.waiting("omni.dead") == 0
 
 
-async def test_what_a_killed_worker_may_have_posted_before_it_lapsed_in_the_queue_is_looked_for(
+async def test_messages_that_a_killed_worker_may_have_posted_before_they_expired_in_the_queue_are_looked_up(
     stage: Stage, broker: Node
 ) -> None:
     worker = await stage.worker()
@@ -202,21 +202,21 @@ async def test_what_a_killed_worker_may_have_posted_before_it_lapsed_in_the_queu
 
     await stage.worker(UNKNOWN_POLICY="park")
     await stage.until_final_events(1)
-    # RabbitMQ 3 does not tell of a dead letter that it had been handed out; it may also hand it out once more first.
+    # RabbitMQ 3 does not mark a dead letter as delivered before; it may also deliver it once more first.
     forgetful = broker.version.startswith("3.")
     assert stage.final_events()["m"] in ([["accepted"], ["expired"]] if forgetful else [["accepted"]])
     assert await stage.posts() == {"m": 1}
 
 
 @pytest.mark.parametrize(("policy", "word"), [("resend", "expired"), ("park", "unknown")])
-async def test_what_lapsed_and_is_not_found_is_never_posted(stage: Stage, policy: str, word: str) -> None:
+async def test_an_expired_message_that_is_not_found_is_never_posted(stage: Stage, policy: str, word: str) -> None:
     worker = await stage.worker()
     await worker.stop()
     await stage.send(request("m", NUMBER), expiration=0.1)
-    async with stage.channel() as channel, asyncio.timeout(PATIENCE):
+    async with stage.channel() as channel, asyncio.timeout(TIMEOUT):
         died = await channel.get_queue("omni.dead.notifications")
         async with died.iterator() as taking:
-            await anext(taking)  # a worker that takes it and is gone: the broker marks it as handed out
+            await anext(taking)  # a worker that takes it and ends: the broker marks it as redelivered
 
     await stage.worker(UNKNOWN_POLICY=policy)
     await stage.until_final_events(1)
@@ -229,7 +229,7 @@ async def test_what_lapsed_and_is_not_found_is_never_posted(stage: Stage, policy
     )
 
 
-async def test_a_refusal_that_a_dead_worker_took_with_it_is_found_and_said(stage: Stage) -> None:
+async def test_a_rejection_that_a_killed_worker_had_not_published_is_found_and_published(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="refuse", statusId=6, times=1)
     await stage.fault(kind="latency", seconds=1.5, times=1)

@@ -32,7 +32,7 @@ def test_an_event_carries_the_trace_context_alone() -> None:
         (None, "a=b", {}),
     ],
 )
-def test_what_is_invalid_is_not_passed_on_and_a_state_only_with_its_trace(
+def test_an_invalid_trace_is_not_kept_and_a_state_only_with_its_trace(
     parent: object, state: object, kept: dict[str, object]
 ) -> None:
     given_headers = {"traceparent": parent, "tracestate": state}
@@ -55,7 +55,7 @@ def test_headers_that_a_broker_or_the_relay_reads_are_never_kept() -> None:
 
 @law
 @given(headers)
-def test_what_is_kept_is_unchanged(table: dict[str, object]) -> None:
+def test_kept_headers_are_unchanged(table: dict[str, object]) -> None:
     kept = kept_headers(table)
 
     assert all(kept[name] is table[name] for name in kept)
@@ -77,7 +77,7 @@ PUT_THERE = {**DELAYED, "exchange": ""}
 
 @pytest.mark.parametrize("exchange", ["omni.requests", "", "omni.results", "omni.dead", "omni.relay.mine"])
 @pytest.mark.parametrize("deaths", [None, [], [DELAYED], [PUT_THERE], "omni.relay", [1]], ids=str)
-def test_what_a_producer_published_comes_without_headers_of_the_relay(exchange: str, deaths: object) -> None:
+def test_headers_of_the_relay_are_removed_from_a_producers_message(exchange: str, deaths: object) -> None:
     beside = BESIDE if deaths is None else {**BESIDE, "x-death": deaths}
     delivery = replace(a_delivery(), exchange=exchange, headers={**beside, **OWN})
 
@@ -85,7 +85,7 @@ def test_what_a_producer_published_comes_without_headers_of_the_relay(exchange: 
 
 
 @pytest.mark.parametrize("deaths", [None, [], [DELAYED], [DELAYED, PUT_THERE]], ids=str)
-def test_what_the_relay_published_keeps_its_headers(deaths: object) -> None:
+def test_a_message_of_the_relay_keeps_its_headers(deaths: object) -> None:
     beside = BESIDE if deaths is None else {**BESIDE, "x-death": deaths}
     delivery = replace(a_delivery(), exchange="omni.relay", headers={**beside, **OWN})
 
@@ -93,7 +93,7 @@ def test_what_the_relay_published_keeps_its_headers(deaths: object) -> None:
 
 
 @pytest.mark.parametrize("deaths", [[PUT_THERE], [PUT_THERE, DELAYED], [{**DELAYED, "exchange": "mine"}]], ids=str)
-def test_what_came_into_a_delay_queue_by_another_way_is_not_believed(deaths: object) -> None:
+def test_headers_of_a_message_that_entered_a_delay_queue_otherwise_are_removed(deaths: object) -> None:
     delivery = replace(a_delivery(), exchange="omni.relay", headers={"x-death": deaths, **OWN})
 
     assert without_forged_headers(delivery).headers == {"x-death": deaths}
@@ -105,7 +105,7 @@ def test_a_delivery_without_headers_of_the_relay_is_left_as_it_is() -> None:
         assert without_forged_headers(delivery) is delivery
 
 
-def test_a_dead_letter_is_believed_as_far_as_the_relay_published_it() -> None:
+def test_headers_of_a_dead_letter_count_if_the_relay_published_it() -> None:
     by_the_relay = replace(a_delivery(), exchange="omni.dead", headers=OWN)
     assert dead_without_forged_headers(by_the_relay) is by_the_relay
     put_back = replace(by_the_relay, exchange="omni.relay")
@@ -120,7 +120,7 @@ def test_a_dead_letter_is_believed_as_far_as_the_relay_published_it() -> None:
 
 
 @pytest.mark.parametrize("death", [{"reason": "expired", "exchange": "omni.relay"}, {"reason": "expired"}, {"a": 1}])
-def test_where_a_death_can_be_forged_a_dead_letter_that_no_worker_had_has_no_past(death: Header) -> None:
+def test_where_a_death_can_be_forged_a_dead_letter_that_no_worker_had_received_has_no_history(death: Header) -> None:
     dead = replace(a_delivery(), exchange="omni.dead", headers={**OWN, "x-death": [death]})
 
     assert dead_without_forged_headers(dead, forgeable=True).headers == {"x-death": [death]}
@@ -128,7 +128,7 @@ def test_where_a_death_can_be_forged_a_dead_letter_that_no_worker_had_has_no_pas
 
 
 @pytest.mark.parametrize("reason", ["delivery_limit", "rejected"])
-def test_where_a_death_can_be_forged_a_dead_letter_that_a_worker_had_keeps_its_past(reason: str) -> None:
+def test_where_a_death_can_be_forged_a_dead_letter_that_a_worker_had_received_keeps_its_history(reason: str) -> None:
     deaths: list[Header] = [{"reason": reason, "exchange": "omni.relay"}]
     dead = replace(a_delivery(), exchange="omni.dead", headers={**OWN, "x-death": deaths})
     of_the_relay = replace(dead, headers=OWN)

@@ -10,44 +10,44 @@ from service.core.result.report import Report
 from tests.support.builder import NOW, a_body, a_delivery
 
 
-def obituary(body: object, reason: str, headers: Mapping[str, object] = MappingProxyType({})) -> Report:
+def final_event(body: object, reason: str, headers: Mapping[str, object] = MappingProxyType({})) -> Report:
     death = {"reason": reason, "queue": "omni.requests", "exchange": "omni.relay"}
     delivery = replace(a_delivery(body), exchange="omni.dead", headers={"x-death": [death], **headers})
     return write_final_event(read_dead(delivery), NOW, lambda: "made-up")
 
 
 @pytest.mark.parametrize("reason", ["delivery_limit", "rejected", "maxlen", "x"])
-def test_of_what_workers_broke_on_the_request_is_told_and_the_body_is_not_read(reason: str) -> None:
-    (event,) = obituary(a_body(), reason, {"omni-attempt": 2}).events
+def test_the_final_event_of_poison_is_about_the_request_and_its_body_is_not_parsed(reason: str) -> None:
+    (event,) = final_event(a_body(), reason, {"omni-attempt": 2}).events
 
     assert (event.type, event.request_id, event.message_id, event.attempt) == ("request.rejected", "order-1", None, 2)
     assert event.reason is not None
     assert event.reason.code == "defect"
-    (other,) = obituary(b"<", reason).events
+    (other,) = final_event(b"<", reason).events
     assert other.request_id == "made-up"
 
 
 def test_of_two_requests_with_one_id_each_has_an_event_of_its_own() -> None:
     bodies = a_body(), a_body(sms={"text": "another"})
 
-    assert len({event_id(obituary(body, "rejected").events[0]) for body in bodies}) == 2
+    assert len({event_id(final_event(body, "rejected").events[0]) for body in bodies}) == 2
 
 
 @pytest.mark.parametrize(
     "headers", [{"omni-reason": "failed"}, {"omni-reason": "unknown"}, {"omni-reason": "defect"}, {}], ids=str
 )
-def test_of_what_the_relay_has_told_already_nothing_more_is_said(headers: dict[str, object]) -> None:
+def test_a_dead_letter_of_the_relay_has_no_second_final_event(headers: dict[str, object]) -> None:
     of_the_relay = replace(a_delivery(), exchange="omni.dead", headers=headers)
 
     assert write_final_event(read_dead(of_the_relay), NOW, lambda: "made-up") == Report()
 
 
-def test_of_a_request_that_lapsed_its_messages_are_told_of_elsewhere() -> None:
-    assert obituary(a_body(), "expired") == Report()
+def test_a_lapsed_request_has_no_final_event_here() -> None:
+    assert final_event(a_body(), "expired") == Report()
 
 
 @pytest.mark.parametrize("reason", ["failed", "unknown", "lapsed", "nonsense"])
-def test_what_a_producer_wrote_does_not_suppress_the_final_event(reason: str) -> None:
+def test_a_producers_headers_do_not_suppress_the_final_event(reason: str) -> None:
     death = {"reason": "delivery_limit", "queue": "omni.requests", "exchange": "omni.requests"}
     forged = {"x-death": [death], "omni-reason": reason, "omni-attempt": 999_999}
     delivery = replace(a_delivery(), exchange="omni.dead", headers=forged)
@@ -59,7 +59,7 @@ def test_what_a_producer_wrote_does_not_suppress_the_final_event(reason: str) ->
 @pytest.mark.parametrize(
     "changes", [{"exchange": ""}, {"headers": {"x-death": [{"reason": "rejected", "queue": "mine"}]}}]
 )
-def test_of_what_did_not_die_in_the_request_queue_nothing_is_said(changes: dict[str, object]) -> None:
+def test_a_dead_letter_from_another_queue_has_no_final_event(changes: dict[str, object]) -> None:
     death = {"reason": "rejected", "queue": "omni.requests", "exchange": "omni.requests"}
     delivery = replace(a_delivery(), **{"exchange": "omni.dead", "headers": {"x-death": [death]}, **changes})  # type: ignore[arg-type]  # its own fields
 

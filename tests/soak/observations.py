@@ -1,4 +1,4 @@
-"""What was asked for, and what was heard of it: the two sides that a soak compares."""
+"""The expected messages and the observed events, which a soak compares."""
 
 import asyncio
 import contextlib
@@ -17,46 +17,46 @@ _DEFERRED: Final = "deferred"
 
 
 @dataclass
-class Ledger:
-    """Last words by message, each by its event id; a repeat of one carries the id it had."""
+class Observations:
+    """Final events by message and event id; a repeated event has the same id."""
 
     expected: set[str]
     types: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     events: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    doubted: set[str] = field(default_factory=set)
+    ambiguous: set[str] = field(default_factory=set)
     sync: asyncio.Event = field(default_factory=asyncio.Event)
 
     def write(self, event: dict[str, Any]) -> None:
-        """Write an event down."""
+        """Record an event."""
         kind = event["type"].rpartition(".")[2]
         self.events[kind] += 1
         if kind == _DEFERRED:
             self.reasons[event["data"]["reason"]["code"]] += 1
             if event["data"]["reason"]["code"] == "ambiguous":
-                self.doubted.add(event["subject"])
+                self.ambiguous.add(event["subject"])
             return
         self.types[event.get("subject") or event["data"]["requestId"]][event["id"]] = kind
         self.sync.set()
 
     @property
     def lost(self) -> set[str]:
-        """Messages without a last word."""
+        """Messages without a final event."""
         return self.expected - set(self.types)
 
     @property
     def contradicted(self) -> dict[str, list[str]]:
-        """Messages with several last words."""
+        """Messages with several different final events."""
         return {name: sorted(types.values()) for name, types in self.types.items() if len(types) > 1}
 
     @property
     def final_events(self) -> Counter[str]:
-        """Last words by kind, a message with several once for each."""
+        """Final events by type; a message with several counts once for each."""
         return Counter(kind for types in self.types.values() for kind in types.values())
 
 
 async def prepare(urls: Sequence[str]) -> None:
-    """Declare the queue that listens; it outlives every crash."""
+    """Declare a durable queue for the events."""
     async with await aio_pika.connect(urls[0]) as connection:
         channel = await connection.channel()
         results = await channel.declare_exchange("omni.results", "topic", durable=True)
@@ -65,7 +65,7 @@ async def prepare(urls: Sequence[str]) -> None:
 
 
 async def publish(url: str, bodies: Sequence[dict[str, object]]) -> None:
-    """Publish requests, and have them confirmed: before anything crashes, so that none is published twice."""
+    """Publish requests and wait for the confirms, before anything crashes, so that none is published twice."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel(on_return_raises=True)
         exchange = await channel.get_exchange("omni.requests")
@@ -82,11 +82,11 @@ async def publish(url: str, bodies: Sequence[dict[str, object]]) -> None:
             )
 
 
-async def listen(urls: Sequence[str], ledger: Ledger) -> None:
-    """Write down every event, over as many connections as it takes, until cancelled."""
+async def listen(urls: Sequence[str], observed: Observations) -> None:
+    """Record every event, over as many connections as that takes, until cancelled."""
 
-    async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        ledger.write(json.loads(message.body))
+    async def receive(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        observed.write(json.loads(message.body))
         with contextlib.suppress(*_BROKEN):
             await message.ack()
 
@@ -100,13 +100,13 @@ async def listen(urls: Sequence[str], ledger: Ledger) -> None:
                 queue = await channel.get_queue(RESULTS, ensure=False)
                 broken = asyncio.Event()
                 channel.close_callbacks.add(lambda *_, broken=broken: broken.set())
-                await queue.consume(hear)
+                await queue.consume(receive)
                 await broken.wait()
         await asyncio.sleep(0.2)
 
 
 async def dead_letters(url: str) -> list[dict[str, Any]]:
-    """Take every dead letter; gives their headers."""
+    """Take every dead letter; return their headers."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         queue = await channel.get_queue("omni.dead")

@@ -1,4 +1,4 @@
-"""The tie to RabbitMQ, against a real one: what it declares, what it repeats, and how it comes back."""
+"""The connection to a real RabbitMQ: topology, publishing, consuming, and recovery."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ from tests.support.proxy import Proxy
 from tests.support.tls import certificate, server_of, tls_in_front_of
 
 SOON = 15.0
-"""Seconds that anything may take; what is meant to be quick says so."""
+"""Most seconds for anything; a test of speed has its own limit."""
 
 KEPT = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
 QUEUES: dict[str, dict[str, Any]] = {
@@ -60,22 +60,22 @@ QUEUES: dict[str, dict[str, Any]] = {
         "x-dead-letter-routing-key": "omni.requests",
     },
 }
-ROOMS = (0.2, 300.0)
+DELAYS = (0.2, 300.0)
 
 FAST = contextvars.ContextVar("FAST", default=True)
 
 
-@pytest.fixture(autouse=True, params=[True, False], ids=["fast lane", "library alone"])
+@pytest.fixture(autouse=True, params=[True, False], ids=["fast path", "library alone"])
 def fast_path(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever holds with the fast lane holds without it, and the other way round."""
+    """Every test runs with and without the fast path."""
     token = FAST.set(request.param)
     yield
     FAST.reset(token)
 
 
 @dataclass
-class Told:
-    """What a link has told."""
+class Recorder:
+    """The events of a connection."""
 
     connected: list[str] = field(default_factory=list)
     disconnected: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Told:
     skipped: list[Publication] = field(default_factory=list)
 
     def events(self) -> ConnectionEvents:
-        """Make what writes it down."""
+        """Make the functions that record them."""
         return ConnectionEvents(
             connected=self.connected.append,
             disconnected=self.disconnected.append,
@@ -97,17 +97,17 @@ class Told:
 
 
 @dataclass
-class Tie:
-    """A link that runs, with what came in through it."""
+class Client:
+    """A running connection with its deliveries."""
 
-    link: ReconnectingConnection
-    told: Told
+    connection: ReconnectingConnection
+    log: Recorder
     running: asyncio.Task[None]
     received: list[Delivery] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def consume(self, *, ack: bool = True) -> None:
-        """Take deliveries over as many sessions as it takes, as the relay does."""
+        """Take deliveries over all sessions, as the worker does."""
 
         async def settle(delivery: Delivery, acknowledger: Acknowledger) -> None:
             self.received.append(delivery)
@@ -123,7 +123,7 @@ class Tie:
             tasks.add(asyncio.create_task(settle(delivery, acknowledger)))
 
         while True:
-            session = await self.link.session()
+            session = await self.connection.session()
             try:
                 async with session.consuming(10, receive):
                     await session.broken.wait()
@@ -137,23 +137,23 @@ class Tie:
 
 
 @asynccontextmanager
-async def tied(
-    *urls: str, delays: Iterable[float] = ROOMS, declare: bool = True, consume: bool = False
-) -> AsyncIterator[Tie]:
-    told = Told()
-    link = ReconnectingConnection(urls, delays, told.events(), declare=declare, fast=FAST.get())
-    tie = Tie(link, told, asyncio.create_task(link.run()))
-    consuming = asyncio.create_task(tie.consume()) if consume else None
+async def opened(
+    *urls: str, delays: Iterable[float] = DELAYS, declare: bool = True, consume: bool = False
+) -> AsyncIterator[Client]:
+    log = Recorder()
+    connection = ReconnectingConnection(urls, delays, log.events(), declare=declare, fast=FAST.get())
+    client = Client(connection, log, asyncio.create_task(connection.run()))
+    consuming = asyncio.create_task(client.consume()) if consume else None
     try:
         async with asyncio.timeout(SOON):
-            first = asyncio.create_task(link.session())
-            await asyncio.wait({tie.running, first}, return_when=asyncio.FIRST_COMPLETED)
+            first = asyncio.create_task(connection.session())
+            await asyncio.wait({client.running, first}, return_when=asyncio.FIRST_COMPLETED)
             first.cancel()
-        if tie.running.done():
-            await tie.running
-        yield tie
+        if client.running.done():
+            await client.running
+        yield client
     finally:
-        for task in (consuming, tie.running):
+        for task in (consuming, client.running):
             if task:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, TopologyError):
@@ -167,7 +167,7 @@ async def channel_of(url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
         yield await connection.channel()
 
 
-def dead_letter(name: str, queue: str = topology.REQUESTS, **fields: Any) -> Publication:  # noqa: ANN401  # its fields
+def retry(name: str, queue: str = topology.REQUESTS, **fields: Any) -> Publication:  # noqa: ANN401  # its fields
     exchange = topology.RELAY if queue.startswith(topology.REQUESTS) else topology.DIRECT
     return Publication(exchange, queue, b"{}", "application/json", name, **fields)
 
@@ -187,7 +187,7 @@ def listed(vhost: VirtualHost, what: str) -> list[dict[str, Any]]:
 
 
 async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHost) -> None:
-    async with tied(vhost.url):
+    async with opened(vhost.url):
         queues = {queue["name"]: (queue["durable"], queue["arguments"]) for queue in listed(vhost, "queues")}
         exchanges = {
             exchange["name"]: (exchange["type"], exchange["durable"])
@@ -214,8 +214,8 @@ async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHos
     }
 
 
-async def test_declaring_again_changes_nothing_and_a_worker_that_only_looks_is_content(vhost: VirtualHost) -> None:
-    async with tied(vhost.url), tied(vhost.url), tied(vhost.url, declare=False):
+async def test_declaring_again_changes_nothing_and_a_check_of_the_topology_passes(vhost: VirtualHost) -> None:
+    async with opened(vhost.url), opened(vhost.url), opened(vhost.url, declare=False):
         pass
 
 
@@ -228,7 +228,7 @@ async def test_declaring_again_changes_nothing_and_a_worker_that_only_looks_is_c
     ],
     ids=["classic", "another delivery limit", "dead-lettering at most once"],
 )
-async def test_a_request_queue_made_otherwise_is_a_clear_error_and_stays_as_it_is(
+async def test_a_request_queue_with_other_arguments_is_an_error_and_is_not_changed(
     vhost: VirtualHost, arguments: dict[str, Any]
 ) -> None:
     async with channel_of(vhost.url) as channel:
@@ -236,42 +236,42 @@ async def test_a_request_queue_made_otherwise_is_a_clear_error_and_stays_as_it_i
         await channel.default_exchange.publish(aio_pika.Message(b"kept"), topology.REQUESTS)
 
         with pytest.raises(TopologyError, match=r"omni\.requests"):
-            async with tied(vhost.url):
+            async with opened(vhost.url):
                 pass
 
         kept = await channel.declare_queue(topology.REQUESTS, durable=True, arguments=arguments)
         assert kept.declaration_result.message_count == 1
 
 
-async def test_an_exchange_made_otherwise_is_a_clear_error_and_stays_as_it_is(vhost: VirtualHost) -> None:
+async def test_an_exchange_of_another_type_is_an_error_and_is_not_changed(vhost: VirtualHost) -> None:
     async with channel_of(vhost.url) as channel:
         await channel.declare_exchange(topology.RESULTS, "fanout", durable=True)
         with pytest.raises(TopologyError, match=r"omni\.results"):
-            async with tied(vhost.url):
+            async with opened(vhost.url):
                 pass
         await channel.declare_exchange(topology.RESULTS, "fanout", durable=True)
 
 
-async def test_a_worker_that_only_looks_says_what_is_missing_and_makes_nothing(vhost: VirtualHost) -> None:
+async def test_a_worker_that_only_checks_names_missing_objects_and_declares_nothing(vhost: VirtualHost) -> None:
     with pytest.raises(TopologyError, match=r"omni\.requests"):
-        async with tied(vhost.url, declare=False):
+        async with opened(vhost.url, declare=False):
             pass
     assert listed(vhost, "queues") == []
 
-    async with tied(vhost.url):
+    async with opened(vhost.url):
         pass
     with pytest.raises(TopologyError, match=r"omni\.requests\.delay\.7"):
-        async with tied(vhost.url, delays=(7.0,), declare=False):
+        async with opened(vhost.url, delays=(7.0,), declare=False):
             pass
     assert {queue["name"] for queue in listed(vhost, "queues")} == set(QUEUES)
 
 
-async def test_what_is_published_is_confirmed_persistent_and_whole(vhost: VirtualHost) -> None:
+async def test_a_publication_is_confirmed_persistent_and_complete(vhost: VirtualHost) -> None:
     published = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-    async with tied(vhost.url) as tie:
-        await tie.link.publish(
+    async with opened(vhost.url) as client:
+        await client.connection.publish(
             [
-                dead_letter(
+                retry(
                     "whole",
                     type="omni.test",
                     correlation_id="c",
@@ -293,31 +293,31 @@ async def test_what_is_published_is_confirmed_persistent_and_whole(vhost: Virtua
     assert message.headers == {"omni-attempt": 2, "omni-ambiguous": True, "traceparent": "00-é"}
 
 
-async def test_an_event_nobody_wants_is_counted_and_a_letter_without_a_room_waits_for_the_room(
+async def test_an_unroutable_event_is_counted_and_a_retry_message_waits_for_its_delay_queue(
     vhost: VirtualHost,
 ) -> None:
     delay_seconds = topology.delay_queue(0.2)
-    async with tied(vhost.url, consume=True) as tie:
-        await asyncio.wait_for(tie.link.publish([event("e")]), SOON)
-        assert [publication.message_id for publication in tie.told.unroutable] == ["e"]
-        assert tie.told.repeated == []
+    async with opened(vhost.url, consume=True) as client:
+        await asyncio.wait_for(client.connection.publish([event("e")]), SOON)
+        assert [publication.message_id for publication in client.log.unroutable] == ["e"]
+        assert client.log.repeated == []
 
         async with channel_of(vhost.url) as channel:
             await channel.queue_delete(delay_seconds)
-        await asyncio.wait_for(tie.link.publish([dead_letter("l", delay_seconds)]), SOON)
+        await asyncio.wait_for(client.connection.publish([retry("l", delay_seconds)]), SOON)
 
-        assert tie.told.repeated == [None]
-        await tie.until(lambda received: names(received) == {"l"})
+        assert client.log.repeated == [None]
+        await client.until(lambda received: names(received) == {"l"})
 
 
-async def test_a_command_that_runs_once_is_told_that_nothing_takes_its_requests(vhost: VirtualHost) -> None:
+async def test_publishing_without_a_bound_queue_raises_unroutable(vhost: VirtualHost) -> None:
     session = await connect((vhost.url,))
     with pytest.raises(UnroutableError):
-        await session.publish(replace(dead_letter("lost"), exchange=topology.DIRECT))
+        await session.publish(replace(retry("lost"), exchange=topology.DIRECT))
     await session.close()
 
 
-async def test_it_is_known_whether_the_broker_replaces_what_a_client_writes_into_x_death(vhost: VirtualHost) -> None:
+async def test_the_version_shows_whether_a_client_can_forge_x_death(vhost: VirtualHost) -> None:
     version = await handshake(vhost.node.port, vhost.node.name)
     session = await connect((vhost.url,))
     await session.close()
@@ -326,19 +326,19 @@ async def test_it_is_known_whether_the_broker_replaces_what_a_client_writes_into
 
 
 @pytest.mark.parametrize("exchange", ["omni.requests", ""])
-async def test_what_a_producer_publishes_comes_without_headers_of_the_relay(vhost: VirtualHost, exchange: str) -> None:
+async def test_headers_of_the_relay_are_removed_from_a_producers_request(vhost: VirtualHost, exchange: str) -> None:
     forged: dict[str, Any] = {"omni-attempt": 2, "Omni-First-Seen": 1, "tenant": "acme"}
-    async with tied(vhost.url, consume=True) as tie, channel_of(vhost.url) as channel:
+    async with opened(vhost.url, consume=True) as client, channel_of(vhost.url) as channel:
         message = aio_pika.Message(b"{}", message_id="m", headers=forged)
         target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
         await target.publish(message, "omni.requests")
-        await tie.until(lambda received: names(received) == {"m"})
+        await client.until(lambda received: names(received) == {"m"})
 
-    headers = {name: value for name, value in tie.received[0].headers.items() if not name.startswith("x-")}
+    headers = {name: value for name, value in client.received[0].headers.items() if not name.startswith("x-")}
     assert headers == {"tenant": "acme"}
 
 
-async def test_a_waiting_room_gives_its_message_back_in_time_with_our_headers(vhost: VirtualHost) -> None:
+async def test_a_delay_queue_returns_its_message_in_time_with_the_relays_headers(vhost: VirtualHost) -> None:
     headers = {
         "omni-attempt": 1,
         "omni-first-seen": 1_750_000_000_000,
@@ -346,64 +346,64 @@ async def test_a_waiting_room_gives_its_message_back_in_time_with_our_headers(vh
         "omni-original-exchange": "omni.requests",
         "tenant": "acme",
     }
-    async with tied(vhost.url, consume=True) as tie:
+    async with opened(vhost.url, consume=True) as client:
         started = time.monotonic()
-        await tie.link.publish([dead_letter("back", topology.delay_queue(0.2), headers=headers, correlation_id="c")])
-        await tie.until(lambda received: names(received) == {"back"}, within=5)
+        await client.connection.publish([retry("back", topology.delay_queue(0.2), headers=headers, correlation_id="c")])
+        await client.until(lambda received: names(received) == {"back"}, within=5)
         assert time.monotonic() - started >= 0.2
 
-    back = tie.received[0]
+    back = client.received[0]
     assert {name: value for name, value in back.headers.items() if not name.startswith("x-")} == headers
     assert (back.correlation_id, back.routing_key) == ("c", topology.REQUESTS)
 
 
-async def test_the_second_url_serves_where_the_first_is_dead_and_passwords_are_not_told(
+async def test_the_second_url_is_used_when_the_first_does_not_answer_and_no_password_is_reported(
     vhost: VirtualHost, unused_tcp_port: int
 ) -> None:
     dead = f"amqp://guest:canary@127.0.0.1:{unused_tcp_port}/"
-    async with tied(dead, vhost.url) as tie:
-        assert [address for address, _ in tie.told.refused] == [f"127.0.0.1:{unused_tcp_port}"]
-        assert tie.told.connected == [f"127.0.0.1:{vhost.node.port}"]
+    async with opened(dead, vhost.url) as client:
+        assert [address for address, _ in client.log.refused] == [f"127.0.0.1:{unused_tcp_port}"]
+        assert client.log.connected == [f"127.0.0.1:{vhost.node.port}"]
 
     session = await connect((dead, vhost.url))
     await session.close()
 
 
-async def test_a_queue_deleted_under_the_consumer_is_made_again_and_consumed(vhost: VirtualHost) -> None:
+async def test_a_queue_deleted_under_the_consumer_is_declared_again_and_consumed(vhost: VirtualHost) -> None:
     """The broker cancels the consumer, and everything else about the connection stays open."""
-    async with tied(vhost.url, consume=True) as tie:
-        await tie.link.publish([dead_letter("before")])
-        await tie.until(lambda received: names(received) == {"before"})
+    async with opened(vhost.url, consume=True) as client:
+        await client.connection.publish([retry("before")])
+        await client.until(lambda received: names(received) == {"before"})
         async with channel_of(vhost.url) as channel:
             await channel.queue_delete(topology.REQUESTS)
         async with asyncio.timeout(SOON):
-            while not tie.told.disconnected:  # noqa: ASYNC110 - a list
+            while not client.log.disconnected:  # noqa: ASYNC110 - a list
                 await asyncio.sleep(0.01)
-        await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
-        await tie.until(lambda received: "after" in names(received), within=5)
-        assert tie.told.disconnected == ["consumer_cancelled"]
+        await asyncio.wait_for(client.connection.publish([retry("after")]), SOON)
+        await client.until(lambda received: "after" in names(received), within=5)
+        assert client.log.disconnected == ["consumer_cancelled"]
 
 
-async def test_connections_the_operator_closes_come_back(vhost: VirtualHost) -> None:
-    async with tied(vhost.url, consume=True) as tie:
-        await tie.link.publish([dead_letter("before")])
+async def test_connections_closed_by_an_operator_are_opened_again(vhost: VirtualHost) -> None:
+    async with opened(vhost.url, consume=True) as client:
+        await client.connection.publish([retry("before")])
         await vhost.close_connections()
-        await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
-        await tie.until(lambda received: names(received) == {"before", "after"})
-        assert tie.told.disconnected == ["closed_by_broker"]
+        await asyncio.wait_for(client.connection.publish([retry("after")]), SOON)
+        await client.until(lambda received: names(received) == {"before", "after"})
+        assert client.log.disconnected == ["closed_by_broker"]
 
 
 async def test_everything_published_while_the_connection_is_cut_arrives_at_least_once(vhost: VirtualHost) -> None:
     expected = {f"m-{number}" for number in range(400)}
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")
-        async with tied(through, consume=True) as tie:
+        async with opened(through, consume=True) as client:
             publishing: list[asyncio.Task[None]] = []
             for start in range(0, 400, 100):
-                session = await tie.link.session()
+                session = await client.connection.session()
                 proxy.hold_answers()  # what is published now is not confirmed before the cut
                 publishing += [
-                    asyncio.create_task(tie.link.publish([dead_letter(name)]))
+                    asyncio.create_task(client.connection.publish([retry(name)]))
                     for name in sorted(expected)[start : start + 100]
                 ]
                 await asyncio.sleep(0.1)
@@ -411,56 +411,56 @@ async def test_everything_published_while_the_connection_is_cut_arrives_at_least
                 proxy.release()
                 await asyncio.wait_for(session.broken.wait(), SOON)
             await asyncio.wait_for(asyncio.gather(*publishing), 2 * SOON)
-            await tie.until(lambda received: names(received) == expected)
-            assert set(tie.told.disconnected) == {"connection_lost"}, tie.told.disconnected
-            assert len(tie.told.disconnected) >= 3
-            assert len(tie.told.repeated) >= 100
+            await client.until(lambda received: names(received) == expected)
+            assert set(client.log.disconnected) == {"connection_lost"}, client.log.disconnected
+            assert len(client.log.disconnected) >= 3
+            assert len(client.log.repeated) >= 100
 
 
 @pytest.mark.long
-async def test_a_far_end_that_has_vanished_without_a_word_is_noticed_by_its_silence(vhost: VirtualHost) -> None:
+async def test_a_broker_that_vanished_silently_is_noticed_by_missing_heartbeats(vhost: VirtualHost) -> None:
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/") + "?heartbeat=1"
-        async with tied(through, consume=True) as tie:
-            await tie.link.publish([dead_letter("before")])
+        async with opened(through, consume=True) as client:
+            await client.connection.publish([retry("before")])
             proxy.half_open()
-            await asyncio.wait_for(tie.link.publish([dead_letter("after")]), SOON)
-            await tie.until(lambda received: names(received) == {"before", "after"})
-            assert tie.told.disconnected == ["broker_silent"]
+            await asyncio.wait_for(client.connection.publish([retry("after")]), SOON)
+            await client.until(lambda received: names(received) == {"before", "after"})
+            assert client.log.disconnected == ["broker_silent"]
 
 
-async def test_a_session_that_is_over_is_never_given_out(vhost: VirtualHost) -> None:
-    async with tied(vhost.url) as tie:
-        over = await tie.link.session()
+async def test_a_session_that_is_over_is_never_returned(vhost: VirtualHost) -> None:
+    async with opened(vhost.url) as client:
+        over = await client.connection.session()
         over.broken.set()
-        assert await asyncio.wait_for(tie.link.session(), SOON) is not over
+        assert await asyncio.wait_for(client.connection.session(), SOON) is not over
 
 
-async def test_what_was_not_settled_comes_again_after_the_connection_was_lost(vhost: VirtualHost) -> None:
+async def test_unsettled_deliveries_are_delivered_again_after_the_connection_was_lost(vhost: VirtualHost) -> None:
     async with Proxy(vhost.node.port) as proxy:
         through = vhost.url.replace(f":{vhost.node.port}/", f":{proxy.port}/")
-        async with tied(through) as tie:
-            consuming = asyncio.create_task(tie.consume(ack=False))
-            await tie.link.publish([dead_letter("unsettled")])
-            await tie.until(lambda received: len(received) == 1)
+        async with opened(through) as client:
+            consuming = asyncio.create_task(client.consume(ack=False))
+            await client.connection.publish([retry("unsettled")])
+            await client.until(lambda received: len(received) == 1)
             proxy.cut()
-            await tie.until(lambda received: len(received) == 2)
+            await client.until(lambda received: len(received) == 2)
             consuming.cancel()
-    assert [delivery.redelivered for delivery in tie.received] == [False, True]
+    assert [delivery.redelivered for delivery in client.received] == [False, True]
 
 
-async def test_large_bodies_travel_both_ways_in_as_many_frames_as_it_takes(vhost: VirtualHost) -> None:
+async def test_large_bodies_are_sent_and_received_in_several_frames(vhost: VirtualHost) -> None:
     bodies = {f"m-{size}": b"x" * size for size in (0, 1, 131_063, 131_064, 131_065, 1_000_000)}
-    async with tied(vhost.url, consume=True) as tie:
-        dead_letters = [replace(dead_letter(name), body=body) for name, body in bodies.items()]
-        await asyncio.wait_for(tie.link.publish(dead_letters), SOON)
-        await tie.until(lambda received: len(received) == len(bodies))
-    assert {delivery.message_id: delivery.body for delivery in tie.received} == bodies
+    async with opened(vhost.url, consume=True) as client:
+        dead_letters = [replace(retry(name), body=body) for name, body in bodies.items()]
+        await asyncio.wait_for(client.connection.publish(dead_letters), SOON)
+        await client.until(lambda received: len(received) == len(bodies))
+    assert {delivery.message_id: delivery.body for delivery in client.received} == bodies
 
 
-async def test_each_of_many_publications_gets_its_own_verdict(vhost: VirtualHost) -> None:
-    """In the fast lane also of those that share a name, or everything; the library alone mixes those up."""
-    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+async def test_each_of_many_publications_gets_its_own_result(vhost: VirtualHost) -> None:
+    """On the fast path also publications that are equal or share a message id; the library confuses those."""
+    async with opened(vhost.url) as client, channel_of(vhost.url) as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(topology.RESULTS, "message.accepted")
         other = "" if FAST.get() else "unwanted-"
@@ -468,84 +468,84 @@ async def test_each_of_many_publications_gets_its_own_verdict(vhost: VirtualHost
         unwanted = [replace(one, message_id=other + one.message_id, routing_key="nobody.wants") for one in wanted]
         mixed = [one for pair in zip(wanted, unwanted, strict=True) for one in pair]
         times = 3 if FAST.get() else 1
-        await asyncio.wait_for(asyncio.gather(*(tie.link.publish(mixed) for _ in range(times))), SOON)
+        await asyncio.wait_for(asyncio.gather(*(client.connection.publish(mixed) for _ in range(times))), SOON)
         found = (await channel.declare_queue(queue.name, passive=True)).declaration_result.message_count
-        assert tie.told.repeated == []
-        assert Counter(one.message_id for one in tie.told.unroutable) == {one.message_id: times for one in unwanted}
-        assert all(one.routing_key == "nobody.wants" for one in tie.told.unroutable)
+        assert client.log.repeated == []
+        assert Counter(one.message_id for one in client.log.unroutable) == {one.message_id: times for one in unwanted}
+        assert all(one.routing_key == "nobody.wants" for one in client.log.unroutable)
         assert found == 50 * times
 
 
-async def test_what_a_full_queue_refuses_is_published_again_until_there_is_room(vhost: VirtualHost) -> None:
-    async with tied(vhost.url) as tie, channel_of(vhost.url) as channel:
+async def test_a_publication_refused_by_a_full_queue_is_repeated_until_there_is_room(vhost: VirtualHost) -> None:
+    async with opened(vhost.url) as client, channel_of(vhost.url) as channel:
         arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
         small = await channel.declare_queue("small", exclusive=True, arguments=arguments)
-        await asyncio.wait_for(tie.link.publish([dead_letter("first", "small")]), SOON)
-        publishing = asyncio.create_task(tie.link.publish([dead_letter("second", "small"), dead_letter("other")]))
+        await asyncio.wait_for(client.connection.publish([retry("first", "small")]), SOON)
+        publishing = asyncio.create_task(client.connection.publish([retry("second", "small"), retry("other")]))
         await asyncio.sleep(1)
         assert not publishing.done()
-        assert tie.link.oldest_publication > 0.9
-        assert {type(error) for error in tie.told.repeated} == {aiormq.exceptions.DeliveryError}
+        assert client.connection.oldest_publication > 0.9
+        assert {type(error) for error in client.log.repeated} == {aiormq.exceptions.DeliveryError}
         await small.purge()
         await asyncio.wait_for(publishing, SOON)
-        assert tie.link.oldest_publication == 0
+        assert client.connection.oldest_publication == 0
         again = await small.get(timeout=SOON)
         assert again is not None
         assert again.headers["omni-republished"] is True
 
 
 @pytest.mark.long
-async def test_a_connection_that_is_busy_is_not_taken_for_a_silent_one(vhost: VirtualHost) -> None:
-    """While it sends anything else a broker sends no heartbeats, and the library sees nothing of the fast lane."""
-    async with tied(vhost.url + "?heartbeat=1", consume=True) as tie:
+async def test_a_busy_connection_is_not_closed_as_silent(vhost: VirtualHost) -> None:
+    """A broker sends no heartbeat while it sends other frames, and the library does not see the fast path's frames."""
+    async with opened(vhost.url + "?heartbeat=1", consume=True) as client:
         until = time.monotonic() + 8  # three heartbeats are missed after six
         number = 0
         while time.monotonic() < until:
-            await asyncio.wait_for(tie.link.publish([dead_letter(f"m-{number}")]), SOON)
+            await asyncio.wait_for(client.connection.publish([retry(f"m-{number}")]), SOON)
             number += 1
             await asyncio.sleep(0.05)
-        await tie.until(lambda received: len(received) == number)
-        assert (len(tie.told.connected), tie.told.disconnected) == (1, [])
+        await client.until(lambda received: len(received) == number)
+        assert (len(client.log.connected), client.log.disconnected) == (1, [])
 
 
-async def test_acks_that_were_given_before_a_polite_end_are_heard(vhost: VirtualHost) -> None:
+async def test_acks_before_an_orderly_close_reach_the_broker(vhost: VirtualHost) -> None:
     expected = {f"m-{number}" for number in range(200)}
-    async with tied(vhost.url, consume=True) as tie:
-        await asyncio.wait_for(tie.link.publish([dead_letter(name) for name in sorted(expected)]), SOON)
-        await tie.until(lambda received: names(received) == expected)
+    async with opened(vhost.url, consume=True) as client:
+        await asyncio.wait_for(client.connection.publish([retry(name) for name in sorted(expected)]), SOON)
+        await client.until(lambda received: names(received) == expected)
     async with channel_of(vhost.url) as channel:
         left = await channel.declare_queue(topology.REQUESTS, passive=True)
         assert left.declaration_result.message_count == 0
-    assert len(tie.received) == len(expected)
+    assert len(client.received) == len(expected)
 
 
-async def test_over_tls_everything_is_the_same(vhost: VirtualHost, tmp_path: Path) -> None:
+async def test_a_tls_connection_publishes_and_consumes(vhost: VirtualHost, tmp_path: Path) -> None:
     files = certificate(tmp_path)
     async with tls_in_front_of(vhost.node.port, server_of(files)) as port:
         url = f"amqps://guest:guest@localhost:{port}/{vhost.name}?cafile="
         with pytest.raises(BrokerErrors):
             await connect((url.replace("cafile=", "no_verify_ssl=1"),))
-        async with tied(f"{url}{files[0]}", consume=True) as tie:
-            await asyncio.wait_for(tie.link.publish([dead_letter(f"m-{number}") for number in range(50)]), SOON)
-            await tie.until(lambda received: len(received) == 50)
+        async with opened(f"{url}{files[0]}", consume=True) as client:
+            await asyncio.wait_for(client.connection.publish([retry(f"m-{number}") for number in range(50)]), SOON)
+            await client.until(lambda received: len(received) == 50)
 
 
-async def test_the_rights_that_the_topology_operator_gives_are_enough_and_no_more(vhost: VirtualHost) -> None:
+async def test_the_rights_that_the_topology_operator_grants_are_sufficient_and_not_more(vhost: VirtualHost) -> None:
     manifests = Path(__file__).parents[2] / "deploy/kubernetes/components/rabbitmq-topology/user.yaml"
     (rights,) = (one for one in yaml.safe_load_all(manifests.read_text()) if one["kind"] == "Permission")
     given = {kind: rights["spec"]["permissions"][kind] for kind in ("configure", "write", "read")}
-    async with tied(vhost.url):
+    async with opened(vhost.url):
         pass  # declares what the operator would
     manage(vhost.node, "PUT", f"users/{vhost.name}", password="least", tags="")
     try:
         manage(vhost.node, "PUT", f"permissions/{vhost.name}/{vhost.name}", **given)
         url = vhost.url.replace("guest:guest@", f"{vhost.name}:least@")
-        async with tied(url, declare=False, consume=True) as tie:
-            dead = replace(dead_letter("dead"), exchange=topology.DEAD, routing_key="")
-            retries = dead_letter("parked", topology.delay_queue(0.2))
-            await asyncio.wait_for(tie.link.publish([event("e"), dead_letter("asked"), retries, dead]), SOON)
-            await tie.until(lambda received: names(received) == {"asked", "parked"})
-            assert tie.told.repeated == []
+        async with opened(url, declare=False, consume=True) as client:
+            dead = replace(retry("dead"), exchange=topology.DEAD, routing_key="")
+            retries = retry("parked", topology.delay_queue(0.2))
+            await asyncio.wait_for(client.connection.publish([event("e"), retry("asked"), retries, dead]), SOON)
+            await client.until(lambda received: names(received) == {"asked", "parked"})
+            assert client.log.repeated == []
             async with channel_of(url) as channel:
                 with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
                     await channel.declare_queue("another")
@@ -627,7 +627,7 @@ POISONOUS = {
 
 
 async def publish_raw(url: str, wire: bytes, body: bytes = b"{}") -> None:
-    """Publish a message whose properties are these bytes. No client would; anybody can."""
+    """Publish a message with these bytes as properties. No client library does; any producer can."""
     connection = await aiormq.connect(url)
     channel = await connection.channel(publisher_confirms=False)
     publish = pamqp.commands.Basic.Publish(exchange="", routing_key=topology.REQUESTS)
@@ -652,14 +652,14 @@ async def test_no_property_the_library_cannot_read_stalls_the_consumer(vhost: Vi
 
 
 async def check_consumer_survives(vhost: VirtualHost, wire: bytes) -> None:
-    async with tied(vhost.url, consume=True) as tie:
+    async with opened(vhost.url, consume=True) as client:
         try:
             await publish_raw(vhost.url, wire)
         except aiormq.exceptions.ChannelPreconditionFailed:
-            return  # newer brokers refuse some of them at the door
-        await tie.link.publish([dead_letter("good")])
+            return  # newer brokers refuse to accept some of them
+        await client.connection.publish([retry("good")])
         async with asyncio.timeout(SOON):
-            while len(tie.received) < 2 and not tie.told.disconnected:  # noqa: ASYNC110  # two things to wait for
+            while len(client.received) < 2 and not client.log.disconnected:  # noqa: ASYNC110  # two things to wait for
                 await asyncio.sleep(0.01)
-        assert tie.told.disconnected == [], "the connection was lost over it"
-        assert "good" in names(tie.received)
+        assert client.log.disconnected == [], "the connection was lost over it"
+        assert "good" in names(client.received)

@@ -1,4 +1,4 @@
-"""Numbers, addresses, texts and keys go where they must, and nowhere else."""
+"""Phone numbers, addresses, texts and keys are written only where they must be."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SECRETS = (KEY, TEXT, ADDRESS, "49155500")
 
 
 def without_values(metrics: str) -> str:
-    """Leave the names and labels of metrics: the digits of a value may be those of a number by chance."""
+    """Keep the names and labels of metrics: the digits of a value may equal those of a phone number by chance."""
     return "\n".join(line if line.startswith("#") else line.rpartition(" ")[0] for line in metrics.splitlines())
 
 
@@ -46,15 +46,15 @@ async def test_no_secret_is_in_the_log_the_metrics_or_the_headers_of_dead_letter
     dead_letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
     assert dead_letters
     assert await worker.stop() == 0
-    told = {
+    places = {
         "log": worker.text,
         "metrics": metrics,
         "headers": json.dumps([str(dead_letter.headers) for dead_letter in dead_letters]),
     }
-    assert [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text] == []
+    assert [(where, secret) for where, text in places.items() for secret in SECRETS if secret in text] == []
 
 
-async def test_what_a_producer_writes_is_kept_where_the_documents_say_and_nowhere_else(stage: Stage) -> None:
+async def test_a_producers_data_is_kept_only_where_the_documents_say(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1", LOG_LEVEL="debug")
     await stage.fault(kind="status", status=503, times=1)
     trace = {"traceparent": "00-12345678901234567890123456789012-1234567890123456-01", "tracestate": "canary=state"}
@@ -73,8 +73,8 @@ async def test_what_a_producer_writes_is_kept_where_the_documents_say_and_nowher
     assert "canary" not in metrics
 
 
-async def test_an_event_that_nobody_takes_is_not_written_into_the_log(stage: Stage) -> None:
-    """It comes back from the broker whole, twice over where reply_to names a queue that is gone."""
+async def test_an_unroutable_event_is_not_written_to_the_log(stage: Stage) -> None:
+    """The broker returns it completely, and twice if `reply_to` names a deleted queue."""
     worker = await stage.worker()
     async with stage.channel() as channel:
         await channel.queue_delete("results")
@@ -85,24 +85,24 @@ async def test_an_event_that_nobody_takes_is_not_written_into_the_log(stage: Sta
 
 
 def legacy(text: str) -> dict[str, object]:
-    """Write OMNI's older error envelope; validation errors name a path and repeat what was sent."""
+    """Make OMNI's older error envelope; validation errors name a path and repeat the request."""
     exception = {"messageId": "BAD_REQUEST", "text": text, "validationErrors": {f"to {text}": [text]}}
     return {"requestError": {"serviceException": exception}}
 
 
 def newer(text: str) -> dict[str, object]:
-    """Write OMNI's newer error envelope."""
+    """Make OMNI's newer error envelope."""
     return {"errorCode": "E400", "description": text, "violations": [{"property": f"to {text}", "violation": text}]}
 
 
 def a_status(text: str) -> dict[str, object]:
-    """Write an answer in which a message is refused, with a status whose words repeat what was sent."""
+    """Make an answer that rejects a message, with a status text that repeats the request."""
     status = {"groupId": 5, "groupName": "REJECTED", "id": 999, "name": text, "description": text, "action": text}
     return {"messages": [{"messageId": "m", "to": {"phoneNumber": NUMBERS[0]}, "status": status}]}
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "payload"),
     [
         (400, legacy),
         (400, newer),
@@ -111,12 +111,12 @@ def a_status(text: str) -> dict[str, object]:
         (200, a_status),
     ],
 )
-async def test_what_omni_repeats_of_a_request_goes_to_its_producer_alone(
-    stage: Stage, status: int, said: Callable[[str], object]
+async def test_request_data_repeated_by_omni_goes_to_its_producer_only(
+    stage: Stage, status: int, payload: Callable[[str], object]
 ) -> None:
-    """A refusal may quote numbers and texts. It is in the event for the producer, not in logs, metrics or headers."""
+    """A rejection may quote numbers and texts. It is in the producer's event, not in logs, metrics or headers."""
     repeated = f"{TEXT} to {NUMBERS[0]} or {ADDRESS}"
-    body = json.dumps(said(repeated)).encode()
+    body = json.dumps(payload(repeated)).encode()
     async with misbehaving(answer(body, status, "Content-Type: application/json")) as omni:
         url = f"http://127.0.0.1:{omni.port}"
         worker = await stage.worker(OMNI_BASE_URL=url, RETRY_MAX_ATTEMPTS="1", LOG_LEVEL="debug")
@@ -128,12 +128,12 @@ async def test_what_omni_repeats_of_a_request_goes_to_its_producer_alone(
         dead_letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
         assert await worker.stop() == 0
 
-    told = {
+    places = {
         "log": worker.text,
         "metrics": metrics,
         "headers": json.dumps([str(dead_letter.headers) for dead_letter in dead_letters]),
     }
-    assert [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text] == []
+    assert [(where, secret) for where, text in places.items() for secret in SECRETS if secret in text] == []
     event = stage.events[0]
     if event.type == "rejected":
         assert repeated in event.data["reason"]["detail"]

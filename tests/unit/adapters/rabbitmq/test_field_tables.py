@@ -1,4 +1,4 @@
-"""Headers as they come: read whole where they are ordinary, and as far as they are of use where they are not."""
+"""Field tables: ordinary headers are read completely, hostile ones as far as they are usable."""
 
 import calendar
 import time
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import decode, encode
 
-from service.adapters.rabbitmq.codec import MOST_HEADERS, make_reading_total, read_table
+from service.adapters.rabbitmq.field_tables import MOST_HEADERS, make_reading_total, read_table
 from tests.unit.strategy import law
 
 FRAME = 131_000
@@ -83,7 +83,7 @@ def test_every_kind_of_value_is_read(written: bytes, value: object) -> None:
     assert read_table(table(entry(b"a", written), entry(b"b", b"t\x01")))[1] == {"a": value, "b": True}
 
 
-def test_a_moment_is_read() -> None:
+def test_a_timestamp_is_read() -> None:
     headers = read_table(table(entry(b"a", b"T" + (1_790_000_000).to_bytes(8))))[1]
 
     assert calendar.timegm(headers["a"].utctimetuple()) == 1_790_000_000
@@ -103,22 +103,22 @@ def test_a_moment_is_read() -> None:
     ],
     ids=["name", "inner name", "length", "unknown item", "deep unknown item", "long list", "long text", "many"],
 )
-def test_headers_that_are_of_no_use_do_not_hide_those_of_the_broker(odd: bytes) -> None:
+def test_unusable_headers_do_not_hide_the_brokers_headers(odd: bytes) -> None:
     headers = read_table(table(odd, DEATH))[1]
 
     assert {name: value for name, value in headers.items() if name == "x-death"} == DIED
 
 
 @pytest.mark.parametrize("odd", [b"?", b"\x05ab", b"\x01a", b"\x01aS\x7f\xff\xff\xff", b"\x01a?", b"\x01al\x00"])
-def test_what_was_read_before_something_without_an_end_counts(odd: bytes) -> None:
+def test_headers_before_a_value_of_unknown_size_are_kept(odd: bytes) -> None:
     written = table(DEATH, odd)
 
     assert read_table(written) == (len(written), DIED)
     assert read_table(written[:-1])[1] == DIED
 
 
-def test_of_a_long_list_of_deaths_the_latest_are_read() -> None:
-    """The broker writes its own before those that a producer has invented."""
+def test_the_latest_entries_of_a_long_x_death_list_are_read() -> None:
+    """The broker writes its own entries before those that a producer has invented."""
     death = b"F" + table(entry(b"reason", b"S" + table(b"expired")))
     headers = read_table(table(entry(b"x-death", a_list(death, *[b"V"] * 100_000))))[1]
 
@@ -141,14 +141,14 @@ ORIGINAL = [entry(b"queue", b"S" + table(b"omni.requests")), entry(b"reason", b"
     ],
     ids=["twice", "name", "long field", "list", "long", "table"],
 )
-def test_nothing_in_a_death_hides_what_the_broker_says(entries: list[bytes]) -> None:
-    """RabbitMQ 3 takes an entry of a producer's, and what stands in it, for its own."""
+def test_no_field_of_an_x_death_entry_hides_the_brokers_fields(entries: list[bytes]) -> None:
+    """RabbitMQ 3 continues an entry that a producer wrote, with its fields."""
     headers = read_table(table(entry(b"x-death", a_list(b"F" + table(*entries)))))[1]
 
     assert headers["x-death"] == [{"queue": "omni.requests", "reason": "expired"}]
 
 
-def test_of_a_name_that_is_there_twice_the_first_counts_as_for_the_broker() -> None:
+def test_the_first_of_two_headers_with_one_name_counts_as_for_the_broker() -> None:
     twice = table(DEATH, entry(b"x-death", a_list()), entry(b"a", b"t\1"), entry(b"a", b"t\0"))
     nested = table(entry(b"b", b"F" + twice))
 
@@ -156,7 +156,7 @@ def test_of_a_name_that_is_there_twice_the_first_counts_as_for_the_broker() -> N
     assert read_table(nested)[1]["b"]["a"] is True
 
 
-def test_lists_may_be_nested_as_deep_as_anybody_likes() -> None:
+def test_deeply_nested_lists_are_left_out() -> None:
     nested = b"V"
     for _ in range(20_000):
         nested = a_list(nested) if len(nested) < FRAME // 100 else nested
@@ -168,7 +168,7 @@ def test_lists_may_be_nested_as_deep_as_anybody_likes() -> None:
     [b"\x01aV", entry(b"a", a_list(*[b"V"] * 16_000)), entry(b"omni-a", a_list(*[a_list()] * 1000))],
     ids=["one name", "lists", "lists of lists"],
 )
-def test_reading_headers_takes_no_longer_than_an_ordinary_request(unit: bytes) -> None:
+def test_reading_hostile_headers_takes_no_longer_than_an_ordinary_request(unit: bytes) -> None:
     written = table(unit * (FRAME // len(unit)))
     began = time.process_time()
     read_table(written)

@@ -1,4 +1,4 @@
-"""The intake, with a real broker that no longer knows of it."""
+"""The consumer, with a real broker that has lost it."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ SOON = 20.0
 
 
 class Counter(Handler):
-    """A handler that tells what it was handed, and does nothing about it."""
+    """A handler that records each delivery and settles it without a call."""
 
     def __init__(self, served: asyncio.Queue[str | None]) -> None:
         super().__init__(cast("Effects", None), cast("Policy", None))
@@ -41,31 +41,31 @@ class Counter(Handler):
         return Settlement(job.parsed.request_id, identified=True, attempts=0, event_counts={})
 
 
-class Desk:
-    """An intake at work, and what it was handed."""
+class Running:
+    """A running consumer and its deliveries."""
 
     def __init__(self, url: str) -> None:
         nothing = (lambda *_: None,) * 6
-        told = ConnectionEvents(*nothing)
-        self.link = ReconnectingConnection((url,), (1.0,), told, declare=True)
+        events = ConnectionEvents(*nothing)
+        self.connection = ReconnectingConnection((url,), (1.0,), events, declare=True)
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
         turnstile = Turnstile(lambda *_: None, lambda _: None)
         dispatcher = Dispatcher(Counter(self.served), metrics := Metrics(), prefetch=10)
-        self.intake = Intake(Bench(self.link, dispatcher.receive, turnstile, metrics, prefetch=10))
+        self.intake = Intake(Bench(self.connection, dispatcher.receive, turnstile, metrics, prefetch=10))
 
-    async def hand_in(self, name: str) -> None:
+    async def serve(self, name: str) -> None:
         """Publish a request, and see it served."""
         request = Publication("", topology.REQUESTS, b"{}", "application/json", name)
-        await asyncio.wait_for(self.link.publish([request]), SOON)
+        await asyncio.wait_for(self.connection.publish([request]), SOON)
         assert await asyncio.wait_for(self.served.get(), SOON) == name
 
 
 @asynccontextmanager
-async def working(url: str) -> AsyncIterator[Desk]:
-    desk = Desk(url)
-    tasks = [asyncio.create_task(desk.link.run()), asyncio.create_task(desk.intake.run())]
+async def working(url: str) -> AsyncIterator[Running]:
+    running = Running(url)
+    tasks = [asyncio.create_task(running.connection.run()), asyncio.create_task(running.intake.run())]
     try:
-        yield desk
+        yield running
     finally:
         for task in reversed(tasks):
             task.cancel()
@@ -73,23 +73,23 @@ async def working(url: str) -> AsyncIterator[Desk]:
                 await task
 
 
-async def test_a_consumer_that_the_broker_has_lost_without_a_word_is_missed_within_seconds(vhost: VirtualHost) -> None:
-    async with working(vhost.url) as desk:
-        await desk.hand_in("before")
-        channel = await (await desk.link.session()).intake.get_underlay_channel()
+async def test_a_consumer_that_the_broker_removed_silently_is_replaced_within_seconds(vhost: VirtualHost) -> None:
+    async with working(vhost.url) as running:
+        await running.serve("before")
+        channel = await (await running.connection.session()).delivery_channel.get_underlay_channel()
         for tag in tuple(cast("aiormq.Channel", channel).consumers):
-            await channel.basic_cancel(tag)  # behind the intake's back
+            await channel.basic_cancel(tag)  # without the worker's knowledge
 
-        await desk.hand_in("after")
-        assert not desk.intake.is_stuck
+        await running.serve("after")
+        assert not running.intake.is_stuck
 
 
-async def test_a_question_that_nobody_waits_for_any_more_does_not_end_the_session(vhost: VirtualHost) -> None:
+async def test_a_cancelled_wait_for_an_answer_does_not_end_the_session(vhost: VirtualHost) -> None:
     """The library closes the channel of a question that is cancelled, also where that was about to be closed."""
-    async with working(vhost.url) as desk:
-        await desk.hand_in("before")
-        session = await desk.link.session()
-        channel = await session.feed.channel(publisher_confirms=False)
+    async with working(vhost.url) as running:
+        await running.serve("before")
+        session = await running.connection.session()
+        channel = await session.delivery_connection.channel(publisher_confirms=False)
         session.broken.pause_reading()
         await session.broken.give(channel.close(), 0.2)
         asking = asyncio.create_task(session.broken.ask(session.waiting()))
@@ -97,18 +97,18 @@ async def test_a_question_that_nobody_waits_for_any_more_does_not_end_the_sessio
         asking.cancel()
         session.broken.resume_reading()
 
-        await desk.hand_in("after")
+        await running.serve("after")
         assert await asyncio.wait_for(session.broken.ask(session.waiting()), SOON) == (0, 1)
         await asyncio.sleep(0.2)
         assert not session.broken.is_set()
 
 
-async def test_time_in_which_nothing_is_read_does_not_count_for_an_answer_that_waits_to_be_read(
+async def test_time_in_which_reading_is_paused_does_not_count_towards_a_timeout(
     vhost: VirtualHost,
 ) -> None:
-    async with working(vhost.url) as desk:
-        await desk.hand_in("before")
-        session = await desk.link.session()
+    async with working(vhost.url) as running:
+        await running.serve("before")
+        session = await running.connection.session()
         session.broken.pause_reading()
         asking = asyncio.create_task(session.broken.ask(session.waiting(), 0.5))
         await asyncio.sleep(1)
@@ -118,16 +118,18 @@ async def test_time_in_which_nothing_is_read_does_not_count_for_an_answer_that_w
         assert await asyncio.wait_for(asking, SOON) == (0, 1)
 
 
-async def test_a_broker_that_takes_its_time_to_cancel_a_consumer_keeps_the_channel(vhost: VirtualHost) -> None:
-    """Were the channel closed, all deliveries that are being served would be handed out again."""
+async def test_a_slow_answer_to_a_cancel_leaves_the_channel_open(vhost: VirtualHost) -> None:
+    """If the channel were closed, all unsettled deliveries would be delivered again."""
     taken: asyncio.Queue[Acknowledger] = asyncio.Queue()
-    async with working(vhost.url) as desk:
-        await desk.hand_in("before")
+    async with working(vhost.url) as running:
+        await running.serve("before")
         session = await open_session(vhost.url, fast=True, consumes=True)
         try:
             async with session.consuming(10, lambda _, acknowledger: taken.put_nowait(acknowledger)):
-                while taken.empty():  # the other consumer takes its share
-                    await desk.link.publish([Publication("", topology.REQUESTS, b"{}", "application/json", "m")])
+                while taken.empty():  # the other consumer gets some of them
+                    await running.connection.publish(
+                        [Publication("", topology.REQUESTS, b"{}", "application/json", "m")]
+                    )
                     await asyncio.sleep(0.1)
                 session.broken.pause_reading()
             session.broken.resume_reading()

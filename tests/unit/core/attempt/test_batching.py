@@ -38,7 +38,7 @@ def test_one_call_alone_stays_as_it_is() -> None:
     assert merge([call]) is call
 
 
-def test_what_came_together_is_put_together_by_content() -> None:
+def test_calls_that_come_together_are_batched_by_content() -> None:
     a, b, c = (a_call(message) for message in (ONE, TWO, THREE))
     bye = {"sms": Sms(text="Bye")}
 

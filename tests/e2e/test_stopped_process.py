@@ -1,4 +1,4 @@
-"""A worker that stood still while another served its deliveries: when it goes on, it posts none of them again."""
+"""A worker whose process was stopped while another served its deliveries posts none of them when it continues."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ def requests(**fields: object) -> list[dict[str, object]]:
 
 @pytest.fixture
 async def stopped(vhost: VirtualHost) -> AsyncIterator[list[Worker]]:
-    """List the workers that a test stops; they go on at the end, so that they can be ended."""
+    """List the workers that a test stops with SIGSTOP; they are continued at the end, so that they can be ended."""
     workers: list[Worker] = []
     yield workers
     for worker in workers:
@@ -39,14 +39,14 @@ async def stopped(vhost: VirtualHost) -> AsyncIterator[list[Worker]]:
         pytest.param("slow", {"OMNI_CONCURRENCY": "1"}, id="wait in a batch"),
         pytest.param("rate", {"OMNI_MESSAGES_PER_SECOND": "3", "OMNI_BATCHING": "false"}, id="wait for the rate"),
         pytest.param("unread", {}, id="are still unread"),
-        pytest.param("slow", {"RABBITMQ_FAST_LANE": "false", "OMNI_CONCURRENCY": "1"}, id="come by way of the library"),
+        pytest.param("slow", {"RABBITMQ_FAST_PATH": "false", "OMNI_CONCURRENCY": "1"}, id="come by way of the library"),
         pytest.param("slow", {"OMNI_CONCURRENCY": "1", "OMNI_BATCHING": "false", "heartbeat": "1"}, id="heartbeats"),
     ],
 )
 async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
     stage: Stage, vhost: VirtualHost, stopped: list[Worker], holds: str, settings: dict[str, Any]
 ) -> None:
-    """The broker ends the session of the worker that was stopped, either by itself or when heartbeats stay away."""
+    """The broker ends the session of the stopped worker, by itself or for missing heartbeats."""
     is_silent = settings.pop("heartbeat", None) is not None
     url = f"{stage.url}?heartbeat=1" if is_silent else stage.url
     first = await stage.worker(RABBITMQ_URL=url, **settings)
@@ -60,7 +60,7 @@ async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
     await stage.mend()
     if holds == "unread":
         await stage.send(*requests())
-        await asyncio.sleep(0.3)  # the broker sends them to the worker that takes no notice
+        await asyncio.sleep(0.3)  # the broker sends them to the stopped worker
     if not is_silent:
         await vhost.close_connections()
     second = await stage.worker(UNKNOWN_LOG_CHECKS="1")
@@ -68,7 +68,7 @@ async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
     first.send(signal.SIGCONT)
     await first.until_metric("omni_relay_deliveries_in_flight", 0)
     await first.until_metric("omni_relay_connected", 1)
-    await asyncio.sleep(0.5)  # what would be posted again would be now
+    await asyncio.sleep(0.5)  # a second post would be made now
 
     assert await stage.posts() == {f"m-{number}": 1 for number in range(COUNT)}
     assert set(map(tuple, stage.final_events().values())) <= {("accepted",), ("accepted", "accepted")}
@@ -80,7 +80,7 @@ async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
 
 @pytest.mark.long
 @pytest.mark.timeout(90)
-async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
+async def test_the_present_owner_of_an_expired_request_publishes_its_final_event(
     stage: Stage, vhost: VirtualHost, stopped: list[Worker]
 ) -> None:
     first = await stage.worker()
@@ -89,7 +89,7 @@ async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
     first.send(signal.SIGSTOP)
     deadline = datetime.now(UTC) + timedelta(seconds=6)
     await stage.send(*requests(expiresAt=deadline.isoformat())[:6])
-    await stage.until(lambda: bool(stage.events))  # the other half is on its way to the one that takes no notice
+    await stage.until(lambda: bool(stage.events))  # the other half is sent to the stopped worker
     await vhost.close_connections()
     await stage.until_final_events(6)
     await asyncio.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
@@ -98,12 +98,12 @@ async def test_what_expired_meanwhile_is_told_by_whoever_has_it_now(
     await asyncio.sleep(1)
 
     final = {(event.subject, event.message.message_id) for event in stage.events if event.type != "deferred"}
-    assert len(final) == 6  # "accepted", or "expired" by the same worker, where that is slow
+    assert len(final) == 6  # "accepted", or "expired" by the same worker if it is slow
     assert set((await stage.posts()).values()) <= {1}
 
 
 @pytest.mark.timeout(60)
-async def test_a_worker_that_stood_still_and_kept_its_session_goes_on(stage: Stage, stopped: list[Worker]) -> None:
+async def test_a_stopped_process_that_kept_its_session_continues(stage: Stage, stopped: list[Worker]) -> None:
     first = await stage.worker(OMNI_CONCURRENCY="1", OMNI_BATCHING="false")
     await stage.fault(kind="latency", seconds=0.5, times=1)
     await stage.send(*requests())

@@ -1,0 +1,96 @@
+"""Sample requests, each with the events that its messages should have.
+
+The last digits of a phone number select the sandbox's answer: 90503 is "unavailable once", 90014 is "refused".
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request, and for each of its messages the expected events in order."""
+
+    title: str
+    body: dict[str, object]
+    expected: tuple[tuple[str, ...], ...]
+
+
+_SCENARIO: Final = "AD9E01A5DC7BEE2C2B828D208182A611"
+
+SAMPLES: Final = (
+    Sample(
+        "advanced: two people, a text for each channel",
+        {
+            "requestId": "order-8812",
+            "bulkId": "BULK-ID-123-xyz",
+            "scenarioKey": _SCENARIO,
+            "destinations": [
+                {
+                    "messageId": "MESSAGE-ID-123-xyz",
+                    "to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"},
+                },
+                {"to": {"phoneNumber": "+41 79 302 67 31"}},
+            ],
+            "sms": {
+                "text": "Siparişiniz yolda.",
+                "language": {"languageCode": "TR"},
+                "transliteration": "TURKISH",
+            },
+            "viber": {"text": "Your order is on its way."},
+            "voice": {"text": "Your order is on its way."},
+            "email": {"text": "Your order is on its way.", "subject": "Order 8812"},
+        },
+        (("accepted",), ("accepted",)),
+    ),
+    Sample(
+        "scheduled: Viber for a minute, SMS for ninety seconds, then e-mail",
+        {
+            "requestId": "reminder-17",
+            "scenarioKey": _SCENARIO,
+            "destinations": [{"to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"}}],
+            "viber": {"text": "Your appointment is tomorrow.", "validityPeriod": 1},
+            "sms": {
+                "text": "Your appointment is tomorrow.",
+                "validityPeriod": 90,
+                "validityPeriodTimeUnit": "SECONDS",
+            },
+            "email": {
+                "text": "Your appointment is tomorrow.",
+                "subject": "Tomorrow",
+                "validityPeriod": 2,
+                "validityPeriodTimeUnit": "HOURS",
+            },
+            "sendAt": "2016-04-26T10:52:15.000+01:00",
+        },
+        (("accepted",),),
+    ),
+    Sample(
+        "simple: one text for every channel, one number that is none",
+        {
+            "requestId": "newsletter-3",
+            "destinations": [
+                {"to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"}},
+                {"to": {"phoneNumber": "call me"}},
+            ],
+            "text": "Our shop is open again.",
+            "mailSubject": "Open again",
+        },
+        (("accepted",), ("rejected",)),
+    ),
+    Sample(
+        "flat: one recipient, whom OMNI refuses",
+        {"requestId": "login-4", "phoneNumber": "41790090014", "text": "Your code is 123456."},
+        (("rejected",),),
+    ),
+    Sample(
+        "flat: OMNI is unavailable at first",
+        {"requestId": "login-5", "phoneNumber": "41790090503", "text": "Your code is 654321."},
+        (("deferred", "accepted"),),
+    ),
+    Sample(
+        "not a request",
+        {"requestId": "oops-1", "sms": {"txt": "What is missing here?"}},
+        (("rejected",),),
+    ),
+)
