@@ -1,4 +1,7 @@
-"""Every setting with its bounds, and values derived from them. No message repeats a value: any may be a secret."""
+"""Every setting with its bounds, and values derived from them. No message repeats a value: any may be a secret.
+
+One file, although it is long: a setting, its check and the values derived from it are changed together.
+"""
 
 import base64
 from typing import Annotated, Final, Literal
