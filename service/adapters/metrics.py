@@ -28,6 +28,7 @@ LOOKUP_RESULTS = ("answered", "unanswered", "forbidden")
 SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
 CAUSES = (
     *("no_connection", "connect_timeout", "timeout", "connection_lost", "broken_answer", "unreadable_answer"),
+    *("untrusted_certificate", "proxy_no_connection", "proxy_http_407", "proxy_refused"),
     *(f"http_{status}" for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504)),
 )
 """The common causes of attempts that were not accepted; any other cause counts as `other`."""
@@ -116,7 +117,9 @@ class Metrics:
             "attempt_failures",
             "Attempts that were not accepted, by cause. http_401, 402, 403: our account. http_429: OMNI limits us. "
             "http_404 without rejected messages: the base URL, or a gateway before OMNI. "
-            "http_5xx, timeout: OMNI fails. no_connection, connect_timeout: the network, DNS or TLS.",
+            "http_5xx, timeout: OMNI is ill. no_connection, connect_timeout: the network, DNS or TLS. "
+            "untrusted_certificate: RELAY_CA_FILE. proxy_http_407: the proxy's password. Others with proxy: the proxy. "
+            "The log line omni.not_connected has the details.",
             "cause",
             (*CAUSES, "other"),
         )
@@ -232,6 +235,19 @@ class Metrics:
             "look for a full queue or an alarm.",
             ["reason"],
             registry=self.registry,
+        )
+        self.secret_age = Gauge(
+            self._name("secret_age_seconds"),
+            "Age of the secret in use: since its file was written, or else since the worker read it. Does not fall "
+            "after a rotation: see the log lines secrets.refused and secrets.reloaded.",
+            ["setting"],
+            registry=self.registry,
+        )
+        self.secret_age.labels("RELAY_RABBITMQ_URL")  # the one that is always set
+        self.reload_failures = self._plain(
+            "secret_reload_failures",
+            "Times that changed files of secrets or certificates could not be used; the old values stay in use. Rises: "
+            "the log line secrets.refused names the setting.",
         )
         since = Gauge(
             self._name("paused_since_timestamp_seconds"),

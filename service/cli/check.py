@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from service.adapters.omni import OmniClient
+from service.adapters.omni import NoAnswer, OmniClient
 from service.adapters.rabbitmq import (
     AccessRefusedError,
     BrokerErrors,
@@ -24,12 +24,14 @@ from service.adapters.rabbitmq import (
     Session,
     TopologyError,
     connect,
+    connect_cause,
     declare,
     missing_rights,
     rights_needed,
 )
 from service.adapters.settings import Settings, SettingsError
 from service.adapters.terminal import written_json
+from service.adapters.tls import untrusted
 from service.cli.options import reads_settings, settings
 from service.cli.status import get_page
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
@@ -47,6 +49,23 @@ _OMNI: Final[dict[int, tuple[Result, str]]] = {
     _FORBIDDEN: ("not_tested", "knows the credentials; they may not list scenarios, so more is not known"),
 }
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+_NO_BROKER: Final = {
+    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "login_refused": "refuses user and password, or the client certificate; see RELAY_RABBITMQ_URL",
+    "mechanism_refused": "does not offer the URL's auth; see RELAY_RABBITMQ_URL and the broker's plugins",
+    "virtual_host_refused": "refuses the virtual host, which must exist and be allowed; see RELAY_RABBITMQ_URL",
+    "no_connection": "no connection; see RELAY_RABBITMQ_URL, DNS and firewall",
+}
+_NO_ANSWER: Final = {
+    "no_connection": "no connection; see RELAY_OMNI_BASE_URL, DNS, firewall and proxy",
+    "connect_timeout": "no connection in time; see RELAY_OMNI_BASE_URL, firewall and proxy",
+    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "proxy_no_connection": "no connection to the proxy; see RELAY_OMNI_PROXY or HTTPS_PROXY",
+    "proxy_http_407": "the proxy refuses its user and password (407); see RELAY_OMNI_PROXY or HTTPS_PROXY",
+    "proxy_refused": "the proxy opens no tunnel; its administrator must allow this host and port",
+    "token_http_401": "refuses the OAuth client (401); see RELAY_OMNI_CLIENT_ID and RELAY_OMNI_CLIENT_SECRET",
+    "no_token": "no OAuth token; see RELAY_OMNI_BASE_URL",
+}
 _NO_MESSAGE: Final = "omni-relay-check"
 """An id that no message has."""
 
@@ -87,15 +106,13 @@ async def _check_broker(settings: Settings) -> list[Check]:
     session: Session | None = None
     try:
         for url in settings.rabbitmq_urls:
-            at = f" to {urlsplit(url).hostname}" if len(settings.rabbitmq_urls) > 1 else ""
+            at = f"{urlsplit(url).hostname}: " if len(settings.rabbitmq_urls) > 1 else ""
             try:
                 opened = await connect((url,))
             except BrokerErrors as error:
-                found.append(
-                    Check("broker", "fault", f"{type(error).__name__}: cannot connect{at}; see RELAY_RABBITMQ_URL")
-                )
+                found.append(Check("broker", "fault", at + _broker_fault(error)))
                 continue
-            found.append(Check("broker", "ok", f"connected{at}"))
+            found.append(Check("broker", "ok", f"{at}connected"))
             if session is None:
                 session = opened
             else:
@@ -104,6 +121,12 @@ async def _check_broker(settings: Settings) -> list[Check]:
     finally:
         if session is not None:
             await session.close()
+
+
+def _broker_fault(error: BaseException) -> str:
+    text = _NO_BROKER[connect_cause(error)]
+    detail = untrusted(error) or (error if isinstance(error, OSError) else None)  # names and addresses, no password
+    return f"{text}: {detail}" if detail else text
 
 
 async def _check_contents(session: Session, settings: Settings) -> list[Check]:
@@ -140,8 +163,9 @@ async def _check_omni(settings: Settings) -> list[Check]:
         return [Check("OMNI", "fault", str(error))]
     try:
         status = await client.probe()
-        if status is None:
-            return [Check("OMNI", "fault", "no answer; see RELAY_OMNI_BASE_URL")]
+        if isinstance(status, NoAnswer):
+            text = _NO_ANSWER.get(status.cause, f"no answer ({status.cause}); see RELAY_OMNI_BASE_URL")
+            return [Check("OMNI", "fault", f"{text}: {status.detail}" if status.detail else text)]
         result, text = _OMNI.get(status, ("fault", f"answers HTTP {status}; see RELAY_OMNI_BASE_URL"))
         answered = Check("OMNI", result, text)
         return [answered] if result == "fault" else [answered, await _check_logs(client)]

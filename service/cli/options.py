@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from service.adapters.settings import Settings, load_settings, named_env_file
+from service.adapters.settings import Settings, SettingsSource, named_env_file
 from service.core.printable import printable
 
 FAULT = 1
@@ -36,10 +36,14 @@ def env_file() -> str | None:
     return named_env_file(os.environ, named)
 
 
+def source() -> SettingsSource:
+    """Return where the settings come from."""
+    return SettingsSource(os.environ, click.get_current_context().find_root().obj)
+
+
 def settings() -> Settings:
     """Read the settings. Raises `SettingsError`."""
-    named: str | None = click.get_current_context().find_root().obj
-    return load_settings(os.environ, named)
+    return source().load()
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ import sys
 import click
 
 from service.adapters.logging import configure_logs
-from service.cli.options import env_file, reads_settings, settings
+from service.cli.options import env_file, reads_settings, settings, source
 
 
 @click.command("worker")
@@ -24,4 +24,4 @@ def command(processes: int, number: int | None, listener: int | None) -> None:
         sys.exit(asyncio.run(supervise(found, processes, env_file())))
     from service.worker.app import work  # noqa: PLC0415 - the same
 
-    asyncio.run(work(found, listener))
+    asyncio.run(work(found, source(), listener))

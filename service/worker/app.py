@@ -14,7 +14,7 @@ from service.adapters.metrics import Metrics
 from service.adapters.omni import Credentials, OmniAccess, OmniClient
 from service.adapters.operations import Condition, make_app, raise_descriptor_limit, serving
 from service.adapters.rabbitmq import ReconnectingConnection, ReplyPublisher
-from service.adapters.settings import Settings
+from service.adapters.settings import Settings, SettingsSource
 from service.core import topology
 from service.core.attempt.concurrency import MOST, START, Limit, most_in_a_call
 from service.core.attempt.retry import Policy, RetryPolicy, pause_delay
@@ -28,12 +28,20 @@ from service.worker.consumer import Bench, Intake
 from service.worker.custody import SessionCheck
 from service.worker.dead_letter_listener import bury
 from service.worker.dispatcher import Dispatcher
+from service.worker.rotation import Rotation
 from service.worker.sending.caller import Caller, Post, Tools
 from service.worker.sending.circuit_breaker import Turnstile
 from service.worker.sending.limiter import Throttle
 from service.worker.sending.log_lookup import Lookout
-from service.worker.signals import listen_for_signals, stop_with_parent
-from service.worker.telemetry import deprecation_teller, finding_teller, gate_teller, link_events, stall_teller
+from service.worker.signals import listen_for_reload, listen_for_signals, stop_with_parent
+from service.worker.telemetry import (
+    connection_failure_teller,
+    deprecation_teller,
+    finding_teller,
+    gate_teller,
+    link_events,
+    stall_teller,
+)
 from service.worker.tracing import tracer_for, tracing
 
 if TYPE_CHECKING:  # where traces are off, nothing of what they need is loaded
@@ -54,7 +62,9 @@ _REPLIES_AT_MOST: Final = 1.0
 """Seconds for which a worker that stops still publishes copies for `reply_to`."""
 
 
-async def work(settings: Settings, listener: int | None = None) -> None:
+async def work(  # noqa: PLR0915 - puts everything together, in order
+    settings: Settings, source: SettingsSource, listener: int | None = None
+) -> None:
     """Run until SIGTERM or SIGINT; a second one stops waiting for what is in flight.
 
     With a supervisor, `listener` is the descriptor of the socket that it listens on for us, and we end with it.
@@ -76,11 +86,23 @@ async def work(settings: Settings, listener: int | None = None) -> None:
         declare=settings.rabbitmq_declare,
         fast=settings.rabbitmq_fast_path,
     )
-    client = OmniClient(access(settings), _now, deprecation_teller(log, metrics))
+    client = OmniClient(
+        access(settings), _now, deprecation_teller(log, metrics), not_connected=connection_failure_teller(log)
+    )
     lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
     policy = message_policy(settings)
     tracer = tracer_for(settings)
     replies = _replies(settings, metrics)
+
+    async def use(new: Settings) -> None:
+        await client.use(access(new))
+        link.use(new.rabbitmq_urls)
+        replies.use(new.rabbitmq_urls)
+        turnstile.retry_denied()
+
+    rotation = Rotation(settings, source, use, log, metrics)
+    client.before_denied(rotation.look_now)
+    listen_for_reload(rotation.ask)
     post, publish = _traced(tracer, client.post, _publish(link, replies, metrics))
     tools = Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, _most(settings, policy))
     effects = Effects(
@@ -113,13 +135,20 @@ async def work(settings: Settings, listener: int | None = None) -> None:
     app = make_app(metrics.registry, condition, lambda: stop.is_set() or not (intake.is_stuck or turnstile.is_stuck))
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
         log.info("worker.started", version=__version__, port=port)
-        connecting, consuming, undertaking = map(
+        connecting, consuming, undertaking, rotating = map(
             asyncio.create_task,
-            (link.run(), intake.run(), bury(link, handler, effects, lambda reason: metrics.dead_letters[reason].inc())),
+            (
+                link.run(),
+                intake.run(),
+                bury(link, handler, effects, lambda reason: metrics.dead_letters[reason].inc()),
+                rotation.run(),
+            ),
         )
         stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({connecting, consuming, undertaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {connecting, consuming, undertaking, rotating, stopping}, return_when=asyncio.FIRST_COMPLETED
+            )
             # Without a broker nothing can be finished.
             deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else settings.shutdown_grace)
             log.info("worker.stopping")
@@ -130,6 +159,7 @@ async def work(settings: Settings, listener: int | None = None) -> None:
             await dispatcher.drain(deadline, abort)
         finally:
             await _end(stopping)
+            await _end(rotating)
             await asyncio.gather(replies.close(_REPLIES_AT_MOST), client.close())
             await _end(connecting)
             if tracer is not None:
@@ -158,6 +188,8 @@ def access(settings: Settings) -> OmniAccess:
         format=settings.omni_format,
         connect_timeout=settings.omni_connect_timeout,
         read_timeout=settings.omni_read_timeout,
+        connection_lifetime=settings.omni_connection_lifetime,
+        proxy=settings.omni_proxy_url,
         ca_file=settings.ca_file,
     )
 

@@ -1,9 +1,10 @@
-"""Asked to stop, and asked again."""
+"""Signals: stop, stop at once, read the secrets again."""
 
 import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 
 def listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -16,6 +17,11 @@ def listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ask)
     return stop, abort
+
+
+def listen_for_reload(reload: Callable[[], None]) -> None:
+    """Call a function on SIGHUP, which would end the process otherwise."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 def stop_with_parent(stop: asyncio.Event) -> None:

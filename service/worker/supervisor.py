@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 from service.adapters.logging import get_logger
 from service.adapters.operations import Condition, listen, make_app, serving
 from service.adapters.settings import ENV_FILE, Settings
-from service.worker.signals import listen_for_signals
+from service.worker.signals import listen_for_reload, listen_for_signals
 
 _PROGRAM: Final = (sys.executable, "-P", "-c", "from service.cli.main import main; main()", "worker")
 """`-P`: no module comes from the working directory, which may be anyone's."""
@@ -104,6 +104,7 @@ class Supervisor:
         if env_file is not None:
             self._environment[ENV_FILE] = env_file
         self._stop, self._abort = listen_for_signals()
+        listen_for_reload(self._reload)
         self._metrics = _Children(self._children)
         self._restarts = Counter(
             "omni_relay_process_restarts",
@@ -131,6 +132,12 @@ class Supervisor:
         if os.EX_CONFIG in statuses:
             return os.EX_CONFIG
         return int(not statuses <= {0, -signal.SIGTERM})  # asked to stop before it could listen, it ends by the signal
+
+    def _reload(self) -> None:
+        """Have the workers read their secrets again. One that still starts reads them anyway."""
+        for child in self._children:
+            if child.condition is not _STARTING:
+                child.send(signal.SIGHUP)
 
     def _condition(self) -> Condition:
         if self._stop.is_set():

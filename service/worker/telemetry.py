@@ -4,12 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from math import inf
 from typing import Final
 
 from service.adapters.logging import Logger, describe
 from service.adapters.metrics import Metrics
-from service.adapters.omni import Deprecation
-from service.adapters.rabbitmq import ConnectionEvents
+from service.adapters.omni import Deprecation, NotConnectedError
+from service.adapters.rabbitmq import ConnectionEvents, connect_cause
+from service.adapters.tls import untrusted
 from service.core import topology
 from service.core.attempt.breaker import CircuitBreaker
 from service.core.attempt.lookup import Answered, LookupResult
@@ -18,6 +20,8 @@ from service.worker.sending.circuit_breaker import RESULTS_STALLED
 from service.worker.sending.limiter import Throttle
 
 _TOLD_AT_MOST: Final = 20
+_SAME_FAILURE_AGAIN: Final = 60.0
+"""Seconds between two log lines about OMNI that cannot be reached for the same cause."""
 _TELL_AGAIN: Final = 10.0
 """Seconds between two log lines about publications that are repeated to the same place."""
 
@@ -77,6 +81,20 @@ def deprecation_teller(log: Logger, metrics: Metrics) -> Callable[[Deprecation],
     return tell
 
 
+def connection_failure_teller(
+    log: Logger, clock: Callable[[], float] = time.monotonic
+) -> Callable[[NotConnectedError], None]:
+    """Log each kind of failure to reach OMNI once a minute."""
+    logged: dict[str, float] = {}
+
+    def tell(error: NotConnectedError) -> None:
+        if clock() - logged.get(error.cause, -inf) >= _SAME_FAILURE_AGAIN:
+            logged[error.cause] = clock()
+            log.warning("omni.not_connected", cause=error.cause, detail=error.detail)
+
+    return tell
+
+
 def link_events(log: Logger, metrics: Metrics) -> ConnectionEvents:
     """Tell of the connection to the broker."""
 
@@ -108,11 +126,17 @@ def link_events(log: Logger, metrics: Metrics) -> ConnectionEvents:
     return ConnectionEvents(
         connected=connected,
         disconnected=disconnected,
-        refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),
+        refused=lambda address, error: log.warning("broker.refused", address=address, **_broker_failure(error)),
         unroutable=lambda _: metrics.unroutable.inc(),
         repeated=repeated,
         skipped=skipped,
     )
+
+
+def _broker_failure(error: BaseException) -> dict[str, str]:
+    """Describe why there is no connection to the broker. The issuer of a refused certificate is in `detail`."""
+    refused = untrusted(error)
+    return {"cause": connect_cause(error), **describe(error), **({"detail": str(refused)} if refused else {})}
 
 
 def _destination(publication: Publication) -> dict[str, str]:

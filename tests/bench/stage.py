@@ -21,7 +21,7 @@ from aiormq.abc import AbstractChannel as RawChannel
 
 from service.adapters.logging import configure_logs, get_logger
 from service.adapters.metrics import Metrics
-from service.adapters.omni.transport import _Connection
+from service.adapters.omni.connection import HttpConnection
 from service.adapters.rabbitmq import Acknowledger, codec
 from service.adapters.rabbitmq.fast_path import FastPath
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
@@ -188,7 +188,7 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
     print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.ack(1)):>8.1f}")  # noqa: T201
     fast_path.flush()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
-    connection = _Connection()
+    connection = HttpConnection()
     connection.connection_made(_Wire())
     loop, life, tag = asyncio.get_running_loop(), ConnectionLifetime(), 0
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.adapters.omni import Credentials, OmniAccess, OmniClient
+from service.adapters.omni import Credentials, NoAnswer, OmniAccess, OmniClient
 from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import Denied, Outcome, Rejected
 from service.core.omni.channel.sms import Sms
@@ -41,7 +41,7 @@ class Account:
         finally:
             await client.close()
 
-    async def probe(self, key: str = "") -> int | None:
+    async def probe(self, key: str = "") -> int | NoAnswer:
         """Call what `omni-relay check` calls."""
         client = self._client(key)
         try:

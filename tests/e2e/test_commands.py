@@ -160,7 +160,7 @@ async def test_a_check_looks_at_each_broker_and_at_the_right_to_read_logs(stage:
 
     assert ended.status == 1
     assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == ["broker", "worker"]
-    assert "cannot connect to 127.0.0.2" in ended.output
+    assert "FAULT broker         127.0.0.2: no connection" in ended.output
     assert "-     OMNI's logs    closed to these credentials (http_403)" in ended.output
 
 

@@ -1,4 +1,4 @@
-"""Authorization and deprecation headers: `OmniClient` against a small server."""
+"""Credentials, OAuth tokens and deprecation headers: `OmniClient` against a small account of its own."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -165,7 +165,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("body", RAW.values(), ids=RAW)
-async def test_a_token_is_used_whatever_lifetime_the_answer_states(body: bytes) -> None:
+async def test_a_token_is_used_whatever_its_stated_lifetime(body: bytes) -> None:
     async with misbehaving(answer(body), answer(TAKEN)) as server:
         client = OmniClient(OmniAccess(f"http://127.0.0.1:{server.port}", OAUTH), lambda: datetime.now(UTC))
         outcomes = [type(await client.post(call())) for _ in range(3)]

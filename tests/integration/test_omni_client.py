@@ -1,24 +1,26 @@
 """How a call ends, over real sockets.
 
-The most important rule: a call is unavailable only if no byte of it can have left. Every later failure is unknown, and
-never reported as anything else.
+A call counts as not taken only if no byte of it can have left. Every later failure is ambiguous (`Unknown`).
 """
 
 import asyncio
 import gzip
 import json
+import shutil
 import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 
-from service.adapters.omni import Credentials, NotConnectedError, OmniAccess, OmniClient, read_failure
+from service.adapters.omni import Credentials, NoAnswer, NotConnectedError, OmniAccess, OmniClient, read_failure
+from service.adapters.omni.connection import NotConnectedCause
 from service.core.attempt.call import OmniCall
 from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.channel.sms import Sms
@@ -36,7 +38,9 @@ from tests.support.omni_server import (
     silence,
     then_close,
     then_reset,
+    write_authority,
 )
+from tests.support.tls import certificate
 
 KEY, NUMBER, TEXT, MESSAGE = "canary-key", "41793026727", "canary-text", "message-1"
 TAKEN = json.dumps(
@@ -45,15 +49,6 @@ TAKEN = json.dumps(
 CONNECT, READ = 0.7, 0.3
 
 Post = Callable[[str], Awaitable[Outcome]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_tls_context() -> Iterator[None]:
-    """Read the system's certificates once: each client would, and they are many."""
-    context = httpx.create_ssl_context()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpx, "create_ssl_context", lambda **_: context)
-        yield
 
 
 def call() -> OmniCall:
@@ -136,10 +131,47 @@ async def test_a_port_that_does_not_speak_tls_is_unavailable() -> None:
         assert await outcome_at(f"https://127.0.0.1:{server.port}") == Unavailable("connect_timeout")
 
 
-async def test_an_untrusted_certificate_is_unavailable_and_the_key_is_not_sent() -> None:
+async def test_a_certificate_that_is_not_trusted_is_denied_and_names_its_issuer() -> None:
+    """A person has to fix it, so it uses up no attempt."""
+    failures: list[NotConnectedError] = []
     async with misbehaving(answer(TAKEN), tls=True) as server:
-        assert await outcome_at(f"https://localhost:{server.port}") == Unavailable("no_connection")
+        access = OmniAccess(f"https://localhost:{server.port}", Credentials(f"App {KEY}"))
+        client = OmniClient(access, lambda: datetime.now(UTC), not_connected=failures.append)
+        assert await outcome_of(client) == Denied("untrusted_certificate")
+        await client.close()
         assert server.requests == []
+    assert [error.detail for error in failures] == [
+        f"localhost:{server.port}: self-signed certificate; issuer: CN=localhost"
+    ]
+
+
+async def test_an_authority_of_a_file_is_trusted_beside_the_systems(tmp_path: Path) -> None:
+    async with misbehaving(answer(TAKEN), tls=True) as server:
+        access = OmniAccess(
+            f"https://localhost:{server.port}", Credentials(f"App {KEY}"), ca_file=write_authority(tmp_path)
+        )
+        client = OmniClient(access, lambda: datetime.now(UTC))
+        assert isinstance(await outcome_of(client), Accepted)
+        await client.close()
+
+
+async def test_a_file_of_authorities_that_is_replaced_is_used_for_the_next_connection(tmp_path: Path) -> None:
+    other, _ = certificate(tmp_path, "other")
+    used = tmp_path / "used.pem"
+    used.write_bytes(other.read_bytes())
+    async with misbehaving(answer(TAKEN), tls=True) as server:
+        access = OmniAccess(f"https://localhost:{server.port}", Credentials(f"App {KEY}"), ca_file=str(used))
+        client = OmniClient(access, lambda: datetime.now(UTC))
+        assert await outcome_of(client) == Denied("untrusted_certificate")
+        shutil.copy(write_authority(tmp_path), used)
+        await client.use(access)
+        assert isinstance(await outcome_of(client), Accepted)
+        used.write_text("none")
+        with pytest.raises(OSError, match=r"\[X509"):
+            await client.use(access)
+        assert isinstance(await outcome_of(client), Accepted)
+        assert server.connections == 1  # the refused handshake does not count
+        await client.close()
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -179,7 +211,7 @@ GZIPPED = ("Content-Type: application/json", "Content-Encoding: gzip")
         pytest.param(answer(TAKEN, 504), "http_504", id="504"),
     ],
 )
-async def test_a_failure_after_the_request_was_written_is_unknown_and_not_repeated(act: Act, cause: str) -> None:
+async def test_a_failure_after_the_request_has_left_is_ambiguous_and_not_repeated(act: Act, cause: str) -> None:
     assert await outcome_after(act) == Unknown(cause)
 
 
@@ -287,8 +319,8 @@ async def test_concurrent_calls_have_a_connection_each_and_reuse_them() -> None:
         assert server.connections == 90
 
 
-async def test_a_reused_connection_that_the_server_closes_never_counts_as_unavailable() -> None:
-    """It cannot be known whether the bytes or the server's close came first, so the outcome is unknown."""
+async def test_a_kept_connection_that_the_server_closes_meanwhile_is_never_taken_for_a_refusal_to_take() -> None:
+    """Nothing shows whether our bytes or the server's end came first, so the call is ambiguous and not repeated."""
     async with misbehaving(answer(TAKEN), then_close(silence)) as server:
         async with client_of(f"http://127.0.0.1:{server.port}") as client:
             assert isinstance(await outcome_of(client), Accepted)
@@ -365,11 +397,14 @@ async def test_a_gateways_page_is_no_answer_of_omni(status: int) -> None:
     assert await outcome_after(answer(b"<html>nginx</html>", status)) == Unavailable(f"http_{status}")
 
 
-async def test_a_probe_without_an_answer_returns_none(unused_tcp_port: int) -> None:
+async def test_a_probe_without_an_answer_gives_the_cause(unused_tcp_port: int) -> None:
     async with client_of(f"http://127.0.0.1:{unused_tcp_port}") as client:
-        assert await client.probe() is None
+        failed = await client.probe()
+    assert isinstance(failed, NoAnswer)
+    assert failed.cause == "no_connection"
+    assert failed.detail.startswith(f"127.0.0.1:{unused_tcp_port}: Connect call failed")
     async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
-        assert await asyncio.wait_for(client.probe(), 5) is None
+        assert await asyncio.wait_for(client.probe(), 5) == NoAnswer("timeout")
 
 
 async def test_a_token_answer_that_arrives_byte_by_byte_does_not_block_calls_for_ever() -> None:
@@ -392,7 +427,7 @@ async def test_a_cancelled_call_ends_at_once_and_closes_its_connection() -> None
     async with misbehaving(silence) as server, client_of(f"http://127.0.0.1:{server.port}", read=30) as client:
         posting = asyncio.create_task(client.post(call()))
         async with asyncio.timeout(5):
-            while not server.requests:  # noqa: ASYNC110  # the server signals nothing
+            while not server.requests:  # noqa: ASYNC110  # the server has no event for it
                 await asyncio.sleep(0.01)
         posting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -410,11 +445,10 @@ def bare(kind: type[Exception]) -> Exception:
     return kind.__new__(kind)
 
 
-@pytest.mark.parametrize("cause", ["no_connection", "connect_timeout"])
-def test_only_failures_before_the_first_byte_count_as_unavailable(
-    cause: Literal["no_connection", "connect_timeout"],
-) -> None:
-    assert read_failure(NotConnectedError(cause)) == Unavailable(cause)
+@pytest.mark.parametrize("cause", get_args(NotConnectedCause))
+def test_only_failures_before_the_first_byte_count_as_not_taken(cause: NotConnectedCause) -> None:
+    is_ours = cause in {"untrusted_certificate", "proxy_http_407"}
+    assert read_failure(NotConnectedError(cause)) == (Denied if is_ours else Unavailable)(cause)
 
 
 @pytest.mark.parametrize(
@@ -442,7 +476,7 @@ def test_an_exception_of_httpx_alone_is_unknown(kind: type[Exception]) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_any_other_exception_is_unknown_and_its_text_is_left_out(error: Exception) -> None:
+def test_any_other_exception_is_ambiguous_and_its_text_is_left_out(error: Exception) -> None:
     outcome = read_failure(error)
     assert isinstance(outcome, Unknown)
     assert outcome.cause.isidentifier()

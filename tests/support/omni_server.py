@@ -105,6 +105,12 @@ def untrusted() -> ssl.SSLContext:
     return context
 
 
+def write_authority(directory: Path) -> str:
+    """Write the certificate of servers with `tls` as a file of authorities; return its name."""
+    (directory / "authority.pem").write_text(_KEY_AND_CERTIFICATE)
+    return str(directory / "authority.pem")
+
+
 def say(data: bytes) -> Act:
     """Write bytes and keep the connection open."""
 

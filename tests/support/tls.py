@@ -18,6 +18,16 @@ def certificate(directory: Path, name: str = "localhost") -> tuple[Path, Path]:
     return files
 
 
+def signed_certificate(directory: Path, name: str, authority: tuple[Path, Path]) -> tuple[Path, Path]:
+    """Make a certificate signed by an authority, for a host's or a client's name; return the files of both parts."""
+    files = directory / f"{name}.pem", directory / f"{name}.key"
+    kind = ("-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    by = ("-CA", authority[0], "-CAkey", authority[1], "-addext", "basicConstraints=critical,CA:FALSE")
+    about = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-out", files[0], "-keyout", files[1])
+    subprocess.run(["openssl", "req", *kind, *by, *about], check=True, capture_output=True, timeout=30)  # noqa: S607
+    return files
+
+
 def server_of(files: tuple[Path, Path]) -> ssl.SSLContext:
     """Make a server's context."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -27,7 +37,7 @@ def server_of(files: tuple[Path, Path]) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def tls_in_front_of(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Terminate TLS on a port, which is yielded, and pass the bytes on."""
+    """Speak TLS on a port of its own, which is given, and pass the bytes on."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

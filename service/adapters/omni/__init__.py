@@ -1,16 +1,18 @@
-"""The OMNI API over HTTP; the only room that knows httpx.
+"""The OMNI API over HTTP; the only package that imports httpx.
 
-`client` makes calls, `token` keeps an OAuth token fresh, `transport` moves the bytes.
+`client` makes calls, `oauth` fetches tokens, `transport` keeps connections, `connector` opens them (also through a
+proxy), `connection` moves the bytes of one.
 """
 
-from service.adapters.omni.client import Deprecation, OmniAccess, OmniClient, read_failure
+from service.adapters.omni.client import Deprecation, NoAnswer, OmniAccess, OmniClient, read_failure
+from service.adapters.omni.connection import BrokenAnswerError, NotConnectedError
 from service.adapters.omni.oauth import Credentials
-from service.adapters.omni.transport import BrokenAnswerError, NotConnectedError
 
 __all__ = [
     "BrokenAnswerError",
     "Credentials",
     "Deprecation",
+    "NoAnswer",
     "NotConnectedError",
     "OmniAccess",
     "OmniClient",

@@ -1,14 +1,15 @@
-"""The OMNI API over HTTP: one POST a call, and an outcome whatever happens.
+"""The OMNI API over HTTP: one POST a call, and an outcome in every case.
 
-The one thing that must not go wrong here is taking a call for "not taken" when it may have been: then a
-phone rings twice. So only what provably happened before the first byte of the request left counts as not
-taken, and everything else that is not an answer is `Unknown`.
+A call must never be taken for "not taken" if it may have been: then a person gets the message twice. So only failures
+that provably happened before the first byte of the request left count as not taken. Every other failure without a
+readable answer is `Unknown`.
 
-A call goes to the transport as bytes; all else goes through httpx's API.
+A call goes to the transport as bytes. Log lookups, token requests and the probe go through httpx's API.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, Literal
 
@@ -16,8 +17,10 @@ import httpx
 from pydantic_core import from_json
 
 from service import __version__
+from service.adapters.omni.connection import BrokenAnswerError, NotConnectedError, NotSentError
+from service.adapters.omni.connector import Connector
 from service.adapters.omni.oauth import Authorization, Credentials, NoTokenError
-from service.adapters.omni.transport import BrokenAnswerError, NotConnectedError, NotSentError, Transport, always
+from service.adapters.omni.transport import LIFETIME, Transport, always
 from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import LookupResult, Unanswered
@@ -34,30 +37,45 @@ _REFUSED: Final = "http_401"
 
 @dataclass(frozen=True, slots=True)
 class OmniAccess:
-    """Where OMNI is, how we are known there, what is spoken, and how long we wait, in seconds."""
+    """Where OMNI is, how it is reached, and our credentials. Times are seconds."""
 
     base_url: str
     credentials: Credentials
     format: Literal["json", "xml"] = "json"
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
+    connection_lifetime: float = LIFETIME
+    proxy: str | None = None
+    """A URL, possibly with user and password."""
     ca_file: str | None = None
+
+    def connector(self) -> Connector:
+        """Make what opens connections. Reads certificates, for some 30 ms. Raises `OSError` if it cannot."""
+        return Connector(httpx.URL(self.base_url), self.connect_timeout, proxy=self.proxy, ca_file=self.ca_file)
 
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """OMNI's word that what we use will go: the headers `Deprecation` and `Sunset`, as they came."""
+    """OMNI announces that something in use will end: the headers `Deprecation` and `Sunset`, as received."""
 
     deprecation: str | None
     sunset: str | None
 
 
-def _ignore(_: Deprecation) -> None:
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Why a probe got no HTTP status. `detail` is for a person and holds no secret."""
+
+    cause: str
+    detail: str = ""
+
+
+def _ignore(_: object) -> None:
     pass
 
 
 class OmniClient:
-    """A client of one account; open it once and keep it: its connections are reused."""
+    """A client of one account. Open it once and keep it: its connections are reused."""
 
     def __init__(
         self,
@@ -65,12 +83,21 @@ class OmniClient:
         now: Callable[[], datetime],
         deprecated: Callable[[Deprecation], None] = _ignore,
         clock: Callable[[], float] = time.monotonic,
+        not_connected: Callable[[NotConnectedError], None] = _ignore,
     ) -> None:
+        """`not_connected` gets each failure to connect."""
         self._now = now
         self._deprecated = deprecated
         self._format = access.format
         origin, kind = httpx.URL(access.base_url), f"application/{access.format}"
-        self._transport = Transport(origin, access.connect_timeout, access.read_timeout, access.ca_file)
+        self._transport = Transport(
+            origin,
+            access.connector(),
+            access.read_timeout,
+            lifetime=access.connection_lifetime,
+            on_failure=not_connected,
+            clock=clock,
+        )
         headers = {"accept": kind, "accept-encoding": "identity", "user-agent": f"omni-relay/{__version__}"}
         self._client = httpx.AsyncClient(base_url=origin, headers=headers, transport=self._transport)
         self._authorization = Authorization(access.credentials, self._client, now, clock)
@@ -78,6 +105,19 @@ class OmniClient:
         del like.headers["content-length"]
         self._head = b"POST %s HTTP/1.1\r\n" % like.url.raw_path
         self._head += b"".join(b"%s: %s\r\n" % header for header in like.headers.raw)
+
+    async def use(self, access: OmniAccess) -> None:
+        """Use other credentials, another proxy and the authorities that its file has now, for all further calls.
+
+        Calls in progress end unchanged. Raises `OSError` if the file cannot be used; then nothing has changed.
+        """
+        connector = await asyncio.to_thread(access.connector)
+        self._authorization.use(access.credentials)
+        self._transport.use(connector)
+
+    def before_denied(self, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Have `refresh` called when OMNI refuses a fixed key; it may call `use`, and then the call is made again."""
+        self._authorization.refresh = refresh
 
     async def post(self, call: OmniCall, may_send: MaySend = always) -> Outcome:
         """Make one attempt; `NOT_SENT` where `may_send` did not allow it. Raises nothing but cancellation."""
@@ -88,8 +128,7 @@ class OmniClient:
         try:
             authorization = await self._authorization.value()
             outcome = await self._attempt(call, content, authorization, may_send)
-            if _is_refused(outcome) and self._authorization.renewable:
-                fresh = await self._authorization.value(refused=authorization)
+            if _is_refused(outcome) and (fresh := await self._authorization.fresh(authorization)):
                 # a 401 took nothing, so this is no second call
                 outcome = await self._attempt(call, content, fresh, may_send)
         except NoTokenError as error:
@@ -107,31 +146,31 @@ class OmniClient:
             return read_answer(answer.status, answer.headers, answer.body, call.messages, self._now())
         except NotSentError:
             return NOT_SENT
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
+        except Exception as error:  # noqa: BLE001 - none of them is an answer
             return read_failure(error)
 
     async def look(self, message_ids: tuple[str, ...]) -> LookupResult:
         """Ask OMNI's logs about messages, as many as fit in a URL. Raises nothing but cancellation.
 
-        Never `/omni/1/reports`: it hands out each report once, and that once is somebody else's.
+        Never `/omni/1/reports`: it returns each report once, and another program of the account may need it.
         """
         try:
             authorization = await self._authorization.value()
             lookup_result = await self._look(message_ids, authorization)
-            if _is_refused(lookup_result) and self._authorization.renewable:
-                return await self._look(message_ids, await self._authorization.value(refused=authorization))
+            if _is_refused(lookup_result) and (fresh := await self._authorization.fresh(authorization)):
+                return await self._look(message_ids, fresh)
         except NoTokenError as error:
             return Unanswered(error.outcome.cause)
         return lookup_result
 
     async def _look(self, message_ids: tuple[str, ...], authorization: str) -> LookupResult:
         query: dict[str, tuple[str, ...] | int] = {"messageId": message_ids, "limit": MOST_ENTRIES}
-        # The same question is asked again and again: an old answer, kept by a gateway, would show nothing new.
+        # The same query is repeated until the message shows up: a gateway's cached answer would never show it.
         headers = {"authorization": authorization, "cache-control": "no-cache"}
         try:
             response = await self._client.get(LOGS, params=query, headers=headers)
             return read_logs(response.status_code, response.headers, response.content, message_ids, self._now())
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
+        except Exception as error:  # noqa: BLE001 - none of them is an answer
             return Unanswered(read_failure(error).cause)
 
     def _render(self, call: OmniCall) -> bytes:
@@ -139,13 +178,17 @@ class OmniClient:
             return call.to_json()
         return write_xml("request", from_json(call.to_json()))
 
-    async def probe(self) -> int | None:
-        """Ask for something harmless; gives the HTTP status, or None where there was no answer."""
+    async def probe(self) -> int | NoAnswer:
+        """List one scenario, which changes nothing; return the HTTP status, or why there is none."""
         try:
             headers = {"authorization": await self._authorization.value()}
             response = await self._client.get(SCENARIOS, params={"limit": 1}, headers=headers)
-        except (NoTokenError, httpx.HTTPError, OSError):
-            return None
+        except NoTokenError as error:
+            return NoAnswer(error.outcome.cause, error.detail)
+        except NotConnectedError as error:
+            return NoAnswer(error.cause, error.detail)
+        except (httpx.HTTPError, OSError) as error:
+            return NoAnswer(read_failure(error).cause)
         return response.status_code
 
     async def close(self) -> None:
@@ -154,7 +197,7 @@ class OmniClient:
 
 
 def _is_refused(answer: Outcome | LookupResult) -> bool:
-    """Tell whether the credentials were refused, by OMNI or by a gateway before it. Nothing was taken then."""
+    """Whether OMNI, or a gateway before it, refused the credentials. Nothing was taken then."""
     match answer:
         case Denied(cause) | Unavailable(cause) | Unanswered(cause):
             return cause == _REFUSED
@@ -162,11 +205,11 @@ def _is_refused(answer: Outcome | LookupResult) -> bool:
             return False
 
 
-def read_failure(error: Exception) -> Unavailable | Unknown:
+def read_failure(error: Exception) -> Unavailable | Unknown | Denied:
     """Turn an exception of `OmniClient.post` into an outcome; total."""
     match error:
         case NotConnectedError():
-            return Unavailable(error.cause)
+            return error.outcome
         case TimeoutError():
             return Unknown("timeout")
         case BrokenAnswerError():

@@ -10,7 +10,7 @@
 """
 
 from service.adapters.rabbitmq.acknowledger import Acknowledger
-from service.adapters.rabbitmq.connection import ReconnectingConnection, connect
+from service.adapters.rabbitmq.connection import ReconnectingConnection, connect, connect_cause
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
 from service.adapters.rabbitmq.permission_probe import missing_rights
@@ -35,6 +35,7 @@ __all__ = [
     "TopologyError",
     "UnroutableError",
     "connect",
+    "connect_cause",
     "declare",
     "elapsed",
     "missing_rights",

@@ -5,15 +5,19 @@ recovering is the same code as starting.
 """
 
 import asyncio
+import contextlib
+import itertools
 import time
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Literal
 
+import aiormq
 from yarl import URL
 
 from service.adapters.rabbitmq.publisher import FIRST_WAIT, REFUSALS, ConnectionEvents, Publisher, growing_waits
 from service.adapters.rabbitmq.session import CONNECT_TIMEOUT, BrokerErrors, Session, open_session
 from service.adapters.rabbitmq.topology import TopologyError, declare, declare_dead
+from service.adapters.tls import untrusted
 from service.core import topology
 from service.core.delivery import Publication
 from service.core.result.unstored import Unstored, arrive, restored
@@ -34,6 +38,7 @@ class ReconnectingConnection:
         fast: bool = True,
     ) -> None:
         self._urls = urls
+        self._changed = asyncio.Event()
         self._delays = tuple(delays)
         self._events = events
         self._declare = declare
@@ -56,15 +61,18 @@ class ReconnectingConnection:
             self._publisher.cancel()
 
     async def _run(self) -> None:
-        waits = growing_waits()
-        for url in _endless(self._urls):
+        waits, failures = growing_waits(), 0
+        for number in itertools.count():
+            url = self._urls[number % len(self._urls)]
             try:
                 session = await self._open(url)
             except BrokerErrors as error:
                 self._events.refused(_address(url), error)
-                await asyncio.sleep(next(waits))
+                failures += 1
+                if failures % len(self._urls) == 0:  # the next address is tried at once
+                    await self._pause(next(waits))
                 continue
-            waits = growing_waits()
+            waits, failures = growing_waits(), 0
             self._url = url
             self._events.connected(_address(url))
             self._session.set_result(session)
@@ -76,6 +84,18 @@ class ReconnectingConnection:
                 self.refusals = self.refusals + 1 if session.broken.cause in REFUSALS else 0
                 await session.close()
                 self._events.disconnected(session.broken.cause)
+
+    def use(self, urls: tuple[str, ...]) -> None:
+        """Use other URLs for all further connections. One that could not be opened is tried again at once."""
+        self._urls = urls
+        self._url = next((url for url in urls if _address(url) == _address(self._url)), urls[0]) if self._url else ""
+        self._changed.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the URLs or their files change."""
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
 
     @property
     def is_connected(self) -> bool:
@@ -173,6 +193,26 @@ class ReconnectingConnection:
         return session
 
 
+ConnectCause = Literal[
+    "untrusted_certificate", "login_refused", "mechanism_refused", "virtual_host_refused", "no_connection"
+]
+
+
+def connect_cause(error: BaseException) -> ConnectCause:
+    """Name why a connection could not be opened; all other causes are `no_connection`."""
+    match error:
+        case _ if untrusted(error):
+            return "untrusted_certificate"
+        case aiormq.exceptions.ProbableAuthenticationError():
+            return "login_refused"
+        case aiormq.exceptions.AuthenticationError():
+            return "mechanism_refused"
+        case aiormq.exceptions.InvalidFrameError() if "Connection.OpenOk" in str(error):
+            return "virtual_host_refused"  # the library drops the broker's reason: it closed instead of opening
+        case _:
+            return "no_connection"
+
+
 async def connect(urls: Iterable[str]) -> Session:
     """Open one session for a command, to the first broker that answers. Nothing is declared.
 
@@ -185,11 +225,6 @@ async def connect(urls: Iterable[str]) -> Session:
         except BrokerErrors as error:
             last = error
     raise last
-
-
-def _endless(urls: tuple[str, ...]) -> Iterator[str]:
-    while True:
-        yield from urls
 
 
 def _address(url: str) -> str:

@@ -56,6 +56,10 @@ class ReplyPublisher:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
+    def use(self, urls: tuple[str, ...]) -> None:
+        """Use other URLs for all further connections."""
+        self._urls = urls
+
     def offer(self, reply: Publication) -> None:
         """Accept a reply to be published soon, or drop it. Never waits."""
         result = self._policy.refusal(reply.routing_key)

@@ -38,6 +38,7 @@ from service.adapters.rabbitmq.fast_transport import FastPathFactory
 from service.adapters.rabbitmq.field_tables import make_reading_total
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, at_most
 from service.adapters.rabbitmq.messages import read_delivery, write_message
+from service.adapters.tls import client_context
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.forged_headers import without_forged_headers
@@ -279,9 +280,8 @@ def _tls(address: URL) -> ssl.SSLContext:
     The library's own context trusts either the usual authorities or those of `cafile`, and verifies nothing if
     `no_verify_ssl` has any value but 0. This one trusts both and always verifies.
     """
-    context, query = ssl.create_default_context(), address.query
-    if "cafile" in query or "capath" in query:
-        context.load_verify_locations(query.get("cafile"), query.get("capath"))
+    query = address.query
+    context = client_context(query.get("cafile"), query.get("capath"))
     if "certfile" in query:
         context.load_cert_chain(query["certfile"], query.get("keyfile"), password=lambda: "")
     return context

@@ -14,7 +14,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
@@ -42,12 +42,23 @@ class _PortTakenError(NodeError):
 class Node:
     """A node in a directory of its own. Data and ports stay the same over all its starts."""
 
-    def __init__(self, directory: Path, *, root: Path | None = None, management: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        root: Path | None = None,
+        management: bool = False,
+        plugins: Sequence[str] = (),
+        configuration: str = "",
+    ) -> None:
+        """Add `configuration` to rabbitmq.conf; `$DIRECTORY` in it is the node's directory as the node sees it."""
         self.name = f"relay-{secrets.token_hex(4)}@localhost"
         self.version = ""  # known once it has started
         self._directory = directory.absolute()
         self._server = Server(root)
         self._management = management
+        self._plugins = (*(_PLUGINS if management else ()), *plugins)
+        self._configuration = configuration
         self._ports = Ports.free()
         self._reaper: subprocess.Popen[bytes] | None = None
         self._group = 0
@@ -177,9 +188,10 @@ class Node:
             cookie.touch(mode=0o600)
             cookie.write_text(secrets.token_hex(16))
             cookie.chmod(0o400)
-        plugins = _PLUGINS if self._management else ()
-        (self._directory / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
-        (self._directory / "rabbitmq.conf").write_text(configuration(self._ports, management=self._management))
+        (self._directory / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
+        added = self._configuration.replace("$DIRECTORY", str(self._server.seen(self._directory)))
+        own = configuration(self._ports, management=self._management)
+        (self._directory / "rabbitmq.conf").write_text(own + added)
 
     def _environment(self) -> dict[str, str]:
         return self._server.environment(self._directory, self.name, self._ports)

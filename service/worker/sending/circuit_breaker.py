@@ -11,6 +11,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from service.core.attempt.breaker import OPEN, CircuitBreaker, Signal, hear, look, seconds_since_healthy
@@ -89,6 +90,12 @@ class Turnstile:
             self._probe = None  # it ended without a word: another one may try
             self._move()
         self._set_timer()
+
+    def retry_denied(self) -> None:
+        """Let a probe through now if our credentials or set-up were refused: they have been replaced."""
+        if self.breaker.mode == "closed" and self.breaker.denied:
+            self.breaker = replace(self.breaker, until=self.clock())
+            self.look()
 
     def stall(self, *, stalled: bool) -> None:
         """Hear whether what is to be published gets stuck: then no call is made whose end could not be told."""

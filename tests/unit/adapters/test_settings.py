@@ -43,6 +43,8 @@ def test_every_default_is_fit_for_production() -> None:
         "omni_format": "json",
         "omni_connect_timeout": 5,
         "omni_read_timeout": 30,
+        "omni_connection_lifetime": 60,
+        "omni_proxy_url": None,
         "rabbitmq_max_bytes_in_flight": 48 * 2**20,
         "retry_max_attempts": 8,
         "retry_base_delay": 1,
@@ -86,6 +88,7 @@ def test_the_accounts_rates_are_divided_among_its_workers() -> None:
         ("OMNI_CONCURRENCY", "3", 3),
         ("OMNI_CONNECT_TIMEOUT", "0.5", 0.5),
         ("OMNI_READ_TIMEOUT", "60", 60),
+        ("OMNI_CONNECTION_LIFETIME", "5", 5),
         ("RETRY_MAX_ATTEMPTS", "1", 1),
         ("RETRY_BASE_DELAY", "0.25", 0.25),
         ("RETRY_MAX_DELAY", "3600", 3600),
@@ -116,6 +119,7 @@ def test_each_setting_is_read_from_the_environment(name: str, text: str, value: 
         ("OMNI_FORMAT", "yaml"),
         ("OMNI_CONCURRENCY", "-1"),
         ("OMNI_READ_TIMEOUT", "0"),
+        ("OMNI_CONNECTION_LIFETIME", "0.5"),
         ("OMNI_CONNECT_TIMEOUT", "inf"),
         ("RETRY_MAX_ATTEMPTS", "0"),
         ("RETRY_BASE_DELAY", "0"),
@@ -147,7 +151,7 @@ def test_a_wrong_value_is_reported_with_the_name_of_its_variable(name: str, text
     assert fault_of(**{name: text}).startswith(f"RELAY_{name}: ")
 
 
-def test_all_wrong_settings_are_reported_together() -> None:
+def test_all_wrong_settings_are_reported_at_once() -> None:
     lines = fault_of(HTTP_PORT="x", LOG_LEVEL="x", RETRY_BASE_DELAY="x").splitlines()
 
     assert [line.partition(":")[0] for line in lines] == [
@@ -520,6 +524,77 @@ def test_the_base_delay_must_not_exceed_the_maximum() -> None:
     assert fault == "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY"
 
 
+# The proxy
+
+
+@pytest.mark.parametrize(
+    ("environ", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"HTTPS_PROXY": "proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "https://u:p%40@proxy/"}, "https://u:p%40@proxy/"),
+        ({"https_proxy": "http://small", "HTTPS_PROXY": "http://large"}, "http://small"),
+        ({"https_proxy": "", "HTTPS_PROXY": "http://large"}, None),
+        ({"HTTP_PROXY": "http://proxy"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "infobip.com"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "other.example, .infobip.com"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "*"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "bip.com,other.example"}, "http://proxy"),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "infobip.com", "no_proxy": ""}, "http://proxy"),
+        ({"HTTPS_PROXY": "http://proxy", "RELAY_OMNI_PROXY": "none"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "RELAY_OMNI_PROXY": "None"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "RELAY_OMNI_PROXY": "http://own"}, "http://own"),
+        ({"HTTPS_PROXY": "socks5://proxy", "RELAY_OMNI_PROXY": "http://own"}, "http://own"),
+        ({"RELAY_OMNI_PROXY": "http://own", "NO_PROXY": "*"}, "http://own"),
+        ({"HTTPS_PROXY": "http://proxy", "RELAY_OMNI_BASE_URL": "https://localhost"}, None),
+        ({"HTTP_PROXY": "http://proxy", "RELAY_OMNI_BASE_URL": "http://127.0.0.1:8080"}, None),
+    ],
+)
+def test_a_proxy_is_used_as_the_usual_variables_say_unless_the_relays_own_is_set(
+    environ: dict[str, str], proxy: str | None
+) -> None:
+    assert load_settings(environ).omni_proxy_url == proxy
+
+
+@pytest.mark.parametrize("cgi", [True, False])
+def test_http_proxy_counts_for_a_plain_base_url_but_not_in_a_cgi_script(cgi: bool) -> None:  # noqa: FBT001 - parametrized
+    environ = {"RELAY_OMNI_BASE_URL": "http://omni.example", "RELAY_OMNI_ALLOW_HTTP": "true", "HTTP_PROXY": "proxy"}
+    settings = load_settings({**environ, **({"REQUEST_METHOD": "GET"} if cgi else {})})
+    assert settings.omni_proxy_url == (None if cgi else "http://proxy")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            f"socks5://u:{SECRET}@proxy",
+            f"http://u:{SECRET}@",
+            f"http://u:12/{SECRET}@proxy",
+            f"http://proxy/?{SECRET}",
+        ),
+        *(
+            f"http://u:12#{SECRET}@proxy",
+            f"http://u:{SECRET} @proxy",
+            f"http://u:{SECRET}@proxy:0",
+            "http://proxy/path",
+        ),
+        *(f"http://u:12\\{SECRET}@proxy", "http://a..b", "://", "http://"),
+    ],
+)
+def test_a_wrong_proxy_is_named_by_its_variable_and_its_password_is_not_repeated(url: str) -> None:
+    for name in ("RELAY_OMNI_PROXY", "HTTPS_PROXY", "https_proxy"):
+        with pytest.raises(SettingsError) as caught:
+            load_settings({name: url})
+        assert str(caught.value).startswith(f"{name}: must be http://USER:PASSWORD@HOST:PORT or https://")
+        assert SECRET not in str(caught.value)
+
+
+def test_a_proxys_password_is_not_in_what_a_log_might_print() -> None:
+    settings = load_settings({"HTTPS_PROXY": f"http://u:{SECRET}@proxy"})
+    assert SECRET not in f"{settings!r}{settings.model_dump()}"
+
+
 PIECES = st.sampled_from(
     [*"ab01.:/@?#%&=[]\\-_ ,;\r\n\t\0é\u202e", "[::1]", "1.2.3.4", "host", "heartbeat=", "%zz", "//"]
 )
@@ -537,6 +612,9 @@ TEXTS = st.lists(PIECES, max_size=8).map("".join)
 def test_a_url_that_a_library_would_refuse_is_a_fault(base_url: str, broker: str) -> None:
     with contextlib.suppress(SettingsError):
         httpx.URL(with_environment(OMNI_BASE_URL=base_url).omni_base_url)
+    with contextlib.suppress(SettingsError):
+        proxy = with_environment(OMNI_PROXY=base_url).omni_proxy_url
+        assert proxy is None or httpx.URL(proxy).host
     with contextlib.suppress(SettingsError):
         for url in with_environment(RABBITMQ_URL=broker).rabbitmq_urls:
             assert yarl.URL(url).host

@@ -1,0 +1,59 @@
+"""TLS towards servers: the system's certificate authorities and one's own, and the issuer of a certificate not trusted.
+
+The only adapter module that other adapters import: OMNI, its proxy and the broker are verified alike.
+"""
+
+import ssl
+from collections.abc import Iterable
+from typing import Any, cast
+
+from service.core.certificate import read_issuer
+
+
+class UntrustedCertificateError(ssl.SSLCertVerificationError):
+    """A server's certificate was refused. The text has the reason and the issuer, and no secret."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(1, text)
+
+
+def client_context(ca_file: str | None = None, ca_path: str | None = None) -> ssl.SSLContext:
+    """Make a context that trusts the system's authorities and those of `ca_file` (PEM) and `ca_path` (a directory).
+
+    A handshake raises `UntrustedCertificateError`. Reads files, for some 30 ms. Raises `OSError` if it cannot.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None or ca_path is not None:
+        context.load_verify_locations(ca_file, ca_path)
+    context.sslobject_class = _VerifyingObject
+    return context
+
+
+def untrusted(error: BaseException | None) -> UntrustedCertificateError | None:
+    """Find a refused certificate among the causes of an exception: libraries wrap it."""
+    while error is not None and not isinstance(error, UntrustedCertificateError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+class _VerifyingObject(ssl.SSLObject):
+    """Names the issuer when the verification fails: OpenSSL's own error gives only the reason."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            reason = str(error.verify_message).rstrip(".")
+            raise UntrustedCertificateError(f"{reason}; issuer: {self._issuer() or 'not known'}") from None
+
+    def _issuer(self) -> str:
+        # The chain is there although the handshake failed. Python 3.13 has a public method for it.
+        try:
+            if hasattr(self, "get_unverified_chain"):
+                chain = cast("Iterable[bytes]", self.get_unverified_chain())
+            else:
+                inner = cast("Any", self)._sslobj  # noqa: SLF001 - see above
+                chain = [one.public_bytes(2) for one in inner.get_unverified_chain()]  # 2: DER
+            return read_issuer(next(iter(chain), b""))
+        except (AttributeError, TypeError, ssl.SSLError):
+            return ""
