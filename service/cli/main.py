@@ -3,6 +3,7 @@
 A module is imported when its command runs: some take a second, and `--help` must not wait for all.
 """
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -58,6 +59,8 @@ def commands() -> None:
 def main() -> None:
     """Run a command. Exit status: 0 stopped on request, 1 fault, 2 wrong usage, 78 wrong configuration."""
     make_output_total()
+    for library in ("aiormq", "aio_pika"):  # their warnings would go to standard error, beside what the command says
+        logging.getLogger(library).addHandler(logging.NullHandler())
     try:
         commands(prog_name="omni-relay")
     except SettingsError as error:
