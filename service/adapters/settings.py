@@ -42,6 +42,10 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 _KUBERNETES: Final = re.compile(
     r"RELAY_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]{16,200}", re.ASCII)
+"""What may stand in a path as it is (RFC 3986, 2.3)."""
+_MAX_REPORTS_URL: Final = 1800
+"""Characters: with the token it is below the 2048 of other products of the vendor."""
 _NUMBERS: Final = {"heartbeat": range(65536), "timeout": range(1, 3601)}
 _FILES: Final = frozenset({"cafile", "capath", "certfile", "keyfile"})
 _PARAMETERS: Final = frozenset({*_NUMBERS, *_FILES, "auth", "name"})
@@ -94,6 +98,11 @@ class Settings(BaseSettings):
     unknown_log_checks: Annotated[int, Field(ge=1, le=1000)] = 3
 
     ca_file: str | None = None
+
+    reports_url: str | None = None
+    reports_token: Secret | None = None
+    reports_host: str = "0.0.0.0"  # noqa: S104 - OMNI pushes from the internet
+    reports_port: Annotated[int, Field(ge=0, le=65535)] = 8080
 
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other machines
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
@@ -177,7 +186,36 @@ class Settings(BaseSettings):
             raise PydanticCustomError("ca_file", "must name a file of certificates (PEM)")
         return value
 
-    @field_validator("http_host")
+    @field_validator("reports_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = value.strip().rstrip("/")
+        parts = _parts(url)
+        if (
+            not _VISIBLE.fullmatch(url)
+            or any(character in url for character in '@?#\\"<>')
+            or len(url) > _MAX_REPORTS_URL
+            or not parts
+            or parts.scheme not in {"http", "https"}
+        ):
+            raise PydanticCustomError("reports_url", "must be https://HOST/PATH, with nothing behind it")
+        return url
+
+    @field_validator("reports_token")
+    @classmethod
+    def _tokens(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(
+            _TOKEN.fullmatch(token.strip()) for token in value.get_secret_value().split(",")
+        ):
+            raise PydanticCustomError(
+                "reports_token",
+                "must be 16 to 200 characters of A-Z a-z 0-9 - . _ ~; several, separated by commas, to change it",
+            )
+        return value
+
+    @field_validator("http_host", "reports_host")
     @classmethod
     def _listens(cls, value: str) -> str:
         if not _is_host(value):
@@ -198,6 +236,14 @@ class Settings(BaseSettings):
             raise PydanticCustomError(
                 "https", "RELAY_OMNI_BASE_URL must be https://…; RELAY_OMNI_ALLOW_HTTP=true allows http://…"
             )
+        if self.reports_url is not None:
+            if self.reports_token is None:
+                raise PydanticCustomError("reports", "RELAY_REPORTS_URL needs RELAY_REPORTS_TOKEN")
+            url = urlsplit(self.reports_url)
+            if url.scheme == "http" and not (self.omni_allow_http or _is_loopback(url.hostname or "")):
+                raise PydanticCustomError(
+                    "https", "RELAY_REPORTS_URL must be https://…; RELAY_OMNI_ALLOW_HTTP=true allows http://…"
+                )
         if self.retry_base_delay > self.retry_max_delay:
             raise PydanticCustomError("delays", "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY")
         return self
@@ -218,6 +264,12 @@ class Settings(BaseSettings):
     def reply_patterns(self) -> tuple[str, ...]:
         """Patterns of the queue names that `reply_to` may name."""
         return tuple(pattern.strip() for pattern in self.reply_to.split(",")) if self.reply_to else ()
+
+    @property
+    def reports_tokens(self) -> tuple[str, ...]:
+        """Tokens that pushes may have; calls name the first."""
+        token = self.reports_token
+        return tuple(one.strip() for one in token.get_secret_value().split(",")) if token else ()
 
     @property
     def own_rate(self) -> float | None:
