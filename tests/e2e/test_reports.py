@@ -175,3 +175,34 @@ async def test_a_receiver_that_is_asked_to_stop_answers_what_it_has_begun(stage:
     await stage.until(lambda: set(types(stage)) == {"begun"})
     with pytest.raises(httpx.ConnectError):
         await receiver.push(a_report("late"))
+
+
+async def test_what_omni_says_about_a_message_comes_back_as_events(stage: Stage, receiver: Receiver) -> None:
+    """The last digits of a number tell the sandbox which step delivers: 92000 none, 92101 the first, and it is seen."""
+    await stage.worker(REPORTS_URL=f"http://127.0.0.1:{receiver.port}/reports", REPORTS_TOKEN=f"{TOKEN},{TOKEN}-old")
+    await stage.sandbox.post("/sandbox/clock", json={"speed": 100})
+    numbers = {"delivered": "41790092100", "undelivered": "41790092000", "seen": "41790092101"}
+    for name, number in numbers.items():
+        step = {"text": "Hello", "validityPeriod": 1}
+        await stage.send({"requestId": name, "messageId": name, "phoneNumber": number, "sms": step})
+    await stage.send(
+        {"requestId": "own", "phoneNumber": numbers["seen"], "text": "Hello", "notifyUrl": "http://127.0.0.1:1/own"},
+        {"requestId": "none", "phoneNumber": numbers["seen"], "text": "Hello", "notify": False},
+    )
+    await stage.until(lambda: len(stage.events) >= 9)
+    await asyncio.sleep(0.5)
+
+    assert {name: sorted(types(stage)[name]) for name in numbers} == {
+        "delivered": ["accepted", "delivered"],
+        "undelivered": ["accepted", "undelivered"],
+        "seen": ["accepted", "delivered", "seen"],
+    }
+    assert len(stage.events) == 9
+    calls = {
+        tuple(one["messageId"] for one in call["body"]["destinations"]): call["body"] for call in await stage.calls()
+    }
+    asked = [body.get("notifyUrl") for body in calls.values()]
+    assert sorted(map(str, asked)) == sorted(
+        [*[f"http://127.0.0.1:{receiver.port}/reports/{TOKEN}"] * (len(asked) - 2), "None", "http://127.0.0.1:1/own"]
+    )
+    assert all(TOKEN not in event.message.body.decode() for event in stage.events)

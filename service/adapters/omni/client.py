@@ -9,6 +9,7 @@ A call goes to the transport as bytes; all else goes through httpx's API.
 
 import time
 from collections.abc import Callable
+from dataclasses import field
 from datetime import datetime
 from typing import Final, Literal
 
@@ -30,6 +31,7 @@ ADVANCED: Final = "/omni/1/advanced"
 LOGS: Final = "/omni/1/logs"
 SCENARIOS: Final = "/omni/1/scenarios"
 _REFUSED: Final = "http_401"
+_MASK: Final = b"***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class OmniAccess:
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     ca_file: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What calls hold and no event, log line or error may: it is taken out of answers, which may repeat a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class OmniClient:
         self._now = now
         self._deprecated = deprecated
         self._format = access.format
+        self._secrets = tuple(secret.encode() for secret in access.secrets)
         origin, kind = httpx.URL(access.base_url), f"application/{access.format}"
         self._transport = Transport(origin, access.connect_timeout, access.read_timeout, access.ca_file)
         headers = {"accept": kind, "accept-encoding": "identity", "user-agent": f"omni-relay/{__version__}"}
@@ -104,7 +109,10 @@ class OmniClient:
             )
             if "deprecation" in answer.headers or "sunset" in answer.headers:
                 self._deprecated(Deprecation(answer.headers.get("deprecation"), answer.headers.get("sunset")))
-            return read_answer(answer.status, answer.headers, answer.body, call.messages, self._now())
+            body = answer.body
+            for secret in self._secrets:
+                body = body.replace(secret, _MASK)
+            return read_answer(answer.status, answer.headers, body, call.messages, self._now())
         except NotSentError:
             return NOT_SENT
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an answer
