@@ -1,7 +1,7 @@
 """`POST /reports/<token>`: one push of reports, answered with 200 once the broker has confirmed all of its events.
 
 200  confirmed
-400  not a report, or a body whose length is not clear
+400  not a report, a head that is too large, or a body whose length is not clear
 404  another path, method or token; the body is not read
 413  more than 4 MiB, or more results than are read
 415  another content type, or a content encoding
@@ -28,6 +28,8 @@ from service.core.delivery import Publication
 from service.core.result.delivery_report import MAX_PUSH, Push, Refusal, read_push, render
 
 PREFIX: Final = "/reports/"
+MAX_HEADERS: Final = 16 * 1024
+"""Bytes of names and values."""
 MAX_KEPT: Final = 24 * 2**20
 """Bytes of all bodies that are kept."""
 MAX_WORKING: Final = MAX_PUSH
@@ -124,6 +126,8 @@ class Endpoint:
             return "not_found"
         if not self._is_token(path.removeprefix(PREFIX)):
             return "wrong_token"
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+            return "not_a_report"  # the server's own limit is for heads that come in several parts
         length = _header(scope, b"content-length")
         if length and _header(scope, b"transfer-encoding"):
             return "not_a_report"  # two servers could disagree about where it ends (RFC 9112, 6.1)
