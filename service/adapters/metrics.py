@@ -258,9 +258,6 @@ class ReportMetrics(_Registry):
             ["channel", "outcome"],
             registry=self.registry,
         )
-        for channel in (*CHANNELS, "other"):
-            for outcome in get_args(ReportOutcome):
-                self._reports.labels(channel, outcome)
         self.pushes = self._counter(
             "report_pushes",
             "Pushes by answer. unavailable (503): the broker does not confirm; OMNI pushes again. wrong_token: "
@@ -281,6 +278,10 @@ class ReportMetrics(_Registry):
             buckets=_WAIT,
             registry=self.registry,
         )
+        for channel in (*CHANNELS, "other"):
+            self._delivery_seconds.labels(channel)
+            for outcome in get_args(ReportOutcome):
+                self._reports.labels(channel, outcome)
         self.connected = self._gauge(
             "reports_connected", "1 while the receiver has a connection to RabbitMQ. 0: pushes are answered with 503."
         )
