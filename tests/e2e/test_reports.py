@@ -178,7 +178,7 @@ async def test_a_receiver_that_is_asked_to_stop_answers_what_it_has_begun(stage:
 
 
 async def test_what_omni_says_about_a_message_comes_back_as_events(stage: Stage, receiver: Receiver) -> None:
-    """The last digits of a number tell the sandbox which step delivers: 92000 none, 92101 the first, and it is seen."""
+    """The last digits of a number name the step that delivers: 92000 none, 92101 the first, and it is seen."""
     await stage.worker(REPORTS_URL=f"http://127.0.0.1:{receiver.port}/reports", REPORTS_TOKEN=f"{TOKEN},{TOKEN}-old")
     await stage.sandbox.post("/sandbox/clock", json={"speed": 100})
     numbers = {"delivered": "41790092100", "undelivered": "41790092000", "seen": "41790092101"}

@@ -1,6 +1,7 @@
 """The receiver, its broker and what is between them fail; a push that has no 200 is made again, as OMNI does."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -10,12 +11,14 @@ import httpx
 import pytest
 
 from service.demo.rabbitmq.node import Node
+from service.demo.rabbitmq.ports import free_port
 from tests.e2e.stage import Stage, staged
 from tests.support.broker import VirtualHost
 from tests.support.proxy import Proxy
-from tests.support.receiver import Receiver, a_report, receiving
+from tests.support.receiver import TOKEN, Receiver, a_report, receiving
 
 PER_PUSH = 20
+NUMBER = "41793026727"
 
 
 async def push_until_taken(receiver: Callable[[], Receiver], names: list[str]) -> int:
@@ -26,6 +29,11 @@ async def push_until_taken(receiver: Callable[[], Receiver], names: list[str]) -
                 return attempt
         await asyncio.sleep(0.3)
     raise AssertionError("it was never taken")
+
+
+def about(stage: Stage, type_: str) -> set[str]:
+    """Name the messages that have had an event of a type."""
+    return {event.subject for event in stage.events if event.type == type_}
 
 
 def contradictions(stage: Stage) -> list[str]:
@@ -130,3 +138,41 @@ async def test_a_broker_that_is_silent_is_a_503_in_time_and_then_all_is_well(
             await push_until_taken(lambda: receiver, [f"m-{number}"])
         await stage.until(lambda: len({event.subject for event in stage.events}) == 50, within=40)
         assert contradictions(stage) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+async def test_each_message_has_one_final_event_and_one_delivery_while_everything_is_killed(
+    own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
+) -> None:
+    """Worker, receiver and broker: OMNI, as the sandbox, pushes again what was not answered with 200."""
+    node, port, count = await own_broker(), free_port(), 600
+    async with staged(node.url, tmp_path / "stage") as stage, AsyncExitStack() as life:
+        await stage.sandbox.post("/sandbox/clock", json={"speed": 60})  # a second retry comes after two seconds
+        numbers = itertools.count()
+
+        async def receive() -> Receiver:
+            starting = receiving(tmp_path / f"r-{next(numbers)}", node.url, connected=False, REPORTS_PORT=str(port))
+            return await life.enter_async_context(starting)
+
+        stage.settings |= {"RELAY_REPORTS_URL": f"http://127.0.0.1:{port}/reports", "RELAY_REPORTS_TOKEN": TOKEN}
+        worker, receiver = await stage.worker(), await receive()
+        for part in range(3):
+            names = [f"m-{part}-{number}" for number in range(count // 3)]
+            shared = {"phoneNumber": NUMBER, "text": "Hi"}
+            await stage.send(*({"requestId": name, "messageId": name, **shared} for name in names))
+            await asyncio.sleep(0.5)
+            receiver.process.process.kill()
+            await receiver.process.ended()
+            receiver = await receive()
+            worker.process.kill()
+            worker = await stage.worker(ready=False)
+            await node.kill()
+            await node.restart()
+        wanted = {f"m-{part}-{number}" for part in range(3) for number in range(count // 3)}
+        await stage.until(lambda: about(stage, "accepted") == wanted == about(stage, "delivered"), within=120)
+        ids: dict[tuple[str, str], set[str]] = {}
+        for event in stage.events:
+            ids.setdefault((event.subject, event.type), set()).add(event.body["id"])
+        assert {type_ for _, type_ in ids} <= {"accepted", "delivered", "deferred"}
+        assert [key for key, several in ids.items() if len(several) > 1 and key[1] != "deferred"] == []

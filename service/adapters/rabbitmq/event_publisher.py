@@ -1,6 +1,6 @@
 """Publishes events for a process that consumes and declares nothing, and needs one right: to write to `omni.results`.
 
-Unlike a worker's connection it never publishes anything again: whoever asked for it does that, as OMNI pushes a report
+Unlike a worker's connection it never publishes anything again: the caller does that, as OMNI pushes a report
 again that was not answered with 200.
 """
 
@@ -50,7 +50,7 @@ class EventPublisher:
 
     @property
     def is_connected(self) -> bool:
-        """Tell whether there is a session now."""
+        """Return whether there is a session now."""
         return self._session is not None and not self._session.broken.is_set()
 
     async def run(self) -> None:

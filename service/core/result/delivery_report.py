@@ -208,7 +208,7 @@ def _to(result: Result) -> dict[str, str]:
 
 
 def _kind(address: str, channel: str | None) -> str:
-    """Return the name of the address; `address` where its kind cannot be told from its form and the channel."""
+    """Return the name of the address; `address` if neither its form nor the channel decides the kind."""
     if "@" in address:
         return "emailAddress"
     if _PHONE.fullmatch(address):

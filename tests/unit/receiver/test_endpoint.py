@@ -28,14 +28,14 @@ class World:
     published: list[Publication] = field(default_factory=list)
     defects: list[Exception] = field(default_factory=list)
     error: Exception | None = None
-    gate: asyncio.Event | None = None
+    confirms: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
         self.endpoint = Endpoint(lambda: self.tokens, self.publish, self.metrics, lambda: NOW, self.defects.append)
 
     async def publish(self, publications: Sequence[Publication]) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.confirms is not None:
+            await self.confirms.wait()
         if self.error is not None:
             raise self.error
         self.published += publications
@@ -136,21 +136,21 @@ async def test_a_client_that_goes_gets_no_answer_and_nothing_is_published() -> N
 
 
 async def test_a_push_that_is_not_confirmed_in_time_is_to_be_made_again() -> None:
-    world = World(gate=asyncio.Event())
+    world = World(confirms=asyncio.Event())
     begun = asyncio.get_running_loop().time()
     assert await world.post(reports()) == 503
     assert asyncio.get_running_loop().time() - begun == pytest.approx(CONFIRM_WITHIN, abs=0.1)
 
 
 async def test_bodies_are_kept_up_to_a_limit_and_the_room_is_given_back() -> None:
-    world = World(gate=asyncio.Event())
+    world = World(confirms=asyncio.Event())
     large = b" " * (MAX_PUSH - 1000) + reports()
     async with asyncio.TaskGroup() as group:
         held = [group.create_task(world.post(large)) for _ in range(MAX_KEPT // len(large))]
         await asyncio.sleep(0)
         assert await world.post(large) == 503
-        assert world.gate is not None
-        world.gate.set()
+        assert world.confirms is not None
+        world.confirms.set()
     assert {task.result() for task in held} == {200}
     assert await world.post(large) == 200
 
