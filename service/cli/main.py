@@ -22,6 +22,7 @@ COMMANDS: Final = MappingProxyType(
         "dead": "List, show, replay and purge the dead letters.",
         "demo": "Run the whole system on this machine with sample requests.",
         "explain": "Show how a request would be processed; nothing is sent.",
+        "reports": "Receive OMNI's delivery reports and publish them as events.",
         "sandbox": "Simulate the OMNI HTTP API, for development and tests.",
         "send": "Publish send requests from files.",
         "watch": "Follow status events until Ctrl-C.",

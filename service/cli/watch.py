@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import json
+from collections.abc import Collection
+from typing import Final
 
 import click
 
@@ -12,8 +15,45 @@ from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.printable import printable
 
+_MOST_IDS: Final = 100_000
 
-async def watch_events(settings: Settings, *, as_json: bool) -> None:
+
+class EventFilter:
+    """Which events are shown; an empty collection of ids or types allows all.
+
+    A report does not name its request. So a message counts as one of a request's once an event of this run has named
+    both.
+    """
+
+    def __init__(
+        self, request_ids: Collection[str] = (), message_ids: Collection[str] = (), types: Collection[str] = ()
+    ) -> None:
+        self._request_ids = frozenset(request_ids)
+        self._message_ids = frozenset(message_ids)
+        self._types = frozenset(one.removeprefix("omni.") for one in types)
+        self._of_requests: set[str] = set()
+
+    def allows(self, body: bytes) -> bool:
+        """Return whether an event is shown. Without a filter everything is shown."""
+        if not (self._request_ids or self._message_ids or self._types):
+            return True
+        try:
+            event = json.loads(body)
+            type_, subject, request_id = event["type"], event.get("subject"), event["data"]["requestId"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return False
+        if self._request_ids:
+            if request_id in self._request_ids:
+                if len(self._of_requests) < _MOST_IDS:
+                    self._of_requests.add(str(subject))
+            elif request_id is not None or str(subject) not in self._of_requests:
+                return False
+        name = str(type_).removeprefix("omni.")
+        is_type = not self._types or not self._types.isdisjoint({name, name.rpartition(".")[2]})
+        return is_type and (not self._message_ids or subject in self._message_ids)
+
+
+async def watch_events(settings: Settings, filter_: EventFilter, *, as_json: bool) -> None:
     """Print events until the connection is lost or the user interrupts.
 
     Raises one of `BrokerErrors`, or `RightMissingError`.
@@ -24,6 +64,8 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
         table.head()
     try:
         async for body in queues.status_events(session):
+            if not filter_.allows(body):
+                continue
             try:
                 if as_json:
                     click.echo(read_json(body))
@@ -43,7 +85,15 @@ async def watch_events(settings: Settings, *, as_json: bool) -> None:
 @click.command("watch")
 @reads_settings
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as it is on the wire.")
-def command(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+@click.option("--request-id", "request_ids", multiple=True, help="May be repeated.")
+@click.option("--message-id", "message_ids", multiple=True, help="May be repeated.")
+@click.option("--type", "types", multiple=True, help="Such as message.accepted, or delivered. May be repeated.")
+def command(
+    as_json: bool,  # noqa: FBT001 - click passes it by name
+    request_ids: tuple[str, ...],
+    message_ids: tuple[str, ...],
+    types: tuple[str, ...],
+) -> None:
     """Follow status events until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(watch_events(settings(), as_json=as_json))
+        asyncio.run(watch_events(settings(), EventFilter(request_ids, message_ids, types), as_json=as_json))

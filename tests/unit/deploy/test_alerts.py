@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.adapters.metrics import Metrics
+from service.adapters.metrics import Metrics, ReportMetrics
 from tests.faults.fault import FAULTS, Fault
 
 ROOT = Path(__file__).parents[3]
@@ -45,8 +45,8 @@ def test_every_runbook_has_its_alert() -> None:
 
 
 def known_metrics() -> set[str]:
-    families = Metrics(["room"]).registry.collect()
-    return {sample.name for family in families for sample in family.samples} | OTHERS
+    registries = Metrics(["room"]).registry, ReportMetrics().registry
+    return {sample.name for one in registries for family in one.collect() for sample in family.samples} | OTHERS
 
 
 @pytest.mark.parametrize(
