@@ -14,7 +14,9 @@ from prometheus_client.process_collector import ProcessCollector
 
 from service.core.attempt.lookup import ResolutionKind
 from service.core.omni.channel.sms_parts import Encoding
+from service.core.omni.delivery_report import CHANNELS
 from service.core.result.dead_letter import REASONS
+from service.core.result.delivery_report import ReportOutcome, channel_label
 from service.core.result.event import EventType
 from service.core.result.reply_to import ReplyResult
 from service.core.trace_context import is_sampled, trace_id
@@ -32,6 +34,11 @@ CAUSES = (
     *(f"http_{status}" for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504)),
 )
 """The common causes of attempts that were not accepted; any other cause counts as `other`."""
+PUSH_ANSWERS = (
+    *("confirmed", "unavailable", "not_a_report", "too_large", "unsupported_type"),
+    *("wrong_token", "not_found", "broken"),
+)
+"""Answers to pushes of reports."""
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _LAG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -60,13 +67,36 @@ class Pause:
                 self._since.set(0)
 
 
-class Metrics:
-    """All metrics, each in the registry of this object."""
+class _Registry:
+    """A registry with the metrics of the process, and ways to add others with the relay's names."""
 
-    def __init__(self, delays: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+
+    def _name(self, name: str) -> str:
+        return f"omni_relay_{name}"
+
+    def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> Mapping[str, Counter]:
+        counter = Counter(self._name(name), text, [label], registry=self.registry)
+        return {value: counter.labels(value) for value in values}
+
+    def _plain(self, name: str, text: str) -> Counter:
+        return Counter(self._name(name), text, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(self._name(name), text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(self._name(name), text, buckets=buckets, registry=self.registry)
+
+
+class Metrics(_Registry):
+    """Everything a worker counts."""
+
+    def __init__(self, delays: Iterable[str] = ()) -> None:
+        super().__init__()
         self.build = Info("omni_relay_build", "The version that is running.", registry=self.registry)
         self.deliveries = self._counter(
             "deliveries",
@@ -257,18 +287,52 @@ class Metrics:
         )
         self.paused = {reason: Pause(paused.labels(reason), since.labels(reason)) for reason in PAUSES}
 
-    def _name(self, name: str) -> str:
-        return f"omni_relay_{name}"
 
-    def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> Mapping[str, Counter]:
-        counter = Counter(self._name(name), text, [label], registry=self.registry)
-        return {value: counter.labels(value) for value in values}
+class ReportMetrics(_Registry):
+    """Everything the receiver of reports counts. No name is a worker's: alerts about workers sum over all there are."""
 
-    def _plain(self, name: str, text: str) -> Counter:
-        return Counter(self._name(name), text, registry=self.registry)
+    def __init__(self) -> None:
+        super().__init__()
+        self.build = Info("omni_relay_reports_build", "The version that receives reports.", registry=self.registry)
+        self._reports = Counter(
+            self._name("reports"),
+            "Reports confirmed by the broker, by channel and outcome. undelivered rises: see the events' status and "
+            "report.error. unreadable rises: OMNI has changed its reports, or somebody else has the token.",
+            ["channel", "outcome"],
+            registry=self.registry,
+        )
+        self.pushes = self._counter(
+            "report_pushes",
+            "Pushes by answer. unavailable (503): the broker does not confirm; OMNI pushes again. wrong_token: "
+            "somebody guesses, or a token was removed too early. not_a_report, too_large, unsupported_type: see who "
+            "pushes. "
+            "broken: a defect, see the log line push.failed.",
+            "answer",
+            PUSH_ANSWERS,
+        )
+        self.unroutable = self._plain(
+            "report_events_unroutable",
+            "Report events that no queue wanted. Rises: nobody is bound to omni.results.",
+        )
+        self._delivery_seconds = Histogram(
+            self._name("delivery_seconds"),
+            "From sending a step to its delivery, as OMNI says. Rises: the channel or its operator is slow.",
+            ["channel"],
+            buckets=_WAIT,
+            registry=self.registry,
+        )
+        for channel in (*CHANNELS, "other"):
+            self._delivery_seconds.labels(channel)
+            for outcome in get_args(ReportOutcome):
+                self._reports.labels(channel, outcome)
+        self.connected = self._gauge(
+            "reports_connected", "1 while the receiver has a connection to RabbitMQ. 0: pushes are answered with 503."
+        )
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(self._name(name), text, registry=self.registry)
+    def report(self, channel: str, outcome: ReportOutcome, number: int) -> None:
+        """Count reports; `channel` is one of the labels."""
+        self._reports.labels(channel, outcome).inc(number)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(self._name(name), text, buckets=buckets, registry=self.registry)
+    def delivered(self, channel: str | None, seconds: float) -> None:
+        """Observe how long a delivery took."""
+        self._delivery_seconds.labels(channel_label(channel)).observe(seconds)

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from service.core.value import dataclass
@@ -22,13 +23,23 @@ from service.core.value import dataclass
 _MAX_CONNECTIONS: Final = 32
 _SHARE: Final = 8
 """At most one in so many of the process's file descriptors is for connections to this port."""
-_BACKLOG: Final = 16
-"""Connections that the kernel may accept before the limit applies to them."""
 _MAX_HEAD: Final = 16 * 1024
 """Bytes of a request's header section."""
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
-_IDLE: Final = 5.0
-"""Seconds without a completed answer after which a connection is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a port gives to those who connect to it."""
+
+    connections: int
+    """At once."""
+    backlog: int = 16
+    """Connections accepted at once, before the limit applies to them."""
+    idle: float = 5.0
+    """Seconds after which a connection is closed on which no answer has been completed meanwhile."""
+    grace: int = 1
+    """Seconds for requests in flight when the port is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +99,12 @@ def wants_openmetrics(accept: str) -> bool:
 class _Connection(H11Protocol):
     """A connection with bounded cost, for a port that anyone in the network may reach.
 
-    The number of connections is limited, or idle ones would use up the descriptors that sending needs. A further
-    connection replaces the one that has been idle for longest, so that a probe always gets an answer.
+    There are at most so many: a further one takes the place of the oldest that is idle, or else of the oldest whose
+    request has not arrived in full. Without that, idle connections would keep a probe out, and use up the descriptors
+    that sending needs.
     """
+
+    limits: Limits
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the library makes it
         super().__init__(*args, **kwargs)
@@ -100,11 +114,11 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library's own
         """Accept it; close another one if there are too many."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(_IDLE, self._check)
-        if len(self.connections) > max_connections():
+        self._timer = self.loop.call_later(self.limits.idle, self._check)
+        if len(self.connections) > self.limits.connections:
             others = cast("set[_Connection]", self.connections) - {self}
-            idle = [other for other in others if not other.is_serving]
-            oldest = min(idle, key=lambda other: other.checked_at, default=self)
+            waiting = [other for other in others if not other.is_answering]
+            oldest = min(waiting, key=lambda other: (other.is_serving, other.checked_at), default=self)
             oldest.transport.abort()
             self.connections.discard(oldest)
 
@@ -126,17 +140,23 @@ class _Connection(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     @property
+    def is_answering(self) -> bool:
+        """Tell whether a request has arrived in full on it and is being served."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
+
+    @property
     def checked_at(self) -> float:
         """The event loop's time of the next check. The earlier, the longer the connection has been idle."""
         return self._timer.when() if self._timer is not None else 0.0
 
     def _check(self) -> None:
-        """Close it if no answer was completed: an endless header section, a client that does not read, or silence."""
-        if not self._has_answered:
+        """Close it if no answer was completed: an endless header section or body, a slow or silent client."""
+        if not self._has_answered and not self.is_answering:
             self.transport.abort()
             return
         self._has_answered = False
-        self._timer = self.loop.call_later(_IDLE, self._check)
+        self._timer = self.loop.call_later(self.limits.idle, self._check)
 
 
 def max_connections() -> int:
@@ -175,22 +195,25 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette, host: str, port: int, inherited: int | None = None) -> AsyncIterator[int]:
+async def serving(
+    app: ASGIApp, host: str, port: int, inherited: int | None = None, limits: Limits | None = None
+) -> AsyncIterator[int]:
     """Serve while inside; yields the port. Raises `OSError` if it is in use.
 
-    `inherited` is the file descriptor of a socket that already listens.
+    `inherited` is the file descriptor of a socket that already listens. The default limits are those of operations.
     """
+    limits = limits or Limits(max_connections())
     config = uvicorn.Config(
         app,
-        http=_Connection,
+        http=type("_Limited", (_Connection,), {"limits": limits}),
         ws="none",
         h11_max_incomplete_event_size=_MAX_HEAD,
-        backlog=_BACKLOG,
+        backlog=limits.backlog,
         log_config=None,
         log_level="error",  # their number is limited: see `Seldom`
         access_log=False,
         lifespan="off",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=limits.grace,
     )
     with listen(host, port) if inherited is None else socket.socket(fileno=inherited) as listener:
         server = _Server(config)

@@ -18,8 +18,12 @@ _COLOURS: Final = {
     "failed": "red",
     "expired": "magenta",
     "unknown": "magenta",
+    "delivered": "green",
+    "undelivered": "red",
+    "seen": "cyan",
 }
 _WIDTHS: Final = (12, 19, 22, 9, 7)
+_NO_ERROR: Final = "NO_ERROR"
 _TITLES: Final = ("time", "request", "to", "event", "attempt", "what OMNI or the relay says")
 
 
@@ -48,10 +52,11 @@ def read_row(body: bytes) -> Row:
         data = event["data"]
         return Row(
             time=printable(event["time"][11:23]),
-            request=printable(data["requestId"]),
+            # Of a report, the request is not known.
+            request=printable(event["subject"] if data["requestId"] is None else data["requestId"]),
             to=printable(", ".join(data["to"].values())) or "-",
             event=printable(event["type"].rpartition(".")[2]),
-            attempt=printable(str(data["attempt"])),
+            attempt="-" if data["attempt"] is None else printable(str(data["attempt"])),
             detail=printable(_detail(data)),
         )
     except (KeyError, TypeError, AttributeError, RecursionError):
@@ -78,6 +83,10 @@ def _detail(data: dict[str, Any]) -> str:
     if reason and reason["faults"]:
         return "; ".join(f"{fault['path']} {fault['message']}" for fault in reason["faults"])
     detail = reason["detail"] if reason else (status or {}).get("name") or ""
+    if data.get("report"):
+        code = (data["report"]["error"] or {}).get("name")
+        parts = (data["channel"], detail, code if code != _NO_ERROR else None)
+        return " ".join(str(part) for part in parts if part)
     return f"{detail}; again at {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else detail
 
 

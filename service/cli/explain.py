@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,10 @@ def explain_file(settings: Settings, file: str, content_type: str | None, *, as_
         is_too_long=len(body) > LONGEST,
     )
     now = datetime.now(UTC)
-    found = explain(delivery, message_policy(settings), now, as_xml=settings.omni_format == "xml")
+    policy = message_policy(settings)
+    if policy.notify_url is not None:
+        policy = replace(policy, notify_url=f"{settings.reports_url}/***")  # a token is not for a screen
+    found = explain(delivery, policy, now, as_xml=settings.omni_format == "xml")
     if as_json:
         click.echo(json.dumps(found.document()).replace("\x7f", "\\u007f"))
     else:

@@ -25,6 +25,7 @@ COMMANDS: Final = MappingProxyType(
         "demo": "Run the whole system on this machine with sample requests.",
         "explain": "Show how a request would be processed; nothing is sent.",
         "find": "Show what is known about a request or message.",
+        "reports": "Receive OMNI's delivery reports and publish them as events.",
         "sandbox": "Simulate the OMNI HTTP API, for development and tests.",
         "send": "Publish send requests from files.",
         "status": "Show workers, queues, pauses, rates and dead letters.",

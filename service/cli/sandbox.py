@@ -38,6 +38,14 @@ Control endpoints, without a credential, in JSON:
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="A name by which it is reached. May be repeated."
 )
-def command(host: str, port: int, api_key: str | None, seed: int | None, hosts: tuple[str, ...]) -> None:
+@click.option("--push-anywhere", is_flag=True, help="Push reports to any notifyUrl, and not to this machine alone.")
+def command(  # noqa: PLR0913, PLR0917 - click passes them by name
+    host: str,
+    port: int,
+    api_key: str | None,
+    seed: int | None,
+    hosts: tuple[str, ...],
+    push_anywhere: bool,  # noqa: FBT001 - the same
+) -> None:
     """Serve until SIGINT or SIGTERM."""
-    run(host, port, api_key, seed, hosts)
+    run(host, port, api_key, seed, hosts, push_anywhere=push_anywhere)

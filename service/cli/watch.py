@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
-from typing import Any, get_args
+from collections.abc import Callable, Collection
+from typing import Final, get_args
 
 import click
 
@@ -15,40 +15,52 @@ from service.adapters.terminal import EventTable, read_json, read_row
 from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.printable import printable
+from service.core.result.delivery_report import ReportEventType
 from service.core.result.event import EventType
-from service.core.value import dataclass
+
+_MOST_IDS: Final = 100_000
 
 
 class _OutputClosedError(Exception):
     """The reader of standard output is gone; the pipe that broke is not the broker's connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventSelection:
-    """Events of one of these requests, messages and types; an empty part allows all."""
+class EventFilter:
+    """Which events are shown; an empty collection of ids or types allows all.
 
-    request_ids: tuple[str, ...] = ()
-    message_ids: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    """Routing keys, such as `message.accepted`."""
+    A report does not name its request. So a message counts as one of a request's once an event of this run has named
+    both.
+    """
 
-    def holds(self, body: bytes) -> bool:
-        """Return whether an event is meant. Raises `ValueError` where it has to be read and is no event."""
-        if not (self.request_ids or self.message_ids or self.types):
+    def __init__(
+        self, request_ids: Collection[str] = (), message_ids: Collection[str] = (), types: Collection[str] = ()
+    ) -> None:
+        self._request_ids = frozenset(request_ids)
+        self._message_ids = frozenset(message_ids)
+        self._types = frozenset(one.removeprefix("omni.") for one in types)
+        self._of_requests: set[str] = set()
+
+    def allows(self, body: bytes) -> bool:
+        """Return whether an event is shown. Without a filter everything is shown."""
+        if not (self._request_ids or self._message_ids or self._types):
             return True
         try:
-            event: dict[str, Any] = json.loads(body)
-            data = event["data"]
-            return (
-                (not self.request_ids or data["requestId"] in self.request_ids)
-                and (not self.message_ids or event.get("subject") in self.message_ids)
-                and (not self.types or event["type"].removeprefix("omni.") in self.types)
-            )
+            event = json.loads(body)
+            type_, subject, request_id = event["type"], event.get("subject"), event["data"]["requestId"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise ValueError("is not a status event") from None
+            return False
+        if self._request_ids:
+            if request_id in self._request_ids:
+                if len(self._of_requests) < _MOST_IDS:
+                    self._of_requests.add(str(subject))
+            elif request_id is not None or str(subject) not in self._of_requests:
+                return False
+        name = str(type_).removeprefix("omni.")
+        is_type = not self._types or not self._types.isdisjoint({name, name.rpartition(".")[2]})
+        return is_type and (not self._message_ids or subject in self._message_ids)
 
 
-async def watch_events(settings: Settings, selection: EventSelection, *, as_json: bool) -> None:
+async def watch_events(settings: Settings, filter_: EventFilter, *, as_json: bool) -> None:
     """Print events until the connection is lost, somebody interrupts, or the reader of a pipe is gone.
 
     Raises one of `BrokerErrors`, or `RightMissingError`.
@@ -64,7 +76,7 @@ async def watch_events(settings: Settings, selection: EventSelection, *, as_json
         with noticing_closed_output(end):
             session = await connect(settings.rabbitmq_urls)
             try:
-                await _follow(session, selection, as_json=as_json)
+                await _follow(session, filter_, as_json=as_json)
             finally:
                 await session.close()
     except (asyncio.CancelledError, _OutputClosedError) as error:
@@ -75,15 +87,16 @@ async def watch_events(settings: Settings, selection: EventSelection, *, as_json
     raise ConnectionResetError("the broker closed the connection")
 
 
-async def _follow(session: Session, selection: EventSelection, *, as_json: bool) -> None:
+async def _follow(session: Session, filter_: EventFilter, *, as_json: bool) -> None:
     table = EventTable()
     if not as_json:
         _written(table.head)
     try:
         async for body in queues.status_events(session):
+            if not filter_.allows(body):
+                continue
             try:
-                if selection.holds(body):
-                    _print(body, table, as_json=as_json)
+                _print(body, table, as_json=as_json)
             except ValueError as error:
                 click.echo(printable(f"omni-relay: a message {error}"), err=True)
     except RightMissingError:
@@ -109,14 +122,17 @@ def _written(write: Callable[[], None]) -> None:
         raise _OutputClosedError from None
 
 
+_TYPES: Final = (*get_args(EventType), *get_args(ReportEventType))
+
+
 def _event_types(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """Give whole routing keys: a last part stands for all that end with it."""
     chosen: list[str] = []
     for one in given:
         name = one.removeprefix("omni.")
-        found = [known for known in get_args(EventType) if name in (known, known.partition(".")[2])]
+        found = [known for known in _TYPES if name in (known, known.partition(".")[2])]
         if not found:
-            raise click.BadParameter(f"{one!r} is none of {', '.join(get_args(EventType))}")
+            raise click.BadParameter(f"{one!r} is none of {', '.join(_TYPES)}")
         chosen += found
     return tuple(chosen)
 
@@ -140,4 +156,4 @@ def command(as_json: bool, **selection: tuple[str, ...]) -> None:  # noqa: FBT00
     Needs more rights than a worker: configure, write and read amq.gen-*, and read omni.results.
     """
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(watch_events(settings(), EventSelection(**selection), as_json=as_json))
+        asyncio.run(watch_events(settings(), EventFilter(**selection), as_json=as_json))

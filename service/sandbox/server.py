@@ -133,12 +133,21 @@ async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIt
         await serving
 
 
-def run(host: str, port: int, api_key: str | None, seed: int | None, hosts: Collection[str] = ()) -> None:
+def run(  # noqa: PLR0913 - two have defaults, and one of them is given by name
+    host: str,
+    port: int,
+    api_key: str | None,
+    seed: int | None,
+    hosts: Collection[str] = (),
+    *,
+    push_anywhere: bool = False,
+) -> None:
     """Serve a sandbox until SIGINT or SIGTERM; writes its URL to standard output.
 
     `hosts` are names by which it is reached, besides `host` and its addresses.
     """
-    asyncio.run(_run(create_app(api_key=api_key, seed=seed, hosts=(host, *hosts)), host, port))
+    app = create_app(api_key=api_key, seed=seed, hosts=(host, *hosts), push_anywhere=push_anywhere)
+    asyncio.run(_run(app, host, port))
 
 
 async def _run(app: ASGIApp, host: str, port: int) -> None:

@@ -191,6 +191,7 @@ def access(settings: Settings) -> OmniAccess:
         connection_lifetime=settings.omni_connection_lifetime,
         proxy=settings.omni_proxy_url,
         ca_file=settings.ca_file,
+        secrets=settings.reports_tokens,
     )
 
 
@@ -207,6 +208,7 @@ def message_policy(settings: Settings) -> Policy:
         log_checks=settings.unknown_log_checks,
         scenario_key=settings.omni_scenario_key,
         call_size=most_in_a_call(settings.omni_max_messages_per_call, settings.own_rate),
+        notify_url=settings.reports_url and f"{settings.reports_url}/{settings.reports_tokens[0]}",
     )
 
 

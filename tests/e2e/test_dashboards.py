@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost
 from tests.support.prometheus import DASHBOARDS, filled, prometheus
+from tests.support.receiver import Receiver, a_report, receiving
 
 NUMBER: Final = "41793026727"
 SECONDS: Final = 18
@@ -26,7 +27,7 @@ def request(name: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - of a 
     return {"requestId": name, "messageId": name, "phoneNumber": NUMBER, "sms": {"text": "hello"}, **fields}
 
 
-async def trouble(stage: Stage) -> None:
+async def trouble(stage: Stage, receiver: Receiver) -> None:
     """Cause everything that a panel shows."""
     await stage.fault(kind="status", status=503, probability=0.1)
     await stage.fault(kind="status", status=500, taken=True, probability=0.02)
@@ -34,6 +35,7 @@ async def trouble(stage: Stage) -> None:
     for number in range(SECONDS * 4):
         pair = request(f"m-{number}"), request(f"o-{number}", sms={"text": "☎ Grüße"})
         await stage.send(*pair, timestamp=datetime.now(UTC))
+        await receiver.push(*(a_report(f"m-{number}", group) for group in (1, 2, 3)))
         if number % 8 == 0:
             await stage.send(request(f"w-{number}", phoneNumber="nonsense"))
             await stage.send({"phoneNumber": NUMBER, "sms": {"text": "nameless"}})
@@ -44,8 +46,12 @@ async def trouble(stage: Stage) -> None:
 async def test_every_query_of_every_panel_returns_data(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
     worker = await stage.worker(RETRY_MAX_DELAY="1", RETRY_MAX_ATTEMPTS="2", OMNI_READ_TIMEOUT="1")
     assert vhost.node.prometheus_port
-    async with prometheus(tmp_path / "p", [worker], vhost.node.prometheus_port, vhost=vhost.name) as client:
-        await trouble(stage)
+    port = vhost.node.prometheus_port
+    async with (
+        receiving(tmp_path / "receiver", vhost.url) as receiver,
+        prometheus(tmp_path / "p", [worker], port, receivers=[receiver.process], vhost=vhost.name) as client,
+    ):
+        await trouble(stage, receiver)
         empty, most = [], dict[str, float]()
         for dashboard in DASHBOARDS:
             for title, expression in expressions(dashboard):
@@ -58,6 +64,8 @@ async def test_every_query_of_every_panel_returns_data(stage: Stage, vhost: Virt
         assert empty == []
     rising = ("Requests served", "Attempts", "Why attempts fail", "Published to accepted", "SMS parts", "Put aside")
     for title in (*rising, "Producers' faults", "Messages in a call", "What became of messages", "CPU", "Memory"):
+        assert most[title] > 0, title
+    for title in ("Reports by channel", "Share delivered", "Delivery time", "Failover steps", "Pushes by answer"):
         assert most[title] > 0, title
 
 

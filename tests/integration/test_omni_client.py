@@ -12,16 +12,17 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import httpx
 import pytest
 
 from service.adapters.omni import Credentials, NoAnswer, NotConnectedError, OmniAccess, OmniClient, read_failure
 from service.adapters.omni.connection import NotConnectedCause
-from service.core.attempt.call import OmniCall
+from service.core.attempt.call import OmniCall, notify_members
 from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
@@ -489,3 +490,26 @@ async def test_permission_to_send_is_asked_once_the_connection_is_open_which_the
         assert server.requests == []
         assert isinstance(await client.post(call(), lambda: server.connections == 1), Accepted)
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+async def test_a_secret_that_omni_repeats_is_in_no_outcome(form: Literal["json", "xml"]) -> None:
+    """OMNI names what it does not like, and a call holds the address for reports, with its token."""
+    secret = "canary-token-0123456789"
+    url = f"https://relay.example.com/reports/{secret}"
+    text = f"notifyUrl {url} is not reachable"
+    body = {
+        "json": json.dumps({"requestError": {"serviceException": {"messageId": "BAD_REQUEST", "text": text}}}),
+        "xml": "<requestError><serviceException><messageId>BAD_REQUEST</messageId>"
+        f"<text>{text}</text></serviceException></requestError>",
+    }[form]
+    async with misbehaving(answer(body.encode(), 400, f"Content-Type: application/{form}")) as server:
+        address = f"http://127.0.0.1:{server.port}"
+        access = OmniAccess(address, Credentials(f"App {KEY}"), form, secrets=("another-token-0123", secret))
+        client = OmniClient(access, lambda: datetime.now(UTC))
+        outcome = await client.post(replace(call(), notify=notify_members(url, call().content)))
+        await client.close()
+    assert secret in server.requests[0].decode()
+    assert isinstance(outcome, Rejected)
+    assert "https://relay.example.com/reports/***" in outcome.detail
+    assert secret not in repr(outcome) + repr(access)

@@ -48,13 +48,23 @@ def configure(folder: Path, targets: Mapping[str, Sequence[int]], rules: str, vh
 
 
 @asynccontextmanager
-async def prometheus(
-    folder: Path, workers: Sequence[Worker], broker: int, *, rules: str = RULES, vhost: str | None = None
+async def prometheus(  # noqa: PLR0913 - all but three have defaults and are given by name
+    folder: Path,
+    workers: Sequence[Worker],
+    broker: int,
+    *,
+    receivers: Sequence[Worker] = (),
+    rules: str = RULES,
+    vhost: str | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Run one that looks at workers and at a broker's metrics port; gives a client of it."""
     program = shutil.which("prometheus", path=f"{os.environ['PATH']}:{UNPACKED}")
     assert program, "prometheus is not installed; deploy/bootstrap --rabbitmq unpacks it"
-    targets = {"omni-relay": [worker.port for worker in workers], "rabbitmq": [broker], "rabbitmq-node": [broker]}
+    relay = {
+        "omni-relay": [worker.port for worker in workers],
+        "omni-relay-reports": [receiver.port for receiver in receivers],
+    }
+    targets = {**relay, "rabbitmq": [broker], "rabbitmq-node": [broker]}
     configure(folder, targets, rules, vhost)
     address = f"127.0.0.1:{free_port()}"
     with (folder / "log").open("wb") as log:

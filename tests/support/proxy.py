@@ -143,9 +143,9 @@ class Proxy:
             self._links.discard(link)
             requests_task.cancel()
             link.answers.cancel()
-            await asyncio.gather(requests_task, link.answers, return_exceptions=True)
-            client.close()
+            client.close()  # before the next await, at which the proxy's own end may cancel this task
             upstream.close()
+            await asyncio.gather(requests_task, link.answers, return_exceptions=True)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: asyncio.Event, link: _Link

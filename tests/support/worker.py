@@ -43,6 +43,10 @@ class Worker:
         """The URL of its operations port."""
         return self._port
 
+    def listens_on(self, port: int) -> None:
+        """Take note of its operations port, which its log tells."""
+        self._port = port
+
     @property
     def text(self) -> str:
         """The whole log so far."""

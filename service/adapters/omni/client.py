@@ -10,6 +10,7 @@ A call goes to the transport as bytes. Log lookups, token requests and the probe
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import field
 from datetime import datetime
 from typing import Final, Literal
 
@@ -33,6 +34,7 @@ ADVANCED: Final = "/omni/1/advanced"
 LOGS: Final = "/omni/1/logs"
 SCENARIOS: Final = "/omni/1/scenarios"
 _REFUSED: Final = "http_401"
+_MASK: Final = b"***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class OmniAccess:
     proxy: str | None = None
     """A URL, possibly with user and password."""
     ca_file: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What calls hold and no event, log line or error may: it is taken out of answers, which may repeat a call."""
 
     def connector(self) -> Connector:
         """Make what opens connections. Reads certificates, for some 30 ms. Raises `OSError` if it cannot."""
@@ -89,6 +93,7 @@ class OmniClient:
         self._now = now
         self._deprecated = deprecated
         self._format = access.format
+        self._secrets = tuple(secret.encode() for secret in access.secrets)
         origin, kind = httpx.URL(access.base_url), f"application/{access.format}"
         self._transport = Transport(
             origin,
@@ -143,7 +148,10 @@ class OmniClient:
             )
             if "deprecation" in answer.headers or "sunset" in answer.headers:
                 self._deprecated(Deprecation(answer.headers.get("deprecation"), answer.headers.get("sunset")))
-            return read_answer(answer.status, answer.headers, answer.body, call.messages, self._now())
+            body = answer.body
+            for secret in self._secrets:
+                body = body.replace(secret, _MASK)
+            return read_answer(answer.status, answer.headers, body, call.messages, self._now())
         except NotSentError:
             return NOT_SENT
         except Exception as error:  # noqa: BLE001 - none of them is an answer

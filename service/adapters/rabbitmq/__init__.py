@@ -6,11 +6,13 @@
   `fast_transport` connects with it; `messages` converts the library's messages where it is not used;
 * `lifetime` is how long a session lasts, and how to wait for the broker;
 * `reply_publisher` publishes copies of events for `reply_to`;
+* `event_publisher` publishes for a process that consumes and declares nothing;
 * `permissions` lists the rights that a user needs, `permission_probe` finds those that are missing.
 """
 
 from service.adapters.rabbitmq.acknowledger import Acknowledger
 from service.adapters.rabbitmq.connection import ReconnectingConnection, connect, connect_cause
+from service.adapters.rabbitmq.event_publisher import EventPublisher, NotConfirmedError, PublisherEvents
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
 from service.adapters.rabbitmq.permission_probe import missing_rights
@@ -26,7 +28,10 @@ __all__ = [
     "BrokerErrors",
     "ConnectionEvents",
     "ConnectionLifetime",
+    "EventPublisher",
+    "NotConfirmedError",
     "OnDelivery",
+    "PublisherEvents",
     "ReconnectingConnection",
     "ReplyPublisher",
     "Right",

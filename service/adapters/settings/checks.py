@@ -26,6 +26,11 @@ _PROXY_URL: Final = (
     "(%2F %3F %23 %40 %3A)"
 )
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]{16,200}", re.ASCII)
+"""Characters that need no encoding in a path (RFC 3986, 2.3)."""
+_MAX_REPORTS_URL: Final = 1800
+"""Characters: with the token it is below the 2048 of other products of the vendor."""
+
 
 def broker_fault(url: str) -> str | None:
     """Return what is wrong with a broker's URL, without repeating any of it."""
@@ -63,6 +68,27 @@ def proxy_fault(url: str) -> str | None:
     ):
         return _PROXY_URL
     return None
+
+
+def reports_url_fault(url: str) -> str | None:
+    """Return what is wrong with the address for reports, without repeating any of it."""
+    parts = url_parts(url)
+    if (
+        not VISIBLE.fullmatch(url)
+        or any(character in url for character in '@?#\\"<>')
+        or len(url) > _MAX_REPORTS_URL
+        or not parts
+        or parts.scheme not in {"http", "https"}
+    ):
+        return "must be https://HOST/PATH, with nothing behind it"
+    return None
+
+
+def reports_token_fault(tokens: str) -> str | None:
+    """Return what is wrong with the tokens for reports, without repeating any of them."""
+    if all(_TOKEN.fullmatch(token.strip()) for token in tokens.split(",")):
+        return None
+    return "must be 16 to 200 characters of A-Z a-z 0-9 - . _ ~; several, separated by commas, to change it"
 
 
 def _parameter_fault(name: str, value: str) -> str | None:

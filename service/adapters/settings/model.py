@@ -18,6 +18,8 @@ from service.adapters.settings.checks import (
     is_host,
     is_loopback,
     proxy_fault,
+    reports_token_fault,
+    reports_url_fault,
     url_parts,
 )
 from service.core.request.body import MAX_DESTINATIONS
@@ -89,6 +91,11 @@ class Settings(BaseSettings):
     unknown_log_checks: Annotated[int, Field(ge=1, le=1000)] = 3
 
     ca_file: str | None = None
+
+    reports_url: str | None = None
+    reports_token: Secret | None = None
+    reports_host: str = "0.0.0.0"  # noqa: S104 - OMNI pushes from the internet
+    reports_port: Annotated[int, Field(ge=0, le=65535)] = 8080
 
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other machines
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
@@ -183,7 +190,22 @@ class Settings(BaseSettings):
             raise PydanticCustomError("ca_file", "must name a file of certificates (PEM)")
         return value
 
-    @field_validator("http_host")
+    @field_validator("reports_url")
+    @classmethod
+    def _reports_address(cls, value: str | None) -> str | None:
+        url = value and value.strip().rstrip("/")
+        if url is not None and (fault := reports_url_fault(url)):
+            raise PydanticCustomError("reports_url", "{fault}", {"fault": fault})
+        return url
+
+    @field_validator("reports_token")
+    @classmethod
+    def _reports_tokens(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (fault := reports_token_fault(value.get_secret_value())):
+            raise PydanticCustomError("reports_token", "{fault}", {"fault": fault})
+        return value
+
+    @field_validator("http_host", "reports_host")
     @classmethod
     def _listens(cls, value: str) -> str:
         if not is_host(value):
@@ -204,6 +226,14 @@ class Settings(BaseSettings):
             raise PydanticCustomError(
                 "https", "RELAY_OMNI_BASE_URL must be https://…; RELAY_OMNI_ALLOW_HTTP=true allows http://…"
             )
+        if self.reports_url is not None:
+            if self.reports_token is None:
+                raise PydanticCustomError("reports", "RELAY_REPORTS_URL needs RELAY_REPORTS_TOKEN")
+            reports = urlsplit(self.reports_url)
+            if reports.scheme == "http" and not (self.omni_allow_http or is_loopback(reports.hostname or "")):
+                raise PydanticCustomError(
+                    "https", "RELAY_REPORTS_URL must be https://…; RELAY_OMNI_ALLOW_HTTP=true allows http://…"
+                )
         if self.retry_base_delay > self.retry_max_delay:
             raise PydanticCustomError("delays", "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY")
         return self
@@ -230,6 +260,12 @@ class Settings(BaseSettings):
     def reply_patterns(self) -> tuple[str, ...]:
         """Patterns of the queue names that `reply_to` may name."""
         return tuple(pattern.strip() for pattern in self.reply_to.split(",")) if self.reply_to else ()
+
+    @property
+    def reports_tokens(self) -> tuple[str, ...]:
+        """Tokens that pushes may have; calls name the first."""
+        token = self.reports_token
+        return tuple(one.strip() for one in token.get_secret_value().split(",")) if token else ()
 
     @property
     def own_rate(self) -> float | None:

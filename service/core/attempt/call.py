@@ -9,6 +9,7 @@ whole batch may be the fault of a single request, so a refused batch is split.
 from collections.abc import Sequence
 from dataclasses import field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from pydantic_core import to_json
@@ -45,6 +46,9 @@ class OmniCall:
     """Times an operator has replayed the request from the dead letters."""
     denials: int = 0
     """Times a call about these messages was denied; see `History.denials`."""
+    notify: bytes = field(default=b"", repr=False, compare=False)
+    """Members of the body that ask for reports. They hold a secret, and follow from the content and the settings: they
+    are no part of what names a call or decides which calls are made as one."""
     is_part: bool = field(default=False, compare=False)
     """Whether the request has too many messages for one call."""
     is_measured: bool = field(default=False, compare=False)
@@ -66,7 +70,7 @@ class OmniCall:
         separator = b"," if len(content) > len(b"{}") else b""
         destinations = [{"to": message.to, "messageId": message.message_id} for message in self.messages]
         written = to_json(destinations, by_alias=True, exclude_none=True)
-        return b'%b%b"destinations":%b}' % (content[:-1], separator, written)
+        return b'%b%b%b"destinations":%b}' % (content[:-1], separator, self.notify, written)
 
 
 def plan(
@@ -95,11 +99,28 @@ def plan(
         written,
         history.redrives,
         history.denials,
+        b"" if policy.notify_url is None else notify_members(policy.notify_url, content),
     )
     if len(messages) <= policy.call_size:
         return (whole,)
     starts = range(0, len(messages), policy.call_size)
     return tuple(_part(whole, messages[start : start + policy.call_size]) for start in starts)
+
+
+def notify_members(url: str, content: Content) -> bytes:
+    """Render what asks OMNI to push reports to `url`; nothing where the request names an address, or wants none."""
+    if content.notify is False or content.notify_url is not None:
+        return b""
+    return _notify_members(url, content.notify is None, content.notify_content_type is None)
+
+
+@lru_cache(maxsize=4)
+def _notify_members(url: str, says_nothing: bool, has_no_type: bool) -> bytes:  # noqa: FBT001 - to be remembered by
+    members: dict[str, object] = {"notify": True} if says_nothing else {}
+    members["notifyUrl"] = url
+    if has_no_type:
+        members["notifyContentType"] = "application/json"
+    return to_json(members)[1:-1] + b","
 
 
 def split(call: OmniCall, outcome: Outcome) -> tuple[OmniCall, ...]:
@@ -162,4 +183,12 @@ def merge(calls: Sequence[OmniCall]) -> OmniCall:
         return first
     messages = tuple(message for call in calls for message in call.messages)
     traces = tuple(trace for call in calls for trace in call.traces)
-    return OmniCall(first.content, messages, first.request_id, first.attempt, traces=traces, written=first.written)
+    return OmniCall(
+        first.content,
+        messages,
+        first.request_id,
+        first.attempt,
+        traces=traces,
+        written=first.written,
+        notify=first.notify,
+    )

@@ -8,6 +8,7 @@ The delays are a part of the topology: a worker with another base or maximum dec
 the old ones return when their time has come.
 """
 
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -115,3 +116,5 @@ class Policy:
     """For a request that names none."""
     call_size: int = 500
     """Maximum of destinations in one call."""
+    notify_url: str | None = field(default=None, repr=False)
+    """Where OMNI is to push reports, for a request that does not say. It holds a secret."""

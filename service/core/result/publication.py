@@ -87,29 +87,36 @@ def _give_up(retry: RetryMessage, now: datetime) -> list[StatusEvent]:
 
 
 def _render(event: StatusEvent, id_: str) -> bytes:
-    """Render a CloudEvents 1.0 event in structured JSON."""
-    envelope = {
+    data = {
+        "requestId": event.request_id,
+        "bulkId": event.bulk_id,
+        "messageId": event.message_id,
+        "to": event.to,
+        "status": event.status,
+        "attempt": event.attempt,
+        "nextAttemptAt": event.next_attempt_at,
+        "reason": event.reason,
+        "metadata": event.metadata,
+    }
+    return to_json(envelope(event.type, id_, event.time, event.message_id, data), by_alias=True)
+
+
+def envelope(
+    type_: str, id_: str, time: datetime, subject: str | None, data: Mapping[str, object]
+) -> dict[str, object]:
+    """Put the data of an event into the attributes of CloudEvents 1.0."""
+    attributes: dict[str, object] = {
         "specversion": "1.0",
         "id": id_,
         "source": SOURCE,
-        "type": f"omni.{event.type}",
-        "time": event.time,
+        "type": f"omni.{type_}",
+        "time": time,
         "datacontenttype": JSON,
-        "data": {
-            "requestId": event.request_id,
-            "bulkId": event.bulk_id,
-            "messageId": event.message_id,
-            "to": event.to,
-            "status": event.status,
-            "attempt": event.attempt,
-            "nextAttemptAt": event.next_attempt_at,
-            "reason": event.reason,
-            "metadata": event.metadata,
-        },
+        "data": data,
     }
-    if event.message_id is not None:
-        envelope["subject"] = event.message_id
-    return to_json(envelope, by_alias=True)
+    if subject is not None:
+        attributes["subject"] = subject
+    return attributes
 
 
 def render_request(request: SendRequest) -> bytes:

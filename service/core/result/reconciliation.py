@@ -13,7 +13,7 @@ keep both from being posted at once:
 
 * A possible duplicate needs one lookup more, and so is always later than the original.
 * Several possible duplicates cannot be distinguished, and may be in step: they were scheduled in the same moment. So
-  each is posted only with a probability of one in four, and is looked up again otherwise.
+  each is posted only with a probability of one in five, and otherwise is looked up again after a random delay.
 """
 
 from dataclasses import replace
@@ -32,8 +32,10 @@ from service.core.value import dataclass
 NOT_ASKED: Final = Unanswered("redelivered")
 """The result for a possible duplicate: another worker may be posting it this moment, so it is too early to ask."""
 
-_PROBABILITY: Final = 0.25
-"""Of a possible duplicate being posted after enough lookups. Two in step are both posted once in seven times."""
+_PROBABILITY: Final = 0.2
+"""Of a possible duplicate being posted after enough lookups. Two in step are both posted at once in one of 20 cases."""
+_DELAYS: Final = 3
+"""Delays of which a possible duplicate that is not posted takes one. Two that take different ones leave step."""
 _MAX_DRAWS: Final = 12
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 """By which OMNI's clock may be behind ours. An id used again for the same address within that time counts as the same
@@ -166,7 +168,9 @@ def _doublings(attempt: Attempt, history: History, lookup_result: LookupResult) 
     if not isinstance(lookup_result, Answered):
         return history.retries
     log_checks = history.log_checks - _extra_lookups(history)
-    return max(log_checks, 0) if log_checks < attempt.policy.log_checks else 0
+    if log_checks < attempt.policy.log_checks:
+        return max(log_checks, 0)
+    return int((attempt.jitter - _PROBABILITY) / (1 - _PROBABILITY) * _DELAYS)
 
 
 def _extra_lookups(history: History) -> int:

@@ -52,6 +52,10 @@ def test_every_default_is_fit_for_production() -> None:
         "unknown_policy": "resend",
         "http_port": 9464,
         "http_host": "0.0.0.0",  # noqa: S104 - as the contract has it
+        "reports_url": None,
+        "reports_token": None,
+        "reports_host": "0.0.0.0",  # noqa: S104 - the same
+        "reports_port": 8080,
         "log_format": None,
         "log_level": "info",
         "shutdown_grace": 25,
@@ -100,6 +104,8 @@ def test_the_accounts_rates_are_divided_among_its_workers() -> None:
         ("SHUTDOWN_GRACE", "0", 0),
         ("LOG_LEVEL", "", "info"),
         ("REPLY_TO", "replies.*", "replies.*"),
+        ("REPORTS_HOST", "127.0.0.1", "127.0.0.1"),
+        ("REPORTS_PORT", "0", 0),
     ],
 )
 def test_each_setting_is_read_from_the_environment(name: str, text: str, value: object) -> None:
@@ -478,7 +484,7 @@ def test_the_base_url_is_https_except_on_loopback(given: str, used: str) -> None
         "http://api.infobip.com",
         "http://127.example.com",
         "ftp://api.infobip.com",
-        "https://",
+        "https:///reports",
         "https://[",
         "https://a b",
         "https://exa\u2100mple.com",
@@ -666,3 +672,53 @@ def test_settings_cannot_be_changed() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.http_port = 1  # type: ignore[misc]  # that it is refused is the point
+
+
+TOKEN = "abcdefghijklmn-._~0"
+
+
+def test_reports_are_asked_for_at_an_address_with_a_token() -> None:
+    given = {"REPORTS_URL": "https://relay.example.com/reports/", "REPORTS_TOKEN": f"{TOKEN}, {TOKEN}-old"}
+    settings = with_environment(**given)
+    assert settings.reports_url == "https://relay.example.com/reports"
+    assert settings.reports_tokens == (TOKEN, f"{TOKEN}-old")
+    assert load_settings({}).reports_tokens == ()
+
+
+@pytest.mark.parametrize(
+    "token", ["short", "x" * 15, "x" * 201, f"{TOKEN},", f"{TOKEN},short", f"{TOKEN}/x", f"{TOKEN} x", f"{TOKEN}\u00e9"]
+)
+def test_a_token_that_cannot_stand_in_a_path_or_is_short_is_refused_and_not_repeated(token: str) -> None:
+    fault = fault_of(REPORTS_TOKEN=token)
+    assert fault.startswith("RELAY_REPORTS_TOKEN: must be 16 to 200 characters")
+    assert token not in fault
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "relay.example.com",
+        "ftp://relay.example.com",
+        "https:///reports",
+        "https://user:word@relay.example.com/reports",
+        "https://relay.example.com/reports?a=b",
+        "https://relay.example.com/reports#a",
+        "https://relay.example.com/a b",
+        f"https://relay.example.com/{'x' * 1800}",
+    ],
+)
+def test_an_address_for_reports_that_is_none_is_refused_and_not_repeated(url: str) -> None:
+    fault = fault_of(REPORTS_URL=url, REPORTS_TOKEN=TOKEN)
+    assert fault.startswith("RELAY_REPORTS_URL: must be https://HOST/PATH")
+    assert url not in fault
+
+
+def test_the_token_crosses_the_internet_encrypted() -> None:
+    url = "http://relay.example.com/reports"
+    assert "https" in fault_of(REPORTS_URL=url, REPORTS_TOKEN=TOKEN)
+    assert with_environment(REPORTS_URL=url, REPORTS_TOKEN=TOKEN, OMNI_ALLOW_HTTP="true").reports_url == url
+    assert with_environment(REPORTS_URL="http://127.0.0.1:8080/reports", REPORTS_TOKEN=TOKEN).reports_url
+
+
+def test_an_address_for_reports_needs_a_token() -> None:
+    assert fault_of(REPORTS_URL="https://relay.example.com/reports") == "RELAY_REPORTS_URL needs RELAY_REPORTS_TOKEN"

@@ -48,6 +48,35 @@ def test_a_row_shows_the_most_important_detail(event: StatusEvent, detail: str) 
     assert read_row(rendered(event)).detail == detail
 
 
+def a_report_event(**fields: object) -> bytes:
+    data = {
+        "requestId": None,
+        "to": {"phoneNumber": PHONE},
+        "status": {"name": "EXPIRED_EXPIRED"},
+        "attempt": None,
+        "nextAttemptAt": None,
+        "reason": None,
+        "channel": "SMS",
+        "report": {"error": {"name": "EC_VP_EXPIRED"}},
+        **fields,
+    }
+    event = {"time": "2026-11-22T12:00:00.123Z", "type": "omni.message.undelivered", "subject": "m-1", "data": data}
+    return json.dumps(event).encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "SMS EXPIRED_EXPIRED EC_VP_EXPIRED"),
+        ({"report": {"error": {"name": "NO_ERROR"}}}, "SMS EXPIRED_EXPIRED"),
+        ({"report": {"error": None}, "status": None}, "SMS"),
+        ({"report": {"error": None}, "status": None, "channel": None}, ""),
+    ],
+)
+def test_a_report_becomes_a_row_with_its_message_and_channel(fields: dict[str, object], says: str) -> None:
+    assert read_row(a_report_event(**fields)) == Row("12:00:00.123", "m-1", PHONE, "undelivered", "-", says)
+
+
 def test_an_event_without_an_address_has_a_dash() -> None:
     assert read_row(rendered(replace(EVENT, to={}))).to == "-"
 

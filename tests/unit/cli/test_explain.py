@@ -140,6 +140,15 @@ def test_the_content_type_can_be_given() -> None:
     assert run("--content-type", "text/csv", given=b"{}").exit_code == 1
 
 
+def test_the_call_asks_for_reports_as_it_would_and_the_token_is_not_shown() -> None:
+    environment = {"RELAY_REPORTS_URL": "https://relay.example.com/reports", "RELAY_REPORTS_TOKEN": "canary-token-0123"}
+
+    result = CliRunner(env=environment).invoke(commands, ["explain", "--json"], input=json.dumps(a_body()).encode())
+
+    assert "https://relay.example.com/reports/***" in result.output
+    assert "canary-token" not in result.output
+
+
 def test_json_output_is_one_object() -> None:
     result = run("--json", given=json.dumps(a_body(requestId="r", metadata={"a": "\x7f\x1b"})).encode())
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.adapters.metrics import Metrics
+from service.adapters.metrics import Metrics, ReportMetrics
 from tests.faults.fault import FAULTS, Fault
 
 ROOT = Path(__file__).parents[3]
@@ -29,11 +29,13 @@ DELAY_QUEUE = "omni.requests.delay.1"
 
 
 def written_series() -> list[tuple[str, dict[str, str]]]:
-    """List name and labels of every series that a worker writes before it has handled anything."""
-    metrics = Metrics([DELAY_QUEUE])
-    metrics.build.info({"version": "1"})
-    families = metrics.registry.collect()
-    return [(sample.name, sample.labels) for family in families for sample in family.samples]
+    """List name and labels of every series that a worker or a receiver writes before it has handled anything."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for metrics in (Metrics([DELAY_QUEUE]), ReportMetrics()):
+        metrics.build.info({"version": "1"})
+        families = metrics.registry.collect()
+        found += [(sample.name, sample.labels) for family in families for sample in family.samples]
+    return found
 
 
 SERIES = written_series()
@@ -61,8 +63,8 @@ def test_every_runbook_has_its_alert() -> None:
 
 
 def known_metrics() -> set[str]:
-    families = Metrics(["room"]).registry.collect()
-    return {sample.name for family in families for sample in family.samples} | OTHERS
+    registries = Metrics(["room"]).registry, ReportMetrics().registry
+    return {sample.name for one in registries for family in one.collect() for sample in family.samples} | OTHERS
 
 
 @pytest.mark.parametrize(

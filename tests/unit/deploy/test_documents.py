@@ -17,6 +17,7 @@ from service.adapters.settings import ENV_FILE, SECRETS, Settings
 from service.cli.main import commands
 from service.core import topology
 from service.core.attempt.retry import RetryPolicy
+from service.core.result.delivery_report import ReportEventType
 from service.core.result.event import EventType
 from tests.support.documents import PAGES, ROOT, blocks, commands_of, inline, text_of
 from tests.unit.deploy.test_alerts import NAMES as ALERTS
@@ -151,7 +152,7 @@ SETTINGS: Final = {f"RELAY_{name}".upper() for name in Settings.model_fields} | 
 QUEUES: Final = (
     {value for value in vars(topology).values() if isinstance(value, str)}
     | {topology.delay_queue(seconds) for seconds in RetryPolicy().delays}
-    | {f"omni.{type_}" for type_ in get_args(EventType)}
+    | {f"omni.{type_}" for type_ in (*get_args(EventType), *get_args(ReportEventType))}
     | FORMER
     | {"omni.requests.delay.<seconds>"}
 )
@@ -177,7 +178,7 @@ def _is_read_by_tests(name: str) -> bool:
     return any(name in file.read_text() for file in (*(ROOT / "tests").rglob("*.py"), ROOT / "deploy/test"))
 
 
-def test_the_table_of_metrics_has_those_of_a_worker_and_no_other() -> None:
+def test_the_table_of_metrics_has_each_and_no_other() -> None:
     (section,) = re.findall(r"^### Metrics\n(.*?)^## ", text_of(ROOT / "deploy/README.md"), re.MULTILINE | re.DOTALL)
     firsts = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
     named = {name for first in firsts for name in re.findall(r"`(\w+)", first)}

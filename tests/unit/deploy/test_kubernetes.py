@@ -5,6 +5,7 @@ Needs kubectl (1.27 or later) for its kustomize; nothing here talks to a cluster
 
 import copy
 import ipaddress
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ import yaml
 from service.adapters.rabbitmq.topology import declared
 from service.adapters.settings import Settings
 from service.core.attempt.retry import RetryPolicy
+from service.receiver.endpoint import PREFIX
+from tests.support.receiver import RIGHTS
 
 ROOT: Final = Path(__file__).parents[3]
 KUBERNETES: Final = ROOT / "deploy/kubernetes"
@@ -190,6 +193,62 @@ def test_the_rates_are_divided_among_the_most_workers() -> None:
 
     config = config_of("development")
     assert int(config["data"]["RELAY_REPLICAS"]) == of_kind("development", "Deployment")["spec"]["replicas"]
+
+
+@cache
+def with_reports(folder: Path) -> list[Manifest]:
+    """Render production with the component that is commented out there."""
+    production = os.path.relpath(KUBERNETES / "overlays/production", folder)
+    component = os.path.relpath(KUBERNETES / "components/reports", folder)
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [production], "components": [component]}))
+    command = ["kubectl", "kustomize", str(folder)]
+    made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    return list(yaml.safe_load_all(made.stdout))
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
+    manifests = with_reports(tmp_path_factory.mktemp("overlay"))
+    for version in VERSIONS:
+        for manifest in filter(is_native, manifests):
+            kubernetes_validate.validate(manifest, version, strict=True)
+    return {one["kind"]: one for one in manifests if one["metadata"]["name"] == "omni-relay-reports"}
+
+
+@kubectl
+def test_the_component_for_reports_has_all_that_the_receiver_needs(reports: dict[str, Manifest]) -> None:
+    assert set(reports) == {
+        *("Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Service"),
+        *("User", "Permission"),
+    }
+    pod = reports["Deployment"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert faults(pod) == []
+    assert container["args"] == ["reports"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] > Settings().shutdown_grace + 15
+    labels = pod["metadata"]["labels"].items()
+    for kind, path in (("Service", "selector"), ("NetworkPolicy", "podSelector"), ("PodDisruptionBudget", "selector")):
+        selector = reports[kind]["spec"][path]
+        assert selector.get("matchLabels", selector).items() <= labels
+        assert not selector.get("matchLabels", selector).items() <= {"app.kubernetes.io/name": "omni-relay"}.items()
+    (rule,) = reports["Ingress"]["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert path["path"] + "/" == PREFIX
+    assert path["backend"]["service"]["name"] == reports["Service"]["metadata"]["name"]
+    annotations = reports["Ingress"]["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/enable-access-log"] == "false"  # it would hold the token
+
+
+@kubectl
+def test_the_receiver_has_no_credentials_of_omnis_and_least_rights(reports: dict[str, Manifest]) -> None:
+    pod = reports["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume} == {"omni-relay-reports"}
+    assert "envFrom" not in container
+    assert [one["name"] for one in container["env"]] == ["RELAY_SECRETS_DIR"]
+    assert reports["Permission"]["spec"]["permissions"] == RIGHTS
+    ports = {port["port"] for rule in reports["NetworkPolicy"]["spec"]["egress"] for port in rule["ports"]}
+    assert ports == {53, 5671, 5672}
 
 
 def test_the_shipped_rules_are_the_tested_ones() -> None:

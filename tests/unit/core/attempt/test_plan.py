@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.attempt.call import OmniCall, is_too_large, plan, split
+from service.core.attempt.call import OmniCall, content_key, group, is_too_large, merge, plan, split
 from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.identity import bulk_id, digest
@@ -158,3 +158,62 @@ def test_a_call_is_first_if_no_other_can_have_been_made_about_its_messages() -> 
 
     assert (first.is_first, second.is_first, replayed.is_first) == (True, False, False)
     assert replayed.redrives == 2
+
+
+REPORTS = "https://relay.example.com/reports/a-secret-token-0123"
+ASKED = {"notify": True, "notifyUrl": REPORTS, "notifyContentType": "application/json"}
+
+
+def asking(**changes: object) -> dict[str, object]:
+    """Plan a call that may ask for reports; give what it says about them."""
+    request = saying(a_content().model_copy(update=changes))
+    (call,) = plan(request, a_history(), None, replace(POLICY, notify_url=REPORTS))
+    names = ("notify", "notifyUrl", "notifyContentType", "intermediateReport", "callbackData")
+    return {name: value for name, value in payload_of(call).items() if name in names}
+
+
+def test_a_call_asks_for_reports_where_its_request_does_not_say() -> None:
+    assert asking() == ASKED
+    assert asking(notify=True) == ASKED
+    assert asking(notify_content_type="application/xml") == {**ASKED, "notifyContentType": "application/xml"}
+    assert asking(callback_data="data", intermediate_report=True) == {
+        **ASKED,
+        "callbackData": "data",
+        "intermediateReport": True,
+    }
+
+
+def test_a_call_is_unchanged_where_its_request_names_an_address_or_wants_no_reports() -> None:
+    assert asking(notify=False) == {"notify": False}
+    assert asking(notify=False, notify_url="https://example.com") == {
+        "notify": False,
+        "notifyUrl": "https://example.com",
+    }
+    assert asking(notify_url="https://example.com") == {"notifyUrl": "https://example.com"}
+
+
+def test_to_ask_for_reports_changes_no_id_and_no_batch() -> None:
+    """The token may change between two attempts at a request."""
+    policies = [replace(POLICY, call_size=2, notify_url=url) for url in (None, REPORTS, f"{REPORTS}-new")]
+    request = replace(a_request(), messages=FIVE)
+    calls = [plan(request, a_history(), None, policy) for policy in policies]
+
+    assert calls[0] == calls[1] == calls[2]
+    assert [content_key(plan(a_request(), a_history(), None, policy)[0]) for policy in policies] == [
+        a_content().to_json()
+    ] * 3
+    for part in (*calls[1], *split(calls[1][0], TOO_LARGE[0])):
+        assert {name: payload_of(part)[name] for name in ASKED} == ASKED
+
+
+def test_calls_made_as_one_ask_for_reports_too() -> None:
+    policy = replace(POLICY, notify_url=REPORTS)
+    calls = [plan(a_request(a_message(name)), a_history(), None, policy)[0] for name in ("m-1", "m-2")]
+
+    assert group(calls, 10) == [[0, 1]]
+    assert {name: payload_of(merge(calls))[name] for name in ASKED} == ASKED
+
+
+def test_a_call_does_not_show_where_it_asks_for_reports() -> None:
+    policy = replace(POLICY, notify_url=REPORTS)
+    assert "a-secret-token" not in repr(policy) + repr(plan(a_request(), a_history(), None, policy))

@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -147,16 +148,37 @@ def test_minutes_can_be_covered_also_where_the_longest_wait_is_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("log_checks", "jitter", "posts"), [(2, 0.0, False), (3, 0.0, True), (3, 0.24, True), (3, 0.25, False)]
+    ("log_checks", "jitter", "wait"),
+    [
+        (2, 0.0, 16),
+        (3, 0.0, None),
+        (3, 0.19, None),
+        (3, 0.2, 4),
+        (3, 0.46, 4),
+        (3, 0.47, 8),
+        (3, 0.74, 16),
+        (3, 0.999, 16),
+    ],
 )
-def test_possible_duplicates_are_posted_at_random(log_checks: int, jitter: float, *, posts: bool) -> None:
+def test_possible_duplicates_are_posted_at_random(log_checks: int, jitter: float, wait: float | None) -> None:
     """They may be in step, having been scheduled in the same moment, and nothing else distinguishes them."""
     resolution = resolve(a_copy(log_checks, jitter), NOTHING)
 
-    assert (resolution.rest is not None) is posts
-    if not posts:
-        (retry,) = resolution.report.retries
-        assert retry.delay_seconds == (4 if log_checks == 3 else 16)
+    assert [retry.delay_seconds for retry in resolution.report.retries] == ([] if wait is None else [wait])
+    assert (resolution.rest is None) is (wait is not None)
+
+
+def test_two_possible_duplicates_in_step_are_both_posted_at_once_in_one_of_twenty_cases() -> None:
+    """Both post now, or both take the same delay and are in step again."""
+    draws = 1000
+    delays = Counter(
+        tuple(retry.delay_seconds for retry in resolve(a_copy(3, draw / draws), NOTHING).report.retries)
+        for draw in range(draws)
+    )
+    chances = {delay: count / draws for delay, count in delays.items()}
+    post = chances.pop(())
+
+    assert post**2 / (1 - sum(chance**2 for chance in chances.values())) == pytest.approx(1 / 20, rel=0.05)
 
 
 def test_a_possible_duplicate_is_not_looked_up_for_ever() -> None:

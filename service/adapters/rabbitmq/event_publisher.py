@@ -1,0 +1,100 @@
+"""Publishes events for a process that consumes and declares nothing, and needs one right: to write to `omni.results`.
+
+Unlike a worker's connection it never publishes anything again: the caller does that, as OMNI pushes a report
+again that was not answered with 200.
+"""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from yarl import URL
+
+from service.adapters.rabbitmq.fast_path import UnroutableError
+from service.adapters.rabbitmq.session import BrokerErrors, Session, open_session
+from service.core.delivery import Publication
+from service.core.value import dataclass
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
+
+
+class NotConfirmedError(Exception):
+    """The broker has not confirmed every publication; some of them may be published."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherEvents:
+    """What a publisher reports while it works."""
+
+    connected: Callable[[str], None]
+    """With host and port."""
+    disconnected: Callable[[str], None]
+    """With what ended the session."""
+    refused: Callable[[str, BaseException], None]
+    """An attempt to connect to that host and port failed; another follows."""
+    unroutable: Callable[[int], None]
+    """So many events came back, since no queue is bound."""
+
+
+class EventPublisher:
+    """A connection that is opened again whenever it ends."""
+
+    def __init__(self, urls: Sequence[str], events: PublisherEvents, *, fast: bool = True) -> None:
+        self._urls: Final = tuple(urls)
+        self._events = events
+        self._fast = fast
+        self._session: Session | None = None
+        self._opened = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether there is a session now."""
+        return self._session is not None and not self._session.broken.is_set()
+
+    async def run(self) -> None:
+        """Keep a session open until cancelled."""
+        wait = _FIRST_WAIT
+        for url in itertools.cycle(self._urls):
+            address = f"{URL(url).host}:{URL(url).port or 5672}"
+            try:
+                session = await open_session(url, fast=self._fast)
+            except BrokerErrors as error:
+                self._events.refused(address, error)
+            else:
+                opened_at = asyncio.get_running_loop().time()
+                await self._hold(session, address)
+                if asyncio.get_running_loop().time() - opened_at > _LONGEST_WAIT:
+                    wait = _FIRST_WAIT  # one that is refused at once, for want of a right, is not opened ever faster
+            await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311 - jitter
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _hold(self, session: Session, address: str) -> None:
+        self._session = session
+        self._opened.set()
+        self._events.connected(address)
+        try:
+            await session.broken.wait()
+        finally:
+            self._session = None
+            self._opened.clear()
+            await session.close()
+            self._events.disconnected(session.broken.cause)
+
+    async def publish(self, publications: Sequence[Publication]) -> None:
+        """Return when the broker has confirmed every one. Raises `NotConfirmedError`.
+
+        It waits for a connection, and for confirms, for as long as its caller lets it.
+        """
+        while not self.is_connected:
+            await self._opened.wait()
+            if not self.is_connected:
+                await asyncio.sleep(_FIRST_WAIT)  # it has ended and is being closed
+        assert self._session is not None  # noqa: S101 - as `is_connected` says
+        failed = await self._session.publish_all(publications)
+        unroutable = sum(isinstance(error, UnroutableError) for _, error in failed)
+        if unroutable:
+            self._events.unroutable(unroutable)
+        if unroutable < len(failed):
+            raise NotConfirmedError

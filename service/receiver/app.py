@@ -1,0 +1,85 @@
+"""The receiver of reports: started, and stopped in order. It has no credentials of OMNI's."""
+
+import asyncio
+import contextlib
+import signal
+from datetime import UTC, datetime
+from typing import Final
+
+from service import __version__
+from service.adapters.logging import Logger, describe, get_logger
+from service.adapters.metrics import ReportMetrics
+from service.adapters.operations import Condition, Limits, make_app, raise_descriptor_limit, serving
+from service.adapters.rabbitmq import EventPublisher, PublisherEvents
+from service.adapters.settings import Settings, SettingsError
+from service.receiver.endpoint import Endpoint
+
+_CONNECTIONS: Final = 512
+_BACKLOG: Final = 256
+_IDLE: Final = 10.0
+"""Seconds for a request to arrive."""
+
+
+async def receive_reports(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises `SettingsError`, and `OSError` where a port is taken.
+    """
+    if not settings.reports_tokens:
+        raise SettingsError("RELAY_REPORTS_TOKEN: pushes are known by it; set the one of the workers")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    raise_descriptor_limit()
+    log, metrics = get_logger(), ReportMetrics()
+    metrics.build.info({"version": __version__})
+    publisher = EventPublisher(settings.rabbitmq_urls, _events(log, metrics), fast=settings.rabbitmq_fast_path)
+    endpoint = Endpoint(
+        lambda: settings.reports_tokens,
+        publisher.publish,
+        metrics,
+        lambda: datetime.now(UTC),
+        lambda error: log.error("push.failed", **describe(error)),
+    )
+
+    def condition() -> Condition:
+        if stop.is_set():
+            return Condition(ready=False, reason="stopping")
+        connected = publisher.is_connected
+        return Condition(ready=connected, reason=None if connected else "not connected to RabbitMQ")
+
+    limits = Limits(_CONNECTIONS, _BACKLOG, _IDLE, max(1, round(settings.shutdown_grace)))
+    operations = make_app(metrics.registry, condition, lambda: True)
+    async with serving(operations, settings.http_host, settings.http_port) as port:
+        connecting = asyncio.create_task(publisher.run())
+        try:
+            async with serving(endpoint, settings.reports_host, settings.reports_port, limits=limits) as reports_port:
+                log.info("reports.started", version=__version__, port=port, reports_port=reports_port)
+                stopping = asyncio.create_task(stop.wait())
+                await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                stopping.cancel()
+                log.info("reports.stopping")
+            if connecting.done():
+                connecting.result()  # its defect
+        finally:
+            connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await connecting
+    log.info("reports.stopped")
+
+
+def _events(log: Logger, metrics: ReportMetrics) -> PublisherEvents:
+    def connected(address: str) -> None:
+        metrics.connected.set(1)
+        log.info("broker.connected", address=address)
+
+    def disconnected(cause: str) -> None:
+        metrics.connected.set(0)
+        log.warning("broker.disconnected", cause=cause)
+
+    return PublisherEvents(
+        connected=connected,
+        disconnected=disconnected,
+        refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),
+        unroutable=metrics.unroutable.inc,
+    )
