@@ -19,7 +19,7 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
     """Find each block of shell commands, with what stands before it."""
     text = text_of(page)
     for found in re.finditer(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        yield found[1], text[: found.start()].rstrip().rpartition("\n\n")[2]
+        yield found[1].replace("\\\n", ""), text[: found.start()].rstrip().rpartition("\n\n")[2]
 
 
 def inline(page: Path) -> list[str]:
