@@ -24,7 +24,7 @@ _COLOURS: Final = {
 }
 _WIDTHS: Final = (12, 19, 22, 9, 7)
 _NO_ERROR: Final = "NO_ERROR"
-_TITLES: Final = ("time", "request", "to", "event", "attempt", "what OMNI or the relay says")
+_TITLES: Final = ("time", "request", "to", "event", "attempt", "detail")
 
 
 class _Console(Console):

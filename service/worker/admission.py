@@ -38,7 +38,7 @@ _LONGEST_WAIT: Final = 60.0
 """Seconds after which a delivery that has not begun is put aside."""
 _SOON: Final = 0.01
 """Seconds by which a timer may fire too early, and more."""
-_DRAINED: Final = 0.2
+_DRAINED: Final = 0.6
 """Seconds in which what is on its way is read, as far as there is memory for it."""
 
 

@@ -96,7 +96,9 @@ async def test_no_report_is_lost_when_broker_and_receiver_are_killed_again_and_a
         attempts: list[int] = []
 
         async def push_all(some: list[list[str]]) -> None:
-            attempts.extend([await push_until_taken(lambda: receivers[-1], names) for names in some])
+            for names in some:
+                attempts.append(await push_until_taken(lambda: receivers[-1], names))
+                await asyncio.sleep(0.8)  # so that each kill meets pushes
 
         async def harm() -> None:
             for number in range(1, 4):

@@ -157,9 +157,9 @@ def test_cells_are_aligned_with_their_titles(
     table.add(Row("12:00:00.123", "order-8812", PHONE, "accepted", "1", "PENDING_ENROUTE"))
 
     head, row = capsys.readouterr().out.splitlines()
-    assert head.split() == ["time", "request", "to", "event", "attempt", "what", "OMNI", "or", "the", "relay", "says"]
+    assert head.split() == ["time", "request", "to", "event", "attempt", "detail"]
     assert [row.index(word) for word in ("order-8812", PHONE, "accepted", "PENDING")] == [
-        head.index(title) for title in ("request", "to", "event", "what")
+        head.index(title) for title in ("request", "to", "event", "detail")
     ]
 
 
