@@ -30,7 +30,7 @@ _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a port gives to those who connect to it."""
+    """Limits of the connections to a port."""
 
     connections: int
     """At once."""

@@ -553,6 +553,19 @@ async def test_the_rights_that_the_topology_operator_grants_are_sufficient_and_n
         manage(vhost.node, "DELETE", f"users/{vhost.name}")
 
 
+async def test_a_dead_letter_published_before_the_queue_was_restored_may_be_lost(vhost: VirtualHost) -> None:
+    """The queue of notifications has it, so it is confirmed. Another publication then restores `omni.dead`."""
+    async with opened(vhost.url) as client, channel_of(vhost.url) as channel:
+        session = await client.connection.session()
+        assert not await client.connection.may_have_lost_dead_letters(session, time.monotonic())
+        await channel.queue_delete(topology.DEAD)
+        before = time.monotonic()
+        await client.connection.restore(session)
+
+        assert await client.connection.may_have_lost_dead_letters(session, before)
+        assert not await client.connection.may_have_lost_dead_letters(session, time.monotonic())
+
+
 # Properties as they are on the wire: the flags say which are there.
 CONTENT_TYPE, HEADERS, DELIVERY_MODE, PRIORITY, CORRELATION_ID = 15, 13, 12, 11, 10
 REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP, TYPE, APP_ID = 9, 8, 7, 6, 5, 3

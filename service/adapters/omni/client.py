@@ -51,7 +51,7 @@ class OmniAccess:
     """A URL, possibly with user and password."""
     ca_file: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What calls hold and no event, log line or error may: it is taken out of answers, which may repeat a call."""
+    """Secrets that calls contain. They are masked in answers, which may repeat a call: no event or log has them."""
 
     def connector(self) -> Connector:
         """Make what opens connections. Reads certificates, for some 30 ms. Raises `OSError` if it cannot."""

@@ -123,12 +123,17 @@ class ReconnectingConnection:
         """
         await self._publisher.publish(publications)
 
-    async def may_have_lost_dead_letters(self, session: Session) -> bool:
-        """Return whether `omni.dead` is missing; call it after dead letters were confirmed.
+    async def may_have_lost_dead_letters(self, session: Session, published_at: float) -> bool:
+        """Return whether `omni.dead` is missing, or was when these were published; call it after they were confirmed.
 
         The exchange gives a dead letter to each bound queue. If only `omni.dead` was deleted, the broker confirms
         although no person will find the letter. If the broker does not answer, nothing is known, so the answer is yes.
+        The queue may be there again: another publication has restored it since `published_at` (monotonic seconds).
         """
+        return await self._is_missing(session) or self._unstored.restored_at >= published_at
+
+    async def _is_missing(self, session: Session) -> bool:
+        """Return whether `omni.dead` is missing, as far as is known. Callers at the same time share one question."""
         asked_at = time.monotonic()
         async with self._checking:
             if self._checked_at > asked_at:

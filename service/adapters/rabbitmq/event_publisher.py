@@ -26,7 +26,7 @@ class NotConfirmedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PublisherEvents:
-    """What a publisher reports while it works."""
+    """Callbacks for the events of a publisher."""
 
     connected: Callable[[str], None]
     """With host and port."""

@@ -83,8 +83,11 @@ class Sessions(Protocol):
     async def restore(self, session: Session) -> None:
         """Declare queues and exchanges that have been deleted."""
 
-    async def may_have_lost_dead_letters(self, session: Session) -> bool:
-        """Return whether dead letters may have been confirmed without being stored in `omni.dead`."""
+    async def may_have_lost_dead_letters(self, session: Session, published_at: float) -> bool:
+        """Return whether dead letters may have been confirmed without being stored in `omni.dead`.
+
+        `published_at` is when they were published at the earliest, in monotonic seconds.
+        """
 
 
 class Publisher:
@@ -143,9 +146,10 @@ class Publisher:
 
     async def _try(self, session: Session, publications: Sequence[Publication]) -> _Failed:
         """Publish once; return those not confirmed, and dead letters confirmed but not stored in `omni.dead`."""
+        published_at = time.monotonic()
         failed = await session.publish_all(publications)
         dead = [one for one in publications if one.exchange == topology.DEAD]
-        if dead and await self._sessions.may_have_lost_dead_letters(session):
+        if dead and await self._sessions.may_have_lost_dead_letters(session, published_at):
             failed = [one for one in failed if one[0].exchange != topology.DEAD]
             failed += [(one, UnroutableError()) for one in dead]
         return failed

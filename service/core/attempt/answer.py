@@ -1,4 +1,4 @@
-"""What an HTTP answer of OMNI means, for every status, every header and every body.
+"""The outcome of an HTTP answer of OMNI, for every status, every header and every body.
 
 2xx readable                           Accepted
 2xx unreadable, 5xx others             Unknown      it may have been accepted

@@ -27,7 +27,7 @@ _TOO_LARGE: Final = "http_413"
 
 @dataclass(frozen=True, slots=True)
 class OmniCall:
-    """What is posted to `/omni/1/advanced`, and what logs and metrics need to know of it."""
+    """A call to `/omni/1/advanced`, with the data of it that logs and metrics use."""
 
     content: Content
     messages: tuple[Message, ...]
