@@ -38,8 +38,8 @@ _LONGEST_WAIT: Final = 60.0
 """Seconds after which a delivery that has not begun is put aside."""
 _SOON: Final = 0.01
 """Seconds by which a timer may fire too early, and more."""
-_DRAINED: Final = 0.6
-"""Seconds in which what is on its way is read, as far as there is memory for it."""
+_CHECK_INTERVAL: Final = 0.05
+"""Seconds between two checks whether the broker has answered the cancellation of the consumer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class Admission:
         self._turn = 0
         self._later: deque[tuple[Delivery, Acknowledger]] = deque()
         self._waiting: deque[_Waiting] = deque()
+        self._session: ConnectionLifetime | None = None
+        """The session of the latest delivery."""
         self._unread: ConnectionLifetime | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._overdue_timer: asyncio.TimerHandle | None = None
@@ -98,6 +100,7 @@ class Admission:
     def receive(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
         """Take a delivery."""
         self._arrived += 1
+        self._session = acknowledger.broken
         size = memory_of(delivery)
         self._bytes += size
         if size > LARGE:
@@ -126,20 +129,21 @@ class Admission:
         return lambda: self._arrived
 
     async def close(self, seconds: float) -> None:
-        """Put aside what has not begun and what still comes, as far as that is done in time: the process ends."""
+        """Put aside what has not begun and what still comes, as far as that is done in time: the process ends.
+
+        The consumer has been cancelled. The broker's answer follows all deliveries that it has sent, and nobody reads
+        it while reading is paused.
+        """
         self._may_settle.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 if self._making_room is not None:
                     await asyncio.wait({self._making_room})
-                is_behind = self._unread is not None
                 await self._put_all_aside()
-                while is_behind:
-                    arrived = self._arrived
+                while self._session is not None and self._session.is_unanswered:
                     self._read_on()
-                    await asyncio.sleep(_DRAINED)
+                    await asyncio.sleep(_CHECK_INTERVAL)
                     await self._put_all_aside()
-                    is_behind = self._arrived != arrived
 
     async def _put_all_aside(self) -> None:
         while self._later:

@@ -79,6 +79,11 @@ class ConnectionLifetime(asyncio.Event):
         """Whether reading is paused."""
         return self.unread_since is not None
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a request is still running that no caller waits for any more."""
+        return bool(self._left)
+
     async def known_cause(self, seconds: float) -> str:
         """Return the cause, or an empty text if it lasts on for so many seconds.
 
