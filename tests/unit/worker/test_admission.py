@@ -281,17 +281,23 @@ async def test_what_is_being_put_aside_when_a_consumer_is_cancelled_is_settled_a
     assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
 
 
-async def test_a_process_that_ends_reads_on_and_puts_aside_what_was_left_unread() -> None:
+async def test_a_process_that_ends_puts_aside_all_that_comes_before_the_answer_to_its_cancellation() -> None:
     world = World()
+    answer = asyncio.Event()
     for number in range(4):
         world.receive(number, 3 * MIB)
     assert not world.is_read()
+    await world.life.give(answer.wait(), 0)
     closing = asyncio.create_task(world.admission.close(5))
     await asyncio.sleep(0.01)
     assert world.is_read()
     for number in range(4, 8):
         world.receive(number, 3 * MIB)
     assert not world.is_read()
+    await asyncio.sleep(0.2)
+    assert world.is_read()
+    assert not closing.done()
+    answer.set()
     await closing
 
     assert sorted(world.aside) == list(range(1, 8))
