@@ -97,7 +97,7 @@ async def test_after_the_last_attempt_a_message_fails_and_is_dead_lettered(stage
 
 async def test_a_deadline_ends_the_retries(stage: Stage) -> None:
     await stage.worker()
-    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    deadline = datetime.now(UTC) + timedelta(seconds=3)
     await stage.send(request("m", UNAVAILABLE, expiresAt=deadline.isoformat()))
     await stage.until_final_events(1)
 
