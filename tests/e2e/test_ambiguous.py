@@ -193,10 +193,10 @@ async def test_messages_that_a_killed_worker_may_have_posted_before_they_expired
 ) -> None:
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=30)
-    await stage.send(request("m", NUMBER), expiration=1)
+    await stage.send(request("m", NUMBER), expiration=3)
     await stage.until_in_flight(1)
     await stage.mend()
-    await asyncio.sleep(1)
+    await asyncio.sleep(3)
     worker.send(signal.SIGKILL)
     await worker.ended()
 

@@ -103,7 +103,7 @@ async def test_the_next_address_is_tried_at_once(stage: Stage) -> None:
     worker = await stage.worker(RABBITMQ_URL=",".join([*addresses, stage.url]))
     refused, connected = worker.lines("broker.refused"), worker.lines("broker.connected")
     assert len(refused) == 8
-    assert _seconds(connected[0]["timestamp"]) - _seconds(refused[0]["timestamp"]) < 1
+    assert _seconds(connected[0]["timestamp"]) - _seconds(refused[0]["timestamp"]) < 4  # less than a pause for each
     await stage.send(*requests(range(1)))
     await stage.until_final_events(1)
     assert await worker.stop() == 0

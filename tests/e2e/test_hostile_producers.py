@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import DEFERRED, Stage, staged
 from tests.e2e.test_trying_again import NUMBER, TRY_AGAIN_ONCE, UNAVAILABLE_ONCE, moment, request
 from tests.integration.test_reply_publisher import FOREIGN
+from tests.support.broker import VirtualHost, largest_message
 from tests.support.worker import Worker
 
 ROUNDS, BESIDE = 3, 10
@@ -124,14 +123,10 @@ async def test_a_dead_letter_has_no_header_that_the_broker_interprets(stage: Sta
 @pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_an_unpublishable_retry_ends_in_a_final_event_and_does_not_affect_others(
-    own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
+    vhost: VirtualHost, tmp_path: Path
 ) -> None:
     """A retry is larger than its request, and this broker accepts no message of more than 4,000 bytes."""
-    node = await own_broker()
-    await node.ctl(
-        "eval", "application:set_env(rabbit, max_message_size, 4000), persistent_term:put(max_message_size, 4000)."
-    )
-    async with staged(node.url, tmp_path) as stage:
+    async with largest_message(vhost.node, 4000), staged(vhost.url, tmp_path) as stage:
         worker = await stage.worker()
         large: dict[str, object] = {
             "requestId": "large",

@@ -101,7 +101,7 @@ async def test_endless_header_sections_take_no_memory_and_delay_nothing(stage: S
 
     writing = [asyncio.create_task(write_on()) for _ in range(32)]
     await stage.send({"requestId": "r", "messageId": "m", "phoneNumber": "41793026727", "text": "Hello"})
-    await stage.until_final_events(1, within=5)
+    await stage.until_final_events(1, within=15)
     await asyncio.gather(*writing)
     assert (await worker.get("/livez"))[0] == 200
     assert (await worker.metrics())["process_resident_memory_bytes"] - before < 20 * 2**20

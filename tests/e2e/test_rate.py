@@ -39,10 +39,10 @@ async def test_a_large_request_lets_others_call_between_its_calls(stage: Stage, 
     await stage.send(*(campaign(f"campaign-{number}") for number in range(campaigns)))
     await asyncio.sleep(1)
     taken = await waits(stage, 6, 0.1)
-    seconds = time.monotonic() - started
     sent = (await stage.posts()).total()
+    seconds = time.monotonic() - started
 
-    assert max(taken) < 2
+    assert max(taken) < 5  # a campaign alone takes 15 seconds
     assert RATE * (seconds - 2) * 0.8 <= sent <= RATE * (seconds + 1)  # the rate is used completely
     calls = [call["body"] for call in await stage.calls()]
     assert max(len(call["destinations"]) for call in calls) == RATE // 2

@@ -23,14 +23,14 @@ def requests(count: int, prefix: str = "m") -> list[dict[str, object]]:
 
 async def test_a_worker_asked_to_stop_finishes_calls_in_flight(stage: Stage) -> None:
     worker = await stage.worker()
-    await stage.fault(kind="latency", seconds=0.7)
+    await stage.fault(kind="latency", seconds=2)
     await stage.send(*requests(10))
     await stage.until_in_flight(10)
     worker.send(signal.SIGTERM)
-    await worker.until_line("worker.stopping", within=2)
+    await worker.until_line("worker.stopping")
     await stage.send(*requests(3, "late"))
 
-    assert await worker.ended(within=5) == 0
+    assert await worker.ended(within=15) == 0
     await stage.until_final_events(10)
     assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
     assert await stage.posts() == {f"m-{number}": 1 for number in range(10)}
@@ -41,15 +41,15 @@ async def test_a_worker_asked_to_stop_finishes_calls_in_flight(stage: Stage) -> 
 
 async def test_the_readiness_of_a_stopping_worker_fails(stage: Stage) -> None:
     worker = await stage.worker()
-    await stage.fault(kind="latency", seconds=0.7)
+    await stage.fault(kind="latency", seconds=2)
     await stage.send(*requests(1))
     await stage.until_in_flight(1)
     worker.send(signal.SIGINT)
-    await worker.until_line("worker.stopping", within=2)
+    await worker.until_line("worker.stopping")
 
     assert await worker.readiness() == (503, {"ready": False, "reason": "stopping", "paused": False})
     assert (await worker.get("/livez"))[0] == 200
-    assert await worker.ended(within=5) == 0
+    assert await worker.ended(within=15) == 0
     await stage.until_final_events(1)
 
 
@@ -94,10 +94,10 @@ async def test_a_second_signal_ends_a_worker_at_once_and_the_next_worker_finishe
     await stage.send(*requests(5))
     await stage.until_in_flight(5)
     worker.send(signal.SIGTERM)
-    await worker.until_line("worker.stopping", within=2)
+    await worker.until_line("worker.stopping")
     worker.send(signal.SIGTERM)
 
-    assert await worker.ended(within=5) == 0
+    assert await worker.ended(within=15) == 0
     assert await stage.waiting("omni.requests") == 5
     assert len(stage.events) == 3
 

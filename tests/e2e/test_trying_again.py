@@ -97,7 +97,7 @@ async def test_after_the_last_attempt_a_message_fails_and_is_dead_lettered(stage
 
 async def test_a_deadline_ends_the_retries(stage: Stage) -> None:
     await stage.worker()
-    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    deadline = datetime.now(UTC) + timedelta(seconds=3)
     await stage.send(request("m", UNAVAILABLE, expiresAt=deadline.isoformat()))
     await stage.until_final_events(1)
 
@@ -151,5 +151,5 @@ async def test_headers_of_every_type_do_not_prevent_a_retry(stage: Stage) -> Non
     wire = properties((HEADERS, EVERY_TYPE), (MESSAGE_ID, short(b"hostile")))
     await publish_raw(stage.url, wire, json.dumps(request("m", UNAVAILABLE_ONCE)).encode())
     await stage.until(lambda: bool(stage.events))
-    await stage.until_final_events(1, within=5)
+    await stage.until_final_events(1)
     assert stage.event_types() == {"m": ["deferred", "accepted"]}

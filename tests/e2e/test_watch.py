@@ -83,8 +83,8 @@ async def test_no_event_is_lost_in_a_terminal_that_lacks_its_characters(
     async with piped(stage, *arguments, encoding=encoding) as watcher:
         await asyncio.to_thread(until_bound, vhost, 2)
         await stage.send({**request(GREETING, NUMBER), "messageId": "m", "metadata": {"greeting": GREETING}})
+        await stage.until_final_events(1)
         await stage.send(request("last", NUMBER))
-        await stage.until_final_events(2)
         assert watcher.stdout is not None
         lines = [await asyncio.wait_for(watcher.stdout.readline(), TIMEOUT)]
         while b"last" not in lines[-1]:

@@ -98,7 +98,7 @@ async def test_a_delay_counts_each_way(proxy: Proxy, connect: Connect) -> None:
     proxy.delay = 0.1
     started = time.monotonic()
     assert await client.ask(b"slow") == b"slow"
-    assert 0.2 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 0.2
 
 
 async def test_a_cut_resets_live_connections_and_accepts_new_ones(proxy: Proxy, connect: Connect) -> None:

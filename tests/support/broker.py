@@ -8,8 +8,8 @@ import base64
 import json
 import secrets
 import urllib.request
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,22 @@ def manage(node: Node, method: str, path: str, **fields: object) -> object:
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # the same
         body = answer.read()
     return json.loads(body) if body else None
+
+
+@asynccontextmanager
+async def largest_message(node: Node, size: int) -> AsyncIterator[None]:
+    """Have a node refuse messages of more than `size` bytes on channels that are opened from now on."""
+    before = await node.ctl(
+        "eval", f"{{ok, Old}} = application:get_env(rabbit, max_message_size), {_largest(size)}, Old."
+    )
+    try:
+        yield
+    finally:
+        await node.ctl("eval", f"{_largest(int(before))}.")
+
+
+def _largest(size: int) -> str:
+    return f"application:set_env(rabbit, max_message_size, {size}), persistent_term:put(max_message_size, {size})"
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Receiver:
 
     async def next(self) -> Any:  # noqa: ANN401  # JSON
         """Wait for the next push."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return await self.received.get()
 
 
@@ -47,7 +47,7 @@ async def receiver(*statuses: int) -> AsyncIterator[Receiver]:
 
 async def attempts(omni: httpx.AsyncClient, count: int) -> list[int | None]:
     """Wait until so many pushes were tried, and return their statuses."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             pushes = (await omni.get("/sandbox/pushes")).json()["pushes"]
             if len(pushes) >= count:

@@ -37,7 +37,7 @@ def seconds_between(report: dict[str, Any]) -> float:
 async def test_failover_sped_up_ends_with_a_report_of_the_channel_that_reached_the_person(
     step: int, channel: str, after: int
 ) -> None:
-    async with sandbox(speed=1000) as omni, asyncio.timeout(5):
+    async with sandbox(speed=1000) as omni, asyncio.timeout(20):
         await take(omni, f"417992{step}00", callbackData="c")
         received_at = (await omni.get("/sandbox/messages")).json()["messages"][0]["receivedAt"]
         returned: list[dict[str, Any]] = []

@@ -135,8 +135,9 @@ def test_a_replay_that_may_exist_twice_is_ambiguous_and_stays_the_attempt_that_a
 
 
 def texts(path: Path) -> set[str]:
-    """List the texts in a file."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    """List the texts in a file; none where it does not contain the start of the names."""
+    source = path.read_text(encoding="utf-8")
+    nodes = ast.walk(ast.parse(source if "omni-" in source else ""))
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 

@@ -1,6 +1,7 @@
 """Alerts are tested for firing and not firing, have a runbook, and use metrics that exist."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def test_every_runbook_has_its_alert() -> None:
     assert sorted(page.stem for page in (DEPLOY / "runbooks").glob("OmniRelay*.md")) == NAMES
 
 
+@cache
 def known_metrics() -> set[str]:
     registries = Metrics(["room"]).registry, ReportMetrics().registry
     return {sample.name for one in registries for family in one.collect() for sample in family.samples} | OTHERS

@@ -2,15 +2,17 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 WRITERS = {"debug", "info", "warning", "error", "critical", "write"}
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
+@cache
+def calls() -> list[tuple[str, ast.Call]]:
     """Find every line that is logged, by its event."""
+    found = []
     for file in sorted((ROOT / "service").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not node.args:
@@ -18,7 +20,8 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             first = node.args[0]
             if name in WRITERS and isinstance(first, ast.Constant) and re.fullmatch(r"\w+\.\w+", str(first.value)):
-                yield str(first.value), node
+                found.append((str(first.value), node))
+    return found
 
 
 def table() -> dict[str, str]:

@@ -10,5 +10,5 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder; the hook is given those of all folders."""
     for item in items:
-        if item.path.parent == _HERE:
+        if _HERE in item.path.parents:
             item.add_marker(pytest.mark.looptime)

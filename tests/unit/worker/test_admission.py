@@ -1,11 +1,12 @@
 """Which deliveries begin, which wait, and when the connection is left unread."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import cast
 
+import pytest
 from aiormq.abc import AbstractChannel
 
 from service.adapters.metrics import Metrics
@@ -19,6 +20,17 @@ MIB = 2**20
 
 async def at_once(_: Delivery) -> None:
     """Put aside without delay."""
+
+
+WORLDS: "list[World]" = []
+
+
+@pytest.fixture(autouse=True)
+async def no_timer_outlives_its_test() -> AsyncIterator[None]:
+    """Have timers that are left start no task: when a loop is closed, its clock is the real one, and they are due."""
+    yield
+    while WORLDS:
+        WORLDS.pop().admission.hold()
 
 
 @dataclass
@@ -41,6 +53,8 @@ class World:
             self.most, self._put_aside, self.metrics, patience=0.05, longest_wait=self.longest_wait
         )
         self._receive = self.admission.into(lambda delivery, _: self.began.append(number_of(delivery)))
+
+        WORLDS.append(self)
 
     def is_read(self) -> bool:
         """Tell whether the connection is read."""
