@@ -15,7 +15,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, CoroutineType, FrameType
@@ -38,7 +38,6 @@ from service.worker.admission import Admission
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
 from service.worker.ownership import SessionCheck
-from service.worker.publishing import TurnPublisher
 from service.worker.sending import make_send
 from service.worker.sending.circuit_breaker import Guard
 from service.worker.sending.limiter import Limiter
@@ -171,10 +170,8 @@ def _broker(trace: Trace) -> tuple[Callable[[Delivery], None], Callable[[], bool
         asyncio.get_running_loop().call_soon(fast_path.data_received, confirm)
         assert not await fast_path.publish(publications, lifetime)
 
-    together: Callable[[Sequence[Publication]], Awaitable[None]] = TurnPublisher(publish).publish
-
     async def published(publications: Sequence[Publication]) -> None:
-        await together(publications)
+        await publish(publications)
         telemetry.published(publications)
 
     effects = Effects(
@@ -188,7 +185,12 @@ def _broker(trace: Trace) -> tuple[Callable[[Delivery], None], Callable[[], bool
     deduplicator = DeliveryDeduplicator(100, time.monotonic)
     admission = Admission(2**26, lambda _: asyncio.sleep(0), telemetry)
     dispatcher = Dispatcher(
-        Handler(effects, Policy(RetryPolicy())), telemetry, SessionCheck(elapsed), deduplicator, admission.done
+        Handler(effects, Policy(RetryPolicy())),
+        telemetry,
+        SessionCheck(elapsed),
+        deduplicator,
+        most=100,
+        on_done=admission.done,
     )
     receive = admission.into(dispatcher.receive, dispatcher.release)
 

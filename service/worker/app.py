@@ -34,7 +34,6 @@ from service.worker.dead_letter_listener import DeadLetterListener
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
 from service.worker.ownership import SessionCheck
-from service.worker.publishing import Publish, TurnPublisher
 from service.worker.rotation import Rotation
 from service.worker.sending import make_send
 from service.worker.sending.circuit_breaker import Guard
@@ -137,7 +136,8 @@ class Worker:
             SessionCheck(elapsed),
             # Acks may be lost with the connection: of no more deliveries than are unsettled.
             DeliveryDeduplicator(3 * settings.rabbitmq_prefetch, time.monotonic),
-            self._admission.done,
+            most=most,
+            on_done=self._admission.done,
         )
         receive = self._admission.into(self._dispatcher.receive, self._dispatcher.release)
         receive = receive if tracer is None else tracing(tracer, receive)
@@ -279,14 +279,14 @@ def _on_breaker_change(telemetry: Telemetry, limiter: Limiter) -> Callable[[Circ
     return on_change
 
 
-def _publish(connection: ReconnectingConnection, replies: ReplyPublisher, telemetry: Telemetry) -> Publish:
-    confirmed = TurnPublisher(connection.publish).publish
-
+def _publish(
+    connection: ReconnectingConnection, replies: ReplyPublisher, telemetry: Telemetry
+) -> Callable[[Sequence[Publication]], Awaitable[None]]:
     async def publish(publications: Sequence[Publication]) -> None:
         copies = [publication for publication in publications if publication.is_copy]
         if copies:
             publications = [publication for publication in publications if not publication.is_copy]
-        await confirmed(publications)
+        await connection.publish(publications)
         for copy in copies:
             replies.offer(copy)
         telemetry.published(publications)

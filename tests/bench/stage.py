@@ -43,7 +43,6 @@ from service.core.result.publication import publish_report
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
 from service.worker.ownership import SessionCheck
-from service.worker.publishing import TurnPublisher
 from service.worker.sending import make_send
 from service.worker.sending.circuit_breaker import Guard
 from service.worker.sending.limiter import Limiter
@@ -234,10 +233,10 @@ async def _application(kind: str) -> None:
         await asyncio.sleep(0)
 
     send = make_send(post, guard, limiter, telemetry, now=_now, most=1000)
-    publish = TurnPublisher(confirm).publish
+    publish = confirm
     handler = Handler(Effects(send, look, publish, _now, lambda: 0.5, str), Policy(RetryPolicy()))
     deduplicator = DeliveryDeduplicator(300, time.monotonic)
-    dispatcher = Dispatcher(handler, telemetry, SessionCheck(elapsed), deduplicator)
+    dispatcher = Dispatcher(handler, telemetry, SessionCheck(elapsed), deduplicator, most=1000)
     fast_path, life = FastPath(asyncio.StreamReader()), ConnectionLifetime()
     fast_path.life = life
     fast_path.connection_made(_Wire())

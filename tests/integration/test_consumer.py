@@ -57,7 +57,7 @@ class Running:
         telemetry = Telemetry(Metrics(), lambda: datetime.now(UTC), time.monotonic)
         guard = Guard(lambda *_: None, lambda _: None, time.monotonic, lambda: 0.0)
         deduplicator = DeliveryDeduplicator(30, time.monotonic)
-        dispatcher = Dispatcher(Counter(self.served), telemetry, SessionCheck(elapsed), deduplicator)
+        dispatcher = Dispatcher(Counter(self.served), telemetry, SessionCheck(elapsed), deduplicator, most=1000)
         self.consumer = Consumer(self.connection, dispatcher.receive, telemetry, prefetch=10)
         self.watchdog = Watchdog(self.connection, self.consumer, guard, telemetry, time.monotonic)
 

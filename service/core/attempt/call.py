@@ -96,7 +96,8 @@ class OmniCall:
             self.ownership,
             may_send,
             is_alone,
-            seal=seal,
+            self.members,
+            seal,
         )
 
     def to_json(self) -> bytes:
@@ -173,7 +174,7 @@ def split(call: OmniCall, outcome: Outcome) -> tuple[OmniCall, ...]:
     if not is_too_large(outcome) or len(messages) == 1:
         return ()
     middle = len(messages) // 2
-    measured = replace(call, is_measured=True)
+    measured = replace(call, is_measured=True, members=())
     return _part(measured, messages[:middle]), _part(measured, messages[middle:])
 
 
@@ -191,6 +192,23 @@ def _part(call: OmniCall, messages: tuple[Message, ...]) -> OmniCall:
 def content_key(call: OmniCall) -> bytes | None:
     """Return equal keys for equal contents; None if the call has a bulkId already, and so is never batched."""
     return call.content_json if call.content.bulk_id is None else None
+
+
+def group(calls: Sequence[OmniCall], most: int) -> list[list[int]]:
+    """Group calls with equal contents, up to `most` messages each. Returns the calls' positions, group by group."""
+    groups: list[list[int]] = []
+    begun: dict[bytes, tuple[list[int], set[str]]] = {}
+    for position, call in enumerate(calls):
+        key, ids = content_key(call), ids_of(call)
+        positions, taken = begun.get(key, ([], set())) if key is not None else ([], set())
+        if positions and fits(taken, ids, most):
+            positions.append(position)
+            taken |= ids
+            continue
+        groups.append([position])
+        if key is not None:
+            begun[key] = groups[-1], ids
+    return groups
 
 
 def ids_of(call: OmniCall) -> set[str]:
@@ -217,6 +235,7 @@ def merge(calls: Sequence[OmniCall]) -> OmniCall:
         traces=tuple([trace for call in calls for trace in call.traces]),
         written=first.written,
         notify=first.notify,
+        ownership=first.ownership,
         may_send=checks[0] if len(checks) == 1 else lambda: all(check() for check in checks),
-        members=tuple(calls),
+        members=tuple([member for call in calls for member in call.members or (call,)]),
     )

@@ -235,10 +235,12 @@ class _Guarded:
         self._latest: tuple[object, MaySend] = (None, lambda: False)
 
     async def send(self, call: OmniCall) -> Outcome:
-        """Send a call, or return why it was not attempted."""
+        """Send a call, or return why it was not attempted. `NOT_SENT`: its members must be sent one by one."""
         guard = self._guard
         deadline = guard.clock() + LONGEST_WAIT
         while True:
+            if call.members and not guard.is_closed:
+                return NOT_SENT  # each member waits by itself, since a probe must concern one request only
             entered = guard.shared if guard.is_closed else await self._enter(call, deadline)
             if isinstance(entered, NotAttempted):
                 return entered

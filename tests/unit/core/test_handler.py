@@ -9,10 +9,19 @@ import pytest
 
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
-from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.outcome import (
+    NOT_SENT,
+    Accepted,
+    Denied,
+    NotAttempted,
+    Outcome,
+    Rejected,
+    Unavailable,
+    Unknown,
+)
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
-from service.core.handler import Effects, Handler, Settlement
+from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.omni.answer import LogEntry
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status
 
@@ -409,6 +418,76 @@ async def test_a_settlement_has_the_age_of_the_request_and_the_kind_of_resolutio
     assert (settlement.age, settlement.resolution) == (9, "found")
 
 
+def jobs(world: World, *deliveries: Delivery) -> tuple[Handler, list[Job], list[OmniCall]]:
+    """Read deliveries; return those that one call is all there is to do for, and their calls."""
+    handler = Handler(world.effects(world.send), world.policy)
+    pairs = [(job, call) for job in map(handler.read, deliveries) if (call := handler.shareable_call(job))]
+    return handler, [job for job, _ in pairs], [call for _, call in pairs]
+
+
+def named(name: str, **others: object) -> Delivery:
+    return a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)], **others))
+
+
+async def test_several_jobs_share_one_call_and_one_publication_and_end_as_each_would_alone() -> None:
+    alone = [await World().handle(named(name)) for name in ("r-1", "r-2")]
+    world = World()
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
+
+    assert await handler.handle_together(several, calls) == alone
+    assert world.story == [("r-1", "r-2"), ["message.accepted", "message.accepted"]]
+    assert all(job.is_touched for job in several)
+
+
+@pytest.mark.parametrize("outcome", [Unavailable("http_503"), Unknown("timeout"), NotAttempted("stopping")])
+async def test_an_outcome_that_concerns_all_jobs_is_reported_for_each(outcome: Outcome) -> None:
+    alone = World(lambda _: outcome)
+    await alone.handle(named("r-1"))
+    world = World(lambda _: outcome)
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
+
+    assert await handler.handle_together(several, calls) is not None
+    (_, published) = world.story
+    (_, published_alone) = alone.story
+    assert published == cast("list[str]", published_alone) * 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "touched"),
+    [
+        (Rejected("http_400", "HTTP 400"), True),
+        (Denied("http_401"), True),
+        (Unavailable("http_413"), True),
+        (NOT_SENT, False),
+    ],
+)
+async def test_jobs_are_handled_one_by_one_if_one_of_them_may_have_caused_a_refusal(
+    outcome: Outcome, *, touched: bool
+) -> None:
+    world = World(lambda _: outcome)
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
+
+    assert await handler.handle_together(several, calls) is None
+    assert len(world.story) == 1
+    assert [job.is_touched for job in several] == [touched, touched]
+    world.outcome = accept
+    await handler.handle(several[0])
+    assert world.calls[-1].is_measured is touched
+
+
+async def test_a_defect_in_one_of_several_jobs_does_not_affect_the_others() -> None:
+    """Its outcome cannot be reported; those of the others are."""
+    world = World()
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
+    several[0].parsed = replace(several[0].parsed, request=None)
+    results = await handler.handle_together(several, calls)
+
+    assert results is not None
+    assert isinstance(results[0], AssertionError)
+    assert isinstance(results[1], Settlement)
+    assert world.story[1:] == [["message.accepted"]]
+
+
 def never(*keys: str, size: int = 0) -> Callable[[tuple[Publication, ...]], Awaitable[None]]:
     """Be a broker that never takes what goes there, if it is larger than that."""
 
@@ -461,6 +540,48 @@ async def published_by(body: object) -> Publication:
 async def test_an_event_that_is_not_taken_even_in_short_is_the_delivery_s_defect() -> None:
     with pytest.raises(UnpublishableError, match=r"omni\.results"):
         await World(confirm=never("message.accepted")).handle(a_delivery())
+
+
+async def test_of_several_jobs_only_the_one_whose_event_is_unpublishable_is_changed() -> None:
+    small = len((await published_by(a_body(requestId="r-1"))).body)
+    world = World(confirm=never("message.accepted", size=small + 40))
+    handler, several, calls = jobs(world, named("r-1"), named("r-2", metadata={"tenant": "x" * 1000}))
+
+    results = await handler.handle_together(several, calls)
+
+    assert results is not None
+    assert [type(result) for result in results] == [Settlement, Settlement]
+    assert world.story[1:] == [["message.accepted", "message.accepted"], ["message.accepted"]]
+
+
+async def test_of_several_jobs_only_the_one_about_which_nothing_can_be_published_is_a_defect() -> None:
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        refused = [one for one in publications if one.correlation_id == "r-2"]
+        if refused:
+            raise UnpublishableError(refused)
+
+    handler, several, calls = jobs(World(confirm=confirm), named("r-1"), named("r-2"))
+
+    results = await handler.handle_together(several, calls)
+
+    assert results is not None
+    assert [type(result) for result in results] == [Settlement, UnpublishableError]
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        pytest.param(replace(a_delivery(), redelivered=True), id="may have been posted"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-attempt": 1}), id="was posted before"),
+        pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1}), id="returns"),
+        pytest.param(a_delivery({}), id="is not valid"),
+        pytest.param(a_delivery(a_body(expiresAt=(NOW + timedelta(seconds=1)).isoformat())), id="expires"),
+        pytest.param(a_delivery(TWO_PEOPLE), id="needs two calls"),
+    ],
+)
+def test_a_job_that_needs_more_than_one_first_call_shares_none(delivery: Delivery) -> None:
+    _, none, _ = jobs(World(policy=Policy(RetryPolicy(), call_size=1)), delivery)
+    assert none == []
 
 
 def limited_to(most: int, outcome: Outcome) -> Callable[[OmniCall], Outcome]:
@@ -595,6 +716,23 @@ async def test_events_that_cost_no_call_give_way_to_those_of_others_after_each_s
     slices = story.count("publish")
     assert story == (["publish", "give way"] * slices)[:-1] if gives_way else ["publish"] * slices
     assert (slices > 25) is (len(delivery.body) > 10_000)
+
+
+async def test_events_of_jobs_handled_together_are_published_in_slices_too() -> None:
+    sizes: list[int] = []
+
+    async def confirm(publications: tuple[Publication, ...]) -> None:
+        sizes.append(sum(len(publication.body) for publication in publications))
+
+    handler, several, calls = jobs(World(confirm=confirm), *(many(50) for _ in range(10)))
+    assert len(several) == 10
+
+    settlements = await handler.handle_together(several, calls)
+
+    assert settlements is not None
+    assert [one.event_counts for one in settlements if isinstance(one, Settlement)] == [{"message.accepted": 50}] * 10
+    assert max(sizes) < 2**18
+    assert len(sizes) > 10
 
 
 async def test_others_have_their_turn_while_a_large_body_is_read() -> None:

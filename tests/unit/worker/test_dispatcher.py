@@ -3,21 +3,26 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+import pytest
 from aiormq.abc import AbstractChannel
 
 from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
-from service.core.attempt.retry import Policy
-from service.core.delivery import ALWAYS_OURS, Delivery, Ownership
+from service.core.attempt.call import OmniCall
+from service.core.attempt.lookup import LookupPurpose, LookupResult
+from service.core.attempt.outcome import Accepted, Outcome, Rejected
+from service.core.attempt.retry import Policy, RetryPolicy
+from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.history import History
+from service.core.omni.content import Content
 from service.core.request.request import Parsed
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
 from service.worker.ownership import SessionCheck
 from service.worker.telemetry import Telemetry
-from tests.support.builder import NOW
+from tests.support.builder import NOW, a_body, a_delivery, a_destination, a_status
 from tests.support.loop import loop_time, settled
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
@@ -38,11 +43,13 @@ class Faked(Handler):
 
 
 def a_dispatcher(
-    handle: Callable[[Delivery], Awaitable[Settlement]] | Handler, metrics: Metrics | None = None
+    handle: Callable[[Delivery], Awaitable[Settlement]] | Handler,
+    metrics: Metrics | None = None,
+    most: int | None = 1000,
 ) -> Dispatcher:
     handler = handle if isinstance(handle, Handler) else Faked(lambda job: handle(job.delivery))
     telemetry = Telemetry(metrics or Metrics(), lambda: NOW, loop_time)
-    return Dispatcher(handler, telemetry, SessionCheck(loop_time), DeliveryDeduplicator(30, loop_time))
+    return Dispatcher(handler, telemetry, SessionCheck(loop_time), DeliveryDeduplicator(30, loop_time), most=most)
 
 
 def receive(
@@ -301,6 +308,168 @@ async def test_when_the_grace_is_over_deliveries_are_given_up_and_not_settled() 
 
     assert channel.settled_as == []
     assert value(metrics, "omni_relay_deliveries_total", settlement="abandoned") == 1
+
+
+@dataclass
+class World:
+    """OMNI that answers when `go` is set, and a broker that confirms."""
+
+    attempts: list[list[str]] = field(default_factory=list)
+    published: list[int] = field(default_factory=list)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: BaseException | None = None
+    refusal: Outcome | None = None
+    """The outcome of a call that requests share."""
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def dispatcher(self, most: int | None = 100) -> Dispatcher:
+        """Return a dispatcher."""
+        return a_dispatcher(Handler(self.effects(), Policy(RetryPolicy())), self.metrics, most)
+
+    def effects(self) -> Effects:
+        """Return the effects."""
+        return Effects(self._send, self._look, self._publish, lambda: NOW, lambda: 0.5, lambda: "made-up")
+
+    async def _send(self, call: OmniCall) -> Outcome:
+        self.attempts.append([message.message_id for message in call.messages])
+        await self.go.wait()
+        if self.fault is not None:
+            raise self.fault
+        if call.members and self.refusal is not None:
+            return self.refusal
+        return Accepted({message.message_id: a_status() for message in call.messages})
+
+    async def _look(self, _: tuple[str, ...], __: LookupPurpose) -> LookupResult:
+        raise AssertionError
+
+    async def _publish(self, publications: tuple[Publication, ...]) -> None:
+        self.published.append(len(publications))
+
+
+def a_request(name: str, text: str = "Hello") -> Delivery:
+    body = a_body(requestId=name, sms={"text": text}, destinations=[a_destination(message_id=name)])
+    return replace(a_delivery(body), message_id=name)
+
+
+async def test_deliveries_of_one_read_with_equal_contents_share_a_call_and_each_is_settled_by_itself() -> None:
+    world, channel, life = World(), Channel(), ConnectionLifetime()
+    dispatcher = world.dispatcher()
+    for tag, delivery in enumerate([a_request("a"), a_request("b"), a_request("c", "Bye"), a_delivery({})]):
+        receive(dispatcher, delivery, channel, tag, life)
+    world.go.set()
+    await drained(dispatcher)
+
+    assert sorted(world.attempts) == [["a", "b"], ["c"]]
+    assert sorted(world.published) == [1, 1, 2]
+    assert sorted(channel.settled_as) == ["ack 0", "ack 1", "ack 2", "ack 3"]
+    assert value(world.metrics, "omni_relay_deliveries_total", settlement="acked") == 4
+    assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
+
+
+async def test_deliveries_of_different_reads_or_without_batching_share_no_call() -> None:
+    world, channel, life = World(), Channel(), ConnectionLifetime()
+    dispatcher = world.dispatcher()
+    for name in "ab":
+        receive(dispatcher, a_request(name), channel, 1, life)
+        await asyncio.sleep(0)
+    merging_none = world.dispatcher(None)
+    for name in "cd":
+        receive(merging_none, a_request(name), channel, 1, life)
+    world.go.set()
+    await drained(dispatcher)
+    await drained(merging_none)
+
+    assert sorted(world.attempts) == [["a"], ["b"], ["c"], ["d"]]
+
+
+async def test_deliveries_of_two_sessions_share_no_call() -> None:
+    """One of them may have ended, and its deliveries may be another worker's."""
+    world = World()
+    dispatcher = world.dispatcher()
+    for name in "ab":
+        receive(dispatcher, a_request(name), Channel(), 1, ConnectionLifetime())
+    world.go.set()
+    await drained(dispatcher)
+
+    assert sorted(world.attempts) == [["a"], ["b"]]
+
+
+async def test_a_redelivery_joins_the_call_that_its_first_delivery_shares() -> None:
+    world, old, new, life = World(), Channel(), Channel(), ConnectionLifetime()
+    dispatcher = world.dispatcher()
+    for tag, name in enumerate("ab"):
+        receive(dispatcher, a_request(name), old, tag, life)
+    await asyncio.sleep(0.01)
+    receive(dispatcher, replace(a_request("b"), redelivered=True), new, 7)
+    await asyncio.sleep(0.01)
+    world.go.set()
+    await drained(dispatcher)
+
+    assert world.attempts == [["a", "b"]]
+    assert (old.settled_as, new.settled_as) == (["ack 0", "ack 1"], ["ack 7"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "settled", "said"),
+    [
+        (ValueError("a defect"), "dead_lettered", ["nack 0 requeue=False", "nack 1 requeue=False"]),
+        (DeliveryLostError(), "lost", []),
+        (asyncio.CancelledError(), "abandoned", []),
+    ],
+)
+async def test_a_shared_call_without_an_outcome_ends_like_any_other(
+    fault: BaseException, settled: str, said: list[str]
+) -> None:
+    world, channel, life = World(fault=fault), Channel(), ConnectionLifetime()
+    dispatcher = world.dispatcher()
+    for tag, name in enumerate("ab"):
+        receive(dispatcher, a_request(name), channel, tag, life)
+    await asyncio.sleep(0.01)
+    world.go.set()
+    await drained(dispatcher)
+
+    assert channel.settled_as == said
+    assert value(world.metrics, "omni_relay_deliveries_total", settlement=settled) == 2
+    assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
+    world.fault = None
+    receive(dispatcher, replace(a_request("a"), redelivered=True), channel, 3)
+    await drained(dispatcher)
+    assert channel.settled_as[len(said) :] == (["nack 3 requeue=False"] if said else ["ack 3"])
+
+
+async def test_a_defect_in_grouping_leaves_no_delivery_unhandled() -> None:
+    class Defective(Content):
+        def to_json(self) -> bytes:
+            raise ValueError("a defect")
+
+    class Other(Handler):
+        def shareable_call(self, job: Job) -> OmniCall | None:
+            call = super().shareable_call(job)
+            return replace(call, content=Defective(), written=None) if call and call.request_id == "a" else call
+
+    world, channel, life = World(), Channel(), ConnectionLifetime()
+    dispatcher = a_dispatcher(Other(world.effects(), Policy(RetryPolicy())))
+    for tag, name in enumerate("abc"):
+        receive(dispatcher, a_request(name), channel, tag, life)
+    world.go.set()
+    await drained(dispatcher)
+
+    assert sorted(world.attempts) == [["a"], ["b"], ["c"]]
+    assert sorted(channel.settled_as) == ["ack 0", "ack 1", "ack 2"]
+
+
+async def test_each_delivery_is_handled_by_itself_if_one_may_have_caused_a_refusal() -> None:
+    world, channel, life = World(refusal=Rejected("http_400", "HTTP 400")), Channel(), ConnectionLifetime()
+    dispatcher = world.dispatcher()
+    for tag, name in enumerate("ab"):
+        receive(dispatcher, a_request(name), channel, tag, life)
+    world.go.set()
+    await drained(dispatcher)
+
+    assert world.attempts == [["a", "b"], ["a"], ["b"]]
+    assert channel.settled_as == ["ack 0", "ack 1"]
+    assert value(world.metrics, "omni_relay_deliveries_total", settlement="acked") == 2
+    assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

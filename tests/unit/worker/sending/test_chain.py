@@ -548,6 +548,37 @@ async def test_while_the_breaker_is_half_open_one_call_is_the_probe_and_the_othe
     assert [type(outcome) for outcome in outcomes] == [Accepted] * 3
 
 
+@pytest.mark.parametrize("state", ["open", "half_open"])
+async def test_a_merged_call_neither_waits_for_the_breaker_nor_becomes_the_probe(
+    state: Literal["open", "half_open"],
+) -> None:
+    world = World()
+    world.turn(state)()
+
+    assert await world.send(merge([call_about("a"), call_about("b")])) is NOT_SENT
+    assert world.posted == []
+
+
+async def test_a_merged_call_that_a_pause_forbids_before_writing_is_not_sent() -> None:
+    world = World()
+    world.before_writing.append(world.turn("open"))
+
+    assert await world.send(merge([call_about("a"), call_about("b")])) is NOT_SENT
+    assert world.posted == []
+
+
+async def test_merged_calls_that_wait_for_a_slot_share_the_next() -> None:
+    world = World()
+    first = world.call("first")
+    await settled()
+    merged = [asyncio.ensure_future(world.send(merge([call_about(name) for name in names]))) for names in ("ab", "cd")]
+    await settled()
+    world.go.set()
+    await asyncio.gather(first, *merged)
+
+    assert world.posted == [["first"], ["a", "b", "c", "d"]]
+
+
 async def test_of_calls_of_one_turn_each_has_its_own_deadline_and_its_own_rejection() -> None:
     world = World(lambda call: Rejected("http_400", "HTTP 400") if "b" in ids_of(call) else accept(call))
     world.go.set()
