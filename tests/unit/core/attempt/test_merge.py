@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from service.core.attempt.call import OmniCall, content_key, fits, ids_of, merge
+from service.core.attempt.call import OmniCall, content_key, fits, group, ids_of, merge
 from service.core.omni.channel.sms import Sms
 from tests.support.builder import NOW, a_call, a_message
 
@@ -69,6 +69,32 @@ def test_no_message_is_twice_in_a_call_and_no_call_is_too_long() -> None:
     assert not fits({"a"}, {"a"}, 100)
     assert not fits({"a", "b"}, {"c"}, 2)
     assert ids_of(a_call(ONE, TWO)) == {"m-1", "m-2"}
+
+
+def test_calls_are_grouped_by_content() -> None:
+    a, b, c = (a_call(message) for message in (ONE, TWO, THREE))
+    bye = {"sms": Sms(text="Bye")}
+
+    assert group([a, changed(b, **bye), c, changed(a, **bye)], 100) == [[0, 2], [1, 3]]
+    assert group([], 100) == []
+
+
+def test_no_message_is_twice_in_a_group_and_no_group_is_too_long() -> None:
+    a, b, c = (a_call(message) for message in (ONE, TWO, THREE))
+
+    assert group([a, a, b], 100) == [[0], [1, 2]]
+    assert group([a, b, c], 2) == [[0, 1], [2]]
+    assert group([a_call(ONE, TWO, THREE), a], 2) == [[0], [1]]
+
+
+def test_calls_that_name_their_own_bulk_stay_alone() -> None:
+    named = changed(a_call(ONE), bulk_id="ours")
+    assert group([named, named, a_call(TWO), a_call(THREE)], 100) == [[0], [1], [2, 3]]
+
+
+def test_the_members_of_merged_calls_that_are_merged_are_the_members_of_both() -> None:
+    calls = [a_call(message) for message in (ONE, TWO, THREE)]
+    assert merge([merge(calls[:2]), calls[2]]).members == tuple(calls)
 
 
 def test_a_guarded_call_is_the_same_call_under_other_conditions() -> None:
