@@ -12,7 +12,7 @@ The collector and the sampling are configured by OpenTelemetry's own variables, 
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -27,8 +27,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from service import __version__
 from service.core import topology
-from service.core.attempt.call import OmniCall
-from service.core.attempt.outcome import Accepted, MaySend, Outcome
+from service.core.attempt.call import OmniCall, Send
+from service.core.attempt.outcome import Accepted, Outcome
 from service.core.delivery import Delivery, Publication
 from service.core.trace_context import TRACEPARENT, TRACESTATE, read_trace, trace_headers
 from service.core.value import dataclass
@@ -36,8 +36,7 @@ from service.core.value import dataclass
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _NAME: Final = "omni-relay"
 
-Post = Callable[[OmniCall, MaySend], Awaitable[Outcome]]
-Publish = Callable[[Iterable[Publication]], Awaitable[None]]
+Publish = Callable[[Sequence[Publication]], Awaitable[None]]
 
 
 class Tracer:
@@ -90,10 +89,10 @@ class Tracer:
             traced_delivery.span.set_status(Status(StatusCode.ERROR, how))
         traced_delivery.span.end()
 
-    def attempts(self, post: Post) -> Post:
+    def attempts(self, send: Send) -> Send:
         """Wrap the function that posts a call, so that each call has a span."""
 
-        async def traced(call: OmniCall, may_send: MaySend) -> Outcome:
+        async def traced(call: OmniCall) -> Outcome:
             with self._span("POST", SpanKind.CLIENT, call.traces) as span:
                 span.set_attributes(
                     {
@@ -104,7 +103,7 @@ class Tracer:
                         "omni.messages": len(call.messages),
                     }
                 )
-                outcome = await post(call, may_send)
+                outcome = await send(call)
                 span.set_attribute("omni.outcome", type(outcome).__name__.lower())
                 if not isinstance(outcome, Accepted):
                     span.set_attribute("error.type", outcome.cause)
@@ -116,7 +115,7 @@ class Tracer:
     def publications(self, publish: Publish) -> Publish:
         """Wrap the function that publishes, so that publications made together have a span."""
 
-        async def traced(publications: Iterable[Publication]) -> None:
+        async def traced(publications: Sequence[Publication]) -> None:
             publications = tuple(publications)
             if not publications:
                 return

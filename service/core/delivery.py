@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
+from typing import Final
 
 from service.core.value import dataclass
 
@@ -32,6 +33,33 @@ class Delivery:
     """Whether the body was longer than any request may be, and was not kept."""
     content_encoding: str | None = None
     """How the body is compressed; None if it is not."""
+
+
+class DeliveryLostError(Exception):
+    """The session of a delivery ended. Another worker may have it: nothing more may be posted or published for it."""
+
+
+class Ownership:
+    """Whether a delivery is still ours. This one always is; the worker's ends with the session to the broker.
+
+    After that another worker may have the delivery, so nothing may be posted or published for it here.
+    """
+
+    def is_certain(self) -> bool:
+        """Return whether it is ours at this moment; False also if only the broker knows. Does not wait."""
+        return True
+
+    async def confirm(self) -> bool:
+        """Return whether it is ours; asks the broker if necessary."""
+        return True
+
+    async def require(self) -> None:
+        """Raise `DeliveryLostError` if it is not ours any more."""
+        if not await self.confirm():
+            raise DeliveryLostError
+
+
+ALWAYS_OURS: Final = Ownership()
 
 
 @dataclass(frozen=True, slots=True)

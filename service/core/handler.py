@@ -12,12 +12,12 @@ from dataclasses import field, replace
 from datetime import datetime
 from math import inf
 
-from service.core.attempt.call import OmniCall, plan, split
+from service.core.attempt.call import OmniCall, Origin, Send, is_too_large, merge, plan, split
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
-from service.core.attempt.outcome import Outcome
+from service.core.attempt.outcome import NOT_SENT, Denied, Outcome, Rejected
 from service.core.attempt.retry import Policy
-from service.core.delivery import Delivery, Publication, UnpublishableError
+from service.core.delivery import ALWAYS_OURS, Delivery, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, may_be_duplicate
 from service.core.history import History
 from service.core.request.parsing import is_small, parse, parse_in_steps
@@ -61,8 +61,8 @@ def _never() -> float:
 class Effects:
     """Everything that the handler needs from outside."""
 
-    attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]
-    """Make one attempt; calls with equal contents are batched. Returns each call's outcome, or why it was not made."""
+    send: Send
+    """Make a call. Raises `DeliveryLostError` if the delivery is no longer ours: then publish nothing for it."""
     look_up: Callable[[tuple[str, ...], LookupPurpose], Awaitable[LookupResult]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
@@ -75,8 +75,6 @@ class Effects:
     """Let other tasks run, between two steps of long work."""
     give_way: Callable[[], Awaitable[None]] = _go_on
     """Let the events of other requests go first, between two slices of events that cost no call to OMNI."""
-    confirm: Callable[[], Awaitable[None]] = _go_on
-    """Return if the delivery that this task handles is still ours; raise if another worker may have it by now."""
     since_success: Callable[[], float] = _never
     """Return the seconds since a call last showed that OMNI accepts our calls."""
 
@@ -88,32 +86,34 @@ class Job:
     delivery: Delivery
     history: History
     parsed: Parsed
+    ownership: Ownership = ALWAYS_OURS
     event_counts: dict[str, int] = field(default_factory=dict)
     resolution: ResolutionKind | None = None
     is_touched: bool = False
     """Whether OMNI was asked to accept any of it, or anything about it was published."""
+    is_measured: bool = False
+    """Whether it was part of a call already, so that its waiting time and size have been measured."""
 
 
 _Published = tuple[Job, Report, tuple[Publication, ...]]
-"""A part of a report about a job, and how it is published."""
 
 
 class Handler:
-    """Handles one delivery, or several whose single calls have equal contents."""
+    """Handles one delivery: `read`, then `handle`."""
 
     def __init__(self, effects: Effects, policy: Policy) -> None:
         self._effects = effects
         self._policy = policy
 
-    def read(self, delivery: Delivery) -> Job:
+    def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Parse a delivery in one step."""
         history = history_of(delivery, self._effects.now())
-        return Job(delivery, history, parse(delivery, history, self._effects.make_id))
+        return Job(delivery, history, parse(delivery, history, self._effects.make_id), ownership)
 
-    async def read_in_steps(self, delivery: Delivery) -> Job:
+    async def read_in_steps(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Parse a delivery as `read` does, and let other tasks run if that takes long."""
         if is_small(delivery):
-            return self.read(delivery)
+            return self.read(delivery, ownership)
         now = self._effects.now()
         history = history_of(delivery, now)
         steps = parse_in_steps(delivery, history, self._effects.make_id)
@@ -121,7 +121,7 @@ class Handler:
             try:
                 next(steps)
             except StopIteration as end:
-                return Job(delivery, history, end.value)
+                return Job(delivery, history, end.value, ownership)
             await self._effects.let_others()
 
     async def read_late(self, delivery: Delivery) -> Job:
@@ -135,16 +135,6 @@ class Handler:
             job.parsed = replace(job.parsed, request=replace(request, expires_at=self._effects.now()))
         return job
 
-    def only_call(self, job: Job) -> OmniCall | None:
-        """Return the call to make if a job needs one call and nothing else; `handle_all` takes such jobs."""
-        request, history = job.parsed.request, job.history
-        if request is None or job.parsed.rejections or history.attempts or lookup_purpose(history):
-            return None
-        if self._is_late(request):
-            return None
-        calls = self._plan(job, request)
-        return calls[0] if len(calls) == 1 else None
-
     async def handle(self, job: Job) -> Settlement:
         """Do everything about a job: report what is invalid, look up, attempt, report."""
         parsed, history, effects = job.parsed, job.history, self._effects
@@ -156,41 +146,51 @@ class Handler:
             lookup_result: LookupResult = NOT_ASKED
             if not may_be_duplicate(job.delivery):
                 lookup_result = await effects.look_up(request.message_ids, purpose)
-            await effects.confirm()
+            await job.ownership.require()
             now = effects.now()
             resolution = resolve(self._attempt(request, history, now), lookup_result)
             request, job.history = resolution.rest, resolution.history
             job.resolution = resolution.kind if purpose == "required" else None
             await self._publish(job, resolution.report, now)
         if request is not None and self._is_late(request):
-            await effects.confirm()  # another worker may have posted it in time, while this process stood still
+            await job.ownership.require()  # another worker may have posted it in time, while this process stood still
             now = effects.now()
             await self._publish(job, report_expiry(request, job.history, now), now, gives_way=True)
         elif request is not None:
             for call in self._plan(job, request):
-                (outcome,) = await effects.attempt((call,))
-                await self._conclude(job, call, outcome)
+                await self._conclude(job, call, await effects.send(call))
         return _settlement(job, effects.now())
 
-    async def handle_all(self, jobs: Sequence[tuple[Job, OmniCall]]) -> list[Settlement | Exception]:
-        """Make the single calls of several jobs as one attempt, and publish together.
+    def shareable_call(self, job: Job) -> OmniCall | None:
+        """Return the call of a job that needs one call and nothing else; `handle_together` takes such jobs."""
+        request, history = job.parsed.request, job.history
+        if request is None or job.parsed.rejections or history.attempts or lookup_purpose(history):
+            return None
+        if request.expires_at is not None:
+            return None
+        calls = self._plan(job, request)
+        return calls[0] if len(calls) == 1 else None
 
-        Returns each job's settlement, or the exception that concerns this job alone.
+    async def handle_together(
+        self, jobs: Sequence[Job], calls: Sequence[OmniCall]
+    ) -> list[Settlement | Exception] | None:
+        """Handle jobs whose calls have equal contents, and which have one session, as `handle` does, for less CPU.
+
+        Returns each job's settlement, or the exception that concerns this job alone. None if the call was not sent, or
+        may have been refused because of one of them: then OMNI has taken none of them, and each is handled by itself.
         """
-        outcomes = await self._effects.attempt([call for _, call in jobs])
+        outcome = await self._effects.send(merge(calls))
+        if outcome is NOT_SENT:
+            return None
+        for job in jobs:
+            job.is_touched = job.is_measured = True
+        if isinstance(outcome, (Denied, Rejected)) or is_too_large(outcome):
+            return None
         now = self._effects.now()
         collected: list[_Published] = []
         size = 0
-        too_large: list[tuple[Job, OmniCall, Outcome]] = []
         defects: dict[Job, Exception] = {}
-        for (job, call), outcome in zip(jobs, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                defects[job] = outcome
-                continue
-            job.is_touched = True
-            if split(call, outcome):
-                too_large.append((job, call, outcome))
-                continue
+        for job, call in zip(jobs, calls, strict=True):
             try:
                 for part in slices(self._report(job, call, outcome, now)):
                     publications = _publications(job, part, now)
@@ -198,28 +198,33 @@ class Handler:
                     for publication in publications:
                         size += len(publication.body)
                     if size >= SLICE:
-                        defects |= await self._publish_all(collected, now)
+                        defects |= await self._publish_together(collected, now)
                         collected, size = [], 0
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is returned with the delivery
                 defects[job] = error
-        defects |= await self._publish_all(collected, now)
-        for job, call, outcome in too_large:
-            try:
-                await self._conclude(job, call, outcome)
-            except Exception as error:  # noqa: BLE001 - as above, or the session has closed: its own alone
-                defects[job] = error
+        defects |= await self._publish_together(collected, now)
         now = self._effects.now()
-        return [defects.get(job) or _settlement(job, now) for job, _ in jobs]
+        return [defects.get(job) or _settlement(job, now) for job in jobs]
 
-    async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome | Exception) -> None:
-        """Publish how a call ended; one that was too large is made again in halves. Raises why it was not made."""
-        if isinstance(outcome, Exception):
-            raise outcome
+    async def _publish_together(self, collected: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
+        """Publish for several jobs at once. Returns the jobs about which nothing can be published."""
+        defects: dict[Job, Exception] = {}
+        try:
+            await self._effects.publish(tuple([one for _, _, publications in collected for one in publications]))
+        except UnpublishableError as error:
+            for job, part, _ in collected:
+                try:
+                    await self._publish_instead(job, part, now, error)
+                except UnpublishableError as again:
+                    defects[job] = again
+        return defects
+
+    async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome) -> None:
+        """Publish how a call ended; one that was too large is sent again in halves."""
         job.is_touched = True
         halves = split(call, outcome)
         for half in halves:
-            (end,) = await self._effects.attempt((half,))
-            await self._conclude(job, half, end)
+            await self._conclude(job, half, await self._effects.send(half))
         if not halves:
             now = self._effects.now()
             await self._publish(job, self._report(job, call, outcome, now), now)
@@ -227,7 +232,8 @@ class Handler:
     def _plan(self, job: Job, request: SendRequest) -> tuple[OmniCall, ...]:
         delivery = job.delivery
         trace = read_trace(delivery.headers) if delivery.headers else None
-        return plan(request, job.history, delivery.timestamp, self._policy, trace)
+        calls = plan(request, job.history, Origin(delivery.timestamp, trace, job.ownership), self._policy)
+        return tuple([replace(call, is_measured=True) for call in calls]) if job.is_measured else calls
 
     def _report(self, job: Job, call: OmniCall, outcome: Outcome, now: datetime) -> Report:
         request = job.parsed.request
@@ -256,19 +262,6 @@ class Handler:
                 await self._effects.publish(_publications(job, part, now))
             except UnpublishableError as error:
                 await self._publish_instead(job, part, now, error)
-
-    async def _publish_all(self, collected: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
-        """Publish for several jobs at once. Returns the jobs about which nothing can be published."""
-        defects: dict[Job, Exception] = {}
-        try:
-            await self._effects.publish(tuple([one for _, _, publications in collected for one in publications]))
-        except UnpublishableError as error:
-            for job, part, _ in collected:
-                try:
-                    await self._publish_instead(job, part, now, error)
-                except UnpublishableError as again:
-                    defects[job] = again
-        return defects
 
     async def _publish_instead(self, job: Job, report: Report, now: datetime, error: UnpublishableError) -> None:
         """Replace publications that the broker never accepts. Raises `UnpublishableError` for the replacement too."""

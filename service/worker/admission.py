@@ -1,14 +1,14 @@
 """Memory for deliveries: which of them begin, which wait, and when no more are read from the broker.
 
-A prefetch limits deliveries in number, and AMQP has no limit in bytes that RabbitMQ keeps to. So where those in flight
-take more than they may, the connection that delivers is not read: the broker keeps the rest. It ends a connection that
-it cannot write to for 15 seconds (`tcp_listen_options.send_timeout`), and then hands all of it out again. Ordinary
-requests wait behind the large one that is not read. So a pause is short: large deliveries that have not begun by then
-go into a delay queue, unread, until half of the memory is free. If only the last were put aside, the next large one
-would cause the next pause.
+A prefetch limits the number of deliveries, and AMQP has no limit in bytes that RabbitMQ implements. So when those in
+flight exceed the limit, the connection that delivers is not read, and the broker keeps the rest. RabbitMQ ends a
+connection that it cannot write to for 15 seconds (`tcp_listen_options.send_timeout`), and redelivers all of it.
+Ordinary requests wait behind the large one that is not read. So the pause is short: large deliveries that have not
+begun by then go into a delay queue, unread, until half of the memory is free. If only the last one did, the next large
+one would cause the next pause.
 
-So does what has waited for a minute. The broker takes back what is not settled within half an hour
-(`consumer_timeout`), and while sending is paused one large delivery may keep the next one waiting for a minute.
+A delivery that has waited for a minute also goes there. The broker redelivers what is not settled within half an hour
+(`consumer_timeout`), and while sending is paused one large delivery may make the next one wait for a minute.
 
 Small deliveries begin at once, so many bytes in a turn of the loop. Large ones begin one after the other, or a few
 together: one costs many times its bytes when it is read.
@@ -20,22 +20,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from service.adapters.logging import get_logger
-from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger, BrokerErrors, ConnectionLifetime, OnDelivery
 from service.core.delivery import Delivery
 from service.core.request.compression import memory_of
 from service.core.request.parsing import LARGE
 from service.core.value import dataclass
+from service.worker.telemetry import Telemetry
 
 _AT_ONCE: Final = 2**20
-"""Bytes of large deliveries that are served at once. Ten thousand destinations are 400 kB at least, and 15 MiB then."""
+"""Bytes of large deliveries that are handled at once. Ten thousand destinations: 400 kB at least, 15 MiB parsed."""
 _TURN: Final = 2**15
-"""Bytes of small deliveries that begin in one turn of the loop; to find all their faults may take 0.15 s."""
-_PATIENCE: Final = 0.3
-"""Seconds of a pause after which deliveries that wait are put aside. An ordinary request may wait for one second."""
+"""Bytes of small deliveries that begin in one turn of the loop; finding all their faults may take 0.15 s."""
+_LONGEST_PAUSE: Final = 0.3
+"""Seconds without reading after which waiting deliveries are scheduled for retry: other requests wait meanwhile."""
 _LONGEST_WAIT: Final = 60.0
-"""Seconds after which a delivery that has not begun is put aside."""
+"""Seconds after which a delivery that has not begun is scheduled for retry."""
 _SOON: Final = 0.01
 """Seconds by which a timer may fire too early, and more."""
 _CHECK_INTERVAL: Final = 0.05
@@ -50,7 +49,7 @@ class _Waiting:
     acknowledger: Acknowledger
     size: int
     overdue_at: float
-    """When it is put aside, by the loop's clock."""
+    """When it is scheduled for retry, by the loop's clock."""
 
 
 class Admission:
@@ -60,17 +59,17 @@ class Admission:
         self,
         most: int,
         schedule_retry: Callable[[Delivery], Awaitable[None]],
-        metrics: Metrics,
-        patience: float = _PATIENCE,
+        telemetry: Telemetry,
+        longest_pause: float = _LONGEST_PAUSE,
         longest_wait: float = _LONGEST_WAIT,
     ) -> None:
-        """Allow `most` bytes in flight; `put_aside` returns when the broker has a delivery in a waiting room."""
+        """Allow `most` bytes in flight; `schedule_retry` returns when the broker has the delivery in a delay queue."""
         self._most = most
-        self._put_aside = schedule_retry
-        self._patience = patience
+        self._schedule_retry = schedule_retry
+        self._longest_pause = longest_pause
         self._longest_wait = longest_wait
-        self._log = get_logger()
-        self._serve: OnDelivery = _nobody
+        self._telemetry = telemetry
+        self._serve: OnDelivery = _not_yet
         self._release: Callable[[Delivery], None] = lambda _: None
         self._bytes = 0
         self._begun = 0
@@ -87,12 +86,12 @@ class Admission:
         self._is_closing = False
         self._may_settle = asyncio.Event()
         self._may_settle.set()
-        metrics.bytes_in_flight.set_function(lambda: self._bytes)
+        telemetry.metrics.bytes_in_flight.set_function(lambda: self._bytes)
 
     def into(self, serve: OnDelivery, release: Callable[[Delivery], None] = lambda _: None) -> OnDelivery:
-        """Give what takes deliveries, and has them served by `serve`; each is `done` some time.
+        """Return a function that takes deliveries and passes them on to `serve`, which calls `done` for each.
 
-        `release` hears of each that is not served, since its session has ended.
+        `release` gets each delivery that is not served, since its session has ended.
         """
         self._serve, self._release = serve, release
         return self.receive
@@ -116,20 +115,20 @@ class Admission:
             self._stop_reading(acknowledger.broken)
 
     def done(self, delivery: Delivery) -> None:
-        """Hear that a delivery that was served is no longer in flight."""
+        """Free the memory of a delivery that was served."""
         size = memory_of(delivery)
         if size > LARGE:
             self._begun -= size
         self._leave(size)
 
     def hold(self) -> Callable[[], int]:
-        """Settle nothing until `close`: the broker would send more for it. Gives what counts the deliveries so far."""
+        """Settle nothing until `close`: the broker would send more deliveries. Returns a counter of those so far."""
         self._is_closing = True
         self._may_settle.clear()
         return lambda: self._arrived
 
     async def close(self, seconds: float) -> None:
-        """Put aside what has not begun and what still comes, as far as that is done in time: the process ends.
+        """Schedule for retry what has not begun and what still arrives, for so many seconds: the process ends.
 
         The consumer has been cancelled. The broker's answer follows all deliveries that it has sent, and nobody reads
         it while reading is paused.
@@ -139,17 +138,17 @@ class Admission:
             async with asyncio.timeout(seconds):
                 if self._making_room is not None:
                     await asyncio.wait({self._making_room})
-                await self._put_all_aside()
+                await self._schedule_all()
                 while self._session is not None and self._session.is_unanswered:
                     self._read_on()
                     await asyncio.sleep(_CHECK_INTERVAL)
-                    await self._put_all_aside()
+                    await self._schedule_all()
 
-    async def _put_all_aside(self) -> None:
+    async def _schedule_all(self) -> None:
         while self._later:
             self._serve(*self._later.popleft())
         while self._waiting:
-            await self._put_aside_one(self._waiting.pop())
+            await self._schedule_one(self._waiting.pop())
 
     def _begin(self, delivery: Delivery, acknowledger: Acknowledger, size: int) -> None:
         if not self._turn:
@@ -187,7 +186,7 @@ class Admission:
         self._unread = session
         session.pause_reading()
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._patience, self._lose_patience)
+            self._timer = asyncio.get_running_loop().call_later(self._longest_pause, self._start_making_room)
 
     def _read_on(self) -> None:
         if self._timer is not None:
@@ -198,40 +197,40 @@ class Admission:
             self._unread = None
 
     def _watch(self) -> None:
-        """Have the first of those that wait looked at when it is overdue."""
+        """Set a timer for when the first of those that wait is overdue."""
         if self._waiting and self._overdue_timer is None:
             loop = asyncio.get_running_loop()
-            self._overdue_timer = loop.call_at(self._waiting[0].overdue_at, self._look_for_overdue)
+            self._overdue_timer = loop.call_at(self._waiting[0].overdue_at, self._find_overdue)
 
-    def _look_for_overdue(self) -> None:
+    def _find_overdue(self) -> None:
         self._overdue_timer = None
-        self._lose_patience()
+        self._start_making_room()
 
-    def _lose_patience(self) -> None:
+    def _start_making_room(self) -> None:
         if not self._is_closing and (self._making_room is None or self._making_room.done()):
             self._making_room = asyncio.create_task(self._make_room())
 
     async def _make_room(self) -> None:
-        """Put aside what is overdue. Where there is too much, put aside what waits too, the latest first, down to half.
+        """Schedule overdue deliveries for retry; if there is too much, also others that wait, latest first, to half.
 
-        Where all has begun read a little, or the broker thinks us dead.
+        Where all have begun, read a little, or the broker takes the connection for dead.
         """
         now = asyncio.get_running_loop().time
         while self._waiting and self._waiting[0].overdue_at <= now() + _SOON and not self._is_closing:
-            await self._put_aside_one(self._waiting.popleft())
+            await self._schedule_one(self._waiting.popleft())
         if self._bytes > self._most:
             while self._waiting and self._bytes > self._most // 2 and not self._is_closing:
-                await self._put_aside_one(self._waiting.pop())
+                await self._schedule_one(self._waiting.pop())
         self._read_on()
         self._watch()
 
-    async def _put_aside_one(self, waiting: _Waiting) -> None:
+    async def _schedule_one(self, waiting: _Waiting) -> None:
         try:
             if waiting.acknowledger.broken.is_set():
                 self._release(waiting.delivery)
             else:
-                await self._put_aside(waiting.delivery)
-                self._log.warning("delivery.set_aside", bytes=waiting.size)
+                await self._schedule_retry(waiting.delivery)
+                self._telemetry.delivery_set_aside(waiting.size)
                 await self._may_settle.wait()
                 with contextlib.suppress(*BrokerErrors):
                     await waiting.acknowledger.ack()
@@ -239,5 +238,5 @@ class Admission:
             self._leave(waiting.size)
 
 
-def _nobody(_: Delivery, __: Acknowledger) -> None:
-    """Stand for what serves deliveries until that is there."""
+def _not_yet(_: Delivery, __: Acknowledger) -> None:
+    """Stand for `serve` until it is known."""

@@ -1,174 +1,216 @@
-"""The worker: everything bound together, started, and stopped in the right order."""
+"""The worker: its parts bound together, started, and stopped in the right order.
+
+This file has more than 250 lines since what is bound, started and stopped has to be read together.
+"""
 
 import asyncio
 import gc
 import random
+import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from service import __version__
-from service.adapters.logging import get_logger
 from service.adapters.metrics import Metrics
 from service.adapters.omni import Credentials, OmniAccess, OmniClient
 from service.adapters.operations import Condition, make_app, raise_descriptor_limit, serving
-from service.adapters.rabbitmq import ReconnectingConnection, ReplyPublisher
+from service.adapters.rabbitmq import ReconnectingConnection, ReplyPublisher, elapsed
 from service.adapters.settings import Settings, SettingsSource
 from service.core import topology
+from service.core.attempt.breaker import CircuitBreaker
+from service.core.attempt.call import Send
 from service.core.attempt.concurrency import MOST, START, Limit, most_in_a_call
 from service.core.attempt.retry import Policy, RetryPolicy, pause_delay
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
-from service.core.headers import dead_letter_reason, history_of
+from service.core.headers import history_of
 from service.core.result.publication import schedule_unread_retry
 from service.core.result.reply_to import ReplyPolicy
 from service.worker.admission import Admission
-from service.worker.consumer import Bench, Intake
-from service.worker.custody import SessionCheck
-from service.worker.dead_letter_listener import bury
+from service.worker.consumer import Consumer
+from service.worker.dead_letter_listener import DeadLetterListener
+from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
+from service.worker.ownership import SessionCheck
 from service.worker.rotation import Rotation
-from service.worker.sending.caller import Caller, Post, Tools
-from service.worker.sending.circuit_breaker import Turnstile
-from service.worker.sending.limiter import Throttle
-from service.worker.sending.log_lookup import Lookout
+from service.worker.sending import make_send
+from service.worker.sending.circuit_breaker import Guard
+from service.worker.sending.limiter import Limiter
+from service.worker.sending.log_lookup import LogLookup
 from service.worker.signals import listen_for_reload, listen_for_signals, stop_with_parent
-from service.worker.telemetry import (
-    connection_failure_teller,
-    deprecation_teller,
-    finding_teller,
-    gate_teller,
-    link_events,
-    stall_teller,
-)
+from service.worker.telemetry import Telemetry
 from service.worker.tracing import tracer_for, tracing
-
-if TYPE_CHECKING:  # where traces are off, nothing of what they need is loaded
-    from service.adapters.tracing import Tracer
-
-Publish = Callable[[Iterable[Publication]], Awaitable[None]]
+from service.worker.watchdog import Watchdog
 
 _GARBAGE: Final = 20_000
 """Objects made and not freed before the collector looks for cycles, of which a message leaves none."""
 
 _TURN: Final = 0.002
-"""Seconds for others between two steps of something long: a request takes several rounds of the loop."""
+"""Seconds for other tasks between two steps of a long one: a request takes several rounds of the loop."""
 
-_GIVING_WAY: Final = 0.05
-"""Seconds between two slices of events of a request that is rejected or late: some 2,000 events in a second."""
+_BETWEEN_SLICES: Final = 0.05
+"""Seconds between two slices of events of a request that is rejected or late: some 2,000 events per second."""
 
-_REPLIES_AT_MOST: Final = 1.0
+_REPLIES_TIMEOUT: Final = 1.0
 """Seconds for which a worker that stops still publishes copies for `reply_to`."""
 
 
-async def work(  # noqa: PLR0915 - puts everything together, in order
-    settings: Settings, source: SettingsSource, listener: int | None = None
-) -> None:
-    """Run until SIGTERM or SIGINT; a second one stops waiting for what is in flight.
+async def work(settings: Settings, source: SettingsSource, listener: int | None = None) -> None:
+    """Run until SIGTERM or SIGINT; a second one stops waiting for deliveries in flight.
 
-    With a supervisor, `listener` is the descriptor of the socket that it listens on for us, and we end with it.
+    With a supervisor, `listener` is the descriptor of the socket to listen on, and the worker ends with the supervisor.
 
     Raises `SettingsError`, `TopologyError`, and `OSError` when the operations port is taken.
     """
     stop, abort = listen_for_signals()
     if listener is not None:
         stop_with_parent(stop)
-    retry = retry_policy(settings)
-    log, metrics = get_logger(), Metrics(map(topology.delay_queue, retry.delays))
-    metrics.build.info({"version": __version__})
-    throttle = Throttle(_limit(settings), settings.own_rate, lambda limit: metrics.concurrency_limit.set(limit.size))
-    turnstile = Turnstile(gate_teller(log, metrics, throttle, _now), stall_teller(log, metrics))
-    link = ReconnectingConnection(
-        settings.rabbitmq_urls,
-        retry.delays,
-        link_events(log, metrics),
-        declare=settings.rabbitmq_declare,
-        fast=settings.rabbitmq_fast_path,
-    )
-    client = OmniClient(
-        access(settings), _now, deprecation_teller(log, metrics), not_connected=connection_failure_teller(log)
-    )
-    lookout = Lookout(client.look, settings.own_logs_rate, finding_teller(log, metrics))
-    policy = message_policy(settings)
-    tracer = tracer_for(settings)
-    replies = _replies(settings, metrics)
+    worker = Worker(settings, source)
+    listen_for_reload(worker.reload)
+    _prepare_process()
+    app = make_app(worker.metrics.registry, lambda: worker.condition(stop), lambda: stop.is_set() or worker.is_live)
+    async with serving(app, settings.http_host, settings.http_port, listener) as port:
+        worker.telemetry.log.info("worker.started", version=__version__, port=port)
+        await worker.run(stop, abort)
+    worker.telemetry.log.info("worker.stopped")
 
-    async def use(new: Settings) -> None:
-        await client.use(access(new))
-        link.use(new.rabbitmq_urls)
-        replies.use(new.rabbitmq_urls)
-        turnstile.retry_denied()
 
-    rotation = Rotation(settings, source, use, log, metrics)
-    client.before_denied(rotation.look_now)
-    listen_for_reload(rotation.ask)
-    post, publish = _traced(tracer, client.post, _publish(link, replies, metrics))
-    tools = Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, _most(settings, policy))
-    effects = Effects(
-        attempt=Caller(tools).attempt,
-        look_up=lookout.look,
-        publish=publish,
-        now=_now,
-        jitter=random.random,
-        make_id=lambda: str(uuid.uuid4()),
-        let_others=lambda: asyncio.sleep(_TURN),
-        give_way=lambda: asyncio.sleep(_GIVING_WAY),
-        confirm=tools.session_check.require,
-        since_success=lambda: turnstile.seconds_since_healthy,
-    )
-    handler = Handler(effects, policy)
-    admission = Admission(settings.rabbitmq_max_bytes_in_flight, _put_aside(effects, retry), metrics)
-    dispatcher = Dispatcher(handler, metrics, settings.rabbitmq_prefetch, tools.most, admission.done)
-    receive = admission.into(dispatcher.receive, dispatcher.release)
-    receive = receive if tracer is None else tracing(tracer, receive)
-    intake = Intake(Bench(link, receive, turnstile, metrics, settings.rabbitmq_prefetch))
+class Worker:
+    """All parts of a worker. Make it where a loop is running. Raises `SettingsError`.
 
-    def condition() -> Condition:
+    Its constructor is longer than 40 lines, since it is the one place that shows how all parts are bound together.
+    """
+
+    def __init__(self, settings: Settings, source: SettingsSource) -> None:
+        retry, policy = retry_policy(settings), message_policy(settings)
+        self.metrics = Metrics(map(topology.delay_queue, retry.delays))
+        self.metrics.build.info({"version": __version__})
+        self.telemetry = telemetry = Telemetry(self.metrics, _now, time.monotonic)
+        self._grace = settings.shutdown_grace
+        self._connection = ReconnectingConnection(
+            settings.rabbitmq_urls,
+            retry.delays,
+            telemetry.connection_events(),
+            declare=settings.rabbitmq_declare,
+            fast=settings.rabbitmq_fast_path,
+        )
+        self._replies = ReplyPublisher(
+            settings.rabbitmq_urls,
+            ReplyPolicy(settings.reply_patterns),
+            telemetry.reply_copied,
+            fast=settings.rabbitmq_fast_path,
+        )
+        self._client = OmniClient(
+            access(settings), _now, telemetry.deprecated, not_connected=telemetry.omni_not_connected
+        )
+        self._tracer = tracer = tracer_for(settings, telemetry.traces_lost)
+        limiter = Limiter(_limit(settings), settings.own_rate, telemetry.limit_changed, time.monotonic)
+        self._guard = Guard(
+            _on_breaker_change(telemetry, limiter), telemetry.results_stalled, time.monotonic, random.random
+        )
+        self._rotation = Rotation(settings, source, self._use, telemetry.log, self.metrics)
+        self._client.before_denied(self._rotation.look_now)
+        post: Send = self._client.post
+        publish = _publish(self._connection, self._replies, telemetry)
+        if tracer is not None:
+            post, publish = tracer.attempts(post), tracer.publications(publish)
+        most = policy.call_size if settings.omni_batching else None
+        effects = Effects(
+            send=make_send(post, self._guard, limiter, telemetry, now=_now, most=most),
+            look_up=LogLookup(self._client.look, settings.own_logs_rate, telemetry.logs_looked_up, time.monotonic).look,
+            publish=publish,
+            now=_now,
+            jitter=random.random,
+            make_id=lambda: str(uuid.uuid4()),
+            let_others=lambda: asyncio.sleep(_TURN),
+            give_way=lambda: asyncio.sleep(_BETWEEN_SLICES),
+            since_success=lambda: self._guard.seconds_since_healthy,
+        )
+        handler = Handler(effects, policy)
+        self._admission = Admission(settings.rabbitmq_max_bytes_in_flight, _schedule_unread(effects, retry), telemetry)
+        self._dispatcher = Dispatcher(
+            handler,
+            telemetry,
+            SessionCheck(elapsed),
+            # Acks may be lost with the connection: of no more deliveries than are unsettled.
+            DeliveryDeduplicator(3 * settings.rabbitmq_prefetch, time.monotonic),
+            most=most,
+            on_done=self._admission.done,
+        )
+        receive = self._admission.into(self._dispatcher.receive, self._dispatcher.release)
+        receive = receive if tracer is None else tracing(tracer, receive)
+        consumer = Consumer(self._connection, receive, telemetry, settings.rabbitmq_prefetch)
+        self._watchdog = Watchdog(self._connection, consumer, self._guard, telemetry, time.monotonic)
+        self._consumer = consumer
+        self._listener = DeadLetterListener(self._connection, handler, effects, telemetry)
+
+    def reload(self) -> None:
+        """Read secrets and certificates again."""
+        self._rotation.ask()
+
+    async def _use(self, settings: Settings) -> None:
+        """Use new secrets and certificates. Raises `SettingsError` or `OSError` if they cannot be used."""
+        await self._client.use(access(settings))
+        self._connection.use(settings.rabbitmq_urls)
+        self._replies.use(settings.rabbitmq_urls)
+        self._guard.retry_denied()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the worker does its work, or does not for a reason that a restart would not mend."""
+        return not self._watchdog.is_stuck
+
+    def condition(self, stop: asyncio.Event) -> Condition:
+        """Return whether the worker is ready, and why it is not or is paused."""
         if stop.is_set():
             return Condition(ready=False, reason="stopping")
-        if not link.is_connected:
+        if not self._connection.is_connected:
             return Condition(ready=False, reason="not connected to RabbitMQ")
-        return Condition(ready=True, reason=turnstile.pause, paused=turnstile.pause is not None)
+        pause = self._guard.pause
+        return Condition(ready=True, reason=pause, paused=pause is not None)
 
-    _prepare_process()
-    app = make_app(metrics.registry, condition, lambda: stop.is_set() or not (intake.is_stuck or turnstile.is_stuck))
-    async with serving(app, settings.http_host, settings.http_port, listener) as port:
-        log.info("worker.started", version=__version__, port=port)
-        connecting, consuming, undertaking, rotating = map(
-            asyncio.create_task,
-            (
-                link.run(),
-                intake.run(),
-                bury(link, handler, effects, lambda reason: metrics.dead_letters[reason].inc()),
-                rotation.run(),
-            ),
-        )
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait(
-                {connecting, consuming, undertaking, rotating, stopping}, return_when=asyncio.FIRST_COMPLETED
+    async def run(self, stop: asyncio.Event, abort: asyncio.Event) -> None:
+        """Work until `stop` is set or a part fails, and stop in order; when `abort` is set, without waiting."""
+        connecting, consuming, watching, listening, rotating, stopping = parts = [
+            asyncio.create_task(part)
+            for part in (
+                self._connection.run(),
+                self._consumer.run(),
+                self._watchdog.run(),
+                self._listener.run(),
+                self._rotation.run(),
+                stop.wait(),
             )
+        ]
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             # Without a broker nothing can be finished.
-            deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else settings.shutdown_grace)
-            log.info("worker.stopping")
-            turnstile.shut()
-            await dispatcher.settle_later(_end(consuming), admission.hold())
-            await _end(undertaking)
-            await admission.close(settings.shutdown_grace / 2)
-            await dispatcher.drain(deadline, abort)
+            deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else self._grace)
+            self.telemetry.log.info("worker.stopping")
+            # No new calls first: calls that wait would otherwise be made while their deliveries are given back.
+            self._guard.stop()
+            # Then the consumer, and only when nothing is on its way to it: the broker would redeliver that, and a
+            # redelivery is ambiguous.
+            await self._dispatcher.settle_later(_end(consuming), self._admission.hold())
+            await _end(watching)
+            await _end(listening)
+            # Then what has not begun goes into a delay queue, and what has begun is finished.
+            await self._admission.close(self._grace / 2)
+            await self._dispatcher.drain(deadline, abort)
         finally:
             await _end(stopping)
             await _end(rotating)
-            await asyncio.gather(replies.close(_REPLIES_AT_MOST), client.close())
+            # The connection is last: until here results are published and deliveries are settled over it.
+            await asyncio.gather(self._replies.close(_REPLIES_TIMEOUT), self._client.close())
             await _end(connecting)
-            if tracer is not None:
-                await asyncio.to_thread(tracer.close)
-    log.info("worker.stopped")
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
 
 
 def _prepare_process() -> None:
-    """Allow all descriptors there may be. Have the garbage collector leave alone what stays, and look more rarely."""
+    """Allow as many descriptors as possible. Exclude from garbage collection what stays, and collect less often."""
     raise_descriptor_limit()
     gc.collect()
     gc.freeze()
@@ -176,7 +218,7 @@ def _prepare_process() -> None:
 
 
 def access(settings: Settings) -> OmniAccess:
-    """Take what the HTTP client needs. Raises `SettingsError`."""
+    """Return the settings of the HTTP client. Raises `SettingsError`."""
     secret = settings.omni_client_secret
     return OmniAccess(
         base_url=settings.omni_base_url,
@@ -196,12 +238,12 @@ def access(settings: Settings) -> OmniAccess:
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
-    """Take what the retry schedule needs."""
+    """Return the settings of the retry schedule."""
     return RetryPolicy(settings.retry_max_attempts, settings.retry_base_delay, settings.retry_max_delay)
 
 
 def message_policy(settings: Settings) -> Policy:
-    """Take what the settings say about every message."""
+    """Return the settings that concern every message."""
     return Policy(
         retry=retry_policy(settings),
         on_unknown=settings.unknown_policy,
@@ -212,20 +254,15 @@ def message_policy(settings: Settings) -> Policy:
     )
 
 
-def _most(settings: Settings, policy: Policy) -> int | None:
-    """Give how many messages requests may share a call for; None if they share none."""
-    return policy.call_size if settings.omni_batching else None
-
-
 def _limit(settings: Settings) -> Limit:
-    """More calls than deliveries are never under way; a number that is set is kept to."""
+    """There are never more calls than deliveries; a number that is set does not change."""
     if settings.omni_concurrency is not None:
         return Limit(settings.omni_concurrency, settings.omni_concurrency, fixed=True)
     most = min(MOST, settings.rabbitmq_prefetch)
     return Limit(min(START, most), most)
 
 
-def _put_aside(effects: Effects, retry: RetryPolicy) -> Callable[[Delivery], Awaitable[None]]:
+def _schedule_unread(effects: Effects, retry: RetryPolicy) -> Callable[[Delivery], Awaitable[None]]:
     async def schedule_retry(delivery: Delivery) -> None:
         history = history_of(delivery, effects.now())
         await effects.publish((schedule_unread_retry(delivery, history, pause_delay(retry), effects.make_id()),))
@@ -233,41 +270,32 @@ def _put_aside(effects: Effects, retry: RetryPolicy) -> Callable[[Delivery], Awa
     return schedule_retry
 
 
-def _replies(settings: Settings, metrics: Metrics) -> ReplyPublisher:
-    return ReplyPublisher(
-        settings.rabbitmq_urls,
-        ReplyPolicy(settings.reply_patterns),
-        lambda result: metrics.reply_copies[result].inc(),
-        fast=settings.rabbitmq_fast_path,
-    )
+def _on_breaker_change(telemetry: Telemetry, limiter: Limiter) -> Callable[[CircuitBreaker, float], None]:
+    def on_change(breaker: CircuitBreaker, seconds: float) -> None:
+        telemetry.breaker_changed(breaker, seconds)
+        if breaker.state == "open":
+            limiter.begin_anew()  # after a pause nothing is known of what OMNI can take
+
+    return on_change
 
 
-def _traced(tracer: "Tracer | None", post: Post, publish: Publish) -> tuple[Post, Publish]:
-    return (post, publish) if tracer is None else (tracer.attempts(post), tracer.publications(publish))
-
-
-def _publish(link: ReconnectingConnection, replies: ReplyPublisher, metrics: Metrics) -> Publish:
-    async def publish(publications: Iterable[Publication]) -> None:
-        publications = tuple(publications)
+def _publish(
+    connection: ReconnectingConnection, replies: ReplyPublisher, telemetry: Telemetry
+) -> Callable[[Sequence[Publication]], Awaitable[None]]:
+    async def publish(publications: Sequence[Publication]) -> None:
         copies = [publication for publication in publications if publication.is_copy]
         if copies:
-            publications = tuple(publication for publication in publications if not publication.is_copy)
-        await link.publish(publications)
+            publications = [publication for publication in publications if not publication.is_copy]
+        await connection.publish(publications)
         for copy in copies:
             replies.offer(copy)
-        for publication in publications:
-            if publication.exchange == topology.RESULTS:
-                metrics.events[publication.routing_key].inc()
-            elif publication.exchange == topology.DEAD:
-                metrics.dead_letters[dead_letter_reason(publication.headers)].inc()
-            else:
-                metrics.retries[publication.routing_key].inc()
+        telemetry.published(publications)
 
     return publish
 
 
 async def _end(task: asyncio.Task[object]) -> None:
-    """Cancel a task and take its last word: its own fault is raised, its cancellation by us is not."""
+    """Cancel a task and wait for it. Raises its own error, but not its cancellation by us."""
     by_itself = not task.cancel()
     await asyncio.wait({task})
     if not task.cancelled() and (error := task.exception()):

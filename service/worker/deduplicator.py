@@ -1,18 +1,20 @@
-"""What this process has done or is doing about deliveries that may be handed to it again.
+"""Duplicates: a delivery, or a later attempt, joins what is running or done about the same one.
 
-When a connection drops, the broker hands out again all that was not settled, though its calls may still be running or
-their acks were lost on the way. Served anew, each would ring a phone twice: so it joins the one that is running, or is
-given the settlement that is known already.
+When a connection drops, the broker redelivers all that was not settled, though its calls may still be running or its
+acks were lost on the way. Handled again, each would ring a phone twice. So a duplicate waits for the one that is in
+flight, or gets its result.
 """
 
 import asyncio
 import hashlib
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from service.core.attempt.call import OmniCall, Send
+from service.core.attempt.disposition import is_final
+from service.core.attempt.outcome import Outcome
 from service.core.delivery import Delivery
 from service.core.handler import Settlement
 from service.core.headers import is_republication, publication_key
@@ -22,114 +24,112 @@ from service.core.request.identification import is_identified
 T = TypeVar("T")
 
 KEPT: Final = 3600.0
-"""Seconds for which an end counts. A producer may use an id again later, and means another request."""
+"""Seconds for which a result counts. A producer may use an id again later, for another request."""
+_ATTEMPTS_KEPT: Final = 1000
 
 
 @dataclass(eq=False, slots=True)
-class Promise(Generic[T]):
-    """The end of something that is still running."""
+class InFlight(Generic[T]):
+    """Something that is running, and then its result."""
 
     key: Hashable
-    end: T | None = None
+    result: T | None = None
     ended_at: float = 0.0
-    _over: asyncio.Event | None = None
+    over: asyncio.Event | None = None
+    """Set when it is over; None while none waits for it."""
 
     async def wait(self) -> T | None:
-        """Give its end; nothing where it was given up."""
-        if self.end is None:
-            self._over = self._over or asyncio.Event()
-            await self._over.wait()
-        return self.end
-
-    def tell(self) -> None:
-        """Wake those who wait."""
-        if self._over is not None:
-            self._over.set()
+        """Return its result; None if it was given up."""
+        if self.result is None:
+            self.over = self.over or asyncio.Event()
+            await self.over.wait()
+        return self.result
 
 
-class Memory(Generic[T]):
-    """Remembers what is running for as long as it runs, and of what is done so much, and for so many seconds.
+class Deduplicator(Generic[T]):
+    """Remembers what is in flight for as long as it runs, and `most` results for `seconds`.
 
-    A key has to name the content too: ids alone may be used again for something else.
+    Results are evicted by number; what is in flight never is: a slow one would be handled twice. A key has to contain
+    the content: an id alone may be used again for something else.
     """
 
-    def __init__(self, done: int, seconds: float = KEPT, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = done
-        self._seconds = seconds
+    def __init__(self, most: int, clock: Callable[[], float], seconds: float = KEPT) -> None:
+        self._most = most
         self._clock = clock
-        self._running: dict[Hashable, Promise[T]] = {}
-        self._done: OrderedDict[Hashable, Promise[T]] = OrderedDict()
+        self._seconds = seconds
+        self._running: dict[Hashable, InFlight[T]] = {}
+        self._done: OrderedDict[Hashable, InFlight[T]] = OrderedDict()
 
-    def find(self, key: Hashable) -> Promise[T] | None:
-        """Give what is running under a key, or else what is done and not too old."""
-        if promise := self._running.get(key):
-            return promise
-        promise = self._done.get(key)
-        is_fresh = promise is not None and self._clock() - promise.ended_at < self._seconds
-        return promise if is_fresh else None
+    def find(self, key: Hashable) -> InFlight[T] | None:
+        """Return what is in flight under a key, or else what is done and not too old."""
+        if running := self._running.get(key):
+            return running
+        done = self._done.get(key)
+        return done if done is not None and self._clock() - done.ended_at < self._seconds else None
 
-    def enter(self, key: Hashable) -> Promise[T]:
+    def enter(self, key: Hashable) -> InFlight[T]:
         """Remember what is going to run."""
-        promise = self._running[key] = Promise(key)
-        return promise
+        entry = self._running[key] = InFlight(key)
+        return entry
 
-    def keep(self, promise: Promise[T], end: T) -> None:
-        """Remember how what was running has ended."""
-        promise.ended_at = self._clock()
-        self.tell(promise, end)
-        self._done.pop(promise.key, None)
-        self._done[promise.key] = promise
-        while len(self._done) > self._most:
+    def keep(self, entry: InFlight[T], result: T) -> None:
+        """Remember the result for those that wait and for later duplicates."""
+        entry.ended_at = self._clock()
+        self.share(entry, result)
+        self._done[entry.key] = entry
+        self._done.move_to_end(entry.key)
+        if len(self._done) > self._most:
             self._done.popitem(last=False)
 
-    def tell(self, promise: Promise[T], end: T) -> None:
-        """Give those who wait an end that nobody who comes later may use."""
-        promise.end = end
-        self.give_up(promise)
+    def share(self, entry: InFlight[T], result: T) -> None:
+        """Give the result to those that wait, and to no later one."""
+        entry.result = result
+        self.give_up(entry)
 
-    def give_up(self, promise: Promise[T]) -> None:
-        """Forget what was running: whoever waits for it does it anew."""
-        if self._running.get(promise.key) is promise:
-            del self._running[promise.key]
-        promise.tell()
-
-
-Handled = Promise[Settlement | Exception]
-"""A delivery that is served: how it was settled, or the defect that it ran into."""
+    def give_up(self, entry: InFlight[T]) -> None:
+        """Forget what was in flight: those that wait for it start over."""
+        if self._running.get(entry.key) is entry:
+            del self._running[entry.key]
+        if entry.over is not None:
+            entry.over.set()
 
 
-class Registry:
-    """Remembers deliveries by what they are, since the broker gives a redelivery another tag."""
+Handled = InFlight[Settlement | Exception]
+"""A delivery that is handled: its settlement, or a defect of ours."""
 
-    def __init__(self, done: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._memory: Memory[Settlement | Exception] = Memory(done, clock=clock)
-        self._most = done
+
+class DeliveryDeduplicator:
+    """Remembers deliveries by their content, since a redelivery has another tag."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        self._entries: Deduplicator[Settlement | Exception] = Deduplicator(most, clock)
+        self._most = most
         self._untouched: OrderedDict[Hashable, set[int]] = OrderedDict()
-        """Deliveries about which nothing was done, by how often each had been handed out before."""
+        """Deliveries about which nothing was done, with the numbers of times each had been handed out before."""
 
     def find(self, delivery: Delivery) -> Handled | None:
-        """Give what is known of a delivery that was handed out before; nothing of a new one, or one without a name.
+        """Return what is known of a possible duplicate; None for a new delivery, or one without a name.
 
-        Two equal requests may be two, so they are never taken for one; two equal letters are copies of one.
+        Two equal requests without a name may be two requests. Two equal retry messages are duplicates.
         """
         if is_new(delivery):
             return None
-        promise = self._memory.find(_key(delivery))
-        return promise if promise is not None and is_identified(delivery) else None
+        entry = self._entries.find(_key(delivery))
+        return entry if entry is not None and is_identified(delivery) else None
 
     def enter(self, delivery: Delivery) -> Handled:
-        """Remember a delivery that is going to be served."""
-        return self._memory.enter(_key(delivery))
+        """Remember a delivery that is going to be handled."""
+        return self._entries.enter(_key(delivery))
 
-    def keep(self, promise: Handled, end: Settlement | Exception) -> None:
-        """Remember how one that was running has ended."""
-        self._memory.keep(promise, end)
+    def keep(self, entry: Handled, result: Settlement | Exception) -> None:
+        """Remember the result."""
+        self._entries.keep(entry, result)
 
-    def give_up(self, promise: Handled) -> None:
-        """Forget one that was running: whoever waits for it does it anew."""
-        self._memory.give_up(promise)
+    def give_up(self, entry: Handled) -> None:
+        """Forget a delivery that was being handled: a duplicate that waits for it starts over."""
+        self._entries.give_up(entry)
 
-    def hand_back(self, delivery: Delivery) -> None:
+    def note_untouched(self, delivery: Delivery) -> None:
         """Remember a delivery about which nothing was done before its session ended."""
         times = times_handed_out(delivery)
         if times is None or not is_identified(delivery):
@@ -141,9 +141,9 @@ class Registry:
             self._untouched.popitem(last=False)
 
     def is_untouched(self, delivery: Delivery) -> bool:
-        """Tell whether nothing was done about a delivery before: each time it was handed out, it was to us, in vain.
+        """Whether nothing can have been done about a delivery: each time before, it was handed to us, and not touched.
 
-        The broker counts how often it hands a delivery out. A count that is missing stands for another worker.
+        The broker counts how often it hands a delivery out. A count that we have not seen stands for another worker.
         """
         times = times_handed_out(delivery)
         if not times:
@@ -152,17 +152,16 @@ class Registry:
 
 
 def is_new(delivery: Delivery) -> bool:
-    """Tell whether nobody can have had a delivery before.
+    """Whether no worker can have had a delivery before.
 
-    The relay publishes a retry message or a replayed dead letter once; two that are alike are copies of one, which an
-    interrupted publication left.
+    The relay publishes a retry message or a replayed dead letter once; two equal ones are duplicates, from an
+    interrupted publication.
     """
     return not delivery.redelivered and not is_republication(delivery.headers)
 
 
 def _key(delivery: Delivery) -> Hashable:
-    """Name a delivery by all that stays the same when it is handed out again, except that the broker adds headers."""
-    digest = hashlib.blake2b(delivery.body, digest_size=16).digest()
+    """All that stays the same in a redelivery. The broker only adds headers."""
     return (
         delivery.message_id,
         delivery.timestamp,
@@ -171,5 +170,42 @@ def _key(delivery: Delivery) -> Hashable:
         delivery.content_type,
         delivery.content_encoding,
         publication_key(delivery.headers),
-        digest,
+        hashlib.blake2b(delivery.body, digest_size=16).digest(),
     )
+
+
+def deduplicated(send: Send, clock: Callable[[], float], on_duplicate: Callable[[], None]) -> Send:
+    """Give a later attempt that is a duplicate the outcome of the other.
+
+    A delivery that was handed to two workers may have been scheduled for retry by both. The two retry messages may
+    return in the same moment, when neither attempt shows in OMNI's logs yet.
+    """
+    attempts: Deduplicator[Outcome] = Deduplicator(_ATTEMPTS_KEPT, clock)
+
+    async def deduplicated_send(call: OmniCall) -> Outcome:
+        if call.is_first:
+            return await send(call)
+        key = _attempt_key(call)
+        while other := attempts.find(key):
+            if (known := await other.wait()) is not None:
+                on_duplicate()
+                return known
+        entry, outcome = attempts.enter(key), None
+        try:
+            outcome = await send(call)
+        finally:
+            if outcome is None:
+                attempts.give_up(entry)
+            elif is_final(call, outcome):
+                attempts.keep(entry, outcome)
+            else:
+                attempts.share(entry, outcome)  # its own next attempt has an equal key and must be made
+        return outcome
+
+    return deduplicated_send
+
+
+def _attempt_key(call: OmniCall) -> Hashable:
+    """All that identifies a later attempt, except for its number."""
+    digest = hashlib.blake2b(call.to_json(), digest_size=16).digest()
+    return call.request_id, call.redrives, call.published, digest

@@ -1,261 +1,231 @@
-"""Deliveries served: together where they are one call, and settled in one place.
+"""A task per delivery, or per group of deliveries that need one call together; settled in one place.
 
-Each delivery gets a task of our own: one run inside the library's callback would be cancelled in mid-call when
-the connection drops. Cancelled, a task settles nothing: when its channel closes, the broker has the delivery
-again. The prefetch bounds how many there are.
+New small deliveries that arrived in the same read of the socket and have equal contents form a group. A task, a
+confirm and three wake-ups for each of them would cost half as much CPU again.
+
+The task is our own: one run inside the library's callback would be cancelled in mid-call when the connection drops.
+A cancelled task settles nothing: when its channel closes, the broker redelivers. The prefetch bounds the number of
+tasks.
 """
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
-from service.adapters.logging import describe, get_logger
-from service.adapters.metrics import Metrics, exemplar
 from service.adapters.rabbitmq import Acknowledger, BrokerErrors
 from service.core.attempt.call import OmniCall, group
-from service.core.delivery import Delivery
+from service.core.delivery import Delivery, DeliveryLostError
 from service.core.handler import Handler, Job, Settlement
-from service.core.poison import is_suspected, rank
+from service.core.poison import is_suspected
 from service.core.request.parsing import is_small
-from service.core.trace_context import read_trace, trace_id
-from service.worker.custody import SESSION, HandedBackError, UntouchedError
-from service.worker.deduplicator import Handled, Registry, is_new
+from service.worker.deduplicator import DeliveryDeduplicator, Handled, is_new
+from service.worker.ownership import SessionCheck
+from service.worker.quarantine import Quarantine
+from service.worker.telemetry import Telemetry
 
-T = TypeVar("T")
-
-_GATHERING: Final = 0.1
-"""Seconds for all suspects to arrive before one is chosen."""
 _QUIET: Final = 0.1
 """Seconds without a new delivery after which none is on its way; far longer than the broker takes to send one."""
 _ROUNDS: Final = 10
-"""Times to wait for that at most: where the queue is empty, new requests may come in for ever."""
+"""Times to wait for that at most: where the queue is empty, new requests may arrive for ever."""
 _APPLIED: Final = 0.3
 """Seconds from the last ack to the end of its channel. A channel of RabbitMQ passes 32 acks at a time on to a quorum
 queue, the next ones when those are applied, and forgets the rest when it is closed (its module `rabbit_fifo_client`):
-then what was served is handed out again."""
+then deliveries that were settled are redelivered."""
+_Arrived = tuple[Delivery, Acknowledger]
+_Member = tuple[Job, OmniCall, Acknowledger]
 
 
 class Dispatcher:
-    """Takes deliveries, and has each served and settled."""
+    """Takes deliveries, and has each handled and settled."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it binds together
         self,
         handler: Handler,
-        metrics: Metrics,
-        prefetch: int,
-        most: int | None = None,
+        telemetry: Telemetry,
+        check: SessionCheck,
+        deduplicator: DeliveryDeduplicator,
+        *,
+        most: int | None,
         on_done: Callable[[Delivery], None] = lambda _: None,
     ) -> None:
-        """Put at most `most` messages into a merged call; None merges none. `on_done` hears what is done with."""
+        """`most`: messages that requests may share a call for; None if they share none.
+
+        `on_done` gets each delivery that is no longer in flight.
+        """
         self._handler = handler
-        self._metrics = metrics
+        self._telemetry = telemetry
+        self._check = check
         self._most = most
         self._on_done = on_done
-        self._log = get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
-        self._registry = Registry(3 * prefetch)  # acks lost with the connection: no more than unsettled ones
-        self._arrived: list[tuple[Delivery, Acknowledger]] = []
-        self._suspected: list[tuple[Delivery, Acknowledger]] = []
+        self._deduplicator = deduplicator
+        self._arrived: list[_Arrived] = []
+        self._quarantine = Quarantine(self._serve, self._leave)
         self._may_settle = asyncio.Event()
         self._may_settle.set()
-        metrics.deliveries_in_flight.set_function(lambda: self.in_flight)
+        telemetry.metrics.deliveries_in_flight.set_function(lambda: self.in_flight)
 
     @property
     def in_flight(self) -> int:
-        """Count the deliveries that were taken and are not done with."""
+        """How many deliveries were taken and are not settled."""
         return self._in_flight
 
     def receive(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
-        """Take a delivery; it will be settled, unless its connection ends or the process does."""
+        """Take a delivery; it will be settled, unless its session or the process ends."""
         self._in_flight += 1
         if self._most and is_new(delivery) and is_small(delivery):
-            self._await_others(delivery, acknowledger)
+            self._gather(delivery, acknowledger)
         elif not is_suspected(delivery):
             self._start(self._serve(delivery, acknowledger))
-        else:
-            self._suspected.append((delivery, acknowledger))
-            if len(self._suspected) == 1:
-                self._start(self._serve_suspects())
+        elif self._quarantine.add(delivery, acknowledger):
+            self._start(self._quarantine.run())
 
-    def _await_others(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
-        """Keep a delivery until all that came with it, in the same read of the socket, are here."""
+    def _gather(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
+        """Keep a delivery until all that arrived in the same read of the socket are here."""
         if self._arrived and self._arrived[0][1].broken is not acknowledger.broken:
-            self._sort()
+            self._start_arrived()
         self._arrived.append((delivery, acknowledger))
         if len(self._arrived) == 1:
-            asyncio.get_running_loop().call_soon(self._sort)
+            asyncio.get_running_loop().call_soon(self._start_arrived)
 
-    def _sort(self) -> None:
-        """Start what has arrived: what may be one call together, and all else by itself."""
+    def _start_arrived(self) -> None:
+        """Start a task for each group of what has arrived, and one for each other delivery."""
         arrived, self._arrived = self._arrived, []
         if len(arrived) == 1:
             self._start(self._serve(*arrived[0]))
             return
-        jobs: list[tuple[Job, Acknowledger]] = []
-        calls: list[OmniCall] = []
+        members: list[_Member] = []
         for delivery, acknowledger in arrived:
             job = call = None
-            try:
-                job = self._handler.read(delivery)
-                call = self._handler.only_call(job)
-            except Exception:  # noqa: BLE001, S110 - a defect of ours: met again, and told, where it is served
-                pass
+            # A defect of ours is met again, and reported, where the delivery is handled by itself.
+            with contextlib.suppress(Exception):
+                job = self._handler.read(delivery, self._check.ownership(acknowledger))
+                call = self._handler.shareable_call(job)
             if job is None or call is None:
                 self._start(self._serve(delivery, acknowledger, job))
             else:
-                jobs.append((job, acknowledger))
-                calls.append(call)
-        groups = [[place] for place in range(len(calls))]
-        with contextlib.suppress(Exception):  # as above, and no reason to leave the others unserved
-            groups = group(calls, self._most or 0)
+                members.append((job, call, acknowledger))
+        groups = [[place] for place in range(len(members))]
+        with contextlib.suppress(Exception):  # as above, and no reason not to handle the others
+            groups = group([call for _, call, _ in members], self._most or 0)
         for places in groups:
-            self._start(self._serve_all([jobs[place] for place in places], [calls[place] for place in places]))
+            self._start(self._serve_group([members[place] for place in places]))
 
-    async def _serve_suspects(self) -> None:
-        await asyncio.sleep(_GATHERING)
-        while self._suspected:
-            self._suspected.sort(key=lambda suspect: rank(suspect[0]))
-            delivery, acknowledger = self._suspected[0]
-            if acknowledger.broken.is_set():
-                self._leave(delivery)  # it comes again, with its count
-            else:
-                await self._serve(delivery, acknowledger)
-                with contextlib.suppress(*BrokerErrors):
-                    await acknowledger.sync()  # an ack that dies with us would not have been one
-            del self._suspected[0]
+    def release(self, delivery: Delivery) -> None:
+        """Take note of a delivery that was not begun before its session ended."""
+        self._deduplicator.note_untouched(delivery)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _serve_group(self, members: Sequence[_Member]) -> None:
+        """Handle deliveries by one call; each by itself if that is refused because of one of them."""
+        if len(members) == 1:
+            ((job, _, acknowledger),) = members
+            await self._serve(job.delivery, acknowledger, job)
+            return
+        started, left = self._telemetry.clock(), deque(members)
+        try:
+            results = await self._results(members)
+            if results is None:
+                while left:
+                    job, _, acknowledger = left.popleft()
+                    self._start(self._serve(job.delivery, acknowledger, job))
+                return
+            for result in results:
+                job, _, acknowledger = left[0]
+                settlement = await self._settle(acknowledger, result)
+                left.popleft()
+                self._end(job.delivery, settlement, started, result)
+        finally:
+            for job, _, _ in left:
+                self._end(job.delivery, "abandoned", started, None)
+
+    async def _results(self, members: Sequence[_Member]) -> Sequence[Settlement | Exception] | None:
+        """Handle deliveries by one call. Returns each one's result; None if each has to be handled by itself."""
+        entries = [self._deduplicator.enter(job.delivery) for job, _, _ in members]
+        results: Sequence[Settlement | Exception] | None = None
+        try:
+            try:
+                jobs, calls = [job for job, _, _ in members], [call for _, call, _ in members]
+                results = await self._handler.handle_together(jobs, calls)
+            except Exception as error:  # noqa: BLE001 - as in `_handle`
+                results = [error] * len(members)
+        finally:
+            for place, entry in enumerate(entries):
+                self._remember(entry, None if results is None else results[place])
+        for (job, _, _), result in zip(members, results or (), strict=False):
+            if isinstance(result, DeliveryLostError) and not job.is_touched:
+                self._deduplicator.note_untouched(job.delivery)
+        return results
+
     async def _serve(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None = None) -> None:
-        SESSION.set(acknowledger)
-        started = time.perf_counter()
+        started, settlement = self._telemetry.clock(), "abandoned"
+        result: Settlement | Exception | None = None
         try:
-            end = await _met(self._end(delivery, job))
-        except BaseException:
-            self._tell(delivery, "abandoned", started, {})
-            raise
-        await self._settle(delivery, acknowledger, end, started)
-
-    async def _serve_all(self, jobs: Sequence[tuple[Job, Acknowledger]], calls: Sequence[OmniCall]) -> None:
-        """Serve those whose calls are one."""
-        SESSION.set(jobs[0][1])
-        started = time.perf_counter()
-        promises = [self._registry.enter(job.delivery) for job, _ in jobs]
-        work = [(job, call) for (job, _), call in zip(jobs, calls, strict=True)]
-        try:
-            met = await _met(self._handler.handle_all(work))
-        except BaseException:
-            for (job, _), promise in zip(jobs, promises, strict=True):
-                self._registry.give_up(promise)
-                self._tell(job.delivery, "abandoned", started, {})
-            raise
-        ends: Sequence[Settlement | Exception] = [met] * len(jobs) if isinstance(met, Exception) else met
-        for (job, _), promise, end in zip(jobs, promises, ends, strict=True):
-            self._remember(promise, end)
-            if isinstance(end, HandedBackError) and not job.is_touched:
-                self._registry.hand_back(job.delivery)
-        for (job, acknowledger), end in zip(jobs, ends, strict=True):
-            await self._settle(job.delivery, acknowledger, end, started)
-
-    async def _settle(
-        self, delivery: Delivery, acknowledger: Acknowledger, end: Settlement | Exception, started: float
-    ) -> None:
-        """Settle a delivery as it ended, and tell."""
-        settled = "lost"  # a normal end when the connection goes: the broker hands the delivery out again
-        facts: Mapping[str, object] = {}
-        try:
-            if isinstance(end, Settlement):
-                facts = self._facts(end)
-                if not self._may_settle.is_set():
-                    await self._may_settle.wait()
-                await acknowledger.ack()
-                settled = "acked"
-            elif not isinstance(end, HandedBackError):
-                facts = describe(end)
-                await self._may_settle.wait()
-                await acknowledger.dead_letter()
-                settled = "dead_lettered"
-        except BrokerErrors:
-            pass
-        except BaseException:
-            settled = "abandoned"
-            raise
+            result = await self._result(delivery, acknowledger, job)
+            settlement = await self._settle(acknowledger, result)
         finally:
-            self._tell(delivery, settled, started, facts)
+            self._end(delivery, settlement, started, result)
 
-    async def _end(self, delivery: Delivery, job: Job | None) -> Settlement | Exception:
-        """Serve a delivery, or take over what is or was done about it before it was handed out again."""
-        while known := self._registry.find(delivery):
-            if end := await known.wait():
-                self._metrics.joined.inc()
-                return end
-        promise = self._registry.enter(delivery)
-        is_new = self._registry.is_untouched(delivery)
-        end = None
-        try:
-            first = replace(delivery, redelivered=False) if is_new and delivery.redelivered else delivery
-            end = await _met(self._handle(first, job))
-        finally:
-            self._remember(promise, end)
-        if isinstance(end, UntouchedError):
-            self._registry.hand_back(delivery)
-        return end
-
-    async def _handle(self, delivery: Delivery, job: Job | None) -> Settlement:
-        job = job or await self._handler.read_in_steps(delivery)
-        try:
-            return await self._handler.handle(job)
-        except HandedBackError as error:
-            raise error if job.is_touched else UntouchedError from None
-
-    def release(self, delivery: Delivery) -> None:
-        """Hear of a delivery that was not begun before its session ended."""
-        self._registry.hand_back(delivery)
-
-    def _remember(self, promise: Handled, end: Settlement | Exception | None) -> None:
-        if end is None or isinstance(end, HandedBackError):
-            self._registry.give_up(promise)
-        else:
-            self._registry.keep(promise, end)
-
-    def _facts(self, settlement: Settlement) -> Mapping[str, object]:
-        metrics = self._metrics
-        if not settlement.identified:
-            metrics.unidentified.inc()
-        if not settlement.valid:
-            metrics.invalid.inc()
-        if settlement.resolution is not None:
-            metrics.doubts[settlement.resolution].inc()
-        if "message.accepted" in settlement.event_counts:
-            metrics.acceptance_seconds.observe(settlement.age)
-        return {
-            "request_id": settlement.request_id,
-            "attempts": settlement.attempts,
-            "events": settlement.event_counts,
-        }
-
-    def _tell(self, delivery: Delivery, settled: str, started: float, facts: Mapping[str, object]) -> None:
-        seconds = time.perf_counter() - started
-        trace = read_trace(delivery.headers) if delivery.headers else None
+    def _end(self, delivery: Delivery, settlement: str, started: float, result: Settlement | Exception | None) -> None:
         self._leave(delivery)
-        self._metrics.deliveries[settled].inc()
-        self._metrics.handling_seconds.observe(seconds, exemplar(trace) if trace else None)
-        write: Callable[..., object] = self._log.error if settled == "dead_lettered" else self._log.info
-        write(
-            "delivery.settled",
-            settlement=settled,
-            seconds=round(seconds, 4),
-            **facts,
-            redelivered=delivery.redelivered,
-            **({"trace_id": trace_id(trace)} if trace else {}),
-        )
+        self._telemetry.delivery_settled(delivery, settlement, self._telemetry.clock() - started, result)
+
+    async def _settle(self, acknowledger: Acknowledger, result: Settlement | Exception) -> str:
+        """Settle a delivery, here and nowhere else; returns how. Nothing is settled without a result."""
+        if isinstance(result, DeliveryLostError):
+            return "lost"
+        if not self._may_settle.is_set():
+            await self._may_settle.wait()
+        try:
+            if isinstance(result, Settlement):
+                await acknowledger.ack()
+                return "acked"
+            await acknowledger.dead_letter()
+        except BrokerErrors:
+            return "lost"  # usual when the connection drops: the broker redelivers, and the duplicate gets this result
+        return "dead_lettered"
+
+    async def _result(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
+        """Handle a delivery, or take over what is or was done about it before it was redelivered."""
+        deduplicator = self._deduplicator
+        while known := deduplicator.find(delivery):
+            if result := await known.wait():
+                self._telemetry.duplicate_joined()
+                return result
+        entry, result = deduplicator.enter(delivery), None
+        try:
+            result = await self._handle(delivery, acknowledger, job)
+        finally:
+            self._remember(entry, result)
+        return result
+
+    def _remember(self, entry: Handled, result: Settlement | Exception | None) -> None:
+        if result is None or isinstance(result, DeliveryLostError):
+            self._deduplicator.give_up(entry)
+        else:
+            self._deduplicator.keep(entry, result)
+
+    async def _handle(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
+        """Return the settlement or the exception; on an exception that is a defect of ours, it is dead-lettered."""
+        is_fresh = delivery.redelivered and self._deduplicator.is_untouched(delivery)
+        try:
+            first = replace(delivery, redelivered=False) if is_fresh else delivery
+            job = job or await self._handler.read_in_steps(first, self._check.ownership(acknowledger))
+            return await self._handler.handle(job)
+        except DeliveryLostError as error:
+            if job is not None and not job.is_touched:
+                self._deduplicator.note_untouched(delivery)  # when it is redelivered to us, it is as new as before
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is: the delivery is kept for a person, and work goes on
+            return error
 
     def _leave(self, delivery: Delivery) -> None:
         self._in_flight -= 1
@@ -265,9 +235,9 @@ class Dispatcher:
         """Settle nothing until the consumer is cancelled, which is done when no delivery is on its way to it any more.
 
         The broker sends one delivery for each that is settled. A consumer that is cancelled while deliveries are on
-        their way makes the broker hand these out again, as redelivered, and so as ambiguous. Settling nothing keeps
-        the consumer at its prefetch limit. Where the queue is empty, a request that is published in the very moment of
-        the cancellation can still be caught. `arrived` counts the deliveries that have come so far.
+        their way makes the broker redeliver these, and a redelivery is ambiguous. Settling nothing keeps the consumer
+        at its prefetch limit. Where the queue is empty, a request that is published in the very moment of the
+        cancellation can still be redelivered. `arrived` counts the deliveries that have come so far.
         """
         self._may_settle.clear()
         try:
@@ -281,23 +251,15 @@ class Dispatcher:
             self._may_settle.set()
 
     async def drain(self, deadline: float, aborted: asyncio.Event) -> None:
-        """Finish what is in flight until the loop's clock shows `deadline` or somebody insists, then give up on it."""
-        self._sort()
-        patience = asyncio.create_task(aborted.wait())
-        while self._tasks and not patience.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            await asyncio.wait({*self._tasks, patience}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        patience.cancel()
+        """Finish what is in flight until the loop's clock shows `deadline` or `aborted` is set, then give up on it."""
+        self._start_arrived()
+        aborting = asyncio.create_task(aborted.wait())
+        while self._tasks and not aborting.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait({*self._tasks, aborting}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        aborting.cancel()
         abandoned = [task for task in self._tasks if task.cancel()]
         if abandoned:
             await asyncio.wait(abandoned, timeout=1)
         if not aborted.is_set():
             await asyncio.sleep(_APPLIED)
-        self._log.info("intake.drained", abandoned=len(abandoned))
-
-
-async def _met(work: Awaitable[T]) -> T | Exception:
-    """Give what came of it, or the defect of ours that it met: the delivery is kept for a person, and all goes on."""
-    try:
-        return await work
-    except Exception as error:  # noqa: BLE001 - whatever it is
-        return error
+        self._telemetry.drained(len(abandoned))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Give what SIGTERM or SIGINT sets, and what a second one sets."""
+    """Return the event that SIGTERM or SIGINT sets, and the one that a second signal sets."""
     stop, abort = asyncio.Event(), asyncio.Event()
 
     def ask() -> None:
@@ -25,7 +25,7 @@ def listen_for_reload(reload: Callable[[], None]) -> None:
 
 
 def stop_with_parent(stop: asyncio.Event) -> None:
-    """Stop when standard input ends: whoever held its other end is gone."""
+    """Stop when standard input ends: the process that held its other end is gone."""
     loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
 
     def read() -> None:

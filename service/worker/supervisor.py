@@ -1,8 +1,8 @@
-"""Several worker processes on one machine, and one that only looks after them.
+"""Several worker processes on one machine, and one that supervises them.
 
-Each process is a whole worker; they share nothing but the queue. The supervisor hands signals on, starts anew what
-ended or no longer answers, later each time, and shows one operations port over all: every number with the label
-`process`.
+Each process is a whole worker; they share nothing but the queue. The supervisor passes signals on, restarts a process
+that ended or does not answer, after a delay that grows, and serves one operations port for all: every metric with the
+label `process`.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ _PROGRAM: Final = (sys.executable, "-P", "-c", "from service.cli.main import mai
 """`-P`: no module comes from the working directory, which may be anyone's."""
 _FIRST_WAIT, _LONGEST_WAIT, _WELL_AFTER = 1.0, 30.0, 60.0
 _LOOK_EVERY: Final = 2.0
-_PATIENCE: Final = 3.0
-"""Seconds for one answer, and for what was asked to stop beyond its grace."""
+_TIMEOUT: Final = 3.0
+"""Seconds for one answer, and for stopping beyond the grace."""
 _MISSES: Final = 3
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ACCEPT: Final = {"Accept": "application/openmetrics-text; version=1.0.0"}  # plain text has no exemplars
@@ -44,7 +44,7 @@ _STARTING: Final = Condition(ready=False, reason="starting")
 
 @dataclass(eq=False)
 class Child:
-    """One worker process, over as many lives as it takes; its port stays."""
+    """One worker process and its restarts; its port stays the same."""
 
     number: int
     listener: socket.socket
@@ -53,10 +53,10 @@ class Child:
     misses: int = 0
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Ask its operations port. Raises `OSError`, also for an answer that is none."""
+        """Ask its operations port. Raises `OSError`, also if the answer is not HTTP."""
         url = f"http://127.0.0.1:{self.listener.getsockname()[1]}{path}"
         try:
-            with _DIRECT.open(urllib.request.Request(url, headers=_ACCEPT), timeout=_PATIENCE) as answer:
+            with _DIRECT.open(urllib.request.Request(url, headers=_ACCEPT), timeout=_TIMEOUT) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -73,7 +73,7 @@ class Child:
 
 @dataclass(eq=False)
 class _Children(Collector):
-    """What the processes count, read from each as it is asked for."""
+    """The metrics of the processes, read from each on every request."""
 
     children: list[Child]
     own: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -94,7 +94,7 @@ class _Children(Collector):
 
 
 class Supervisor:
-    """Looks after so many workers."""
+    """Runs `count` workers."""
 
     def __init__(self, settings: Settings, count: int, env_file: str | None = None) -> None:
         self._settings = settings
@@ -113,7 +113,7 @@ class Supervisor:
         )
 
     async def run(self) -> int:
-        """Run until asked to stop; gives the exit status. Raises `OSError` when the operations port is taken."""
+        """Run until asked to stop; returns the exit status. Raises `OSError` when the operations port is taken."""
         registry = CollectorRegistry()
         registry.register(self._metrics)
         app = make_app(registry, self._condition, lambda: True)
@@ -146,7 +146,7 @@ class Supervisor:
         return conditions[0]
 
     async def _keep(self, child: Child) -> int:
-        """Keep it running until asked to stop or its configuration is wrong; gives its exit status."""
+        """Restart it until asked to stop or its configuration is wrong; returns its exit status."""
         wait = _FIRST_WAIT
         while True:
             began = time.monotonic()
@@ -166,7 +166,7 @@ class Supervisor:
             self._restarts.inc()
 
     async def _start(self, child: Child) -> asyncio.subprocess.Process:
-        """Start it in a group of its own: a terminal's Ctrl-C is ours to hand on. Its input ends when we do."""
+        """Start it in a session of its own: we pass a terminal's Ctrl-C on. Its standard input ends when we do."""
         descriptor = child.listener.fileno()
         return await asyncio.create_subprocess_exec(
             *_PROGRAM,
@@ -178,7 +178,7 @@ class Supervisor:
         )
 
     async def _look_after(self, child: Child) -> None:
-        """See how it is; what does not answer, or says that only a new start would help, is ended."""
+        """Check it; end it if it does not answer, or is not live."""
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             if child.process is None or child.process.returncode is not None:
@@ -190,35 +190,35 @@ class Supervisor:
             except (OSError, ValueError, TypeError):
                 child.misses += 1
                 if child.misses >= _MISSES:
-                    await self._replace(child, _PATIENCE)
+                    await self._replace(child, _TIMEOUT)
             else:
                 child.misses = 0
                 if live != HTTPStatus.OK:
-                    await self._replace(child, self._settings.shutdown_grace + _PATIENCE)
+                    await self._replace(child, self._settings.shutdown_grace + _TIMEOUT)
 
-    async def _replace(self, child: Child, patience: float) -> None:
-        """End this life of it, within so many seconds; the next follows by itself."""
+    async def _replace(self, child: Child, grace: float) -> None:
+        """End the process within so many seconds; `_keep` starts the next one."""
         self._log.error("process.stuck", process=child.number)
         process, child.misses = child.process, 0
         child.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait() if process else asyncio.sleep(0), patience)
-        if process is child.process:  # a next life has another
+            await asyncio.wait_for(process.wait() if process else asyncio.sleep(0), grace)
+        if process is child.process:  # a restarted one is another process
             child.send(signal.SIGKILL)
 
     async def _end(self, keeping: list[asyncio.Task[int]]) -> None:
-        """Ask all to stop, once more if we are asked once more, and end what does not."""
+        """Ask all to stop, again if we are asked again, and kill those that do not."""
         for child in self._children:
             child.send(signal.SIGTERM)
         ended = asyncio.gather(*keeping, return_exceptions=True)
         insisting = asyncio.create_task(self._abort.wait())
-        patience = self._settings.shutdown_grace + _PATIENCE
+        timeout = self._settings.shutdown_grace + _TIMEOUT
         either: set[asyncio.Future[Any]] = {ended, insisting}
-        await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if insisting.done():
             for child in self._children:
                 child.send(signal.SIGTERM)
-            await asyncio.wait({ended}, timeout=_PATIENCE)
+            await asyncio.wait({ended}, timeout=_TIMEOUT)
         insisting.cancel()
         for child in self._children:
             child.send(signal.SIGKILL)
@@ -226,8 +226,8 @@ class Supervisor:
 
 
 async def supervise(settings: Settings, count: int, env_file: str | None = None) -> int:
-    """Run so many workers until asked to stop; gives the exit status. Raises `OSError` when the port is taken.
+    """Run `count` workers until asked to stop; returns the exit status. Raises `OSError` when the port is taken.
 
-    `env_file` is the one that the workers have to read too.
+    `env_file` is read by the workers too.
     """
     return await Supervisor(settings, count, env_file).run()

@@ -1,136 +1,298 @@
-"""Who tells the log and the metrics what happens to the worker as a whole."""
+"""All logs and counters of the worker. Nothing else in the worker counts or logs.
 
-import time
+The supervisor is another process and has its own. This file has more than 250 lines since it is the one place where
+all log events and counters of a worker can be found.
+"""
+
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from math import inf
 from typing import Final
 
-from service.adapters.logging import Logger, describe
-from service.adapters.metrics import Metrics
+from service.adapters.logging import describe, get_logger
+from service.adapters.metrics import Metrics, exemplar
 from service.adapters.omni import Deprecation, NotConnectedError
 from service.adapters.rabbitmq import ConnectionEvents, connect_cause
 from service.adapters.tls import untrusted
 from service.core import topology
 from service.core.attempt.breaker import CircuitBreaker
+from service.core.attempt.call import OmniCall, Send
+from service.core.attempt.concurrency import Limit
 from service.core.attempt.lookup import Answered, LookupResult
-from service.core.delivery import Publication
-from service.worker.sending.circuit_breaker import RESULTS_STALLED
-from service.worker.sending.limiter import Throttle
+from service.core.attempt.outcome import NOT_SENT, Outcome
+from service.core.delivery import Delivery, DeliveryLostError, Publication
+from service.core.handler import Settlement
+from service.core.headers import dead_letter_reason
+from service.core.result.dead_letter import DeadLetter
+from service.core.result.reply_to import ReplyResult
+from service.core.trace_context import read_trace, trace_id
 
-_TOLD_AT_MOST: Final = 20
-_SAME_FAILURE_AGAIN: Final = 60.0
+RESULTS_STALLED: Final = "results_stalled"
+_DEPRECATIONS_LOGGED: Final = 20
+_FAILURES_LOGGED_EVERY: Final = 60.0
 """Seconds between two log lines about OMNI that cannot be reached for the same cause."""
-_TELL_AGAIN: Final = 10.0
-"""Seconds between two log lines about publications that are repeated to the same place."""
+_RETRIES_LOGGED_EVERY: Final = 10.0
+"""Seconds between two log lines about publications that are repeated to the same destination."""
 
 
-def gate_teller(
-    log: Logger, metrics: Metrics, throttle: Throttle, now: Callable[[], datetime]
-) -> Callable[[CircuitBreaker, float], None]:
-    """Tell of the first closing, and then ever fewer of those in a row: they may go on all night."""
+class Telemetry:
+    """Writes the log and counts. Texts, numbers and addresses never appear in either."""
 
-    def tell(breaker: CircuitBreaker, seconds: float) -> None:
-        metrics.paused["denied"].set(breaker.mode != "open" and breaker.denied)
-        metrics.paused["failing"].set(breaker.mode != "open" and not breaker.denied)
-        if breaker.mode == "closed":
-            throttle.begin_anew()
-            if breaker.closings.bit_count() == 1:
-                log.error("sending.paused", cause=breaker.cause, until=(now() + timedelta(seconds=seconds)).isoformat())
-        elif breaker.mode == "open":
-            log.info("sending.resumed")
+    def __init__(self, metrics: Metrics, now: Callable[[], datetime], clock: Callable[[], float]) -> None:
+        """`clock` is monotonic, in seconds."""
+        self.metrics = metrics
+        self.log = get_logger()
+        self._now = now
+        self.clock = clock
+        self._attempts_in_flight = 0
+        self._deprecations: set[Deprecation] = set()
+        self._not_connected_at: dict[str, float] = {}
+        metrics.attempts_in_flight.set_function(lambda: self._attempts_in_flight)
 
-    return tell
+    def observed(self, send: Send) -> Send:
+        """Count and log every call that is made."""
+        clock = self.clock
 
+        async def observed_send(call: OmniCall) -> Outcome:
+            asked_at, began = self._now(), clock()
+            self._attempts_in_flight += 1
+            try:
+                outcome = await send(call)
+            finally:
+                self._attempts_in_flight -= 1
+            if outcome is not NOT_SENT:
+                self._attempt_made(call, outcome, clock() - began, asked_at)
+            return outcome
 
-def stall_teller(log: Logger, metrics: Metrics) -> Callable[[bool], None]:
-    """Tell whether results are stuck."""
+        return observed_send
 
-    def tell(stalled: bool) -> None:  # noqa: FBT001 - the turnstile's own word
-        metrics.paused[RESULTS_STALLED].set(stalled)
+    def _attempt_made(self, call: OmniCall, outcome: Outcome, seconds: float, asked_at: datetime) -> None:
+        metrics, name, traces = self.metrics, type(outcome).__name__.lower(), call.traces
+        members = call.members or (call,)
+        for member in members:
+            if member.attempt == 1 and not member.is_measured:
+                self._first_attempt_made(member, asked_at)
+        metrics.attempts[name].inc()
+        metrics.attempt_seconds.observe(seconds, exemplar(traces[0]) if traces else None)
+        metrics.call_messages.observe(len(call.messages))
+        cause = getattr(outcome, "cause", None)
+        if cause is not None:
+            metrics.failures[cause if cause in metrics.failures else "other"].inc()
+        self.log.info(
+            "attempt.made",
+            request_id=call.request_id,
+            **({"trace_id": trace_id(traces[0])} if traces else {}),
+            requests=len(members),
+            attempt=call.attempt,
+            messages=len(call.messages),
+            outcome=name,
+            cause=cause,
+            seconds=round(seconds, 4),
+        )
+
+    def _first_attempt_made(self, call: OmniCall, asked_at: datetime) -> None:
+        metrics, content, messages = self.metrics, call.content, len(call.messages)
+        if call.published is not None:
+            metrics.queue_seconds.observe(max(0.0, (asked_at - call.published).total_seconds()))
+        if content.sms is not None:
+            size = content.sms.size
+            metrics.sms_parts[size.encoding].inc(size.parts * messages)
+        if content.facebook is not None:
+            metrics.legacy["facebook"].inc(messages)
+
+    def duplicate_joined(self) -> None:
+        """Count a duplicate delivery, or a duplicate attempt, that took over the result of another."""
+        self.metrics.joined.inc()
+
+    def delivery_settled(
+        self, delivery: Delivery, settlement: str, seconds: float, result: Settlement | Exception | None = None
+    ) -> None:
+        """Report the end of a delivery; `settlement` is one of `metrics.SETTLEMENTS`."""
+        trace = read_trace(delivery.headers) if delivery.headers else None
+        facts: Mapping[str, object] = {}
+        if isinstance(result, Settlement):
+            self._count_result(result)
+            facts = {"request_id": result.request_id, "attempts": result.attempts, "events": result.event_counts}
+        elif result is not None and not isinstance(result, DeliveryLostError):
+            facts = describe(result)
+        self.metrics.deliveries[settlement].inc()
+        self.metrics.handling_seconds.observe(seconds, exemplar(trace) if trace else None)
+        write: Callable[..., object] = self.log.error if settlement == "dead_lettered" else self.log.info
+        write(
+            "delivery.settled",
+            settlement=settlement,
+            seconds=round(seconds, 4),
+            **facts,
+            redelivered=delivery.redelivered,
+            **({"trace_id": trace_id(trace)} if trace else {}),
+        )
+
+    def _count_result(self, result: Settlement) -> None:
+        metrics = self.metrics
+        if not result.identified:
+            metrics.unidentified.inc()
+        if not result.valid:
+            metrics.invalid.inc()
+        if result.resolution is not None:
+            metrics.doubts[result.resolution].inc()
+        if "message.accepted" in result.event_counts:
+            metrics.acceptance_seconds.observe(result.age)
+
+    def published(self, publications: Iterable[Publication]) -> None:
+        """Count what the broker has confirmed."""
+        metrics = self.metrics
+        for publication in publications:
+            if publication.exchange == topology.RESULTS:
+                metrics.events[publication.routing_key].inc()
+            elif publication.exchange == topology.DEAD:
+                metrics.dead_letters[dead_letter_reason(publication.headers)].inc()
+            else:
+                metrics.retries[publication.routing_key].inc()
+
+    def reply_copied(self, result: ReplyResult) -> None:
+        """Count a copy of an event for `reply_to`."""
+        self.metrics.reply_copies[result].inc()
+
+    def limit_changed(self, limit: Limit) -> None:
+        """Report how many calls may be made at once."""
+        self.metrics.concurrency_limit.set(limit.size)
+
+    def breaker_changed(self, breaker: CircuitBreaker, seconds: float) -> None:
+        """Report a pause of sending; of several in a row, ever fewer: they may follow each other all night."""
+        is_paused = breaker.state != "closed"
+        self.metrics.paused["denied"].set(is_paused and breaker.denied)
+        self.metrics.paused["failing"].set(is_paused and not breaker.denied)
+        if not is_paused:
+            self.log.info("sending.resumed")
+        elif breaker.state == "open" and breaker.openings.bit_count() == 1:
+            until = (self._now() + timedelta(seconds=seconds)).isoformat()
+            self.log.error("sending.paused", cause=breaker.cause, until=until)
+
+    def results_stalled(self, stalled: bool) -> None:  # noqa: FBT001 - a callback
+        """Report whether results cannot be published."""
+        self.metrics.paused[RESULTS_STALLED].set(stalled)
         if stalled:
-            log.error("sending.paused", cause=RESULTS_STALLED)
+            self.log.error("sending.paused", cause=RESULTS_STALLED)
         else:
-            log.info("sending.resumed")
+            self.log.info("sending.resumed")
 
-    return tell
+    def logs_looked_up(self, result: LookupResult) -> None:
+        """Report a question to OMNI's logs."""
+        name = type(result).__name__.lower()
+        self.metrics.log_checks[name].inc()
+        if not isinstance(result, Answered):
+            self.log.warning("log_lookup.failed", result=name, cause=result.cause)
 
+    def deprecated(self, deprecation: Deprecation) -> None:
+        """Count an answer with a deprecation header, and log each header once."""
+        self.metrics.deprecated.inc()
+        if deprecation not in self._deprecations and len(self._deprecations) < _DEPRECATIONS_LOGGED:
+            self._deprecations.add(deprecation)
+            self.log.warning("api.deprecated", deprecation=deprecation.deprecation, sunset=deprecation.sunset)
 
-def finding_teller(log: Logger, metrics: Metrics) -> Callable[[LookupResult], None]:
-    """Tell of every look into OMNI's logs."""
+    def omni_not_connected(self, error: NotConnectedError) -> None:
+        """Log each kind of failure to reach OMNI once a minute."""
+        now = self.clock()
+        if now - self._not_connected_at.get(error.cause, -inf) >= _FAILURES_LOGGED_EVERY:
+            self._not_connected_at[error.cause] = now
+            self.log.warning("omni.not_connected", cause=error.cause, detail=error.detail)
 
-    def tell(lookup_result: LookupResult) -> None:
-        metrics.log_checks[type(lookup_result).__name__.lower()].inc()
-        if not isinstance(lookup_result, Answered):
-            log.warning("log_lookup.failed", result=type(lookup_result).__name__.lower(), cause=lookup_result.cause)
+    def connection_events(self) -> ConnectionEvents:
+        """Return callbacks for the connection to the broker."""
+        logged_at: dict[tuple[str, str], float] = {}
+        not_logged: Counter[tuple[str, str]] = Counter()
 
-    return tell
+        def repeated(publication: Publication, error: BaseException | None) -> None:
+            self.metrics.publish_failures.inc()
+            destination = publication.exchange, publication.routing_key
+            not_logged[destination] += 1
+            now = self.clock()
+            if now - logged_at.get(destination, -_RETRIES_LOGGED_EVERY) >= _RETRIES_LOGGED_EVERY:
+                logged_at[destination] = now
+                why = describe(error) if error else {"error": "unroutable"}
+                count = not_logged.pop(destination)
+                self.log.warning("publish.retried", **_destination(publication), publications=count, **why)
 
+        return ConnectionEvents(
+            connected=self._connected,
+            disconnected=self._disconnected,
+            refused=lambda address, error: self.log.warning(
+                "broker.refused", address=address, **_broker_failure(error)
+            ),
+            unroutable=lambda _: self.metrics.unroutable.inc(),
+            repeated=repeated,
+            skipped=self._publication_skipped,
+        )
 
-def deprecation_teller(log: Logger, metrics: Metrics) -> Callable[[Deprecation], None]:
-    """Tell of each thing that will go once; of all others there is a metric."""
-    told: set[Deprecation] = set()
+    def _connected(self, address: str) -> None:
+        self.metrics.connected.set(1)
+        self.log.info("broker.connected", address=address)
 
-    def tell(deprecation: Deprecation) -> None:
-        metrics.deprecated.inc()
-        if deprecation not in told and len(told) < _TOLD_AT_MOST:
-            told.add(deprecation)
-            log.warning("api.deprecated", deprecation=deprecation.deprecation, sunset=deprecation.sunset)
+    def _broker_refused(self, address: str, error: BaseException) -> None:
+        self.log.warning("broker.refused", address=address, **_broker_failure(error))
 
-    return tell
+    def _disconnected(self, cause: str) -> None:
+        self.metrics.connected.set(0)
+        self.log.warning("broker.disconnected", cause=cause)
 
+    def _publication_skipped(self, publication: Publication) -> None:
+        self.metrics.publications_skipped.inc()
+        self.log.error("publish.skipped", **_destination(publication), bytes=len(publication.body))
 
-def connection_failure_teller(
-    log: Logger, clock: Callable[[], float] = time.monotonic
-) -> Callable[[NotConnectedError], None]:
-    """Log each kind of failure to reach OMNI once a minute."""
-    logged: dict[str, float] = {}
+    def consuming(self, *, is_consuming: bool) -> None:
+        """Report whether deliveries are asked for."""
+        self.metrics.consuming.set(is_consuming)
 
-    def tell(error: NotConnectedError) -> None:
-        if clock() - logged.get(error.cause, -inf) >= _SAME_FAILURE_AGAIN:
-            logged[error.cause] = clock()
-            log.warning("omni.not_connected", cause=error.cause, detail=error.detail)
+    def consumer_failed(self, error: BaseException) -> None:
+        """Report that the broker gave no consumer, or ended it."""
+        self.log.warning("consumer.failed", **describe(error))
 
-    return tell
+    def consumer_lost(self, error: BaseException | None) -> None:
+        """Report that the broker does not have our consumer any more."""
+        self.log.warning("consumer.lost", **(describe(error) if error else {}))
 
+    def queue_seen(self, messages: int, consumers: int) -> None:
+        """Report how many requests are ready, and how many consumers there are."""
+        self.metrics.queue_messages.set(messages)
+        self.metrics.queue_consumers.set(consumers)
 
-def link_events(log: Logger, metrics: Metrics) -> ConnectionEvents:
-    """Tell of the connection to the broker."""
+    def loop_late(self, seconds: float) -> None:
+        """Report by how much the event loop is late."""
+        self.metrics.loop_lag_seconds.observe(max(0.0, seconds))
 
-    def connected(address: str) -> None:
-        metrics.connected.set(1)
-        log.info("broker.connected", address=address)
+    def delivery_set_aside(self, size: int) -> None:
+        """Report a delivery that is scheduled for retry unread, since there is no memory for it."""
+        self.log.warning("delivery.set_aside", bytes=size)
 
-    def disconnected(cause: str) -> None:
-        metrics.connected.set(0)
-        log.warning("broker.disconnected", cause=cause)
+    def drained(self, abandoned: int) -> None:
+        """Report that no delivery is in flight any more; `abandoned` were given up."""
+        self.log.info("worker.drained", abandoned=abandoned)
 
-    last: dict[tuple[str, str], float] = {}
-    untold: Counter[tuple[str, str]] = Counter()
+    def dead_letter_listener_failed(self, error: BaseException) -> None:
+        """Report that dead letters could not be consumed."""
+        self.log.warning("dead_letter_listener.failed", **describe(error))
 
-    def repeated(publication: Publication, error: BaseException | None) -> None:
-        metrics.publish_failures.inc()
-        way = publication.exchange, publication.routing_key
-        untold[way] += 1
-        now = time.monotonic()
-        if now - last.get(way, -_TELL_AGAIN) >= _TELL_AGAIN:
-            last[way] = now
-            what = describe(error) if error else {"error": "unroutable"}
-            log.warning("publish.retried", **_destination(publication), publications=untold.pop(way), **what)
+    def dead_letter_failed(self, error: BaseException) -> None:
+        """Report a defect of ours about a dead letter, which stays in `omni.dead`."""
+        self.log.error("dead_letter.report_failed", **describe(error))
 
-    def skipped(publication: Publication) -> None:
-        metrics.publications_skipped.inc()
-        log.error("publish.skipped", **_destination(publication), bytes=len(publication.body))
+    def dead_letter_stored(self, dead_letter: DeadLetter) -> None:
+        """Report a dead letter that the broker could not store and that was stored from its copy."""
+        self.log.warning("dead_letter.stored_again", request_id=dead_letter.request_id, reason=dead_letter.reason)
 
-    return ConnectionEvents(
-        connected=connected,
-        disconnected=disconnected,
-        refused=lambda address, error: log.warning("broker.refused", address=address, **_broker_failure(error)),
-        unroutable=lambda _: metrics.unroutable.inc(),
-        repeated=repeated,
-        skipped=skipped,
-    )
+    def dead_letter_arrived(self, dead_letter: DeadLetter) -> None:
+        """Count a dead letter that the broker made; those of the relay are counted when they are published."""
+        self.metrics.dead_letters[dead_letter.reason].inc()
+
+    def dead_letter_reported(self, dead_letter: DeadLetter) -> None:
+        """Report the final events of a dead letter."""
+        write: Callable[..., object] = self.log.info if dead_letter.reason == "lapsed" else self.log.warning
+        write("dead_letter.reported", request_id=dead_letter.request_id, reason=dead_letter.reason)
+
+    def traces_lost(self, spans: int) -> None:
+        """Report spans that the collector did not take."""
+        self.log.warning("traces.lost", spans=spans)
 
 
 def _broker_failure(error: BaseException) -> dict[str, str]:
@@ -140,6 +302,6 @@ def _broker_failure(error: BaseException) -> dict[str, str]:
 
 
 def _destination(publication: Publication) -> dict[str, str]:
-    """Name where a publication goes: names of ours alone, since no other is published here."""
+    """Name a destination. All names are ours: nothing else is published over this connection."""
     queue = {"queue": publication.routing_key} if publication.exchange in {topology.DIRECT, topology.RELAY} else {}
     return {"exchange": publication.exchange, "routing_key": publication.routing_key, **queue}

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -22,15 +23,15 @@ from aiormq.abc import AbstractChannel as RawChannel
 from service.adapters.logging import configure_logs, get_logger
 from service.adapters.metrics import Metrics
 from service.adapters.omni.connection import HttpConnection
-from service.adapters.rabbitmq import Acknowledger, codec
+from service.adapters.rabbitmq import Acknowledger, codec, elapsed
 from service.adapters.rabbitmq.fast_path import FastPath
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.answer import read_answer
-from service.core.attempt.call import OmniCall, content_key, merge, plan
+from service.core.attempt.call import OmniCall, Origin, content_key, merge, plan
 from service.core.attempt.concurrency import MOST, Limit
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import LookupPurpose, LookupResult, Unanswered
-from service.core.attempt.outcome import Accepted, MaySend, Outcome
+from service.core.attempt.outcome import Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
@@ -39,11 +40,13 @@ from service.core.omni.status import Status
 from service.core.request.parsing import parse
 from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_report
-from service.worker.custody import SessionCheck
+from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
-from service.worker.sending.caller import Caller, Tools
-from service.worker.sending.circuit_breaker import Turnstile
-from service.worker.sending.limiter import Throttle
+from service.worker.ownership import SessionCheck
+from service.worker.sending import make_send
+from service.worker.sending.circuit_breaker import Guard
+from service.worker.sending.limiter import Limiter
+from service.worker.telemetry import Telemetry
 from tests.bench.rivals.job import requests
 
 _ROUNDS: Final = 7
@@ -68,7 +71,7 @@ def _answer(call: OmniCall) -> bytes:
     return json.dumps({"bulkId": "bench", "messages": messages}).encode()
 
 
-def main() -> None:  # noqa: C901, PLR0915 - a list
+def main() -> None:  # noqa: PLR0915 - a list
     """Measure and print."""
     (body,) = (json.dumps(request).encode() for request in requests(1, "distinct"))
     now = datetime.now(UTC)
@@ -78,7 +81,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     parsed = parse(delivery, history, str)
     assert parsed.request is not None
     request = parsed.request
-    (call,) = plan(request, history, None, policy)
+    (call,) = plan(request, history, Origin(), policy)
     answer = _answer(call)
     outcome = read_answer(200, {}, answer, call.messages, now)
     assert isinstance(outcome, Accepted)
@@ -87,8 +90,8 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     merged = merge([call] * _MERGED)
     merged_answer = _answer(merged)
 
-    async def post(calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        return [outcome] * len(calls)
+    async def post(_: OmniCall) -> Outcome:
+        return outcome
 
     async def look(_: tuple[str, ...], __: LookupPurpose) -> LookupResult:
         return Unanswered("busy")
@@ -101,12 +104,6 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     def whole() -> None:
         with contextlib.suppress(StopIteration):
             handler.handle(handler.read(delivery)).__await__().send(None)
-
-    def whole_merged() -> None:
-        read = [handler.read(delivery) for _ in range(_MERGED)]
-        calls = [(job, call) for job in read if (call := handler.only_call(job))]
-        with contextlib.suppress(StopIteration):
-            handler.handle_all(calls).__await__().send(None)
 
     metrics = Metrics()
 
@@ -131,7 +128,7 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     stages: dict[str, Callable[[], object]] = {
         "history": lambda: history_of(delivery, now),
         "parse": lambda: parse(delivery, history, str),
-        "plan": lambda: plan(request, history, None, policy),
+        "plan": lambda: plan(request, history, Origin(), policy),
         "render": call.to_json,
         "read answer": lambda: read_answer(200, {}, answer, call.messages, now),
         "judge": lambda: judge(call, outcome, ambiguous=False),
@@ -149,7 +146,6 @@ def main() -> None:  # noqa: C901, PLR0915 - a list
     log = get_logger()
     print(f"{'log line left out':<28}{cost(log_line):>8.1f}")  # noqa: T201
     shared: dict[str, Callable[[], object]] = {
-        "(whole path)": whole_merged,
         "merge": lambda: merge([call] * _MERGED),
         "render": merged.to_json,
         "read answer": lambda: read_answer(200, {}, merged_answer, merged.messages, now),
@@ -220,24 +216,27 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
 
 async def _application(kind: str) -> None:
     """Everything except sockets: deliveries arrive thirty at a time, and OMNI answers at once."""
-    metrics, turnstile = Metrics(), Turnstile(lambda *_: None, lambda _: None)
-    throttle = Throttle(Limit(MOST, MOST, fixed=True), None, lambda _: None)
+    telemetry = Telemetry(Metrics(), _now, time.monotonic)
+    guard = Guard(lambda *_: None, lambda _: None, time.monotonic, random.random)
+    limiter = Limiter(Limit(MOST, MOST, fixed=True), None, lambda _: None, time.monotonic)
     status = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
 
-    async def post(call: OmniCall, may_send: MaySend) -> Outcome:
+    async def post(call: OmniCall) -> Outcome:
         await asyncio.sleep(0)
-        assert may_send()
+        assert call.may_send()
         return Accepted({message.message_id: status for message in call.messages})
 
     async def look(_: tuple[str, ...], __: LookupPurpose) -> LookupResult:
         return Unanswered("busy")
 
-    async def publish(_: tuple[Publication, ...]) -> None:
+    async def confirm(_: Sequence[Publication]) -> None:
         await asyncio.sleep(0)
 
-    caller = Caller(Tools(post, turnstile, throttle, SessionCheck(), metrics, _now, 1000))
-    handler = Handler(Effects(caller.attempt, look, publish, _now, lambda: 0.5, str), Policy(RetryPolicy()))
-    dispatcher = Dispatcher(handler, metrics, 100, 1000)
+    send = make_send(post, guard, limiter, telemetry, now=_now, most=1000)
+    publish = confirm
+    handler = Handler(Effects(send, look, publish, _now, lambda: 0.5, str), Policy(RetryPolicy()))
+    deduplicator = DeliveryDeduplicator(300, time.monotonic)
+    dispatcher = Dispatcher(handler, telemetry, SessionCheck(elapsed), deduplicator, most=1000)
     fast_path, life = FastPath(asyncio.StreamReader()), ConnectionLifetime()
     fast_path.life = life
     fast_path.connection_made(_Wire())

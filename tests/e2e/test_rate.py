@@ -68,4 +68,4 @@ async def test_a_stop_does_not_wait_for_the_turns_of_large_requests(stage: Stage
 
     assert await worker.stop() == 0
     assert time.monotonic() - started < 15
-    assert worker.lines("intake.drained")[0]["abandoned"] == 0
+    assert worker.lines("worker.drained")[0]["abandoned"] == 0

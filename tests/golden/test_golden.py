@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from service.core.attempt.answer import read_answer
-from service.core.attempt.call import plan
+from service.core.attempt.call import Origin, plan
 from service.core.attempt.disposition import judge
 from service.core.attempt.retry import Policy, RetryPolicy
 from tests.support.builder import EMAIL, NOW, OTHER_PHONE, PHONE, a_call, a_delivery, a_history, a_message, parsed
@@ -34,7 +34,7 @@ def test_a_request_becomes_these_calls(folder: Path) -> None:
     request = parsed(a_delivery((folder / "request.json").read_bytes())).request
     assert request is not None
 
-    calls = plan(request, a_history(), None, Policy(RetryPolicy()))
+    calls = plan(request, a_history(), Origin(), Policy(RetryPolicy()))
 
     posted = [json.loads(call.to_json()) for call in calls]
     assert pretty(posted) == (folder / "calls.json").read_text(encoding="utf-8")

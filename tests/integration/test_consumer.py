@@ -1,7 +1,8 @@
-"""The consumer, with a real broker that has lost it."""
+"""The consumer and the watchdog, with a real broker that no longer has our consumer."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,17 +11,21 @@ from typing import cast
 import aiormq
 
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import Acknowledger, ConnectionEvents, ReconnectingConnection
+from service.adapters.rabbitmq import Acknowledger, ConnectionEvents, ReconnectingConnection, elapsed
 from service.adapters.rabbitmq.session import open_session
 from service.core import topology
 from service.core.attempt.retry import Policy
-from service.core.delivery import Delivery, Publication
+from service.core.delivery import ALWAYS_OURS, Delivery, Ownership, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.history import History
 from service.core.request.request import Parsed
-from service.worker.consumer import Bench, Intake
+from service.worker.consumer import Consumer
+from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
-from service.worker.sending.circuit_breaker import Turnstile
+from service.worker.ownership import SessionCheck
+from service.worker.sending.circuit_breaker import Guard
+from service.worker.telemetry import Telemetry
+from service.worker.watchdog import Watchdog
 from tests.support.broker import VirtualHost
 
 SOON = 20.0
@@ -33,9 +38,9 @@ class Counter(Handler):
         super().__init__(cast("Effects", None), cast("Policy", None))
         self._served = served
 
-    def read(self, delivery: Delivery) -> Job:
+    def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         self._served.put_nowait(delivery.message_id)
-        return Job(delivery, History(datetime.now(UTC)), Parsed("r", identified=True))
+        return Job(delivery, History(datetime.now(UTC)), Parsed("r", identified=True), ownership)
 
     async def handle(self, job: Job) -> Settlement:
         return Settlement(job.parsed.request_id, identified=True, attempts=0, event_counts={})
@@ -49,9 +54,12 @@ class Running:
         events = ConnectionEvents(*nothing)
         self.connection = ReconnectingConnection((url,), (1.0,), events, declare=True)
         self.served: asyncio.Queue[str | None] = asyncio.Queue()
-        turnstile = Turnstile(lambda *_: None, lambda _: None)
-        dispatcher = Dispatcher(Counter(self.served), metrics := Metrics(), prefetch=10)
-        self.intake = Intake(Bench(self.connection, dispatcher.receive, turnstile, metrics, prefetch=10))
+        telemetry = Telemetry(Metrics(), lambda: datetime.now(UTC), time.monotonic)
+        guard = Guard(lambda *_: None, lambda _: None, time.monotonic, lambda: 0.0)
+        deduplicator = DeliveryDeduplicator(30, time.monotonic)
+        dispatcher = Dispatcher(Counter(self.served), telemetry, SessionCheck(elapsed), deduplicator, most=1000)
+        self.consumer = Consumer(self.connection, dispatcher.receive, telemetry, prefetch=10)
+        self.watchdog = Watchdog(self.connection, self.consumer, guard, telemetry, time.monotonic)
 
     async def serve(self, name: str) -> None:
         """Publish a request, and see it served."""
@@ -63,7 +71,7 @@ class Running:
 @asynccontextmanager
 async def working(url: str) -> AsyncIterator[Running]:
     running = Running(url)
-    tasks = [asyncio.create_task(running.connection.run()), asyncio.create_task(running.intake.run())]
+    tasks = [asyncio.create_task(part.run()) for part in (running.connection, running.consumer, running.watchdog)]
     try:
         yield running
     finally:
@@ -81,7 +89,7 @@ async def test_a_consumer_that_the_broker_removed_silently_is_replaced_within_se
             await channel.basic_cancel(tag)  # without the worker's knowledge
 
         await running.serve("after")
-        assert not running.intake.is_stuck
+        assert not running.watchdog.is_stuck
 
 
 async def test_a_cancelled_wait_for_an_answer_does_not_end_the_session(vhost: VirtualHost) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
@@ -267,8 +267,8 @@ async def test_permission_to_send_is_asked_after_the_token_arrived_and_immediate
 
     async with account.serving() as url:
         client = OmniClient(OmniAccess(url, OAUTH), lambda: datetime.now(UTC))
-        assert await client.post(call(), refuse) == NOT_SENT
-        assert isinstance(await client.post(call(), lambda: True), Accepted)
+        assert await client.post(replace(call(), may_send=refuse)) == NOT_SENT
+        assert isinstance(await client.post(call()), Accepted)
         await client.close()
     assert tokens_when_asked == [1]
     assert len(account.bodies) == 1
@@ -279,6 +279,6 @@ async def test_permission_to_send_is_asked_again_before_a_call_is_repeated_with_
     answers = [True, False]
     async with account.serving() as url:
         client = OmniClient(OmniAccess(url, OAUTH), lambda: datetime.now(UTC))
-        assert await client.post(call(), lambda: answers.pop(0)) == NOT_SENT
+        assert await client.post(replace(call(), may_send=lambda: answers.pop(0))) == NOT_SENT
         await client.close()
     assert account.seen == ["Bearer token-1"]

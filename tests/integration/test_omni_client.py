@@ -486,9 +486,9 @@ def test_any_other_exception_is_ambiguous_and_its_text_is_left_out(error: Except
 
 async def test_permission_to_send_is_asked_once_the_connection_is_open_which_the_next_call_reuses() -> None:
     async with misbehaving(answer(TAKEN)) as server, client_of(f"http://127.0.0.1:{server.port}") as client:
-        assert await client.post(call(), lambda: server.connections == 0) == NOT_SENT
+        assert await client.post(replace(call(), may_send=lambda: server.connections == 0)) == NOT_SENT
         assert server.requests == []
-        assert isinstance(await client.post(call(), lambda: server.connections == 1), Accepted)
+        assert isinstance(await client.post(replace(call(), may_send=lambda: server.connections == 1)), Accepted)
         assert server.connections == 1
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 
 from service.cli import main as cli
-from service.core.delivery import Delivery
+from service.core.delivery import ALWAYS_OURS, Delivery, Ownership
 from service.core.handler import Handler, Job
 from service.worker import app
 
@@ -14,11 +14,11 @@ KILLER = b"killer"
 class Deadly(Handler):
     """A handler that kills its process for some requests."""
 
-    def read(self, delivery: Delivery) -> Job:
+    def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Kill the process, or read the delivery."""
         if KILLER in delivery.body:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().read(delivery)
+        return super().read(delivery, ownership)
 
 
 if __name__ == "__main__":

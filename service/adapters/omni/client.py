@@ -21,11 +21,11 @@ from service import __version__
 from service.adapters.omni.connection import BrokenAnswerError, NotConnectedError, NotSentError
 from service.adapters.omni.connector import Connector
 from service.adapters.omni.oauth import Authorization, Credentials, NoTokenError
-from service.adapters.omni.transport import LIFETIME, Transport, always
+from service.adapters.omni.transport import LIFETIME, Transport
 from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import LookupResult, Unanswered
-from service.core.attempt.outcome import NOT_SENT, Denied, MaySend, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.outcome import NOT_SENT, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.xml import XmlError
 from service.core.omni.xml_writing import write_xml
 from service.core.value import dataclass
@@ -124,27 +124,27 @@ class OmniClient:
         """Have `refresh` called when OMNI refuses a fixed key; it may call `use`, and then the call is made again."""
         self._authorization.refresh = refresh
 
-    async def post(self, call: OmniCall, may_send: MaySend = always) -> Outcome:
-        """Make one attempt; `NOT_SENT` where `may_send` did not allow it. Raises nothing but cancellation."""
+    async def post(self, call: OmniCall) -> Outcome:
+        """Make one attempt; `NOT_SENT` if `call.may_send` did not allow it. Raises nothing but cancellation."""
         try:
             content = self._render(call)
         except XmlError as error:
             return Rejected("not_xml", str(error))
         try:
             authorization = await self._authorization.value()
-            outcome = await self._attempt(call, content, authorization, may_send)
+            outcome = await self._attempt(call, content, authorization)
             if _is_refused(outcome) and (fresh := await self._authorization.fresh(authorization)):
                 # a 401 took nothing, so this is no second call
-                outcome = await self._attempt(call, content, fresh, may_send)
+                outcome = await self._attempt(call, content, fresh)
         except NoTokenError as error:
             return error.outcome
         return outcome
 
-    async def _attempt(self, call: OmniCall, content: bytes, authorization: str, may_send: MaySend) -> Outcome:
+    async def _attempt(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
         own = b"authorization: %s\r\ncontent-length: %d\r\n\r\n" % (authorization.encode(), len(content))
         try:
             answer = await self._transport.exchange(
-                (self._head, own, content), may_send, longest_answer(len(call.messages))
+                (self._head, own, content), call.may_send, longest_answer(len(call.messages))
             )
             if "deprecation" in answer.headers or "sunset" in answer.headers:
                 self._deprecated(Deprecation(answer.headers.get("deprecation"), answer.headers.get("sunset")))

@@ -25,16 +25,11 @@ from service.adapters.omni.connection import (
     NotSentError,
 )
 from service.adapters.omni.connector import Connector
-from service.core.attempt.outcome import MaySend
+from service.core.attempt.outcome import MaySend, always
 
 LIFETIME: Final = 60.0
 _SPREAD: Final = 0.25
 """The share of its lifetime by which a connection may end earlier: those opened together do not end together."""
-
-
-def always() -> bool:
-    """Allow every call."""
-    return True
 
 
 def _ignore(_: NotConnectedError) -> None:

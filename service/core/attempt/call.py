@@ -6,7 +6,7 @@ settlement. The outcome of a batch is the outcome of each of its messages, an am
 whole batch may be the fault of a single request, so a refused batch is split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -14,8 +14,9 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from service.core.attempt.outcome import Outcome, Rejected, Unavailable
+from service.core.attempt.outcome import MaySend, Outcome, Rejected, Unavailable, always
 from service.core.attempt.retry import Policy
+from service.core.delivery import ALWAYS_OURS, Ownership
 from service.core.history import History
 from service.core.identity import bulk_id, digest
 from service.core.omni.content import Content
@@ -53,6 +54,16 @@ class OmniCall:
     """Whether the request has too many messages for one call."""
     is_measured: bool = field(default=False, compare=False)
     """Whether its waiting time and size have been measured, as a part of a call that was made before."""
+    ownership: Ownership = field(default=ALWAYS_OURS, compare=False)
+    """Of the delivery that asks for it."""
+    may_send: MaySend = field(default=always, compare=False)
+    """Everything that may forbid the call. Asked immediately before its bytes are written."""
+    is_alone: bool = field(default=False, compare=False)
+    """Whether it must not share a call: a probe whose outcome is unknown must concern one request only."""
+    members: tuple["OmniCall", ...] = field(default=(), compare=False)
+    """The calls that it was merged from; empty if it was not."""
+    seal: Callable[[], "OmniCall"] | None = field(default=None, compare=False)
+    """Set for a batch that others may still join: returns the call that it has become, and lets no more join."""
 
     @property
     def content_json(self) -> bytes:
@@ -64,6 +75,31 @@ class OmniCall:
         """Whether no earlier call can have been about these messages, unless the broker redelivered them."""
         return self.attempt == 1 and self.redrives == 0 and self.denials == 0
 
+    def guarded(
+        self, may_send: MaySend, *, is_alone: bool = False, seal: Callable[[], "OmniCall"] | None = None
+    ) -> "OmniCall":
+        """Return a copy with other conditions for sending it. Faster than `replace`, on the hot path."""
+        return OmniCall(
+            self.content,
+            self.messages,
+            self.request_id,
+            self.attempt,
+            self.expires_at,
+            self.published,
+            self.traces,
+            self.written,
+            self.redrives,
+            self.denials,
+            self.notify,
+            self.is_part,
+            self.is_measured,
+            self.ownership,
+            may_send,
+            is_alone,
+            self.members,
+            seal,
+        )
+
     def to_json(self) -> bytes:
         """Render the body. Every destination has a `messageId`, by which the answer is read."""
         content = self.content_json
@@ -73,16 +109,24 @@ class OmniCall:
         return b'%b%b%b"destinations":%b}' % (content[:-1], separator, self.notify, written)
 
 
-def plan(
-    request: SendRequest,
-    history: History,
-    published: datetime | None,
-    policy: Policy,
-    trace: str | None = None,
-) -> tuple[OmniCall, ...]:
-    """Return one call about all messages, or several if they are too many for one.
+Send = Callable[[OmniCall], Awaitable[Outcome]]
+"""Makes a call. `NOT_SENT` if `may_send` forbade it when everything was ready for writing."""
 
-    Each of several has a bulkId of its own. OMNI would take calls with equal bulkIds for one bulk.
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The delivery that a request came in."""
+
+    published: datetime | None = None
+    trace: str | None = None
+    """A `traceparent`."""
+    ownership: Ownership = field(default=ALWAYS_OURS, compare=False)
+
+
+def plan(request: SendRequest, history: History, origin: Origin, policy: Policy) -> tuple[OmniCall, ...]:
+    """Plan one call about all messages, or several if they are too many for one.
+
+    Each of several has a bulkId of our own: OMNI would treat calls with the same one as one bulk.
     """
     content, messages, written = request.content, request.messages, request.written
     if content.scenario_key is None and policy.scenario_key is not None:
@@ -94,12 +138,13 @@ def plan(
         request.request_id,
         history.attempts + 1,
         request.expires_at,
-        published,
-        () if trace is None else (trace,),
+        origin.published,
+        () if origin.trace is None else (origin.trace,),
         written,
         history.redrives,
         history.denials,
         b"" if policy.notify_url is None else notify_members(policy.notify_url, content),
+        ownership=origin.ownership,
     )
     if len(messages) <= policy.call_size:
         return (whole,)
@@ -129,7 +174,7 @@ def split(call: OmniCall, outcome: Outcome) -> tuple[OmniCall, ...]:
     if not is_too_large(outcome) or len(messages) == 1:
         return ()
     middle = len(messages) // 2
-    measured = replace(call, is_measured=True)
+    measured = replace(call, is_measured=True, members=())
     return _part(measured, messages[:middle]), _part(measured, messages[middle:])
 
 
@@ -150,7 +195,7 @@ def content_key(call: OmniCall) -> bytes | None:
 
 
 def group(calls: Sequence[OmniCall], most: int) -> list[list[int]]:
-    """Batch calls with equal contents, up to `most` messages each. Returns the calls' positions, batch by batch."""
+    """Group calls with equal contents, up to `most` messages each. Returns the calls' positions, group by group."""
     groups: list[list[int]] = []
     begun: dict[bytes, tuple[list[int], set[str]]] = {}
     for position, call in enumerate(calls):
@@ -166,9 +211,9 @@ def group(calls: Sequence[OmniCall], most: int) -> list[list[int]]:
     return groups
 
 
-def ids_of(*calls: OmniCall) -> set[str]:
-    """Return the ids of the messages of all calls."""
-    return {message.message_id for call in calls for message in call.messages}
+def ids_of(call: OmniCall) -> set[str]:
+    """Return the ids of its messages."""
+    return {message.message_id for message in call.messages}
 
 
 def fits(taken: set[str], ids: set[str], most: int) -> bool:
@@ -177,18 +222,20 @@ def fits(taken: set[str], ids: set[str], most: int) -> bool:
 
 
 def merge(calls: Sequence[OmniCall]) -> OmniCall:
-    """Batch calls with equal contents into one. OMNI makes the bulkId."""
+    """Make one call of several with equal contents. It may be sent only while each of them may. OMNI names the bulk."""
     first = calls[0]
     if len(calls) == 1:
         return first
-    messages = tuple(message for call in calls for message in call.messages)
-    traces = tuple(trace for call in calls for trace in call.traces)
+    checks = tuple(dict.fromkeys([call.may_send for call in calls]))
     return OmniCall(
         first.content,
-        messages,
+        tuple([message for call in calls for message in call.messages]),
         first.request_id,
         first.attempt,
-        traces=traces,
+        traces=tuple([trace for call in calls for trace in call.traces]),
         written=first.written,
         notify=first.notify,
+        ownership=first.ownership,
+        may_send=checks[0] if len(checks) == 1 else lambda: all(check() for check in checks),
+        members=tuple([member for call in calls for member in call.members or (call,)]),
     )

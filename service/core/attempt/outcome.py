@@ -72,3 +72,8 @@ NOT_SENT: Final = NotAttempted("not_sent")
 
 MaySend = Callable[[], bool]
 """Asked immediately before the bytes of a call are written, with no await in between: may they be written?"""
+
+
+def always() -> bool:
+    """Allow a call that nothing forbids."""
+    return True

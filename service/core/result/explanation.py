@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic_core import from_json
 
-from service.core.attempt.call import plan
+from service.core.attempt.call import Origin, plan
 from service.core.attempt.retry import Policy
 from service.core.delivery import Delivery
 from service.core.headers import read_history
@@ -97,7 +97,7 @@ def explain(delivery: Delivery, policy: Policy, now: datetime, *, as_xml: bool =
     request = parsed.request
     if request is None:
         return Explanation(request_id, parsed.faults, parsed.rejections, metadata=dict(parsed.metadata))
-    calls = tuple(call.to_json() for call in plan(request, history, None, policy))
+    calls = tuple(call.to_json() for call in plan(request, history, Origin(), policy))
     if as_xml and (fault := _xml_fault(calls)):
         return Explanation(request_id, (Fault("$", fault),), parsed.rejections, metadata=dict(parsed.metadata))
     is_late = request.expires_at is not None and request.expires_at <= now

@@ -1,184 +1,301 @@
-"""The gate in use: who may make a call now, and who waits.
+"""The circuit breaker in use: who may make a call now, who waits, and whose call is the probe.
 
-Whoever wants to make a call waits here for the end of a pause, and one of those who wait is the probe. The consumer is
-never cancelled for a pause: the broker would hand out again, as redelivered, what was on its way to it, and nobody can
-tell that from what a dead worker may have posted. Whoever has waited for long is sent away and comes back through a
-delay queue, so no delivery is held for as long as the broker's own limit (`consumer_timeout`, half an hour).
+A call waits here for the end of a pause before it takes a slot, so that a paused call never holds a slot that the probe
+needs. The consumer is not cancelled for a pause: the broker would redeliver what was on its way to it, and a redelivery
+may have been posted by a worker that died. A call that has waited for long is not attempted and returns through a delay
+queue, so no delivery is held for as long as the broker allows (`consumer_timeout`, half an hour).
+
+This file has more than 250 lines since permissions and the conditions for using them have to be read together.
 """
 
 import asyncio
 import contextlib
-import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
 from typing import Final
 
-from service.core.attempt.breaker import OPEN, CircuitBreaker, Signal, hear, look, seconds_since_healthy
-from service.core.attempt.outcome import NotAttempted
+from service.core.attempt.breaker import (
+    CLOSED,
+    CircuitBreaker,
+    advance,
+    read_signal,
+    record_outcome,
+    seconds_since_healthy,
+)
+from service.core.attempt.call import OmniCall, Send
+from service.core.attempt.outcome import NOT_SENT, MaySend, NotAttempted, Outcome
+from service.worker.telemetry import RESULTS_STALLED
 
-RESULTS_STALLED: Final = "results_stalled"
 STOPPING: Final = "stopping"
 LONGEST_WAIT: Final = 60.0
 """Seconds that a call waits for the end of a pause. A worker that dies meanwhile leaves its deliveries ambiguous."""
+_LAST_MOMENT: Final = 5.0
+"""A call that expires within so many seconds after its wait waits for that: a delay queue would return it too late."""
 _SHORTEST_TIMER: Final = 0.001
 _STUCK: Final = 60.0
 """Seconds by which a pause may outlive its deadline before the worker counts as stuck."""
+_EXPIRED: Final = NotAttempted("expired")
 
 
-class Turnstile:
-    """Holds the gate, and tells whoever waits when anything moves."""
+class Permission:
+    """Permission to make a call. Give it back (`with permission:`), or no other call can become the probe."""
+
+    def __init__(self, guard: "Guard", *, is_probe: bool) -> None:
+        self.is_probe = is_probe
+        self._guard = guard
+
+    def is_valid(self) -> bool:
+        """Return whether a call may be made with it at this moment."""
+        guard = self._guard
+        return guard.is_closed or (self.is_probe and guard.is_current(self))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        if self.is_probe:
+            self._guard.take_back(self)
+
+
+class Guard:
+    """Holds the circuit breaker, gives out permissions, and wakes those that wait when anything changes."""
 
     def __init__(
         self,
-        on_turn: Callable[[CircuitBreaker, float], None],
+        on_change: Callable[[CircuitBreaker, float], None],
         on_stall: Callable[[bool], None],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
-        """`on_turn` gets the gate and the seconds until it is tried again; `clock` must only go forward."""
+        """`on_change` gets the breaker and the seconds until the next probe. `clock` is monotonic, in seconds."""
         self.clock = clock
-        self.breaker = OPEN
-        self.stalled = False
-        self._on_turn = on_turn
+        self.breaker = CLOSED
+        self.is_stalled = False
+        self.is_stopped = False
+        self.is_closed = True
+        """Whether every call may be made: the breaker is closed, results are published, the worker does not stop."""
+        self._jitter = jitter
+        self._on_change = on_change
         self._on_stall = on_stall
-        self._shut = False
+        self.shared = Permission(self, is_probe=False)
+        self._probe: Permission | None = None
         self._waiting = 0
-        self._waiting_first = 0
-        self._probe: asyncio.Task[object] | None = None
+        self._waiting_fresh = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._moved_at = clock()
-        self._moved = asyncio.Event()
+        self._changed_at = clock()
+        self._changed = asyncio.Event()
 
     @property
     def pause(self) -> str | None:
-        """Why no calls are made, if that is so."""
-        return RESULTS_STALLED if self.stalled else self.breaker.cause or None
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether everybody may make calls."""
-        return self.breaker.mode == "open" and not self.stalled and not self._shut
+        """Why no calls are made; None if they are."""
+        return RESULTS_STALLED if self.is_stalled else self.breaker.cause or None
 
     @property
     def is_stuck(self) -> bool:
-        """Tell whether a pause has outlived its own deadline by a minute, or the one probe is a task that has ended."""
+        """Whether a pause has outlived its deadline by a minute, or calls wait and none has become the probe."""
         overdue = self.clock() - _STUCK
-        if self.breaker.mode == "closed":
+        if self.breaker.state == "open":
             return self.breaker.until is not None and self.breaker.until < overdue
-        is_wanted = self.breaker.mode == "probing" and self._waiting > 0 and not self.stalled
-        is_probed = self._probe is not None and not self._probe.done()
-        return is_wanted and not is_probed and self._moved_at < overdue
+        is_wanted = self.breaker.state == "half_open" and self._waiting > 0 and not self.is_stalled
+        return is_wanted and self._probe is None and self._changed_at < overdue
 
     @property
     def seconds_since_healthy(self) -> float:
-        """Tell how long ago a call last showed that OMNI takes calls of ours."""
+        """How long ago a call last showed that OMNI takes our calls."""
         return seconds_since_healthy(self.breaker, self.clock())
 
-    def notice(self, signal: Signal) -> None:
-        """Hear how a call went."""
-        before, self.breaker = self.breaker, hear(self.breaker, signal, self.clock(), random.random())  # noqa: S311 - jitter
-        if self.breaker.mode != before.mode:
-            self._turn()
-        self._set_timer()
+    def record(self, outcome: Outcome, *, denied_before: bool = False) -> None:
+        """Record a call that was made. `denied_before`: an earlier call about its messages was denied."""
+        if signal := read_signal(outcome, again=denied_before):
+            self._set(record_outcome(self.breaker, signal, self.clock(), self._jitter()))
 
-    def look(self) -> None:
-        """Let a probe through if it is time. The timer calls it, and so does whoever does not rely on timers."""
-        before, self.breaker = self.breaker, look(self.breaker, self.clock())
-        if self.breaker.mode != before.mode:
-            self._turn()
-        elif self._probe is not None and self._probe.done():
-            self._probe = None  # it ended without a word: another one may try
-            self._move()
-        self._set_timer()
+    def advance(self) -> None:
+        """Let a probe through if it is time. The timer calls it, and the watchdog, which does not rely on the timer."""
+        self._set(advance(self.breaker, self.clock()))
 
     def retry_denied(self) -> None:
         """Let a probe through now if our credentials or set-up were refused: they have been replaced."""
-        if self.breaker.mode == "closed" and self.breaker.denied:
-            self.breaker = replace(self.breaker, until=self.clock())
-            self.look()
+        if self.breaker.state == "open" and self.breaker.denied:
+            self._set(replace(self.breaker, until=self.clock()))
+            self.advance()
 
-    def stall(self, *, stalled: bool) -> None:
-        """Hear whether what is to be published gets stuck: then no call is made whose end could not be told."""
-        if stalled != self.stalled:
-            self.stalled = stalled
+    def set_stalled(self, *, stalled: bool) -> None:
+        """Make no calls while results cannot be published: their outcomes would be lost if the worker died."""
+        if stalled != self.is_stalled:
+            self.is_stalled = stalled
             self._on_stall(stalled)
-            self._move()
+            self._wake()
 
-    @property
-    def is_shut(self) -> bool:
-        """Tell whether nobody gets through any more."""
-        return self._shut
+    def stop(self) -> None:
+        """Allow no further call. Not to be undone."""
+        self.is_stopped = True
+        self._wake()
 
-    def shut(self) -> None:
-        """Let nobody through any more."""
-        self._shut = True
-        self._move()
+    def is_current(self, permission: Permission) -> bool:
+        """Return whether a permission is the probe's, and the probe may be sent."""
+        return self._probe is permission and not self.is_stalled and not self.is_stopped
 
-    async def enter(self, until: float, *, again: bool = False) -> NotAttempted | None:
-        """Wait for leave to make a call, until then by the clock; gives why there is none.
+    def take_back(self, permission: Permission) -> None:
+        """Free the place of the probe. A probe that ended without an outcome would otherwise stop sending for ever."""
+        if self._probe is permission:
+            self._probe = None
+            self._wake()
 
-        Whoever gets it calls `leave` afterwards. One that was denied before (`again`) is not the probe where others
-        wait: it may be denied for a reason of its own. While results are stalled nobody is sent away: a request could
-        not be published to a delay queue either.
+    async def enter(self, until: float, *, denied_before: bool = False) -> Permission | NotAttempted:
+        """Wait for permission until `until` by the clock; gives why there is none.
+
+        A call that was denied before is not the probe while others wait: it may be denied for a reason of its own.
+        While results are stalled the wait does not end: a request could not be published to a delay queue either.
         """
         self._waiting += 1
-        self._waiting_first += not again
+        self._waiting_fresh += not denied_before
         try:
-            while not self._shut:
-                if not (again and self._waiting_first and self.breaker.mode == "probing") and self.passes():
-                    return None
+            while not self.is_stopped:
+                if permission := self._permit(denied_before=denied_before):
+                    return permission
                 left = until - self.clock()
-                if left <= 0 and not self.stalled:
+                if left <= 0 and not self.is_stalled:
                     return NotAttempted(self.breaker.cause)
-                await self._moves(None if self.stalled else left)
+                await self._change(None if self.is_stalled else left)
             return NotAttempted(STOPPING)
         finally:
             self._waiting -= 1
-            self._waiting_first -= not again
-            if not again and not self._waiting_first and self.breaker.mode == "probing":
-                self._move()
+            self._waiting_fresh -= not denied_before
+            if not denied_before and not self._waiting_fresh and self.breaker.state == "half_open":
+                self._wake()  # those that were denied before may be the probe now
 
-    def leave(self) -> None:
-        """Make room for another probe, if this was one and told nothing."""
-        if self._probe is not None and self._probe is asyncio.current_task():
+    def _permit(self, *, denied_before: bool) -> Permission | None:
+        if self.is_closed:
+            return self.shared
+        may_probe = not (denied_before and self._waiting_fresh)
+        if self.breaker.state == "half_open" and self._probe is None and not self.is_stalled and may_probe:
+            self._probe = Permission(self, is_probe=True)
+            return self._probe
+        return None
+
+    def _set(self, breaker: CircuitBreaker) -> None:
+        before, self.breaker = self.breaker, breaker
+        if breaker.state != before.state:
             self._probe = None
-            self._move()
-
-    def passes(self) -> bool:
-        """Tell whether the one who asks may make a call right now."""
-        if self._shut or self.stalled:
-            return False
-        if self.breaker.mode == "open":
-            return True
-        if self.breaker.mode == "probing" and (self._probe is None or self._probe.done()):
-            self._probe = asyncio.current_task()
-            return True
-        return self._probe is asyncio.current_task()
-
-    def _turn(self) -> None:
-        self._probe = None
-        self._on_turn(self.breaker, self._seconds_left())
-        self._move()
+            self._on_change(breaker, self._seconds_left())
+            self._wake()
+        if breaker.until != before.until:
+            self._set_timer()
 
     def _set_timer(self) -> None:
-        """Have a closed gate looked at when its time comes. A timer may fire a little early: then it is set again."""
+        """Call `advance` when an open breaker's time comes. If the timer fires early, it is set again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.breaker.mode == "closed":
+        if self.breaker.state == "open":
             wait = max(self._seconds_left(), _SHORTEST_TIMER)
-            self._timer = asyncio.get_running_loop().call_later(wait, self.look)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._fire)
+
+    def _fire(self) -> None:
+        self.advance()
+        self._set_timer()
 
     def _seconds_left(self) -> float:
         return 0.0 if self.breaker.until is None else max(0.0, self.breaker.until - self.clock())
 
-    async def _moves(self, seconds: float | None) -> None:
-        """Wait until anything moves, for so many seconds at most."""
+    async def _change(self, seconds: float | None) -> None:
+        """Wait until anything changes, or for so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if seconds is None else max(seconds, _SHORTEST_TIMER)):
-                await self._moved.wait()
+                await self._changed.wait()
 
-    def _move(self) -> None:
-        self._moved_at = self.clock()
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+    def _wake(self) -> None:
+        self.is_closed = self.breaker.state == "closed" and not self.is_stalled and not self.is_stopped
+        self._changed_at = self.clock()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def guarded(send: Send, guard: Guard, now: Callable[[], datetime]) -> Send:
+    """Send a call only while everything allows it: the breaker, its deadline, its session.
+
+    Each of these is asked again immediately before the bytes are written (`may_send`), since a slot, a token or a
+    connection may take seconds. Without that last check, a delivery that another worker has by then would be posted
+    twice. A call that was not sent for that reason starts over here.
+
+    Raises `DeliveryLostError` if the session ended: then not even the expiry may be reported here.
+    """
+    return _Guarded(send, guard, now).send
+
+
+class _Guarded:
+    """See `guarded`."""
+
+    def __init__(self, send: Send, guard: Guard, now: Callable[[], datetime]) -> None:
+        self._send = send
+        self._guard = guard
+        self._now = now
+        self._latest: tuple[object, MaySend] = (None, lambda: False)
+
+    async def send(self, call: OmniCall) -> Outcome:
+        """Send a call, or return why it was not attempted. `NOT_SENT`: its members must be sent one by one."""
+        guard = self._guard
+        deadline = guard.clock() + LONGEST_WAIT
+        while True:
+            if call.members and not guard.is_closed:
+                return NOT_SENT  # each member waits by itself, since a probe must concern one request only
+            entered = guard.shared if guard.is_closed else await self._enter(call, deadline)
+            if isinstance(entered, NotAttempted):
+                return entered
+            with entered:
+                may_send = self._may_send(call, entered)
+                if not may_send():
+                    await call.ownership.require()  # before the expiry: another worker may have posted it in time
+                    if self._is_late(call):
+                        return _EXPIRED
+                outcome = await self._send(call.guarded(may_send, is_alone=entered.is_probe))
+            if outcome is not NOT_SENT:
+                return outcome
+
+    async def _enter(self, call: OmniCall, deadline: float) -> Permission | NotAttempted:
+        """Wait for permission until the deadline, or until the call expires."""
+        guard = self._guard
+        while True:
+            until = _end_of_wait(call, deadline, guard.clock(), self._now())
+            entered = await guard.enter(until, denied_before=call.denials > 0)
+            if isinstance(entered, Permission):
+                return entered
+            await call.ownership.require()
+            if self._is_late(call):
+                return _EXPIRED
+            if guard.is_stopped or guard.clock() >= deadline:
+                return entered
+
+    def _may_send(self, call: OmniCall, permission: Permission) -> MaySend:
+        """Return what is asked before writing; the same object for equal conditions, so that a batch asks once."""
+        guard, now, expires_at, is_certain = self._guard, self._now, call.expires_at, call.ownership.is_certain
+        if permission.is_probe or expires_at is not None:
+            return lambda: permission.is_valid() and (expires_at is None or now() < expires_at) and is_certain()
+        if self._latest[0] is not call.ownership:
+            self._latest = (call.ownership, lambda: guard.is_closed and is_certain())
+        return self._latest[1]
+
+    def _is_late(self, call: OmniCall) -> bool:
+        return call.expires_at is not None and call.expires_at <= self._now()
+
+
+def recorded(send: Send, guard: Guard) -> Send:
+    """Record the outcome of every call that was made: once, however many requests share it."""
+
+    async def recorded_send(call: OmniCall) -> Outcome:
+        outcome = await send(call)
+        if outcome is not NOT_SENT:
+            guard.record(outcome, denied_before=call.denials > 0)
+        return outcome
+
+    return recorded_send
+
+
+def _end_of_wait(call: OmniCall, deadline: float, clock: float, now: datetime) -> float:
+    """Return when a call's wait for the end of a pause is over, by the clock."""
+    if call.expires_at is None:
+        return deadline
+    expiry = clock + (call.expires_at - now).total_seconds()
+    return expiry if expiry < deadline + _LAST_MOMENT else deadline

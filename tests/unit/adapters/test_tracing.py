@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from service.adapters.tracing import Tracer
 from service.core.attempt.call import OmniCall, merge
-from service.core.attempt.outcome import Accepted, MaySend, Outcome, Unavailable
+from service.core.attempt.outcome import Accepted, Outcome, Unavailable
 from service.core.delivery import Delivery, Publication
 from service.core.trace_context import read_trace, trace_id
 from tests.support.builder import a_call, a_message
@@ -123,10 +123,10 @@ def a_call_of(trace: str, name: str) -> OmniCall:
 async def test_a_batch_belongs_to_one_trace_and_is_linked_to_the_others(traced: Traced) -> None:
     other = PRODUCER.replace("4bf9", "5bf9")
 
-    async def post(_: OmniCall, __: MaySend) -> Outcome:
+    async def post(_: OmniCall) -> Outcome:
         return Accepted({})
 
-    await traced.tracer.attempts(post)(merge([a_call_of(PRODUCER, "a"), a_call_of(other, "b")]), lambda: True)
+    await traced.tracer.attempts(post)(merge([a_call_of(PRODUCER, "a"), a_call_of(other, "b")]))
     span = traced.spans()["POST"]
 
     assert parent_of(span) == PRODUCER[3:52]
@@ -144,10 +144,10 @@ async def test_a_batch_belongs_to_one_trace_and_is_linked_to_the_others(traced: 
 
 
 async def test_the_span_of_a_failed_attempt_has_its_cause(traced: Traced) -> None:
-    async def post(_: OmniCall, __: MaySend) -> Outcome:
+    async def post(_: OmniCall) -> Outcome:
         return Unavailable("http_503")
 
-    await traced.tracer.attempts(post)(a_call(), lambda: True)
+    await traced.tracer.attempts(post)(a_call())
     span = traced.spans()["POST"]
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["error.type"] == "http_503"
@@ -156,11 +156,11 @@ async def test_the_span_of_a_failed_attempt_has_its_cause(traced: Traced) -> Non
 async def test_an_exception_is_recorded_by_its_kind_and_raised(traced: Traced) -> None:
     """Its text may hold what was sent."""
 
-    async def post(_: OmniCall, __: MaySend) -> Outcome:
+    async def post(_: OmniCall) -> Outcome:
         raise ValueError(PHONE)
 
     with pytest.raises(ValueError, match=PHONE):
-        await traced.tracer.attempts(post)(a_call(), lambda: True)
+        await traced.tracer.attempts(post)(a_call())
     span = traced.spans()["POST"]
     assert (span.attributes or {})["error.type"] == "ValueError"
     assert PHONE not in span.to_json()

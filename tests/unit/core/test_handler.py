@@ -1,17 +1,26 @@
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
-from service.core.attempt.call import OmniCall
+from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
-from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.outcome import (
+    NOT_SENT,
+    Accepted,
+    Denied,
+    NotAttempted,
+    Outcome,
+    Rejected,
+    Unavailable,
+    Unknown,
+)
 from service.core.attempt.retry import Policy, RetryPolicy
-from service.core.delivery import Delivery, Publication, UnpublishableError
+from service.core.delivery import Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.omni.answer import LogEntry
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status
@@ -41,26 +50,26 @@ class World:
 
     async def handle(self, delivery: Delivery) -> Settlement:
         """Serve one delivery."""
-        handler = Handler(self.effects(self.attempt), self.policy)
+        handler = Handler(self.effects(self.send), self.policy)
         return await handler.handle(handler.read(delivery))
 
     async def handle_late(self, delivery: Delivery) -> Settlement:
         """Serve one that the broker let lapse."""
-        handler = Handler(self.effects(self.attempt), self.policy)
+        handler = Handler(self.effects(self.send), self.policy)
         return await handler.handle(await handler.read_late(delivery))
 
-    def effects(self, attempt: Callable[[Sequence[OmniCall]], Awaitable[Sequence[Outcome | Exception]]]) -> Effects:
+    def effects(self, send: Send) -> Effects:
         """Bind them."""
-        return Effects(attempt, self._look_up, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
+        return Effects(send, self._look_up, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
     async def _look_up(self, ids: tuple[str, ...], purpose: LookupPurpose) -> LookupResult:
         self.recorded.append(("look_up", ids, purpose))
         return self.lookup_result
 
-    async def attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        """Give each its outcome."""
-        self.recorded += calls
-        return [self.outcome(call) for call in calls]
+    async def send(self, call: OmniCall) -> Outcome:
+        """Return its outcome."""
+        self.recorded.append(call)
+        return self.outcome(call)
 
     async def _publish(self, publications: tuple[Publication, ...]) -> None:
         self.recorded.append([publication.routing_key for publication in publications])
@@ -354,7 +363,7 @@ async def test_nothing_is_settled_before_the_broker_has_confirmed(body: object) 
 async def test_a_handler_cancelled_during_a_call_publishes_and_settles_nothing() -> None:
     started = asyncio.Event()
 
-    async def hang(_: Sequence[OmniCall]) -> Sequence[Outcome]:
+    async def hang(_: OmniCall) -> Outcome:
         started.set()
         await asyncio.Event().wait()
         raise AssertionError
@@ -409,41 +418,74 @@ async def test_a_settlement_has_the_age_of_the_request_and_the_kind_of_resolutio
     assert (settlement.age, settlement.resolution) == (9, "found")
 
 
-def jobs(world: World, *deliveries: Delivery) -> tuple[Handler, list[tuple[Job, OmniCall]]]:
-    """Read deliveries for each of which one call is all there is to do."""
-    handler = Handler(world.effects(world.attempt), world.policy)
-    read = [handler.read(delivery) for delivery in deliveries]
-    return handler, [(job, call) for job in read if (call := handler.only_call(job))]
+def jobs(world: World, *deliveries: Delivery) -> tuple[Handler, list[Job], list[OmniCall]]:
+    """Read deliveries; return those that one call is all there is to do for, and their calls."""
+    handler = Handler(world.effects(world.send), world.policy)
+    pairs = [(job, call) for job in map(handler.read, deliveries) if (call := handler.shareable_call(job))]
+    return handler, [job for job, _ in pairs], [call for _, call in pairs]
 
 
-async def test_several_jobs_are_one_attempt_and_one_publication_and_end_as_each_would_alone() -> None:
-    first, second = a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2"))
+def named(name: str, **others: object) -> Delivery:
+    return a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)], **others))
 
-    def refuse_second(call: OmniCall) -> Outcome:
-        return Rejected("http_400", "HTTP 400") if call.request_id == "r-2" else accept(call)
 
-    alone = [await World(refuse_second).handle(delivery) for delivery in (first, second)]
-    world = World(refuse_second)
-    handler, both = jobs(world, first, second)
+async def test_several_jobs_share_one_call_and_one_publication_and_end_as_each_would_alone() -> None:
+    alone = [await World().handle(named(name)) for name in ("r-1", "r-2")]
+    world = World()
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
 
-    assert await handler.handle_all(both) == alone
-    assert [call.request_id for call in world.calls] == ["r-1", "r-2"]
-    assert world.recorded[2:] == [["message.accepted", "message.rejected"]]
+    assert await handler.handle_together(several, calls) == alone
+    assert world.story == [("r-1", "r-2"), ["message.accepted", "message.accepted"]]
+    assert all(job.is_touched for job in several)
+
+
+@pytest.mark.parametrize("outcome", [Unavailable("http_503"), Unknown("timeout"), NotAttempted("stopping")])
+async def test_an_outcome_that_concerns_all_jobs_is_reported_for_each(outcome: Outcome) -> None:
+    alone = World(lambda _: outcome)
+    await alone.handle(named("r-1"))
+    world = World(lambda _: outcome)
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
+
+    assert await handler.handle_together(several, calls) is not None
+    (_, published) = world.story
+    (_, published_alone) = alone.story
+    assert published == cast("list[str]", published_alone) * 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "touched"),
+    [
+        (Rejected("http_400", "HTTP 400"), True),
+        (Denied("http_401"), True),
+        (Unavailable("http_413"), True),
+        (NOT_SENT, False),
+    ],
+)
+async def test_jobs_are_handled_one_by_one_if_one_of_them_may_have_caused_a_refusal(
+    outcome: Outcome, *, touched: bool
+) -> None:
+    world = World(lambda _: outcome)
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
+
+    assert await handler.handle_together(several, calls) is None
+    assert len(world.story) == 1
+    assert [job.is_touched for job in several] == [touched, touched]
+    world.outcome = accept
+    await handler.handle(several[0])
+    assert world.calls[-1].is_measured is touched
 
 
 async def test_a_defect_in_one_of_several_jobs_does_not_affect_the_others() -> None:
     """Its outcome cannot be reported; those of the others are."""
+    world = World()
+    handler, several, calls = jobs(world, named("r-1"), named("r-2"))
+    several[0].parsed = replace(several[0].parsed, request=None)
+    results = await handler.handle_together(several, calls)
 
-    def answer(call: OmniCall) -> Outcome:
-        return cast("Outcome", None) if call.request_id == "r-1" else accept(call)
-
-    world = World(answer)
-    handler, both = jobs(world, a_delivery(a_body(requestId="r-1")), a_delivery(a_body(requestId="r-2")))
-    defect, settlement = await handler.handle_all(both)
-
-    assert isinstance(defect, AssertionError)
-    assert isinstance(settlement, Settlement)
-    assert world.recorded[2:] == [["message.accepted"]]
+    assert results is not None
+    assert isinstance(results[0], AssertionError)
+    assert isinstance(results[1], Settlement)
+    assert world.story[1:] == [["message.accepted"]]
 
 
 def never(*keys: str, size: int = 0) -> Callable[[tuple[Publication, ...]], Awaitable[None]]:
@@ -476,6 +518,14 @@ async def test_a_final_event_that_the_broker_never_takes_is_published_in_short()
     assert world.story[1:] == [["message.accepted"], ["message.accepted"]]
 
 
+async def test_an_event_that_is_not_final_and_is_never_taken_has_no_replacement() -> None:
+    world = World(lambda _: Unavailable("http_503"), never("message.deferred"))
+
+    await world.handle(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])))
+
+    assert world.story == [("m-1",), ["message.deferred", "omni.requests.delay.1"]]
+
+
 async def published_by(body: object) -> Publication:
     """Give the event about a request that is accepted."""
     seen: list[Publication] = []
@@ -494,15 +544,14 @@ async def test_an_event_that_is_not_taken_even_in_short_is_the_delivery_s_defect
 
 async def test_of_several_jobs_only_the_one_whose_event_is_unpublishable_is_changed() -> None:
     small = len((await published_by(a_body(requestId="r-1"))).body)
-    large = a_delivery(a_body(requestId="r-2", metadata={"tenant": "x" * 1000}))
     world = World(confirm=never("message.accepted", size=small + 40))
-    handler, both = jobs(world, a_delivery(a_body(requestId="r-1")), large)
+    handler, several, calls = jobs(world, named("r-1"), named("r-2", metadata={"tenant": "x" * 1000}))
 
-    first, second = await handler.handle_all(both)
+    results = await handler.handle_together(several, calls)
 
-    assert isinstance(first, Settlement)
-    assert isinstance(second, Settlement)
-    assert world.recorded[2:] == [["message.accepted", "message.accepted"], ["message.accepted"]]
+    assert results is not None
+    assert [type(result) for result in results] == [Settlement, Settlement]
+    assert world.story[1:] == [["message.accepted", "message.accepted"], ["message.accepted"]]
 
 
 async def test_of_several_jobs_only_the_one_about_which_nothing_can_be_published_is_a_defect() -> None:
@@ -511,16 +560,12 @@ async def test_of_several_jobs_only_the_one_about_which_nothing_can_be_published
         if refused:
             raise UnpublishableError(refused)
 
-    world = World(confirm=confirm)
-    handler, both = jobs(
-        world,
-        *(a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)])) for name in ("r-1", "r-2")),
-    )
+    handler, several, calls = jobs(World(confirm=confirm), named("r-1"), named("r-2"))
 
-    first, second = await handler.handle_all(both)
+    results = await handler.handle_together(several, calls)
 
-    assert isinstance(first, Settlement)
-    assert isinstance(second, UnpublishableError)
+    assert results is not None
+    assert [type(result) for result in results] == [Settlement, UnpublishableError]
 
 
 @pytest.mark.parametrize(
@@ -530,14 +575,13 @@ async def test_of_several_jobs_only_the_one_about_which_nothing_can_be_published
         pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-attempt": 1}), id="was posted before"),
         pytest.param(replace(a_delivery(), headers={"omni-first-seen": 1, "omni-retries": 1}), id="returns"),
         pytest.param(a_delivery({}), id="is not valid"),
-        pytest.param(a_delivery(a_body(expiresAt=(NOW - timedelta(seconds=1)).isoformat())), id="is too late"),
+        pytest.param(a_delivery(a_body(expiresAt=(NOW + timedelta(seconds=1)).isoformat())), id="expires"),
         pytest.param(a_delivery(TWO_PEOPLE), id="needs two calls"),
     ],
 )
-def test_a_job_that_needs_more_than_one_first_call_is_handled_alone(delivery: Delivery) -> None:
-    world = World(policy=Policy(RetryPolicy(), call_size=1))
-    _, only = jobs(world, delivery)
-    assert only == []
+def test_a_job_that_needs_more_than_one_first_call_shares_none(delivery: Delivery) -> None:
+    _, none, _ = jobs(World(policy=Policy(RetryPolicy(), call_size=1)), delivery)
+    assert none == []
 
 
 def limited_to(most: int, outcome: Outcome) -> Callable[[OmniCall], Outcome]:
@@ -575,34 +619,11 @@ async def test_a_message_that_is_too_large_alone_is_rejected() -> None:
     assert settlement.event_counts == {"message.rejected": 5}
 
 
-async def test_a_call_that_is_too_large_is_split_after_the_others_are_reported() -> None:
-    world = World(limited_to(2, Rejected("http_413", "HTTP 413")))
-    handler = Handler(world.effects(world.attempt), POLICY)
-    jobs = [handler.read(a_delivery(body)) for body in (a_body(MANY, requestId="large"), TWO_PEOPLE)]
-    pairs = [(job, call) for job in jobs if (call := handler.only_call(job))]
-
-    large, small = await handler.handle_all(pairs)
-
-    assert isinstance(large, Settlement)
-    assert isinstance(small, Settlement)
-    assert (large.event_counts, small.event_counts) == ({"message.accepted": 5}, {"message.accepted": 2})
-    assert world.story[2] == ["message.accepted"] * 2
-
-
-@pytest.mark.parametrize("together", [True, False])
-async def test_a_defect_in_a_part_is_the_defect_of_its_request(*, together: bool) -> None:
+async def test_a_defect_in_a_part_ends_its_request() -> None:
     world = World(lambda call: cast("Outcome", None) if len(call.messages) == 1 else Unavailable("http_413"))
-    handler = Handler(world.effects(world.attempt), POLICY)
-    job = handler.read(a_delivery(TWO_PEOPLE))
-    call = handler.only_call(job)
-    assert call is not None
 
-    if together:
-        (end,) = await handler.handle_all([(job, call)])
-        assert isinstance(end, AssertionError)
-    else:
-        with pytest.raises(AssertionError):
-            await handler.handle(job)
+    with pytest.raises(AssertionError):
+        await world.handle(a_delivery(TWO_PEOPLE))
     assert world.story.count(("m-1",)) == 1
     assert ("m-2",) not in world.story
 
@@ -621,10 +642,13 @@ async def test_a_job_is_touched_once_anything_was_done_about_it(
 ) -> None:
     """Only what is untouched is as new when it is handed out again."""
 
-    async def attempt(_: Sequence[OmniCall]) -> Sequence[Outcome | Exception]:
-        return [outcomes.pop(0)]
+    async def send(_: OmniCall) -> Outcome:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    handler = Handler(World().effects(attempt), replace(POLICY, call_size=2))
+    handler = Handler(World().effects(send), replace(POLICY, call_size=2))
     job = handler.read(a_delivery(body))
     with pytest.raises(LookupError):
         await handler.handle(job)
@@ -686,7 +710,7 @@ async def test_events_that_cost_no_call_give_way_to_those_of_others_after_each_s
         story.append("give way")
 
     world = World(confirm=confirm)
-    handler = Handler(replace(world.effects(world.attempt), give_way=give_way), POLICY)
+    handler = Handler(replace(world.effects(world.send), give_way=give_way), POLICY)
     await handler.handle(handler.read(delivery))
 
     slices = story.count("publish")
@@ -700,12 +724,12 @@ async def test_events_of_jobs_handled_together_are_published_in_slices_too() -> 
     async def confirm(publications: tuple[Publication, ...]) -> None:
         sizes.append(sum(len(publication.body) for publication in publications))
 
-    world = World(confirm=confirm)
-    handler, together = jobs(world, *(many(50) for _ in range(10)))
-    assert len(together) == 10
+    handler, several, calls = jobs(World(confirm=confirm), *(many(50) for _ in range(10)))
+    assert len(several) == 10
 
-    settlements = await handler.handle_all(together)
+    settlements = await handler.handle_together(several, calls)
 
+    assert settlements is not None
     assert [one.event_counts for one in settlements if isinstance(one, Settlement)] == [{"message.accepted": 50}] * 10
     assert max(sizes) < 2**18
     assert len(sizes) > 10
@@ -719,7 +743,7 @@ async def test_others_have_their_turn_while_a_large_body_is_read() -> None:
         turns += 1
 
     world = World()
-    handler = Handler(replace(world.effects(world.attempt), let_others=let_others), POLICY)
+    handler = Handler(replace(world.effects(world.send), let_others=let_others), POLICY)
 
     job = await handler.read_in_steps(many(4_000))
     assert turns >= 20
@@ -730,40 +754,39 @@ async def test_others_have_their_turn_while_a_large_body_is_read() -> None:
     assert turns == 0
 
 
-class LostError(Exception):
+class Lost(Ownership):
     """The delivery is another worker's."""
+
+    async def confirm(self) -> bool:
+        return False
 
 
 @pytest.mark.parametrize("headers", [{}, AMBIGUOUS])
-async def test_a_delivery_that_is_no_longer_ours_is_not_reported(headers: dict[str, object]) -> None:
-    """It may be accepted elsewhere; a request that expired while the process stood still is one example."""
-
-    async def confirm() -> None:
-        raise LostError
-
+async def test_nothing_is_published_for_a_lost_delivery(headers: dict[str, object]) -> None:
+    """It may be accepted elsewhere; a request that expired while the process was suspended is one example."""
     world = World()
-    handler = Handler(replace(world.effects(world.attempt), confirm=confirm), world.policy)
+    handler = Handler(world.effects(world.send), world.policy)
     delivery = a_delivery(a_body(TWO_PEOPLE, expiresAt=NOW.isoformat()))
-    with pytest.raises(LostError):
-        await handler.handle(handler.read(replace(delivery, headers=headers)))
+    with pytest.raises(DeliveryLostError):
+        await handler.handle(handler.read(replace(delivery, headers=headers), Lost()))
 
     assert [one for one in world.story if one[0] != "look_up"] == []  # type: ignore[index]  # lists and tuples
 
 
-async def test_a_call_for_a_delivery_that_is_no_longer_ours_is_not_reported_and_the_others_are() -> None:
-    async def attempt(calls: Sequence[OmniCall]) -> Sequence[Outcome | Exception]:
-        return [LostError(), *map(accept, calls[1:])]
+async def test_nothing_is_published_for_a_call_that_was_not_sent_because_the_delivery_was_lost() -> None:
+    async def send(_: OmniCall) -> Outcome:
+        raise DeliveryLostError
 
     world = World()
-    handler = Handler(world.effects(attempt), world.policy)
-    deliveries = [a_delivery(a_body(destinations=[a_destination(message_id=f"m-{n}")])) for n in range(2)]
-    with pytest.raises(LostError):
-        await handler.handle(handler.read(deliveries[0]))
+    handler = Handler(world.effects(send), world.policy)
+    with pytest.raises(DeliveryLostError):
+        await handler.handle(handler.read(a_delivery()))
     assert world.story == []
 
-    jobs = [handler.read(delivery) for delivery in deliveries]
-    calls = [call for job in jobs if (call := handler.only_call(job))]
-    lost, settled = await handler.handle_all(list(zip(jobs, calls, strict=True)))
-    assert isinstance(lost, LostError)
-    assert isinstance(settled, Settlement)
-    assert world.story == [["message.accepted"]]
+
+async def test_a_call_carries_the_ownership_of_its_delivery() -> None:
+    world, ownership = World(policy=Policy(RetryPolicy(), call_size=1)), Ownership()
+    handler = Handler(world.effects(world.send), world.policy)
+    await handler.handle(handler.read(a_delivery(TWO_PEOPLE), ownership))
+
+    assert [call.ownership for call in world.calls] == [ownership] * 2

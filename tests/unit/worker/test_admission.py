@@ -13,13 +13,16 @@ from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger, ConnectionLifetime
 from service.core.delivery import Delivery
 from service.worker.admission import Admission
+from service.worker.telemetry import Telemetry
+from tests.support.builder import NOW
+from tests.support.loop import loop_time
 
 KIB = 2**10
 MIB = 2**20
 
 
 async def at_once(_: Delivery) -> None:
-    """Put aside without delay."""
+    """Schedule for retry without delay."""
 
 
 WORLDS: "list[World]" = []
@@ -49,15 +52,16 @@ class World:
     def __post_init__(self) -> None:
         self.life = ConnectionLifetime()
         self.life.flow = self
+        telemetry = Telemetry(self.metrics, lambda: NOW, loop_time)
         self.admission = Admission(
-            self.most, self._put_aside, self.metrics, patience=0.05, longest_wait=self.longest_wait
+            self.most, self._schedule, telemetry, longest_pause=0.05, longest_wait=self.longest_wait
         )
         self._receive = self.admission.into(lambda delivery, _: self.began.append(number_of(delivery)))
 
         WORLDS.append(self)
 
     def is_read(self) -> bool:
-        """Tell whether the connection is read."""
+        """Return whether the connection is read."""
         return self.reading
 
     def pause_reading(self) -> None:
@@ -72,7 +76,7 @@ class World:
         """Stand for a channel."""
         self.acked.append(tag)
 
-    async def _put_aside(self, delivery: Delivery) -> None:
+    async def _schedule(self, delivery: Delivery) -> None:
         await self.schedule_retry(delivery)
         self.aside.append(number_of(delivery))
 
@@ -142,7 +146,7 @@ async def test_where_too_many_bytes_are_in_flight_the_connection_is_left_unread_
     assert world.aside == []
 
 
-async def test_what_still_waits_after_a_while_is_put_aside_and_acknowledged_the_latest_first() -> None:
+async def test_what_still_waits_after_a_while_is_scheduled_and_acknowledged_the_latest_first() -> None:
     world = World()
     for number in range(5):
         world.receive(number, 3 * MIB)
@@ -201,7 +205,7 @@ async def test_what_waits_for_a_connection_that_has_ended_is_forgotten_since_it_
     assert world.bytes_in_flight == 0
 
 
-async def test_while_something_is_put_aside_nothing_else_is_held_up_and_its_connection_may_end() -> None:
+async def test_while_something_is_scheduled_nothing_else_is_held_up_and_its_connection_may_end() -> None:
     go = asyncio.Event()
 
     async def wait(_: Delivery) -> None:
@@ -223,7 +227,7 @@ async def test_while_something_is_put_aside_nothing_else_is_held_up_and_its_conn
     assert world.bytes_in_flight == 400
 
 
-async def test_a_process_that_ends_puts_aside_what_has_not_begun() -> None:
+async def test_a_process_that_ends_schedules_deliveries_that_have_not_begun() -> None:
     world = World()
     for number in range(3):
         world.receive(number, 3 * MIB)
@@ -247,7 +251,7 @@ async def test_a_process_that_ends_does_not_wait_for_ever() -> None:
     assert world.aside == []
 
 
-async def test_what_has_waited_too_long_is_put_aside_the_first_first_also_where_there_is_memory() -> None:
+async def test_what_has_waited_too_long_is_scheduled_the_first_first_also_where_there_is_memory() -> None:
     """While sending is paused, one delivery may keep the next waiting; the broker takes it back in the end."""
     world = World(longest_wait=0.2)
     for number in range(4):
@@ -264,7 +268,7 @@ async def test_what_has_waited_too_long_is_put_aside_the_first_first_also_where_
     assert world.began == [0]
 
 
-async def test_while_a_consumer_is_cancelled_nothing_is_put_aside_since_the_broker_would_send_more() -> None:
+async def test_while_a_consumer_is_cancelled_nothing_is_scheduled_since_the_broker_would_send_more() -> None:
     world = World(longest_wait=0.02)
     arrived = world.admission.hold()
     for number in range(5):
@@ -276,7 +280,7 @@ async def test_while_a_consumer_is_cancelled_nothing_is_put_aside_since_the_brok
     assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
 
 
-async def test_what_is_being_put_aside_when_a_consumer_is_cancelled_is_settled_after_that() -> None:
+async def test_what_is_being_scheduled_when_a_consumer_is_cancelled_is_settled_after_that() -> None:
     go = asyncio.Event()
 
     async def wait(_: Delivery) -> None:
@@ -285,7 +289,7 @@ async def test_what_is_being_put_aside_when_a_consumer_is_cancelled_is_settled_a
     world = World(wait)
     for number in range(5):
         world.receive(number, 3 * MIB)
-    await asyncio.sleep(0.1)  # the last one is being put aside
+    await asyncio.sleep(0.1)  # the last one is being scheduled
     world.admission.hold()
     go.set()
     await asyncio.sleep(0.05)
@@ -295,7 +299,7 @@ async def test_what_is_being_put_aside_when_a_consumer_is_cancelled_is_settled_a
     assert (world.aside, world.acked) == ([4, 3, 2, 1], [4, 3, 2, 1])
 
 
-async def test_a_process_that_ends_puts_aside_all_that_comes_before_the_answer_to_its_cancellation() -> None:
+async def test_a_process_that_ends_schedules_all_that_arrives_before_the_answer_to_its_cancellation() -> None:
     world = World()
     answer = asyncio.Event()
     for number in range(4):

@@ -5,36 +5,37 @@ import pytest
 
 from service.core.delivery import Delivery
 from service.core.handler import Settlement
-from service.worker.deduplicator import Memory, Registry
+from service.worker.deduplicator import Deduplicator, DeliveryDeduplicator
 from tests.support.builder import NOW
+from tests.support.loop import loop_time
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
 SETTLEMENT = Settlement("order-1", identified=True, attempts=0, event_counts={"message.accepted": 1})
 
 
-async def test_a_redelivery_finds_what_is_running() -> None:
-    registry = Registry(10)
-    promise = registry.enter(DELIVERY)
-    assert registry.find(replace(DELIVERY, redelivered=True)) is promise
+async def test_a_redelivery_finds_the_one_in_flight() -> None:
+    deduplicator = DeliveryDeduplicator(10, loop_time)
+    entry = deduplicator.enter(DELIVERY)
+    assert deduplicator.find(replace(DELIVERY, redelivered=True)) is entry
 
 
-async def test_a_redelivery_finds_what_was_done() -> None:
+async def test_a_redelivery_finds_the_result() -> None:
     """Its ack may have been lost with the connection."""
-    registry = Registry(10)
-    registry.keep(registry.enter(DELIVERY), SETTLEMENT)
-    found = registry.find(replace(DELIVERY, redelivered=True))
+    deduplicator = DeliveryDeduplicator(10, loop_time)
+    deduplicator.keep(deduplicator.enter(DELIVERY), SETTLEMENT)
+    found = deduplicator.find(replace(DELIVERY, redelivered=True))
     assert found is not None
     assert await found.wait() == SETTLEMENT
 
 
-async def test_what_was_given_up_is_done_anew() -> None:
-    registry = Registry(10)
-    promise = registry.enter(DELIVERY)
-    waiting = asyncio.create_task(promise.wait())
+async def test_a_duplicate_of_a_delivery_that_was_given_up_starts_over() -> None:
+    deduplicator = DeliveryDeduplicator(10, loop_time)
+    entry = deduplicator.enter(DELIVERY)
+    waiting = asyncio.create_task(entry.wait())
     await asyncio.sleep(0)
-    registry.give_up(promise)
+    deduplicator.give_up(entry)
     assert await waiting is None
-    assert registry.find(replace(DELIVERY, redelivered=True)) is None
+    assert deduplicator.find(replace(DELIVERY, redelivered=True)) is None
 
 
 @pytest.mark.parametrize(
@@ -65,108 +66,108 @@ async def test_what_was_given_up_is_done_anew() -> None:
     ],
 )
 async def test_anything_else_is_another_delivery(other: Delivery) -> None:
-    registry = Registry(10)
-    registry.enter(DELIVERY)
-    assert registry.find(other) is None
+    deduplicator = DeliveryDeduplicator(10, loop_time)
+    deduplicator.enter(DELIVERY)
+    assert deduplicator.find(other) is None
 
 
-async def test_two_equal_letters_are_copies_of_one() -> None:
-    """No two letters of a request are alike, but a broker that crashes may hand one over twice."""
-    registry = Registry(10)
-    dead_letter = replace(DELIVERY, headers={"omni-retries": 2})
-    promise = registry.enter(dead_letter)
-    assert registry.find(dead_letter) is promise
-    assert registry.find(replace(dead_letter, headers={"omni-retries": 3})) is None
+async def test_two_equal_retry_messages_are_duplicates() -> None:
+    """No two retry messages of a request are equal, but a broker that crashes may deliver one twice."""
+    deduplicator = DeliveryDeduplicator(10, loop_time)
+    retry = replace(DELIVERY, headers={"omni-retries": 2})
+    entry = deduplicator.enter(retry)
+    assert deduplicator.find(retry) is entry
+    assert deduplicator.find(replace(retry, headers={"omni-retries": 3})) is None
 
 
-async def test_two_equal_replays_of_a_dead_letter_are_copies_of_one() -> None:
+async def test_two_equal_replays_of_a_dead_letter_are_duplicates() -> None:
     """A replay that is interrupted, or two at once, publish it twice; the broker marks neither as handed out before."""
-    registry = Registry(10)
+    deduplicator = DeliveryDeduplicator(10, loop_time)
     replay = replace(DELIVERY, headers={"omni-redrive-count": 1, "omni-attempt": 0})
-    promise = registry.enter(replay)
-    assert registry.find(replay) is promise
-    assert registry.find(replace(replay, headers={**replay.headers, "omni-republished": True})) is promise
-    registry.keep(promise, SETTLEMENT)
-    assert registry.find(replay) is promise
-    assert registry.find(replace(replay, headers={"omni-redrive-count": 2, "omni-attempt": 0})) is None
+    entry = deduplicator.enter(replay)
+    assert deduplicator.find(replay) is entry
+    assert deduplicator.find(replace(replay, headers={**replay.headers, "omni-republished": True})) is entry
+    deduplicator.keep(entry, SETTLEMENT)
+    assert deduplicator.find(replay) is entry
+    assert deduplicator.find(replace(replay, headers={"omni-redrive-count": 2, "omni-attempt": 0})) is None
 
 
-async def test_what_ended_long_ago_counts_no_more() -> None:
+async def test_a_result_of_long_ago_does_not_count() -> None:
     """A producer may use an id again, and a redelivery of that must not be taken for the old one."""
     clock = [0.0]
-    registry = Registry(10, lambda: clock[0])
+    deduplicator = DeliveryDeduplicator(10, lambda: clock[0])
     again = replace(DELIVERY, redelivered=True)
-    running = registry.enter(DELIVERY)
+    running = deduplicator.enter(DELIVERY)
     clock[0] = 100_000.0
-    assert registry.find(again) is running
-    registry.keep(running, SETTLEMENT)
+    assert deduplicator.find(again) is running
+    deduplicator.keep(running, SETTLEMENT)
     clock[0] += 3599
-    assert registry.find(again) is running
+    assert deduplicator.find(again) is running
     clock[0] += 1
-    assert registry.find(again) is None
+    assert deduplicator.find(again) is None
 
 
-async def test_what_ended_again_is_remembered_as_the_latest() -> None:
-    memory: Memory[str] = Memory(2)
-    for key, end in ("a", "first"), ("b", "first"), ("a", "second"), ("c", "first"):
-        memory.keep(memory.enter(key), end)
+async def test_the_latest_result_of_a_key_is_kept() -> None:
+    deduplicator: Deduplicator[str] = Deduplicator(2, loop_time)
+    for key, result in ("a", "first"), ("b", "first"), ("a", "second"), ("c", "first"):
+        deduplicator.keep(deduplicator.enter(key), result)
 
-    found = memory.find("a")
+    found = deduplicator.find("a")
     assert found is not None
-    assert found.end == "second"
-    assert memory.find("b") is None
+    assert found.result == "second"
+    assert deduplicator.find("b") is None
 
 
-async def test_an_end_that_does_not_last_is_for_those_who_wait() -> None:
-    memory: Memory[str] = Memory(2)
-    promise = memory.enter("a")
-    waiting = asyncio.create_task(promise.wait())
+async def test_a_shared_result_is_for_those_that_wait_only() -> None:
+    deduplicator: Deduplicator[str] = Deduplicator(2, loop_time)
+    entry = deduplicator.enter("a")
+    waiting = asyncio.create_task(entry.wait())
     await asyncio.sleep(0)
-    memory.tell(promise, "end")
+    deduplicator.share(entry, "end")
 
     assert await waiting == "end"
-    assert memory.find("a") is None
+    assert deduplicator.find("a") is None
 
 
 async def test_two_equal_requests_without_a_name_may_be_two() -> None:
-    registry = Registry(10)
+    deduplicator = DeliveryDeduplicator(10, loop_time)
     nameless = replace(DELIVERY, message_id=None)
-    registry.enter(nameless)
-    assert registry.find(replace(nameless, redelivered=True)) is None
+    deduplicator.enter(nameless)
+    assert deduplicator.find(replace(nameless, redelivered=True)) is None
 
 
 async def test_a_name_in_the_body_is_a_name() -> None:
-    registry = Registry(10)
+    deduplicator = DeliveryDeduplicator(10, loop_time)
     named = Delivery(b'{"requestId": "r", "phoneNumber": "41793026727", "text": "hello"}')
-    promise = registry.enter(named)
-    assert registry.find(replace(named, redelivered=True)) is promise
+    entry = deduplicator.enter(named)
+    assert deduplicator.find(replace(named, redelivered=True)) is entry
 
 
-async def test_of_those_that_are_done_only_so_many_are_remembered() -> None:
-    registry = Registry(2)
+async def test_only_so_many_results_are_kept() -> None:
+    deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
     deliveries = [replace(DELIVERY, message_id=f"order-{number}") for number in range(5)]
     for delivery in deliveries:
-        registry.keep(registry.enter(delivery), SETTLEMENT)
+        deduplicator.keep(deduplicator.enter(delivery), SETTLEMENT)
 
-    found = [registry.find(replace(delivery, redelivered=True)) for delivery in deliveries]
-    assert [promise is not None for promise in found] == [False, False, False, True, True]
+    found = [deduplicator.find(replace(delivery, redelivered=True)) for delivery in deliveries]
+    assert [entry is not None for entry in found] == [False, False, False, True, True]
 
 
-async def test_one_that_is_running_is_remembered_however_many_pass_it_by() -> None:
-    registry = Registry(2)
-    slow = registry.enter(DELIVERY)
+async def test_a_delivery_in_flight_is_never_evicted() -> None:
+    deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
+    slow = deduplicator.enter(DELIVERY)
     for number in range(100):
-        registry.keep(registry.enter(replace(DELIVERY, message_id=f"order-{number + 2}")), SETTLEMENT)
+        deduplicator.keep(deduplicator.enter(replace(DELIVERY, message_id=f"order-{number + 2}")), SETTLEMENT)
 
-    assert registry.find(replace(DELIVERY, redelivered=True)) is slow
+    assert deduplicator.find(replace(DELIVERY, redelivered=True)) is slow
 
 
 async def test_an_equal_one_that_ends_first_does_not_hide_the_other() -> None:
-    registry = Registry(2)
-    first, second = registry.enter(DELIVERY), registry.enter(DELIVERY)
-    registry.give_up(first)
+    deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
+    first, second = deduplicator.enter(DELIVERY), deduplicator.enter(DELIVERY)
+    deduplicator.give_up(first)
 
-    assert registry.find(replace(DELIVERY, redelivered=True)) is second
+    assert deduplicator.find(replace(DELIVERY, redelivered=True)) is second
 
 
 def handed_out(times: int, **headers: object) -> Delivery:
@@ -174,16 +175,16 @@ def handed_out(times: int, **headers: object) -> Delivery:
     return replace(delivery, headers={"x-delivery-count": times, **headers}) if times else delivery
 
 
-def test_a_delivery_that_was_handed_back_untouched_each_time_is_as_new_when_it_comes_again() -> None:
-    registry = Registry(2)
-    assert registry.is_untouched(handed_out(0))
-    assert not registry.is_untouched(handed_out(1))
+def test_a_delivery_that_was_untouched_each_time_is_as_new_when_it_is_redelivered() -> None:
+    deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
+    assert deduplicator.is_untouched(handed_out(0))
+    assert not deduplicator.is_untouched(handed_out(1))
 
-    registry.hand_back(handed_out(1))  # in whatever order its sessions are found to be over
-    assert not registry.is_untouched(handed_out(2))
-    registry.hand_back(handed_out(0))
-    assert registry.is_untouched(handed_out(2))
-    assert not registry.is_untouched(handed_out(3))
+    deduplicator.note_untouched(handed_out(1))  # in whatever order its sessions are found to be over
+    assert not deduplicator.is_untouched(handed_out(2))
+    deduplicator.note_untouched(handed_out(0))
+    assert deduplicator.is_untouched(handed_out(2))
+    assert not deduplicator.is_untouched(handed_out(3))
 
 
 @pytest.mark.parametrize(
@@ -197,30 +198,30 @@ def test_a_delivery_that_was_handed_back_untouched_each_time_is_as_new_when_it_c
         replace(handed_out(1), message_id="other"),
     ],
 )
-def test_one_that_another_worker_may_have_had_since_is_not(again: Delivery) -> None:
-    registry = Registry(2)
-    registry.hand_back(handed_out(0))
+def test_a_delivery_that_another_worker_may_have_had_is_not_untouched(again: Delivery) -> None:
+    deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
+    deduplicator.note_untouched(handed_out(0))
 
-    assert not registry.is_untouched(again)
-
-
-def test_a_count_in_a_first_delivery_is_a_producers_and_one_that_is_not_told_is_not_guessed() -> None:
-    registry = Registry(2)
-    registry.hand_back(replace(handed_out(1), headers={}))
-    assert not registry.is_untouched(handed_out(1))
-    assert not registry.is_untouched(replace(handed_out(1), headers={}))
-
-    registry.hand_back(replace(handed_out(0), headers={"x-delivery-count": 7}))
-    assert registry.is_untouched(handed_out(1))
+    assert not deduplicator.is_untouched(again)
 
 
-def test_one_without_a_name_is_not_known_since_two_may_be_alike_and_no_more_are_kept_than_may_be() -> None:
-    registry = Registry(2)
+def test_a_count_in_a_first_delivery_is_ignored_and_a_missing_count_is_not_guessed() -> None:
+    deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
+    deduplicator.note_untouched(replace(handed_out(1), headers={}))
+    assert not deduplicator.is_untouched(handed_out(1))
+    assert not deduplicator.is_untouched(replace(handed_out(1), headers={}))
+
+    deduplicator.note_untouched(replace(handed_out(0), headers={"x-delivery-count": 7}))
+    assert deduplicator.is_untouched(handed_out(1))
+
+
+def test_a_delivery_without_a_name_is_never_untouched_and_only_so_many_are_remembered() -> None:
+    deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
     nameless = replace(handed_out(0), message_id=None)
-    registry.hand_back(nameless)
-    assert not registry.is_untouched(replace(nameless, redelivered=True, headers={"x-delivery-count": 1}))
+    deduplicator.note_untouched(nameless)
+    assert not deduplicator.is_untouched(replace(nameless, redelivered=True, headers={"x-delivery-count": 1}))
 
     for name in "abc":
-        registry.hand_back(replace(handed_out(0), message_id=name))
-    kept = [name for name in "abc" if registry.is_untouched(replace(handed_out(1), message_id=name))]
+        deduplicator.note_untouched(replace(handed_out(0), message_id=name))
+    kept = [name for name in "abc" if deduplicator.is_untouched(replace(handed_out(1), message_id=name))]
     assert kept == ["b", "c"]

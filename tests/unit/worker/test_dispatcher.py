@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -11,40 +11,45 @@ from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import LookupPurpose, LookupResult
-from service.core.attempt.outcome import Accepted, Outcome
+from service.core.attempt.outcome import Accepted, Outcome, Rejected
 from service.core.attempt.retry import Policy, RetryPolicy
-from service.core.delivery import Delivery, Publication
+from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.history import History
 from service.core.omni.content import Content
 from service.core.request.request import Parsed
-from service.worker.custody import SESSION, HandedBackError
+from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
+from service.worker.ownership import SessionCheck
+from service.worker.telemetry import Telemetry
 from tests.support.builder import NOW, a_body, a_delivery, a_destination, a_status
+from tests.support.loop import loop_time, settled
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
 
 
 class Faked(Handler):
-    """A handler that does as it is told."""
+    """A handler that does what the test says."""
 
-    def __init__(self, handle: Callable[[Delivery], Awaitable[Settlement]]) -> None:
+    def __init__(self, handle: Callable[[Job], Awaitable[Settlement]]) -> None:
         super().__init__(cast("Effects", None), cast("Policy", None))
         self._handle = handle
 
-    def read(self, delivery: Delivery) -> Job:
-        return Job(delivery, History(NOW), Parsed("r", identified=True))
+    def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
+        return Job(delivery, History(NOW), Parsed("r", identified=True), ownership)
 
     async def handle(self, job: Job) -> Settlement:
-        return await self._handle(job.delivery)
+        return await self._handle(job)
 
 
-def a_dispatcher(handle: Callable[[Delivery], Awaitable[Settlement]], metrics: Metrics | None = None) -> Dispatcher:
-    return dispatcher_with(Faked(handle), None, metrics)
-
-
-def dispatcher_with(handler: Handler, most: int | None, metrics: Metrics | None = None) -> Dispatcher:
-    return Dispatcher(handler, metrics or Metrics(), prefetch=10, most=most)
+def a_dispatcher(
+    handle: Callable[[Delivery], Awaitable[Settlement]] | Handler,
+    metrics: Metrics | None = None,
+    most: int | None = 1000,
+) -> Dispatcher:
+    handler = handle if isinstance(handle, Handler) else Faked(lambda job: handle(job.delivery))
+    telemetry = Telemetry(metrics or Metrics(), lambda: NOW, loop_time)
+    return Dispatcher(handler, telemetry, SessionCheck(loop_time), DeliveryDeduplicator(30, loop_time), most=most)
 
 
 def receive(
@@ -62,16 +67,16 @@ async def drained(dispatcher: Dispatcher) -> None:
 class Channel:
     """The two answers a delivery may get."""
 
-    said: list[str] = field(default_factory=list)
+    settled_as: list[str] = field(default_factory=list)
 
     async def basic_ack(self, tag: int) -> None:
-        self.said.append(f"ack {tag}")
+        self.settled_as.append(f"ack {tag}")
 
     async def queue_declare(self, queue: str, *, passive: bool) -> None:
         assert (queue, passive) == ("omni.requests", True)
 
     async def basic_nack(self, tag: int, *, requeue: bool) -> None:
-        self.said.append(f"nack {tag} requeue={requeue}")
+        self.settled_as.append(f"nack {tag} requeue={requeue}")
 
 
 async def test_while_the_consumer_is_cancelled_nothing_is_settled() -> None:
@@ -94,13 +99,13 @@ async def test_while_the_consumer_is_cancelled_nothing_is_settled() -> None:
         receive(dispatcher, replace(DELIVERY, message_id=name), channel, tag)
         await asyncio.sleep(0.06)
     await asyncio.sleep(0.3)
-    assert channel.said == []
+    assert channel.settled_as == []
     assert not stopping.done()
 
     cancelled.set()
     await stopping
     await drained(dispatcher)
-    assert sorted(channel.said) == ["ack 1", "ack 2", "nack 3 requeue=False"]
+    assert sorted(channel.settled_as) == ["ack 1", "ack 2", "nack 3 requeue=False"]
 
 
 async def test_a_steady_flow_of_deliveries_does_not_hold_up_a_stop_for_long() -> None:
@@ -123,10 +128,10 @@ async def test_a_steady_flow_of_deliveries_does_not_hold_up_a_stop_for_long() ->
     more = False
     await flowing
     await drained(dispatcher)
-    assert len(channel.said) >= 10
+    assert len(channel.settled_as) >= 10
 
 
-async def test_a_redelivery_that_joined_a_defect_is_settled_as_it_is() -> None:
+async def test_a_redelivery_that_joined_a_defect_is_settled_like_it() -> None:
     """Left unsettled, it would hold a place of the prefetch for as long as the connection lasts."""
     go, channel, calls = asyncio.Event(), Channel(), []
 
@@ -143,37 +148,43 @@ async def test_a_redelivery_that_joined_a_defect_is_settled_as_it_is() -> None:
     await drained(dispatcher)
 
     assert len(calls) == 1
-    assert channel.said == ["nack 1 requeue=False", "nack 2 requeue=False"]
+    assert channel.settled_as == ["nack 1 requeue=False", "nack 2 requeue=False"]
 
 
-async def test_what_was_not_posted_when_the_session_went_is_let_go_and_done_anew_when_it_comes_again() -> None:
-    """By then another worker may have it, so it is not posted on the old ground."""
-    life, go, channel, posted = ConnectionLifetime(), asyncio.Event(), Channel(), []
+async def test_a_delivery_that_was_lost_with_its_session_is_handled_anew_when_it_is_redelivered() -> None:
+    """By then another worker may have it, so it is not posted under the old session."""
+    life, go, channel = ConnectionLifetime(), asyncio.Event(), Channel()
+    posted: list[Delivery] = []
 
-    async def handle(delivery: Delivery) -> Settlement:
+    async def handle(job: Job) -> Settlement:
         await go.wait()
-        session = SESSION.get()
-        if session is not None and session.broken.is_set():
-            raise HandedBackError
-        posted.append(delivery)
+        await job.ownership.require()
+        posted.append(job.delivery)
         return Settlement("order-1", identified=True, attempts=0, event_counts={})
 
-    dispatcher = a_dispatcher(handle)
+    dispatcher = a_dispatcher(Faked(handle))
     receive(dispatcher, DELIVERY, channel, 1, life)
     await asyncio.sleep(0)
     life.set()
-    again = replace(DELIVERY, redelivered=True)
-    receive(dispatcher, again, channel, 2)
-    await asyncio.sleep(0)
+    again = replace(DELIVERY, redelivered=True, headers={"x-delivery-count": 1})
+    receive(dispatcher, again, channel, 2, living())
+    await settled()
     go.set()
     await drained(dispatcher)
 
-    assert posted == [again]
-    assert channel.said == ["ack 2"]
+    assert posted == [replace(again, redelivered=False)]  # nothing was done about it, so it is as new
+    assert channel.settled_as == ["ack 2"]
 
 
-async def test_what_was_handed_out_often_is_served_alone_and_by_turns() -> None:
-    """So a killer takes nobody with it who has gone before, and those before it change from life to life."""
+def living() -> ConnectionLifetime:
+    """Return a session that the broker has just sent bytes over, by the loop's clock."""
+    life = ConnectionLifetime()
+    life.confirmed_at = life.heard_at = loop_time()
+    return life
+
+
+async def test_suspected_deliveries_are_handled_one_at_a_time_in_an_order_that_changes() -> None:
+    """So a poison message takes none with it that came before, and those before it change with each crash."""
     running, most, served = 0, 0, []
 
     async def handle(delivery: Delivery) -> Settlement:
@@ -190,17 +201,19 @@ async def test_what_was_handed_out_often_is_served_alone_and_by_turns() -> None:
         served.clear()
         dispatcher, channel = a_dispatcher(handle), Channel()
         for number in range(8):
-            suspect = replace(DELIVERY, message_id=f"m-{number}", redelivered=True, headers={"x-delivery-count": count})
-            receive(dispatcher, suspect, channel, number)
+            suspected = replace(
+                DELIVERY, message_id=f"m-{number}", redelivered=True, headers={"x-delivery-count": count}
+            )
+            receive(dispatcher, suspected, channel, number)
         await drained(dispatcher)
         orders.append(tuple(served))
 
     assert most == 1
-    assert len(channel.said) == 8
+    assert len(channel.settled_as) == 8
     assert len(set(orders)) == 3
 
 
-async def test_how_old_what_was_accepted_is_and_how_doubts_end_is_counted() -> None:
+async def test_the_age_of_accepted_requests_and_the_resolution_of_ambiguous_attempts_are_counted() -> None:
     async def handle(_: Delivery) -> Settlement:
         accepted = {"message.accepted": 1} if served else {}
         served.append(1)
@@ -218,7 +231,7 @@ async def test_how_old_what_was_accepted_is_and_how_doubts_end_is_counted() -> N
     assert value(metrics, "omni_relay_acceptance_seconds_sum") == 3
 
 
-async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None:
+async def test_a_delivery_that_was_redelivered_once_is_handled_beside_all_others() -> None:
     go, served = asyncio.Event(), []
 
     async def handle(delivery: Delivery) -> Settlement:
@@ -236,30 +249,95 @@ async def test_what_was_handed_out_once_more_is_served_with_all_others() -> None
     await drained(dispatcher)
 
 
+async def test_a_delivery_that_is_cancelled_is_not_settled_and_its_redelivery_is_handled() -> None:
+    channel, calls = Channel(), 0
+
+    async def handle(_: Delivery) -> Settlement:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise asyncio.CancelledError
+        return Settlement("order-1", identified=True, attempts=0, event_counts={})
+
+    metrics = Metrics()
+    dispatcher = a_dispatcher(handle, metrics)
+    receive(dispatcher, DELIVERY, channel, 1)
+    await settled()
+    assert value(metrics, "omni_relay_deliveries_total", settlement="abandoned") == 1
+    receive(dispatcher, replace(DELIVERY, redelivered=True), channel, 2)
+    await drained(dispatcher)
+
+    assert channel.settled_as == ["ack 2"]
+    assert value(metrics, "omni_relay_deliveries_in_flight") == 0
+
+
+async def test_an_ack_that_is_lost_with_the_connection_is_given_to_the_redelivery() -> None:
+    channel, calls = Channel(), []
+
+    class Gone(Channel):
+        async def basic_ack(self, tag: int) -> None:
+            raise ConnectionResetError(tag)
+
+    async def handle(delivery: Delivery) -> Settlement:
+        calls.append(delivery)
+        return Settlement("order-1", identified=True, attempts=0, event_counts={})
+
+    metrics = Metrics()
+    dispatcher = a_dispatcher(handle, metrics)
+    receive(dispatcher, DELIVERY, Gone(), 1)
+    await settled()
+    receive(dispatcher, replace(DELIVERY, redelivered=True), channel, 2)
+    await drained(dispatcher)
+
+    assert (len(calls), channel.settled_as) == (1, ["ack 2"])
+    assert value(metrics, "omni_relay_deliveries_total", settlement="lost") == 1
+    assert value(metrics, "omni_relay_duplicate_deliveries_total") == 1
+
+
+async def test_when_the_grace_is_over_deliveries_are_given_up_and_not_settled() -> None:
+    channel = Channel()
+
+    async def hang(_: Delivery) -> Settlement:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    metrics = Metrics()
+    dispatcher = a_dispatcher(hang, metrics)
+    receive(dispatcher, DELIVERY, channel, 1)
+    await drained(dispatcher)
+
+    assert channel.settled_as == []
+    assert value(metrics, "omni_relay_deliveries_total", settlement="abandoned") == 1
+
+
 @dataclass
 class World:
-    """OMNI, which answers when told to, and a broker that confirms."""
+    """OMNI that answers when `go` is set, and a broker that confirms."""
 
     attempts: list[list[str]] = field(default_factory=list)
     published: list[int] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     fault: BaseException | None = None
+    refusal: Outcome | None = None
+    """The outcome of a call that requests share."""
     metrics: Metrics = field(default_factory=Metrics)
 
     def dispatcher(self, most: int | None = 100) -> Dispatcher:
-        """Make one that works with them."""
-        return dispatcher_with(Handler(self.effects(), Policy(RetryPolicy())), most, self.metrics)
+        """Return a dispatcher."""
+        return a_dispatcher(Handler(self.effects(), Policy(RetryPolicy())), self.metrics, most)
 
     def effects(self) -> Effects:
-        """Bind them."""
-        return Effects(self._attempt, self._look, self._publish, lambda: NOW, lambda: 0.5, lambda: "made-up")
+        """Return the effects."""
+        return Effects(self._send, self._look, self._publish, lambda: NOW, lambda: 0.5, lambda: "made-up")
 
-    async def _attempt(self, calls: Sequence[OmniCall]) -> Sequence[Outcome]:
-        self.attempts.append([message.message_id for call in calls for message in call.messages])
+    async def _send(self, call: OmniCall) -> Outcome:
+        self.attempts.append([message.message_id for message in call.messages])
         await self.go.wait()
         if self.fault is not None:
             raise self.fault
-        return [Accepted({message.message_id: a_status() for message in call.messages}) for call in calls]
+        if call.members and self.refusal is not None:
+            return self.refusal
+        return Accepted({message.message_id: a_status() for message in call.messages})
 
     async def _look(self, _: tuple[str, ...], __: LookupPurpose) -> LookupResult:
         raise AssertionError
@@ -273,7 +351,7 @@ def a_request(name: str, text: str = "Hello") -> Delivery:
     return replace(a_delivery(body), message_id=name)
 
 
-async def test_what_comes_in_one_read_and_may_be_one_call_is_and_each_is_settled_by_itself() -> None:
+async def test_deliveries_of_one_read_with_equal_contents_share_a_call_and_each_is_settled_by_itself() -> None:
     world, channel, life = World(), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for tag, delivery in enumerate([a_request("a"), a_request("b"), a_request("c", "Bye"), a_delivery({})]):
@@ -283,12 +361,12 @@ async def test_what_comes_in_one_read_and_may_be_one_call_is_and_each_is_settled
 
     assert sorted(world.attempts) == [["a", "b"], ["c"]]
     assert sorted(world.published) == [1, 1, 2]
-    assert sorted(channel.said) == ["ack 0", "ack 1", "ack 2", "ack 3"]
+    assert sorted(channel.settled_as) == ["ack 0", "ack 1", "ack 2", "ack 3"]
     assert value(world.metrics, "omni_relay_deliveries_total", settlement="acked") == 4
     assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
 
 
-async def test_what_comes_later_or_is_not_to_be_merged_is_served_by_itself() -> None:
+async def test_deliveries_of_different_reads_or_without_batching_share_no_call() -> None:
     world, channel, life = World(), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for name in "ab":
@@ -304,8 +382,8 @@ async def test_what_comes_later_or_is_not_to_be_merged_is_served_by_itself() -> 
     assert sorted(world.attempts) == [["a"], ["b"], ["c"], ["d"]]
 
 
-async def test_what_came_over_two_sessions_is_not_one() -> None:
-    """One of them may be over, and what came over it no longer ours."""
+async def test_deliveries_of_two_sessions_share_no_call() -> None:
+    """One of them may have ended, and its deliveries may be another worker's."""
     world = World()
     dispatcher = world.dispatcher()
     for name in "ab":
@@ -316,7 +394,7 @@ async def test_what_came_over_two_sessions_is_not_one() -> None:
     assert sorted(world.attempts) == [["a"], ["b"]]
 
 
-async def test_one_that_is_handed_out_again_takes_over_what_was_done_about_it_among_others() -> None:
+async def test_a_redelivery_joins_the_call_that_its_first_delivery_shares() -> None:
     world, old, new, life = World(), Channel(), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for tag, name in enumerate("ab"):
@@ -328,18 +406,18 @@ async def test_one_that_is_handed_out_again_takes_over_what_was_done_about_it_am
     await drained(dispatcher)
 
     assert world.attempts == [["a", "b"]]
-    assert (old.said, new.said) == (["ack 0", "ack 1"], ["ack 7"])
+    assert (old.settled_as, new.settled_as) == (["ack 0", "ack 1"], ["ack 7"])
 
 
 @pytest.mark.parametrize(
     ("fault", "settled", "said"),
     [
         (ValueError("a defect"), "dead_lettered", ["nack 0 requeue=False", "nack 1 requeue=False"]),
-        (HandedBackError(), "lost", []),
+        (DeliveryLostError(), "lost", []),
         (asyncio.CancelledError(), "abandoned", []),
     ],
 )
-async def test_how_one_call_of_several_ends_without_an_outcome(
+async def test_a_shared_call_without_an_outcome_ends_like_any_other(
     fault: BaseException, settled: str, said: list[str]
 ) -> None:
     world, channel, life = World(fault=fault), Channel(), ConnectionLifetime()
@@ -350,35 +428,48 @@ async def test_how_one_call_of_several_ends_without_an_outcome(
     world.go.set()
     await drained(dispatcher)
 
-    assert channel.said == said
+    assert channel.settled_as == said
     assert value(world.metrics, "omni_relay_deliveries_total", settlement=settled) == 2
     assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
     world.fault = None
     receive(dispatcher, replace(a_request("a"), redelivered=True), channel, 3)
     await drained(dispatcher)
-    assert channel.said[len(said) :] == (["nack 3 requeue=False"] if said else ["ack 3"])
+    assert channel.settled_as[len(said) :] == (["nack 3 requeue=False"] if said else ["ack 3"])
 
 
-async def test_a_defect_in_putting_together_leaves_nobody_unserved() -> None:
+async def test_a_defect_in_grouping_leaves_no_delivery_unhandled() -> None:
     class Defective(Content):
         def to_json(self) -> bytes:
             raise ValueError("a defect")
 
     class Other(Handler):
-        def only_call(self, job: Job) -> OmniCall | None:
-            call = super().only_call(job)
+        def shareable_call(self, job: Job) -> OmniCall | None:
+            call = super().shareable_call(job)
             return replace(call, content=Defective(), written=None) if call and call.request_id == "a" else call
 
     world, channel, life = World(), Channel(), ConnectionLifetime()
-    effects = world.effects()
-    dispatcher = dispatcher_with(Other(effects, Policy(RetryPolicy())), 100)
+    dispatcher = a_dispatcher(Other(world.effects(), Policy(RetryPolicy())))
     for tag, name in enumerate("abc"):
         receive(dispatcher, a_request(name), channel, tag, life)
     world.go.set()
     await drained(dispatcher)
 
     assert sorted(world.attempts) == [["a"], ["b"], ["c"]]
-    assert sorted(channel.said) == ["ack 0", "ack 1", "ack 2"]
+    assert sorted(channel.settled_as) == ["ack 0", "ack 1", "ack 2"]
+
+
+async def test_each_delivery_is_handled_by_itself_if_one_may_have_caused_a_refusal() -> None:
+    world, channel, life = World(refusal=Rejected("http_400", "HTTP 400")), Channel(), ConnectionLifetime()
+    dispatcher = world.dispatcher()
+    for tag, name in enumerate("ab"):
+        receive(dispatcher, a_request(name), channel, tag, life)
+    world.go.set()
+    await drained(dispatcher)
+
+    assert world.attempts == [["a", "b"], ["a"], ["b"]]
+    assert channel.settled_as == ["ack 0", "ack 1"]
+    assert value(world.metrics, "omni_relay_deliveries_total", settlement="acked") == 2
+    assert value(world.metrics, "omni_relay_deliveries_in_flight") == 0
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

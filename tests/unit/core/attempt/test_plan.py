@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.attempt.call import OmniCall, content_key, group, is_too_large, merge, plan, split
+from service.core.attempt.call import OmniCall, Origin, content_key, is_too_large, merge, plan, split
 from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.identity import bulk_id, digest
@@ -27,7 +27,7 @@ def saying(content: Content) -> SendRequest:
 def test_one_batch_has_all_destinations() -> None:
     messages = (a_message("m-1", PHONE, EMAIL), a_message("m-2"))
 
-    (call,) = plan(a_request(*messages), a_history(), NOW, POLICY)
+    (call,) = plan(a_request(*messages), a_history(), Origin(NOW), POLICY)
 
     assert call.messages == messages
     assert call.request_id == "order-1"
@@ -44,7 +44,7 @@ def test_one_batch_has_all_destinations() -> None:
 
 @pytest.mark.parametrize(("attempts", "number"), [(0, 1), (3, 4)])
 def test_attempts_are_counted_from_one(attempts: int, number: int) -> None:
-    (call,) = plan(a_request(), a_history(attempts), None, POLICY)
+    (call,) = plan(a_request(), a_history(attempts), Origin(), POLICY)
 
     assert call.attempt == number
 
@@ -57,7 +57,7 @@ def test_the_scenario_of_the_settings_is_for_a_request_that_names_none(
 ) -> None:
     request = saying(a_content().model_copy(update={"scenario_key": own}))
 
-    (call,) = plan(request, a_history(), None, replace(POLICY, scenario_key=default))
+    (call,) = plan(request, a_history(), Origin(), replace(POLICY, scenario_key=default))
 
     assert payload_of(call).get("scenarioKey") == used
 
@@ -66,15 +66,15 @@ def test_a_request_too_large_for_one_call_takes_several_each_a_bulk_of_its_own()
     messages = tuple(a_message(f"m-{number}") for number in range(5))
     request = replace(a_request(*messages), content=a_content().model_copy(update={"bulk_id": "bulk-1"}))
 
-    calls = plan(request, a_history(), None, replace(POLICY, call_size=2))
+    calls = plan(request, a_history(), Origin(), replace(POLICY, call_size=2))
 
     assert [call.messages for call in calls] == [messages[:2], messages[2:4], messages[4:]]
     assert [payload_of(call)["bulkId"] for call in calls] == [
         bulk_id("order-1", name, digest(request.content.to_json())) for name in ("m-0", "m-2", "m-4")
     ]
-    assert plan(request, a_history(), None, replace(POLICY, call_size=2)) == calls
+    assert plan(request, a_history(), Origin(), replace(POLICY, call_size=2)) == calls
     assert all(call.is_part for call in calls)
-    assert not plan(request, a_history(), None, replace(POLICY, call_size=5))[0].is_part
+    assert not plan(request, a_history(), Origin(), replace(POLICY, call_size=5))[0].is_part
 
 
 def test_the_bulks_of_another_request_with_the_same_ids_have_other_names() -> None:
@@ -83,7 +83,7 @@ def test_the_bulks_of_another_request_with_the_same_ids_have_other_names() -> No
     request = replace(a_request(*(a_message(f"m-{number}") for number in range(5))), content=a_content())
     other = replace(request, content=a_content().model_copy(update={"callback_data": "another"}))
 
-    bulks = [{call.content.bulk_id for call in plan(one, a_history(), None, policy)} for one in (request, other)]
+    bulks = [{call.content.bulk_id for call in plan(one, a_history(), Origin(), policy)} for one in (request, other)]
 
     assert not bulks[0] & bulks[1]
 
@@ -92,7 +92,7 @@ def test_a_request_that_just_fits_keeps_its_bulk_id() -> None:
     content = a_content().model_copy(update={"bulk_id": "bulk-1", "send_at": NOW + timedelta(hours=1)})
     request = replace(a_request(a_message("m-1"), a_message("m-2")), content=content)
 
-    (call,) = plan(request, a_history(), None, replace(POLICY, call_size=2))
+    (call,) = plan(request, a_history(), Origin(), replace(POLICY, call_size=2))
 
     assert payload_of(call)["bulkId"] == "bulk-1"
     assert payload_of(call)["sendAt"] == "2026-11-22T13:00:00.000+0000"
@@ -105,7 +105,7 @@ TOO_LARGE: tuple[Outcome, ...] = (Rejected("http_413", "HTTP 413"), Unavailable(
 @pytest.mark.parametrize("outcome", TOO_LARGE)
 def test_a_call_that_is_too_large_is_made_in_halves_with_bulk_ids_of_our_own(outcome: Outcome) -> None:
     content = a_content().model_copy(update={"bulk_id": "theirs"})
-    (call,) = plan(replace(saying(content), messages=FIVE), a_history(), NOW, POLICY, "a-trace")
+    (call,) = plan(replace(saying(content), messages=FIVE), a_history(), Origin(NOW, "a-trace"), POLICY)
 
     first, second = split(call, outcome)
 
@@ -124,7 +124,7 @@ def test_a_call_that_is_too_large_is_made_in_halves_with_bulk_ids_of_our_own(out
 
 @pytest.mark.parametrize("outcome", TOO_LARGE)
 def test_halves_are_halved_until_one_message_stands_alone(outcome: Outcome) -> None:
-    left, sizes = list(plan(replace(a_request(), messages=FIVE), a_history(), NOW, POLICY)), []
+    left, sizes = list(plan(replace(a_request(), messages=FIVE), a_history(), Origin(NOW), POLICY)), []
     while left:
         call = left.pop(0)
         sizes.append(len(call.messages))
@@ -145,16 +145,16 @@ def test_halves_are_halved_until_one_message_stands_alone(outcome: Outcome) -> N
     ],
 )
 def test_a_call_that_ended_otherwise_is_not_split(outcome: Outcome) -> None:
-    (call,) = plan(replace(a_request(), messages=FIVE), a_history(), NOW, POLICY)
+    (call,) = plan(replace(a_request(), messages=FIVE), a_history(), Origin(NOW), POLICY)
 
     assert split(call, outcome) == ()
     assert not is_too_large(outcome)
 
 
 def test_a_call_is_first_if_no_other_can_have_been_made_about_its_messages() -> None:
-    (first,) = plan(a_request(), a_history(), None, POLICY)
-    (second,) = plan(a_request(), a_history(1), None, POLICY)
-    (replayed,) = plan(a_request(), replace(a_history(), redrives=2), None, POLICY)
+    (first,) = plan(a_request(), a_history(), Origin(), POLICY)
+    (second,) = plan(a_request(), a_history(1), Origin(), POLICY)
+    (replayed,) = plan(a_request(), replace(a_history(), redrives=2), Origin(), POLICY)
 
     assert (first.is_first, second.is_first, replayed.is_first) == (True, False, False)
     assert replayed.redrives == 2
@@ -167,7 +167,7 @@ ASKED = {"notify": True, "notifyUrl": REPORTS, "notifyContentType": "application
 def asking(**changes: object) -> dict[str, object]:
     """Plan a call that may ask for reports; give what it says about them."""
     request = saying(a_content().model_copy(update=changes))
-    (call,) = plan(request, a_history(), None, replace(POLICY, notify_url=REPORTS))
+    (call,) = plan(request, a_history(), Origin(), replace(POLICY, notify_url=REPORTS))
     names = ("notify", "notifyUrl", "notifyContentType", "intermediateReport", "callbackData")
     return {name: value for name, value in payload_of(call).items() if name in names}
 
@@ -196,10 +196,10 @@ def test_to_ask_for_reports_changes_no_id_and_no_batch() -> None:
     """The token may change between two attempts at a request."""
     policies = [replace(POLICY, call_size=2, notify_url=url) for url in (None, REPORTS, f"{REPORTS}-new")]
     request = replace(a_request(), messages=FIVE)
-    calls = [plan(request, a_history(), None, policy) for policy in policies]
+    calls = [plan(request, a_history(), Origin(), policy) for policy in policies]
 
     assert calls[0] == calls[1] == calls[2]
-    assert [content_key(plan(a_request(), a_history(), None, policy)[0]) for policy in policies] == [
+    assert [content_key(plan(a_request(), a_history(), Origin(), policy)[0]) for policy in policies] == [
         a_content().to_json()
     ] * 3
     for part in (*calls[1], *split(calls[1][0], TOO_LARGE[0])):
@@ -208,12 +208,12 @@ def test_to_ask_for_reports_changes_no_id_and_no_batch() -> None:
 
 def test_calls_made_as_one_ask_for_reports_too() -> None:
     policy = replace(POLICY, notify_url=REPORTS)
-    calls = [plan(a_request(a_message(name)), a_history(), None, policy)[0] for name in ("m-1", "m-2")]
+    calls = [plan(a_request(a_message(name)), a_history(), Origin(), policy)[0] for name in ("m-1", "m-2")]
 
-    assert group(calls, 10) == [[0, 1]]
+    assert content_key(calls[0]) == content_key(calls[1])
     assert {name: payload_of(merge(calls))[name] for name in ASKED} == ASKED
 
 
 def test_a_call_does_not_show_where_it_asks_for_reports() -> None:
     policy = replace(POLICY, notify_url=REPORTS)
-    assert "a-secret-token" not in repr(policy) + repr(plan(a_request(), a_history(), None, policy))
+    assert "a-secret-token" not in repr(policy) + repr(plan(a_request(), a_history(), Origin(), policy))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from service.core.attempt.call import plan
+from service.core.attempt.call import Origin, plan
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.request.request import Parsed
 from tests.support.builder import a_delivery, a_history, parsed
@@ -56,7 +56,7 @@ def validator() -> Draft202012Validator:
 def faults_of(validator: Draft202012Validator, reading: Parsed) -> list[str]:
     assert reading.request is not None
     faults = []
-    for call in plan(reading.request, a_history(), None, Policy(RetryPolicy())):
+    for call in plan(reading.request, a_history(), Origin(), Policy(RetryPolicy())):
         payload: Json = json.loads(call.to_json())
         payload.pop("facebook", None)  # legacy: on the vendor's old pages only
         faults += [f"{error.json_path}: {error.message}" for error in validator.iter_errors(payload)]

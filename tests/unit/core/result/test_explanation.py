@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.attempt.call import plan
+from service.core.attempt.call import Origin, plan
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.request.request import Fault
 from service.core.result.explanation import Explanation, content_type_of, explain, visible
@@ -25,7 +25,7 @@ def test_the_calls_are_those_that_the_worker_makes() -> None:
 
     found = explained(body, policy)
 
-    assert found.calls == tuple(call.to_json() for call in plan(request, a_history(), None, policy))
+    assert found.calls == tuple(call.to_json() for call in plan(request, a_history(), Origin(), policy))
     assert found.messages == request.messages
     assert len(found.calls) == 3
     assert not found.is_refused

@@ -2,18 +2,18 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.core.attempt.breaker import Signal
-from service.core.attempt.outcome import NotAttempted
-from service.worker.sending.circuit_breaker import RESULTS_STALLED, Turnstile
-from tests.support.loop import loop_time
+from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Unavailable
+from service.worker.sending.circuit_breaker import Guard, Permission
+from service.worker.telemetry import RESULTS_STALLED
+from tests.support.loop import loop_time, settled
 
-HEALTHY, DENIED = Signal("healthy"), Signal("denied", "http_401")
+HEALTHY, DENIED = Accepted({}), Denied("http_401")
 NEVER = float("inf")
 
 
-def a_turnstile(clock: Callable[[], float] = loop_time) -> tuple[Turnstile, list[object]]:
-    told: list[object] = []
-    return Turnstile(lambda breaker, _: told.append(breaker.mode), told.append, clock), told
+def a_guard(clock: Callable[[], float] = loop_time) -> tuple[Guard, list[object]]:
+    reported: list[object] = []
+    return Guard(lambda breaker, _: reported.append(breaker.state), reported.append, clock, lambda: 0.0), reported
 
 
 @dataclass
@@ -26,239 +26,256 @@ class Clock:
         return self.now
 
 
-def is_stuck(turnstile: Turnstile) -> bool:
-    return turnstile.is_stuck
+def is_stuck(guard: Guard) -> bool:
+    return guard.is_stuck
 
 
-def far(seconds: float) -> Signal:
-    return Signal("failing", "http_429", seconds)
-
-
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+def retry_after(seconds: float) -> Outcome:
+    return Unavailable("http_429", seconds)
 
 
 class Callers:
-    """Some who want to make a call, and say when they may."""
+    """Tasks that want to make a call, and note when they may."""
 
-    def __init__(self, turnstile: Turnstile, count: int, until: float = NEVER, *, again: bool = False) -> None:
-        self.through: list[int] = []
+    def __init__(self, guard: Guard, count: int, until: float = NEVER, *, denied_before: bool = False) -> None:
+        self.permitted: list[int] = []
         self.go = asyncio.Event()
-        self._turnstile = turnstile
+        self._guard = guard
         self._until = until
-        self._again = again
+        self._denied_before = denied_before
         self.tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
 
     async def _call(self, number: int) -> NotAttempted | None:
-        try:
-            if held := await self._turnstile.enter(self._until, again=self._again):
-                return held
-            self.through.append(number)
+        entered = await self._guard.enter(self._until, denied_before=self._denied_before)
+        if isinstance(entered, NotAttempted):
+            return entered
+        with entered:
+            self.permitted.append(number)
             await self.go.wait()
-            return None
-        finally:
-            self._turnstile.leave()
+        return None
 
     async def end(self) -> list[NotAttempted | None]:
         self.go.set()
         return await asyncio.gather(*self.tasks)
 
 
-async def test_at_first_it_is_open() -> None:
-    turnstile, told = a_turnstile()
+async def test_at_first_every_call_is_permitted() -> None:
+    guard, reported = a_guard()
 
-    assert await turnstile.enter(NEVER) is None
-    assert (turnstile.is_open, turnstile.passes(), turnstile.pause) == (True, True, None)
-    assert told == []
-
-
-async def test_good_news_while_open_is_no_news() -> None:
-    turnstile, told = a_turnstile()
-    turnstile.notice(HEALTHY)
-
-    assert told == []
-    assert turnstile.is_open
+    assert isinstance(await guard.enter(NEVER), Permission)
+    assert (guard.is_closed, guard.pause) == (True, None)
+    assert reported == []
 
 
-async def test_a_refusal_closes_it_and_is_told_once() -> None:
-    turnstile, told = a_turnstile()
-    for signal in (DENIED, DENIED, HEALTHY):
-        turnstile.notice(signal)
+async def test_a_success_while_closed_is_not_reported() -> None:
+    guard, reported = a_guard()
+    guard.record(HEALTHY)
 
-    assert (turnstile.pause, turnstile.passes()) == ("http_401", False)
-    assert told == ["closed"]
+    assert reported == []
+    assert guard.is_closed
 
 
-async def test_of_those_who_wait_one_is_the_probe_and_the_others_follow_when_it_went_well() -> None:
-    turnstile, told = a_turnstile()
-    turnstile.notice(DENIED)
-    callers = Callers(turnstile, 3)
-    await settle()
-    assert callers.through == []
+async def test_a_denial_opens_it_and_is_reported_once() -> None:
+    guard, reported = a_guard()
+    for outcome in (DENIED, DENIED, HEALTHY):
+        guard.record(outcome)
 
-    while turnstile.breaker.mode == "closed":  # noqa: ASYNC110  # a timer
-        await asyncio.sleep(0.02)
-    await settle()
-    assert callers.through == [0]
+    assert (guard.pause, guard.is_closed) == ("http_401", False)
+    assert reported == ["open"]
 
-    turnstile.notice(HEALTHY)
-    await settle()
-    assert callers.through == [0, 1, 2]
-    assert told == ["closed", "probing", "open"]
+
+async def test_of_calls_that_wait_one_is_the_probe_and_the_others_follow_when_it_succeeds() -> None:
+    guard, reported = a_guard()
+    guard.record(DENIED)
+    callers = Callers(guard, 3)
+    await settled()
+    assert callers.permitted == []
+
+    await asyncio.sleep(1)
+    assert callers.permitted == [0]
+
+    guard.record(HEALTHY)
+    await settled()
+    assert callers.permitted == [0, 1, 2]
+    assert reported == ["open", "half_open", "closed"]
     assert await callers.end() == [None] * 3
 
 
-async def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
-    turnstile, _ = a_turnstile()
-    turnstile.notice(DENIED)
-    callers = Callers(turnstile, 2)
-    while not callers.through:  # noqa: ASYNC110  # a timer
-        await asyncio.sleep(0.02)
-    (first,) = callers.through
+async def test_a_probe_that_ends_without_an_outcome_gives_its_permission_to_another() -> None:
+    guard, _ = a_guard()
+    guard.record(DENIED)
+    callers = Callers(guard, 2)
+    await asyncio.sleep(1)
+    (first,) = callers.permitted
     callers.tasks[first].cancel()
-    await settle()
+    await settled()
 
-    assert sorted(callers.through) == [0, 1]
-    await asyncio.wait(callers.tasks, timeout=0)
+    assert sorted(callers.permitted) == [0, 1]
     callers.go.set()
     await asyncio.wait(callers.tasks)
 
 
-async def test_one_that_was_denied_before_is_the_probe_only_where_no_other_waits() -> None:
-    turnstile, _ = a_turnstile()
-    turnstile.notice(DENIED)
-    denied, other = Callers(turnstile, 1, again=True), Callers(turnstile, 1, loop_time() + 2)
-    while not (denied.through or other.through):  # noqa: ASYNC110  # a timer
-        await asyncio.sleep(0.02)
-    await settle()
-    assert (denied.through, other.through) == ([], [0])
+async def test_a_permission_ends_with_the_state_that_it_was_given_in() -> None:
+    guard, _ = a_guard()
+    shared = await guard.enter(NEVER)
+    guard.record(DENIED)
+    assert isinstance(shared, Permission)
+    assert not shared.is_valid()
+
+    await asyncio.sleep(1)
+    probe = await guard.enter(NEVER)
+    assert isinstance(probe, Permission)
+    assert (probe.is_valid(), shared.is_valid()) == (True, False)
+    guard.set_stalled(stalled=True)
+    assert not probe.is_valid()
+    guard.set_stalled(stalled=False)
+    guard.record(DENIED)
+    await asyncio.sleep(3)
+    another = await guard.enter(NEVER)
+    assert isinstance(another, Permission)
+    with probe:
+        pass  # given back late, it does not end the other
+    assert (probe.is_valid(), another.is_valid()) == (False, True)
+    guard.stop()
+    assert not another.is_valid()
+
+
+async def test_a_call_that_was_denied_before_is_the_probe_only_if_no_other_waits() -> None:
+    guard, _ = a_guard()
+    guard.record(DENIED)
+    denied, other = Callers(guard, 1, denied_before=True), Callers(guard, 1, loop_time() + 2)
+    await asyncio.sleep(1)
+    assert (denied.permitted, other.permitted) == ([], [0])
 
     assert await other.end() == [None]
-    await settle()
-    assert denied.through == [0]
-    turnstile.notice(HEALTHY)
-    assert turnstile.seconds_since_healthy < 1
+    await settled()
+    assert denied.permitted == [0]
+    guard.record(HEALTHY)
+    assert guard.seconds_since_healthy < 1
     assert await denied.end() == [None]
 
 
-async def test_whoever_has_waited_long_enough_is_sent_away_and_the_others_wait_on() -> None:
-    turnstile, _ = a_turnstile()
-    turnstile.notice(far(300))
-    hasty, patient = Callers(turnstile, 2, loop_time() + 0.1), Callers(turnstile, 1)
+async def test_a_call_that_has_waited_long_enough_is_not_attempted_and_the_others_wait_on() -> None:
+    guard, _ = a_guard()
+    guard.record(retry_after(300))
+    short, long = Callers(guard, 2, loop_time() + 0.1), Callers(guard, 1)
 
-    assert await hasty.end() == [NotAttempted("http_429")] * 2
-    assert not patient.tasks[0].done()
-    turnstile.shut()
-    assert await patient.end() == [NotAttempted("stopping")]
+    assert await short.end() == [NotAttempted("http_429")] * 2
+    assert not long.tasks[0].done()
+    guard.stop()
+    assert await long.end() == [NotAttempted("stopping")]
 
 
 async def test_while_another_is_the_probe_a_wait_comes_to_its_end_too() -> None:
-    turnstile, _ = a_turnstile()
-    turnstile.notice(DENIED)
-    probe = Callers(turnstile, 1)
-    while not probe.through:  # noqa: ASYNC110  # a timer
-        await asyncio.sleep(0.02)
+    guard, _ = a_guard()
+    guard.record(DENIED)
+    probe = Callers(guard, 1)
+    await asyncio.sleep(1)
 
-    assert await turnstile.enter(loop_time() + 0.05) == NotAttempted("http_401")
+    assert await guard.enter(loop_time() + 0.05) == NotAttempted("http_401")
     assert await probe.end() == [None]
 
 
-async def test_while_results_are_stuck_no_call_is_made_and_nobody_is_sent_away() -> None:
-    turnstile, told = a_turnstile()
-    turnstile.stall(stalled=True)
-    turnstile.stall(stalled=True)
-    callers = Callers(turnstile, 2, loop_time() - 1)
-    await settle()
-    assert callers.through == []
+async def test_while_results_are_stalled_no_call_is_made_and_no_wait_ends() -> None:
+    guard, reported = a_guard()
+    guard.set_stalled(stalled=True)
+    guard.set_stalled(stalled=True)
+    callers = Callers(guard, 2, loop_time() - 1)
+    await settled()
+    assert callers.permitted == []
     assert not any(task.done() for task in callers.tasks)
-    assert (turnstile.pause, turnstile.is_open, turnstile.passes()) == (RESULTS_STALLED, False, False)
+    assert (guard.pause, guard.is_closed) == (RESULTS_STALLED, False)
 
-    turnstile.stall(stalled=False)
-    await settle()
-    assert callers.through == [0, 1]
-    assert told == [True, False]
+    guard.set_stalled(stalled=False)
+    await settled()
+    assert callers.permitted == [0, 1]
+    assert reported == [True, False]
     assert await callers.end() == [None, None]
 
 
-async def test_when_it_is_shut_those_who_wait_are_sent_away_at_once() -> None:
-    turnstile, _ = a_turnstile()
-    turnstile.stall(stalled=True)
-    callers = Callers(turnstile, 2)
-    await settle()
-    turnstile.shut()
+async def test_when_the_worker_stops_calls_that_wait_are_not_attempted() -> None:
+    guard, _ = a_guard()
+    guard.set_stalled(stalled=True)
+    callers = Callers(guard, 2)
+    await settled()
+    guard.stop()
 
     assert await callers.end() == [NotAttempted("stopping")] * 2
-    assert not turnstile.is_open
-    assert not turnstile.passes()
+    assert not guard.is_closed
 
 
 async def test_a_timer_that_fires_before_its_time_does_not_lose_the_probe() -> None:
-    """The clock is one on which every timer of the event loop comes too early, ten times over."""
-    turnstile, told = a_turnstile(clock=lambda: loop_time() / 10)
-    turnstile.notice(far(0.01))
-    turnstile.notice(far(0.05))
-    async with asyncio.timeout(20):
-        while turnstile.breaker.mode == "closed":  # noqa: ASYNC110  # a timer
-            await asyncio.sleep(0.02)
+    """The clock is one on which every timer of the event loop fires too early, ten times over."""
+    guard, reported = a_guard(clock=lambda: loop_time() / 10)
+    guard.record(retry_after(0.01))
+    guard.record(retry_after(0.05))
+    await asyncio.sleep(20)
 
-    assert told == ["closed", "probing"]
+    assert reported == ["open", "half_open"]
 
 
-async def test_a_pause_that_outlives_its_deadline_is_noticed_and_ended_by_whoever_looks() -> None:
-    clock = Clock()
-    turnstile, told = a_turnstile(clock=clock)
-    turnstile.notice(far(300))
-    clock.now += 359
-    assert not is_stuck(turnstile)
-    clock.now += 2
-    assert is_stuck(turnstile)  # the loop's timers know nothing of this clock
-
-    turnstile.look()
-    assert not is_stuck(turnstile)
-    assert told == ["closed", "probing"]
-
-
-async def test_a_probe_that_ended_without_a_word_is_noticed_and_replaced_by_whoever_looks() -> None:
-    clock, go = Clock(), asyncio.Event()
-    turnstile, _ = a_turnstile(clock=clock)
-    turnstile.notice(DENIED)
-    clock.now += 60
-    turnstile.look()
-
-    async def probe() -> None:
-        await turnstile.enter(NEVER)
-        await go.wait()
-
-    probing = asyncio.create_task(probe())
-    await settle()
-    callers = Callers(turnstile, 1)
-    await settle()
-    clock.now += 3600
-    assert not is_stuck(turnstile)  # it may take its time
-    go.set()
-    await probing
-    await settle()
-    assert callers.through == []
-    assert is_stuck(turnstile)
-
-    turnstile.look()
-    await settle()
-    assert callers.through == [0]
-    assert not is_stuck(turnstile)
+async def test_a_longer_retry_after_that_arrives_during_the_pause_moves_the_probe() -> None:
+    guard, _ = a_guard()
+    guard.record(retry_after(1))
+    guard.record(retry_after(10))
+    callers = Callers(guard, 1)
+    await asyncio.sleep(9)
+    assert callers.permitted == []
+    await asyncio.sleep(2)
+    assert callers.permitted == [0]
     await callers.end()
 
 
-async def test_a_pause_for_want_of_confirms_is_no_reason_for_a_restart() -> None:
+async def test_a_pause_that_outlives_its_deadline_is_noticed_and_ended_by_the_watchdog() -> None:
     clock = Clock()
-    turnstile, _ = a_turnstile(clock=clock)
-    turnstile.notice(DENIED)
+    guard, reported = a_guard(clock=clock)
+    guard.record(retry_after(300))
+    clock.now += 359
+    assert not is_stuck(guard)
+    clock.now += 2
+    assert is_stuck(guard)  # the loop's timers know nothing of this clock
+
+    guard.advance()
+    assert not is_stuck(guard)
+    assert reported == ["open", "half_open"]
+
+
+async def test_a_probe_may_take_its_time() -> None:
+    clock = Clock()
+    guard, _ = a_guard(clock=clock)
+    guard.record(DENIED)
     clock.now += 60
-    turnstile.look()
-    turnstile.stall(stalled=True)
-    callers = Callers(turnstile, 1)
-    await settle()
+    guard.advance()
+    callers = Callers(guard, 2)
+    await settled()
     clock.now += 3600
-    assert not is_stuck(turnstile)
-    turnstile.stall(stalled=False)
+
+    assert callers.permitted == [0]
+    assert not is_stuck(guard)
+    callers.go.set()
+    await asyncio.gather(*callers.tasks)
+
+
+async def test_a_pause_because_of_stalled_results_is_no_reason_for_a_restart() -> None:
+    clock = Clock()
+    guard, _ = a_guard(clock=clock)
+    guard.record(DENIED)
+    clock.now += 60
+    guard.advance()
+    guard.set_stalled(stalled=True)
+    callers = Callers(guard, 1)
+    await settled()
+    clock.now += 3600
+    assert not is_stuck(guard)
+    guard.set_stalled(stalled=False)
     assert await callers.end() == [None]
+
+
+async def test_new_credentials_are_tried_at_once_where_the_old_ones_were_denied_and_nothing_else_is() -> None:
+    denied, failing = a_guard()[0], a_guard()[0]
+    denied.record(DENIED)
+    failing.record(retry_after(300))
+    for guard in (denied, failing):
+        guard.retry_denied()
+
+    assert (denied.breaker.state, failing.breaker.state) == ("half_open", "open")

@@ -1,191 +1,191 @@
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
+import pytest
+
+from service.core.attempt.call import OmniCall
 from service.core.attempt.concurrency import Limit
-from service.core.attempt.outcome import Accepted, Unavailable
-from service.worker.sending.limiter import Throttle
-from tests.support.loop import loop_time
+from service.core.attempt.outcome import NOT_SENT, Accepted, Outcome, Unavailable
+from service.worker.sending.limiter import Limiter, limited
+from tests.support.builder import a_call, a_message
+from tests.support.loop import loop_time, settled
 
 
-def a_throttle(size: int, rate: float | None = None, *, fixed: bool = True) -> tuple[Throttle, list[float]]:
-    told: list[float] = []
-    return Throttle(
-        Limit(size, size if fixed else 100, fixed=fixed), rate, lambda limit: told.append(limit.size), loop_time
-    ), told
+class World:
+    """A limiter around a function that holds each call until it is let go."""
 
-
-class Calls:
-    """Calls that hold their slot until they are let go."""
-
-    def __init__(self, throttle: Throttle) -> None:
-        self.running: list[int] = []
+    def __init__(self, size: int, rate: float | None = None, *, fixed: bool = True) -> None:
+        self.sizes: list[float] = []
+        self.limiter = Limiter(
+            Limit(size, size if fixed else 100, fixed=fixed),
+            rate,
+            lambda limit: self.sizes.append(limit.size),
+            loop_time,
+        )
+        self.sent: list[str] = []
         self.go = asyncio.Event()
-        self._throttle = throttle
+        self.outcomes: list[Outcome] = []
+        self._send = limited(self._hold, self.limiter)
 
-    async def call(self, number: int) -> None:
-        async with self._throttle.slot(1, is_part=False):
-            self.running.append(number)
-            await self.go.wait()
+    async def _hold(self, call: OmniCall) -> Outcome:
+        self.sent.append(call.request_id)
+        await self.go.wait()
+        return self.outcomes.pop(0) if self.outcomes else Accepted({})
+
+    def call(self, name: str, messages: int = 1, **fields: object) -> "asyncio.Task[Outcome]":
+        call = a_call(*(a_message(f"{name}-{number}") for number in range(messages)))
+        call = replace(call, request_id=name, **fields)  # type: ignore[arg-type]  # its own
+        return asyncio.ensure_future(self._send(call))
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def test_no_more_calls_are_under_way_than_there_are_slots_and_they_go_in_order() -> None:
-    throttle, told = a_throttle(2)
-    calls = Calls(throttle)
-    tasks = [asyncio.create_task(calls.call(number)) for number in range(5)]
-    await settle()
-    assert calls.running == [0, 1]
+async def test_no_more_calls_are_made_at_once_than_there_are_slots_and_they_go_in_order() -> None:
+    world = World(2)
+    tasks = [world.call(name) for name in "abcde"]
+    await settled()
+    assert world.sent == ["a", "b"]
+    assert world.limiter.waiting == 3
     tasks[2].cancel()
-    calls.go.set()
+    world.go.set()
     await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert calls.running == [0, 1, 3, 4]
-    assert told == [2]
+    assert world.sent == ["a", "b", "d", "e"]
+    assert world.sizes == [2]
 
 
-async def test_one_who_gives_up_in_the_moment_of_its_turn_hands_the_slot_on() -> None:
-    throttle, _ = a_throttle(1)
-    calls = Calls(throttle)
-    first, second, third = (asyncio.create_task(calls.call(number)) for number in range(3))
-    await settle()
-    calls.go.set()
-    await first
+async def test_a_call_that_is_cancelled_in_the_turn_in_which_it_gets_its_slot_gives_it_on() -> None:
+    limiter = World(1).limiter
+    await limiter.acquire()
+    second, third = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+    await settled()
+    limiter.release()
     second.cancel()
     await asyncio.wait_for(third, 1)
 
-    assert calls.running[-1] == 2
-    assert throttle.limit.size == 1
+    assert second.cancelled()
+    limiter.release()
+    await asyncio.wait_for(limiter.acquire(), 1)
 
 
-async def test_more_room_lets_those_in_who_wait() -> None:
-    throttle, told = a_throttle(2, fixed=False)
-    calls = Calls(throttle)
-    tasks = [asyncio.create_task(calls.call(number)) for number in range(5)]
-    await settle()
-    throttle.notice(Accepted({}), 0.01)
-    await settle()
-    assert calls.running == [0, 1, 2]
+async def test_a_higher_limit_lets_in_calls_that_wait() -> None:
+    world = World(2, fixed=False)
+    tasks = [world.call(name) for name in "abcde"]
+    await settled()
+    world.limiter.record(Accepted({}), 0.01)
+    await settled()
+    assert world.sent == ["a", "b", "c"]
 
-    throttle.notice(Unavailable("http_429"), 0.01)
-    throttle.notice(Unavailable("http_503"), 0.01)  # says nothing of how much is too much
-    throttle.begin_anew()
-    assert told == [2, 3, 1.5]
-    calls.go.set()
+    world.limiter.record(Unavailable("http_429"), 0.01)
+    world.limiter.record(Unavailable("http_503"), 0.01)  # shows nothing about the limit
+    world.limiter.begin_anew()
+    assert world.sizes == [2, 3, 1.5]
+    world.go.set()
     await asyncio.gather(*tasks)
 
 
-async def test_messages_go_at_their_pace() -> None:
-    throttle, _ = a_throttle(10, rate=100)
+async def test_the_outcome_of_a_call_changes_the_limit() -> None:
+    world = World(4, fixed=False)
+    world.outcomes = [Unavailable("http_429")]
+    world.go.set()
+    await world.call("a")
+
+    assert world.sizes == [4, 2]
+
+
+async def test_messages_go_at_the_rate() -> None:
+    world = World(10, rate=100)
+    world.go.set()
     started = loop_time()
+    await asyncio.gather(*(world.call(name, 5) for name in "abcde"))
 
-    async def call() -> None:
-        async with throttle.slot(5, is_part=False) as slot:
-            await slot.pace(5)
-
-    await asyncio.gather(*(call() for _ in range(5)))
-
-    assert 0.2 <= loop_time() - started < 2
+    assert loop_time() - started == pytest.approx(0.2, abs=0.01)
 
 
 async def test_large_calls_take_turns_with_small_ones_and_hold_no_more_than_one_slot_while_they_wait() -> None:
-    throttle, _ = a_throttle(3, rate=100)
-    gone: list[str] = []
-
-    async def call(name: str, messages: int) -> None:
-        async with throttle.slot(messages, is_part=False) as slot:
-            await slot.pace(messages)
-            gone.append(name)
-
-    large = [asyncio.create_task(call(f"large-{number}", 10)) for number in range(10)]
-    await settle()
-    assert throttle.waiting == 0
-    assert not throttle.is_full
-    small = [asyncio.create_task(call(f"small-{number}", 1)) for number in range(3)]
+    world = World(3, rate=100)
+    world.go.set()
+    large = [world.call(f"large-{number}", 10) for number in range(10)]
+    await settled()
+    assert world.limiter.waiting == 0
+    small = [world.call(f"small-{number}") for number in range(3)]
     await asyncio.gather(*large, *small)
 
-    assert {gone.index(f"small-{number}") for number in range(3)} <= set(range(1, 6))
-    assert [name for name in gone if name.startswith("large")] == [f"large-{number}" for number in range(10)]
+    assert {world.sent.index(f"small-{number}") for number in range(3)} <= set(range(1, 6))
+    assert [name for name in world.sent if name.startswith("large")] == [f"large-{number}" for number in range(10)]
 
 
-async def test_a_large_call_lets_the_next_one_into_the_line_when_its_turn_has_come() -> None:
-    """While OMNI answers slowly, the rate is still made full use of."""
-    throttle, _ = a_throttle(3, rate=1000)
-    calling, go = [], asyncio.Event()
+async def test_a_large_call_lets_the_next_one_wait_for_the_rate_while_it_is_made() -> None:
+    """While OMNI answers slowly, the rate is still fully used."""
+    world = World(3, rate=1000)
+    tasks = [world.call(name, 100) for name in "abc"]
+    await asyncio.sleep(1)
 
-    async def call(number: int) -> None:
-        async with throttle.slot(100, is_part=False) as slot:
-            await slot.pace(100)
-            calling.append(number)
-            await go.wait()
-
-    tasks = [asyncio.create_task(call(number)) for number in range(3)]
-    async with asyncio.timeout(5):
-        while len(calling) < 3:  # noqa: ASYNC110 - the clock
-            await asyncio.sleep(0.01)
-    go.set()
+    assert len(world.sent) == 3
+    world.go.set()
     await asyncio.gather(*tasks)
 
 
-async def test_a_large_call_that_is_given_up_leaves_the_line() -> None:
-    throttle, _ = a_throttle(1, rate=100)
-    calls = Calls(throttle)
-    holding = asyncio.create_task(calls.call(0))
-    await settle()
-
-    async def call() -> None:
-        async with throttle.slot(50, is_part=False) as slot:
-            await slot.pace(50)
-
-    for_a_slot, in_line = asyncio.create_task(call()), asyncio.create_task(call())
-    await settle()
+async def test_a_large_call_that_is_cancelled_lets_the_next_one_wait() -> None:
+    world = World(1, rate=100)
+    holding = world.call("holding")
+    await settled()
+    for_a_slot, in_line = world.call("a", 50), world.call("b", 50)
+    await settled()
     for_a_slot.cancel()
     in_line.cancel()
-    await asyncio.gather(for_a_slot, in_line, return_exceptions=True)
-    calls.go.set()
+    world.go.set()
     await holding
 
-    await asyncio.wait_for(call(), 5)
-    in_line = asyncio.create_task(call())
-    await asyncio.sleep(0.05)
-    in_line.cancel()
-    await asyncio.gather(in_line, return_exceptions=True)
-    async with asyncio.timeout(5), throttle.slot(50, is_part=False):
-        pass
+    await asyncio.wait_for(world.call("c", 50), 5)
+    for_the_rate = world.call("d", 50)
+    await settled()
+    for_the_rate.cancel()
+    await asyncio.wait_for(world.call("e", 50), 5)
+    assert world.sent == ["holding", "c", "e"]
 
 
 async def test_without_a_rate_no_call_is_large() -> None:
-    throttle, _ = a_throttle(3)
-    calls = [asyncio.create_task(Calls(throttle).call(number)) for number in range(2)]
-    await settle()
-    async with asyncio.timeout(5), throttle.slot(500, is_part=False) as slot:
-        await slot.pace(500)
-    for call in calls:
-        call.cancel()
-    await asyncio.gather(*calls, return_exceptions=True)
+    world = World(3)
+    for name in "abc":
+        world.call(name, 500)
+    await settled()
+
+    assert world.sent == ["a", "b", "c"]
 
 
 async def test_a_part_of_a_large_request_is_large_however_few_its_messages() -> None:
-    """Where one message a second may go, no call has more than one."""
-    throttle, _ = a_throttle(3, rate=1)
-    calls = Calls(throttle)
-    first = throttle.slot(1, is_part=True)
-    async with first as slot:
-        await slot.pace(1)
-        second = asyncio.create_task(calls.call(2))
-        async with asyncio.timeout(1), throttle.slot(1, is_part=True):
-            assert throttle.slot(1, is_part=False) is throttle
-            third = asyncio.create_task(_enter(throttle.slot(1, is_part=True)))
-            await settle()
-            assert not third.done()
-        await asyncio.wait_for(third, 1)
-    calls.go.set()
-    await second
+    """Where one message a second is allowed, no call has more than one."""
+    world = World(4, rate=1)
+    for name in "abc":
+        world.call(name, is_part=True)
+    small = world.call("small")
+    await settled()
+    assert world.sent == ["a"]
+    await asyncio.sleep(1.5)
+    assert world.sent == ["a", "small"]
+    await asyncio.sleep(1)
+    assert world.sent == ["a", "small", "b"]
+    world.go.set()
+    await small
 
 
-async def _enter(slot: AbstractAsyncContextManager[object]) -> None:
-    async with slot:
-        pass
+async def test_a_call_that_is_not_allowed_when_it_has_its_slot_takes_nothing_of_the_rate() -> None:
+    world = World(1, rate=1)
+    world.go.set()
+    for _ in range(5):
+        assert await world.call("a", may_send=lambda: False) is NOT_SENT
+    started = loop_time()
+    await world.call("b")
+
+    assert loop_time() == started
+    assert world.sent == ["b"]
+
+
+async def test_a_call_that_may_be_sent_again_keeps_its_slot_and_its_share_of_the_rate() -> None:
+    world = World(1, rate=1)
+    world.go.set()
+    world.outcomes = [NOT_SENT, NOT_SENT, Accepted({})]
+    started = loop_time()
+
+    assert await world.call("a") == Accepted({})
+    assert world.sent == ["a"] * 3
+    assert loop_time() == started

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from service.core.attempt.log_access import PERIOD, REFUSALS, LogAccess
 from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
 from service.core.omni.answer import LogEntry
-from service.worker.sending.log_lookup import LONGEST_QUERY, MOST_IDS, Lookout
+from service.worker.sending.log_lookup import LONGEST_QUERY, MOST_IDS, LogLookup
 from tests.support.builder import a_status
 from tests.support.loop import loop_time
 
@@ -12,11 +12,11 @@ PURPOSES: tuple[LookupPurpose, ...] = ("required", "best_effort")
 
 
 class Omni:
-    """Logs that show everything, or answer as they are told."""
+    """Logs that show everything, or what the test says."""
 
     def __init__(self, answer: Callable[[tuple[str, ...]], LookupResult] | None = None) -> None:
         self.asked: list[tuple[str, ...]] = []
-        self.told: list[LookupResult] = []
+        self.reported: list[LookupResult] = []
         self._answer = answer or everything
 
     async def ask(self, ids: tuple[str, ...]) -> LookupResult:
@@ -24,8 +24,8 @@ class Omni:
         await asyncio.sleep(0)
         return self._answer(ids)
 
-    def lookout(self, rate: float = 60_000) -> Lookout:
-        return Lookout(self.ask, rate, self.told.append, clock=loop_time)
+    def lookup(self, rate: float = 60_000) -> LogLookup:
+        return LogLookup(self.ask, rate, self.reported.append, loop_time)
 
 
 def everything(ids: tuple[str, ...]) -> LookupResult:
@@ -37,105 +37,105 @@ def names(lookup_result: LookupResult) -> set[str]:
     return set(lookup_result.entries)
 
 
-async def test_those_who_ask_at_once_share_a_question() -> None:
+async def test_lookups_of_one_moment_share_a_query() -> None:
     omni = Omni()
-    lookout = omni.lookout()
+    lookup = omni.lookup()
 
-    lookup_results = await asyncio.gather(*(lookout.look((f"m-{number}",), "required") for number in range(MOST_IDS)))
+    lookup_results = await asyncio.gather(*(lookup.look((f"m-{number}",), "required") for number in range(MOST_IDS)))
 
     assert omni.asked == [tuple(f"m-{number}" for number in range(MOST_IDS))]
     assert all(f"m-{number}" in names(lookup_result) for number, lookup_result in enumerate(lookup_results))
 
 
-async def test_one_who_asks_about_more_than_fits_is_answered_whole() -> None:
+async def test_a_lookup_about_more_than_fits_is_answered_as_a_whole() -> None:
     omni = Omni()
     ids = tuple(f"m-{number}" for number in range(2 * MOST_IDS + 1))
 
-    lookup_result = await omni.lookout().look(ids, "required")
+    lookup_result = await omni.lookup().look(ids, "required")
 
     assert [len(asked) for asked in omni.asked] == [MOST_IDS, MOST_IDS, 1]
     assert names(lookup_result) == set(ids)
 
 
-async def test_long_names_make_for_more_questions() -> None:
+async def test_long_ids_need_more_queries() -> None:
     omni = Omni()
     ids = tuple(f"{number}{'é' * 300}" for number in range(5))  # each byte takes three in a URL
 
-    assert names(await omni.lookout().look(ids, "required")) == set(ids)
+    assert names(await omni.lookup().look(ids, "required")) == set(ids)
     assert len(omni.asked) == 2
     assert 3 * 300 * 6 < LONGEST_QUERY < 5 * 300 * 6
 
 
 async def test_no_more_is_asked_than_omni_allows() -> None:
     omni = Omni()
-    lookout = omni.lookout(rate=1200)
+    lookup = omni.lookup(rate=1200)
     started = loop_time()
 
     for _ in range(5):
-        await lookout.look(("m",), "required")
+        await lookup.look(("m",), "required")
 
     assert loop_time() - started >= 4 * 60 / 1200
 
 
-async def test_when_omni_asks_for_patience_everybody_waits() -> None:
+async def test_a_retry_after_delays_every_lookup() -> None:
     answers: Iterator[LookupResult] = iter([Unanswered("http_429", 0.2), Answered({})])
     omni = Omni(lambda _: next(answers))
-    lookout = omni.lookout()
+    lookup = omni.lookup()
     started = loop_time()
 
-    assert isinstance(await lookout.look(("m",), "required"), Unanswered)
-    assert await lookout.look(("m",), "required") == Answered({})
+    assert isinstance(await lookup.look(("m",), "required"), Unanswered)
+    assert await lookup.look(("m",), "required") == Answered({})
     assert loop_time() - started >= 0.15
 
 
 async def test_a_refusal_is_no_answer_until_it_is_persistent() -> None:
     omni = Omni(lambda _: Forbidden("http_403"))
-    lookout = omni.lookout()
+    lookup = omni.lookup()
 
-    assert [await lookout.look(("m",), "required") for _ in range(3)] == [Unanswered("http_403")] * 3
-    assert omni.told == [Unanswered("http_403")] * 3
+    assert [await lookup.look(("m",), "required") for _ in range(3)] == [Unanswered("http_403")] * 3
+    assert omni.reported == [Unanswered("http_403")] * 3
 
 
-async def test_logs_that_are_closed_are_not_asked_again_for_a_while() -> None:
+async def test_denied_logs_are_not_asked_again_for_a_while() -> None:
     omni = Omni(lambda _: Forbidden("http_403"))
     almost = LogAccess(REFUSALS - 1, loop_time() - PERIOD)
-    lookout = Lookout(omni.ask, 60_000, omni.told.append, almost, loop_time)
+    lookup = LogLookup(omni.ask, 60_000, omni.reported.append, loop_time, almost)
 
-    assert [await lookout.look(("m",), purpose) for purpose in (*PURPOSES, *PURPOSES)] == [Forbidden("http_403")] * 4
+    assert [await lookup.look(("m",), purpose) for purpose in (*PURPOSES, *PURPOSES)] == [Forbidden("http_403")] * 4
     assert omni.asked == [("m",)]
-    assert omni.told == [Forbidden("http_403")]
+    assert omni.reported == [Forbidden("http_403")]
 
 
 async def test_a_best_effort_lookup_about_many_messages_is_made_in_parts() -> None:
     omni = Omni()
     ids = tuple(f"m-{number}" for number in range(150))
 
-    assert names(await omni.lookout().look(ids, "best_effort")) == set(ids)
+    assert names(await omni.lookup().look(ids, "best_effort")) == set(ids)
     assert [len(asked) for asked in omni.asked] == [100, 50]
 
 
 async def test_a_best_effort_lookup_that_would_wait_long_is_not_made() -> None:
     omni = Omni()
-    lookout = omni.lookout(rate=12)  # a question takes five seconds
-    await lookout.look(("first",), "best_effort")
-    doubts = [
-        asyncio.create_task(lookout.look(tuple(f"{name}-{number}" for number in range(MOST_IDS)), "required"))
+    lookup = omni.lookup(rate=12)  # a question takes five seconds
+    await lookup.look(("first",), "best_effort")
+    required = [
+        asyncio.create_task(lookup.look(tuple(f"{name}-{number}" for number in range(MOST_IDS)), "required"))
         for name in "ab"
     ]
     await asyncio.sleep(0)
 
-    assert await lookout.look(("other",), "best_effort") == Unanswered("busy")
-    for resolution in doubts:
-        resolution.cancel()
+    assert await lookup.look(("other",), "best_effort") == Unanswered("busy")
+    for lookup_task in required:
+        lookup_task.cancel()
 
 
 async def test_a_request_with_many_messages_takes_turns_with_others() -> None:
     omni = Omni()
-    lookout = omni.lookout()
-    many = asyncio.create_task(lookout.look(tuple(f"m-{number}" for number in range(10 * MOST_IDS)), "required"))
+    lookup = omni.lookup()
+    many = asyncio.create_task(lookup.look(tuple(f"m-{number}" for number in range(10 * MOST_IDS)), "required"))
     await asyncio.sleep(0)
 
-    assert names(await lookout.look(("other",), "best_effort")) == {"other"}
+    assert names(await lookup.look(("other",), "best_effort")) == {"other"}
     assert len(omni.asked) <= 3
     assert len(names(await many)) == 10 * MOST_IDS
 
@@ -160,7 +160,7 @@ async def test_a_full_page_is_asked_again_in_halves_until_none_is_full() -> None
     omni = LongLogs(of_each=12, limit=1000)
     ids = tuple(f"m-{number:03}" for number in range(100))
 
-    lookup_result = await omni.lookout().look(ids, "required")
+    lookup_result = await omni.lookup().look(ids, "required")
 
     assert names(lookup_result) == set(ids)
     assert isinstance(lookup_result, Answered)
@@ -168,10 +168,10 @@ async def test_a_full_page_is_asked_again_in_halves_until_none_is_full() -> None
     assert [len(asked) for asked in omni.asked] == [100, 50, 50]
 
 
-async def test_a_message_with_more_entries_than_a_page_is_told_to_be_incomplete() -> None:
+async def test_a_message_with_more_entries_than_a_page_is_incomplete() -> None:
     omni = LongLogs(of_each=3, limit=3)
 
-    lookup_result = await omni.lookout().look(("m-1", "m-2", "m-3"), "required")
+    lookup_result = await omni.lookup().look(("m-1", "m-2", "m-3"), "required")
 
     assert isinstance(lookup_result, Answered)
     assert lookup_result.incomplete == {"m-1", "m-2", "m-3"}
@@ -182,7 +182,7 @@ async def test_halves_keep_to_the_rate_and_one_without_an_answer_leaves_the_whol
     omni = Omni(lambda ids: Answered({}, frozenset(ids)) if len(ids) > 1 else Unanswered("timeout"))
     started = loop_time()
 
-    assert await omni.lookout(rate=1200).look(("m-1", "m-2"), "required") == Unanswered("timeout")
+    assert await omni.lookup(rate=1200).look(("m-1", "m-2"), "required") == Unanswered("timeout")
     assert omni.asked == [("m-1", "m-2"), ("m-1",)]
     assert loop_time() - started >= 60 / 1200
 
@@ -190,14 +190,14 @@ async def test_halves_keep_to_the_rate_and_one_without_an_answer_leaves_the_whol
 async def test_one_part_without_an_answer_leaves_the_whole_without() -> None:
     omni = Omni(lambda ids: Unanswered("timeout") if "m-0" in ids else everything(ids))
 
-    assert await omni.lookout().look(tuple(f"m-{n}" for n in range(MOST_IDS + 1)), "required") == Unanswered("timeout")
+    assert await omni.lookup().look(tuple(f"m-{n}" for n in range(MOST_IDS + 1)), "required") == Unanswered("timeout")
 
 
-async def test_whoever_gives_up_does_not_keep_the_others_from_their_answer() -> None:
+async def test_a_lookup_that_is_cancelled_does_not_affect_the_others() -> None:
     omni = Omni()
-    lookout = omni.lookout()
-    gone = asyncio.create_task(lookout.look(("gone",), "required"))
-    stays = asyncio.create_task(lookout.look(("stays",), "required"))
+    lookup = omni.lookup()
+    gone = asyncio.create_task(lookup.look(("gone",), "required"))
+    stays = asyncio.create_task(lookup.look(("stays",), "required"))
     await asyncio.sleep(0)
     gone.cancel()
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from service.core.attempt.call import plan
+from service.core.attempt.call import Origin, plan
 from service.core.attempt.retry import Policy, RetryPolicy
 from tests.support.builder import a_body, a_history, parsed
 
@@ -454,7 +454,7 @@ def posted(channel: str, given: Fields) -> object:
     if reading.request is None:
         (rejection,) = reading.rejections
         return [(fault.path, fault.message) for fault in rejection.faults]
-    (call,) = plan(reading.request, a_history(), None, Policy(RetryPolicy()))
+    (call,) = plan(reading.request, a_history(), Origin(), Policy(RetryPolicy()))
     return json.loads(call.to_json())[channel]
 
 

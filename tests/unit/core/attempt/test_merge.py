@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from service.core.attempt.call import OmniCall, content_key, group, merge
+from service.core.attempt.call import OmniCall, content_key, fits, group, ids_of, merge
 from service.core.omni.channel.sms import Sms
 from tests.support.builder import NOW, a_call, a_message
 
@@ -38,7 +38,40 @@ def test_one_call_alone_stays_as_it_is() -> None:
     assert merge([call]) is call
 
 
-def test_calls_that_come_together_are_batched_by_content() -> None:
+def test_a_merged_call_may_be_sent_only_while_each_of_them_may() -> None:
+    allowed = {"a": True, "b": True}
+    first, second = (
+        replace(a_call(ONE), may_send=lambda: allowed["a"]),
+        replace(a_call(TWO), may_send=lambda: allowed["b"]),
+    )
+    calls = [first, second]
+    merged = merge(calls)
+
+    assert merged.may_send()
+    allowed["b"] = False
+    assert not merged.may_send()
+    assert merged.members == tuple(calls)
+
+
+def test_equal_conditions_are_asked_once() -> None:
+    asked: list[None] = []
+
+    def may_send() -> bool:
+        asked.append(None)
+        return True
+
+    assert merge([replace(a_call(message), may_send=may_send) for message in (ONE, TWO, THREE)]).may_send()
+    assert len(asked) == 1
+
+
+def test_no_message_is_twice_in_a_call_and_no_call_is_too_long() -> None:
+    assert fits({"a"}, {"b"}, 2)
+    assert not fits({"a"}, {"a"}, 100)
+    assert not fits({"a", "b"}, {"c"}, 2)
+    assert ids_of(a_call(ONE, TWO)) == {"m-1", "m-2"}
+
+
+def test_calls_are_grouped_by_content() -> None:
     a, b, c = (a_call(message) for message in (ONE, TWO, THREE))
     bye = {"sms": Sms(text="Bye")}
 
@@ -46,7 +79,7 @@ def test_calls_that_come_together_are_batched_by_content() -> None:
     assert group([], 100) == []
 
 
-def test_no_message_is_named_twice_in_a_call_and_no_call_is_too_long() -> None:
+def test_no_message_is_twice_in_a_group_and_no_group_is_too_long() -> None:
     a, b, c = (a_call(message) for message in (ONE, TWO, THREE))
 
     assert group([a, a, b], 100) == [[0], [1, 2]]
@@ -54,6 +87,19 @@ def test_no_message_is_named_twice_in_a_call_and_no_call_is_too_long() -> None:
     assert group([a_call(ONE, TWO, THREE), a], 2) == [[0], [1]]
 
 
-def test_those_that_name_their_own_bulk_stay_alone() -> None:
+def test_calls_that_name_their_own_bulk_stay_alone() -> None:
     named = changed(a_call(ONE), bulk_id="ours")
     assert group([named, named, a_call(TWO), a_call(THREE)], 100) == [[0], [1], [2, 3]]
+
+
+def test_the_members_of_merged_calls_that_are_merged_are_the_members_of_both() -> None:
+    calls = [a_call(message) for message in (ONE, TWO, THREE)]
+    assert merge([merge(calls[:2]), calls[2]]).members == tuple(calls)
+
+
+def test_a_guarded_call_is_the_same_call_under_other_conditions() -> None:
+    call = replace(a_call(ONE), attempt=3, redrives=1, denials=2, traces=("t",), expires_at=NOW, published=NOW)
+    guarded = call.guarded(lambda: False, is_alone=True)
+
+    assert guarded == call
+    assert (guarded.may_send(), guarded.is_alone, call.may_send()) == (False, True, True)

@@ -7,7 +7,9 @@ from aiormq.abc import AbstractChannel
 
 from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
-from service.worker.custody import SESSION, HandedBackError, SessionCheck
+from service.core.delivery import DeliveryLostError
+from service.worker.ownership import SessionCheck
+from tests.support.loop import loop_time
 
 
 @dataclass
@@ -21,8 +23,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.life.confirmed_at = self.life.heard_at = self.now
-        self.acknowledger = Acknowledger(cast("AbstractChannel", self), 1, self.life)
         self.check = SessionCheck(lambda: self.now)
+        self.delivery = self.check.ownership(Acknowledger(cast("AbstractChannel", self), 1, self.life))
 
     async def queue_declare(self, _: str, *, passive: bool) -> None:
         assert passive
@@ -32,29 +34,30 @@ class World:
             raise ConnectionResetError
 
     def pass_time(self, seconds: float, *, sync: bool = True) -> None:
-        """Let time pass while the process runs, and the broker is heard or not."""
+        """Let time pass while the process runs; `sync`: and the broker sends bytes."""
         for _ in range(round(seconds / 0.1)):
             self.now += 0.1
-            self.check.is_valid(None)
+            self.delivery.is_certain()
         if sync:
             self.life.heard_at = self.now
 
 
-async def test_a_session_that_was_heard_of_is_valid_without_a_question() -> None:
+async def test_a_session_that_sent_bytes_is_certain_without_a_question() -> None:
     world = World()
     world.pass_time(60)
 
-    assert world.check.is_valid(world.acknowledger)
-    assert await world.check.confirm(world.acknowledger)
+    assert world.delivery.is_certain()
+    assert await world.delivery.confirm()
     assert world.asked == 0
 
 
-async def test_without_a_session_there_is_nothing_to_lose() -> None:
+async def test_deliveries_of_a_session_have_one_ownership_and_those_of_another_have_another() -> None:
     world = World()
-    world.now += 60
+    first, second = (Acknowledger(cast("AbstractChannel", world), tag, world.life) for tag in (2, 3))
+    other = Acknowledger(cast("AbstractChannel", world), 1, ConnectionLifetime())
 
-    assert world.check.is_valid(None)
-    assert await world.check.confirm(None)
+    assert world.check.ownership(first) is world.check.ownership(second)
+    assert world.check.ownership(other) is not world.check.ownership(second)
 
 
 @pytest.mark.parametrize(("silence", "valid"), [(0.9, True), (1.1, False)])
@@ -63,59 +66,57 @@ async def test_a_silent_session_is_valid_for_a_second(silence: float, *, valid: 
     world = World()
     world.pass_time(silence, sync=False)
 
-    assert world.check.is_valid(world.acknowledger) is valid
-    assert await world.check.confirm(world.acknowledger)
+    assert world.delivery.is_certain() is valid
+    assert await world.delivery.confirm()
     assert world.asked == (not valid)
-    assert world.check.is_valid(world.acknowledger)
+    assert world.delivery.is_certain()
 
 
 @pytest.mark.parametrize(("seconds", "asked"), [(0.4, 0), (0.6, 1), (3600.0, 1)])
-async def test_after_a_standstill_the_broker_is_asked_once_by_all(seconds: float, asked: int) -> None:
-    """What is read right afterwards was said before, so it does not count."""
+async def test_after_a_suspension_the_broker_is_asked_once_for_all(seconds: float, asked: int) -> None:
+    """Bytes that are read right afterwards were sent before, so they do not count."""
     world = World()
     world.now += seconds
     world.life.heard_at = world.now
 
-    assert world.check.is_valid(world.acknowledger) is not bool(asked)
-    assert await asyncio.gather(*(world.check.confirm(world.acknowledger) for _ in range(5))) == [True] * 5
+    assert world.delivery.is_certain() is not bool(asked)
+    assert await asyncio.gather(*(world.delivery.confirm() for _ in range(5))) == [True] * 5
     assert world.asked == asked
 
 
-async def test_a_standstill_that_is_long_over_still_counts_until_the_broker_has_answered() -> None:
+async def test_a_suspension_that_is_long_over_still_counts_until_the_broker_has_answered() -> None:
     world = World()
     world.now += 60
     world.pass_time(60)
 
-    assert not world.check.is_valid(world.acknowledger)
-    assert await world.check.confirm(world.acknowledger)
+    assert not world.delivery.is_certain()
+    assert await world.delivery.confirm()
     assert world.asked == 1
 
 
 async def test_a_session_that_gives_no_answer_is_over_as_a_whole() -> None:
     world = World(answers=False)
     world.now += 60
-    SESSION.set(world.acknowledger)
 
-    assert not await world.check.confirm(world.acknowledger)
+    assert not await world.delivery.confirm()
     assert (world.life.is_set(), world.life.cause) == (True, "connection_lost")
-    assert not world.check.is_valid(world.acknowledger)
-    with pytest.raises(HandedBackError):
-        await world.check.require()
+    assert not world.delivery.is_certain()
+    with pytest.raises(DeliveryLostError):
+        await world.delivery.require()
     assert world.asked == 1
 
 
-async def test_a_delivery_that_is_ours_is_required_without_a_word() -> None:
+async def test_a_delivery_that_is_ours_is_required_without_a_question() -> None:
     world = World()
-    SESSION.set(world.acknowledger)
-    await world.check.require()
+    await world.delivery.require()
 
 
-async def test_a_process_that_runs_looks_at_the_clock_by_itself() -> None:
-    check = SessionCheck()
+async def test_a_process_that_runs_reads_the_clock_by_itself() -> None:
     life = ConnectionLifetime()
-    acknowledger = Acknowledger(cast("AbstractChannel", None), 1, life)
-    await asyncio.sleep(0.7)  # longer than a standstill, and no time in which the loop did nothing
-    assert check.is_valid(acknowledger)
+    life.confirmed_at = life.heard_at = loop_time()
+    owned = SessionCheck(loop_time).ownership(Acknowledger(cast("AbstractChannel", None), 1, life))
+    await asyncio.sleep(0.7)  # longer than a suspension, and no time in which the loop did nothing
+    assert owned.is_certain()
 
 
 class Flow:
@@ -139,17 +140,17 @@ async def test_while_deliveries_are_left_unread_the_question_goes_over_the_other
     world.life.flow, world.life.ask_beside = Flow(), ask_beside
     world.life.pause_reading()
     world.pass_time(2, sync=False)
-    assert await world.check.confirm(world.acknowledger)
+    assert await world.delivery.confirm()
     assert (world.asked, beside) == (0, 1)
 
     world.life.resume_reading()
     world.pass_time(2, sync=False)
-    assert await world.check.confirm(world.acknowledger)
+    assert await world.delivery.confirm()
     assert (world.asked, beside) == (1, 1)
 
 
 @pytest.mark.parametrize(("seconds", "ours"), [(9.0, True), (11.0, False)])
-async def test_a_session_that_is_left_unread_for_long_is_over_whatever_the_other_connection_says(
+async def test_a_session_that_is_left_unread_for_long_is_over_whatever_the_other_connection_answers(
     seconds: float, *, ours: bool
 ) -> None:
     """The broker ends a connection that it cannot write to for 15 seconds, and that alone."""
@@ -162,7 +163,7 @@ async def test_a_session_that_is_left_unread_for_long_is_over_whatever_the_other
     world.life.unread_since = world.now
     world.now += seconds
 
-    assert await world.check.confirm(world.acknowledger) is ours
+    assert await world.delivery.confirm() is ours
     assert world.asked == ours
     assert world.life.is_set() is not ours
 
@@ -177,4 +178,4 @@ async def test_an_answer_that_came_too_late_for_a_session_that_is_left_unread_do
     world.life.unread_since = world.now
     world.now += 2
 
-    assert not await world.check.confirm(world.acknowledger)
+    assert not await world.delivery.confirm()
