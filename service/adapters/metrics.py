@@ -105,7 +105,7 @@ class Metrics(_Registry):
             "settlement",
             SETTLEMENTS,
         )
-        self.joined = self._plain(
+        self.duplicate_deliveries = self._plain(
             "duplicate_deliveries",
             "Redeliveries that got the result of the first delivery instead of a second call. "
             "Rises: the connection to the broker drops.",
@@ -153,19 +153,19 @@ class Metrics(_Registry):
             "cause",
             (*CAUSES, "other"),
         )
-        self.call_messages = self._histogram(
+        self.batch_messages = self._histogram(
             "batch_messages",
             "Messages in a call to OMNI. Sum divided by count is the mean batch; 1 under load: contents differ.",
             _SIZES,
         )
-        self.doubts = self._counter(
+        self.ambiguous_attempts = self._counter(
             "ambiguous_attempts",
             "Ambiguous attempts by the result of a log lookup. found: OMNI had the message. posted: it had not, so it "
             "was posted. waiting: another lookup follows. given_up: it stays unknown; see omni.dead.",
             "resolution",
             get_args(ResolutionKind),
         )
-        self.log_checks = self._counter(
+        self.log_lookups = self._counter(
             "log_lookups",
             "Lookups in OMNI's logs after ambiguous attempts. forbidden: the credentials may not read logs, so the "
             "policy decides alone; grant omni-failover:logs:read. unanswered: these messages wait.",

@@ -141,7 +141,7 @@ class _Connection(H11Protocol):
 
     @property
     def is_answering(self) -> bool:
-        """Tell whether a request has arrived in full on it and is being served."""
+        """Return whether a request has arrived in full on it and is being served."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 

@@ -52,7 +52,7 @@ class SessionCheck:
     def is_certain(self, life: ConnectionLifetime) -> bool:
         """Return whether a session lives at this moment, without asking; False if only the broker knows."""
         now = self._read_clock()
-        return life.confirmed_at >= self._resumed_at and now - life.heard_at <= _SILENCE and not life.is_set()
+        return life.confirmed_at >= self._resumed_at and now - life.last_read_at <= _SILENCE and not life.is_set()
 
     async def confirm(self, acknowledger: Acknowledger) -> bool:
         """Return whether a session lives; asks the broker if necessary, for as long as the session lasts."""
@@ -67,7 +67,7 @@ class SessionCheck:
                 except BrokerErrors:
                     life.set("connection_lost")  # deliveries that may be another worker's are given back as a whole
                 else:
-                    life.confirmed_at, life.heard_at = asked_at, self._read_clock()
+                    life.confirmed_at, life.last_read_at = asked_at, self._read_clock()
         return not life.is_set()
 
     async def _ask(self, acknowledger: Acknowledger) -> None:

@@ -75,7 +75,7 @@ class Telemetry:
                 self._first_attempt_made(member, asked_at)
         metrics.attempts[name].inc()
         metrics.attempt_seconds.observe(seconds, exemplar(traces[0]) if traces else None)
-        metrics.call_messages.observe(len(call.messages))
+        metrics.batch_messages.observe(len(call.messages))
         cause = getattr(outcome, "cause", None)
         if cause is not None:
             metrics.failures[cause if cause in metrics.failures else "other"].inc()
@@ -103,7 +103,7 @@ class Telemetry:
 
     def duplicate_joined(self) -> None:
         """Count a duplicate delivery, or a duplicate attempt, that took over the result of another."""
-        self.metrics.joined.inc()
+        self.metrics.duplicate_deliveries.inc()
 
     def delivery_settled(
         self, delivery: Delivery, settlement: str, seconds: float, result: Settlement | Exception | None = None
@@ -135,7 +135,7 @@ class Telemetry:
         if not result.valid:
             metrics.invalid.inc()
         if result.resolution is not None:
-            metrics.doubts[result.resolution].inc()
+            metrics.ambiguous_attempts[result.resolution].inc()
         if "message.accepted" in result.event_counts:
             metrics.acceptance_seconds.observe(result.age)
 
@@ -180,7 +180,7 @@ class Telemetry:
     def logs_looked_up(self, result: LookupResult) -> None:
         """Report a question to OMNI's logs."""
         name = type(result).__name__.lower()
-        self.metrics.log_checks[name].inc()
+        self.metrics.log_lookups[name].inc()
         if not isinstance(result, Answered):
             self.log.warning("log_lookup.failed", result=name, cause=result.cause)
 

@@ -9,10 +9,6 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 
-CLEAN: Final = ("service/core", "service/sandbox")
-"""Folders that use these words alone. A folder is added when its last old word is gone."""
-NOT_YET: Final = ("service/core/attempt/breaker.py", "service/core/attempt/log_access.py")
-"""Files in them that are still to be changed."""
 
 WORDS: Final = {
     "appetite": "allowed prefetch",
@@ -60,16 +56,14 @@ def old_words(text: str) -> Iterator[tuple[int, str, str]]:
             yield number, found[0], instead[(found.lastindex or 1) - 1]
 
 
-def test_the_clean_folders_have_none_of_the_old_words() -> None:
-    files = [path for folder in CLEAN for path in (ROOT / folder).rglob("*.py")]
-    names = {path: path.relative_to(ROOT).as_posix() for path in files}
+def test_the_code_has_none_of_the_old_words() -> None:
+    files = sorted((ROOT / "service").rglob("*.py"))
     assert len(files) > 100
 
     assert [
-        f"{names[path]}:{line}: {word}: write {instead}"
+        f"{path.relative_to(ROOT)}:{line}: {word}: write {instead}"
         for path in files
         for line, word, instead in old_words(path.read_text(encoding="utf-8"))
-        if names[path] not in NOT_YET
     ] == []
 
 

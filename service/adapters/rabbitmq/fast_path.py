@@ -213,7 +213,7 @@ class FastPath(asyncio.StreamReaderProtocol):
 
         A frame is: type (1 byte), channel (2), size of the payload (4), payload, end octet 0xCE (1).
         """
-        self.life.heard_at = elapsed()
+        self.life.last_read_at = elapsed()
         if self._rest:
             data, self._rest = self._rest + data, b""
         # data[:passed] was passed on or taken. data[passed:at] are whole frames of the library, not yet passed on.

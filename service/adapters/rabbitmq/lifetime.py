@@ -49,7 +49,7 @@ class ConnectionLifetime(asyncio.Event):
         super().__init__()
         self.cause = ""
         """Why it ended: the first cause counts, as others are often its consequences."""
-        self.confirmed_at = self.heard_at = elapsed()
+        self.confirmed_at = self.last_read_at = elapsed()
         """When the latest request that got an answer was made; when bytes last arrived (both `elapsed`)."""
         self.confirming = asyncio.Lock()
         """Held while the broker is asked whether the session lives: one request serves all that wait."""

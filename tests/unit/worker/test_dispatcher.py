@@ -179,7 +179,7 @@ async def test_a_delivery_that_was_lost_with_its_session_is_handled_anew_when_it
 def living() -> ConnectionLifetime:
     """Return a session that the broker has just sent bytes over, by the loop's clock."""
     life = ConnectionLifetime()
-    life.confirmed_at = life.heard_at = loop_time()
+    life.confirmed_at = life.last_read_at = loop_time()
     return life
 
 

@@ -22,7 +22,7 @@ class World:
     answers: bool = True
 
     def __post_init__(self) -> None:
-        self.life.confirmed_at = self.life.heard_at = self.now
+        self.life.confirmed_at = self.life.last_read_at = self.now
         self.check = SessionCheck(lambda: self.now)
         self.delivery = self.check.ownership(Acknowledger(cast("AbstractChannel", self), 1, self.life))
 
@@ -39,7 +39,7 @@ class World:
             self.now += 0.1
             self.delivery.is_certain()
         if sync:
-            self.life.heard_at = self.now
+            self.life.last_read_at = self.now
 
 
 async def test_a_session_that_sent_bytes_is_certain_without_a_question() -> None:
@@ -77,7 +77,7 @@ async def test_after_a_suspension_the_broker_is_asked_once_for_all(seconds: floa
     """Bytes that are read right afterwards were sent before, so they do not count."""
     world = World()
     world.now += seconds
-    world.life.heard_at = world.now
+    world.life.last_read_at = world.now
 
     assert world.delivery.is_certain() is not bool(asked)
     assert await asyncio.gather(*(world.delivery.confirm() for _ in range(5))) == [True] * 5
@@ -113,7 +113,7 @@ async def test_a_delivery_that_is_ours_is_required_without_a_question() -> None:
 
 async def test_a_process_that_runs_reads_the_clock_by_itself() -> None:
     life = ConnectionLifetime()
-    life.confirmed_at = life.heard_at = loop_time()
+    life.confirmed_at = life.last_read_at = loop_time()
     owned = SessionCheck(loop_time).ownership(Acknowledger(cast("AbstractChannel", None), 1, life))
     await asyncio.sleep(0.7)  # longer than a suspension, and no time in which the loop did nothing
     assert owned.is_certain()

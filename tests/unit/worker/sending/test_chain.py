@@ -102,10 +102,10 @@ class World:
         self.turn("closed")()
         await settled()
 
-    def owned(self, broker: "Broker | None" = None, heard_at: float = 100.0) -> Ownership:
+    def owned(self, broker: "Broker | None" = None, last_read_at: float = 100.0) -> Ownership:
         """Return the ownership of a session's deliveries."""
         broker = broker or Broker()
-        broker.life.confirmed_at = broker.life.heard_at = heard_at
+        broker.life.confirmed_at = broker.life.last_read_at = last_read_at
         return self.check.ownership(Acknowledger(cast("AbstractChannel", broker), 1, broker.life))
 
 
@@ -653,7 +653,7 @@ async def test_after_a_suspension_nothing_is_written_before_the_broker_has_answe
 
     def suspend() -> None:
         world.elapsed += 60
-        broker.life.heard_at = world.elapsed  # old bytes, read only now
+        broker.life.last_read_at = world.elapsed  # old bytes, read only now
 
     world.before_writing.append(suspend)
     outcomes = await world.calls(*"abc", ownership=world.owned(broker))
