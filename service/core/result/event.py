@@ -36,6 +36,9 @@ FINAL_EVENTS: Final[frozenset[EventType]] = frozenset(
     }
 )
 
+UNACCEPTED_EVENTS: Final[frozenset[EventType]] = FINAL_EVENTS - {"message.accepted"}
+"""Final events of messages that OMNI has not accepted as far as the relay knows."""
+
 ReasonCode = Literal["invalid", "refused", "unavailable", "ambiguous", "denied", "expired", "defect"]
 """Why a message was not accepted.
 
