@@ -60,7 +60,8 @@ async def test_a_request_that_kills_workers_is_dead_lettered_and_others_are_not(
     assert len(innocent) > 10
     types = {name: set(types) for name, types in stage.final_events().items()}
     assert types.pop("killer") == {"rejected"}
-    assert stage.about("killer")[-1].data["reason"]["code"] == "defect"
+    killed = stage.about("killer")[-1].data
+    assert (killed["reason"]["code"], killed["messageIds"]) == ("defect", ["killer"])
     assert types == {str(body["messageId"]): {"accepted"} for body in innocent}
     # If a worker is killed between the event and the settlement, the event is repeated with the same id.
     assert {len(ids) for ids in stage.final_ids().values()} == {1}

@@ -98,6 +98,8 @@ def _render(event: StatusEvent, id_: str, app_id: str | None) -> bytes:
         "reason": event.reason,
         "metadata": event.metadata,
     }
+    if event.message_ids:
+        data["messageIds"] = event.message_ids
     if app_id is not None:
         data["appId"] = app_id
     return to_json(envelope(event.type, id_, event.time, event.message_id, data), by_alias=True)
