@@ -22,7 +22,8 @@ _PROCESS: Final = "process"
 _CURES: Final[Mapping[str, str]] = {
     "denied": "OMNI refuses the credentials or the account: repair those",
     "failing": "OMNI takes no calls; they are tried again every few seconds",
-    "results_stalled": "the broker confirms no events: look for a full queue bound to omni.results, or an alarm (OmniRelayResultsStalled)",
+    "results_stalled": "the broker confirms no events: look for a full queue bound to omni.results, or an alarm; "
+    "see OmniRelayResultsStalled",
 }
 _REFUSED: Final[Mapping[str, str]] = {
     "publish_failures": "publications were not confirmed and are repeated: see the log event publish.retried",
@@ -255,6 +256,7 @@ def _change_problems(changes: Mapping[_Series, float], attempt: float | None) ->
         yield "the credentials may not read OMNI's logs: ambiguous attempts are settled by policy alone"
     invalid, settled = _sum(changes, "requests_invalid_total"), _sum(changes, "deliveries_total")
     if invalid > _MANY_INVALID * settled:
-        yield f"{int(invalid)} of {int(settled)} requests are wrong: the log event message.unaccepted names the producer"
+        counts = f"{int(invalid)} of {int(settled)}"
+        yield f"{counts} requests are wrong: the log event message.unaccepted names the producer"
     if attempt is not None and attempt > _SLOW:
         yield f"OMNI is slow: a call takes {attempt:.1f} s on average"
