@@ -27,10 +27,13 @@ Logger = structlog.stdlib.BoundLogger
 
 UNACCEPTED: Final = "message.unaccepted"
 """The only log event above level info that producers can cause without end, and so the only one that is limited."""
-_SHARED: Final = ("settlement", "events", "outcome", "cause", "type", "code", "app_id")
-"""Facts with few values. Lines that are left out are summarised together if they are equal in these."""
+_SHARED: Final[Mapping[str, Sequence[str]]] = {
+    "delivery.settled": ("settlement", "events"),
+    UNACCEPTED: ("type", "code", "app_id"),
+}
+"""Facts with few values, by event. Lines that are left out are summarised together if they are equal in these."""
 _MOST_KINDS: Final = 50
-"""Pairs of producer and reason code per second that have a limit of their own."""
+"""Pairs of producer and reason code per second that have a limit of their own, and summaries per second."""
 _MOST_NAMED: Final = 10_000
 """Requests per second that summaries name; beyond that they are only counted."""
 _LONGEST_SUMMARY: Final = 8_000
@@ -44,6 +47,7 @@ class _LeftOut:
     """Lines of one kind that were not written."""
 
     level: str
+    event: str
     facts: dict[str, object]
     count: int = 0
     request_ids: list[str] = field(default_factory=list)
@@ -69,38 +73,43 @@ class Sampler:
         self._write = write
         self._clock = clock
         self._second = 0
-        self._lines: dict[tuple[object, ...], int] = {}
+        self._lines: dict[object, int] = {}
         self._left_out: dict[tuple[object, ...], _LeftOut] = {}
         self._named = 0
 
     def take(self, level: str, event: str, facts: Mapping[str, object]) -> bool:
         """Return whether the line is to be written. If not, it is part of the next summary."""
-        if "left_out" in facts:
-            return True
         if (second := int(self._clock())) != self._second:
             self._second = second
             self._lines.clear()
             self.write_summaries()
-        kind: tuple[object, ...] = (event, facts["code"], facts.get("app_id")) if "code" in facts else (event,)
-        if kind not in self._lines and len(self._lines) >= _MOST_KINDS:
-            kind = (event,)
-        self._lines[kind] = lines = self._lines.get(kind, 0) + 1
-        if lines <= self._rate:
+        kind: object = event if "code" not in facts else (event, facts["code"], facts.get("app_id"))
+        lines = self._lines.get(kind, 0)
+        if not lines and kind is not event and len(self._lines) >= _MOST_KINDS:
+            kind = event
+            lines = self._lines.get(kind, 0)
+        self._lines[kind] = lines + 1
+        if lines < self._rate or "left_out" in facts:
             return True
-        shared = {name: facts[name] for name in _SHARED if name in facts}
-        if len(kind) == 1:
-            shared.pop("app_id", None)
-        self._leave_out(level, event, shared, facts.get("request_id"))
+        self._leave_out(level, event, facts)
         return False
 
-    def _leave_out(self, level: str, event: str, shared: dict[str, object], request_id: object) -> None:
-        kind = (event, *map(str, shared.values()))
+    def _leave_out(self, level: str, event: str, facts: Mapping[str, object]) -> None:
         if not self._left_out:
             self._schedule_summaries()
-        if kind not in self._left_out:
-            self._left_out[kind] = _LeftOut(level, shared)
-        left_out = self._left_out[kind]
+        shared: list[object] = [event]
+        for name in _SHARED.get(event, ()):
+            value = facts.get(name)
+            shared.append(tuple(value.items()) if isinstance(value, dict) else value)
+        kind = tuple(shared)
+        left_out = self._left_out.get(kind)
+        if left_out is None:
+            common = {name: facts[name] for name in _SHARED.get(event, ()) if facts.get(name) is not None}
+            if len(self._left_out) >= _MOST_KINDS:
+                kind, common = (event,), {}
+            left_out = self._left_out.setdefault(kind, _LeftOut(level, event, common))
         left_out.count += 1
+        request_id = facts.get("request_id")
         if event == "attempt.made" or not isinstance(request_id, str) or self._named >= _MOST_NAMED:
             return  # a request of an attempt is named when its delivery is settled
         if left_out.request_ids[-1:] != [request_id]:
@@ -114,11 +123,11 @@ class Sampler:
     def write_summaries(self) -> None:
         """Write what was left out so far; several lines if the ids are long."""
         summaries, self._left_out, self._named = self._left_out, {}, 0
-        for (event, *_), left_out in summaries.items():
+        for left_out in summaries.values():
             count = left_out.count
             for request_ids in _divided(left_out.request_ids) or [[]]:
                 named = {"request_ids": request_ids} if request_ids else {}
-                self._write(left_out.level, str(event), {**left_out.facts, "left_out": count, **named})
+                self._write(left_out.level, left_out.event, {**left_out.facts, "left_out": count, **named})
                 count = 0  # the further lines only name what the first one counts
 
 

@@ -107,7 +107,18 @@ def test_a_producer_that_always_changes_its_name_does_not_escape_the_limit() -> 
 
     assert sum(sampler.take("warning", UNACCEPTED, one) for one in facts) < 100
     sampler.write_summaries()
-    assert len(summaries) == 1
+    assert len(summaries) <= 51
+
+
+def test_requests_that_all_end_differently_do_not_have_a_summary_each() -> None:
+    summaries = Summaries()
+    sampler = Sampler(0, summaries, Clock())
+    for number in range(1000):
+        sampler.take("info", "delivery.settled", {"request_id": f"r{number}", "events": {"message.accepted": number}})
+    sampler.write_summaries()
+
+    assert len(summaries) <= 51
+    assert sum(len(ids) for _, _, facts in summaries if isinstance(ids := facts["request_ids"], list)) == 1000
 
 
 async def test_a_summary_does_not_wait_for_another_line() -> None:
