@@ -5,13 +5,16 @@ exception is logged by its kind and place only: a log holds no phone number, e-m
 are logged as producers chose them.
 """
 
+import asyncio
+import atexit
+import contextlib
 import errno
 import logging
 import sys
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Literal
 
@@ -22,30 +25,123 @@ from service.core.printable import printable
 LogFormat = Literal["json", "console"]
 Logger = structlog.stdlib.BoundLogger
 
+UNACCEPTED: Final = "message.unaccepted"
+"""The only log event above level info that producers can cause without end, and so the only one that is limited."""
+_SHARED: Final[Mapping[str, Sequence[str]]] = {
+    "delivery.settled": ("settlement", "events"),
+    UNACCEPTED: ("type", "code", "app_id"),
+}
+"""Facts with few values, by event. Lines that are left out are summarised together if they are equal in these."""
+_MOST_KINDS: Final = 50
+"""Pairs of producer and reason code per second that have a limit of their own, and summaries per second."""
+_MOST_NAMED: Final = 10_000
+"""Requests per second that summaries name; beyond that they are only counted."""
+_LONGEST_SUMMARY: Final = 8_000
+"""Characters of all ids in one line."""
 _SERVER_PAUSE: Final = 60.0
 """Seconds between two lines of the operations port's server: each request that it cannot read causes one."""
 
 
-class Sampler:
-    """Limits the lines of each event per second. The next line that passes carries the number of lines left out."""
+@dataclass
+class _LeftOut:
+    """Lines of one kind that were not written."""
 
-    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
+    level: str
+    event: str
+    facts: dict[str, object]
+    count: int = 0
+    request_ids: list[str] = field(default_factory=list)
+
+
+class Sampler:
+    """Limits the lines of each event per second. Those left out are counted, and named by request, in a summary.
+
+    * An event's limit counts for each producer and reason code, so that a flood of one producer's faults hides no fault
+      of another. A producer that changes its `app_id` all the time shares one limit with others that do.
+    * A summary is written a second after its first line was left out. It has the facts that all its lines share, their
+      number in `left_out`, and the ids of their requests.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        write: Callable[[str, str, dict[str, object]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`write` gets level, event and facts of each summary. `clock` is monotonic, in seconds."""
         self._rate = rate
+        self._write = write
         self._clock = clock
         self._second = 0
-        self._lines: dict[str, int] = {}
-        self._left_out: Counter[str] = Counter()
+        self._lines: dict[object, int] = {}
+        self._left_out: dict[tuple[object, ...], _LeftOut] = {}
+        self._named = 0
 
-    def take(self, event: str) -> int | None:
-        """Return how many lines of this event were left out before this one, or None if this one is left out too."""
+    def take(self, level: str, event: str, facts: Mapping[str, object]) -> bool:
+        """Return whether the line is to be written. If not, it is part of the next summary."""
         if (second := int(self._clock())) != self._second:
             self._second = second
             self._lines.clear()
-        self._lines[event] = lines = self._lines.get(event, 0) + 1
-        if lines > self._rate:
-            self._left_out[event] += 1
-            return None
-        return self._left_out.pop(event, 0)
+            self.write_summaries()
+        kind: object = event if "code" not in facts else (event, facts["code"], facts.get("app_id"))
+        lines = self._lines.get(kind, 0)
+        if not lines and kind is not event and len(self._lines) >= _MOST_KINDS:
+            kind = event
+            lines = self._lines.get(kind, 0)
+        self._lines[kind] = lines + 1
+        if lines < self._rate or "left_out" in facts:
+            return True
+        self._leave_out(level, event, facts)
+        return False
+
+    def _leave_out(self, level: str, event: str, facts: Mapping[str, object]) -> None:
+        if not self._left_out:
+            self._schedule_summaries()
+        shared: list[object] = [event]
+        for name in _SHARED.get(event, ()):
+            value = facts.get(name)
+            shared.append(tuple(value.items()) if isinstance(value, dict) else value)
+        kind = tuple(shared)
+        left_out = self._left_out.get(kind)
+        if left_out is None:
+            common = {name: facts[name] for name in _SHARED.get(event, ()) if facts.get(name) is not None}
+            if len(self._left_out) >= _MOST_KINDS:
+                kind, common = (event,), {}
+            left_out = self._left_out.setdefault(kind, _LeftOut(level, event, common))
+        left_out.count += 1
+        request_id = facts.get("request_id")
+        if event == "attempt.made" or not isinstance(request_id, str) or self._named >= _MOST_NAMED:
+            return  # a request of an attempt is named when its delivery is settled
+        if left_out.request_ids[-1:] != [request_id]:
+            self._named += 1
+            left_out.request_ids.append(request_id)
+
+    def _schedule_summaries(self) -> None:
+        with contextlib.suppress(RuntimeError):  # outside an event loop, the next line writes them
+            asyncio.get_running_loop().call_later(1.0, self.write_summaries)
+
+    def write_summaries(self) -> None:
+        """Write what was left out so far; several lines if the ids are long."""
+        summaries, self._left_out, self._named = self._left_out, {}, 0
+        for left_out in summaries.values():
+            count = left_out.count
+            for request_ids in _divided(left_out.request_ids) or [[]]:
+                named = {"request_ids": request_ids} if request_ids else {}
+                self._write(left_out.level, left_out.event, {**left_out.facts, "left_out": count, **named})
+                count = 0  # the further lines only name what the first one counts
+
+
+def _divided(request_ids: Sequence[str]) -> list[list[str]]:
+    """Divide ids into lists that fit into one line: container runtimes cut lines at 16 KiB."""
+    parts: list[list[str]] = []
+    size = _LONGEST_SUMMARY
+    for request_id in request_ids:
+        size += len(request_id) + 4
+        if size > _LONGEST_SUMMARY:
+            parts.append([])
+            size = len(request_id)
+        parts[-1].append(request_id)
+    return parts
 
 
 class Seldom(logging.Filter):
@@ -71,11 +167,25 @@ def _sampled(sampler: Sampler) -> type[Logger]:
 
     class Sampled(structlog.stdlib.BoundLogger):
         def info(self, event: str | None = None, *args: object, **facts: object) -> None:
-            left_out = sampler.take(event or "")
-            if left_out is not None:
-                super().info(event, *args, **facts, **({"left_out": left_out} if left_out else {}))
+            if sampler.take("info", event or "", facts):
+                super().info(event, *args, **facts)
 
     return Sampled
+
+
+def _limited(sampler: Sampler) -> structlog.typing.Processor:
+    """Make a processor that limits the lines that a producer causes with its faults. Other warnings always pass."""
+
+    def limit(_logger: object, level: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if line.get("event") == UNACCEPTED and not sampler.take(level, line["event"], line):
+            raise structlog.DropEvent
+        return line
+
+    return limit
+
+
+def _summary(level: str, event: str, facts: dict[str, object]) -> None:
+    getattr(get_logger(), level)(event, **facts)
 
 
 def configure_logs(format_: LogFormat | None, level: str, rate: int, process: int | None = None) -> None:
@@ -94,14 +204,16 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     ]
     if process is not None:
         shared.append(lambda _logger, _method, line: {**line, "process": process})
+    sampler = Sampler(rate, _summary)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _limited(sampler),
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=_sampled(Sampler(rate)),
+        wrapper_class=_sampled(sampler),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -114,6 +226,7 @@ def configure_logs(format_: LogFormat | None, level: str, rate: int, process: in
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    atexit.register(lambda: sampler.write_summaries() if root.handlers == [handler] else None)
     for library in ("aiormq", "aio_pika", "opentelemetry"):  # the relay logs their faults in lines of its own
         logging.getLogger(library).setLevel(logging.CRITICAL)
     server = logging.getLogger("uvicorn.error")

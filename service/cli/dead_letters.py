@@ -165,6 +165,7 @@ def summary(dead_letter: DeadLetter) -> dict[str, object]:
         "failedAt": dead_letter.failed_at and dead_letter.failed_at.isoformat(),
         "attempts": dead_letter.attempts,
         "redrives": dead_letter.redrives,
+        "appId": dead_letter.delivery.app_id,
         "bytes": len(dead_letter.delivery.body),
     }
 

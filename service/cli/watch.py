@@ -47,6 +47,7 @@ class EventFilter:
         try:
             event = json.loads(body)
             type_, subject, request_id = event["type"], event.get("subject"), event["data"]["requestId"]
+            named = {name for name in (subject, *event["data"].get("messageIds", ())) if isinstance(name, str)}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
         if self._request_ids:
@@ -57,7 +58,7 @@ class EventFilter:
                 return False
         name = str(type_).removeprefix("omni.")
         is_type = not self._types or not self._types.isdisjoint({name, name.rpartition(".")[2]})
-        return is_type and (not self._message_ids or subject in self._message_ids)
+        return is_type and (not self._message_ids or not self._message_ids.isdisjoint(named))
 
 
 async def watch_events(settings: Settings, filter_: EventFilter, *, as_json: bool) -> None:

@@ -33,6 +33,21 @@ class Delivery:
     """Whether the body was longer than any request may be, and was not kept."""
     content_encoding: str | None = None
     """How the body is compressed; None if it is not."""
+    app_id: str | None = None
+    """The producer's name for itself. RabbitMQ does not verify it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unaccepted:
+    """What the log says about the final event of a message that was not accepted: no address, no text."""
+
+    request_id: str
+    message_id: str | None
+    code: str
+    attempt: int
+    status: int | None = None
+    """OMNI's status id; None if OMNI gave none."""
+    app_id: str | None = None
 
 
 class DeliveryLostError(Exception):
@@ -84,6 +99,9 @@ class Publication:
     """Whether it is a copy of an event for the `reply_to` queue: best effort, and nothing waits for it."""
     content_encoding: str | None = None
     """How the body is compressed, if it is published as it came."""
+    app_id: str | None = None
+    unaccepted: Unaccepted | None = None
+    """For the log. Present if it is the final event of a message that was not accepted."""
 
 
 class UnpublishableError(Exception):

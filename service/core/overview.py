@@ -15,12 +15,15 @@ from service.core.value import dataclass
 _PREFIX: Final = "omni_relay_"
 _SLOW: Final = 5.0
 """Seconds that a call to OMNI takes on average when it counts as slow; the alert has the same limit."""
+_MANY_INVALID: Final = 0.2
+"""Share of requests above which wrong ones count as a problem; the alert has the same limit."""
 _PROCESS: Final = "process"
 """The label that a supervisor adds."""
 _CURES: Final[Mapping[str, str]] = {
     "denied": "OMNI refuses the credentials or the account: repair those",
     "failing": "OMNI takes no calls; they are tried again every few seconds",
-    "results_stalled": "the broker confirms no events: look for a full queue bound to omni.results, or an alarm",
+    "results_stalled": "the broker confirms no events: look for a full queue bound to omni.results, or an alarm; "
+    "see OmniRelayResultsStalled",
 }
 _REFUSED: Final[Mapping[str, str]] = {
     "publish_failures": "publications were not confirmed and are repeated: see the log event publish.retried",
@@ -251,5 +254,9 @@ def _change_problems(changes: Mapping[_Series, float], attempt: float | None) ->
             yield f"{int(count)} {text}"
     if _by(changes, "log_lookups_total", "result").get("forbidden"):
         yield "the credentials may not read OMNI's logs: ambiguous attempts are settled by policy alone"
+    invalid, settled = _sum(changes, "requests_invalid_total"), _sum(changes, "deliveries_total")
+    if invalid > _MANY_INVALID * settled:
+        counts = f"{int(invalid)} of {int(settled)}"
+        yield f"{counts} requests are wrong: the log event message.unaccepted names the producer"
     if attempt is not None and attempt > _SLOW:
         yield f"OMNI is slow: a call takes {attempt:.1f} s on average"

@@ -21,7 +21,7 @@ from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.concurrency import Limit
 from service.core.attempt.lookup import Answered, LookupResult
 from service.core.attempt.outcome import NOT_SENT, Outcome
-from service.core.delivery import Delivery, DeliveryLostError, Publication
+from service.core.delivery import Delivery, DeliveryLostError, Publication, Unaccepted
 from service.core.handler import Settlement
 from service.core.headers import dead_letter_reason
 from service.core.result.dead_letter import DeadLetter
@@ -140,7 +140,7 @@ class Telemetry:
             metrics.acceptance_seconds.observe(result.age)
 
     def published(self, publications: Iterable[Publication]) -> None:
-        """Count what the broker has confirmed."""
+        """Count what the broker has confirmed, and log each final event of a message that was not accepted."""
         metrics = self.metrics
         for publication in publications:
             if publication.exchange == topology.RESULTS:
@@ -149,6 +149,21 @@ class Telemetry:
                 metrics.dead_letters[dead_letter_reason(publication.headers)].inc()
             else:
                 metrics.retries[publication.routing_key].inc()
+            if publication.unaccepted is not None:
+                self._unaccepted(publication.routing_key, publication.unaccepted)
+
+    def _unaccepted(self, event_type: str, facts: Unaccepted) -> None:
+        """Log the final event of a message that was not accepted, with ids and codes only."""
+        self.log.warning(
+            "message.unaccepted",
+            type=event_type,
+            request_id=facts.request_id,
+            message_id=facts.message_id,
+            code=facts.code,
+            attempt=facts.attempt,
+            **({"status": facts.status} if facts.status is not None else {}),
+            **({"app_id": facts.app_id} if facts.app_id is not None else {}),
+        )
 
     def reply_copied(self, result: ReplyResult) -> None:
         """Count a copy of an event for `reply_to`."""

@@ -60,7 +60,8 @@ async def test_a_request_that_kills_workers_is_dead_lettered_and_others_are_not(
     assert len(innocent) > 10
     types = {name: set(types) for name, types in stage.final_events().items()}
     assert types.pop("killer") == {"rejected"}
-    assert stage.about("killer")[-1].data["reason"]["code"] == "defect"
+    killed = stage.about("killer")[-1].data
+    assert (killed["reason"]["code"], killed["messageIds"]) == ("defect", ["killer"])
     assert types == {str(body["messageId"]): {"accepted"} for body in innocent}
     # If a worker is killed between the event and the settlement, the event is repeated with the same id.
     assert {len(ids) for ids in stage.final_ids().values()} == {1}
@@ -106,10 +107,44 @@ async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flo
     assert words.pop("good") == ["accepted"]
     assert set(map(tuple, words.values())) == {("rejected",)}
     assert (await worker.metrics())["omni_relay_requests_invalid_total"] == 1000
-    lines = worker.lines("delivery.settled")
-    assert len(lines) < 500
-    assert len(lines) + sum(line.get("left_out", 0) for line in lines) <= 1001
-    assert any(line.get("left_out") for line in lines)
+    await worker.stop()
+    for event, requests in (("delivery.settled", {*words, "good"}), ("message.unaccepted", set(words))):
+        lines = worker.lines(event)
+        assert len(lines) < 500
+        named = [line["request_id"] for line in lines if "left_out" not in line]
+        summaries = [line for line in lines if "left_out" in line]
+        assert len(named) + sum(line["left_out"] for line in summaries) == len(requests)
+        assert {*named, *(one for line in summaries for one in line["request_ids"])} == requests
+
+
+async def test_in_a_flood_of_one_producer_each_refusal_of_another_has_its_line_and_names_its_producer(
+    stage: Stage,
+) -> None:
+    worker = await stage.worker(LOG_LINES_PER_SECOND="20", RETRY_MAX_ATTEMPTS="1", RETRY_BASE_DELAY="0.1")
+    flood = stage.send(*({**request(f"m-{number}", NUMBER), "none": 1} for number in range(1600)), app_id="broken")
+    others = [
+        stage.send({**request("order-8812", NUMBER), "none": 1}, app_id="shop\n\x1b[31m"),
+        stage.send(request("order-8813", UNAVAILABLE), app_id="shop"),
+        stage.send(b"{", message_id="order-8814", app_id="till"),
+    ]
+    await asyncio.gather(flood, *others)
+    await stage.until_final_events(1603)
+
+    lines = {line["request_id"]: line for line in worker.lines("message.unaccepted") if "left_out" not in line}
+    seen = {name: [lines[name][fact] for fact in ("type", "message_id", "code", "app_id")] for name in OTHERS}
+    assert seen == OTHERS
+    assert len(lines) < 1000
+    assert stage.about("order-8812")[-1].data["appId"] == "shop\n\x1b[31m"
+    assert stage.about("order-8813")[-1].data["appId"] == "shop"
+    dead_letter = await stage.take("omni.dead")
+    assert (dead_letter.message_id, dead_letter.app_id) == ("order-8813", "shop")
+
+
+OTHERS = {
+    "order-8812": ["message.rejected", "order-8812", "invalid", "shop\n\x1b[31m"],
+    "order-8813": ["message.failed", "order-8813", "unavailable", "shop"],
+    "order-8814": ["request.rejected", None, "invalid", "till"],
+}
 
 
 HOSTILE = {

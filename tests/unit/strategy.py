@@ -180,6 +180,7 @@ any_deliveries = st.builds(
     exchange=st.text(max_size=10),
     routing_key=st.text(max_size=10),
     redelivered=st.booleans(),
+    app_id=st.none() | st.text(max_size=255),
 )
 """Deliveries as any producer may make them."""
 

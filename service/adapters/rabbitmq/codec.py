@@ -30,7 +30,7 @@ DELIVER, RETURN, ACK, NACK = b"\x00\x3c\x00\x3c", b"\x00\x3c\x00\x32", b"\x00\x3
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _PRIORITY, _CORRELATION_ID, _REPLY_TO = (
     1 << bit for bit in range(15, 8, -1)
 )
-_EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE = (1 << bit for bit in range(8, 4, -1))
+_EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE, _USER_ID, _APP_ID = (1 << bit for bit in range(8, 2, -1))
 
 _FRAME: Final = struct.Struct(">BHI")
 _TAG_AND_BITS: Final = struct.Struct(">QB")
@@ -53,6 +53,7 @@ class Properties(NamedTuple):
     expiration: str | None = None
     message_id: str | None = None
     timestamp: datetime | None = None
+    app_id: str | None = None
 
 
 NO_PROPERTIES: Final = Properties()
@@ -68,11 +69,11 @@ def read_properties(payload: bytes) -> tuple[int, Properties]:
         return size, NO_PROPERTIES
 
 
-def _read_properties(payload: bytes) -> Properties:  # noqa: C901 - a list, in the order of the flags
+def _read_properties(payload: bytes) -> Properties:  # noqa: C901, PLR0912 - a list, in the order of the flags
     flags, at = int.from_bytes(payload[12:14]), 14
     content_type = content_encoding = headers = priority = correlation_id = reply_to = expiration = message_id = (
         timestamp
-    ) = None
+    ) = app_id = None
     if flags & _CONTENT_TYPE:
         at, content_type = _short(payload, at)
     if flags & _CONTENT_ENCODING:
@@ -95,6 +96,13 @@ def _read_properties(payload: bytes) -> Properties:  # noqa: C901 - a list, in t
         at, message_id = _short(payload, at)
     if flags & _TIMESTAMP:
         _, timestamp = read_timestamp(payload[at : at + 8])
+        at += 8
+    if flags & _APP_ID:
+        if flags & _TYPE:
+            at += 1 + payload[at]
+        if flags & _USER_ID:
+            at += 1 + payload[at]
+        _, app_id = _short(payload, at)
     return Properties(
         content_type,
         content_encoding,
@@ -105,6 +113,7 @@ def _read_properties(payload: bytes) -> Properties:  # noqa: C901 - a list, in t
         expiration,
         message_id,
         timestamp,
+        app_id,
     )
 
 
@@ -191,6 +200,9 @@ def write_publish(channel: int, publication: Publication, frame_max: int) -> byt
     if publication.type is not None:
         flags |= _TYPE
         properties.append(_string(publication.type))
+    if publication.app_id is not None:
+        flags |= _APP_ID
+        properties.append(_string(publication.app_id))
     written, body = b"".join(properties), publication.body
     head = _CONTENT.pack(HEADER, channel, 14 + len(written), 60, 0, len(body), flags)
     parts = [_publish(channel, publication.exchange, publication.routing_key), head, written, b"\xce"]
@@ -242,6 +254,7 @@ def as_delivery(delivered: Delivered, properties: Properties, body: bytes | None
         exchange=delivered.exchange,
         routing_key=delivered.routing_key,
         redelivered=delivered.redelivered,
+        app_id=properties.app_id or None,
     )
 
 

@@ -40,7 +40,8 @@ _LONGEST_FIELD: Final = 1024
 _DEEPEST: Final = 32
 """Levels of nested tables and lists that are read. Without a limit, a producer could exhaust the stack."""
 _BESIDE_HEADERS: Final = 1792
-"""Most bytes of a content header's frame beside the headers: 22 fixed, six short strings of 256, and the rest."""
+"""Most bytes of a content header's frame beside the headers: 22 fixed, six short strings of 256, and the rest. Of the
+string properties, an event has no `app_id`, and a request no `type`."""
 
 
 def encoded_headers(headers: Mapping[str, object], frame_max: int) -> dict[str, bytes]:

@@ -30,6 +30,7 @@ def read_delivery(message: DeliveredMessage) -> Delivery:
         exchange=message.exchange or "",
         routing_key=message.routing_key or "",
         redelivered=bool(message.redelivered),
+        app_id=properties.app_id or None,
     )
 
 
@@ -47,5 +48,6 @@ def write_message(publication: Publication, frame_max: int) -> aio_pika.Message:
         reply_to=publication.reply_to,
         timestamp=publication.timestamp,
         priority=publication.priority,
+        app_id=publication.app_id,
         headers={name: cast("FieldValue", headers[name]) for name in encoded_headers(headers, frame_max)},
     )

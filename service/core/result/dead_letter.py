@@ -30,6 +30,7 @@ from service.core.poison import COUNT
 from service.core.request.body import excess, is_request_id
 from service.core.request.compression import decompress
 from service.core.request.decoding import json_object
+from service.core.request.identification import is_message_id
 from service.core.request.parsing import parse
 from service.core.request.steps import finished
 from service.core.result.event import Reason, StatusEvent
@@ -175,7 +176,13 @@ def write_final_event(dead_letter: DeadLetter, now: datetime, make_id: Callable[
     reason = Reason("defect", f"{detail}; it is in omni.dead")
     content_digest = digest(dead_letter.delivery.body)
     event = StatusEvent(
-        "request.rejected", now, request_id, dead_letter.attempts, reason=reason, content_digest=content_digest
+        "request.rejected",
+        now,
+        request_id,
+        dead_letter.attempts,
+        reason=reason,
+        content_digest=content_digest,
+        message_ids=_given_message_ids(dead_letter.delivery),
     )
     return Report((event,))
 
@@ -223,16 +230,22 @@ def message_ids(dead_letter: DeadLetter) -> tuple[str, ...]:
     A body that killed workers or met a defect is read as plain JSON alone, so ids that the relay would create are
     left out.
     """
-    fields = _fields(dead_letter.delivery)
-    entries = fields.get("destinations")
-    given = [fields, *(entries if isinstance(entries, list) else ())]
-    names = [entry.get("messageId") for entry in given if isinstance(entry, Mapping)]
+    names = list(_given_message_ids(dead_letter.delivery))
     if dead_letter.reason not in _UNREAD_REASONS:
         history = read_history(dead_letter.delivery.headers, datetime.fromtimestamp(0, UTC))
         parsed = parse(dead_letter.delivery, history, lambda: "")
         names += parsed.request.message_ids if parsed.request else ()
         names += [rejection.message_id for rejection in parsed.rejections]
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+    return tuple(dict.fromkeys(names))
+
+
+def _given_message_ids(delivery: Delivery) -> tuple[str, ...]:
+    """Return the ids that stand in a body of JSON, in order and each once, without parsing it as a request."""
+    fields = _fields(delivery)
+    entries = fields.get("destinations")
+    given = [fields, *(entries if isinstance(entries, list) else ())]
+    names = [entry.get("messageId") for entry in given if isinstance(entry, Mapping)]
+    return tuple(dict.fromkeys(name for name in names if is_message_id(name)))
 
 
 def _text(value: Header) -> str:

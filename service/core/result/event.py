@@ -36,6 +36,9 @@ FINAL_EVENTS: Final[frozenset[EventType]] = frozenset(
     }
 )
 
+UNACCEPTED_EVENTS: Final[frozenset[EventType]] = FINAL_EVENTS - {"message.accepted"}
+"""Final events of messages that OMNI has not accepted as far as the relay knows."""
+
 ReasonCode = Literal["invalid", "refused", "unavailable", "ambiguous", "denied", "expired", "defect"]
 """Why a message was not accepted.
 
@@ -76,6 +79,8 @@ class StatusEvent:
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_digest: str = ""
     """A digest of the content, or of the body of a request that names no message. It is not published."""
+    message_ids: tuple[str, ...] = ()
+    """The ids in the body of a request that the broker gave up, as far as it can be read. They are not in the id."""
 
 
 def event_id(event: StatusEvent) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic_core import to_json
 
 from service.core import topology
-from service.core.delivery import Delivery, Header, Publication
+from service.core.delivery import Delivery, Header, Publication, Unaccepted
 from service.core.headers import dead_letter_headers, retry_headers, unread_retry_headers
 from service.core.history import History
 from service.core.omni.content import Content
@@ -16,7 +16,7 @@ from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
 from service.core.request.deadline import deadline
 from service.core.request.request import SendRequest
-from service.core.result.event import FINAL_EVENTS, Reason, StatusEvent, event_id
+from service.core.result.event import FINAL_EVENTS, UNACCEPTED_EVENTS, Reason, StatusEvent, event_id
 from service.core.result.reply_to import kept_reply_to
 from service.core.result.report import DeadLetterMessage, Report, RetryMessage
 from service.core.trace_context import trace_headers
@@ -48,7 +48,7 @@ def publish_instead(
     * A dead letter has had its final event, and an event that is not final needs no replacement.
     """
     keys = {_key(publication) for publication in refused}
-    plain = replace(delivery, headers={}, correlation_id=None, reply_to=None)
+    plain = replace(delivery, headers={}, correlation_id=None, reply_to=None, app_id=None)
     events = [
         _reduced(event)
         for event in report.events
@@ -86,8 +86,8 @@ def _give_up(retry: RetryMessage, now: datetime) -> list[StatusEvent]:
     ]
 
 
-def _render(event: StatusEvent, id_: str) -> bytes:
-    data = {
+def _render(event: StatusEvent, id_: str, app_id: str | None) -> bytes:
+    data: dict[str, object] = {
         "requestId": event.request_id,
         "bulkId": event.bulk_id,
         "messageId": event.message_id,
@@ -98,6 +98,10 @@ def _render(event: StatusEvent, id_: str) -> bytes:
         "reason": event.reason,
         "metadata": event.metadata,
     }
+    if event.message_ids:
+        data["messageIds"] = event.message_ids
+    if app_id is not None:
+        data["appId"] = app_id
     return to_json(envelope(event.type, id_, event.time, event.message_id, data), by_alias=True)
 
 
@@ -157,6 +161,7 @@ def with_properties_of(delivery: Delivery, publication: Publication) -> Publicat
         reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
         priority=delivery.priority,
+        app_id=delivery.app_id,
     )
 
 
@@ -165,7 +170,7 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
     publication = Publication(
         topology.RESULTS,
         event.type,
-        _render(event, id_),
+        _render(event, id_, delivery.app_id),
         CLOUD_EVENT,
         id_,
         type=f"omni.{event.type}",
@@ -173,11 +178,23 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
         timestamp=event.time,
         headers=trace_headers(delivery.headers),
         must_arrive=False,
+        unaccepted=_unaccepted(event, delivery) if event.type in UNACCEPTED_EVENTS else None,
     )
     if not delivery.reply_to:
         return [publication]
     copy = replace(publication, exchange=topology.DIRECT, routing_key=delivery.reply_to, is_copy=True)
     return [publication, copy]
+
+
+def _unaccepted(event: StatusEvent, delivery: Delivery) -> Unaccepted:
+    return Unaccepted(
+        event.request_id,
+        event.message_id,
+        event.reason.code if event.reason else "",
+        event.attempt,
+        event.status.id if event.status else None,
+        delivery.app_id,
+    )
 
 
 def _publish_retry(retry: RetryMessage, delivery: Delivery) -> Publication:

@@ -55,3 +55,11 @@ def test_a_type_that_does_not_exist_is_a_wrong_usage_that_names_those_that_do() 
 
     assert answer.exit_code == 2
     assert "message.delivered" in answer.output
+
+
+def test_a_rejected_request_is_one_of_each_message_that_it_names() -> None:
+    body = b'{"type": "omni.request.rejected", "data": {"requestId": "r", "messageIds": ["m-1", "m-2"]}}'
+
+    assert EventFilter(message_ids=["m-2"]).allows(body)
+    assert not EventFilter(message_ids=["None"]).allows(body)
+    assert not EventFilter(message_ids=["m-3"]).allows(body)

@@ -94,6 +94,7 @@ def test_a_pause_for_a_new_reason_without_a_time_is_shown_too() -> None:
         ({"publications_skipped_total": 1}, "1 publications were given up"),
         ({"events_unroutable_total": 3}, "3 events found no queue"),
         ({"log_lookups_total result=forbidden": 1}, "may not read OMNI's logs"),
+        ({"requests_invalid_total": 3, "deliveries_total settlement=acked": 10}, "3 of 10 requests are wrong"),
         ({"attempt_seconds_sum": 24, "attempt_seconds_count": 2}, "a call takes 12.0 s on average"),
     ],
 )
@@ -143,3 +144,7 @@ def test_without_an_answer_no_rate_and_no_count_is_made_up() -> None:
     seen = found(WorkerAnswer(URL, fault="TimeoutError"), requests=QueueLength(0, 5, 1))
 
     assert (seen.rates, set(map(len, seen.counts.values()))) == ({}, {0})
+
+
+def test_a_few_wrong_requests_need_nobody_of_the_operators() -> None:
+    assert found(answer({}, {"requests_invalid_total": 2, "deliveries_total settlement=acked": 10})).is_well

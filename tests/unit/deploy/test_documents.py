@@ -153,6 +153,7 @@ QUEUES: Final = (
     {value for value in vars(topology).values() if isinstance(value, str)}
     | {topology.delay_queue(seconds) for seconds in RetryPolicy().delays}
     | {f"omni.{type_}" for type_ in (*get_args(EventType), *get_args(ReportEventType))}
+    | {*get_args(EventType), *get_args(ReportEventType)}
     | FORMER
     | {"omni.requests.delay.<seconds>"}
 )

@@ -83,6 +83,22 @@ def faults(pod: Manifest) -> list[str]:
 
 
 @kubectl
+def test_one_line_of_the_overlay_sets_where_the_runbooks_are(tmp_path: Path) -> None:
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    overlay = tmp_path / "kubernetes/overlays/production"
+    file = overlay / "kustomization.yaml"
+    file.write_text(file.read_text().replace("address=runbooks.example ", "address=wiki.example/omni-relay "))
+    command = ["kubectl", "kustomize", str(overlay)]
+    made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    (rules,) = (one for one in yaml.safe_load_all(made.stdout) if one["kind"] == "PrometheusRule")
+
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    assert len(alerts) > 20
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"] == f"https://wiki.example/omni-relay/{alert['alert']}.md"
+
+
+@kubectl
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_manifest_is_valid(overlay: str, version: str) -> None:

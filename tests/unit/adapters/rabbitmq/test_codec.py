@@ -46,6 +46,7 @@ publications = st.builds(
     timestamp=st.none() | seconds,
     priority=st.none() | st.integers(0, 255),
     headers=headers,
+    app_id=st.none() | short_texts,
 )
 properties = st.fixed_dictionaries(
     {},
@@ -90,7 +91,7 @@ def test_the_library_reads_a_publication_as_it_was_written(publication: Publicat
     assert header.body_size == len(publication.body)
     read = header.properties
     assert read.delivery_mode == 2
-    for name in ("content_type", "message_id", "correlation_id", "reply_to", "timestamp", "priority"):
+    for name in ("content_type", "message_id", "correlation_id", "reply_to", "timestamp", "priority", "app_id"):
         assert getattr(read, name) == getattr(publication, name)
     assert read.message_type == publication.type
     assert (read.headers or {}) == publication.headers

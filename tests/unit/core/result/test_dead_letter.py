@@ -44,6 +44,7 @@ def delivered(publication: Publication, **changes: object) -> Delivery:
         publication.headers,
         publication.exchange,
         publication.routing_key,
+        app_id=publication.app_id,
     )
     return replace(delivery, **changes)  # type: ignore[arg-type]  # its own fields
 
@@ -57,6 +58,7 @@ def a_letter(past: History | None = None, **headers: object) -> DeadLetter:
         reply_to="replies",
         timestamp=NOW,
         priority=3,
+        app_id="shop",
         headers={"team": "blue", "CC": ["billing"], "x-death": [], "omni-log-checks": 3, **headers},
     )
     report = Report((), (), (DeadLetterMessage(a_request(), past or a_history(8), "failed", "http_503"),))
@@ -138,7 +140,7 @@ def test_a_replay_goes_through_the_exchange_of_the_relay_and_omni_is_asked_first
     assert (publication.exchange, publication.routing_key) == ("omni.relay", "omni.requests")
     assert (publication.message_id, publication.content_type) == ("order-1", "application/json")
     assert (publication.correlation_id, publication.reply_to, publication.priority) == ("corr-1", "replies", 3)
-    assert publication.timestamp == NOW
+    assert (publication.timestamp, publication.app_id) == (NOW, "shop")
     assert publication.headers == {
         "team": "blue",
         "omni-attempt": 0,

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -6,6 +7,7 @@ import pytest
 
 from service.core.result.dead_letter import read_dead, write_final_event
 from service.core.result.event import event_id
+from service.core.result.publication import publish_report
 from service.core.result.report import Report
 from tests.support.builder import NOW, a_body, a_delivery
 
@@ -64,3 +66,40 @@ def test_a_dead_letter_from_another_queue_has_no_final_event(changes: dict[str, 
     delivery = replace(a_delivery(), **{"exchange": "omni.dead", "headers": {"x-death": [death]}, **changes})  # type: ignore[arg-type]  # its own fields
 
     assert write_final_event(read_dead(delivery), NOW, lambda: "made-up") == Report()
+
+
+def published(report: Report) -> list[dict[str, object]]:
+    return [json.loads(one.body)["data"] for one in publish_report(report, a_delivery(), NOW)]
+
+
+@pytest.mark.parametrize("reason", ["delivery_limit", "rejected", "maxlen"])
+def test_the_final_event_of_poison_names_the_messages_that_its_body_names(reason: str) -> None:
+    several = {"destinations": [{"messageId": "a"}, {"messageId": "b"}, {"messageId": "a"}, {}, 5, {"messageId": 7}]}
+
+    (event,) = published(final_event(several, reason))
+    assert (event["messageId"], event["messageIds"]) == (None, ["a", "b"])
+    (event,) = published(final_event({"messageId": "flat", "text": "hello"}, reason))
+    assert event["messageIds"] == ["flat"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<request/>",
+        b'{"destinations": [{"messageId": "a"}',
+        b'{"destinations": {"messageId": "a"}}',
+        b'{"messageId": "%s"}' % (b"x" * 201),
+        b'{"messageId": "\\ud800"}',
+        b"[" * 100_000,
+    ],
+)
+def test_the_final_event_of_poison_that_names_no_message_has_no_such_field(body: bytes) -> None:
+    (event,) = published(final_event(body, "delivery_limit"))
+
+    assert "messageIds" not in event
+
+
+def test_the_ids_that_the_body_names_do_not_change_the_id_of_the_event() -> None:
+    (event,) = final_event(a_body(), "delivery_limit").events
+
+    assert event_id(event) == event_id(replace(event, message_ids=()))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.delivery import Delivery, Publication
+from service.core.delivery import Delivery, Publication, Unaccepted
 from service.core.headers import history_of, is_returning, read_history
 from service.core.request.request import Fault
-from service.core.result.event import Reason, StatusEvent, event_id
+from service.core.result.event import EventType, Reason, StatusEvent, event_id
 from service.core.result.publication import (
     publish_instead,
     publish_report,
@@ -123,6 +123,35 @@ def test_an_event_goes_to_the_results_exchange_by_its_type() -> None:
         headers={"traceparent": TRACE, "tracestate": "a=b"},
         must_arrive=False,
     )
+
+
+def test_an_event_names_the_producer_by_its_app_id_and_is_not_published_under_that_name() -> None:
+    (publication,) = publish_report(Report((EVENT,)), replace(a_delivery(), app_id="shop\n\x1b"), NOW)
+
+    body = json.loads(publication.body)
+    assert (body["data"]["appId"], publication.app_id) == ("shop\n\x1b", None)
+    assert body["id"] == event_id(EVENT)
+
+
+def test_retries_and_dead_letters_keep_the_producers_app_id() -> None:
+    published = publish_report(Report((), (RETRY,), (DEAD,)), replace(a_delivery(), app_id="shop"), NOW)
+
+    assert [publication.app_id for publication in published] == ["shop", "shop"]
+
+
+@pytest.mark.parametrize("type_", ["message.accepted", "message.deferred"])
+def test_what_is_accepted_or_not_final_is_not_logged_as_unaccepted(type_: EventType) -> None:
+    (publication,) = publish_report(Report((replace(EVENT, type=type_),)), a_delivery(), NOW)
+
+    assert publication.unaccepted is None
+
+
+def test_what_is_logged_about_a_refused_message_has_ids_and_codes_only() -> None:
+    refused = replace(EVENT, type="message.rejected", reason=Reason("refused", f"no route to {PHONE}"))
+
+    (publication,) = publish_report(Report((refused,)), replace(a_delivery(), app_id="shop"), NOW)
+
+    assert publication.unaccepted == Unaccepted("order-8812", "m-1", "refused", 1, 7, "shop")
 
 
 @pytest.mark.parametrize(("given", "echoed"), [("corr-1", "corr-1"), (None, "order-8812"), ("", "order-8812")])
@@ -266,7 +295,9 @@ def published(
     return report, list(publish_report(report, DELIVERY, NOW))
 
 
-DELIVERY = replace(a_delivery(), headers={"traceparent": TRACE}, correlation_id="corr-1", reply_to="replies")
+DELIVERY = replace(
+    a_delivery(), headers={"traceparent": TRACE}, correlation_id="corr-1", reply_to="replies", app_id="shop"
+)
 INVALID = Reason("invalid", "the request is not valid", (Fault("x" * 500, "is wrong"),))
 
 
@@ -283,6 +314,7 @@ def test_a_final_event_that_the_broker_never_takes_is_published_without_what_the
     assert (instead.headers, instead.correlation_id) == ({}, "order-8812")
     data = json.loads(instead.body)["data"]
     assert (data["metadata"], data["bulkId"], data["reason"]["faults"], data["messageId"]) == ({}, None, [], "m-1")
+    assert "appId" not in data
 
 
 @pytest.mark.parametrize(("ambiguous", "word"), [(True, "message.unknown"), (False, "message.failed")])
