@@ -5,6 +5,7 @@ from dataclasses import field
 from datetime import datetime
 from typing import Final
 
+from service.core.topology import NORMAL, Lane
 from service.core.value import dataclass
 
 Header = object
@@ -13,7 +14,7 @@ Header = object
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message from the request queue. The delivery tag stays in the adapter, which settles it."""
+    """A message from a request queue. The delivery tag stays in the adapter, which settles it."""
 
     body: bytes
     content_type: str | None = None
@@ -33,6 +34,8 @@ class Delivery:
     """Whether the body was longer than any request may be, and was not kept."""
     content_encoding: str | None = None
     """How the body is compressed; None if it is not."""
+    lane: Lane = NORMAL
+    """The lane of the queue that it came from."""
 
 
 class DeliveryLostError(Exception):
@@ -84,6 +87,8 @@ class Publication:
     """Whether it is a copy of an event for the `reply_to` queue: best effort, and nothing waits for it."""
     content_encoding: str | None = None
     """How the body is compressed, if it is published as it came."""
+    lane: Lane = NORMAL
+    """The lane of the request that it is about: an urgent one is published first where publications wait."""
 
 
 class UnpublishableError(Exception):

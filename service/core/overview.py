@@ -15,6 +15,7 @@ from service.core.value import dataclass
 _PREFIX: Final = "omni_relay_"
 _SLOW: Final = 5.0
 """Seconds that a call to OMNI takes on average when it counts as slow; the alert has the same limit."""
+_REQUEST_QUEUES: Final = {lane.requests for lane in topology.LANES}
 _PROCESS: Final = "process"
 """The label that a supervisor adds."""
 _CURES: Final[Mapping[str, str]] = {
@@ -241,7 +242,7 @@ def _queue_problems(queues: Mapping[str, QueueLength]) -> Iterator[str]:
             yield f"{name}: there is no such queue; a worker with RELAY_RABBITMQ_DECLARE=true declares it"
         elif name == topology.DEAD and length.after:
             yield f"{name}: {length.after} dead letters: `omni-relay dead list` shows why"
-        elif name == topology.REQUESTS and length.after and not length.consumers:
+        elif name in _REQUEST_QUEUES and length.after and not length.consumers:
             yield f"{name}: {length.after} requests wait and no worker consumes"
 
 

@@ -34,6 +34,7 @@ from service.adapters.rabbitmq.topology import DELIVERY_LIMIT
 from service.core import topology
 from service.core.delivery import Delivery, Publication
 from service.core.forged_headers import can_be_forged
+from service.core.topology import NORMAL, URGENT
 from service.demo.rabbitmq.handshake import handshake
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
@@ -43,22 +44,23 @@ SOON = 15.0
 """Most seconds for anything; a test of speed has its own limit."""
 
 KEPT = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+REQUESTS = {**KEPT, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": "omni.dead"}
+
+
+def delaying(milliseconds: int, queue: str) -> dict[str, Any]:
+    routes = {"x-dead-letter-exchange": "omni.relay", "x-dead-letter-routing-key": queue}
+    return {**KEPT, "x-message-ttl": milliseconds, **routes}
+
+
 QUEUES: dict[str, dict[str, Any]] = {
-    "omni.requests": {**KEPT, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": "omni.dead"},
+    "omni.requests": REQUESTS,
+    "omni.requests.urgent": REQUESTS,
     "omni.dead": {"x-queue-type": "quorum"},
     "omni.dead.notifications": {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT},
-    "omni.requests.delay.0.2": {
-        **KEPT,
-        "x-message-ttl": 200,
-        "x-dead-letter-exchange": "omni.relay",
-        "x-dead-letter-routing-key": "omni.requests",
-    },
-    "omni.requests.delay.300": {
-        **KEPT,
-        "x-message-ttl": 300_000,
-        "x-dead-letter-exchange": "omni.relay",
-        "x-dead-letter-routing-key": "omni.requests",
-    },
+    "omni.requests.delay.0.2": delaying(200, "omni.requests"),
+    "omni.requests.delay.300": delaying(300_000, "omni.requests"),
+    "omni.requests.urgent.delay.0.2": delaying(200, "omni.requests.urgent"),
+    "omni.requests.urgent.delay.300": delaying(300_000, "omni.requests.urgent"),
 }
 DELAYS = (0.2, 300.0)
 
@@ -125,7 +127,7 @@ class Client:
         while True:
             session = await self.connection.session()
             try:
-                async with session.consuming(10, receive):
+                async with session.consuming({NORMAL: 10, URGENT: 10}, receive):
                     await session.broken.wait()
             except (aiormq.exceptions.AMQPError, RuntimeError, OSError):
                 session.broken.set()
@@ -202,12 +204,14 @@ async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHos
     assert queues == {name: (True, arguments) for name, arguments in QUEUES.items()}
     assert exchanges == {
         "omni.requests": ("topic", True),
+        "omni.requests.urgent": ("topic", True),
         "omni.results": ("topic", True),
         "omni.dead": ("fanout", True),
         "omni.relay": ("direct", True),
     }
     assert bindings == {
         ("omni.requests", "#", "omni.requests"),
+        ("omni.requests.urgent", "#", "omni.requests.urgent"),
         ("omni.dead", "#", "omni.dead"),
         ("omni.dead", "#", "omni.dead.notifications"),
         *(("omni.relay", name, name) for name in QUEUES if name != "omni.dead.notifications"),
@@ -296,7 +300,7 @@ async def test_a_publication_is_confirmed_persistent_and_complete(vhost: Virtual
 async def test_an_unroutable_event_is_counted_and_a_retry_message_waits_for_its_delay_queue(
     vhost: VirtualHost,
 ) -> None:
-    delay_seconds = topology.delay_queue(0.2)
+    delay_seconds = NORMAL.delay_queue(0.2)
     async with opened(vhost.url, consume=True) as client:
         await asyncio.wait_for(client.connection.publish([event("e")]), SOON)
         assert [publication.message_id for publication in client.log.unroutable] == ["e"]
@@ -348,7 +352,7 @@ async def test_a_delay_queue_returns_its_message_in_time_with_the_relays_headers
     }
     async with opened(vhost.url, consume=True) as client:
         started = time.monotonic()
-        await client.connection.publish([retry("back", topology.delay_queue(0.2), headers=headers, correlation_id="c")])
+        await client.connection.publish([retry("back", NORMAL.delay_queue(0.2), headers=headers, correlation_id="c")])
         await client.until(lambda received: names(received) == {"back"})
         assert time.monotonic() - started >= 0.2
 
@@ -542,7 +546,7 @@ async def test_the_rights_that_the_topology_operator_grants_are_sufficient_and_n
         url = vhost.url.replace("guest:guest@", f"{vhost.name}:least@")
         async with opened(url, declare=False, consume=True) as client:
             dead = replace(retry("dead"), exchange=topology.DEAD, routing_key="")
-            retries = retry("parked", topology.delay_queue(0.2))
+            retries = retry("parked", NORMAL.delay_queue(0.2))
             await asyncio.wait_for(client.connection.publish([event("e"), retry("asked"), retries, dead]), SOON)
             await client.until(lambda received: names(received) == {"asked", "parked"})
             assert client.log.repeated == []

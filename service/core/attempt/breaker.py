@@ -162,6 +162,17 @@ def _asked(signal: Signal, now: float) -> float:
     return -inf if signal.retry_after is None else now + min(signal.retry_after, _LONGEST_ASKED)
 
 
+def probe_rank(*, is_urgent: bool, denied_before: bool) -> int:
+    """Rank a call that waits to be the probe: 0 comes first.
+
+    A call that was denied before comes after all others, since it may be denied for a reason of its own.
+    """
+    return 2 * denied_before + (not is_urgent)
+
+
+PROBE_RANKS: Final = 4
+
+
 def seconds_since_healthy(breaker: CircuitBreaker, now: float) -> float:
     """Return the seconds since a call last showed that OMNI takes our calls; infinite if none has."""
     return inf if breaker.healthy_at is None else now - breaker.healthy_at

@@ -139,7 +139,7 @@ def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: f
     history = replace(history, retries=history.retries + 1)
     publication = Publication(
         topology.RELAY,
-        topology.delay_queue(delay_seconds),
+        delivery.lane.delay_queue(delay_seconds),
         delivery.body,
         delivery.content_type or "",
         delivery.message_id or id_,
@@ -150,13 +150,14 @@ def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: f
 
 
 def with_properties_of(delivery: Delivery, publication: Publication) -> Publication:
-    """Copy the properties that the request keeps for life."""
+    """Copy the properties that the request keeps for life, and its lane."""
     return replace(
         publication,
         correlation_id=delivery.correlation_id,
         reply_to=kept_reply_to(delivery.reply_to),
         timestamp=delivery.timestamp,
         priority=delivery.priority,
+        lane=delivery.lane,
     )
 
 
@@ -173,6 +174,7 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
         timestamp=event.time,
         headers=trace_headers(delivery.headers),
         must_arrive=False,
+        lane=delivery.lane,
     )
     if not delivery.reply_to:
         return [publication]
@@ -182,7 +184,8 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
 
 def _publish_retry(retry: RetryMessage, delivery: Delivery) -> Publication:
     headers = retry_headers(retry.history, delivery)
-    return _publish_request(retry.request, delivery, topology.RELAY, topology.delay_queue(retry.delay_seconds), headers)
+    queue = delivery.lane.delay_queue(retry.delay_seconds)
+    return _publish_request(retry.request, delivery, topology.RELAY, queue, headers)
 
 
 def _publish_dead_letter(dead_letter: DeadLetterMessage, delivery: Delivery, now: datetime) -> Publication:

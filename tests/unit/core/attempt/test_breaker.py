@@ -9,10 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from service.core.attempt.breaker import (
     CLOSED,
     FAILURES_IN_ROW,
+    PROBE_RANKS,
     VOLUME,
     CircuitBreaker,
     Signal,
     advance,
+    probe_rank,
     read_signal,
     record_outcome,
     seconds_since_healthy,
@@ -351,3 +353,9 @@ TestBreaker = BreakerMachine.TestCase
 def test_a_call_that_is_too_large_for_a_gateway_is_no_signal() -> None:
     """Its halves follow: several refusals in a row come from one request."""
     assert read_signal(Unavailable("http_413")) is None
+
+
+def test_the_probe_is_an_urgent_call_and_last_of_all_one_that_was_denied_before() -> None:
+    ways = [(urgent, denied) for denied in (False, True) for urgent in (True, False)]
+
+    assert [probe_rank(is_urgent=urgent, denied_before=denied) for urgent, denied in ways] == [*range(PROBE_RANKS)]
