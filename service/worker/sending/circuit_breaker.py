@@ -10,6 +10,7 @@ This file has more than 250 lines since permissions and the conditions for using
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -18,10 +19,10 @@ from typing import Final
 
 from service.core.attempt.breaker import (
     CLOSED,
-    PROBE_RANKS,
     CircuitBreaker,
     advance,
-    probe_rank,
+    probe_kind,
+    probe_order,
     read_signal,
     record_outcome,
     seconds_since_healthy,
@@ -84,8 +85,8 @@ class Guard:
         self._on_stall = on_stall
         self.shared = Permission(self, is_probe=False)
         self._probe: Permission | None = None
-        self._waiting = [0] * PROBE_RANKS
-        """How many calls of each rank wait."""
+        self._waiting = Counter[int]()
+        """How many calls of each kind wait (`probe_kind`)."""
         self._timer: asyncio.TimerHandle | None = None
         self._changed_at = clock()
         self._changed = asyncio.Event()
@@ -101,7 +102,7 @@ class Guard:
         overdue = self.clock() - _STUCK
         if self.breaker.state == "open":
             return self.breaker.until is not None and self.breaker.until < overdue
-        is_wanted = self.breaker.state == "half_open" and any(self._waiting) and not self.is_stalled
+        is_wanted = self.breaker.state == "half_open" and self._waiting.total() > 0 and not self.is_stalled
         return is_wanted and self._probe is None and self._changed_at < overdue
 
     @property
@@ -151,14 +152,14 @@ class Guard:
     ) -> Permission | NotAttempted:
         """Wait for permission until `until` by the clock; gives why there is none.
 
-        The probe is the call that waits with the first rank (`probe_rank`). While results are stalled the wait does not
-        end: a request could not be published to a delay queue either.
+        `probe_order` says which call is the probe. While results are stalled the wait does not end: a request could not
+        be published to a delay queue either.
         """
-        rank = probe_rank(is_urgent=is_urgent, denied_before=denied_before)
-        self._waiting[rank] += 1
+        kind = probe_kind(is_urgent=is_urgent, denied_before=denied_before)
+        self._waiting[kind] += 1
         try:
             while not self.is_stopped:
-                if permission := self._permit(rank):
+                if permission := self._permit(kind):
                     return permission
                 left = until - self.clock()
                 if left <= 0 and not self.is_stalled:
@@ -166,15 +167,15 @@ class Guard:
                 await self._change(None if self.is_stalled else left)
             return NotAttempted(STOPPING)
         finally:
-            self._waiting[rank] -= 1
-            if not self._waiting[rank] and self.breaker.state == "half_open":
-                self._wake()  # those of a later rank may be the probe now
+            self._waiting[kind] -= 1
+            if not self._waiting[kind] and self.breaker.state == "half_open":
+                self._wake()  # those of another kind may be the probe now
 
-    def _permit(self, rank: int) -> Permission | None:
+    def _permit(self, kind: int) -> Permission | None:
         if self.is_closed:
             return self.shared
-        may_probe = not any(self._waiting[:rank])
-        if self.breaker.state == "half_open" and self._probe is None and not self.is_stalled and may_probe:
+        may_probe = self.breaker.state == "half_open" and self._probe is None and not self.is_stalled
+        if may_probe and kind == next(one for one in probe_order(self.breaker.openings) if self._waiting[one]):
             self._probe = Permission(self, is_probe=True)
             return self._probe
         return None

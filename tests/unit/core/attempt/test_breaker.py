@@ -9,12 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from service.core.attempt.breaker import (
     CLOSED,
     FAILURES_IN_ROW,
-    PROBE_RANKS,
     VOLUME,
     CircuitBreaker,
     Signal,
     advance,
-    probe_rank,
+    probe_kind,
+    probe_order,
     read_signal,
     record_outcome,
     seconds_since_healthy,
@@ -355,7 +355,11 @@ def test_a_call_that_is_too_large_for_a_gateway_is_no_signal() -> None:
     assert read_signal(Unavailable("http_413")) is None
 
 
-def test_the_probe_is_an_urgent_call_and_last_of_all_one_that_was_denied_before() -> None:
-    ways = [(urgent, denied) for denied in (False, True) for urgent in (True, False)]
+@pytest.mark.parametrize(("openings", "first"), [(1, True), (2, False), (3, True)])
+def test_the_lanes_take_turns_as_the_probe_and_one_that_was_denied_before_comes_last(
+    openings: int, *, first: bool
+) -> None:
+    ways = [(first, False), (not first, False), (first, True), (not first, True)]
 
-    assert [probe_rank(is_urgent=urgent, denied_before=denied) for urgent, denied in ways] == [*range(PROBE_RANKS)]
+    kinds = [probe_kind(is_urgent=urgent, denied_before=denied) for urgent, denied in ways]
+    assert probe_order(openings) == tuple(kinds)

@@ -281,15 +281,18 @@ async def test_new_credentials_are_tried_at_once_where_the_old_ones_were_denied_
     assert (denied.breaker.state, failing.breaker.state) == ("half_open", "open")
 
 
-async def test_the_probe_is_an_urgent_call_if_one_waits() -> None:
+async def test_an_urgent_call_is_the_probe_and_after_it_has_failed_a_normal_one() -> None:
     guard, _ = a_guard()
     guard.record(retry_after(1))
-    normal, urgent = Callers(guard, 2), Callers(guard, 1, is_urgent=True)
+    normal, urgent = Callers(guard, 2), Callers(guard, 2, is_urgent=True)
     await asyncio.sleep(1.5)
     assert (normal.permitted, urgent.permitted) == ([], [0])
 
+    guard.record(retry_after(1))
+    await asyncio.sleep(2)
+    assert (normal.permitted, urgent.permitted) == ([0], [0])
+
     guard.record(HEALTHY)
     await settled()
-    assert normal.permitted == [0, 1]
-    assert await urgent.end() == [None]
-    assert await normal.end() == [None, None]
+    assert (normal.permitted, urgent.permitted) == ([0, 1], [0, 1])
+    assert [*await urgent.end(), *await normal.end()] == [None] * 4
