@@ -1,6 +1,7 @@
 """An urgent request goes first wherever something waits, and stays urgent whatever happens to it."""
 
 import asyncio
+import json
 import signal
 import time
 from datetime import UTC, datetime
@@ -171,3 +172,21 @@ async def test_an_urgent_request_that_expired_in_its_queue_is_reported(stage: St
 
     assert stage.final_events() == {"late": ["expired"]}
     assert await stage.posts() == {}
+
+
+async def test_a_command_sends_urgent_requests(stage: Stage) -> None:
+    worker = await stage.worker()
+    await worker.stop()
+    sent = await stage.command("send", "--urgent", stdin=json.dumps(request("one", NUMBER)).encode())
+    assert (sent.status, sent.errors) == (0, "1 request confirmed by the broker\n")
+    assert [await stage.waiting(queue) for queue in (URGENT, "omni.requests")] == [1, 0]
+
+    waiting = await stage.command("status", "--json", "--seconds", "0.1")
+    status = json.loads(waiting.output)
+    assert (status["queues"][URGENT]["after"], status["queues"]["omni.requests"]["after"]) == (1, 0)
+    assert f"{URGENT}: 1 requests wait and no worker consumes" in status["problems"]
+
+    worker = await stage.worker()
+    await stage.until_final_events(1)
+    await worker.until_metric('omni_relay_acceptance_seconds_count{lane="urgent"}', 1)
+    await worker.until_metric('omni_relay_acceptance_seconds_count{lane="normal"}', 0)
