@@ -74,9 +74,12 @@ _LATE: Final = 0.05
 """Seconds by which a call may be made later than the rate allows without loss: timers and the event loop are late."""
 
 
-def charge(free_at: float, now: float, count: int, rate: float) -> float:
-    """Return when the rate has room again after `count` messages that are sent now; it had room since `free_at`."""
-    return max(free_at, now - _LATE) + count / rate
+def charge(free_at: float, now: float, count: int, rate: float, *, waited: bool) -> float:
+    """Return when the rate has room again after `count` messages that are sent now; it had room since `free_at`.
+
+    `waited`: the call had to wait, so it may have been ready before now.
+    """
+    return max(free_at, now - _LATE if waited else now) + count / rate
 
 
 def room_at(free_at: float, *, urgent: bool) -> float:

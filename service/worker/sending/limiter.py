@@ -70,7 +70,7 @@ class Limiter:
     async def acquire(self, call: OmniCall) -> OmniCall:
         """Wait for a slot and for the rate of all messages; returns the call, sealed if it was open."""
         if not self._waiting and self._has_slot() and self._seconds_to_room(urgent=call.lane is URGENT) <= 0:
-            return self._grant(call)
+            return self._grant(call, waited=False)
         one = _Waiting(call, asyncio.get_running_loop().create_future())
         self._waiting.append(call.lane, one)
         self._admit()
@@ -118,11 +118,11 @@ class Limiter:
     def _seconds_to_room(self, *, urgent: bool) -> float:
         return 0.0 if self.rate is None else room_at(self._free_at, urgent=urgent) - self.clock()
 
-    def _grant(self, call: OmniCall) -> OmniCall:
+    def _grant(self, call: OmniCall, *, waited: bool) -> OmniCall:
         call = call.seal() if call.seal else call
         self._in_flight += 1
         if self.rate is not None:
-            self._free_at = charge(self._free_at, self.clock(), len(call.messages), self.rate)
+            self._free_at = charge(self._free_at, self.clock(), len(call.messages), self.rate, waited=waited)
         return call
 
     def _admit(self) -> None:
@@ -142,7 +142,7 @@ class Limiter:
         """Admit a call; returns the units that it uses: messages where a rate is set, else one call."""
         if one.turn.done():
             return 0.0  # it was cancelled
-        one.call = self._grant(one.call)
+        one.call = self._grant(one.call, waited=True)
         one.turn.set_result(None)
         return 1.0 if self.rate is None else float(len(one.call.messages))
 
