@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.e2e.stage import Stage
+from tests.e2e.test_cost import MIB, large
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, UNAVAILABLE_ONCE, moment, request
 
 URGENT = "omni.requests.urgent"
@@ -190,3 +191,21 @@ async def test_a_command_sends_urgent_requests(stage: Stage) -> None:
     await stage.until_final_events(1)
     await worker.until_metric('omni_relay_acceptance_seconds_count{lane="urgent"}', 1)
     await worker.until_metric('omni_relay_acceptance_seconds_count{lane="normal"}', 0)
+
+
+async def test_large_requests_that_fill_the_memory_do_not_hold_urgent_ones_up_for_long(stage: Stage) -> None:
+    worker = await stage.worker(
+        RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), OMNI_MAX_MESSAGES_PER_CALL="10000", OMNI_CONCURRENCY="4"
+    )
+    await stage.fault(kind="latency", seconds=3)
+    await stage.send(*(large(f"large-{number}") for number in range(20)))
+    await worker.until_line("delivery.set_aside")
+    waits = []
+    for code in codes(5):
+        published = datetime.now(UTC)
+        await stage.send(code, exchange=URGENT)
+        while not (arrived := [at for name, at in await arrivals(stage) if name == code["messageId"]]):
+            await asyncio.sleep(0.1)
+        waits.append((arrived[0] - published).total_seconds())
+
+    assert max(waits) < 5  # four slots, and each call takes three seconds
