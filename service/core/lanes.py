@@ -1,7 +1,7 @@
-"""Which lane goes first: the urgent one, except for a tenth that stays with the normal one.
+"""Which lane goes first: the urgent one, except for an eighth that stays with the normal one.
 
-While both lanes wait, the normal lane is owed a ninth of what the urgent one uses. Once it is owed a unit, it has the
-next turn. What it uses then is subtracted, so a large turn is followed by many urgent ones. A unit is whatever is
+The contract promises a tenth. While both lanes wait, the normal lane is owed a seventh of what the urgent one uses.
+Once it is owed a unit, it has the next turn. What it uses then is subtracted, so a large turn is followed by many urgent ones. A unit is whatever is
 scarce: a message where a rate is set, a call where slots are.
 """
 
@@ -13,9 +13,9 @@ from service.core.topology import NORMAL, URGENT, Lane
 
 T = TypeVar("T")
 
-NORMAL_SHARE: Final = 0.1
+NORMAL_SHARE: Final = 0.125
 _TURN: Final = 1 - 1e-9
-"""A unit; nine times a ninth is a little less than one in floating point."""
+"""A unit, but for the rounding of floating point."""
 
 
 def next_lane(owed: float, *, normal_waits: bool, urgent_waits: bool) -> Lane:

@@ -220,30 +220,26 @@ _LIMITED: Final = {"rate", "refused", "flood"}
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Run the cases, each with a new worker and empty queues."""
+    """Run the cases, each with a broker of its own: a worker that is killed leaves deliveries that are looked up."""
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-bench-"))
-    async with private_node(directory / "broker", root=options.rabbitmq_root) as node:
-        print(f"RabbitMQ {node.version}, campaign with {options.kind} texts")  # noqa: T201
-        for name in options.only.split(","):
-            async with AsyncExitStack() as stack:
-                omni = Omni()
-                server = await stack.enter_async_context(await asyncio.start_server(omni.serve, "127.0.0.1", 0))
-                settings = {
-                    "RELAY_RABBITMQ_URL": node.url,
-                    "RELAY_OMNI_BASE_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
-                    "RELAY_OMNI_API_KEY": "bench",
-                    "RELAY_HTTP_HOST": "127.0.0.1",
-                    "RELAY_HTTP_PORT": "0",
-                    **({"RELAY_OMNI_MESSAGES_PER_SECOND": "50"} if name in _LIMITED else {}),
-                }
-                connection = await stack.enter_async_context(await aio_pika.connect(node.url))
-                channel = await connection.channel()
-                worker = await stack.enter_async_context(started(directory / name, settings, "worker"))
-                await worker.until_ready()
-                for lane in (NORMAL, URGENT):
-                    await (await channel.get_queue(lane.requests)).purge()
-                stage = Stage(node.url, channel, directory, omni, options.kind, settings)
-                print(f"{name:<9}{await CASES[name](stage, worker)}", flush=True)  # noqa: T201
+    for name in options.only.split(","):
+        async with AsyncExitStack() as stack:
+            node = await stack.enter_async_context(private_node(directory / f"{name}-node", root=options.rabbitmq_root))
+            omni = Omni()
+            server = await stack.enter_async_context(await asyncio.start_server(omni.serve, "127.0.0.1", 0))
+            settings = {
+                "RELAY_RABBITMQ_URL": node.url,
+                "RELAY_OMNI_BASE_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+                "RELAY_OMNI_API_KEY": "bench",
+                "RELAY_HTTP_HOST": "127.0.0.1",
+                "RELAY_HTTP_PORT": "0",
+                **({"RELAY_OMNI_MESSAGES_PER_SECOND": "50"} if name in _LIMITED else {}),
+            }
+            connection = await stack.enter_async_context(await aio_pika.connect(node.url))
+            worker = await stack.enter_async_context(started(directory / name, settings, "worker"))
+            await worker.until_ready()
+            stage = Stage(node.url, await connection.channel(), directory, omni, options.kind, settings)
+            print(f"{node.version} {options.kind} {name:<8}{await CASES[name](stage, worker)}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
