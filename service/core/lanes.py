@@ -1,8 +1,8 @@
 """Which lane goes first: the urgent one, except for an eighth that stays with the normal one.
 
 The contract promises a tenth. While both lanes wait, the normal lane is owed a seventh of what the urgent one uses.
-Once it is owed a unit, it has the next turn. What it uses then is subtracted, so a large turn is followed by many urgent ones. A unit is whatever is
-scarce: a message where a rate is set, a call where slots are.
+Once it is owed a unit, it has the next turn. What it uses then is subtracted, so a large turn is followed by many
+urgent ones. A unit is whatever is scarce: a message where a rate is set, a call where slots are.
 """
 
 from collections import deque
