@@ -101,6 +101,7 @@ def overview(
     averages = {
         "attempt": _mean(changes, "attempt_seconds"),
         "wait before the first attempt": _mean(changes, "queue_seconds"),
+        "the same, of urgent requests": _mean(changes, "queue_seconds", lane="urgent"),
     }
     problems = (
         *_worker_problems(workers, processes),
@@ -166,8 +167,9 @@ def _totals(workers: Iterable[WorkerAnswer]) -> Mapping[_Series, float]:
     return totals
 
 
-def _sum(values: Mapping[_Series, float], name: str) -> float:
-    return sum(value for (own, _), value in values.items() if own == name)
+def _sum(values: Mapping[_Series, float], name: str, **labels: str) -> float:
+    wanted = labels.items()
+    return sum(value for (own, given), value in values.items() if own == name and wanted <= dict(given).items())
 
 
 def _by(values: Mapping[_Series, float], name: str, label: str) -> dict[str, int]:
@@ -178,9 +180,9 @@ def _by(values: Mapping[_Series, float], name: str, label: str) -> dict[str, int
     return dict(found)
 
 
-def _mean(changes: Mapping[_Series, float], name: str) -> float | None:
-    count = _sum(changes, f"{name}_count")
-    return _sum(changes, f"{name}_sum") / count if count else None
+def _mean(changes: Mapping[_Series, float], name: str, **labels: str) -> float | None:
+    count = _sum(changes, f"{name}_count", **labels)
+    return _sum(changes, f"{name}_sum", **labels) / count if count else None
 
 
 def _rates(changes: Mapping[_Series, float], queues: Mapping[str, QueueLength], seconds: float) -> Mapping[str, float]:

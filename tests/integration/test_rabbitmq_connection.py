@@ -34,7 +34,7 @@ from service.adapters.rabbitmq.topology import DELIVERY_LIMIT
 from service.core import topology
 from service.core.delivery import Delivery, Publication
 from service.core.forged_headers import can_be_forged
-from service.core.topology import NORMAL, URGENT
+from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.demo.rabbitmq.handshake import handshake
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
@@ -342,7 +342,10 @@ async def test_headers_of_the_relay_are_removed_from_a_producers_request(vhost: 
     assert headers == {"tenant": "acme"}
 
 
-async def test_a_delay_queue_returns_its_message_in_time_with_the_relays_headers(vhost: VirtualHost) -> None:
+@pytest.mark.parametrize("lane", LANES, ids=lambda lane: lane.name)
+async def test_a_delay_queue_returns_its_message_to_its_lane_in_time_with_the_relays_headers(
+    vhost: VirtualHost, lane: Lane
+) -> None:
     headers = {
         "omni-attempt": 1,
         "omni-first-seen": 1_750_000_000_000,
@@ -352,13 +355,14 @@ async def test_a_delay_queue_returns_its_message_in_time_with_the_relays_headers
     }
     async with opened(vhost.url, consume=True) as client:
         started = time.monotonic()
-        await client.connection.publish([retry("back", NORMAL.delay_queue(0.2), headers=headers, correlation_id="c")])
+        await client.connection.publish([retry("back", lane.delay_queue(0.2), headers=headers, correlation_id="c")])
         await client.until(lambda received: names(received) == {"back"})
         assert time.monotonic() - started >= 0.2
 
     back = client.received[0]
     assert {name: value for name, value in back.headers.items() if not name.startswith("x-")} == headers
-    assert (back.correlation_id, back.routing_key) == ("c", topology.REQUESTS)
+    assert (back.correlation_id, back.routing_key) == ("c", lane.requests)
+    assert back.lane is lane
 
 
 async def test_the_second_url_is_used_when_the_first_does_not_answer_and_no_password_is_reported(
@@ -373,17 +377,20 @@ async def test_the_second_url_is_used_when_the_first_does_not_answer_and_no_pass
     await session.close()
 
 
-async def test_a_queue_deleted_under_the_consumer_is_declared_again_and_consumed(vhost: VirtualHost) -> None:
+@pytest.mark.parametrize("lane", LANES, ids=lambda lane: lane.name)
+async def test_a_queue_deleted_under_the_consumer_is_declared_again_and_consumed(
+    vhost: VirtualHost, lane: Lane
+) -> None:
     """The broker cancels the consumer, and everything else about the connection stays open."""
     async with opened(vhost.url, consume=True) as client:
-        await client.connection.publish([retry("before")])
+        await client.connection.publish([retry("before", lane.requests)])
         await client.until(lambda received: names(received) == {"before"})
         async with channel_of(vhost.url) as channel:
-            await channel.queue_delete(topology.REQUESTS)
+            await channel.queue_delete(lane.requests)
         async with asyncio.timeout(SOON):
             while not client.log.disconnected:  # noqa: ASYNC110 - a list
                 await asyncio.sleep(0.01)
-        await asyncio.wait_for(client.connection.publish([retry("after")]), SOON)
+        await asyncio.wait_for(client.connection.publish([retry("after", lane.requests)]), SOON)
         await client.until(lambda received: "after" in names(received))
         assert client.log.disconnected == ["consumer_cancelled"]
 
