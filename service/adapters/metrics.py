@@ -19,6 +19,7 @@ from service.core.result.dead_letter import REASONS
 from service.core.result.delivery_report import ReportOutcome, channel_label
 from service.core.result.event import EventType
 from service.core.result.reply_to import ReplyResult
+from service.core.topology import LANES, LaneName
 from service.core.trace_context import is_sampled, trace_id
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -84,6 +85,14 @@ class _Registry:
 
     def _plain(self, name: str, text: str) -> Counter:
         return Counter(self._name(name), text, registry=self.registry)
+
+    def _gauges(self, name: str, text: str) -> Mapping[LaneName, Gauge]:
+        gauge = Gauge(self._name(name), text, ["lane"], registry=self.registry)
+        return {lane.name: gauge.labels(lane.name) for lane in LANES}
+
+    def _histograms(self, name: str, text: str, buckets: tuple[float, ...]) -> Mapping[LaneName, Histogram]:
+        histogram = Histogram(self._name(name), text, ["lane"], buckets=buckets, registry=self.registry)
+        return {lane.name: histogram.labels(lane.name) for lane in LANES}
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(self._name(name), text, registry=self.registry)
@@ -218,15 +227,16 @@ class Metrics(_Registry):
             "From delivery to settlement. Rises without attempt_seconds: the broker is slow.",
             _LATENCY,
         )
-        self.queue_seconds = self._histogram(
+        self.queue_seconds = self._histograms(
             "queue_seconds",
-            "From publishing (AMQP timestamp, whole seconds) to the first attempt. Rises: more workers are due.",
+            "From publishing (AMQP timestamp, whole seconds) to the first attempt, by lane. Rises: more workers are "
+            "due. urgent rises alone: too many requests are published as urgent.",
             _WAIT,
         )
-        self.acceptance_seconds = self._histogram(
+        self.acceptance_seconds = self._histograms(
             "acceptance_seconds",
-            "From publishing (AMQP timestamp, whole seconds) to OMNI's acceptance, retries included. Rises: look at "
-            "queue_seconds, then at attempt_failures.",
+            "From publishing (AMQP timestamp, whole seconds) to OMNI's acceptance, retries included, by lane. Rises: "
+            "look at queue_seconds, then at attempt_failures.",
             _WAIT,
         )
         self.loop_lag_seconds = self._histogram(
@@ -235,11 +245,14 @@ class Metrics(_Registry):
             "blocks it.",
             _LAG,
         )
-        self.queue_messages = self._gauge(
+        self.queue_messages = self._gauges(
             "queue_messages",
-            "Requests ready in omni.requests, by the broker, at most five seconds old. Rises: more workers are due.",
+            "Requests ready in the queue of a lane (normal: omni.requests, urgent: omni.requests.urgent), by the "
+            "broker, at most five seconds old. Rises: more workers are due.",
         )
-        self.queue_consumers = self._gauge("queue_consumers", "Consumers of omni.requests, by the broker.")
+        self.queue_consumers = self._gauges(
+            "queue_consumers", "Consumers of the queue of a lane, by the broker. 0: see consumer.lost."
+        )
         self.calls_waiting = self._gauge(
             "calls_waiting", "Calls that wait for a slot. Rises with concurrency_limit low: OMNI limits us."
         )

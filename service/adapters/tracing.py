@@ -26,7 +26,6 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_cu
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
-from service.core import topology
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.outcome import Accepted, Outcome
 from service.core.delivery import Delivery, Publication
@@ -55,14 +54,14 @@ class Tracer:
     def begin(self, delivery: Delivery) -> "TracedDelivery":
         """Start the span of a delivery. The returned delivery carries this span's context instead of the producer's."""
         span = self._tracer.start_span(
-            f"process {topology.REQUESTS}",
+            f"process {delivery.lane.requests}",
             _extract(trace_headers(delivery.headers)),
             SpanKind.CONSUMER,
             {
                 "messaging.system": "rabbitmq",
                 "messaging.operation.type": "process",
                 "messaging.operation.name": "process",
-                "messaging.destination.name": topology.REQUESTS,
+                "messaging.destination.name": delivery.lane.requests,
                 "messaging.message.id": delivery.message_id or "",
                 "messaging.message.body.size": len(delivery.body),
                 "omni.redelivered": delivery.redelivered,
@@ -74,14 +73,15 @@ class Tracer:
     @contextlib.contextmanager
     def settling(self, traced_delivery: "TracedDelivery", how: str) -> Iterator[None]:
         """Settle a delivery while inside; then its span ends. `how` is `ack` or another operation name."""
-        own = read_trace(traced_delivery.delivery.headers)
-        with self._span(f"{how} {topology.REQUESTS}", SpanKind.CLIENT, [own] if own else []) as span:
+        delivery = traced_delivery.delivery
+        own, queue = read_trace(delivery.headers), delivery.lane.requests
+        with self._span(f"{how} {queue}", SpanKind.CLIENT, [own] if own else []) as span:
             span.set_attributes(
                 {
                     "messaging.system": "rabbitmq",
                     "messaging.operation.type": "settle",
                     "messaging.operation.name": how,
-                    "messaging.destination.name": topology.REQUESTS,
+                    "messaging.destination.name": queue,
                 }
             )
             yield

@@ -29,7 +29,9 @@ from service.worker.app import access
 
 _MOST_IDS: Final = 50
 """Messages of a dead letter that OMNI is asked about and that are shown: all have to fit into a URL."""
-_NEVER_ASKED: Final = "requests that wait in omni.requests or in a delay queue: RabbitMQ cannot search a queue"
+_NEVER_ASKED: Final = (
+    "requests that wait in omni.requests, omni.requests.urgent or a delay queue: RabbitMQ cannot search a queue"
+)
 
 Row = dict[str, Any]
 

@@ -20,11 +20,11 @@ from rich.progress import track
 from service.adapters.rabbitmq import Session, UnroutableError, connect
 from service.adapters.settings import Settings
 from service.cli.options import reads_settings, settings
-from service.core import topology
 from service.core.delivery import Publication
 from service.core.omni.charset import to_utf8
 from service.core.printable import printable
 from service.core.request.body import is_request_id
+from service.core.topology import NORMAL, URGENT, Lane
 
 _IN_FLIGHT: Final = 200
 
@@ -33,7 +33,7 @@ class GivenTwiceError(ValueError):
     """A JSON object has a name twice."""
 
 
-async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
+async def send_files(settings: Settings, files: tuple[Path, ...], lane: Lane) -> int:
     """Publish every request of the files, or of standard input; return the exit status."""
     try:
         requests = [request for name, text in read_texts(files) for request in read_requests(name, text)]
@@ -42,7 +42,7 @@ async def send_files(settings: Settings, files: tuple[Path, ...]) -> int:
         return 1
     session = await connect(settings.rabbitmq_urls)
     try:
-        await _publish(session, requests)
+        await _publish(session, requests, lane)
     except UnroutableError:
         click.echo(
             "omni-relay: no queue takes send requests; start a worker once, it declares what is needed", err=True
@@ -111,19 +111,19 @@ def _decoded(name: str, body: bytes) -> tuple[str, str]:
         raise ValueError(f"{name}: is not in UTF-8") from None
 
 
-async def _publish(session: Session, requests: list[object]) -> None:
+async def _publish(session: Session, requests: list[object], lane: Lane) -> None:
     """Publish in groups, so that the number of unconfirmed publications is bounded."""
     bar = track(range(0, len(requests), _IN_FLIGHT), "sending", console=Console(stderr=True), transient=True)
     for start in bar if sys.stderr.isatty() else range(0, len(requests), _IN_FLIGHT):
         part = requests[start : start + _IN_FLIGHT]
-        await asyncio.gather(*(session.publish(publication) for publication in _publications(part)))
+        await asyncio.gather(*(session.publish(publication) for publication in _publications(part, lane)))
 
 
-def _publications(requests: Iterable[object]) -> Iterator[Publication]:
+def _publications(requests: Iterable[object], lane: Lane) -> Iterator[Publication]:
     for request in requests:
         given = request.get("requestId") if isinstance(request, dict) else None
         yield Publication(
-            topology.REQUESTS,
+            lane.requests,
             "send",
             json.dumps(request, ensure_ascii=False).encode(),
             "application/json",
@@ -135,9 +135,10 @@ def _publications(requests: Iterable[object]) -> Iterator[Publication]:
 @click.command("send")
 @reads_settings
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def command(files: tuple[Path, ...]) -> None:
+@click.option("--urgent", is_flag=True, help="Use the urgent lane: for one-time passwords, not for campaigns.")
+def command(files: tuple[Path, ...], urgent: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Publish send requests from JSON or JSON Lines FILES, or from standard input.
 
     Returns when the broker has confirmed every one.
     """
-    sys.exit(asyncio.run(send_files(settings(), files)))
+    sys.exit(asyncio.run(send_files(settings(), files, URGENT if urgent else NORMAL)))

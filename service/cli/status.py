@@ -39,8 +39,11 @@ async def show_status(settings: Settings, urls: Sequence[str], seconds: float, *
     """Print the screen; returns the exit status."""
     not_asked: list[str] = []
     workers = await asyncio.gather(*(asyncio.to_thread(_ask_worker, url) for url in urls))
-    delays = delay_queues(workers) or tuple(map(topology.delay_queue, retry_policy(settings).delays))
-    names = (topology.REQUESTS, *delays, topology.DEAD, topology.DIED)
+    policy = retry_policy(settings)
+    delays = delay_queues(workers) or tuple(
+        lane.delay_queue(delay) for lane in topology.LANES for delay in policy.delays
+    )
+    names = (*(lane.requests for lane in topology.LANES), *delays, topology.DEAD, topology.DIED)
     lengths = await _ask_broker(settings, names, seconds, not_asked)
     again = await asyncio.gather(*(asyncio.to_thread(_ask_worker, url) for url in urls))
     answers = [

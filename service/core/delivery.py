@@ -5,6 +5,7 @@ from dataclasses import field
 from datetime import datetime
 from typing import Final
 
+from service.core.topology import NORMAL, Lane
 from service.core.value import dataclass
 
 Header = object
@@ -13,7 +14,7 @@ Header = object
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message from the request queue. The delivery tag stays in the adapter, which settles it."""
+    """A message from a request queue. The delivery tag stays in the adapter, which settles it."""
 
     body: bytes
     content_type: str | None = None
@@ -33,6 +34,8 @@ class Delivery:
     """Whether the body was longer than any request may be, and was not kept."""
     content_encoding: str | None = None
     """How the body is compressed; None if it is not."""
+    lane: Lane = NORMAL
+    """The lane of the queue that it came from."""
     app_id: str | None = None
     """The producer's name for itself. RabbitMQ does not verify it."""
 
@@ -102,6 +105,8 @@ class Publication:
     app_id: str | None = None
     unaccepted: Unaccepted | None = None
     """For the log. Present if it is the final event of a message that was not accepted."""
+    lane: Lane = NORMAL
+    """The lane of the request that it is about: an urgent one is published first where publications wait."""
 
 
 class UnpublishableError(Exception):

@@ -26,6 +26,7 @@ from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_instead, publish_report
 from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
 from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
+from service.core.topology import NORMAL, Lane
 from service.core.trace_context import read_trace
 from service.core.value import dataclass
 
@@ -47,6 +48,7 @@ class Settlement:
     """How the lookup of an ambiguous attempt ended."""
     age: float = 0.0
     """Seconds since it was first published, by its producer's timestamp, or else since a worker first saw it."""
+    lane: Lane = NORMAL
 
 
 async def _go_on() -> None:
@@ -63,7 +65,7 @@ class Effects:
 
     send: Send
     """Make a call. Raises `DeliveryLostError` if the delivery is no longer ours: then publish nothing for it."""
-    look_up: Callable[[tuple[str, ...], LookupPurpose], Awaitable[LookupResult]]
+    look_up: Callable[[tuple[str, ...], LookupPurpose, Lane], Awaitable[LookupResult]]
     """Ask OMNI's logs about messages, by their ids."""
     publish: Callable[[tuple[Publication, ...]], Awaitable[None]]
     """Return when the broker has confirmed all of them, however long that takes. Raises `UnpublishableError`."""
@@ -145,7 +147,7 @@ class Handler:
         if request is not None and (purpose := lookup_purpose(history)):
             lookup_result: LookupResult = NOT_ASKED
             if not may_be_duplicate(job.delivery):
-                lookup_result = await effects.look_up(request.message_ids, purpose)
+                lookup_result = await effects.look_up(request.message_ids, purpose, job.delivery.lane)
             await job.ownership.require()
             now = effects.now()
             resolution = resolve(self._attempt(request, history, now), lookup_result)
@@ -232,7 +234,9 @@ class Handler:
     def _plan(self, job: Job, request: SendRequest) -> tuple[OmniCall, ...]:
         delivery = job.delivery
         trace = read_trace(delivery.headers) if delivery.headers else None
-        calls = plan(request, job.history, Origin(delivery.timestamp, trace, job.ownership), self._policy)
+        calls = plan(
+            request, job.history, Origin(delivery.timestamp, trace, job.ownership, delivery.lane), self._policy
+        )
         return tuple([replace(call, is_measured=True) for call in calls]) if job.is_measured else calls
 
     def _report(self, job: Job, call: OmniCall, outcome: Outcome, now: datetime) -> Report:
@@ -281,5 +285,12 @@ def _settlement(job: Job, now: datetime) -> Settlement:
     valid = not parsed.rejections and parsed.request is not None
     age = max(0.0, (now - (delivery.timestamp or history.first_seen)).total_seconds())
     return Settlement(
-        parsed.request_id, parsed.identified, history.attempts, job.event_counts, valid, job.resolution, age
+        parsed.request_id,
+        parsed.identified,
+        history.attempts,
+        job.event_counts,
+        valid,
+        job.resolution,
+        age,
+        delivery.lane,
     )

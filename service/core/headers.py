@@ -16,6 +16,7 @@ from typing import Final
 
 from service.core.delivery import Delivery, Header, Publication
 from service.core.history import History, mark_ambiguous
+from service.core.topology import NORMAL, URGENT, Lane
 from service.core.trace_context import TRACEPARENT, TRACESTATE, trace_headers
 
 _PREFIX: Final = "omni-"
@@ -40,6 +41,8 @@ _DETAIL: Final = "omni-detail"
 _FAILED_AT: Final = "omni-failed-at"
 _EXCHANGE: Final = "omni-original-exchange"
 _ROUTING_KEY: Final = "omni-original-routing-key"
+_LANE: Final = "omni-lane"
+"""On a dead letter that is not of the normal lane: `omni.dead` is the queue of both."""
 
 _HISTORY: Final = (_ATTEMPT, _FIRST_SEEN, _AMBIGUOUS, _REDRIVES, _EXCHANGE, _ROUTING_KEY)
 _PROGRESS: Final = (_LOG_CHECKS, _RESOLVED, _RETRIES, _REDELIVERIES, _DENIALS, _REPUBLISHED, _EXPIRES_AT, _UNREAD)
@@ -135,7 +138,9 @@ def dead_letter_headers(
     It has no progress, since a replay begins anew.
     """
     why: dict[str, Header] = {_REASON: reason, _DETAIL: cause, _FAILED_AT: now.isoformat()}
-    return write_history(history) | _origin(delivery) | why | kept_headers(delivery.headers)
+    return (
+        write_history(history) | _origin(delivery) | _write_lane(delivery.lane) | why | kept_headers(delivery.headers)
+    )
 
 
 def redrive_headers(headers: Mapping[str, Header], redrives: int, *, republished: bool) -> dict[str, Header]:
@@ -150,9 +155,11 @@ def redrive_headers(headers: Mapping[str, Header], redrives: int, *, republished
     return written | kept_headers(headers)
 
 
-def renewed_headers(headers: Mapping[str, Header], reason: str, failed_at: datetime | None) -> dict[str, Header]:
+def renewed_headers(
+    headers: Mapping[str, Header], reason: str, failed_at: datetime | None, lane: Lane
+) -> dict[str, Header]:
     """Write the headers of a dead letter that is stored again: ours repeat what the broker's said, which are lost."""
-    written: dict[str, Header] = {_REASON: reason}
+    written: dict[str, Header] = {_REASON: reason, **_write_lane(lane)}
     if failed_at is not None:
         written[_FAILED_AT] = failed_at.isoformat()
     written |= {name: headers[name] for name in (*_HISTORY, *_PROGRESS, _DETAIL) if name in headers}
@@ -202,6 +209,11 @@ def dead_letter_time(headers: Mapping[str, Header]) -> Header:
     return headers.get(_FAILED_AT)
 
 
+def dead_letter_lane(headers: Mapping[str, Header]) -> Lane:
+    """Return the lane of a dead letter of the relay's own."""
+    return URGENT if headers.get(_LANE) == URGENT.name else NORMAL
+
+
 def kept_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
     """Return the headers of a producer that a retry and a dead letter keep.
 
@@ -213,6 +225,10 @@ def kept_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
 def is_own(name: str) -> bool:
     """Return whether a header is the relay's own. The letter case is ignored, to be on the safe side."""
     return name[: len(_PREFIX)].lower() == _PREFIX
+
+
+def _write_lane(lane: Lane) -> dict[str, Header]:
+    return {} if lane is NORMAL else {_LANE: lane.name}
 
 
 def _origin(delivery: Delivery) -> dict[str, Header]:

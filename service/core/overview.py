@@ -17,6 +17,7 @@ _SLOW: Final = 5.0
 """Seconds that a call to OMNI takes on average when it counts as slow; the alert has the same limit."""
 _MANY_INVALID: Final = 0.2
 """Share of requests above which wrong ones count as a problem; the alert has the same limit."""
+_REQUEST_QUEUES: Final = {lane.requests for lane in topology.LANES}
 _PROCESS: Final = "process"
 """The label that a supervisor adds."""
 _CURES: Final[Mapping[str, str]] = {
@@ -103,6 +104,7 @@ def overview(
     averages = {
         "attempt": _mean(changes, "attempt_seconds"),
         "wait before the first attempt": _mean(changes, "queue_seconds"),
+        "the same, of urgent requests": _mean(changes, "queue_seconds", lane="urgent"),
     }
     problems = (
         *_worker_problems(workers, processes),
@@ -168,8 +170,9 @@ def _totals(workers: Iterable[WorkerAnswer]) -> Mapping[_Series, float]:
     return totals
 
 
-def _sum(values: Mapping[_Series, float], name: str) -> float:
-    return sum(value for (own, _), value in values.items() if own == name)
+def _sum(values: Mapping[_Series, float], name: str, **labels: str) -> float:
+    wanted = labels.items()
+    return sum(value for (own, given), value in values.items() if own == name and wanted <= dict(given).items())
 
 
 def _by(values: Mapping[_Series, float], name: str, label: str) -> dict[str, int]:
@@ -180,9 +183,9 @@ def _by(values: Mapping[_Series, float], name: str, label: str) -> dict[str, int
     return dict(found)
 
 
-def _mean(changes: Mapping[_Series, float], name: str) -> float | None:
-    count = _sum(changes, f"{name}_count")
-    return _sum(changes, f"{name}_sum") / count if count else None
+def _mean(changes: Mapping[_Series, float], name: str, **labels: str) -> float | None:
+    count = _sum(changes, f"{name}_count", **labels)
+    return _sum(changes, f"{name}_sum", **labels) / count if count else None
 
 
 def _rates(changes: Mapping[_Series, float], queues: Mapping[str, QueueLength], seconds: float) -> Mapping[str, float]:
@@ -244,7 +247,7 @@ def _queue_problems(queues: Mapping[str, QueueLength]) -> Iterator[str]:
             yield f"{name}: there is no such queue; a worker with RELAY_RABBITMQ_DECLARE=true declares it"
         elif name == topology.DEAD and length.after:
             yield f"{name}: {length.after} dead letters: `omni-relay dead list` shows why"
-        elif name == topology.REQUESTS and length.after and not length.consumers:
+        elif name in _REQUEST_QUEUES and length.after and not length.consumers:
             yield f"{name}: {length.after} requests wait and no worker consumes"
 
 

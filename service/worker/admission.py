@@ -11,19 +11,21 @@ A delivery that has waited for a minute also goes there. The broker redelivers w
 (`consumer_timeout`), and while sending is paused one large delivery may make the next one wait for a minute.
 
 Small deliveries begin at once, so many bytes in a turn of the loop. Large ones begin one after the other, or a few
-together: one costs many times its bytes when it is read.
+together: one costs many times its bytes when it is read. Among those that wait, the urgent lane goes first. A pause
+holds both lanes up, since they share the connection.
 """
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from service.adapters.rabbitmq import Acknowledger, BrokerErrors, ConnectionLifetime, OnDelivery
 from service.core.delivery import Delivery
+from service.core.lanes import LaneQueue
 from service.core.request.compression import memory_of
 from service.core.request.parsing import LARGE
+from service.core.topology import LANES
 from service.core.value import dataclass
 from service.worker.telemetry import Telemetry
 
@@ -74,8 +76,8 @@ class Admission:
         self._bytes = 0
         self._begun = 0
         self._turn = 0
-        self._later: deque[tuple[Delivery, Acknowledger]] = deque()
-        self._waiting: deque[_Waiting] = deque()
+        self._later: LaneQueue[tuple[Delivery, Acknowledger]] = LaneQueue()
+        self._waiting: LaneQueue[_Waiting] = LaneQueue()
         self._session: ConnectionLifetime | None = None
         """The session of the latest delivery."""
         self._unread: ConnectionLifetime | None = None
@@ -104,11 +106,11 @@ class Admission:
         self._bytes += size
         if size > LARGE:
             overdue_at = asyncio.get_running_loop().time() + self._longest_wait
-            self._waiting.append(_Waiting(delivery, acknowledger, size, overdue_at))
+            self._waiting.append(delivery.lane, _Waiting(delivery, acknowledger, size, overdue_at))
             self._admit()
             self._watch()
         elif self._later or self._turn + size > _TURN:
-            self._later.append((delivery, acknowledger))
+            self._later.append(delivery.lane, (delivery, acknowledger))
         else:
             self._begin(delivery, acknowledger, size)
         if self._bytes > self._most:
@@ -146,9 +148,9 @@ class Admission:
 
     async def _schedule_all(self) -> None:
         while self._later:
-            self._serve(*self._later.popleft())
+            self._serve(*self._later.take())
         while self._waiting:
-            await self._schedule_one(self._waiting.pop())
+            await self._schedule_one(self._waiting.take_last())
 
     def _begin(self, delivery: Delivery, acknowledger: Acknowledger, size: int) -> None:
         if not self._turn:
@@ -159,16 +161,16 @@ class Admission:
     def _next_turn(self) -> None:
         self._turn = 0
         while self._later and self._turn <= _TURN:
-            delivery, acknowledger = self._later.popleft()
+            delivery, acknowledger = self._later.take()
             self._begin(delivery, acknowledger, memory_of(delivery) or 1)
 
     def _admit(self) -> None:
         """Begin with large deliveries: as many as may be served at once, and always one."""
         while self._waiting:
-            first = self._waiting[0]
+            first = self._waiting.first
             if self._begun and self._begun + first.size > _AT_ONCE and not first.acknowledger.broken.is_set():
                 return
-            self._waiting.popleft()
+            self._waiting.take()
             if first.acknowledger.broken.is_set():
                 self._bytes -= first.size  # the broker hands it out again
                 self._release(first.delivery)
@@ -200,7 +202,8 @@ class Admission:
         """Set a timer for when the first of those that wait is overdue."""
         if self._waiting and self._overdue_timer is None:
             loop = asyncio.get_running_loop()
-            self._overdue_timer = loop.call_at(self._waiting[0].overdue_at, self._find_overdue)
+            overdue_at = min(waiting[0].overdue_at for lane in LANES if (waiting := self._waiting.waiting(lane)))
+            self._overdue_timer = loop.call_at(overdue_at, self._find_overdue)
 
     def _find_overdue(self) -> None:
         self._overdue_timer = None
@@ -213,14 +216,18 @@ class Admission:
     async def _make_room(self) -> None:
         """Schedule overdue deliveries for retry; if there is too much, also others that wait, latest first, to half.
 
+        Those of the urgent lane come last.
+
         Where all have begun, read a little, or the broker takes the connection for dead.
         """
         now = asyncio.get_running_loop().time
-        while self._waiting and self._waiting[0].overdue_at <= now() + _SOON and not self._is_closing:
-            await self._schedule_one(self._waiting.popleft())
+        for lane in LANES:
+            waiting = self._waiting.waiting(lane)
+            while waiting and waiting[0].overdue_at <= now() + _SOON and not self._is_closing:
+                await self._schedule_one(waiting.popleft())
         if self._bytes > self._most:
             while self._waiting and self._bytes > self._most // 2 and not self._is_closing:
-                await self._schedule_one(self._waiting.pop())
+                await self._schedule_one(self._waiting.take_last())
         self._read_on()
         self._watch()
 

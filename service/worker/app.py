@@ -18,7 +18,6 @@ from service.adapters.omni import Credentials, OmniAccess, OmniClient
 from service.adapters.operations import Condition, make_app, raise_descriptor_limit, serving
 from service.adapters.rabbitmq import ReconnectingConnection, ReplyPublisher, elapsed
 from service.adapters.settings import Settings, SettingsSource
-from service.core import topology
 from service.core.attempt.breaker import CircuitBreaker
 from service.core.attempt.call import Send
 from service.core.attempt.concurrency import MOST, START, Limit, most_in_a_call
@@ -28,6 +27,7 @@ from service.core.handler import Effects, Handler
 from service.core.headers import history_of
 from service.core.result.publication import schedule_unread_retry
 from service.core.result.reply_to import ReplyPolicy
+from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.worker.admission import Admission
 from service.worker.consumer import Consumer
 from service.worker.dead_letter_listener import DeadLetterListener
@@ -85,7 +85,7 @@ class Worker:
 
     def __init__(self, settings: Settings, source: SettingsSource) -> None:
         retry, policy = retry_policy(settings), message_policy(settings)
-        self.metrics = Metrics(map(topology.delay_queue, retry.delays))
+        self.metrics = Metrics(lane.delay_queue(delay) for lane in LANES for delay in retry.delays)
         self.metrics.build.info({"version": __version__})
         self.telemetry = telemetry = Telemetry(self.metrics, _now, time.monotonic)
         self._grace = settings.shutdown_grace
@@ -135,13 +135,13 @@ class Worker:
             telemetry,
             SessionCheck(elapsed),
             # Acks may be lost with the connection: of no more deliveries than are unsettled.
-            DeliveryDeduplicator(3 * settings.rabbitmq_prefetch, time.monotonic),
+            DeliveryDeduplicator(3 * sum(prefetches(settings).values()), time.monotonic),
             most=most,
             on_done=self._admission.done,
         )
         receive = self._admission.into(self._dispatcher.receive, self._dispatcher.release)
         receive = receive if tracer is None else tracing(tracer, receive)
-        consumer = Consumer(self._connection, receive, telemetry, settings.rabbitmq_prefetch)
+        consumer = Consumer(self._connection, receive, telemetry, prefetches(settings))
         self._watchdog = Watchdog(self._connection, consumer, self._guard, telemetry, time.monotonic)
         self._consumer = consumer
         self._listener = DeadLetterListener(self._connection, handler, effects, telemetry)
@@ -254,11 +254,16 @@ def message_policy(settings: Settings) -> Policy:
     )
 
 
+def prefetches(settings: Settings) -> dict[Lane, int]:
+    """Return how many deliveries of each lane may be unsettled."""
+    return {NORMAL: settings.rabbitmq_prefetch, URGENT: settings.rabbitmq_urgent_prefetch}
+
+
 def _limit(settings: Settings) -> Limit:
     """There are never more calls than deliveries; a number that is set does not change."""
     if settings.omni_concurrency is not None:
         return Limit(settings.omni_concurrency, settings.omni_concurrency, fixed=True)
-    most = min(MOST, settings.rabbitmq_prefetch)
+    most = min(MOST, sum(prefetches(settings).values()))
     return Limit(min(START, most), most)
 
 

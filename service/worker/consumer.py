@@ -4,9 +4,11 @@ The consumer stays for as long as its session does, also while sending is paused
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from service.adapters.rabbitmq import BrokerErrors, OnDelivery, ReconnectingConnection, Session
+from service.core.topology import LANES, Lane
 from service.worker.telemetry import Telemetry
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
@@ -14,10 +16,14 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
 
 
 class Consumer:
-    """Asks for `prefetch` deliveries at once as long as there is a connection."""
+    """Asks for as many deliveries of each lane at once as `prefetches` says, as long as there is a connection."""
 
     def __init__(
-        self, connection: ReconnectingConnection, receive: OnDelivery, telemetry: Telemetry, prefetch: int
+        self,
+        connection: ReconnectingConnection,
+        receive: OnDelivery,
+        telemetry: Telemetry,
+        prefetches: Mapping[Lane, int],
     ) -> None:
         self.session: Session | None = None
         """The session that it consumes over; None while it does not."""
@@ -26,7 +32,8 @@ class Consumer:
         self._connection = connection
         self._receive = receive
         self._telemetry = telemetry
-        self._prefetch: Final = prefetch
+        self._prefetches: Final = {lane: prefetches[lane] for lane in reversed(LANES)}
+        """The urgent lane comes first: after a start its deliveries are not behind those of the other."""
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -43,7 +50,7 @@ class Consumer:
     async def _consume(self, session: Session) -> bool:
         """Consume until the session ends; returns whether the broker gave a consumer."""
         try:
-            async with session.consuming(self._prefetch, self._receive):
+            async with session.consuming(self._prefetches, self._receive):
                 self._telemetry.consuming(is_consuming=True)
                 self.session = session
                 await session.broken.wait()

@@ -26,6 +26,7 @@ from service.core.handler import Settlement
 from service.core.headers import dead_letter_reason
 from service.core.result.dead_letter import DeadLetter
 from service.core.result.reply_to import ReplyResult
+from service.core.topology import Lane
 from service.core.trace_context import read_trace, trace_id
 
 RESULTS_STALLED: Final = "results_stalled"
@@ -94,7 +95,7 @@ class Telemetry:
     def _first_attempt_made(self, call: OmniCall, asked_at: datetime) -> None:
         metrics, content, messages = self.metrics, call.content, len(call.messages)
         if call.published is not None:
-            metrics.queue_seconds.observe(max(0.0, (asked_at - call.published).total_seconds()))
+            metrics.queue_seconds[call.lane.name].observe(max(0.0, (asked_at - call.published).total_seconds()))
         if content.sms is not None:
             size = content.sms.size
             metrics.sms_parts[size.encoding].inc(size.parts * messages)
@@ -137,7 +138,7 @@ class Telemetry:
         if result.resolution is not None:
             metrics.ambiguous_attempts[result.resolution].inc()
         if "message.accepted" in result.event_counts:
-            metrics.acceptance_seconds.observe(result.age)
+            metrics.acceptance_seconds[result.lane.name].observe(result.age)
 
     def published(self, publications: Iterable[Publication]) -> None:
         """Count what the broker has confirmed, and log each final event of a message that was not accepted."""
@@ -267,10 +268,10 @@ class Telemetry:
         """Report that the broker does not have our consumer any more."""
         self.log.warning("consumer.lost", **(describe(error) if error else {}))
 
-    def queue_seen(self, messages: int, consumers: int) -> None:
-        """Report how many requests are ready, and how many consumers there are."""
-        self.metrics.queue_messages.set(messages)
-        self.metrics.queue_consumers.set(consumers)
+    def queue_seen(self, lane: Lane, messages: int, consumers: int) -> None:
+        """Report how many requests of a lane are ready, and how many consumers there are."""
+        self.metrics.queue_messages[lane.name].set(messages)
+        self.metrics.queue_consumers[lane.name].set(consumers)
 
     def loop_late(self, seconds: float) -> None:
         """Report by how much the event loop is late."""

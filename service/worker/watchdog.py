@@ -1,4 +1,4 @@
-"""Checks that do not rely on the library: the broker has our consumer and confirms, and the loop keeps up.
+"""Checks that do not rely on the library: the broker has our consumers and confirms, and the loop keeps up.
 
 Deliveries stop without notice where a queue was deleted and declared again, or a consumer was lost. Publications get
 stuck where a full queue refuses them, or where an alarm makes the broker stop reading.
@@ -9,20 +9,21 @@ from collections.abc import Callable
 from typing import Final
 
 from service.adapters.rabbitmq import BrokerErrors, ReconnectingConnection, Session
+from service.core.topology import LANES
 from service.worker.consumer import Consumer
 from service.worker.sending.circuit_breaker import Guard
 from service.worker.telemetry import Telemetry
 
 _PERIOD: Final = 0.5
 _CONSUMER_PERIOD: Final = 5.0
-"""Seconds between two questions to the broker whether it still has our consumer."""
+"""Seconds between two questions to the broker whether it still has our consumers."""
 _STALLED: Final = 2.0
 """Seconds without a confirm after which no further call is made."""
 _STUCK: Final = 60.0
 
 
 class Watchdog:
-    """Looks after the consumer, the publications and the circuit breaker."""
+    """Looks after the consumers, the publications and the circuit breaker."""
 
     def __init__(
         self,
@@ -60,17 +61,19 @@ class Watchdog:
             is_answered = asking is None or asking.done()
             if session and is_answered and not session.broken.is_unread and now - asked_at >= _CONSUMER_PERIOD:
                 asked_at = now
-                asking = asyncio.create_task(self._check_consumer(session))
+                asking = asyncio.create_task(self._check_consumers(session))
 
-    async def _check_consumer(self, session: Session) -> None:
-        """End a session whose consumer the broker does not have."""
+    async def _check_consumers(self, session: Session) -> None:
+        """End a session of whose consumers the broker does not have one."""
         failure: BaseException | None = None
-        consumers = 0
+        consumers: list[int] = []
         try:
-            messages, consumers = await session.broken.ask(session.waiting(), _CONSUMER_PERIOD)
-            self._telemetry.queue_seen(messages, consumers)
+            for lane in LANES:
+                messages, count = await session.broken.ask(session.waiting(lane), _CONSUMER_PERIOD)
+                self._telemetry.queue_seen(lane, messages, count)
+                consumers.append(count)
         except BrokerErrors as error:
             failure = error
-        if not consumers and self._consumer.session is session:
+        if (failure or not all(consumers)) and self._consumer.session is session:
             self._telemetry.consumer_lost(failure)
             session.broken.set("consumer_lost")

@@ -40,6 +40,7 @@ from service.core.omni.status import Status
 from service.core.request.parsing import parse
 from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_report
+from service.core.topology import Lane
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
 from service.worker.ownership import SessionCheck
@@ -93,7 +94,7 @@ def main() -> None:  # noqa: PLR0915 - a list
     async def post(_: OmniCall) -> Outcome:
         return outcome
 
-    async def look(_: tuple[str, ...], __: LookupPurpose) -> LookupResult:
+    async def look(_: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
         return Unanswered("busy")
 
     async def publish(_: tuple[Publication, ...]) -> None:
@@ -113,7 +114,7 @@ def main() -> None:  # noqa: PLR0915 - a list
         metrics.events["message.accepted"].inc()
         metrics.handling_seconds.observe(0.1)
         metrics.attempt_seconds.observe(0.1)
-        metrics.queue_seconds.observe(0.1)
+        metrics.queue_seconds["normal"].observe(0.1)
         metrics.deliveries_in_flight.set(1)
 
     configure_logs("json", "info", 10**9)
@@ -226,7 +227,7 @@ async def _application(kind: str) -> None:
         assert call.may_send()
         return Accepted({message.message_id: status for message in call.messages})
 
-    async def look(_: tuple[str, ...], __: LookupPurpose) -> LookupResult:
+    async def look(_: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
         return Unanswered("busy")
 
     async def confirm(_: Sequence[Publication]) -> None:

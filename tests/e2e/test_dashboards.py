@@ -35,6 +35,7 @@ async def trouble(stage: Stage, receiver: Receiver) -> None:
     for number in range(SECONDS * 4):
         pair = request(f"m-{number}"), request(f"o-{number}", sms={"text": "☎ Grüße"})
         await stage.send(*pair, timestamp=datetime.now(UTC))
+        await stage.send(request(f"u-{number}"), exchange="omni.requests.urgent", timestamp=datetime.now(UTC))
         await receiver.push(*(a_report(f"m-{number}", group) for group in (1, 2, 3)))
         if number % 8 == 0:
             await stage.send(request(f"w-{number}", phoneNumber="nonsense"))

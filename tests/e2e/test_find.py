@@ -59,7 +59,7 @@ async def test_an_id_that_has_left_no_trace_is_a_fault_that_names_the_places_not
 
     assert (status, known["known"]) == (1, False)
     assert known["notAsked"] == [
-        "requests that wait in omni.requests or in a delay queue: RabbitMQ cannot search a queue"
+        "requests that wait in omni.requests, omni.requests.urgent or a delay queue: RabbitMQ cannot search a queue"
     ]
 
 

@@ -70,7 +70,7 @@ async def test_the_shipped_rights_are_sufficient_for_everything(declared: Stage,
 @pytest.mark.timeout(180)
 async def test_a_check_names_each_missing_right(declared: Stage, vhost: VirtualHost) -> None:
     needed = [right for right in rights_needed(DELAYS, declares=False, replies=False) if not right.to_check]
-    assert len(needed) == 6
+    assert len(needed) == 7
     for right in needed:
         given = shipped()
         given[right.permission] = f"(?!^{re.escape(right.resource)}$){given[right.permission]}"

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import cast
 
 import aiormq
+import pytest
 
 from service.adapters.metrics import Metrics
-from service.adapters.rabbitmq import Acknowledger, ConnectionEvents, ReconnectingConnection, elapsed
+from service.adapters.rabbitmq import Acknowledger, ConnectionEvents, ReconnectingConnection, declare, elapsed
 from service.adapters.rabbitmq.session import open_session
 from service.core import topology
 from service.core.attempt.retry import Policy
@@ -19,6 +20,7 @@ from service.core.delivery import ALWAYS_OURS, Delivery, Ownership, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.history import History
 from service.core.request.request import Parsed
+from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.worker.consumer import Consumer
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
@@ -58,12 +60,12 @@ class Running:
         guard = Guard(lambda *_: None, lambda _: None, time.monotonic, lambda: 0.0)
         deduplicator = DeliveryDeduplicator(30, time.monotonic)
         dispatcher = Dispatcher(Counter(self.served), telemetry, SessionCheck(elapsed), deduplicator, most=1000)
-        self.consumer = Consumer(self.connection, dispatcher.receive, telemetry, prefetch=10)
+        self.consumer = Consumer(self.connection, dispatcher.receive, telemetry, {NORMAL: 10, URGENT: 10})
         self.watchdog = Watchdog(self.connection, self.consumer, guard, telemetry, time.monotonic)
 
-    async def serve(self, name: str) -> None:
+    async def serve(self, name: str, lane: Lane = NORMAL) -> None:
         """Publish a request, and see it served."""
-        request = Publication("", topology.REQUESTS, b"{}", "application/json", name)
+        request = Publication("", lane.requests, b"{}", "application/json", name)
         await asyncio.wait_for(self.connection.publish([request]), SOON)
         assert await asyncio.wait_for(self.served.get(), SOON) == name
 
@@ -81,14 +83,17 @@ async def working(url: str) -> AsyncIterator[Running]:
                 await task
 
 
-async def test_a_consumer_that_the_broker_removed_silently_is_replaced_within_seconds(vhost: VirtualHost) -> None:
+@pytest.mark.parametrize("lane", LANES, ids=lambda lane: lane.name)
+async def test_a_consumer_that_the_broker_removed_silently_is_replaced_within_seconds(
+    vhost: VirtualHost, lane: Lane
+) -> None:
     async with working(vhost.url) as running:
-        await running.serve("before")
+        await running.serve("before", lane)
         channel = await (await running.connection.session()).delivery_channel.get_underlay_channel()
-        for tag in tuple(cast("aiormq.Channel", channel).consumers):
-            await channel.basic_cancel(tag)  # without the worker's knowledge
+        (tag,) = (tag for tag in cast("aiormq.Channel", channel).consumers if f".{lane.name}." in tag)
+        await channel.basic_cancel(tag)  # without the worker's knowledge
 
-        await running.serve("after")
+        await running.serve("after", lane)
         assert not running.watchdog.is_stuck
 
 
@@ -133,7 +138,7 @@ async def test_a_slow_answer_to_a_cancel_leaves_the_channel_open(vhost: VirtualH
         await running.serve("before")
         session = await open_session(vhost.url, fast=True, consumes=True)
         try:
-            async with session.consuming(10, lambda _, acknowledger: taken.put_nowait(acknowledger)):
+            async with session.consuming({NORMAL: 10}, lambda _, acknowledger: taken.put_nowait(acknowledger)):
                 while taken.empty():  # the other consumer gets some of them
                     await running.connection.publish(
                         [Publication("", topology.REQUESTS, b"{}", "application/json", "m")]
@@ -147,3 +152,39 @@ async def test_a_slow_answer_to_a_cancel_leaves_the_channel_open(vhost: VirtualH
             assert not session.broken.is_set()
         finally:
             await session.close()
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "library alone"])
+async def test_a_lane_whose_deliveries_are_all_unsettled_holds_no_other_up(vhost: VirtualHost, *, fast: bool) -> None:
+    taken: asyncio.Queue[tuple[Delivery, Acknowledger]] = asyncio.Queue()
+
+    async def take(count: int) -> list[tuple[Delivery, Acknowledger]]:
+        return [await asyncio.wait_for(taken.get(), SOON) for _ in range(count)]
+
+    async def publish(lane: Lane, count: int) -> None:
+        publications = [
+            Publication("", lane.requests, b"{}", "application/json", str(number)) for number in range(count)
+        ]
+        assert await session.publish_all(publications) == []
+
+    session = await open_session(vhost.url, fast=fast, consumes=True)
+    try:
+        await declare(session.connection, (), passive=False)
+        await publish(NORMAL, 5)
+        async with session.consuming({URGENT: 3, NORMAL: 2}, lambda *delivered: taken.put_nowait(delivered)):
+            normal = await take(2)
+            await publish(URGENT, 4)
+            urgent = await take(3)
+            assert [delivery.lane for delivery, _ in normal + urgent] == 2 * [NORMAL] + 3 * [URGENT]
+
+            await urgent[0][1].ack()
+            assert [delivery.lane for delivery, _ in await take(1)] == [URGENT]
+            await normal[0][1].ack()
+            assert [delivery.lane for delivery, _ in await take(1)] == [NORMAL]
+            assert taken.empty()
+        await publish(URGENT, 1)
+        await urgent[1][1].ack()
+        await urgent[1][1].sync()
+        assert taken.empty()  # both consumers were cancelled
+    finally:
+        await session.close()

@@ -34,6 +34,7 @@ from service.adapters.rabbitmq.topology import DELIVERY_LIMIT
 from service.core import topology
 from service.core.delivery import Delivery, Publication
 from service.core.forged_headers import can_be_forged
+from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.demo.rabbitmq.handshake import handshake
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
@@ -43,22 +44,23 @@ SOON = 15.0
 """Most seconds for anything; a test of speed has its own limit."""
 
 KEPT = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
+REQUESTS = {**KEPT, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": "omni.dead"}
+
+
+def delaying(milliseconds: int, queue: str) -> dict[str, Any]:
+    routes = {"x-dead-letter-exchange": "omni.relay", "x-dead-letter-routing-key": queue}
+    return {**KEPT, "x-message-ttl": milliseconds, **routes}
+
+
 QUEUES: dict[str, dict[str, Any]] = {
-    "omni.requests": {**KEPT, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": "omni.dead"},
+    "omni.requests": REQUESTS,
+    "omni.requests.urgent": REQUESTS,
     "omni.dead": {"x-queue-type": "quorum"},
     "omni.dead.notifications": {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT},
-    "omni.requests.delay.0.2": {
-        **KEPT,
-        "x-message-ttl": 200,
-        "x-dead-letter-exchange": "omni.relay",
-        "x-dead-letter-routing-key": "omni.requests",
-    },
-    "omni.requests.delay.300": {
-        **KEPT,
-        "x-message-ttl": 300_000,
-        "x-dead-letter-exchange": "omni.relay",
-        "x-dead-letter-routing-key": "omni.requests",
-    },
+    "omni.requests.delay.0.2": delaying(200, "omni.requests"),
+    "omni.requests.delay.300": delaying(300_000, "omni.requests"),
+    "omni.requests.urgent.delay.0.2": delaying(200, "omni.requests.urgent"),
+    "omni.requests.urgent.delay.300": delaying(300_000, "omni.requests.urgent"),
 }
 DELAYS = (0.2, 300.0)
 
@@ -125,7 +127,7 @@ class Client:
         while True:
             session = await self.connection.session()
             try:
-                async with session.consuming(10, receive):
+                async with session.consuming({NORMAL: 10, URGENT: 10}, receive):
                     await session.broken.wait()
             except (aiormq.exceptions.AMQPError, RuntimeError, OSError):
                 session.broken.set()
@@ -202,12 +204,14 @@ async def test_the_topology_is_declared_as_the_contract_has_it(vhost: VirtualHos
     assert queues == {name: (True, arguments) for name, arguments in QUEUES.items()}
     assert exchanges == {
         "omni.requests": ("topic", True),
+        "omni.requests.urgent": ("topic", True),
         "omni.results": ("topic", True),
         "omni.dead": ("fanout", True),
         "omni.relay": ("direct", True),
     }
     assert bindings == {
         ("omni.requests", "#", "omni.requests"),
+        ("omni.requests.urgent", "#", "omni.requests.urgent"),
         ("omni.dead", "#", "omni.dead"),
         ("omni.dead", "#", "omni.dead.notifications"),
         *(("omni.relay", name, name) for name in QUEUES if name != "omni.dead.notifications"),
@@ -296,7 +300,7 @@ async def test_a_publication_is_confirmed_persistent_and_complete(vhost: Virtual
 async def test_an_unroutable_event_is_counted_and_a_retry_message_waits_for_its_delay_queue(
     vhost: VirtualHost,
 ) -> None:
-    delay_seconds = topology.delay_queue(0.2)
+    delay_seconds = NORMAL.delay_queue(0.2)
     async with opened(vhost.url, consume=True) as client:
         await asyncio.wait_for(client.connection.publish([event("e")]), SOON)
         assert [publication.message_id for publication in client.log.unroutable] == ["e"]
@@ -338,7 +342,10 @@ async def test_headers_of_the_relay_are_removed_from_a_producers_request(vhost: 
     assert headers == {"tenant": "acme"}
 
 
-async def test_a_delay_queue_returns_its_message_in_time_with_the_relays_headers(vhost: VirtualHost) -> None:
+@pytest.mark.parametrize("lane", LANES, ids=lambda lane: lane.name)
+async def test_a_delay_queue_returns_its_message_to_its_lane_in_time_with_the_relays_headers(
+    vhost: VirtualHost, lane: Lane
+) -> None:
     headers = {
         "omni-attempt": 1,
         "omni-first-seen": 1_750_000_000_000,
@@ -348,13 +355,14 @@ async def test_a_delay_queue_returns_its_message_in_time_with_the_relays_headers
     }
     async with opened(vhost.url, consume=True) as client:
         started = time.monotonic()
-        await client.connection.publish([retry("back", topology.delay_queue(0.2), headers=headers, correlation_id="c")])
+        await client.connection.publish([retry("back", lane.delay_queue(0.2), headers=headers, correlation_id="c")])
         await client.until(lambda received: names(received) == {"back"})
         assert time.monotonic() - started >= 0.2
 
     back = client.received[0]
     assert {name: value for name, value in back.headers.items() if not name.startswith("x-")} == headers
-    assert (back.correlation_id, back.routing_key) == ("c", topology.REQUESTS)
+    assert (back.correlation_id, back.routing_key) == ("c", lane.requests)
+    assert back.lane is lane
 
 
 async def test_the_second_url_is_used_when_the_first_does_not_answer_and_no_password_is_reported(
@@ -369,17 +377,20 @@ async def test_the_second_url_is_used_when_the_first_does_not_answer_and_no_pass
     await session.close()
 
 
-async def test_a_queue_deleted_under_the_consumer_is_declared_again_and_consumed(vhost: VirtualHost) -> None:
+@pytest.mark.parametrize("lane", LANES, ids=lambda lane: lane.name)
+async def test_a_queue_deleted_under_the_consumer_is_declared_again_and_consumed(
+    vhost: VirtualHost, lane: Lane
+) -> None:
     """The broker cancels the consumer, and everything else about the connection stays open."""
     async with opened(vhost.url, consume=True) as client:
-        await client.connection.publish([retry("before")])
+        await client.connection.publish([retry("before", lane.requests)])
         await client.until(lambda received: names(received) == {"before"})
         async with channel_of(vhost.url) as channel:
-            await channel.queue_delete(topology.REQUESTS)
+            await channel.queue_delete(lane.requests)
         async with asyncio.timeout(SOON):
             while not client.log.disconnected:  # noqa: ASYNC110 - a list
                 await asyncio.sleep(0.01)
-        await asyncio.wait_for(client.connection.publish([retry("after")]), SOON)
+        await asyncio.wait_for(client.connection.publish([retry("after", lane.requests)]), SOON)
         await client.until(lambda received: "after" in names(received))
         assert client.log.disconnected == ["consumer_cancelled"]
 
@@ -542,7 +553,7 @@ async def test_the_rights_that_the_topology_operator_grants_are_sufficient_and_n
         url = vhost.url.replace("guest:guest@", f"{vhost.name}:least@")
         async with opened(url, declare=False, consume=True) as client:
             dead = replace(retry("dead"), exchange=topology.DEAD, routing_key="")
-            retries = retry("parked", topology.delay_queue(0.2))
+            retries = retry("parked", NORMAL.delay_queue(0.2))
             await asyncio.wait_for(client.connection.publish([event("e"), retry("asked"), retries, dead]), SOON)
             await client.until(lambda received: names(received) == {"asked", "parked"})
             assert client.log.repeated == []

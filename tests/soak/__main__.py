@@ -169,7 +169,9 @@ async def main(options: argparse.Namespace) -> int:
         _progress(checked.output.strip().replace("\n", "; "))
         await _declare(directory, settings)
         await prepare(broker.direct)
-        await publish(broker.direct[0], bodies)
+        urgent = {number for number in range(options.requests) if number % 100 < options.urgent}
+        await publish(broker.direct[0], [body for number, body in enumerate(bodies) if number not in urgent])
+        await publish(broker.direct[0], [bodies[number] for number in sorted(urgent)], "omni.requests.urgent")
         for fault in FAULTS:
             soak.post("/sandbox/faults", fault)
         soak.post("/sandbox/options", {"logsAllowed": options.logs == "answered"})
@@ -243,6 +245,7 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=20, help="of workers")
     parser.add_argument("--cuts", type=int, default=20, help="of all connections")
     parser.add_argument("--crashes", type=int, default=3, help="of a broker's node")
+    parser.add_argument("--urgent", type=int, default=5, help="percent of the requests in the urgent lane")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--settle", type=float, default=30.0, help="seconds to wait for what must not come")
     parser.add_argument("--logs", choices=["answered", "refused"], default="answered")

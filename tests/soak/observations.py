@@ -64,11 +64,11 @@ async def prepare(urls: Sequence[str]) -> None:
         await queue.bind(results, "#")
 
 
-async def publish(url: str, bodies: Sequence[dict[str, object]]) -> None:
+async def publish(url: str, bodies: Sequence[dict[str, object]], exchange_name: str = "omni.requests") -> None:
     """Publish requests and wait for the confirms, before anything crashes, so that none is published twice."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel(on_return_raises=True)
-        exchange = await channel.get_exchange("omni.requests")
+        exchange = await channel.get_exchange(exchange_name)
         for start in range(0, len(bodies), 500):
             await asyncio.gather(
                 *(

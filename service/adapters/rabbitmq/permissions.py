@@ -46,7 +46,8 @@ def rights_needed(delays: tuple[float, ...], *, declares: bool, replies: bool) -
     `declares`: it declares its queues. `replies`: it publishes to the queues that `reply_to` names.
     """
     rights = [Right("write", "exchange", name) for name in (topology.RESULTS, topology.DEAD, topology.RELAY)]
-    rights += [Right("read", "queue", name) for name in (topology.REQUESTS, topology.DEAD, topology.DIED)]
+    rights += [Right("read", "queue", lane.requests) for lane in topology.LANES]
+    rights += [Right("read", "queue", name) for name in (topology.DEAD, topology.DIED)]
     if replies:
         rights.append(Right("write", "exchange", topology.DIRECT))
     rights += _rights_to_declare(delays) if declares else _rights_to_check(delays, rights)

@@ -10,6 +10,8 @@ A broker can fail to confirm a publication in five ways, and each needs another 
   session of their own, until the guilty one is found;
 * AMQP cannot carry it: it is reported as unpublishable.
 
+Of those that wait for another try, the ones about urgent requests go first.
+
 One publication can go through all of these, one after the other, hence the length of this file.
 """
 
@@ -17,7 +19,6 @@ import asyncio
 import itertools
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
@@ -28,6 +29,7 @@ from service.adapters.rabbitmq.session import BrokerErrors, Session
 from service.core import topology
 from service.core.delivery import Publication, UnpublishableError
 from service.core.headers import mark_republished
+from service.core.lanes import LaneQueue
 from service.core.value import dataclass
 
 FIRST_WAIT: Final = 0.1
@@ -99,10 +101,11 @@ class Publisher:
         self._unconfirmed: dict[int, float] = {}
         """When each call of `publish` that still waits was made."""
         self._numbers = itertools.count()
-        self._refused: dict[tuple[str, str], deque[_Waiting]] = {}
+        self._refused: dict[tuple[str, str], LaneQueue[_Waiting]] = {}
         """Publications that wait because the broker refuses others with this route."""
-        self._to_publish_alone: deque[_Waiting] = deque()
+        self._to_publish_alone: LaneQueue[_Waiting] = LaneQueue()
         """Publications to be published alone, because one of them may make the broker close the connection."""
+        self._publishes_alone = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def cancel(self) -> None:
@@ -195,19 +198,19 @@ class Publisher:
             if isinstance(error, UnroutableError):
                 await asyncio.sleep(next(waits))
 
-    async def _wait_in(self, line: deque[_Waiting], publication: Publication) -> _Failed:
+    async def _wait_in(self, line: LaneQueue[_Waiting], publication: Publication) -> _Failed:
         future: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        line.append((publication, future))
+        line.append(publication.lane, (publication, future))
         error = await future
         return [] if error is None else [(publication, error)]
 
-    def _refused_line(self, route: tuple[str, str]) -> deque[_Waiting]:
+    def _refused_line(self, route: tuple[str, str]) -> LaneQueue[_Waiting]:
         if route not in self._refused:
-            self._refused[route] = deque()
+            self._refused[route] = LaneQueue()
             self._start(self._probe(route, self._refused[route]))
         return self._refused[route]
 
-    async def _probe(self, route: tuple[str, str], line: deque[_Waiting]) -> None:
+    async def _probe(self, route: tuple[str, str], line: LaneQueue[_Waiting]) -> None:
         """Publish one after growing pauses; once the broker takes it, twice as many each time.
 
         If one of several bound queues refuses, the exchange has given the message to all others. Publishing few at a
@@ -226,7 +229,7 @@ class Publisher:
                     error = failed.get(id(publication))
                     if isinstance(error, DeliveryError):
                         self._events.repeated(publication, error)
-                        line.append((publication, future))
+                        line.append(publication.lane, (publication, future))
                         pause, size = pause or next(pauses), 1
                     elif not future.done():
                         future.set_result(error)
@@ -235,8 +238,9 @@ class Publisher:
         finally:
             del self._refused[route]
 
-    def _alone_line(self) -> deque[_Waiting]:
-        if not self._to_publish_alone:
+    def _alone_line(self) -> LaneQueue[_Waiting]:
+        if not self._publishes_alone:
+            self._publishes_alone = True
             self._start(self._publish_alone())
         return self._to_publish_alone
 
@@ -246,7 +250,7 @@ class Publisher:
         try:
             await asyncio.sleep(0)  # the first one joins the line after this task was started
             while self._to_publish_alone:
-                publication, future = self._to_publish_alone[0]
+                publication, future = self._to_publish_alone.take()
                 await self._sessions.session()  # by then its queues are declared
                 try:
                     if session is None or session.broken.is_set():
@@ -258,10 +262,10 @@ class Publisher:
                         error = UnpublishableError([publication]) if cause in REFUSALS else error
                 except BrokerErrors as caught:
                     error = caught
-                self._to_publish_alone.popleft()
                 if not future.done():
                     future.set_result(error)
         finally:
+            self._publishes_alone = False
             if session is not None:
                 await session.close()
 
@@ -283,10 +287,10 @@ def _route(publication: Publication) -> tuple[str, str]:
     return publication.exchange, publication.routing_key
 
 
-def _take(line: deque[_Waiting], count: int) -> list[_Waiting]:
-    """Take at most so many from the front, without those whose caller has been cancelled."""
+def _take(line: LaneQueue[_Waiting], count: int) -> list[_Waiting]:
+    """Take at most so many whose turn it is, without those whose caller has been cancelled."""
     taken: list[_Waiting] = []
     while line and len(taken) < count:
-        if not (one := line.popleft())[1].done():
+        if not (one := line.take())[1].done():
             taken.append(one)
     return taken

@@ -21,7 +21,7 @@ import secrets
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import Final
 
@@ -42,6 +42,7 @@ from service.adapters.tls import client_context
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.forged_headers import without_forged_headers
+from service.core.topology import NORMAL, Lane
 from service.core.value import dataclass
 
 HEARTBEAT: Final = 20
@@ -77,42 +78,49 @@ class Session:
     """The broker's properties, such as its version."""
 
     @contextlib.asynccontextmanager
-    async def consuming(self, prefetch: int, on_delivery: OnDelivery) -> AsyncIterator[None]:
-        """Consume requests while inside. Deliveries not settled at the end can still be settled in this session.
+    async def consuming(self, prefetches: Mapping[Lane, int], on_delivery: OnDelivery) -> AsyncIterator[None]:
+        """Consume requests of each lane while inside. Deliveries not settled at the end can still be settled here.
+
+        There is one consumer for each lane, all on one channel. RabbitMQ counts a prefetch for each consumer and not
+        for the channel (`basic.qos` without `global`, rabbitmq.com/docs/consumer-prefetch), so a lane never lacks
+        credit because of another one.
 
         The relay's own headers are removed from deliveries that a producer may have created. Raises one of
         `BrokerErrors`.
         """
         channel = await self.delivery_channel.get_underlay_channel()
-
-        async def receive(message: DeliveredMessage) -> None:
-            on_delivery(
-                without_forged_headers(read_delivery(message)),
-                Acknowledger(channel, message.delivery_tag or 0, self.broken),
-            )
-
-        def take(delivery: Delivery, tag: int) -> None:
-            on_delivery(
-                without_forged_headers(delivery), Acknowledger(channel, tag, self.broken, self.delivery_fast_path)
-            )
-
-        consumer = f"omni-relay.{secrets.token_hex(8)}"
-        if self.delivery_fast_path is not None:  # before the consumer exists, or its first deliveries are missed
-            self.delivery_fast_path.consume(consumer, take)
-        await self.broken.ask(channel.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
-        consuming = channel.basic_consume(topology.REQUESTS, receive, consumer_tag=consumer)
-        await self.broken.ask(consuming, CONNECT_TIMEOUT)
+        consumers: list[str] = []
         try:
+            for lane, prefetch in prefetches.items():
+                consumers.append(consumer := f"omni-relay.{lane.name}.{secrets.token_hex(8)}")
+                await self._consume(channel, lane, prefetch, consumer, on_delivery)
             yield
         finally:
             if not self.broken.is_set():
-                await self.broken.give(self._cancel(channel, consumer), CLOSE_TIMEOUT)
+                await self.broken.give(self._cancel(channel, consumers), CLOSE_TIMEOUT)
 
-    async def _cancel(self, channel: RawChannel, consumer: str) -> None:
-        """Cancel the consumer. Deliveries already sent arrive before the answer, so they are taken here too."""
-        await channel.basic_cancel(consumer)
-        if self.delivery_fast_path is not None:
-            self.delivery_fast_path.forget(consumer)
+    async def _consume(
+        self, channel: RawChannel, lane: Lane, prefetch: int, consumer: str, on_delivery: OnDelivery
+    ) -> None:
+        async def receive(message: DeliveredMessage) -> None:
+            acknowledger = Acknowledger(channel, message.delivery_tag or 0, self.broken)
+            on_delivery(_read(read_delivery(message), lane), acknowledger)
+
+        def take(delivery: Delivery, tag: int) -> None:
+            on_delivery(_read(delivery, lane), Acknowledger(channel, tag, self.broken, self.delivery_fast_path))
+
+        if self.delivery_fast_path is not None:  # before the consumer exists, or its first deliveries are missed
+            self.delivery_fast_path.consume(consumer, take)
+        await self.broken.ask(channel.basic_qos(prefetch_count=prefetch), CONNECT_TIMEOUT)
+        consuming = channel.basic_consume(lane.requests, receive, consumer_tag=consumer)
+        await self.broken.ask(consuming, CONNECT_TIMEOUT)
+
+    async def _cancel(self, channel: RawChannel, consumers: Iterable[str]) -> None:
+        """Cancel consumers. Deliveries already sent arrive before the answer, so they are taken here too."""
+        for consumer in consumers:
+            await channel.basic_cancel(consumer)
+            if self.delivery_fast_path is not None:
+                self.delivery_fast_path.forget(consumer)
 
     async def publish_all(self, publications: Sequence[Publication]) -> list[tuple[Publication, Exception]]:
         """Wait until the broker has answered for each; return those it did not confirm, with the reason.
@@ -183,14 +191,15 @@ class Session:
         finally:
             await self.broken.give(channel.close(), CLOSE_TIMEOUT)
 
-    async def waiting(self) -> tuple[int, int]:
-        """Count the requests that are ready, and their consumers. Raises one of `BrokerErrors`, also without a queue.
+    async def waiting(self, lane: Lane = NORMAL) -> tuple[int, int]:
+        """Count the requests of a lane that are ready, and their consumers.
 
-        It uses the connection for deliveries: while memory or disk run short, the broker reads nothing from the other.
+        Raises one of `BrokerErrors`, also without a queue. It uses the connection for deliveries: while memory or disk
+        run short, the broker reads nothing from the other.
         """
         channel = await self.delivery_connection.channel(publisher_confirms=False)
         try:
-            found = (await channel.declare_queue(topology.REQUESTS, passive=True)).declaration_result
+            found = (await channel.declare_queue(lane.requests, passive=True)).declaration_result
         finally:
             await channel.close()
         return found.message_count or 0, found.consumer_count or 0
@@ -285,6 +294,11 @@ def _tls(address: URL) -> ssl.SSLContext:
     if "certfile" in query:
         context.load_cert_chain(query["certfile"], query.get("keyfile"), password=lambda: "")
     return context
+
+
+def _read(delivery: Delivery, lane: Lane) -> Delivery:
+    delivery = without_forged_headers(delivery)
+    return delivery if lane is NORMAL else replace(delivery, lane=lane)
 
 
 _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (

@@ -14,13 +14,17 @@ had prefetched, so the limit is well above a few crashes.
 """
 
 _EXCHANGES: Final = {
-    topology.REQUESTS: "topic",
+    **{lane.requests: "topic" for lane in topology.LANES},
     topology.RESULTS: "topic",
     topology.DEAD: "fanout",
     topology.RELAY: "direct",
 }
 _ANYTHING: Final = "#"
-_BOUND: Final = {topology.REQUESTS: topology.REQUESTS, topology.DEAD: topology.DEAD, topology.DIED: topology.DEAD}
+_BOUND: Final = {
+    **{lane.requests: lane.requests for lane in topology.LANES},
+    topology.DEAD: topology.DEAD,
+    topology.DIED: topology.DEAD,
+}
 """The exchange that each queue is bound to, for any routing key."""
 
 Binding = tuple[str, str, str]
@@ -91,17 +95,18 @@ def _queues(delays: tuple[float, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     }
     yield topology.DEAD, {"x-queue-type": "quorum"}
     yield topology.DIED, {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
-    yield (
-        topology.REQUESTS,
-        {**kept, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": topology.DEAD},
-    )
-    for delay_seconds in delays:
+    for lane in topology.LANES:
         yield (
-            topology.delay_queue(delay_seconds),
-            {
-                **kept,
-                "x-message-ttl": round(delay_seconds * 1000),
-                "x-dead-letter-exchange": topology.RELAY,
-                "x-dead-letter-routing-key": topology.REQUESTS,
-            },
+            lane.requests,
+            {**kept, "x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": topology.DEAD},
         )
+        for delay_seconds in delays:
+            yield (
+                lane.delay_queue(delay_seconds),
+                {
+                    **kept,
+                    "x-message-ttl": round(delay_seconds * 1000),
+                    "x-dead-letter-exchange": topology.RELAY,
+                    "x-dead-letter-routing-key": lane.requests,
+                },
+            )

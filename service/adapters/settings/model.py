@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     rabbitmq_url: Secret = SecretStr("amqp://guest:guest@localhost:5672/")
     rabbitmq_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
+    rabbitmq_urgent_prefetch: Annotated[int, Field(ge=1, le=10_000)] = 100
     rabbitmq_max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=2**40)] = 48 * 2**20
     rabbitmq_declare: bool = True
     rabbitmq_fast_path: bool = True

@@ -162,6 +162,21 @@ def _asked(signal: Signal, now: float) -> float:
     return -inf if signal.retry_after is None else now + min(signal.retry_after, _LONGEST_ASKED)
 
 
+def probe_kind(*, is_urgent: bool, denied_before: bool) -> int:
+    """Return the number of the kind of a call that waits for the end of a pause."""
+    return 2 * denied_before + (not is_urgent)
+
+
+def probe_order(openings: int) -> tuple[int, ...]:
+    """Return the kinds in the order in which they are the probe.
+
+    * An urgent call is the first probe of a pause. After that the lanes take turns: if urgent calls fail for a reason
+      of their own, the other lane must not be paused for it.
+    * A call that was denied before is the last one, since it may be denied for a reason of its own.
+    """
+    return (0, 1, 2, 3) if openings % 2 else (1, 0, 3, 2)
+
+
 def seconds_since_healthy(breaker: CircuitBreaker, now: float) -> float:
     """Return the seconds since a call last showed that OMNI takes our calls; infinite if none has."""
     return inf if breaker.healthy_at is None else now - breaker.healthy_at

@@ -21,6 +21,7 @@ from service.core.history import History
 from service.core.identity import bulk_id, digest
 from service.core.omni.content import Content
 from service.core.request.request import Message, SendRequest
+from service.core.topology import NORMAL, Lane
 from service.core.value import dataclass
 
 _TOO_LARGE: Final = "http_413"
@@ -64,6 +65,7 @@ class OmniCall:
     """The calls that it was merged from; empty if it was not."""
     seal: Callable[[], "OmniCall"] | None = field(default=None, compare=False)
     """Set for a batch that others may still join: returns the call that it has become, and lets no more join."""
+    lane: Lane = field(default=NORMAL, compare=False)
 
     @property
     def content_json(self) -> bytes:
@@ -98,6 +100,7 @@ class OmniCall:
             is_alone,
             self.members,
             seal,
+            self.lane,
         )
 
     def to_json(self) -> bytes:
@@ -121,6 +124,7 @@ class Origin:
     trace: str | None = None
     """A `traceparent`."""
     ownership: Ownership = field(default=ALWAYS_OURS, compare=False)
+    lane: Lane = NORMAL
 
 
 def plan(request: SendRequest, history: History, origin: Origin, policy: Policy) -> tuple[OmniCall, ...]:
@@ -145,6 +149,7 @@ def plan(request: SendRequest, history: History, origin: Origin, policy: Policy)
         history.denials,
         b"" if policy.notify_url is None else notify_members(policy.notify_url, content),
         ownership=origin.ownership,
+        lane=origin.lane,
     )
     if len(messages) <= policy.call_size:
         return (whole,)
@@ -190,8 +195,10 @@ def _part(call: OmniCall, messages: tuple[Message, ...]) -> OmniCall:
 
 
 def content_key(call: OmniCall) -> bytes | None:
-    """Return equal keys for equal contents; None if the call has a bulkId already, and so is never batched."""
-    return call.content_json if call.content.bulk_id is None else None
+    """Return equal keys for equal contents of one lane; None if the call has a bulkId already: it is never batched."""
+    if call.content.bulk_id is not None:
+        return None
+    return call.content_json if call.lane is NORMAL else b"%b %b" % (call.lane.name.encode(), call.content_json)
 
 
 def group(calls: Sequence[OmniCall], most: int) -> list[list[int]]:
@@ -238,4 +245,5 @@ def merge(calls: Sequence[OmniCall]) -> OmniCall:
         ownership=first.ownership,
         may_send=checks[0] if len(checks) == 1 else lambda: all(check() for check in checks),
         members=tuple([member for call in calls for member in call.members or (call,)]),
+        lane=first.lane,
     )

@@ -68,14 +68,29 @@ def begin_anew(limit: Limit) -> Limit:
     return limit if limit.fixed else replace(limit, size=min(limit.size, START), slow_start=True)
 
 
-def reserve(free_at: float, now: float, count: int, rate: float) -> tuple[float, float]:
-    """Reserve the time of `count` messages at `rate` a second. Returns its end, and the seconds until its start."""
-    start = max(free_at, now)
-    return start + count / rate, start - now
-
-
 _TURN: Final = 0.5
 """Seconds of the rate that one call takes at most, and hence that a message waits for the call before it."""
+_LATE: Final = 0.05
+"""Seconds by which a call may be made later than the rate allows without loss: timers and the event loop are late."""
+
+
+def charge(free_at: float, now: float, count: int, rate: float, *, waited: bool) -> float:
+    """Return when the rate has room again after `count` messages that are sent now; it had room since `free_at`.
+
+    `waited`: the call had to wait, so it may have been ready before now.
+    """
+    return max(free_at, now - _LATE if waited else now) + count / rate
+
+
+def room_at(free_at: float, *, urgent: bool) -> float:
+    """Return when the next call may be made. `urgent`: whether an urgent one waits.
+
+    A normal call uses up to `_TURN` seconds of the rate in advance. An urgent one does not wait for their end: it uses
+    as much in advance again, and normal calls wait the longer.
+    """
+    return free_at - _TURN if urgent else free_at
+
+
 _SMALL: Final = 0.01
 """Seconds of the rate that a small call takes. Any number of small calls may wait for the rate."""
 

@@ -18,6 +18,7 @@ from service.core.delivery import Delivery, Header, Publication
 from service.core.forged_headers import dead_without_forged_headers, latest_death
 from service.core.headers import (
     dead_letter_detail,
+    dead_letter_lane,
     dead_letter_reason,
     dead_letter_time,
     read_history,
@@ -36,6 +37,7 @@ from service.core.request.steps import finished
 from service.core.result.event import Reason, StatusEvent
 from service.core.result.publication import with_properties_of
 from service.core.result.report import RelayReason, Report
+from service.core.topology import NORMAL, URGENT, lane_of
 from service.core.value import dataclass
 
 BrokerReason = Literal["poison", "lapsed", "defect", "other"]
@@ -62,6 +64,7 @@ class DeadLetter:
     """What a dead letter's headers say."""
 
     delivery: Delivery
+    """Its lane is that of the queue in which it was dead-lettered."""
     reason: DeadLetterReason
     detail: str
     failed_at: datetime | None
@@ -124,8 +127,9 @@ def read_dead(delivery: Delivery, *, forgeable: bool = False) -> DeadLetter:
     else:
         reason = _REASONS.get(dead_letter_reason(headers))
         detail, time = dead_letter_detail(headers), dead_letter_time(headers)
+    is_urgent = URGENT in (lane_of(death.get("queue")), dead_letter_lane(headers))
     return DeadLetter(
-        delivery,
+        replace(delivery, lane=URGENT if is_urgent else NORMAL),
         reason or "other",
         detail,
         _read_time(time),
@@ -144,18 +148,18 @@ def body_text(delivery: Delivery) -> str:
 
 
 def is_of_the_broker(dead_letter: DeadLetter) -> bool:
-    """Return whether the broker moved it from the request queue to `omni.dead`."""
-    death = latest_death(dead_letter.delivery.headers)
-    return dead_letter.delivery.exchange == topology.DEAD and death.get("queue") == topology.REQUESTS
+    """Return whether the broker moved it from a request queue to `omni.dead`."""
+    death, delivery = latest_death(dead_letter.delivery.headers), dead_letter.delivery
+    return delivery.exchange == topology.DEAD and death.get("queue") == delivery.lane.requests
 
 
 def redrive(dead_letter: DeadLetter, *, republished: bool = False) -> Publication:
-    """Render a dead letter to be replayed: its messages keep their ids, and OMNI's logs are asked first.
+    """Render a dead letter to be replayed in its lane: its messages keep their ids, and OMNI's logs are asked first.
 
     `republished`: an earlier replay may have published it already, so that workers must expect a duplicate.
     """
     headers = redrive_headers(dead_letter.delivery.headers, dead_letter.redrives + 1, republished=republished)
-    return _publication(dead_letter.delivery, topology.REQUESTS, headers)
+    return _publication(dead_letter.delivery, dead_letter.delivery.lane.requests, headers)
 
 
 def renew(dead_letter: DeadLetter) -> Publication:
@@ -163,8 +167,9 @@ def renew(dead_letter: DeadLetter) -> Publication:
 
     It goes to that queue alone, and not through the exchange: the queue of notifications has had its copy.
     """
-    headers = renewed_headers(dead_letter.delivery.headers, dead_letter.reason, dead_letter.failed_at)
-    return _publication(dead_letter.delivery, topology.DEAD, headers)
+    delivery = dead_letter.delivery
+    headers = renewed_headers(delivery.headers, dead_letter.reason, dead_letter.failed_at, delivery.lane)
+    return _publication(delivery, topology.DEAD, headers)
 
 
 def write_final_event(dead_letter: DeadLetter, now: datetime, make_id: Callable[[], str]) -> Report:

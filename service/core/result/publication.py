@@ -143,7 +143,7 @@ def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: f
     history = replace(history, retries=history.retries + 1)
     publication = Publication(
         topology.RELAY,
-        topology.delay_queue(delay_seconds),
+        delivery.lane.delay_queue(delay_seconds),
         delivery.body,
         delivery.content_type or "",
         delivery.message_id or id_,
@@ -154,7 +154,7 @@ def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: f
 
 
 def with_properties_of(delivery: Delivery, publication: Publication) -> Publication:
-    """Copy the properties that the request keeps for life."""
+    """Copy the properties that the request keeps for life, and its lane."""
     return replace(
         publication,
         correlation_id=delivery.correlation_id,
@@ -162,6 +162,7 @@ def with_properties_of(delivery: Delivery, publication: Publication) -> Publicat
         timestamp=delivery.timestamp,
         priority=delivery.priority,
         app_id=delivery.app_id,
+        lane=delivery.lane,
     )
 
 
@@ -179,6 +180,7 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
         headers=trace_headers(delivery.headers),
         must_arrive=False,
         unaccepted=_unaccepted(event, delivery) if event.type in UNACCEPTED_EVENTS else None,
+        lane=delivery.lane,
     )
     if not delivery.reply_to:
         return [publication]
@@ -199,7 +201,8 @@ def _unaccepted(event: StatusEvent, delivery: Delivery) -> Unaccepted:
 
 def _publish_retry(retry: RetryMessage, delivery: Delivery) -> Publication:
     headers = retry_headers(retry.history, delivery)
-    return _publish_request(retry.request, delivery, topology.RELAY, topology.delay_queue(retry.delay_seconds), headers)
+    queue = delivery.lane.delay_queue(retry.delay_seconds)
+    return _publish_request(retry.request, delivery, topology.RELAY, queue, headers)
 
 
 def _publish_dead_letter(dead_letter: DeadLetterMessage, delivery: Delivery, now: datetime) -> Publication:

@@ -10,6 +10,7 @@ This file has more than 250 lines since permissions and the conditions for using
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -20,12 +21,15 @@ from service.core.attempt.breaker import (
     CLOSED,
     CircuitBreaker,
     advance,
+    probe_kind,
+    probe_order,
     read_signal,
     record_outcome,
     seconds_since_healthy,
 )
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.outcome import NOT_SENT, MaySend, NotAttempted, Outcome
+from service.core.topology import URGENT
 from service.worker.telemetry import RESULTS_STALLED
 
 STOPPING: Final = "stopping"
@@ -81,8 +85,8 @@ class Guard:
         self._on_stall = on_stall
         self.shared = Permission(self, is_probe=False)
         self._probe: Permission | None = None
-        self._waiting = 0
-        self._waiting_fresh = 0
+        self._waiting = Counter[int]()
+        """How many calls of each kind wait (`probe_kind`)."""
         self._timer: asyncio.TimerHandle | None = None
         self._changed_at = clock()
         self._changed = asyncio.Event()
@@ -98,7 +102,7 @@ class Guard:
         overdue = self.clock() - _STUCK
         if self.breaker.state == "open":
             return self.breaker.until is not None and self.breaker.until < overdue
-        is_wanted = self.breaker.state == "half_open" and self._waiting > 0 and not self.is_stalled
+        is_wanted = self.breaker.state == "half_open" and self._waiting.total() > 0 and not self.is_stalled
         return is_wanted and self._probe is None and self._changed_at < overdue
 
     @property
@@ -143,17 +147,19 @@ class Guard:
             self._probe = None
             self._wake()
 
-    async def enter(self, until: float, *, denied_before: bool = False) -> Permission | NotAttempted:
+    async def enter(
+        self, until: float, *, denied_before: bool = False, is_urgent: bool = False
+    ) -> Permission | NotAttempted:
         """Wait for permission until `until` by the clock; gives why there is none.
 
-        A call that was denied before is not the probe while others wait: it may be denied for a reason of its own.
-        While results are stalled the wait does not end: a request could not be published to a delay queue either.
+        `probe_order` says which call is the probe. While results are stalled the wait does not end: a request could not
+        be published to a delay queue either.
         """
-        self._waiting += 1
-        self._waiting_fresh += not denied_before
+        kind = probe_kind(is_urgent=is_urgent, denied_before=denied_before)
+        self._waiting[kind] += 1
         try:
             while not self.is_stopped:
-                if permission := self._permit(denied_before=denied_before):
+                if permission := self._permit(kind):
                     return permission
                 left = until - self.clock()
                 if left <= 0 and not self.is_stalled:
@@ -161,16 +167,15 @@ class Guard:
                 await self._change(None if self.is_stalled else left)
             return NotAttempted(STOPPING)
         finally:
-            self._waiting -= 1
-            self._waiting_fresh -= not denied_before
-            if not denied_before and not self._waiting_fresh and self.breaker.state == "half_open":
-                self._wake()  # those that were denied before may be the probe now
+            self._waiting[kind] -= 1
+            if not self._waiting[kind] and self.breaker.state == "half_open":
+                self._wake()  # those of another kind may be the probe now
 
-    def _permit(self, *, denied_before: bool) -> Permission | None:
+    def _permit(self, kind: int) -> Permission | None:
         if self.is_closed:
             return self.shared
-        may_probe = not (denied_before and self._waiting_fresh)
-        if self.breaker.state == "half_open" and self._probe is None and not self.is_stalled and may_probe:
+        may_probe = self.breaker.state == "half_open" and self._probe is None and not self.is_stalled
+        if may_probe and kind == next(one for one in probe_order(self.breaker.openings) if self._waiting[one]):
             self._probe = Permission(self, is_probe=True)
             return self._probe
         return None
@@ -259,7 +264,7 @@ class _Guarded:
         guard = self._guard
         while True:
             until = _end_of_wait(call, deadline, guard.clock(), self._now())
-            entered = await guard.enter(until, denied_before=call.denials > 0)
+            entered = await guard.enter(until, denied_before=call.denials > 0, is_urgent=call.lane is URGENT)
             if isinstance(entered, Permission):
                 return entered
             await call.ownership.require()

@@ -1,20 +1,42 @@
-"""Slots for calls, and a rate for messages.
+"""Slots for calls, and a rate for messages: calls wait for both in one queue, urgent ones first.
 
-Where a rate is set, calls wait for it in one queue. Of large calls only one at a time waits in that queue. So a
-producer with many messages takes turns with others, and does not make them wait until all of its messages are sent.
+Where a rate is set, of the large calls of a lane only one at a time waits in that queue. So a producer with many
+messages takes turns with others, and does not make them wait until all of its messages are sent.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from service.core.attempt.call import OmniCall, Send
-from service.core.attempt.concurrency import Limit, begin_anew, cut, grow, is_congestion, may_queue, reserve
+from service.core.attempt.concurrency import (
+    Limit,
+    begin_anew,
+    charge,
+    cut,
+    grow,
+    is_congestion,
+    may_queue,
+    room_at,
+)
 from service.core.attempt.outcome import NOT_SENT, Accepted, Outcome
+from service.core.lanes import LaneQueue
+from service.core.topology import LANES, URGENT
+
+_SHORTEST_TIMER: Final = 0.001
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A call that waits; once its turn has come, as it was sealed."""
+
+    call: OmniCall
+    turn: asyncio.Future[None]
 
 
 class Limiter:
-    """Gives out slots, first come, first served; `rate` is messages per second, None for no limit."""
+    """Gives out slots and the rate; `rate` is messages per second, None for no limit."""
 
     def __init__(
         self,
@@ -25,48 +47,52 @@ class Limiter:
     ) -> None:
         self.limit = limit
         self.clock = clock
-        self.large = asyncio.Lock()
-        """Held by the one large call that waits for a slot or the rate."""
+        self.large: Final = {lane: asyncio.Lock() for lane in LANES}
+        """Held by the one large call of a lane that waits for a slot or the rate."""
         self.rate = rate
         self._on_change = on_change
         self._in_flight = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: LaneQueue[_Waiting] = LaneQueue()
         self._free_at = 0.0
+        """When the rate has room."""
+        self._timer: asyncio.TimerHandle | None = None
         on_change(limit)
 
     @property
     def waiting(self) -> int:
         """How many calls wait for a slot."""
-        return len(self._waiting)
+        return 0 if self._has_slot() else len(self._waiting)
 
     def is_large(self, call: OmniCall) -> bool:
-        """Whether a call waits for the rate only while no other large call does."""
+        """Whether a call waits for the rate only while no other large call of its lane does."""
         return not may_queue(len(call.messages), self.rate, is_part=call.is_part)
 
-    async def acquire(self) -> None:
-        """Wait for a slot."""
-        if not self._waiting and self._in_flight < int(self.limit.size):
-            self._in_flight += 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def acquire(self, call: OmniCall) -> OmniCall:
+        """Wait for a slot and for the rate of all messages; returns the call, sealed if it was open."""
+        if not self._waiting and self._has_slot() and self._seconds_to_room(urgent=call.lane is URGENT) <= 0:
+            return self._grant(call, waited=False)
+        one = _Waiting(call, asyncio.get_running_loop().create_future())
+        self._waiting.append(call.lane, one)
+        self._admit()
         try:
-            await turn
+            await one.turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release()  # the slot was given in the same turn of the loop
+            if one.turn.done() and not one.turn.cancelled():  # its turn came in the same turn of the loop
+                self.give_back(one.call)
+                self.release()
             raise
+        return one.call
+
+    def give_back(self, call: OmniCall) -> None:
+        """Give back the rate of a call that was not made."""
+        if self.rate is not None:
+            self._free_at -= len(call.messages) / self.rate
 
     def release(self) -> None:
         """Give a slot back."""
         self._in_flight -= 1
-        self._admit()
-
-    async def wait_for_rate(self, messages: int) -> None:
-        """Wait until so many messages may be sent."""
-        if self.rate is not None:
-            self._free_at, wait = reserve(self._free_at, self.clock(), messages, self.rate)
-            await asyncio.sleep(wait)
+        if self._waiting:
+            self._admit()
 
     def record(self, outcome: Outcome, seconds: float) -> None:
         """Adapt the number of slots to a call that was made and took so long."""
@@ -86,47 +112,65 @@ class Limiter:
         if self._waiting:
             self._admit()
 
+    def _has_slot(self) -> bool:
+        return self._in_flight < int(self.limit.size)
+
+    def _seconds_to_room(self, *, urgent: bool) -> float:
+        return 0.0 if self.rate is None else room_at(self._free_at, urgent=urgent) - self.clock()
+
+    def _grant(self, call: OmniCall, *, waited: bool) -> OmniCall:
+        call = call.seal() if call.seal else call
+        self._in_flight += 1
+        if self.rate is not None:
+            self._free_at = charge(self._free_at, self.clock(), len(call.messages), self.rate, waited=waited)
+        return call
+
     def _admit(self) -> None:
-        while self._waiting and self._in_flight < int(self.limit.size):
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._in_flight += 1
-                turn.set_result(None)
+        """Admit calls as long as there are slots and the rate has room; come back when it has room again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting and self._has_slot():
+            seconds = self._seconds_to_room(urgent=bool(self._waiting.waiting(URGENT)))
+            if seconds > 0:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(max(seconds, _SHORTEST_TIMER), self._admit)
+                return
+            self._waiting.take(self._use)
+
+    def _use(self, one: _Waiting) -> float:
+        """Admit a call; returns the units that it uses: messages where a rate is set, else one call."""
+        if one.turn.done():
+            return 0.0  # it was cancelled
+        one.call = self._grant(one.call, waited=True)
+        one.turn.set_result(None)
+        return 1.0 if self.rate is None else float(len(one.call.messages))
 
 
 def limited(send: Send, limiter: Limiter) -> Send:
-    """Send a call once it has a slot and its share of the rate. A batch is sealed when it has its slot.
+    """Send a call once it has a slot and its share of the rate. A batch is sealed when it has both.
 
     While it waited, its session may have become silent and must be asked. That happens here, where the slot is held and
     the rate is paid: a call that had to queue again for them could become silent again, and never be sent.
     """
 
     async def limited_send(call: OmniCall) -> Outcome:
-        is_large = limiter.is_large(call)
-        if is_large:
-            await limiter.large.acquire()
+        if limiter.is_large(call):
+            async with limiter.large[call.lane]:
+                call = await limiter.acquire(call)
+        else:
+            call = await limiter.acquire(call)
         try:
-            await limiter.acquire()
-            try:
-                call = call.seal() if call.seal else call
-                if not (call.may_send() or await _is_allowed(call)):
-                    return NOT_SENT
-                await limiter.wait_for_rate(len(call.messages))
-                if is_large:
-                    is_large = False
-                    limiter.large.release()
-                while call.may_send() or await _is_allowed(call):
-                    began = limiter.clock()
-                    outcome = await send(call)
-                    if outcome is not NOT_SENT:
-                        limiter.record(outcome, limiter.clock() - began)
-                        return outcome
-                return NOT_SENT
-            finally:
-                limiter.release()
+            while call.may_send() or await _is_allowed(call):
+                began = limiter.clock()
+                outcome = await send(call)
+                if outcome is not NOT_SENT:
+                    limiter.record(outcome, limiter.clock() - began)
+                    return outcome
+            limiter.give_back(call)
+            return NOT_SENT
         finally:
-            if is_large:
-                limiter.large.release()
+            limiter.release()
 
     return limited_send
 

@@ -1,5 +1,7 @@
 """Lookups in OMNI's logs, gathered: many messages in one query, and no more queries than OMNI allows.
 
+The urgent lane's questions are asked first, and questions of both lanes share a query.
+
 A lookup about an ambiguous attempt waits for its answer. A best-effort lookup that would have to wait long is not made:
 the request is then scheduled for retry and does not take the place of another.
 """
@@ -12,7 +14,9 @@ from urllib.parse import quote
 
 from service.core.attempt.log_access import GRANTED, LogAccess, record_answer
 from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
+from service.core.lanes import LaneQueue
 from service.core.omni.answer import LogEntry
+from service.core.topology import LANES, NORMAL, Lane
 
 MOST_IDS: Final = 100
 """In one query: each id may have an entry for every step of its scenario, and an answer has at most a thousand."""
@@ -48,36 +52,37 @@ class LogLookup:
         self._ask = ask
         self._pause = 60 / rate
         self._on_result = on_result
-        self._waiting: list[_Query] = []
+        self._waiting: LaneQueue[_Query] = LaneQueue()
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
         self._access = access
         self._clock = clock
 
-    async def look(self, ids: tuple[str, ...], purpose: LookupPurpose) -> LookupResult:
+    async def look(self, ids: tuple[str, ...], purpose: LookupPurpose, lane: Lane = NORMAL) -> LookupResult:
         """Ask about messages, in as many queries as necessary.
 
         The next query is made when the one before it is answered. So a request with many messages takes turns with
         others, and does not make them wait until all of its queries are answered.
         """
-        if purpose == "best_effort" and self._is_busy():
+        if purpose == "best_effort" and self._is_busy(lane):
             return Unanswered("busy")
         whole = Answered({})
         for part, size in _parts(ids):
             if self._access.denied_until is not None and self._clock() < self._access.denied_until:
                 return Forbidden("http_403")
-            lookup_result = await self._put(_Query(part, size))
+            lookup_result = await self._put(_Query(part, size), lane)
             if not isinstance(lookup_result, Answered):
                 return lookup_result
             whole = _joined(whole, lookup_result)
         return whole
 
-    def _is_busy(self) -> bool:
-        ahead = sum(len(query.ids) for query in self._waiting) / MOST_IDS
+    def _is_busy(self, lane: Lane) -> bool:
+        lanes = LANES if lane is NORMAL else (lane,)
+        ahead = sum(len(query.ids) for one in lanes for query in self._waiting.waiting(one)) / MOST_IDS
         return self._next - self._clock() + ahead * self._pause > SOON
 
-    async def _put(self, query: _Query) -> LookupResult:
-        self._waiting.append(query)
+    async def _put(self, query: _Query, lane: Lane) -> LookupResult:
+        self._waiting.append(lane, query)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
         return await query.answer
@@ -85,7 +90,7 @@ class LogLookup:
     async def _work(self) -> None:
         while self._waiting:
             await self._until_next()
-            asked, self._waiting = _fill(self._waiting)
+            asked = _fill(self._waiting)
             lookup_result = await self._find(tuple(dict.fromkeys(one for query in asked for one in query.ids)))
             for query in asked:
                 if not query.answer.done():  # its task may have been cancelled
@@ -131,14 +136,17 @@ def _parts(ids: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
     yield tuple(part), size
 
 
-def _fill(waiting: list[_Query]) -> tuple[list[_Query], list[_Query]]:
-    """Divide waiting queries: those from the front that fit into one, and the rest."""
-    count = size = taken = 0
-    for query in waiting:
-        if taken and (count + len(query.ids) > MOST_IDS or size + query.size > LONGEST_QUERY):
+def _fill(waiting: LaneQueue[_Query]) -> list[_Query]:
+    """Take as many queries as fit into one."""
+    taken: list[_Query] = []
+    count = size = 0
+    while waiting:
+        query = waiting.first
+        count, size = count + len(query.ids), size + query.size
+        if taken and (count > MOST_IDS or size > LONGEST_QUERY):
             break
-        count, size, taken = count + len(query.ids), size + query.size, taken + 1
-    return waiting[:taken], waiting[taken:]
+        taken.append(waiting.take(lambda query: len(query.ids)))
+    return taken
 
 
 def _joined(one: Answered, other: Answered) -> Answered:

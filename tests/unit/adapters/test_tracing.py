@@ -1,6 +1,7 @@
 """Spans, as an exporter gets them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -11,6 +12,7 @@ from service.adapters.tracing import Tracer
 from service.core.attempt.call import OmniCall, merge
 from service.core.attempt.outcome import Accepted, Outcome, Unavailable
 from service.core.delivery import Delivery, Publication
+from service.core.topology import URGENT
 from service.core.trace_context import read_trace, trace_id
 from tests.support.builder import a_call, a_message
 
@@ -75,6 +77,17 @@ async def test_a_request_continues_its_producers_trace(traced: Traced) -> None:
     assert carried != PRODUCER
     assert traced_delivery.delivery.headers["other"] == 1
     assert parent_of(spans["ack omni.requests"]) == carried[3:52]
+
+
+async def test_the_spans_of_an_urgent_request_name_its_queue(traced: Traced) -> None:
+    traced_delivery = traced.tracer.begin(replace(a_traced_delivery(), lane=URGENT))
+    with traced.tracer.settling(traced_delivery, "ack"):
+        pass
+
+    spans = traced.spans()
+    assert set(spans) == {"process omni.requests.urgent", "ack omni.requests.urgent"}
+    names = {(span.attributes or {})["messaging.destination.name"] for span in spans.values()}
+    assert names == {"omni.requests.urgent"}
 
 
 async def test_a_trace_of_a_future_version_is_read_by_the_rules_of_version_00(traced: Traced) -> None:

@@ -23,6 +23,7 @@ from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.omni.answer import LogEntry
+from service.core.topology import Lane
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status
 
 POLICY = Policy(RetryPolicy())
@@ -62,7 +63,7 @@ class World:
         """Bind them."""
         return Effects(send, self._look_up, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
 
-    async def _look_up(self, ids: tuple[str, ...], purpose: LookupPurpose) -> LookupResult:
+    async def _look_up(self, ids: tuple[str, ...], purpose: LookupPurpose, _: Lane) -> LookupResult:
         self.recorded.append(("look_up", ids, purpose))
         return self.lookup_result
 

@@ -53,6 +53,14 @@ def test_requests_in_are_those_settled_for_good_and_those_by_which_the_queues_gr
     assert overview([worker], queues, 5.0, ()).rates["requests in"] == 8
 
 
+def test_the_wait_of_urgent_requests_is_also_shown_apart() -> None:
+    waits = {"queue_seconds_sum lane=normal": 30, "queue_seconds_count lane=normal": 2}
+    seen = found(answer({}, {**waits, "queue_seconds_sum lane=urgent": 1, "queue_seconds_count lane=urgent": 8}))
+
+    assert seen.averages["wait before the first attempt"] == 3.1
+    assert seen.averages["the same, of urgent requests"] == 0.125
+
+
 def test_events_and_attempts_of_the_interval_alone_have_a_rate() -> None:
     seen = found(
         answer(
@@ -125,6 +133,7 @@ def test_a_worker_that_gave_no_answer_is_not_ready_or_is_none_is_a_problem() -> 
 def test_queues_that_need_a_person_are_named() -> None:
     lengths = {
         "omni.requests": QueueLength(0, 3),
+        "omni.requests.urgent": QueueLength(0, 3),
         "omni.dead": QueueLength(2, 2),
         "omni.results": QueueLength(None, None),
     }

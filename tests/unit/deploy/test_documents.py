@@ -151,11 +151,12 @@ EVENTS: Final = {event for event, _ in calls()}
 SETTINGS: Final = {f"RELAY_{name}".upper() for name in Settings.model_fields} | {SECRETS, ENV_FILE}
 QUEUES: Final = (
     {value for value in vars(topology).values() if isinstance(value, str)}
-    | {topology.delay_queue(seconds) for seconds in RetryPolicy().delays}
+    | {lane.requests for lane in topology.LANES}
+    | {lane.delay_queue(seconds) for lane in topology.LANES for seconds in RetryPolicy().delays}
     | {f"omni.{type_}" for type_ in (*get_args(EventType), *get_args(ReportEventType))}
     | {*get_args(EventType), *get_args(ReportEventType)}
     | FORMER
-    | {"omni.requests.delay.<seconds>"}
+    | {f"{lane.requests}.delay.<seconds>" for lane in topology.LANES}
 )
 
 

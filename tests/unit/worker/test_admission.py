@@ -12,6 +12,7 @@ from aiormq.abc import AbstractChannel
 from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger, ConnectionLifetime
 from service.core.delivery import Delivery
+from service.core.topology import NORMAL, URGENT, Lane
 from service.worker.admission import Admission
 from service.worker.telemetry import Telemetry
 from tests.support.builder import NOW
@@ -80,9 +81,9 @@ class World:
         await self.schedule_retry(delivery)
         self.aside.append(number_of(delivery))
 
-    def receive(self, number: int, size: int) -> Delivery:
+    def receive(self, number: int, size: int, lane: Lane = NORMAL) -> Delivery:
         """Hand in a delivery of so many bytes."""
-        delivery = Delivery(bytes(size), message_id=str(number))
+        delivery = Delivery(bytes(size), message_id=str(number), lane=lane)
         self._receive(delivery, Acknowledger(cast("AbstractChannel", self), number, self.life))
         return delivery
 
@@ -320,3 +321,34 @@ async def test_a_process_that_ends_schedules_all_that_arrives_before_the_answer_
 
     assert sorted(world.aside) == list(range(1, 8))
     assert world.is_read()
+
+
+async def test_an_urgent_delivery_begins_before_others_that_wait_and_is_the_last_to_be_scheduled() -> None:
+    small = World()
+    for number in range(5):
+        small.receive(number, 30 * KIB)
+    small.receive(5, 30 * KIB, URGENT)
+    large = World()
+    deliveries = [large.receive(number, MIB) for number in range(4)]
+    large.receive(4, MIB, URGENT)
+    large.admission.done(deliveries[0])
+    full = World()
+    for number, lane in enumerate((NORMAL, URGENT, NORMAL, URGENT)):
+        full.receive(number, 3 * MIB, lane)
+    await asyncio.sleep(0.2)
+
+    assert small.began == [0, 5, 1, 2, 3, 4]
+    assert large.began == [0, 4]
+    assert (full.began, full.aside) == ([0], [2, 3, 1])
+
+
+async def test_a_delivery_of_either_lane_that_has_waited_too_long_is_scheduled() -> None:
+    world = World(longest_wait=1.0)
+    world.receive(0, 2 * MIB)
+    world.receive(1, 2 * MIB)
+    await asyncio.sleep(0.5)
+    world.receive(2, 2 * MIB, URGENT)
+    await asyncio.sleep(0.6)
+    assert world.aside == [1]
+    await asyncio.sleep(0.5)
+    assert world.aside == [1, 2]

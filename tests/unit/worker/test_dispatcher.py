@@ -18,6 +18,7 @@ from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.history import History
 from service.core.omni.content import Content
 from service.core.request.request import Parsed
+from service.core.topology import Lane
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
 from service.worker.ownership import SessionCheck
@@ -227,8 +228,8 @@ async def test_the_age_of_accepted_requests_and_the_resolution_of_ambiguous_atte
     await drained(dispatcher)
 
     assert value(metrics, "omni_relay_ambiguous_attempts_total", resolution="found") == 2
-    assert value(metrics, "omni_relay_acceptance_seconds_count") == 1
-    assert value(metrics, "omni_relay_acceptance_seconds_sum") == 3
+    assert value(metrics, "omni_relay_acceptance_seconds_count", lane="normal") == 1
+    assert value(metrics, "omni_relay_acceptance_seconds_sum", lane="normal") == 3
 
 
 async def test_a_delivery_that_was_redelivered_once_is_handled_beside_all_others() -> None:
@@ -339,7 +340,7 @@ class World:
             return self.refusal
         return Accepted({message.message_id: a_status() for message in call.messages})
 
-    async def _look(self, _: tuple[str, ...], __: LookupPurpose) -> LookupResult:
+    async def _look(self, _: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
         raise AssertionError
 
     async def _publish(self, publications: tuple[Publication, ...]) -> None:

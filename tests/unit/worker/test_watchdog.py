@@ -6,6 +6,7 @@ import pytest
 
 from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import ReconnectingConnection
+from service.core.topology import NORMAL, URGENT
 from service.worker.consumer import Consumer
 from service.worker.sending.circuit_breaker import Guard
 from service.worker.telemetry import RESULTS_STALLED, Telemetry
@@ -32,7 +33,7 @@ class World:
         telemetry = Telemetry(Metrics(), lambda: NOW, loop_time)
         broker = cast("ReconnectingConnection", connection)
         self.guard = Guard(lambda *_: None, lambda _: None, loop_time, lambda: 0.0)
-        consumer = Consumer(broker, lambda _, __: None, telemetry, prefetch=10)
+        consumer = Consumer(broker, lambda _, __: None, telemetry, {NORMAL: 10, URGENT: 10})
         self.watchdog = Watchdog(broker, consumer, self.guard, telemetry, loop_time)
         self.tasks = [asyncio.create_task(consumer.run()), asyncio.create_task(self.watchdog.run())]
 

@@ -13,6 +13,8 @@ from service.core.attempt.breaker import (
     CircuitBreaker,
     Signal,
     advance,
+    probe_kind,
+    probe_order,
     read_signal,
     record_outcome,
     seconds_since_healthy,
@@ -351,3 +353,13 @@ TestBreaker = BreakerMachine.TestCase
 def test_a_call_that_is_too_large_for_a_gateway_is_no_signal() -> None:
     """Its halves follow: several refusals in a row come from one request."""
     assert read_signal(Unavailable("http_413")) is None
+
+
+@pytest.mark.parametrize(("openings", "first"), [(1, True), (2, False), (3, True)])
+def test_the_lanes_take_turns_as_the_probe_and_one_that_was_denied_before_comes_last(
+    openings: int, *, first: bool
+) -> None:
+    ways = [(first, False), (not first, False), (first, True), (not first, True)]
+
+    kinds = [probe_kind(is_urgent=urgent, denied_before=denied) for urgent, denied in ways]
+    assert probe_order(openings) == tuple(kinds)

@@ -1,4 +1,3 @@
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,12 +8,13 @@ from service.core.attempt.concurrency import (
     START,
     Limit,
     begin_anew,
+    charge,
     cut,
     grow,
     is_congestion,
     may_queue,
     most_in_a_call,
-    reserve,
+    room_at,
 )
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from tests.unit.strategy import law
@@ -52,9 +52,19 @@ def test_it_grows_by_each_call_until_the_first_congestion_and_by_one_a_round_fro
     assert 9 < steady.size < 9.6
 
 
-def test_a_line_that_is_busy_is_waited_for_and_one_that_is_free_is_not() -> None:
-    assert reserve(5.0, 3.0, 10, 4) == (7.5, 2.0)
-    assert reserve(1.0, 3.0, 10, 4) == (5.5, 0.0)
+def test_the_rate_has_room_again_once_the_time_of_what_was_sent_has_passed() -> None:
+    assert charge(3.0, 3.0, 10, 4, waited=True) == 5.5
+    assert charge(5.0, 3.0, 10, 4, waited=False) == 7.5  # urgent, in advance
+    assert charge(2.98, 3.0, 10, 4, waited=True) == pytest.approx(5.48)  # a timer that was late loses nothing
+
+
+def test_a_rate_that_was_not_used_is_not_made_up_for() -> None:
+    assert charge(1.0, 3.0, 10, 4, waited=False) == 5.5
+    assert charge(1.0, 3.0, 10, 4, waited=True) == pytest.approx(5.45)
+
+
+def test_an_urgent_call_does_not_wait_for_the_end_of_the_call_before_it() -> None:
+    assert (room_at(5.0, urgent=False), room_at(5.0, urgent=True)) == (5.0, 4.5)
 
 
 def test_it_does_not_grow_past_what_there_is_to_call_for() -> None:
@@ -125,16 +135,17 @@ def test_it_stays_between_one_and_the_most(calls: list[tuple[str, float, int]]) 
     rate=st.floats(0.1, 1000),
     takers=st.lists(st.tuples(st.floats(0, 10), st.integers(1, 500)), min_size=1, max_size=30),
 )
-def test_a_line_never_carries_more_than_its_rate(rate: float, takers: list[tuple[float, int]]) -> None:
+def test_no_call_is_made_before_the_time_of_all_messages_before_it_has_passed(
+    rate: float, takers: list[tuple[float, int]]
+) -> None:
     free_at = now = 0.0
-    starts: list[tuple[float, int]] = []
+    sent = 0
     for pause, count in takers:
-        now += pause
-        free_at, wait = reserve(free_at, now, count, rate)
-        assert wait >= 0
-        starts.append((now + wait, count))
-    for (start, count), (following, _) in itertools.pairwise(starts):
-        assert following - start >= count / rate * 0.999
+        asked_at, room = now + pause, room_at(free_at, urgent=False)
+        now = max(asked_at, room)
+        assert sent <= now * rate * 1.001 + 1e-6
+        free_at = charge(free_at, now, count, rate, waited=room > asked_at)
+        sent += count
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from service.core.attempt.call import OmniCall, content_key, fits, group, ids_of, merge
 from service.core.omni.channel.sms import Sms
+from service.core.topology import URGENT
 from tests.support.builder import NOW, a_call, a_message
 
 ONE, TWO, THREE = (a_message(f"m-{number}", f"4179302672{number}") for number in (1, 2, 3))
@@ -22,6 +23,16 @@ def test_requests_are_alike_that_differ_in_nothing_but_their_destinations() -> N
 
 def test_one_that_names_its_own_bulk_is_like_no_other() -> None:
     assert content_key(changed(a_call(ONE), bulk_id="ours")) is None
+    assert content_key(replace(changed(a_call(ONE), bulk_id="ours"), lane=URGENT)) is None
+
+
+def test_calls_of_two_lanes_are_never_made_as_one() -> None:
+    normal, urgent = a_call(ONE), replace(a_call(TWO), lane=URGENT)
+
+    assert content_key(normal) != content_key(urgent) == content_key(replace(a_call(ONE), lane=URGENT))
+    assert merge([urgent, replace(a_call(ONE), lane=URGENT)]).lane is URGENT
+    assert group([normal, urgent, replace(normal, messages=(THREE,))], 10) == [[0, 2], [1]]
+    assert urgent.guarded(lambda: True).lane is URGENT
 
 
 def test_a_merged_call_is_about_all_messages_in_order() -> None:

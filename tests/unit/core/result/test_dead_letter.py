@@ -24,6 +24,7 @@ from service.core.result.dead_letter import (
 )
 from service.core.result.publication import publish_report
 from service.core.result.report import DeadLetterMessage, Report
+from service.core.topology import NORMAL, URGENT, Lane
 from tests.support.builder import NOW, a_delivery, a_history, a_request
 from tests.unit.strategy import headers, law
 
@@ -368,3 +369,48 @@ def test_a_body_that_broke_a_worker_is_not_parsed_again(reason: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"[1]", b'{"destinations": 1}', b"<request>", b"\xff\xfe"])
 def test_nonsense_has_no_messages(body: bytes) -> None:
     assert message_ids(killed(body, "expired")) == message_ids(killed(body, "rejected")) == ()
+
+
+def test_a_replay_of_the_relays_own_dead_letter_stays_in_its_lane() -> None:
+    report = Report((), (), (DeadLetterMessage(a_request(), a_history(8), "failed", "http_503"),))
+    (publication,) = publish_report(report, replace(a_delivery(), lane=URGENT), NOW)
+    stored_again = renew(read_dead(delivered(publication)))
+
+    for dead in (publication, stored_again):
+        replay = redrive(read_dead(delivered(dead)))
+        assert (replay.routing_key, replay.lane) == ("omni.requests.urgent", URGENT)
+        assert "omni-lane" not in replay.headers
+
+
+@pytest.mark.parametrize(
+    ("queue", "lane"),
+    [
+        ("omni.requests", NORMAL),
+        ("omni.requests.delay.1", NORMAL),
+        ("omni.requests.urgent", URGENT),
+        ("omni.requests.urgent.delay.1", URGENT),
+        (7, NORMAL),
+    ],
+)
+def test_the_queue_in_which_a_request_died_gives_its_lane(queue: object, lane: Lane) -> None:
+    death = {"reason": "rejected", "time": DIED, "queue": queue, "exchange": "omni.requests"}
+    dead_letter = read_dead(replace(a_delivery(), exchange="omni.dead", headers={"x-death": [death]}))
+
+    assert dead_letter.original.lane is lane
+    assert redrive(dead_letter).routing_key == lane.requests
+    assert is_of_the_broker(dead_letter) is (queue == lane.requests)
+    assert redrive(read_dead(delivered(renew(dead_letter)))).routing_key == lane.requests
+
+
+def test_a_producer_cannot_write_the_lane_of_a_dead_letter() -> None:
+    death = {"reason": "rejected", "time": DIED, "queue": "omni.requests", "exchange": "omni.requests"}
+    headers = {"x-death": [death], "omni-lane": "urgent"}
+
+    assert redrive(read_dead(replace(a_delivery(), exchange="omni.dead", headers=headers))).lane is NORMAL
+
+
+def test_a_dead_letter_of_the_relay_that_a_policy_moved_keeps_its_lane() -> None:
+    death = {"reason": "maxlen", "time": DIED, "queue": "omni.dead", "exchange": "omni.relay"}
+    headers = {"x-death": [death], "omni-lane": "urgent"}
+
+    assert read_dead(replace(a_delivery(), exchange="omni.dead", headers=headers)).delivery.lane is URGENT

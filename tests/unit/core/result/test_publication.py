@@ -17,6 +17,7 @@ from service.core.result.publication import (
     schedule_unread_retry,
 )
 from service.core.result.report import DeadLetterMessage, Report, RetryMessage
+from service.core.topology import URGENT
 from tests.support.builder import (
     NOW,
     PHONE,
@@ -451,3 +452,15 @@ def test_of_two_deadlines_the_earlier_counts_and_without_any_there_is_none() -> 
 
     aside = schedule_unread_retry(a_delivery(), history_of(a_delivery(), NOW), 30.0, "made-up")
     assert "omni-expires-at" not in aside.headers
+
+
+def test_what_is_published_about_an_urgent_request_stays_in_its_lane() -> None:
+    delivery = replace(a_delivery(), lane=URGENT, priority=5)
+    published = publish_report(Report((EVENT,), (RETRY,), (DEAD,)), delivery, NOW)
+    aside = schedule_unread_retry(delivery, history_of(delivery, NOW), 30.0, "made-up")
+
+    assert [publication.routing_key for publication in published[1:]] == ["omni.requests.urgent.delay.8", ""]
+    assert aside.routing_key == "omni.requests.urgent.delay.30"
+    assert {publication.lane for publication in (*published, aside)} == {URGENT}
+    assert published[2].headers["omni-lane"] == "urgent"
+    assert {published[1].priority, aside.priority} == {5}

@@ -595,7 +595,7 @@ async def test_a_bisected_call_is_measured_once() -> None:
     await world.calls(*"abcd", published=NOW)
 
     assert len(world.posted) == 7
-    assert world.metrics.registry.get_sample_value("omni_relay_queue_seconds_count") == 4
+    assert world.metrics.registry.get_sample_value("omni_relay_queue_seconds_count", {"lane": "normal"}) == 4
     assert world.metrics.registry.get_sample_value("omni_relay_sms_parts_total", {"encoding": "gsm7"}) == 4
 
 
@@ -777,7 +777,7 @@ async def test_halves_of_a_rejected_call_wait_while_sending_is_paused_and_hold_n
     await settled()
     assert world.posted == [["a", "b"]]
     async with asyncio.timeout(1):
-        await world.limiter.acquire()
+        await world.limiter.acquire(a_call())
     world.limiter.release()
     await world.close_breaker()
 

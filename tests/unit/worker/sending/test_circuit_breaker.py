@@ -37,16 +37,16 @@ def retry_after(seconds: float) -> Outcome:
 class Callers:
     """Tasks that want to make a call, and note when they may."""
 
-    def __init__(self, guard: Guard, count: int, until: float = NEVER, *, denied_before: bool = False) -> None:
+    def __init__(self, guard: Guard, count: int, until: float = NEVER, **kind: bool) -> None:
         self.permitted: list[int] = []
         self.go = asyncio.Event()
         self._guard = guard
         self._until = until
-        self._denied_before = denied_before
+        self._kind = kind
         self.tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
 
     async def _call(self, number: int) -> NotAttempted | None:
-        entered = await self._guard.enter(self._until, denied_before=self._denied_before)
+        entered = await self._guard.enter(self._until, **self._kind)
         if isinstance(entered, NotAttempted):
             return entered
         with entered:
@@ -279,3 +279,20 @@ async def test_new_credentials_are_tried_at_once_where_the_old_ones_were_denied_
         guard.retry_denied()
 
     assert (denied.breaker.state, failing.breaker.state) == ("half_open", "open")
+
+
+async def test_an_urgent_call_is_the_probe_and_after_it_has_failed_a_normal_one() -> None:
+    guard, _ = a_guard()
+    guard.record(retry_after(1))
+    normal, urgent = Callers(guard, 2), Callers(guard, 2, is_urgent=True)
+    await asyncio.sleep(1.5)
+    assert (normal.permitted, urgent.permitted) == ([], [0])
+
+    guard.record(retry_after(1))
+    await asyncio.sleep(2)
+    assert (normal.permitted, urgent.permitted) == ([0], [0])
+
+    guard.record(HEALTHY)
+    await settled()
+    assert (normal.permitted, urgent.permitted) == ([0, 1], [0, 1])
+    assert [*await urgent.end(), *await normal.end()] == [None] * 4

@@ -6,6 +6,7 @@ import pytest
 from service.core.attempt.call import OmniCall
 from service.core.attempt.concurrency import Limit
 from service.core.attempt.outcome import NOT_SENT, Accepted, Outcome, Unavailable
+from service.core.topology import URGENT
 from service.worker.sending.limiter import Limiter, limited
 from tests.support.builder import a_call, a_message
 from tests.support.loop import loop_time, settled
@@ -54,8 +55,8 @@ async def test_no_more_calls_are_made_at_once_than_there_are_slots_and_they_go_i
 
 async def test_a_call_that_is_cancelled_in_the_turn_in_which_it_gets_its_slot_gives_it_on() -> None:
     limiter = World(1).limiter
-    await limiter.acquire()
-    second, third = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+    await limiter.acquire(a_call())
+    second, third = (asyncio.create_task(limiter.acquire(a_call())) for _ in range(2))
     await settled()
     limiter.release()
     second.cancel()
@@ -63,7 +64,7 @@ async def test_a_call_that_is_cancelled_in_the_turn_in_which_it_gets_its_slot_gi
 
     assert second.cancelled()
     limiter.release()
-    await asyncio.wait_for(limiter.acquire(), 1)
+    await asyncio.wait_for(limiter.acquire(a_call()), 1)
 
 
 async def test_a_higher_limit_lets_in_calls_that_wait() -> None:
@@ -161,9 +162,9 @@ async def test_a_part_of_a_large_request_is_large_however_few_its_messages() -> 
     await settled()
     assert world.sent == ["a"]
     await asyncio.sleep(1.5)
-    assert world.sent == ["a", "small"]
+    assert world.sent == ["a", "b"]
     await asyncio.sleep(1)
-    assert world.sent == ["a", "small", "b"]
+    assert world.sent == ["a", "b", "small"]
     world.go.set()
     await small
 
@@ -189,3 +190,74 @@ async def test_a_call_that_may_be_sent_again_keeps_its_slot_and_its_share_of_the
     assert await world.call("a") == Accepted({})
     assert world.sent == ["a"] * 3
     assert loop_time() == started
+
+
+async def test_an_urgent_call_has_the_next_slot_and_the_normal_lane_an_eighth_of_them() -> None:
+    world = World(1)
+    world.call("first")
+    await settled()
+    tasks = [world.call(f"normal-{number}") for number in range(3)]
+    tasks += [world.call(f"urgent-{number}", lane=URGENT) for number in range(18)]
+    await settled()
+    world.go.set()
+    await asyncio.gather(*tasks)
+
+    assert [number for number, name in enumerate(world.sent) if name.startswith("normal")] == [8, 16, 21]
+
+
+async def test_an_urgent_call_does_not_wait_for_the_rate_of_the_normal_call_before_it() -> None:
+    world = World(10, rate=10)
+    world.go.set()
+    started = loop_time()
+    normal = [world.call(f"normal-{number}", 5) for number in range(4)]
+    await settled()
+    assert await world.call("urgent", lane=URGENT) == Accepted({})
+    assert loop_time() == pytest.approx(started, abs=0.01)
+    await asyncio.gather(*normal)
+
+    assert loop_time() - started == pytest.approx(1.6, abs=0.06)  # the urgent one is paid for later
+    assert world.sent[:2] == ["normal-0", "urgent"]
+
+
+async def test_urgent_calls_keep_the_rate_and_leave_the_normal_lane_an_eighth_of_it() -> None:
+    world = World(100, rate=100)
+    world.go.set()
+    started = loop_time()
+    normal = [world.call(f"normal-{number}", 10) for number in range(20)]
+    urgent = [world.call(f"urgent-{number}", lane=URGENT) for number in range(900)]
+    await asyncio.gather(*urgent)
+    seconds = loop_time() - started
+    sent = sum(10 for name in world.sent if name.startswith("normal"))
+    for call in normal:
+        call.cancel()
+
+    assert (900 + sent) / seconds == pytest.approx(100, rel=0.1)
+    assert 0.11 < sent / (900 + sent) < 0.15
+
+
+async def test_a_large_urgent_call_does_not_wait_for_a_large_normal_one() -> None:
+    world = World(10, rate=10)
+    world.go.set()
+    normal = [world.call(f"normal-{number}", 5) for number in range(3)]
+    await settled()
+    await world.call("urgent", 5, lane=URGENT)
+
+    assert world.sent == ["normal-0", "urgent"]
+    await asyncio.gather(*normal)
+
+
+async def test_a_batch_is_sealed_when_the_rate_has_room_and_all_its_messages_count() -> None:
+    world = World(10, rate=10)
+    world.go.set()
+    await world.call("first", 5)
+    sealed_at: list[float] = []
+
+    def seal() -> OmniCall:
+        sealed_at.append(loop_time())
+        return replace(a_call(*(a_message(f"m-{number}") for number in range(5))), request_id="batch")
+
+    started = loop_time()
+    await world.call("batch", seal=seal)
+    assert sealed_at == [pytest.approx(started + 0.5, abs=0.06)]
+    await world.call("last")
+    assert loop_time() - started == pytest.approx(1.0, abs=0.06)

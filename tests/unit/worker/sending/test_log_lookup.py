@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from service.core.attempt.log_access import PERIOD, REFUSALS, LogAccess
 from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
 from service.core.omni.answer import LogEntry
+from service.core.topology import URGENT
 from service.worker.sending.log_lookup import LONGEST_QUERY, MOST_IDS, LogLookup
 from tests.support.builder import a_status
 from tests.support.loop import loop_time
@@ -202,3 +203,20 @@ async def test_a_lookup_that_is_cancelled_does_not_affect_the_others() -> None:
     gone.cancel()
 
     assert "stays" in names(await stays)
+
+
+async def test_questions_about_urgent_messages_are_asked_first_and_do_not_wait_for_others() -> None:
+    omni = Omni()
+    lookup = omni.lookup(rate=60)
+    await lookup.look(("first",), "required")
+    normal = [
+        asyncio.create_task(lookup.look(tuple(f"{name}-{number}" for number in range(MOST_IDS)), "required"))
+        for name in range(20)
+    ]
+    await asyncio.sleep(0)
+    assert await lookup.look(("normal",), "best_effort") == Unanswered("busy")
+    urgent = await asyncio.wait_for(lookup.look(("urgent",), "best_effort", URGENT), 1.5)
+
+    assert names(urgent) == {"urgent"}
+    for task in normal:
+        task.cancel()
