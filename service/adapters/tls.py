@@ -30,10 +30,17 @@ def client_context(ca_file: str | None = None, ca_path: str | None = None) -> ss
 
 
 def untrusted(error: BaseException | None) -> UntrustedCertificateError | None:
-    """Find a refused certificate among the causes of an exception: libraries wrap it."""
-    while error is not None and not isinstance(error, UntrustedCertificateError):
+    """Find a refused certificate among the causes of an exception: libraries wrap it.
+
+    The causes may form a circle: a library that keeps an exception and raises it again adds itself to its own causes.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, UntrustedCertificateError):
+            return error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error
+    return None
 
 
 class _VerifyingObject(ssl.SSLObject):

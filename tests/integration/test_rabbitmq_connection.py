@@ -29,6 +29,7 @@ from service.adapters.rabbitmq import (
     TopologyError,
     UnroutableError,
     connect,
+    connect_cause,
 )
 from service.adapters.rabbitmq.topology import DELIVERY_LIMIT
 from service.core import topology
@@ -375,6 +376,21 @@ async def test_the_second_url_is_used_when_the_first_does_not_answer_and_no_pass
 
     session = await connect((dead, vhost.url))
     await session.close()
+
+
+async def test_a_connection_that_is_reset_once_it_is_accepted_is_a_refusal_like_others(
+    vhost: VirtualHost,
+) -> None:
+    """A load balancer without a broker behind it does that. The causes of the library's error may form a circle."""
+
+    def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    server = await asyncio.start_server(reset, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, opened(f"amqp://guest:guest@127.0.0.1:{port}/", vhost.url) as client:
+        assert [connect_cause(error) for _, error in client.log.refused] == ["no_connection"]
+        assert client.log.connected == [f"127.0.0.1:{vhost.node.port}"]
 
 
 @pytest.mark.parametrize("lane", LANES, ids=lambda lane: lane.name)
