@@ -27,6 +27,7 @@ COMMANDS: Final = MappingProxyType(
         "find": "Show what is known about a request or message.",
         "reports": "Receive OMNI's delivery reports and publish them as events.",
         "sandbox": "Simulate the OMNI HTTP API, for development and tests.",
+        "schema": "Print the contract of requests and events: AsyncAPI or JSON Schema.",
         "send": "Publish send requests from files.",
         "status": "Show workers, queues, pauses, rates and dead letters.",
         "watch": "Follow status events until Ctrl-C.",
