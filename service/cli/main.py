@@ -28,7 +28,7 @@ COMMANDS: Final = MappingProxyType(
         "reports": "Receive OMNI's delivery reports and publish them as events.",
         "sandbox": "Simulate the OMNI HTTP API, for development and tests.",
         "schema": "Print the contract of requests and events: AsyncAPI or JSON Schema.",
-        "send": "Publish send requests from files.",
+        "send": "Publish send requests from JSON, XML or CSV files.",
         "status": "Show workers, queues, pauses, rates and dead letters.",
         "watch": "Follow status events until Ctrl-C.",
         "worker": "Take send requests from RabbitMQ until asked to stop.",
