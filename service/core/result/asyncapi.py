@@ -77,13 +77,10 @@ def document(version: str) -> Schema:
             }
         },
         "channels": {
-            "requests": {
-                "address": "send",
-                "title": "Send requests",
-                "description": "Publish with this routing key to the exchange.",
-                "messages": {"sendRequest": {"$ref": "#/components/messages/sendRequest"}},
-                "bindings": _exchange(topology.REQUESTS),
-            },
+            "requests": _requests(topology.NORMAL, "Send requests"),
+            "urgentRequests": _requests(
+                topology.URGENT, "Urgent send requests: they go first wherever something waits"
+            ),
             **{
                 name: {
                     "address": type_,
@@ -96,13 +93,8 @@ def document(version: str) -> Schema:
             },
         },
         "operations": {
-            "receiveRequest": {
-                "action": "receive",
-                "channel": {"$ref": "#/channels/requests"},
-                "summary": "The relay takes a request and posts it to OMNI.",
-                "messages": [{"$ref": "#/channels/requests/messages/sendRequest"}],
-                "bindings": {"amqp": {"deliveryMode": 2, "ack": True, "bindingVersion": "0.3.0"}},
-            },
+            "receiveRequest": _receive("requests", "The relay takes a request and posts it to OMNI."),
+            "receiveUrgentRequest": _receive("urgentRequests", "The same, before requests that are not urgent."),
             **{
                 f"publish{name[0].upper()}{name[1:]}": {
                     "action": "send",
@@ -129,6 +121,26 @@ def document(version: str) -> Schema:
             },
             "schemas": {"SendRequest": request, "StatusEvent": event, **request_parts, **event_parts},
         },
+    }
+
+
+def _requests(lane: topology.Lane, title: str) -> Schema:
+    return {
+        "address": "send",
+        "title": title,
+        "description": f"Publish to the exchange {lane.requests} with this routing key.",
+        "messages": {"sendRequest": {"$ref": "#/components/messages/sendRequest"}},
+        "bindings": _exchange(lane.requests),
+    }
+
+
+def _receive(channel: str, summary: str) -> Schema:
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": summary,
+        "messages": [{"$ref": f"#/channels/{channel}/messages/sendRequest"}],
+        "bindings": {"amqp": {"deliveryMode": 2, "ack": True, "bindingVersion": "0.3.0"}},
     }
 
 
