@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.e2e.stage import Stage, connected
+from tests.support.broker import VirtualHost
 
 ROWS: Final = 20_000
 NUMBER: Final = "41793026727"
@@ -34,8 +35,10 @@ def template(file: Path) -> Path:
     return file
 
 
-async def interrupted(stage: Stage, number: signal.Signals, *arguments: str, progress: Path, at_least: int) -> str:
-    """Start sending, and send a signal when so many rows are confirmed; return what it printed."""
+async def interrupted(
+    stage: Stage, interruption: signal.Signals | VirtualHost, *arguments: str, progress: Path, at_least: int
+) -> str:
+    """Start sending, and send a signal or close its connection when so many rows are confirmed; return its output."""
     sending = await stage.watching("send", *arguments)
 
     def has_come_so_far() -> bool:
@@ -44,7 +47,10 @@ async def interrupted(stage: Stage, number: signal.Signals, *arguments: str, pro
         return False
 
     await sending.until(has_come_so_far)
-    sending.send(number)
+    if isinstance(interruption, VirtualHost):
+        await interruption.close_connections()
+    else:
+        sending.send(interruption)
     assert await sending.ended() != 0
     return sending.text
 
@@ -93,6 +99,23 @@ async def test_a_run_that_is_killed_is_continued_with_the_same_ids(declared: Sta
     assert {id_ for _, id_ in found} == {f"m-{row}" for row in range(ROWS)}
     assert len(set(found)) == ROWS
     assert len(found) - ROWS <= 500
+
+
+async def test_a_run_whose_connection_was_closed_is_continued_and_loses_no_row(
+    declared: Stage, vhost: VirtualHost, tmp_path: Path
+) -> None:
+    file, progress = table(tmp_path / "rows.csv", 2 * ROWS), tmp_path / "rows.csv.progress"
+    arguments = ("--template", str(template(tmp_path / "t.json")), str(file))
+    first = await interrupted(declared, vhost, *arguments, progress=progress, at_least=500)
+    last = await declared.command("send", *arguments)
+    found = await published(declared)
+
+    assert "Run the same command again" in first
+    assert "Traceback" not in first
+    assert last.status == 0
+    assert {id_ for _, id_ in found} == {f"m-{row}" for row in range(2 * ROWS)}
+    assert len(set(found)) == 2 * ROWS
+    assert len(found) - 2 * ROWS <= 500
 
 
 async def test_another_input_or_another_template_does_not_continue_a_run(declared: Stage, tmp_path: Path) -> None:
