@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
+import pty
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 from tests.e2e.stage import Stage, connected
 from tests.support.broker import VirtualHost
+from tests.support.worker import PROGRAM
 
 ROWS: Final = 20_000
 NUMBER: Final = "41793026727"
@@ -150,6 +154,28 @@ async def test_faulty_rows_are_named_by_their_lines_and_nothing_is_sent(declared
 
     sent = await declared.command("send", "--unchecked", str(file))
     assert (sent.status, await declared.waiting("omni.requests")) == (0, 1000)
+
+
+async def test_a_terminal_shows_progress_rate_and_remaining_time(declared: Stage, tmp_path: Path) -> None:
+    terminal, side = pty.openpty()
+    environment = {**os.environ, **declared.settings, "TERM": "xterm", "COLUMNS": "100"}
+    arguments = ("send", "--template", str(template(tmp_path / "t.json")), str(table(tmp_path / "rows.csv")))
+    sending = await asyncio.create_subprocess_exec(*PROGRAM, *arguments, env=environment, stderr=side)
+    os.close(side)
+    shown = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", await asyncio.to_thread(_read_all, terminal))
+
+    assert await sending.wait() == 0
+    assert re.search(rb"checking .* [0-9,]+/s", shown)
+    assert re.search(rb"sending .* [0-9]+/20000 [1-9][0-9,]*/s 0:00:0[0-9]", shown)
+
+
+def _read_all(terminal: int) -> bytes:
+    shown = b""
+    with contextlib.suppress(OSError):  # the other side is closed
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    return shown
 
 
 async def test_every_format_is_sent_and_accepted(stage: Stage, tmp_path: Path) -> None:
