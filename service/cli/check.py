@@ -24,15 +24,13 @@ from service.adapters.rabbitmq import (
     Session,
     TopologyError,
     connect,
-    connect_cause,
     declare,
     missing_rights,
     rights_needed,
 )
 from service.adapters.settings import Settings, SettingsError
 from service.adapters.terminal import written_json
-from service.adapters.tls import untrusted
-from service.cli.options import reads_settings, settings
+from service.cli.options import broker_fault, reads_settings, settings
 from service.cli.status import get_page
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
 from service.core.printable import printable
@@ -49,13 +47,6 @@ _OMNI: Final[dict[int, tuple[Result, str]]] = {
     _FORBIDDEN: ("not_tested", "knows the credentials; they may not list scenarios, so more is not known"),
 }
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
-_NO_BROKER: Final = {
-    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
-    "login_refused": "refuses user and password, or the client certificate; see RELAY_RABBITMQ_URL",
-    "mechanism_refused": "does not offer the URL's auth; see RELAY_RABBITMQ_URL and the broker's plugins",
-    "virtual_host_refused": "refuses the virtual host, which must exist and be allowed; see RELAY_RABBITMQ_URL",
-    "no_connection": "no connection; see RELAY_RABBITMQ_URL, DNS and firewall",
-}
 _NO_ANSWER: Final = {
     "no_connection": "no connection; see RELAY_OMNI_BASE_URL, DNS, firewall and proxy",
     "connect_timeout": "no connection in time; see RELAY_OMNI_BASE_URL, firewall and proxy",
@@ -110,7 +101,7 @@ async def _check_broker(settings: Settings) -> list[Check]:
             try:
                 opened = await connect((url,))
             except BrokerErrors as error:
-                found.append(Check("broker", "fault", at + _broker_fault(error)))
+                found.append(Check("broker", "fault", at + broker_fault(error)))
                 continue
             found.append(Check("broker", "ok", f"{at}connected"))
             if session is None:
@@ -121,12 +112,6 @@ async def _check_broker(settings: Settings) -> list[Check]:
     finally:
         if session is not None:
             await session.close()
-
-
-def _broker_fault(error: BaseException) -> str:
-    text = _NO_BROKER[connect_cause(error)]
-    detail = untrusted(error) or (error if isinstance(error, OSError) else None)  # names and addresses, no password
-    return f"{text}: {detail}" if detail else text
 
 
 async def _check_contents(session: Session, settings: Settings) -> list[Check]:
@@ -205,7 +190,7 @@ async def _check_worker(settings: Settings) -> Check:
     return Check("worker", "ok", "ready") if is_ready else Check("worker", "fault", f"not ready: {reason}")
 
 
-@click.command("check")
+@click.command("check", epilog="Example: omni-relay check --json")
 @reads_settings
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 def command(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name

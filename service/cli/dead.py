@@ -17,7 +17,7 @@ from service.core.result.dead_letter import REASONS, Selection
 _DIGITS = 9
 
 
-@click.group("dead")
+@click.group("dead", epilog="Example: omni-relay dead list --reason failed --newer-than 2h")
 def command() -> None:
     """List, show, replay and purge the dead letters."""
 
@@ -52,7 +52,7 @@ def _selecting(of: Callable[..., None]) -> Callable[..., None]:
     return of
 
 
-@command.command("list")
+@command.command("list", epilog="Example: omni-relay dead list --reason failed --newer-than 2h")
 @_selecting
 @click.option("--json", "as_json", is_flag=True, help="One letter a line.")
 def _list(limit: int | None, as_json: bool, **selection: Any) -> None:  # noqa: FBT001, ANN401 - click's own way
@@ -60,7 +60,7 @@ def _list(limit: int | None, as_json: bool, **selection: Any) -> None:  # noqa: 
     asyncio.run(list_dead(settings(), Choice(Selection(**selection), limit), as_json=as_json))
 
 
-@command.command("show")
+@command.command("show", epilog="Example: omni-relay dead show order-8812")
 @_selecting
 @click.argument("request_id", required=False)
 def _show(limit: int | None, request_id: str | None, **selection: Any) -> None:  # noqa: ANN401 - click's own way
@@ -75,7 +75,7 @@ def _show(limit: int | None, request_id: str | None, **selection: Any) -> None: 
         sys.exit(FAULT)
 
 
-@command.command("replay")
+@command.command("replay", epilog="Example: omni-relay dead replay --reason failed --dry-run")
 @_selecting
 @_DRY_RUN
 @click.option("--rate", type=click.FloatRange(min=0.01), default=50.0, show_default=True, help="Letters a second.")
@@ -87,7 +87,7 @@ def _replay(limit: int | None, dry_run: bool, rate: float, **selection: Any) -> 
     asyncio.run(replay_dead(settings(), Choice(Selection(**selection), limit), rate=rate, dry_run=dry_run))
 
 
-@command.command("purge")
+@command.command("purge", epilog="Example: omni-relay dead purge --older-than 30d --dry-run")
 @_selecting
 @_DRY_RUN
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -10,7 +10,7 @@ from service.cli.options import env_file, reads_settings, settings
 from service.demo.run import show
 
 
-@click.command("demo")
+@click.command("demo", epilog="Example: omni-relay demo --keep")
 @reads_settings
 @click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C.")
 def command(keep: bool) -> None:  # noqa: FBT001 - click passes it by name

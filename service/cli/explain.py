@@ -146,7 +146,7 @@ def _moment(moment: datetime, now: datetime) -> str:
     return f"{moment.isoformat(timespec='milliseconds')} ({f'in {ahead}' if moment > now else f'{ahead} ago'})"
 
 
-@click.command("explain")
+@click.command("explain", epilog="Example: omni-relay explain order.json")
 @reads_settings
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")

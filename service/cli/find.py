@@ -126,7 +126,7 @@ def _dead_line(row: Row) -> str:
     return f"{request}: {row['reason']}{more}, {times}, {row['messages']} messages"
 
 
-@click.command("find")
+@click.command("find", epilog="Example: omni-relay find order-8812")
 @reads_settings
 @click.argument("name", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")

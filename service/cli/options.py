@@ -2,15 +2,25 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
+from service.adapters.rabbitmq import connect_cause
 from service.adapters.settings import Settings, SettingsSource, named_env_file
+from service.adapters.tls import untrusted
 from service.core.printable import printable
 
 FAULT = 1
 """Exit status."""
+
+_NO_BROKER: Final = {
+    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "login_refused": "refuses user and password, or the client certificate; see RELAY_RABBITMQ_URL",
+    "mechanism_refused": "does not offer the URL's auth; see RELAY_RABBITMQ_URL and the broker's plugins",
+    "virtual_host_refused": "refuses the virtual host, which must exist and be allowed; see RELAY_RABBITMQ_URL",
+    "no_connection": "no connection; see RELAY_RABBITMQ_URL, DNS and firewall",
+}
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -49,3 +59,10 @@ def settings() -> Settings:
 def say(text: str) -> None:
     """Print to standard error, each line without control characters."""
     click.echo("\n".join(map(printable, f"omni-relay: {text}".split("\n"))), err=True)
+
+
+def broker_fault(error: BaseException) -> str:
+    """Describe why a broker could not be reached, and what to look at."""
+    text = _NO_BROKER[connect_cause(error)]
+    detail = untrusted(error) or (error if isinstance(error, OSError) else None)  # names and addresses, no password
+    return f"{text}: {detail}" if detail else text

@@ -9,7 +9,7 @@ from service.cli.options import reads_settings, settings
 from service.receiver.app import receive_reports
 
 
-@click.command("reports")
+@click.command("reports", epilog="Example: omni-relay reports")
 @reads_settings
 def command() -> None:
     """Receive the delivery and seen reports that OMNI pushes, until asked to stop; each becomes a status event.

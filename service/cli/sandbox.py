@@ -30,7 +30,7 @@ Control endpoints, without a credential, in JSON:
 """
 
 
-@click.command("sandbox", help=SANDBOX_HELP)
+@click.command("sandbox", help=SANDBOX_HELP, epilog="Example: omni-relay sandbox --port 8080 --api-key test")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, help="0 picks a free one.")
 @click.option("--api-key", help="Accept this key alone.")

@@ -1,144 +1,222 @@
-"""`omni-relay send`: publishes requests from files, and waits until the broker has confirmed each.
+"""`omni-relay send`: publishes the requests of files, and waits until the broker has confirmed each.
 
-A file holds a JSON value, which is a request or a list of requests, or JSON Lines with one request per line. The worker
-checks the requests, not this command, so a fault is reported by an event as for any other producer.
+1. Every row is checked as the worker would check it. With a fault nothing is sent.
+2. The rows are published in groups. How far this has come is recorded after each group; see `send_progress`.
+
+Both steps read the files from the beginning, so neither keeps more than a group of rows in memory.
 """
 
 import asyncio
-import json
+import shutil
+import signal
 import sys
+import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
-from rich.console import Console
-from rich.progress import track
 
-from service.adapters.rabbitmq import Session, UnroutableError, connect
+from service.adapters.rabbitmq import UnroutableError, connect
 from service.adapters.settings import Settings
-from service.cli.options import reads_settings, settings
+from service.cli.options import FAULT, reads_settings, say, settings
+from service.cli.rows import Format, Row, Source, decode
+from service.cli.send_check import GROUP, MOST_SHOWN, Faults, Input, body_of, check, progress_bar
+from service.cli.send_progress import Progress, ProgressError
 from service.core.delivery import Publication
-from service.core.omni.charset import to_utf8
 from service.core.printable import printable
 from service.core.request.body import is_request_id
 from service.core.topology import NORMAL, URGENT, Lane
 
-_IN_FLIGHT: Final = 200
+_STANDARD_INPUT: Final = "standard input"
 
 
-class GivenTwiceError(ValueError):
-    """A JSON object has a name twice."""
+async def publish(settings: Settings, requests: Input, total: int, progress: Progress | None) -> int:
+    """Publish the rows that are not yet confirmed; return how many rows are confirmed then.
 
+    On SIGINT or SIGTERM it ends behind the group in flight; a second signal does not wait for that. Raises
+    `UnroutableError`, or one of `BrokerErrors`.
+    """
+    # Without the fast path the broker's own words about a refusal are known; with it ten thousand rows take a second.
+    session = await connect(settings.rabbitmq_urls, fast=total > GROUP)
+    stopping = asyncio.Event()
+    current = asyncio.current_task()
 
-async def send_files(settings: Settings, files: tuple[Path, ...], lane: Lane) -> int:
-    """Publish every request of the files, or of standard input; return the exit status."""
+    def stop() -> None:
+        if stopping.is_set() and current is not None:
+            current.cancel()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    run = progress.run if progress else uuid.uuid4()
+    waiting = (
+        (number, row) for number, row in enumerate(requests.rows()) if not (progress and progress.is_sent(number))
+    )
+    sent = progress.count if progress else 0
     try:
-        requests = [request for name, text in read_texts(files) for request in read_requests(name, text)]
-    except ValueError as error:
-        click.echo(printable(f"omni-relay: {error}"), err=True)
-        return 1
-    session = await connect(settings.rabbitmq_urls)
-    try:
-        await _publish(session, requests, lane)
-    except UnroutableError:
-        click.echo(
-            "omni-relay: no queue takes send requests; start a worker once, it declares what is needed", err=True
-        )
-        return 1
+        with progress_bar("sending") as bar:
+            task = bar.add_task("sending", total=total, completed=sent)
+            while not stopping.is_set() and (group := list(islice(waiting, GROUP))):
+                publications = {number: _publication(run, number, row, requests.lane) for number, row in group}
+                failed = await session.publish_all([*publications.values()])
+                lost = {id(publication) for publication, _ in failed}
+                confirmed = [number for number, one in publications.items() if id(one) not in lost]
+                if progress:
+                    progress.record(confirmed)
+                for _, error in failed:
+                    if isinstance(error, ConnectionResetError):
+                        raise ConnectionResetError(f"{error} ({session.broken.cause})")
+                    raise error
+                sent += len(confirmed)
+                bar.update(task, completed=sent)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
         await session.close()
-    click.echo(f"{len(requests)} request{'s'[: len(requests) != 1]} confirmed by the broker", err=True)
+    return sent
+
+
+def _publication(run: uuid.UUID, number: int, row: Row, lane: Lane) -> Publication:
+    given = row.value.get("requestId") if isinstance(row.value, dict) else None
+    return Publication(
+        lane.requests,
+        "send",
+        body_of(row.value),
+        "application/json",
+        given if is_request_id(given) else str(uuid.uuid5(run, str(number))),
+        timestamp=datetime.now(UTC),
+    )
+
+
+def send(settings: Settings, requests: Input, progress_file: Path | None, *, dry_run: bool, unchecked: bool) -> int:
+    """Check and publish the requests; return the exit status. Raises `ProgressError`, or one of `BrokerErrors`."""
+    progress = None
+    if progress_file is not None and progress_file.exists() and not dry_run:
+        progress = Progress.open(progress_file, requests.digest())
+    if progress is not None and progress.rows:
+        say(f"continuing behind {progress.count} of {_counted(progress.rows)}, as {progress.path} says")
+        return _send(settings, requests, progress.rows, progress)
+    found = check(requests, unchecked=unchecked)
+    if found.faulty:
+        _report_faulty(found)
+        return FAULT
+    if dry_run:
+        say(f"{_counted(found.rows)} would be sent")
+        return 0
+    if progress_file is not None and found.rows > GROUP:
+        progress = progress or Progress.open(progress_file, requests.digest())
+        progress.rows = found.rows
+        progress.record(())
+    return _send(settings, requests, found.rows, progress)
+
+
+def _send(settings: Settings, requests: Input, total: int, progress: Progress | None) -> int:
+    sent = 0
+    try:
+        sent = asyncio.run(publish(settings, requests, total, progress))
+    except UnroutableError:
+        say("no queue takes send requests; start a worker once, it declares what is needed")
+    except asyncio.CancelledError:
+        say("interrupted before the broker had confirmed the last requests")
+    finally:
+        if progress is not None and progress.count < total:
+            say(
+                f"{progress.count} of {_counted(total)} are confirmed by the broker. Run the same command again to "
+                f"send the others; delete {progress.path} to send all of them"
+            )
+    if sent < total:
+        if progress is None:
+            say(f"{sent} of {_counted(total)} are confirmed by the broker")
+        return FAULT
+    if progress is not None:
+        progress.finish()
+    click.echo(f"{_counted(sent)} confirmed by the broker", err=True)
     return 0
 
 
-def read_requests(name: str, text: str) -> list[object]:
-    """Split a text into requests. Raises `ValueError` that names the place."""
-    if not text.strip():
-        raise ValueError(f"{name}: is empty")
-    try:
-        whole = _read(text)
-    except GivenTwiceError as error:
-        raise ValueError(f"{name}: {error}") from None
-    except ValueError as error:
-        if "\n" not in text.strip():
-            raise ValueError(f"{name}: {error}") from None
-        return list(_lines(name, text))
-    return whole if isinstance(whole, list) else [whole]
+def _report_faulty(found: Faults) -> None:
+    if found.faulty > MOST_SHOWN:
+        say(f"and {found.faulty - MOST_SHOWN} more rows with faults")
+    say(
+        f"nothing was sent: {found.faulty} of {_counted(found.rows)} cannot be sent. Correct them, or publish all "
+        "with --unchecked: the worker then reports each fault by an event"
+    )
 
 
-def _lines(name: str, text: str) -> Iterator[object]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield _read(line)
-            except ValueError as error:
-                raise ValueError(f"{name}, line {number}: is neither JSON nor JSON Lines: {error}") from None
+def _counted(number: int) -> str:
+    return f"{number} request{'s'[: number != 1]}"
 
 
-def _read(text: str) -> object:
-    try:
-        return json.loads(text, object_pairs_hook=_each_name_once)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-
-
-def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuse an object with a name twice: it would be published with the last value only, without a warning."""
-    read = dict(pairs)
-    if len(read) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise GivenTwiceError(f"{json.dumps(twice)} is given twice")
-    return read
-
-
-def read_texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
-    """Yield the name and text of each file, or of standard input. Raises `ValueError` that names the file."""
-    if not files:
-        yield _decoded("standard input", sys.stdin.buffer.read())
+def _sources(files: Sequence[Path], life: ExitStack) -> Iterator[Source]:
+    """Yield the files, or standard input, which is copied to a file so that it can be read twice."""
     for file in files:
-        yield _decoded(str(file), file.read_bytes())
+        yield Source(str(file), file)
+    if not files:
+        copy = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-"))) / "input"
+        with copy.open("wb") as written:
+            shutil.copyfileobj(sys.stdin.buffer, written)
+        yield Source(_STANDARD_INPUT, copy)
 
 
-def _decoded(name: str, body: bytes) -> tuple[str, str]:
-    """Decode a file in UTF-8 or UTF-16, which some shells write. Raises `ValueError` that names the file."""
+def _read_template(file: Path) -> Mapping[str, object]:
     try:
-        return name, to_utf8(body, None).decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"{name}: is not in UTF-8") from None
+        template = decode(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise click.BadParameter(f"{printable(str(file))}: {printable(str(error))}", param_hint="--template") from None
+    if not isinstance(template, dict):
+        raise click.BadParameter(f"{file} must be one JSON object", param_hint="--template")
+    return template
 
 
-async def _publish(session: Session, requests: list[object], lane: Lane) -> None:
-    """Publish in groups, so that the number of unconfirmed publications is bounded."""
-    bar = track(range(0, len(requests), _IN_FLIGHT), "sending", console=Console(stderr=True), transient=True)
-    for start in bar if sys.stderr.isatty() else range(0, len(requests), _IN_FLIGHT):
-        part = requests[start : start + _IN_FLIGHT]
-        await asyncio.gather(*(session.publish(publication) for publication in _publications(part, lane)))
-
-
-def _publications(requests: Iterable[object], lane: Lane) -> Iterator[Publication]:
-    for request in requests:
-        given = request.get("requestId") if isinstance(request, dict) else None
-        yield Publication(
-            lane.requests,
-            "send",
-            json.dumps(request, ensure_ascii=False).encode(),
-            "application/json",
-            given if is_request_id(given) else str(uuid.uuid4()),
-            timestamp=datetime.now(UTC),
-        )
-
-
-@click.command("send")
+@click.command("send", epilog="Example: omni-relay send --template offer.json customers.csv")
 @reads_settings
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--format", "format_", type=click.Choice(get_args(Format)), help="By default the name or the content decides."
+)
+@click.option(
+    "--template",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A JSON object with fields of every request, unless its row has them.",
+)
 @click.option("--urgent", is_flag=True, help="Use the urgent lane: for one-time passwords, not for campaigns.")
-def command(files: tuple[Path, ...], urgent: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Publish send requests from JSON or JSON Lines FILES, or from standard input.
+@click.option("--dry-run", is_flag=True, help="Check the requests, and send nothing.")
+@click.option("--unchecked", is_flag=True, help="Send also requests with faults: the worker reports each by an event.")
+@click.option(
+    "--progress-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Where the progress with more than {GROUP} requests is recorded. By default beside the first of FILES.",
+)
+def command(  # noqa: PLR0913, PLR0917 - click passes them by name
+    files: tuple[Path, ...],
+    format_: Format | None,
+    template: Path | None,
+    urgent: bool,  # noqa: FBT001 - the same
+    dry_run: bool,  # noqa: FBT001 - the same
+    unchecked: bool,  # noqa: FBT001 - the same
+    progress_file: Path | None,
+) -> None:
+    """Publish send requests from FILES, or from standard input: JSON, JSON Lines, XML or CSV.
 
-    Returns when the broker has confirmed every one.
+    In CSV the first row names the field of each column, with dots for nesting: phoneNumber,sms.text.
+
+    All requests are checked first; with a fault nothing is sent. Returns when the broker has confirmed every one. After
+    an interruption, the same command sends those that were not confirmed.
     """
-    sys.exit(asyncio.run(send_files(settings(), files, URGENT if urgent else NORMAL)))
+    if progress_file is None and files:
+        progress_file = files[0].with_name(f"{files[0].name}.progress")
+    with ExitStack() as life:
+        fields = None if template is None else _read_template(template)
+        requests = Input(tuple(_sources(files, life)), format_, fields, URGENT if urgent else NORMAL)
+        try:
+            status = send(settings(), requests, progress_file, dry_run=dry_run, unchecked=unchecked)
+        except ProgressError as error:
+            say(str(error))
+            status = FAULT
+    sys.exit(status)

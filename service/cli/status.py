@@ -174,7 +174,7 @@ def _base_url(_ctx: click.Context, _param: click.Parameter, urls: tuple[str, ...
     return tuple(url.rstrip("/") for url in urls)
 
 
-@click.command("status")
+@click.command("status", epilog="Example: omni-relay status --json")
 @reads_settings
 @click.option(
     "--worker",

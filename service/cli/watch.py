@@ -138,7 +138,7 @@ def _event_types(_ctx: click.Context, _param: click.Parameter, given: tuple[str,
     return tuple(chosen)
 
 
-@click.command("watch")
+@click.command("watch", epilog="Example: omni-relay watch --type rejected --json")
 @reads_settings
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as it is on the wire.")
 @click.option("--request-id", "request_ids", multiple=True, metavar="ID", help="Of this request. May be repeated.")

@@ -9,7 +9,7 @@ from service.adapters.logging import configure_logs
 from service.cli.options import env_file, reads_settings, settings, source
 
 
-@click.command("worker")
+@click.command("worker", epilog="Example: omni-relay worker --processes 2")
 @reads_settings
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers on this machine.")
 @click.option("--number", type=int, hidden=True, help="Which of several this is.")

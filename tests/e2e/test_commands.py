@@ -46,8 +46,8 @@ async def test_a_broken_file_is_named_and_nothing_is_sent(stage: Stage, tmp_path
     several = await asyncio.gather(*(stage.command("send", str(good), str(tmp_path / name)) for name in texts))
     for name, ended in zip(texts, several, strict=True):
         assert ended.status == 1
-        assert ended.errors.count("\n") == 1
-        assert name in ended.errors or name == "binary.json"
+        assert "nothing was sent" in ended.errors
+        assert name in ended.errors
     assert (await stage.command("send", str(tmp_path / "absent.json"))).status == 2
     assert stage.events == []
     assert await stage.waiting("omni.requests") == 0

@@ -211,7 +211,7 @@ class _Reader:
         if kind in HOLDERS:
             value = element.items if kind == "list" else element.holder
         else:
-            value = text if kind == "text" else _scalar(kind, text.strip(_SPACE))
+            value = text if kind == "text" else scalar(kind, text.strip(_SPACE))
         if not self._open:
             self.root = value
         elif (parent := self._open[-1]).shape.kind == "list":
@@ -228,7 +228,8 @@ def _refuse_entities(*_: object) -> NoReturn:
     raise XmlError("must be XML without document types and entities")
 
 
-def _scalar(kind: str, text: str) -> object:
+def scalar(kind: str, text: str) -> object:
+    """Read a text as its kind of value; as a text if it is no such value."""
     if kind == "truth":
         return _TRUTH.get(text, text)
     if kind == "word":

@@ -17,7 +17,7 @@ from service.core.request.request import Fault
 
 JSON: Final = "application/json"
 _XML: Final = ("application/xml", "text/xml")
-_ROOTS: Final = frozenset({"request", "OmniAdvancedRequest"})
+ROOTS: Final = frozenset({"request", "OmniAdvancedRequest"})
 
 
 class Source(NamedTuple):
@@ -59,7 +59,7 @@ def decode(delivery: Delivery) -> Generator[None, None, bytes | Fault]:
         return Fault("$", fault)
     charset = charset_parameter(delivery.content_type)
     try:
-        read = yield from read_xml(given, RequestBody, _ROOTS, charset, MAX_VALUES)
+        read = yield from read_xml(given, RequestBody, ROOTS, charset, MAX_VALUES)
     except XmlError as error:
         return Fault(error.path[:MAX_PATH] or "$", error.message)
     body = to_json(read)

@@ -1,8 +1,41 @@
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from service.cli.send import read_requests, read_texts
+from service.cli.rows import Format, Row, Source, read_rows
+from service.cli.send_check import Input
+from service.cli.send_progress import Progress, ProgressError, digest_of
+from service.core.request.body import LONGEST
+
+PHONE: Final = "41793026727"
+NAME: Final = "Expecting property name enclosed in double quotes"
+SHAPE: Final = "must hold a text, not XML elements"
+TOO_LONG: Final = "is longer than 5 MiB, which no request may be"
+EXCEL: Final = (
+    'phoneNumber;sms.text;metadata.name\r\n41793026727;"Zeile 1\r\nZeile ""2""";Grüezi\r\n\r\n41793026728;x;\r\n'
+)
+READ: Final[list[object]] = [
+    {"phoneNumber": PHONE, "sms": {"text": 'Zeile 1\r\nZeile "2"'}, "metadata": {"name": "Grüezi"}},
+    {"phoneNumber": "41793026728", "sms": {"text": "x"}},
+]
+
+
+def rows(folder: Path, content: str | bytes, name: str = "f", format_: Format | None = None) -> list[Row]:
+    file = folder / name
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return list(read_rows(Source("f", file), format_))
+
+
+def values(found: list[Row]) -> list[object]:
+    assert [row.fault for row in found if row.fault] == []
+    return [row.value for row in found]
+
+
+def faults(found: list[Row]) -> list[str]:
+    return [f"{row.place}: {row.fault}" for row in found if row.fault]
 
 
 @pytest.mark.parametrize(
@@ -12,6 +45,7 @@ from service.cli.send import read_requests, read_texts
         ('{\n  "a": 1\n}\n', [{"a": 1}]),
         ('[{"a": 1}, {"b": 2}]', [{"a": 1}, {"b": 2}]),
         ("[]", []),
+        (" [\n5 ,12\n] \n", [5, 12]),
         ('{"a": 1}\n{"b": 2}\n', [{"a": 1}, {"b": 2}]),
         ('\n{"a": 1}\r\n\n  {"b": 2}\n\n', [{"a": 1}, {"b": 2}]),
         ('{"text": "Grüezi ☎"}', [{"text": "Grüezi ☎"}]),
@@ -20,42 +54,246 @@ from service.cli.send import read_requests, read_texts
         ('"text"', ["text"]),
     ],
 )
-def test_a_text_is_a_request_or_a_list_or_a_request_a_line(text: str, requests: list[object]) -> None:
-    """The worker checks the requests, not this command."""
-    assert read_requests("file", text) == requests
+def test_json_is_a_request_or_a_list_or_a_request_a_line(tmp_path: Path, text: str, requests: list[object]) -> None:
+    assert values(rows(tmp_path, text)) == requests
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"^orders\.json: is empty$"),
-        (" \n\t\n", r"^orders\.json: is empty$"),
-        ("nonsense", r"^orders\.json: Expecting value: line 1 column 1"),
-        ('{"a": 1', r"^orders\.json: Expecting"),
-        ('{"a": 1}\n{"b": \n', r"^orders\.json, line 2: is neither JSON nor JSON Lines: Expecting value"),
-        ("[" * 200_000, r"^orders\.json: is nested too deeply$"),
-        ("5\n" + "[" * 200_000, r"^orders\.json, line 2: is neither JSON nor JSON Lines: is nested too deeply$"),
-        ('{"a": 1,\n "a": 2}', r'^orders\.json: "a" is given twice$'),
-        (r'[{"b": {"\u001b": 1, "\u001b": 2}}]', r'^orders\.json: "\\u001b" is given twice$'),
-        ('\n{"a": 1}\n\n{"b"}', r"^orders\.json, line 4: is neither JSON nor JSON Lines"),
+        ("", "f: is empty"),
+        (" \n\t\n", "f: is empty"),
+        ("nonsense", "f, line 1: Expecting value: line 1 column 1 (char 0)"),
+        ('{"a": 1', "f, line 1: Expecting ',' delimiter: line 1 column 8 (char 7)"),
+        ('{"a": 1,\n "a": 2}', 'f, line 1: "a" is given twice'),
+        (r'[{"b": {"\u001b": 1, "\u001b": 2}}]', r'f, line 1: "\u001b" is given twice'),
+        ('[1,\n{"a": 1, "a": 2},\n3]', 'f, line 2: "a" is given twice'),
+        ("[1\n 2]", "f, line 2: is not JSON: a comma or the end of the list is missing"),
+        ("[1,\n", "f, line 2: is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("[1]\n\n2", "f, line 3: has something behind the end of the list"),
+        ("[" * 200_000, "f, line 1: is nested too deeply"),
+        ('{"a": 1}\n{"b": \n', "f, line 2: is neither JSON nor JSON Lines: Expecting value: line 2 column 1 (char 7)"),
+        (
+            '\n{"a": 1}\n\n{"b"}',
+            "f, line 4: is neither JSON nor JSON Lines: Expecting ':' delimiter: line 1 column 5 (char 4)",
+        ),
+        ("5\n" + "[" * 200_000, "f, line 2: is neither JSON nor JSON Lines: is nested too deeply"),
     ],
 )
-def test_text_that_is_neither_is_reported_with_its_place(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        read_requests("orders.json", text)
+def test_what_is_no_json_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    assert faults(rows(tmp_path, text)) == [message]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_file_is_read_in_the_encodings_that_shells_write(tmp_path: Path, encoding: str) -> None:
-    file = tmp_path / "orders.json"
-    file.write_text('{"text": "Grüezi"}', encoding=encoding)
+def test_lines_behind_a_faulty_one_are_read(tmp_path: Path) -> None:
+    found = rows(tmp_path, '{"a"}\n{"b": 2}\n')
 
-    assert list(read_texts((file,))) == [(str(file), '{"text": "Grüezi"}')]
+    assert [row.value for row in found] == [None, {"b": 2}]
+
+
+def test_a_list_longer_than_the_buffer_is_read_item_by_item(tmp_path: Path) -> None:
+    items = [{"text": f"{number} " + "x" * (number * 37 % 9000)} for number in range(200)]
+    found = rows(tmp_path, json.dumps(items, indent=1))
+
+    assert values(found) == items
+    assert found[-1].place == f"f, line {199 * 3 + 2}"
+
+
+@pytest.mark.parametrize("start", ["[", '{"a": 1}\n'])
+def test_an_item_longer_than_any_request_is_a_fault_and_is_not_collected(tmp_path: Path, start: str) -> None:
+    (fault,) = faults(rows(tmp_path, f'{start}{{"text": "{"x" * (2 * LONGEST)}"}}'))
+
+    assert TOO_LONG in fault
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_file_is_read_in_the_encodings_that_programs_write(tmp_path: Path, encoding: str) -> None:
+    assert values(rows(tmp_path, '{"text": "Grüezi"}'.encode(encoding))) == [{"text": "Grüezi"}]
+    assert values(rows(tmp_path, EXCEL.encode(encoding), "f.csv")) == READ
 
 
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "orders.json"
-    file.write_text('{"text": "Grüezi"}', encoding="latin-1")
+    assert faults(rows(tmp_path, '{"text": "Grüezi"}'.encode("latin-1"))) == ["f: is not in UTF-8"]
+    assert faults(rows(tmp_path, EXCEL.encode("latin-1"), "f.csv")) == [
+        "f: is not in UTF-8. In Excel, save it as CSV UTF-8"
+    ]
 
-    with pytest.raises(ValueError, match=r"orders\.json: is not in UTF-8"):
-        list(read_texts((file,)))
+
+# CSV
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+def test_csv_is_read_as_excel_writes_it(tmp_path: Path, delimiter: str) -> None:
+    found = rows(tmp_path, EXCEL.replace(";", delimiter), "f.csv")
+
+    assert values(found) == READ
+    assert [row.place for row in found] == ["f, line 2", "f, line 5"]
+
+
+def test_a_line_that_names_the_delimiter_is_no_header(tmp_path: Path) -> None:
+    found = rows(tmp_path, "sep=|\r\nphoneNumber|text\r\n1|x\r\n", "f.csv")
+
+    assert values(found) == [{"phoneNumber": "1", "text": "x"}]
+    assert found[0].place == "f, line 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text\nx,y\n", "f, line 2: has a value in column 2, which has no name"),
+        ("text,text\nx,y\n", "f, line 1: has two columns named text"),
+        ('text\nx\n"y\n', "f, line 3: is not CSV: unexpected end of data. Is a quotation mark missing?"),
+        ('text\n"x"y\n', "f, line 2: is not CSV: ',' expected after '\"'. Is a quotation mark missing?"),
+    ],
+)
+def test_what_is_no_csv_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    assert faults(rows(tmp_path, text, "f.csv")) == [message]
+
+
+def test_rows_behind_a_faulty_one_are_read(tmp_path: Path) -> None:
+    assert [row.value for row in rows(tmp_path, "text\nx,y\nz\n", "f.csv")] == [None, {"text": "z"}]
+
+
+# XML
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1"])
+def test_xml_is_a_request_or_holds_requests(tmp_path: Path, encoding: str) -> None:
+    declared = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>\n'
+    one = "<request><phoneNumber>41793026727</phoneNumber><sms><text>Gr&lt;ü&gt;ezi</text></sms></request>"
+    read = {"phoneNumber": PHONE, "sms": {"text": "Gr<ü>ezi"}}
+
+    assert values(rows(tmp_path, f"{declared}{one}".encode(encoding))) == [read]
+    several = rows(tmp_path, f"{declared}<requests>\n{one}\n<request/>{one}\n</requests>\n".encode(encoding))
+    assert values(several) == [read, {}, read]
+    assert [row.place for row in several] == ["f, line 3", "f, line 4", "f, line 4"]
+
+
+def test_many_requests_in_xml_are_read_one_by_one(tmp_path: Path) -> None:
+    document = "".join(f"<request><text>{'x' * (number * 37 % 9000)}{number}</text></request>" for number in range(99))
+
+    found = values(rows(tmp_path, f"<all>{document}</all>"))
+
+    assert [len(row["text"]) for row in found if isinstance(row, dict)] == [
+        number * 37 % 9000 + len(str(number)) for number in range(99)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<request><sms>", "f, line 1: is not XML: no element found"),
+        ("<all>\n<request></requests>", "f, line 2: is not XML: mismatched tag"),
+        ("<!DOCTYPE x><x/>", "f: must be XML without document types and entities"),
+        ("<all><order/></all>", "f, line 1: must be XML with the root element OmniAdvancedRequest or request"),
+        (
+            "<request>\n<sms><text><b/></text></sms></request>",
+            "f, line 1: sms.text: must hold a text, not XML elements",
+        ),
+        (
+            f"<all><request>{'<x/>' * (LONGEST // 2)}</request></all>",
+            "f: is longer than 5 MiB, which no request may be",
+        ),
+    ],
+)
+def test_what_is_no_xml_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    assert faults(rows(tmp_path, text)) == [message]
+
+
+# Formats, template, progress
+
+
+@pytest.mark.parametrize(
+    ("text", "format_", "read"),
+    [
+        ("phoneNumber\n1\n", None, {"phoneNumber": "1"}),
+        ("sms.text\nx\n", None, {"sms": {"text": "x"}}),
+        ("text;requestId\nx;1\n", None, {"text": "x", "requestId": "1"}),
+        ("text\nx\n", "csv", {"text": "x"}),
+        ('{"text": "a,b"}', None, {"text": "a,b"}),
+        ('"text","a"\n"x","y"\n', "csv", {"text": "x", "a": "y"}),
+    ],
+)
+def test_the_format_is_found_by_the_content_unless_it_is_named(
+    tmp_path: Path, text: str, format_: Format | None, read: object
+) -> None:
+    assert values(rows(tmp_path, text, format_=format_)) == [read]
+
+
+def test_a_template_has_fields_of_every_row(tmp_path: Path) -> None:
+    file = tmp_path / "f.json"
+    file.write_text('{"phoneNumber": "1"}\n5\n{"phoneNumber": "2", "sms": {"text": "y"}}\n{"a"}')
+    template = {"sms": {"text": "x", "validityPeriod": 1}}
+
+    found = list(Input((Source("f", file),), None, template).rows())
+
+    assert [row.value for row in found if not row.fault] == [
+        {"phoneNumber": "1", **template},
+        {"phoneNumber": "2", "sms": {"text": "y", "validityPeriod": 1}},
+    ]
+    assert faults(found)[0] == "f, line 2: must be an object, to be merged with the template"
+
+
+@pytest.fixture
+def progress(tmp_path: Path) -> Iterator[Progress]:
+    begun = Progress.open(tmp_path / "p", "digest")
+    begun.rows = 10
+    begun.record([])
+    yield begun
+    begun.finish()
+
+
+def reopened(progress: Progress) -> Progress:
+    progress.close()
+    again = Progress.open(progress.path, progress.digest)
+    progress.descriptor = again.descriptor
+    return again
+
+
+def test_confirmed_rows_are_known_after_an_interruption(progress: Progress) -> None:
+    progress.record([0, 1, 4])
+    again = reopened(progress)
+
+    assert [number for number in range(6) if again.is_sent(number)] == [0, 1, 4]
+    assert (again.run, again.rows, again.count) == (progress.run, 10, 3)
+    again.record([2, 3])
+    last = reopened(progress)
+    assert (last.sent, last.besides) == (5, frozenset())
+
+
+def test_two_runs_never_send_the_same_rows_at_once(progress: Progress) -> None:
+    with pytest.raises(ProgressError, match="is in use: another omni-relay send"):
+        Progress.open(progress.path, progress.digest)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "{}", "[]", '{"input": "digest", "rows": 1, "sent": "x"}'])
+def test_a_file_that_is_no_record_is_not_overwritten(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p").write_text(text)
+
+    with pytest.raises(ProgressError, match="is not the record of an interrupted omni-relay send: delete"):
+        Progress.open(tmp_path / "p", "digest")
+    assert (tmp_path / "p").read_text() == text
+
+
+def test_rows_of_another_input_are_never_left_out(progress: Progress) -> None:
+    progress.close()
+    with pytest.raises(ProgressError, match="is of other requests or options: delete"):
+        Progress.open(progress.path, "other")
+    progress.descriptor = Progress.open(progress.path, "digest").descriptor
+
+
+def test_a_place_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ProgressError, match="name another place with --progress-file"):
+        Progress.open(tmp_path / "absent" / "p", "digest")
+
+
+def test_the_digest_depends_on_each_file_and_option(tmp_path: Path) -> None:
+    contents = [(b"ab", b"c"), (b"a", b"bc"), (b"abc",), (b"c", b"ab")]
+    digests = set()
+    for number, parts in enumerate(contents):
+        sources = []
+        for place, part in enumerate(parts):
+            file = tmp_path / f"{number}-{place}"
+            file.write_bytes(part)
+            sources.append(Source("f", file))
+        digests |= {digest_of(sources), digest_of(sources, "csv")}
+    assert len(digests) == 2 * len(contents)

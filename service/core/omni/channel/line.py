@@ -10,7 +10,7 @@ from service.core.omni.channel.flex import Container
 from service.core.omni.channel.step import Step, Text, Url
 
 LineType = Literal["TEXT", "IMAGE", "VIDEO", "AUDIO", "STICKER", "FLEX"]
-_NEEDS: Final[Mapping[LineType, tuple[str, ...]]] = {
+NEEDS: Final[Mapping[LineType, tuple[str, ...]]] = {
     "TEXT": ("text",),
     "IMAGE": ("url",),
     "VIDEO": ("url",),
@@ -35,7 +35,7 @@ class Line(Step):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        missing = [name for name in _NEEDS[self.type or "TEXT"] if getattr(self, name) is None]
+        missing = [name for name in NEEDS[self.type or "TEXT"] if getattr(self, name) is None]
         if missing:
             names = ", ".join(type(self).model_fields[name].alias or name for name in missing)
             raise PydanticCustomError(

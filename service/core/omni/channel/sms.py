@@ -14,7 +14,7 @@ MAX_BYTES: Final = 4000
 
 _SHORT: Final = MAX_PARTS * 33
 """Characters that fit in any encoding: a part holds 33 surrogate pairs at least."""
-_LONG: Final = MAX_PARTS * 153
+LONGEST_TEXT: Final = MAX_PARTS * 153
 """Characters of the longest text that fits: a part holds 153 characters at most."""
 
 
@@ -71,7 +71,7 @@ class Sms(Step):
     def _sendable(self) -> Self:
         if len(self.text) <= _SHORT:
             return self
-        if len(self.text) <= _LONG:
+        if len(self.text) <= LONGEST_TEXT:
             size = self.size
             if size.parts <= MAX_PARTS and size.octets <= MAX_BYTES:
                 return self

@@ -34,7 +34,7 @@ MIN_VALIDITY: Final = 30
 MAX_VALIDITY: Final = 48 * 3600
 
 Unit = Literal["NANOSECONDS", "MICROSECONDS", "MILLISECONDS", "SECONDS", "MINUTES", "HOURS", "DAYS"]
-_NANOSECONDS: Final[Mapping[Unit, int]] = {
+NANOSECONDS: Final[Mapping[Unit, int]] = {
     "NANOSECONDS": 1,
     "MICROSECONDS": 10**3,
     "MILLISECONDS": 10**6,
@@ -73,7 +73,7 @@ class Step(Strict):
     def _nanoseconds(self) -> int | None:
         if self.validity_period is None:
             return None
-        return self.validity_period * _NANOSECONDS[self.validity_period_time_unit or "MINUTES"]
+        return self.validity_period * NANOSECONDS[self.validity_period_time_unit or "MINUTES"]
 
     @model_validator(mode="after")
     def _valid_for(self) -> Self:

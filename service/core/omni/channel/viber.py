@@ -13,7 +13,7 @@ FileType = Literal[
 ]  # fmt: skip
 _TARGET: Final = r"^((?i:https?)://[^\s/?#]+[^\s]*|(?i:tel):\+?[0-9().-]*[0-9][0-9().-]*)$"
 """An address on the web, or a number with visual separators (RFC 3966, 3)."""
-_COMBINATIONS: Final = frozenset(
+COMBINATIONS: Final = frozenset(
     {
         frozenset({"text"}),
         frozenset({"image"}),
@@ -50,7 +50,7 @@ class Viber(Step):
         if self.file_url is None and (self.file_name is not None or self.file_type is not None):
             raise PydanticCustomError("viber_file", "fileName and fileType go with fileUrl")
         given = {"text": self.text, "image": self.image_url, "button": self.button_url, "file": self.file_url}
-        if frozenset(name for name, value in given.items() if value is not None) not in _COMBINATIONS:
+        if frozenset(name for name, value in given.items() if value is not None) not in COMBINATIONS:
             raise PydanticCustomError(
                 "viber_combination",
                 "must be one of: text; image; file; text and button; text, image and button",
