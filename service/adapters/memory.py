@@ -37,6 +37,8 @@ _CONNECT: Final = 2.0
 """Seconds for connecting and logging in."""
 _GRACE: Final = 0.05
 """Seconds in which the loop may still read an answer that has arrived while it was busy."""
+_SOON: Final = 0.005
+"""Seconds within which a command is written that is not waited for: mostly another one takes it along."""
 _PREFIX: Final = "omni-relay:"
 
 _PUT_IF_ABSENT: Final = """
@@ -80,11 +82,13 @@ class MemoryConnection:
         self._shas: dict[str, bytes] = {}
         self._commands: list[tuple[object, ...]] = []
         self._shared: dict[tuple[str, str, int], _Shared] = {}
-        self._answers: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._answers: deque[tuple[float, asyncio.Future[Any] | None]] = deque()
+        """When each command was given, and what waits for its answer."""
         self._given = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._overdue: asyncio.Future[Any] | None = None
-        """An answer that was overdue at the last look."""
+        self._soon: asyncio.TimerHandle | None = None
+        self._overdue: tuple[float, asyncio.Future[Any] | None] | None = None
+        """The answer that was overdue at the last look."""
         self._loop = asyncio.get_running_loop()
         self._tasks = [self._loop.create_task(part) for part in (self._write(), self._read())]
         self.error: MemoryUnavailableError | None = None
@@ -98,18 +102,23 @@ class MemoryConnection:
     async def generation(self) -> str:
         """Name the server process and the history of its data."""
         answers = await asyncio.gather(self._ask("INFO", "server"), self._ask("INFO", "replication"))
-        facts = dict(line.split(":", 1) for answer in answers for line in answer.decode().splitlines() if ":" in line)
+        lines = [line for answer in answers for line in str(answer, "utf-8", "replace").splitlines() if ":" in line]
+        facts = dict(line.split(":", 1) for line in lines)
         return f"{facts.get('run_id', '')}.{facts.get('master_replid', '')}"
 
     async def time(self) -> float:
         """Return the time of the memory's clock, in seconds since 1970."""
-        seconds, microseconds = await self._ask("TIME")
-        return int(seconds) + int(microseconds) / 1e6
+        answer = await self._ask("TIME")
+        try:
+            seconds, microseconds = map(int, answer)
+        except (TypeError, ValueError):
+            raise MemoryUnavailableError("refused") from None
+        return seconds + microseconds / 1e6
 
     async def get(self, name: str) -> bytes | None:
         """Return a value."""
-        value: bytes | None = await self._ask("GET", _PREFIX + name)
-        return value
+        value = await self._ask("GET", _PREFIX + name)
+        return value if isinstance(value, bytes) else None
 
     async def exchange(self, name: str, before: bytes, after: str, seconds: float) -> bool:
         """Replace a value, if it still is `before`."""
@@ -119,14 +128,18 @@ class MemoryConnection:
 
     def put_if_absent(self, name: str, value: str, seconds: float) -> None:
         """Set a value that is not set, without waiting for the answer, or for a connection that has ended."""
-        if self.error is None:
-            self._share(_PUT_IF_ABSENT, value, seconds).keys.append(_PREFIX + name)
+        if self.error is not None:
+            return
+        self._share(_PUT_IF_ABSENT, value, seconds).keys.append(_PREFIX + name)
+        if self._soon is None:
+            self._soon = self._loop.call_later(_SOON, self._write_now)
 
     async def put(self, names: Sequence[str], value: str, seconds: float) -> None:
         """Set values; return when the server has confirmed them."""
         self._require()
         shared = self._share(_PUT, value, seconds)
         shared.keys.extend([_PREFIX + name for name in names])
+        self._given.set()
         shared.done = shared.done or self._loop.create_future()
         await asyncio.shield(shared.done)
 
@@ -139,8 +152,12 @@ class MemoryConnection:
         shared = self._shared.get(key)
         if shared is None:
             shared = self._shared[key] = _Shared()
-            self._given.set()
         return shared
+
+    def _write_now(self) -> None:
+        self._soon = None
+        if self._shared:
+            self._given.set()
 
     async def _ask(self, *command: object) -> Any:  # noqa: ANN401 - as the server answers
         self._require()
@@ -156,17 +173,20 @@ class MemoryConnection:
             raise self.error
 
     async def _write(self) -> None:
-        """Write what was given in a turn of the loop. Keys that are set come first, in the order of the scripts."""
+        """Write what was given in a turn of the loop, and what waited for that."""
         while True:
             await self._given.wait()
             self._given.clear()
             now, shared, commands = self._loop.time(), self._shared, self._commands
             self._shared, self._commands = {}, []
-            for (script, value, milliseconds), one in sorted(
-                shared.items(), key=lambda item: _SCRIPTS.index(item[0][0])
-            ):
-                commands.append((b"EVALSHA", self._shas[script], len(one.keys), *one.keys, value, milliseconds))
-                self._answers.append((now, one.done or self._loop.create_future()))
+            put = {key for (script, _, _), one in shared.items() if script is _PUT for key in one.keys}
+            for (script, value, milliseconds), one in shared.items():
+                keys = one.keys if script is _PUT else [key for key in one.keys if key not in put]
+                if keys:
+                    commands.append((b"EVALSHA", self._shas[script], len(keys), *keys, value, milliseconds))
+                    self._answers.append((now, one.done))
+            if not commands:
+                continue
             self._watch()
             try:
                 packed = self._connection.pack_commands(commands)  # type: ignore[arg-type]  # it takes tuples
@@ -181,8 +201,11 @@ class MemoryConnection:
             except (RedisError, OSError) as error:
                 self._lose(_failure(error))
                 return
+            if not self._answers:
+                self._lose(MemoryUnavailableError("refused"))  # an answer to nothing: it is no such server
+                return
             _, waiting = self._answers.popleft()
-            if not waiting.done():
+            if waiting is not None and not waiting.done():
                 waiting.set_result(answer)
 
     def _watch(self) -> None:
@@ -194,23 +217,22 @@ class MemoryConnection:
         self._timer = None
         if not self._answers:
             return
-        asked_at, answer = self._answers[0]
-        left = asked_at + ANSWER - self._loop.time()
-        if left <= 0 and answer is self._overdue:
+        first = self._answers[0]
+        left = first[0] + ANSWER - self._loop.time()
+        if left <= 0 and first is self._overdue:
             self._lose(MemoryUnavailableError("timeout"))
             return
-        self._overdue = answer if left <= 0 else None
+        self._overdue = first if left <= 0 else None
         self._timer = self._loop.call_later(_GRACE if left <= 0 else left, self._look)
 
     def _lose(self, error: MemoryUnavailableError) -> None:
         if self.error is not None:
             return
         self.error = error
-        if self._timer is not None:
-            self._timer.cancel()
-        waiting = [one for _, one in self._answers] + [one.done for one in self._shared.values() if one.done]
-        for one in waiting:
-            if not one.done():
+        for timer in filter(None, (self._timer, self._soon)):
+            timer.cancel()
+        for one in [one for _, one in self._answers] + [one.done for one in self._shared.values()]:
+            if one is not None and not one.done():
                 one.set_exception(error)
                 one.exception()  # some are waited for by none
         for task in self._tasks:

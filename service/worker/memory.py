@@ -91,6 +91,8 @@ class SharedMemory:
                 await self._serve()
             except MemoryUnavailableError as error:
                 self._telemetry.memory_failed(error)
+            except Exception:  # noqa: BLE001 - whatever a server answers, sending does not depend on it
+                self._telemetry.memory_failed(MemoryUnavailableError("refused"))
             finally:
                 self._drop()
             self.tried.set()
@@ -138,8 +140,10 @@ class SharedMemory:
             worker = holding_worker(record)
             if record is None or worker is None:
                 return False
-            its_lease, time = await asyncio.gather(connection.get(_lease_name(worker)), connection.time())
-            if proves_untouched(record, its_lease, times, holder.generation, time):
+            its_lease, time, generation = await asyncio.gather(
+                connection.get(_lease_name(worker)), connection.time(), connection.generation()
+            )
+            if proves_untouched(record, its_lease, times, generation, time):
                 is_taken = await connection.exchange(name, record, untouched(holder, times), self._kept)
                 if is_taken:
                     self._telemetry.untouched_taken()

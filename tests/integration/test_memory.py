@@ -163,3 +163,29 @@ async def test_a_network_that_holds_everything_is_a_timeout(memory: MemoryServer
         assert connection.error is not None
         assert connection.error.cause == "timeout"
         proxy.release()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"+OK\r\n" * 50,
+        b":1\r\n" * 50,
+        b"*0\r\n" * 50,
+        b"-ERR no\r\n",
+        b"\x00\xff" * 50,
+        b"",
+    ],
+    ids=["HTTP", "OK", "numbers", "lists", "error", "garbage", "nothing"],
+)
+async def test_another_program_than_redis_is_only_unavailable(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await asyncio.sleep(0.2)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await cause_of(url) in {"refused", "no_connection", "timeout"}
+        await asyncio.sleep(0.3)
