@@ -5,6 +5,8 @@ command. A server that does not answer within `ANSWER` counts as unavailable: th
 for it. A connection that has ended is never used again, so commands are applied in the order in which they were given.
 
 All keys begin with `omni-relay:` and expire. Keys and values never contain an address or a text of a message.
+
+This file has more than 250 lines since the order of commands, and all that ends a connection, have to be read together.
 """
 
 import asyncio

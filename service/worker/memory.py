@@ -2,6 +2,8 @@
 
 See `core.attempt.start_record` for what a record means. Where the memory is not available, work waits until the lease
 has ended, and then goes on without records; if the memory is required, it pauses.
+
+This file has more than 250 lines since the lease and all that relies on it have to be read together.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from service.adapters.settings import Settings, SettingsError
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.outcome import NOT_SENT, Outcome
 from service.core.attempt.start_record import (
+    NOT_DONE,
     RENEWAL,
     STARTED,
     ClockReading,
@@ -174,9 +177,14 @@ class SharedMemory:
     async def _renew(self, connection: "MemoryConnection") -> None:
         """Renew the lease. Raises `MemoryUnavailableError`, also if the server is not the same any more."""
         reading = await self._read_clock(connection)
-        sent = self._clock()
-        self._lease_ends = max(self._lease_ends, end_of_lease(sent))
-        await connection.put((_lease_name(self._worker),), lease(self._holder, reading, sent), _LEASE_KEPT)
+        sent, before = self._clock(), self._lease_ends
+        self._lease_ends = max(before, end_of_lease(sent))
+        try:
+            await connection.put((_lease_name(self._worker),), lease(self._holder, reading, sent), _LEASE_KEPT)
+        except MemoryUnavailableError as error:
+            if self._connection is None and error.cause in NOT_DONE:  # the error can be about nothing else
+                self._lease_ends = before
+            raise
         if await connection.generation() != self._holder.generation:
             raise MemoryUnavailableError("changed")
 

@@ -1,6 +1,8 @@
 """The client of the shared memory, with a real Redis server."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -189,3 +191,19 @@ async def test_another_program_than_redis_is_only_unavailable(answer: bytes) -> 
         url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         assert await cause_of(url) in {"refused", "no_connection", "timeout"}
         await asyncio.sleep(0.3)
+
+
+def test_without_the_setting_the_client_is_not_imported() -> None:
+    program = """
+import asyncio, sys
+from service.adapters.settings import Settings, SettingsSource
+from service.worker.app import Worker
+
+async def made(**settings):
+    Worker(Settings(omni_api_key="k", **settings), SettingsSource({}))
+    return sorted({"redis", "hiredis"} & set(sys.modules))
+
+print(asyncio.run(made()), asyncio.run(made(memory_url="redis://localhost")))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.stdout == "[] ['hiredis', 'redis']\n", ran.stderr

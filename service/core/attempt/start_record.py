@@ -46,6 +46,8 @@ changed    the server behind the connection is another one, or its data are anot
 refused    any other error that it answers
 """
 
+NOT_DONE: Final = frozenset[MemoryCause]({"not_permitted", "full", "read_only"})
+"""Causes that say that nothing was done. After any other, a command may have been applied, or may still be."""
 STARTED: Final = "started"
 LEASE: Final = 5.0
 """Seconds for which a worker that cannot reach the memory posts nothing."""

@@ -34,6 +34,7 @@ class Server:
     generation: int = 1
     clock_offset: float = 1_000_000.0
     is_down: bool = False
+    is_full: bool = False
     delay: Callable[[], float] = lambda: 0.001
     connections: "list[Connection]" = field(default_factory=list)
 
@@ -125,6 +126,9 @@ class Connection:
         asyncio.get_running_loop().call_at(self.free_at, run)
 
     async def put(self, names: Sequence[str], value: str, _: float) -> None:
+        if self.server.is_full:
+            self.break_off()
+            raise MemoryUnavailableError("full")
         await self._ask(lambda server: server.values.update(dict.fromkeys(names, value.encode())))
 
 
@@ -268,6 +272,15 @@ async def test_a_slow_memory_counts_as_unavailable() -> None:
         assert await memory.start(["x"])
         assert loop_time() - began <= LEASE + MARGIN
     assert metrics.registry.get_sample_value("omni_relay_memory_failures_total", {"cause": "timeout"})
+
+
+async def test_a_memory_that_is_full_does_not_delay_again_each_time_it_is_tried() -> None:
+    async with working(Server(is_full=True)) as memory:
+        for _ in range(60):
+            began = loop_time()
+            assert await memory.start(["x"])
+            assert loop_time() - began < 0.1
+            await asyncio.sleep(1)
 
 
 async def test_a_brief_interruption_is_waited_for() -> None:
