@@ -55,7 +55,7 @@ async def _go_on() -> None:
     """Do nothing."""
 
 
-async def _unrecorded(_: Sequence[str]) -> bool:
+async def _record_nothing(_: Sequence[str]) -> bool:
     return True
 
 
@@ -83,7 +83,7 @@ class Effects:
     """Let the events of other requests go first, between two slices of events that cost no call to OMNI."""
     since_success: Callable[[], float] = _never
     """Return the seconds since a call last showed that OMNI accepts our calls."""
-    record_start: Callable[[Sequence[str]], Awaitable[bool]] = _unrecorded
+    record_start: Callable[[Sequence[str]], Awaitable[bool]] = _record_nothing
     """Return when the shared memory shows that these deliveries are not untouched any more, or is not available."""
 
 

@@ -826,6 +826,18 @@ async def test_a_request_is_not_untouched_any_more_before_anything_is_published_
     assert world.calls[0].guarded(lambda: True).record == "record"
 
 
+async def test_without_a_shared_memory_nothing_is_recorded() -> None:
+    world = World(lambda _: NotAttempted("failing"))
+    plain = Effects(world.send, world._look_up, world._publish, world.clock, lambda: 0.5, lambda: "made-up")  # noqa: SLF001
+    handler = Handler(plain, POLICY)
+    job = handler.read(a_delivery(TWO_PEOPLE))
+    job.record = "record"
+
+    await handler.handle(job)
+
+    assert world.story == [("m-1", "m-2"), ["omni.requests.delay.1"]]
+
+
 async def test_a_request_that_is_rejected_in_part_is_recorded_once() -> None:
     world = World()
     handler = Handler(world.effects(world.send), POLICY)

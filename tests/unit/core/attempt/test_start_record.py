@@ -9,6 +9,7 @@ from service.core.attempt.start_record import (
     STARTED,
     ClockReading,
     Holder,
+    MemoryUnavailableError,
     clock_step,
     distrust_until,
     end_of_lease,
@@ -116,3 +117,8 @@ def test_a_record_has_the_same_name_when_its_delivery_is_redelivered() -> None:
     )
     assert len({record_name(one) for one in (delivery, *others)}) == len(others) + 1
     assert "body" not in record_name(delivery)
+
+
+def test_a_failure_of_the_memory_is_named_by_its_cause() -> None:
+    error = MemoryUnavailableError("untrusted_certificate", "unknown authority")
+    assert (str(error), error.cause, error.detail) == ("untrusted_certificate", error.cause, "unknown authority")
