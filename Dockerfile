@@ -20,7 +20,7 @@ RUN awk '/^uv==/ { wanted = 1 } wanted { print } wanted && !/\\$/ { exit }' requ
     && python -m venv uv \
     && uv/bin/pip install --require-hashes --no-deps -r uv.txt \
     && python -m venv --without-pip /opt/omni-relay \
-    && uv/bin/uv pip install --python /opt/omni-relay --require-hashes -r pyproject.toml --extra trace -c requirements.lock
+    && uv/bin/uv pip install --python /opt/omni-relay --require-hashes -r pyproject.toml --extra trace --extra memory -c requirements.lock
 
 COPY README.md ./
 COPY service service

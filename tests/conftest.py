@@ -13,6 +13,7 @@ import pytest
 
 from service.demo.rabbitmq.node import Node
 from tests.support.broker import ROOT_VARIABLE, VirtualHost, shared_node, virtual_host
+from tests.support.memory import MemoryServer
 
 # Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.
 _TREE = os.environ.pop(ROOT_VARIABLE, "")
@@ -73,6 +74,13 @@ def vhost(broker: Node) -> Iterator[VirtualHost]:
     """Make an empty virtual host on the shared node."""
     with virtual_host(broker) as host:
         yield host
+
+
+@pytest.fixture
+async def memory(tmp_path: Path) -> AsyncIterator[MemoryServer]:
+    """Run a Redis server of the test's own, which it may kill, pause and restart."""
+    async with MemoryServer(tmp_path / "memory") as server:
+        yield server
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from service.core.attempt.lookup import ResolutionKind
+from service.core.attempt.start_record import MemoryCause
 from service.core.omni.channel.sms_parts import Encoding
 from service.core.omni.delivery_report import CHANNELS
 from service.core.result.dead_letter import REASONS
@@ -26,7 +27,7 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = ("accepted", "rejected", "unavailable", "unknown", "denied")
-PAUSES = ("denied", "failing", "results_stalled")
+PAUSES = ("denied", "failing", "results_stalled", "memory_unavailable")
 LOOKUP_RESULTS = ("answered", "unanswered", "forbidden")
 SETTLEMENTS = ("acked", "dead_lettered", "abandoned", "lost")
 CAUSES = (
@@ -275,9 +276,26 @@ class Metrics(_Registry):
             self._name("paused"),
             "1 while no calls are made. denied: OMNI refuses the credentials or the account, correct those. failing: "
             "OMNI cannot take calls, one is tried every few seconds. results_stalled: the broker confirms no events, "
-            "look for a full queue or an alarm.",
+            "look for a full queue or an alarm. memory_unavailable: see memory_failures.",
             ["reason"],
             registry=self.registry,
+        )
+        self.memory_unavailable = self._gauge(
+            "memory_unavailable",
+            "1 while RELAY_MEMORY_URL is set and the shared memory cannot be used: see memory_failures.",
+        )
+        self.memory_failures = self._counter(
+            "memory_failures",
+            "Failures of the shared memory by cause; each ends a connection to it. timeout: it or the network is slow. "
+            "login_refused, not_permitted: the user in RELAY_MEMORY_URL. full: give it more memory. read_only: a "
+            "replica answers. changed: it was failed over. untrusted_certificate: RELAY_CA_FILE.",
+            "cause",
+            get_args(MemoryCause),
+        )
+        self.untouched = self._plain(
+            "untouched_redeliveries",
+            "Redeliveries that were posted at once, since the shared memory shows that no worker had begun them. "
+            "Rises: workers die or lose the broker.",
         )
         self.secret_age = Gauge(
             self._name("secret_age_seconds"),

@@ -33,6 +33,7 @@ from service.adapters.terminal import written_json
 from service.cli.options import broker_fault, reads_settings, settings
 from service.cli.status import get_page
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
+from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
 from service.core.printable import printable
 from service.core.value import dataclass
 from service.worker.app import access, retry_policy
@@ -47,6 +48,17 @@ _OMNI: Final[dict[int, tuple[Result, str]]] = {
     _FORBIDDEN: ("not_tested", "knows the credentials; they may not list scenarios, so more is not known"),
 }
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+_NO_MEMORY: Final[dict[MemoryCause, str]] = {
+    "no_connection": "no connection; see RELAY_MEMORY_URL, DNS and firewall",
+    "timeout": "does not answer within half a second",
+    "login_refused": "refuses user and password; see RELAY_MEMORY_URL",
+    "not_permitted": "does not allow this user what a worker needs; see deploy/memory.md",
+    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "full": "has no room; give it more memory",
+    "read_only": "is a replica; RELAY_MEMORY_URL must name the primary",
+    "changed": "is being failed over",
+    "refused": "answers with an error; see its own log",
+}
 _NO_ANSWER: Final = {
     "no_connection": "no connection; see RELAY_OMNI_BASE_URL, DNS, firewall and proxy",
     "connect_timeout": "no connection in time; see RELAY_OMNI_BASE_URL, firewall and proxy",
@@ -82,6 +94,8 @@ async def check_all(settings: Settings, *, as_json: bool) -> int:
 
     show([Check("configuration", "ok", "read")])  # or load_settings would have said what is wrong
     show(await _check_broker(settings))
+    if settings.memory_url is not None:
+        show([await _check_memory(settings, settings.memory_url.get_secret_value())])
     show(await _check_omni(settings))
     show([await _check_worker(settings)])
     show([Check("sending", "not_tested", "nothing was posted; `omni-relay status` shows whether attempts succeed")])
@@ -139,6 +153,26 @@ def _describe_rights(missing: list[Right]) -> Iterator[Check]:
         yield Check("rights", "fault", str(RightMissingError(right)))  # once for a queue and an exchange of one name
     if not missing:
         yield Check("rights", "ok", "this user may do what a worker does")
+
+
+async def _check_memory(settings: Settings, url: str) -> Check:
+    """Connect to the shared memory as a worker does."""
+    try:
+        from service.adapters.memory import connect as connect_memory  # noqa: PLC0415 - optional
+
+        connection, _ = await connect_memory(url, settings.ca_file, lambda _: None)
+    except ImportError:
+        return Check("memory", "fault", "its package is not installed: pip install 'omni-relay[memory]'")
+    except MemoryUnavailableError as error:
+        text = _NO_MEMORY[error.cause]
+        return Check("memory", "fault", f"{text}: {error.detail}" if error.detail else text)
+    try:
+        await connection.put(("check",), "check", 1)
+    except MemoryUnavailableError as error:
+        return Check("memory", "fault", _NO_MEMORY[error.cause])
+    finally:
+        connection.close()
+    return Check("memory", "ok", "connected; it can be written")
 
 
 async def _check_omni(settings: Settings) -> list[Check]:

@@ -15,7 +15,7 @@ from math import inf
 from service.core.attempt.call import OmniCall, Origin, Send, is_too_large, merge, plan, split
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
-from service.core.attempt.outcome import NOT_SENT, Denied, Outcome, Rejected
+from service.core.attempt.outcome import NOT_SENT, Denied, NotAttempted, Outcome, Rejected
 from service.core.attempt.retry import Policy
 from service.core.delivery import ALWAYS_OURS, Delivery, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, may_be_duplicate
@@ -55,6 +55,10 @@ async def _go_on() -> None:
     """Do nothing."""
 
 
+async def _record_nothing(_: Sequence[str]) -> bool:
+    return True
+
+
 def _never() -> float:
     return inf
 
@@ -79,6 +83,8 @@ class Effects:
     """Let the events of other requests go first, between two slices of events that cost no call to OMNI."""
     since_success: Callable[[], float] = _never
     """Return the seconds since a call last showed that OMNI accepts our calls."""
+    record_start: Callable[[Sequence[str]], Awaitable[bool]] = _record_nothing
+    """Return when the shared memory shows that these deliveries are not untouched any more, or is not available."""
 
 
 @dataclass(eq=False, slots=True)
@@ -95,6 +101,8 @@ class Job:
     """Whether OMNI was asked to accept any of it, or anything about it was published."""
     is_measured: bool = False
     """Whether it was part of a call already, so that its waiting time and size have been measured."""
+    record: str = ""
+    """The name of its record in the shared memory, as long as that says "untouched"; else empty."""
 
 
 _Published = tuple[Job, Report, tuple[Publication, ...]]
@@ -188,6 +196,8 @@ class Handler:
             job.is_touched = job.is_measured = True
         if isinstance(outcome, (Denied, Rejected)) or is_too_large(outcome):
             return None
+        if isinstance(outcome, NotAttempted):
+            await self._record_start(jobs)
         now = self._effects.now()
         collected: list[_Published] = []
         size = 0
@@ -224,6 +234,8 @@ class Handler:
     async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome) -> None:
         """Publish how a call ended; one that was too large is sent again in halves."""
         job.is_touched = True
+        if not isinstance(outcome, NotAttempted):
+            job.record = ""  # the call was recorded
         halves = split(call, outcome)
         for half in halves:
             await self._conclude(job, half, await self._effects.send(half))
@@ -235,7 +247,10 @@ class Handler:
         delivery = job.delivery
         trace = read_trace(delivery.headers) if delivery.headers else None
         calls = plan(
-            request, job.history, Origin(delivery.timestamp, trace, job.ownership, delivery.lane), self._policy
+            request,
+            job.history,
+            Origin(delivery.timestamp, trace, job.ownership, delivery.lane, job.record),
+            self._policy,
         )
         return tuple([replace(call, is_measured=True) for call in calls]) if job.is_measured else calls
 
@@ -258,6 +273,7 @@ class Handler:
         Between slices it may give way. Otherwise ten thousand events that cost nothing to cause would fill the queues
         of consumers, and the event of an ordinary request would wait behind them.
         """
+        await self._record_start((job,))
         for place, part in enumerate(slices(report)):
             if place and gives_way:
                 await self._effects.give_way()
@@ -266,6 +282,14 @@ class Handler:
                 await self._effects.publish(_publications(job, part, now))
             except UnpublishableError as error:
                 await self._publish_instead(job, part, now, error)
+
+    async def _record_start(self, jobs: Sequence[Job]) -> None:
+        """Record jobs before anything is published about them: a retry message, or a final event, may have a rival."""
+        names = [job.record for job in jobs if job.record]
+        if names:
+            await self._effects.record_start(names)
+            for job in jobs:
+                job.record = ""
 
     async def _publish_instead(self, job: Job, report: Report, now: datetime, error: UnpublishableError) -> None:
         """Replace publications that the broker never accepts. Raises `UnpublishableError` for the replacement too."""

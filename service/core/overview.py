@@ -25,6 +25,7 @@ _CURES: Final[Mapping[str, str]] = {
     "failing": "OMNI takes no calls; they are tried again every few seconds",
     "results_stalled": "the broker confirms no events: look for a full queue bound to omni.results, or an alarm; "
     "see OmniRelayResultsStalled",
+    "memory_unavailable": "the shared memory is required and unavailable: see the log event memory.unavailable",
 }
 _REFUSED: Final[Mapping[str, str]] = {
     "publish_failures": "publications were not confirmed and are repeated: see the log event publish.retried",

@@ -33,6 +33,7 @@ from service.worker.consumer import Consumer
 from service.worker.dead_letter_listener import DeadLetterListener
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
+from service.worker.memory import shared_memory
 from service.worker.ownership import SessionCheck
 from service.worker.rotation import Rotation
 from service.worker.sending import make_send
@@ -110,6 +111,7 @@ class Worker:
         self._guard = Guard(
             _on_breaker_change(telemetry, limiter), telemetry.results_stalled, time.monotonic, random.random
         )
+        self._memory = memory = shared_memory(settings, telemetry, elapsed, self._memory_missing)
         self._rotation = Rotation(settings, source, self._use, telemetry.log, self.metrics)
         self._client.before_denied(self._rotation.look_now)
         post: Send = self._client.post
@@ -118,7 +120,7 @@ class Worker:
             post, publish = tracer.attempts(post), tracer.publications(publish)
         most = policy.call_size if settings.omni_batching else None
         effects = Effects(
-            send=make_send(post, self._guard, limiter, telemetry, now=_now, most=most),
+            send=make_send(post, self._guard, limiter, telemetry, now=_now, most=most, memory=memory),
             look_up=LogLookup(self._client.look, settings.own_logs_rate, telemetry.logs_looked_up, time.monotonic).look,
             publish=publish,
             now=_now,
@@ -127,6 +129,7 @@ class Worker:
             let_others=lambda: asyncio.sleep(_TURN),
             give_way=lambda: asyncio.sleep(_BETWEEN_SLICES),
             since_success=lambda: self._guard.seconds_since_healthy,
+            **({} if memory is None else {"record_start": memory.start}),
         )
         handler = Handler(effects, policy)
         self._admission = Admission(settings.rabbitmq_max_bytes_in_flight, _schedule_unread(effects, retry), telemetry)
@@ -137,6 +140,7 @@ class Worker:
             # Acks may be lost with the connection: of no more deliveries than are unsettled.
             DeliveryDeduplicator(3 * sum(prefetches(settings).values()), time.monotonic),
             most=most,
+            memory=memory,
             on_done=self._admission.done,
         )
         receive = self._admission.into(self._dispatcher.receive, self._dispatcher.release)
@@ -150,12 +154,18 @@ class Worker:
         """Read secrets and certificates again."""
         self._rotation.ask()
 
+    def _memory_missing(self, missing: bool) -> None:  # noqa: FBT001 - a callback
+        self._guard.set_memory_missing(missing=missing)
+        self.telemetry.memory_missing(missing)
+
     async def _use(self, settings: Settings) -> None:
         """Use new secrets and certificates. Raises `SettingsError` or `OSError` if they cannot be used."""
         await self._client.use(access(settings))
         self._connection.use(settings.rabbitmq_urls)
         self._replies.use(settings.rabbitmq_urls)
         self._guard.retry_denied()
+        if self._memory is not None:
+            self._memory.use(settings)
 
     @property
     def is_live(self) -> bool:
@@ -177,15 +187,17 @@ class Worker:
             asyncio.create_task(part)
             for part in (
                 self._connection.run(),
-                self._consumer.run(),
+                self._consume(),
                 self._watchdog.run(),
                 self._listener.run(),
                 self._rotation.run(),
                 stop.wait(),
             )
         ]
+        remembering = None if self._memory is None else asyncio.create_task(self._memory.run())
+        watched = parts if remembering is None else [*parts, remembering]
         try:
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             # Without a broker nothing can be finished.
             deadline = asyncio.get_running_loop().time() + (0.0 if connecting.done() else self._grace)
             self.telemetry.log.info("worker.stopping")
@@ -202,11 +214,19 @@ class Worker:
         finally:
             await _end(stopping)
             await _end(rotating)
+            if remembering is not None:
+                await _end(remembering)
             # The connection is last: until here results are published and deliveries are settled over it.
             await asyncio.gather(self._replies.close(_REPLIES_TIMEOUT), self._client.close())
             await _end(connecting)
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.close)
+
+    async def _consume(self) -> None:
+        """Consume, once the shared memory is known to be there or not: redeliveries come first."""
+        if self._memory is not None:
+            await self._memory.tried.wait()
+        await self._consumer.run()
 
 
 def _prepare_process() -> None:

@@ -22,6 +22,7 @@ from service.core.handler import Handler, Job, Settlement
 from service.core.poison import is_suspected
 from service.core.request.parsing import is_small
 from service.worker.deduplicator import DeliveryDeduplicator, Handled, is_new
+from service.worker.memory import SharedMemory
 from service.worker.ownership import SessionCheck
 from service.worker.quarantine import Quarantine
 from service.worker.telemetry import Telemetry
@@ -49,6 +50,7 @@ class Dispatcher:
         deduplicator: DeliveryDeduplicator,
         *,
         most: int | None,
+        memory: SharedMemory | None = None,
         on_done: Callable[[Delivery], None] = lambda _: None,
     ) -> None:
         """`most`: messages that requests may share a call for; None if they share none.
@@ -59,6 +61,7 @@ class Dispatcher:
         self._telemetry = telemetry
         self._check = check
         self._most = most
+        self._memory = memory
         self._on_done = on_done
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
@@ -104,6 +107,7 @@ class Dispatcher:
             # A defect of ours is met again, and reported, where the delivery is handled by itself.
             with contextlib.suppress(Exception):
                 job = self._handler.read(delivery, self._check.ownership(acknowledger))
+                self._note(job)
                 call = self._handler.shareable_call(job)
             if job is None or call is None:
                 self._start(self._serve(delivery, acknowledger, job))
@@ -215,10 +219,12 @@ class Dispatcher:
 
     async def _handle(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
         """Return the settlement or the exception; on an exception that is a defect of ours, it is dead-lettered."""
-        is_fresh = delivery.redelivered and self._deduplicator.is_untouched(delivery)
         try:
-            first = replace(delivery, redelivered=False) if is_fresh else delivery
-            job = job or await self._handler.read_in_steps(first, self._check.ownership(acknowledger))
+            if job is None:
+                is_fresh = delivery.redelivered and await self._is_untouched(delivery)
+                first = replace(delivery, redelivered=False) if is_fresh else delivery
+                job = await self._handler.read_in_steps(first, self._check.ownership(acknowledger))
+                self._note(job)
             return await self._handler.handle(job)
         except DeliveryLostError as error:
             if job is not None and not job.is_touched:
@@ -226,6 +232,17 @@ class Dispatcher:
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is: the delivery is kept for a person, and work goes on
             return error
+
+    async def _is_untouched(self, delivery: Delivery) -> bool:
+        """Return whether nothing was done about a redelivered delivery: by us, or by any worker that had it before."""
+        if self._deduplicator.is_untouched(delivery):
+            return True
+        return self._memory is not None and await self._memory.take_untouched(delivery)
+
+    def _note(self, job: Job) -> None:
+        """Record that nothing has been done about a delivery yet, if it can be recognised when it is redelivered."""
+        if self._memory is not None and job.parsed.identified:
+            job.record = self._memory.receive(job.delivery)
 
     def _leave(self, delivery: Delivery) -> None:
         self._in_flight -= 1

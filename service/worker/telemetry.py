@@ -21,6 +21,7 @@ from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.concurrency import Limit
 from service.core.attempt.lookup import Answered, LookupResult
 from service.core.attempt.outcome import NOT_SENT, Outcome
+from service.core.attempt.start_record import MemoryUnavailableError
 from service.core.delivery import Delivery, DeliveryLostError, Publication, Unaccepted
 from service.core.handler import Settlement
 from service.core.headers import dead_letter_reason
@@ -30,6 +31,7 @@ from service.core.topology import Lane
 from service.core.trace_context import read_trace, trace_id
 
 RESULTS_STALLED: Final = "results_stalled"
+MEMORY_UNAVAILABLE: Final = "memory_unavailable"
 _DEPRECATIONS_LOGGED: Final = 20
 _FAILURES_LOGGED_EVERY: Final = 60.0
 """Seconds between two log lines about OMNI that cannot be reached for the same cause."""
@@ -49,6 +51,7 @@ class Telemetry:
         self._attempts_in_flight = 0
         self._deprecations: set[Deprecation] = set()
         self._not_connected_at: dict[str, float] = {}
+        self._memory_fault: str | None = None
         metrics.attempts_in_flight.set_function(lambda: self._attempts_in_flight)
 
     def observed(self, send: Send) -> Send:
@@ -192,6 +195,33 @@ class Telemetry:
             self.log.error("sending.paused", cause=RESULTS_STALLED)
         else:
             self.log.info("sending.resumed")
+
+    def memory_connected(self) -> None:
+        """Report that the shared memory can be used."""
+        self._memory_fault = None
+        self.metrics.memory_unavailable.set(0)
+        self.log.info("memory.connected")
+
+    def memory_failed(self, error: MemoryUnavailableError) -> None:
+        """Report that the shared memory cannot be used; each cause once."""
+        self.metrics.memory_unavailable.set(1)
+        self.metrics.memory_failures[error.cause].inc()
+        if error.cause != self._memory_fault:
+            self._memory_fault = error.cause
+            detail = {"detail": error.detail} if error.detail else {}
+            self.log.error("memory.unavailable", cause=error.cause, **detail)
+
+    def memory_missing(self, missing: bool) -> None:  # noqa: FBT001 - a callback
+        """Report whether sending pauses for the shared memory."""
+        self.metrics.paused[MEMORY_UNAVAILABLE].set(missing)
+        if missing:
+            self.log.error("sending.paused", cause=MEMORY_UNAVAILABLE)
+        else:
+            self.log.info("sending.resumed")
+
+    def untouched_taken(self) -> None:
+        """Count a redelivery of which the shared memory shows that no worker has begun it."""
+        self.metrics.untouched.inc()
 
     def logs_looked_up(self, result: LookupResult) -> None:
         """Report a question to OMNI's logs."""

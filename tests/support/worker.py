@@ -26,7 +26,10 @@ DEADLY: Final = (sys.executable, str(Path(__file__).with_name("deadly.py")))
 TIMEOUT: Final = 25.0
 _POLL: Final = 0.02
 # The kernel kills it when its parent ends; this setting survives the exec.
-_LEASH: Final = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+LEASH: Final = (
+    *(sys.executable, "-c"),
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])",
+)
 
 
 @dataclass
@@ -157,7 +160,7 @@ async def started(
             process = await fork(arguments, environment, directory, (source, types, errors))
         else:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", _LEASH, *program, *arguments),
+                *(*LEASH, *program, *arguments),
                 cwd=directory,
                 env=environment,
                 stdin=source,

@@ -26,6 +26,11 @@ _PROXY_URL: Final = (
     "(%2F %3F %23 %40 %3A)"
 )
 
+_MEMORY_URL: Final = (
+    "must be redis://USER:PASSWORD@HOST:PORT/DATABASE or rediss://…; percent-encode / ? # @ : in user and password "
+    "(%2F %3F %23 %40 %3A)"
+)
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]{16,200}", re.ASCII)
 """Characters that need no encoding in a path (RFC 3986, 2.3)."""
 _MAX_REPORTS_URL: Final = 1800
@@ -67,6 +72,22 @@ def proxy_fault(url: str) -> str | None:
         or "#" in url
     ):
         return _PROXY_URL
+    return None
+
+
+def memory_fault(url: str) -> str | None:
+    """Return what is wrong with the URL of the shared memory, without repeating any of it."""
+    parts = url_parts(url)
+    if (
+        not parts
+        or parts.scheme not in {"redis", "rediss"}
+        or not VISIBLE.fullmatch(url)
+        or "\\" in url
+        or "?" in url
+        or "#" in url
+        or not re.fullmatch(r"/?|/[0-9]{1,5}", parts.path, re.ASCII)
+    ):
+        return _MEMORY_URL
     return None
 
 

@@ -17,6 +17,7 @@ from service.adapters.settings.checks import (
     certificate_fault,
     is_host,
     is_loopback,
+    memory_fault,
     proxy_fault,
     reports_token_fault,
     reports_url_fault,
@@ -43,6 +44,7 @@ SECRETS_IN_USE: Final = (
     "omni_token",
     "omni_client_secret",
     "omni_proxy",
+    "memory_url",
 )
 ROTATING: Final = frozenset({*SECRETS_IN_USE, "omni_username", "omni_client_id", "ca_file"})
 """Settings that a running worker takes over when their files change."""
@@ -109,6 +111,10 @@ class Settings(BaseSettings):
 
     reply_to: str = ""
 
+    memory_url: Secret | None = None
+    memory_ttl: Annotated[int, Field(ge=60, le=31_536_000)] = 172_800
+    memory_required: bool = False
+
     shutdown_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
 
     @classmethod
@@ -127,6 +133,13 @@ class Settings(BaseSettings):
         for url in value.get_secret_value().split(","):
             if (fault := broker_fault(url.strip())) is not None:
                 raise PydanticCustomError("amqp_url", "{fault}", {"fault": fault})
+        return value
+
+    @field_validator("memory_url")
+    @classmethod
+    def _memory(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (fault := memory_fault(value.get_secret_value())) is not None:
+            raise PydanticCustomError("memory_url", "{fault}", {"fault": fault})
         return value
 
     @field_validator("reply_to")
@@ -235,6 +248,8 @@ class Settings(BaseSettings):
                 raise PydanticCustomError(
                     "https", "RELAY_REPORTS_URL must be https://…; RELAY_OMNI_ALLOW_HTTP=true allows http://…"
                 )
+        if self.memory_required and self.memory_url is None:
+            raise PydanticCustomError("memory", "RELAY_MEMORY_REQUIRED needs RELAY_MEMORY_URL")
         if self.retry_base_delay > self.retry_max_delay:
             raise PydanticCustomError("delays", "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY")
         return self

@@ -66,6 +66,8 @@ class OmniCall:
     seal: Callable[[], "OmniCall"] | None = field(default=None, compare=False)
     """Set for a batch that others may still join: returns the call that it has become, and lets no more join."""
     lane: Lane = field(default=NORMAL, compare=False)
+    record: str = field(default="", compare=False)
+    """The name of its delivery's record in the shared memory; empty if there is none."""
 
     @property
     def content_json(self) -> bytes:
@@ -101,6 +103,7 @@ class OmniCall:
             self.members,
             seal,
             self.lane,
+            self.record,
         )
 
     def to_json(self) -> bytes:
@@ -125,6 +128,8 @@ class Origin:
     """A `traceparent`."""
     ownership: Ownership = field(default=ALWAYS_OURS, compare=False)
     lane: Lane = NORMAL
+    record: str = ""
+    """See `OmniCall.record`."""
 
 
 def plan(request: SendRequest, history: History, origin: Origin, policy: Policy) -> tuple[OmniCall, ...]:
@@ -150,6 +155,7 @@ def plan(request: SendRequest, history: History, origin: Origin, policy: Policy)
         b"" if policy.notify_url is None else notify_members(policy.notify_url, content),
         ownership=origin.ownership,
         lane=origin.lane,
+        record=origin.record,
     )
     if len(messages) <= policy.call_size:
         return (whole,)

@@ -4,6 +4,7 @@
     guarded         waits for the circuit breaker; a call that something forbade before writing starts over here
     batching        calls with equal contents share a call; a rejected one is sent again in halves
     limited         slots and rate
+    noted           the start is recorded in the shared memory, where there is one
     recorded        the circuit breaker learns the outcome
     observed        logs and counters
     traced          a span, where traces are on
@@ -20,6 +21,7 @@ from datetime import datetime
 
 from service.core.attempt.call import Send
 from service.worker.deduplicator import deduplicated
+from service.worker.memory import SharedMemory, noted
 from service.worker.sending.batching import batching
 from service.worker.sending.circuit_breaker import Guard, guarded, recorded
 from service.worker.sending.limiter import Limiter, limited
@@ -34,9 +36,11 @@ def make_send(  # noqa: PLR0913 - the parts of the chain
     *,
     now: Callable[[], datetime],
     most: int | None,
+    memory: SharedMemory | None = None,
 ) -> Send:
     """Wrap `post`. `most`: messages that requests may share a call for; None if they share none."""
     telemetry.metrics.calls_waiting.set_function(lambda: limiter.waiting)
-    send = limited(recorded(telemetry.observed(post), guard), limiter)
+    send = recorded(telemetry.observed(post), guard)
+    send = limited(send if memory is None else noted(send, memory), limiter)
     send = guarded(batching(send, most, lambda: guard.is_closed), guard, now)
     return deduplicated(send, guard.clock, telemetry.duplicate_joined)

@@ -30,7 +30,7 @@ from service.core.attempt.breaker import (
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.outcome import NOT_SENT, MaySend, NotAttempted, Outcome
 from service.core.topology import URGENT
-from service.worker.telemetry import RESULTS_STALLED
+from service.worker.telemetry import MEMORY_UNAVAILABLE, RESULTS_STALLED
 
 STOPPING: Final = "stopping"
 LONGEST_WAIT: Final = 60.0
@@ -78,6 +78,8 @@ class Guard:
         self.breaker = CLOSED
         self.is_stalled = False
         self.is_stopped = False
+        self.is_memory_missing = False
+        """Whether a shared memory is required and not available."""
         self.is_closed = True
         """Whether every call may be made: the breaker is closed, results are published, the worker does not stop."""
         self._jitter = jitter
@@ -94,7 +96,9 @@ class Guard:
     @property
     def pause(self) -> str | None:
         """Why no calls are made; None if they are."""
-        return RESULTS_STALLED if self.is_stalled else self.breaker.cause or None
+        if self.is_stalled:
+            return RESULTS_STALLED
+        return MEMORY_UNAVAILABLE if self.is_memory_missing else self.breaker.cause or None
 
     @property
     def is_stuck(self) -> bool:
@@ -102,7 +106,7 @@ class Guard:
         overdue = self.clock() - _STUCK
         if self.breaker.state == "open":
             return self.breaker.until is not None and self.breaker.until < overdue
-        is_wanted = self.breaker.state == "half_open" and self._waiting.total() > 0 and not self.is_stalled
+        is_wanted = self.breaker.state == "half_open" and self._waiting.total() > 0 and not self._is_held
         return is_wanted and self._probe is None and self._changed_at < overdue
 
     @property
@@ -132,6 +136,12 @@ class Guard:
             self._on_stall(stalled)
             self._wake()
 
+    def set_memory_missing(self, *, missing: bool) -> None:
+        """Make no calls while a shared memory that is required is not available."""
+        if missing != self.is_memory_missing:
+            self.is_memory_missing = missing
+            self._wake()
+
     def stop(self) -> None:
         """Allow no further call. Not to be undone."""
         self.is_stopped = True
@@ -139,7 +149,7 @@ class Guard:
 
     def is_current(self, permission: Permission) -> bool:
         """Return whether a permission is the probe's, and the probe may be sent."""
-        return self._probe is permission and not self.is_stalled and not self.is_stopped
+        return self._probe is permission and not self._is_held
 
     def take_back(self, permission: Permission) -> None:
         """Free the place of the probe. A probe that ended without an outcome would otherwise stop sending for ever."""
@@ -163,7 +173,7 @@ class Guard:
                     return permission
                 left = until - self.clock()
                 if left <= 0 and not self.is_stalled:
-                    return NotAttempted(self.breaker.cause)
+                    return NotAttempted(self.pause or self.breaker.cause)
                 await self._change(None if self.is_stalled else left)
             return NotAttempted(STOPPING)
         finally:
@@ -174,7 +184,7 @@ class Guard:
     def _permit(self, kind: int) -> Permission | None:
         if self.is_closed:
             return self.shared
-        may_probe = self.breaker.state == "half_open" and self._probe is None and not self.is_stalled
+        may_probe = self.breaker.state == "half_open" and self._probe is None and not self._is_held
         if may_probe and kind == next(one for one in probe_order(self.breaker.openings) if self._waiting[one]):
             self._probe = Permission(self, is_probe=True)
             return self._probe
@@ -211,8 +221,13 @@ class Guard:
             async with asyncio.timeout(None if seconds is None else max(seconds, _SHORTEST_TIMER)):
                 await self._changed.wait()
 
+    @property
+    def _is_held(self) -> bool:
+        """Whether no call may be made, whatever OMNI's state is."""
+        return self.is_stalled or self.is_stopped or self.is_memory_missing
+
     def _wake(self) -> None:
-        self.is_closed = self.breaker.state == "closed" and not self.is_stalled and not self.is_stopped
+        self.is_closed = self.breaker.state == "closed" and not self._is_held
         self._changed_at = self.clock()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

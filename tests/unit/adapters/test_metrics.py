@@ -17,5 +17,5 @@ def test_a_pause_keeps_the_time_of_its_beginning_until_it_ends() -> None:
     assert value(name, labels) == began
     assert value("omni_relay_paused", labels) == 1
     metrics.paused["failing"].set(False)
-    assert [value(name, {"reason": reason}) for reason in PAUSES] == [0, 0, 0]
+    assert [value(name, {"reason": reason}) for reason in PAUSES] == [0, 0, 0, 0]
     assert value("omni_relay_paused", labels) == 0

@@ -58,6 +58,8 @@ def test_every_default_is_fit_for_production() -> None:
         "reports_port": 8080,
         "log_format": None,
         "log_level": "info",
+        "memory_ttl": 172_800,
+        "memory_required": False,
         "shutdown_grace": 25,
     }
     assert {name: getattr(settings, name) for name in expected} == expected
@@ -722,3 +724,51 @@ def test_the_token_crosses_the_internet_encrypted() -> None:
 
 def test_an_address_for_reports_needs_a_token() -> None:
     assert fault_of(REPORTS_URL="https://relay.example.com/reports") == "RELAY_REPORTS_URL needs RELAY_REPORTS_TOKEN"
+
+
+# The shared memory
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://localhost:6379/",
+        "redis://localhost:6379/15",
+        "rediss://user:p%40ss@memory.example:6380/0",
+        "redis://:pass@[::1]:6379",
+    ],
+)
+def test_the_shared_memory_is_a_url_of_redis(url: str) -> None:
+    settings = with_environment(MEMORY_URL=url, MEMORY_REQUIRED="true", MEMORY_TTL="3600")
+    assert settings.memory_url is not None
+    assert settings.memory_url.get_secret_value() == url
+    assert (settings.memory_required, settings.memory_ttl) == (True, 3600)
+    assert settings.secrets_in_use["RELAY_MEMORY_URL"] == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://localhost",
+        "unix:///run/redis",
+        "redis://",
+        f"redis://:{SECRET}/x@localhost",
+        f"redis://:{SECRET}#@localhost",
+        f"redis://:{SECRET}@localhost/name",
+        f"redis://:{SECRET}@localhost/0/1",
+        f"redis://:{SECRET}@localhost/0?ssl_cert_reqs=none",
+        f"redis://:{SECRET} @localhost",
+        f"redis://:{SECRET}@local\\host",
+    ],
+)
+def test_another_url_of_the_shared_memory_is_refused_without_repeating_it(url: str) -> None:
+    fault = fault_of(MEMORY_URL=url)
+    assert fault.startswith("RELAY_MEMORY_URL: must be redis://")
+    assert SECRET not in fault
+
+
+def test_a_memory_that_is_required_must_be_named() -> None:
+    assert fault_of(MEMORY_REQUIRED="true") == "RELAY_MEMORY_REQUIRED needs RELAY_MEMORY_URL"
+    assert load_settings({}).memory_url is None

@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -61,7 +61,12 @@ class World:
 
     def effects(self, send: Send) -> Effects:
         """Bind them."""
-        return Effects(send, self._look_up, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
+        effects = Effects(send, self._look_up, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
+        return replace(effects, record_start=self._record_start)
+
+    async def _record_start(self, names: Sequence[str]) -> bool:
+        self.recorded.append(("start", *names))
+        return False
 
     async def _look_up(self, ids: tuple[str, ...], purpose: LookupPurpose, _: Lane) -> LookupResult:
         self.recorded.append(("look_up", ids, purpose))
@@ -791,3 +796,67 @@ async def test_a_call_carries_the_ownership_of_its_delivery() -> None:
     await handler.handle(handler.read(a_delivery(TWO_PEOPLE), ownership))
 
     assert [call.ownership for call in world.calls] == [ownership] * 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "story"),
+    [
+        (accept, [("m-1", "m-2"), ["message.accepted", "message.accepted"]]),
+        (
+            lambda _: Unknown("timeout"),
+            [("m-1", "m-2"), ["message.deferred", "message.deferred", "omni.requests.delay.4"]],
+        ),
+        (lambda _: NotAttempted("failing"), [("m-1", "m-2"), ("start", "record"), ["omni.requests.delay.1"]]),
+    ],
+    ids=["accepted", "ambiguous", "not attempted"],
+)
+async def test_a_request_is_not_untouched_any_more_before_anything_is_published_about_it(
+    outcome: Callable[[OmniCall], Outcome], story: list[object]
+) -> None:
+    """The start of a call that was made is recorded where it is made."""
+    world = World(outcome)
+    handler = Handler(world.effects(world.send), POLICY)
+    job = handler.read(a_delivery(TWO_PEOPLE))
+    job.record = "record"
+
+    await handler.handle(job)
+
+    assert world.story == story
+    assert world.calls[0].record == "record"
+    assert world.calls[0].guarded(lambda: True).record == "record"
+
+
+async def test_without_a_shared_memory_nothing_is_recorded() -> None:
+    world = World(lambda _: NotAttempted("failing"))
+    plain = Effects(world.send, world._look_up, world._publish, world.clock, lambda: 0.5, lambda: "made-up")  # noqa: SLF001
+    handler = Handler(plain, POLICY)
+    job = handler.read(a_delivery(TWO_PEOPLE))
+    job.record = "record"
+
+    await handler.handle(job)
+
+    assert world.story == [("m-1", "m-2"), ["omni.requests.delay.1"]]
+
+
+async def test_a_request_that_is_rejected_in_part_is_recorded_once() -> None:
+    world = World()
+    handler = Handler(world.effects(world.send), POLICY)
+    job = handler.read(a_delivery(a_body(destinations=[a_destination("call me"), a_destination(message_id="m-2")])))
+    job.record = "record"
+
+    await handler.handle(job)
+
+    assert world.story == [("start", "record"), ["message.rejected"], ("m-2",), ["message.accepted"]]
+    assert world.calls[0].record == ""
+
+
+async def test_jobs_that_were_not_attempted_together_are_recorded_before_their_retries_are_published() -> None:
+    world = World(lambda _: NotAttempted("failing"))
+    handler, members, calls = jobs(world, named("a"), named("b"))
+    for member in members:
+        member.record = f"record {member.parsed.request_id}"
+
+    assert await handler.handle_together(members, calls)
+
+    assert world.story[1] == ("start", "record a", "record b")
+    assert len(world.story) == 3

@@ -5,6 +5,7 @@ Needs kubectl (1.27 or later) for its kustomize; nothing here talks to a cluster
 
 import copy
 import ipaddress
+import itertools
 import os
 import re
 import shutil
@@ -212,23 +213,48 @@ def test_the_rates_are_divided_among_the_most_workers() -> None:
 
 
 @cache
-def with_reports(folder: Path) -> list[Manifest]:
-    """Render production with the component that is commented out there."""
+def with_component(name: str, folder: Path) -> list[Manifest]:
+    """Render production with a component that is commented out there."""
     production = os.path.relpath(KUBERNETES / "overlays/production", folder)
-    component = os.path.relpath(KUBERNETES / "components/reports", folder)
+    component = os.path.relpath(KUBERNETES / "components" / name, folder)
     (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [production], "components": [component]}))
     command = ["kubectl", "kustomize", str(folder)]
     made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
     return list(yaml.safe_load_all(made.stdout))
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
-    manifests = with_reports(tmp_path_factory.mktemp("overlay"))
+def valid_component(name: str, folder: Path) -> list[Manifest]:
+    manifests = with_component(name, folder)
     for version in VERSIONS:
         for manifest in filter(is_native, manifests):
             if manifest not in rendered("production"):  # those are validated above
                 kubernetes_validate.validate(manifest, version, strict=True)
+    return manifests
+
+
+@kubectl
+def test_the_component_for_the_shared_memory_lets_workers_reach_a_server_that_never_evicts(tmp_path: Path) -> None:
+    manifests = valid_component("shared-memory", tmp_path)
+    found = {one["kind"]: one for one in manifests if one["metadata"]["name"] == "omni-relay-memory"}
+    assert set(found) == {"Deployment", "NetworkPolicy", "Service"}
+    deployment = found["Deployment"]["spec"]
+    assert faults(deployment["template"]) == []
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    (container,) = deployment["template"]["spec"]["containers"]
+    options = dict(itertools.pairwise(container["args"][1:]))
+    assert (options["--save"], options["--appendonly"], options["--maxmemory-policy"]) == ("", "no", "noeviction")
+    labels = deployment["template"]["metadata"]["labels"].items()
+    assert found["Service"]["spec"]["selector"].items() <= labels
+    assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"].items() <= labels
+    (policy,) = [one for one in manifests if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "omni-relay"]
+    (peer,) = policy["spec"]["egress"][-1]["to"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels
+    assert policy["spec"]["egress"][-1]["ports"] == [{"port": 6379}]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
+    manifests = valid_component("reports", tmp_path_factory.mktemp("overlay"))
     return {one["kind"]: one for one in manifests if one["metadata"]["name"] == "omni-relay-reports"}
 
 

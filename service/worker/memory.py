@@ -1,0 +1,264 @@
+"""The memory that all workers share, in use: a worker keeps a lease in it, and records what it starts.
+
+See `core.attempt.start_record` for what a record means. Where the memory is not available, work waits until the lease
+has ended, and then goes on without records; if the memory is required, it pauses.
+
+This file has more than 250 lines since the lease and all that relies on it have to be read together.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from service.adapters.settings import Settings, SettingsError
+from service.core.attempt.call import OmniCall, Send
+from service.core.attempt.outcome import NOT_SENT, Outcome
+from service.core.attempt.start_record import (
+    NOT_DONE,
+    RENEWAL,
+    STARTED,
+    ClockReading,
+    Holder,
+    MemoryUnavailableError,
+    clock_step,
+    distrust_until,
+    end_of_lease,
+    holding_worker,
+    lease,
+    proves_untouched,
+    record_name,
+    untouched,
+)
+from service.core.delivery import Delivery
+from service.core.headers import may_be_duplicate
+from service.core.poison import times_handed_out
+from service.worker.telemetry import Telemetry
+
+if TYPE_CHECKING:  # without the setting, its package is not loaded
+    from service.adapters.memory import MemoryConnection
+
+    Connect = Callable[[Callable[[MemoryUnavailableError], None]], Awaitable[tuple[MemoryConnection, str]]]
+
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts to connect. They double: a memory that works for moments only would stop sending for a
+whole lease each time."""
+_STEADY: Final = 60.0
+"""Seconds after which a connection counts as steady, so that the next pause is short again."""
+_SHORTEST_TIMER: Final = 0.001
+_LEASE_KEPT: Final = 60.0
+"""Seconds for which the memory keeps a lease. It ends by the times that are written in it."""
+
+
+class SharedMemory:
+    """Keeps a connection to the memory, and a lease in it."""
+
+    def __init__(
+        self,
+        connect: "Connect",
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+        *,
+        kept: float,
+        on_missing: Callable[[bool], None] | None = None,
+    ) -> None:
+        """`kept`: seconds for which a record is kept. `clock` is monotonic, also while the machine sleeps.
+
+        `on_missing`: only if the memory is required; gets whether it is missing.
+        """
+        self._connect = connect
+        self._telemetry = telemetry
+        self._clock = clock
+        self._kept = kept
+        self._on_missing = on_missing
+        self._worker = secrets.token_hex(8)
+        self._connections = 0
+        self._connection: MemoryConnection | None = None
+        self._holder = Holder(self._worker, 0, "")
+        self._reading: ClockReading | None = None
+        self._lease_ends = 0.0
+        self._distrusted_until = 0.0
+        self._changed = asyncio.Event()
+        self._is_missing = False
+        self.tried = asyncio.Event()
+        """Set once it is connected, or known to be unavailable. Redeliveries that come before that prove nothing."""
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            began = self._clock()
+            try:
+                await self._serve()
+            except MemoryUnavailableError as error:
+                self._telemetry.memory_failed(error)
+            except Exception:  # noqa: BLE001 - whatever a server answers, sending does not depend on it
+                self._telemetry.memory_failed(MemoryUnavailableError("refused"))
+            finally:
+                self._drop()
+            self.tried.set()
+            pause = _FIRST_PAUSE if self._clock() - began >= _STEADY else min(2 * pause, _LONGEST_PAUSE)
+            self._note_missing()
+            await self._wait(min(pause, max(0.0, self._lease_ends - self._clock()) or pause))
+            self._note_missing()
+
+    def use(self, settings: Settings) -> None:
+        """Connect by these settings from the next connection on."""
+        self._connect = _connect(settings)
+
+    def receive(self, delivery: Delivery) -> str:
+        """Record that a delivery is untouched, unless another worker may have it. Returns the name of its record."""
+        name = record_name(delivery)
+        if self._connection is not None and not may_be_duplicate(delivery):
+            self._connection.put_if_absent(name, untouched(self._holder, 0), self._kept)
+        return name
+
+    async def start(self, names: Sequence[str]) -> bool:
+        """Record that something is going to be done about deliveries. Returns whether it may be.
+
+        While the lease lasts, other workers rely on it that nothing is done without a record.
+        """
+        while True:
+            if self._connection is not None:
+                with contextlib.suppress(MemoryUnavailableError):
+                    await self._connection.put(names, STARTED, self._kept)
+                    return True
+                continue
+            left = self._lease_ends - self._clock()
+            if left <= 0:
+                self._note_missing()
+                return self._on_missing is None
+            await self._wait(left)
+
+    async def take_untouched(self, delivery: Delivery) -> bool:
+        """Return whether nothing was done about a redelivered delivery, and take it over if so."""
+        times, connection, holder = times_handed_out(delivery), self._connection, self._holder
+        if not times or connection is None or self._clock() < self._distrusted_until:
+            return False
+        name = record_name(delivery)
+        with contextlib.suppress(MemoryUnavailableError):
+            record = await connection.get(name)
+            worker = holding_worker(record)
+            if record is None or worker is None:
+                return False
+            its_lease, time, generation = await asyncio.gather(
+                connection.get(_lease_name(worker)), connection.time(), connection.generation()
+            )
+            if proves_untouched(record, its_lease, times, generation, time):
+                is_taken = await connection.exchange(name, record, untouched(holder, times), self._kept)
+                if is_taken:
+                    self._telemetry.untouched_taken()
+                return is_taken
+        return False
+
+    async def _serve(self) -> None:
+        """Connect, and renew the lease until the connection ends. Raises `MemoryUnavailableError`."""
+        connection, generation = await self._connect(lambda _: self._drop())
+        self._connections += 1
+        self._holder = Holder(self._worker, self._connections, generation)
+        self._reading = None
+        try:
+            await self._renew(connection)
+            if connection.error is not None:  # it ended in the moment of the last answer
+                raise connection.error
+            self._connection = connection
+            self._telemetry.memory_connected()
+            self.tried.set()
+            self._note_missing()
+            self._wake()
+            while True:
+                await self._wait(RENEWAL)
+                await self._renew(connection)
+        finally:
+            connection.close()
+
+    async def _renew(self, connection: "MemoryConnection") -> None:
+        """Renew the lease. Raises `MemoryUnavailableError`, also if the server is not the same any more."""
+        reading = await self._read_clock(connection)
+        sent, before = self._clock(), self._lease_ends
+        self._lease_ends = max(before, end_of_lease(sent))
+        try:
+            await connection.put((_lease_name(self._worker),), lease(self._holder, reading, sent), _LEASE_KEPT)
+        except MemoryUnavailableError as error:
+            if self._connection is None and error.cause in NOT_DONE:  # the error can be about nothing else
+                self._lease_ends = before
+            raise
+        if await connection.generation() != self._holder.generation:
+            raise MemoryUnavailableError("changed")
+
+    async def _read_clock(self, connection: "MemoryConnection") -> ClockReading:
+        time = await connection.time()
+        reading = ClockReading(time, self._clock())
+        if self._reading is not None and (step := clock_step(self._reading, reading)):
+            self._distrusted_until = max(self._distrusted_until, distrust_until(step, self._clock()))
+        self._reading = reading
+        return reading
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+            self._wake()
+
+    def _note_missing(self) -> None:
+        """Report whether work goes on without the memory, or pauses for it."""
+        is_missing = self._connection is None and self._clock() >= self._lease_ends
+        if is_missing != self._is_missing:
+            self._is_missing = is_missing
+            if self._on_missing is not None:
+                self._on_missing(is_missing)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for so many seconds, or until the connection begins or ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, _SHORTEST_TIMER)):
+                await self._changed.wait()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _lease_name(worker: str) -> str:
+    return f"worker:{worker}"
+
+
+def noted(send: Send, memory: SharedMemory) -> Send:
+    """Send a call once its start is recorded, for all its members at once."""
+
+    async def noted_send(call: OmniCall) -> Outcome:
+        names = [member.record for member in call.members or (call,) if member.record]
+        if names and not await memory.start(names):
+            return NOT_SENT
+        return await send(call)
+
+    return noted_send
+
+
+def shared_memory(
+    settings: Settings,
+    telemetry: Telemetry,
+    clock: Callable[[], float],
+    on_missing: Callable[[bool], None],
+) -> SharedMemory | None:
+    """Make the shared memory if it is set. Raises `SettingsError` if the package for it is not installed."""
+    if settings.memory_url is None:
+        return None
+    return SharedMemory(
+        _connect(settings),
+        telemetry,
+        clock,
+        kept=settings.memory_ttl,
+        on_missing=on_missing if settings.memory_required else None,
+    )
+
+
+def _connect(settings: Settings) -> "Connect":
+    try:
+        from service.adapters.memory import connect  # noqa: PLC0415 - optional
+    except ImportError:
+        raise SettingsError("RELAY_MEMORY_URL: needs more to be installed: pip install 'omni-relay[memory]'") from None
+    url = settings.memory_url.get_secret_value() if settings.memory_url else ""
+    return lambda on_lost: connect(url, settings.ca_file, on_lost)

@@ -1,0 +1,209 @@
+"""The client of the shared memory, with a real Redis server."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.adapters.memory import ANSWER, MemoryConnection, connect
+from service.core.attempt.start_record import MemoryUnavailableError
+from tests.support.memory import MemoryServer
+from tests.support.proxy import Proxy
+from tests.support.tls import certificate, server_of, tls_in_front_of
+
+
+@pytest.fixture
+async def connection(memory: MemoryServer) -> AsyncIterator[MemoryConnection]:
+    """Make a connection."""
+    connection, _ = await connect(memory.url, None, lambda _: None)
+    yield connection
+    connection.close()
+    await asyncio.sleep(0)
+
+
+async def cause_of(url: str, ca_file: str | None = None) -> str:
+    with pytest.raises(MemoryUnavailableError) as raised:
+        await connect(url, ca_file, lambda _: None)
+    return raised.value.cause
+
+
+async def test_commands_of_one_turn_are_applied_in_order(connection: MemoryConnection) -> None:
+    connection.put_if_absent("a", "first", 10)
+    connection.put_if_absent("b", "first", 10)
+    await asyncio.gather(connection.put(["a"], "second", 10), connection.put(["c"], "second", 10))
+    assert await asyncio.gather(*map(connection.get, "abcd")) == [b"second", b"first", b"second", None]
+    connection.put_if_absent("a", "third", 10)
+    assert await connection.get("a") == b"second"
+
+
+async def test_a_value_is_exchanged_only_if_it_is_still_the_same(connection: MemoryConnection) -> None:
+    await connection.put(["a"], "1", 10)
+    assert await asyncio.gather(*(connection.exchange("a", b"1", new, 10) for new in "23")) == [True, False]
+    assert await connection.get("a") == b"2"
+
+
+async def test_every_key_has_the_prefix_and_expires(connection: MemoryConnection, memory: MemoryServer) -> None:
+    connection.put_if_absent("a", "x", 10)
+    await connection.put(["b"], "x", 10)
+    await connection.exchange("b", b"x", "y", 10)
+    keys = await memory.keys()
+    assert sorted(keys) == ["omni-relay:a", "omni-relay:b"]
+    left = [int((await memory.ask("PTTL", key)).strip(b":\r\n")) for key in keys]
+    assert all(0 < milliseconds <= 10_000 for milliseconds in left)
+
+
+async def test_the_generation_is_another_one_after_a_restart_and_after_a_failover(memory: MemoryServer) -> None:
+    connection, before = await connect(memory.url, None, lambda _: None)
+    assert await connection.generation() == before
+    await memory.ask("REPLICAOF", "127.0.0.1", "1")
+    await memory.ask("REPLICAOF", "NO", "ONE")
+    promoted = await connection.generation()
+    await memory.kill()
+    await memory.start()
+    other, after = await connect(memory.url, None, lambda _: None)
+    assert len({before, promoted, after}) == 3
+    connection.close()
+    other.close()
+
+
+async def test_a_server_that_does_not_answer_ends_the_connection_with_all_that_waits(memory: MemoryServer) -> None:
+    lost: list[str] = []
+    connection, _ = await connect(memory.url, None, lambda error: lost.append(error.cause))
+    memory.pause()
+    began = asyncio.get_running_loop().time()
+    results = await asyncio.gather(
+        connection.put(["a"], "x", 10), connection.get("a"), connection.time(), return_exceptions=True
+    )
+    assert ANSWER <= asyncio.get_running_loop().time() - began < 4 * ANSWER
+    assert [type(one) for one in results] == [MemoryUnavailableError] * 3
+    assert lost == ["timeout"]
+    connection.put_if_absent("b", "x", 10)
+    with pytest.raises(MemoryUnavailableError):
+        await connection.get("b")
+    memory.resume()
+
+
+async def test_a_loop_that_was_busy_reads_an_answer_that_has_arrived(connection: MemoryConnection) -> None:
+    asking = asyncio.create_task(connection.get("a"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(2 * ANSWER)  # noqa: ASYNC251 - what is tested
+    assert await asking is None
+
+
+async def test_a_killed_server_ends_the_connection(memory: MemoryServer) -> None:
+    ended = asyncio.Event()
+    connection, _ = await connect(memory.url, None, lambda _: ended.set())
+    await memory.kill()
+    await asyncio.wait_for(ended.wait(), 2)
+    assert connection.error is not None
+    assert connection.error.cause == "no_connection"
+    assert await cause_of(memory.url) == "no_connection"
+
+
+async def test_a_wrong_password_is_named_and_not_repeated(tmp_path: Path) -> None:
+    async with MemoryServer(tmp_path / "protected", password="right") as server:
+        connection, _ = await connect(server.url, None, lambda _: None)
+        connection.close()
+        for password in ("wrong-one", ""):
+            with pytest.raises(MemoryUnavailableError) as raised:
+                await connect(server.url.replace("right", password), None, lambda _: None)
+            assert raised.value.cause == "login_refused"
+            assert "wrong-one" not in f"{raised.value!r} {raised.value.__cause__!r}"
+
+
+async def test_the_rights_that_the_documents_name_are_enough_and_needed(memory: MemoryServer) -> None:
+    text = (Path(__file__).parents[2] / "deploy/memory.md").read_text()
+    rights = text.partition("rights is enough: `")[2].partition("`")[0]
+    await memory.ask("ACL", "SETUSER", "relay", "on", ">secret", rights)
+    await memory.ask("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get", "+info", "+client")
+    url = memory.url.replace("redis://", "redis://relay:secret@")
+    connection, _ = await connect(url, None, lambda _: None)
+    connection.put_if_absent("a", "x", 10)
+    await connection.put(["a"], "y", 10)
+    assert await connection.exchange("a", b"y", "z", 10)
+    assert (await connection.get("a"), await connection.time() > 0) == (b"z", True)
+    connection.close()
+    assert await cause_of(url.replace("relay", "reader")) == "not_permitted"
+
+
+async def test_a_full_server_and_a_replica_are_named(memory: MemoryServer) -> None:
+    for command, cause in (
+        (("CONFIG", "SET", "maxmemory", "1"), "full"),
+        (("REPLICAOF", "127.0.0.1", "1"), "read_only"),
+    ):
+        connection, _ = await connect(memory.url, None, lambda _: None)
+        await memory.ask(*command)
+        with pytest.raises(MemoryUnavailableError) as raised:
+            await connection.put(["a"], "x", 10)
+        assert raised.value.cause == cause
+        await memory.ask("CONFIG", "SET", "maxmemory", "0")
+
+
+async def test_tls_is_verified_against_the_authorities_that_are_named(memory: MemoryServer, tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    async with tls_in_front_of(memory.port, server_of(files)) as port:
+        url = f"rediss://localhost:{port}"
+        assert await cause_of(url) == "untrusted_certificate"
+        connection, _ = await connect(url, str(files[0]), lambda _: None)
+        await connection.put(["a"], "x", 10)
+        connection.close()
+        await asyncio.sleep(0.05)
+
+
+async def test_a_network_that_holds_everything_is_a_timeout(memory: MemoryServer) -> None:
+    async with Proxy(memory.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        connection, _ = await connect(url, None, lambda _: None)
+        proxy.hold()
+        with pytest.raises(MemoryUnavailableError):
+            await connection.put(["a"], "x", 10)
+        assert connection.error is not None
+        assert connection.error.cause == "timeout"
+        proxy.release()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"+OK\r\n" * 50,
+        b":1\r\n" * 50,
+        b"*0\r\n" * 50,
+        b"-ERR no\r\n",
+        b"\x00\xff" * 50,
+        b"",
+    ],
+    ids=["HTTP", "OK", "numbers", "lists", "error", "garbage", "nothing"],
+)
+async def test_another_program_than_redis_is_only_unavailable(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await asyncio.sleep(0.2)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await cause_of(url) in {"refused", "no_connection", "timeout"}
+        await asyncio.sleep(0.3)
+
+
+def test_without_the_setting_the_client_is_not_imported() -> None:
+    program = """
+import asyncio, sys
+from service.adapters.settings import Settings, SettingsSource
+from service.worker.app import Worker
+
+async def made(**settings):
+    Worker(Settings(omni_api_key="k", **settings), SettingsSource({}))
+    return sorted({"redis", "hiredis"} & set(sys.modules))
+
+print(asyncio.run(made()), asyncio.run(made(memory_url="redis://localhost")))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.stdout == "[] ['hiredis', 'redis']\n", ran.stderr

@@ -1,0 +1,364 @@
+"""The shared memory in use, with servers that restart, forget, answer late and have clocks that step."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from service.adapters.metrics import Metrics
+from service.core.attempt.start_record import LEASE, MARGIN, MemoryUnavailableError
+from service.core.delivery import Delivery
+from service.worker.memory import SharedMemory
+from service.worker.telemetry import Telemetry
+from tests.support.builder import NOW
+from tests.support.loop import loop_time
+
+if TYPE_CHECKING:
+    from service.adapters.memory import MemoryConnection
+
+ANSWER = 0.5
+DELIVERY = Delivery(b"body", message_id="r")
+AGAIN = replace(DELIVERY, redelivered=True, headers={"x-delivery-count": 1})
+
+
+@dataclass(eq=False)
+class Server:
+    """A memory whose faults a test decides. `delay` is the time from giving a command to its being applied."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    snapshot: dict[str, bytes] = field(default_factory=dict)
+    generation: int = 1
+    clock_offset: float = 1_000_000.0
+    is_down: bool = False
+    is_full: bool = False
+    delay: Callable[[], float] = lambda: 0.001
+    connections: "list[Connection]" = field(default_factory=list)
+
+    def time(self) -> float:
+        return self.clock_offset + loop_time()
+
+    def restart(self) -> None:
+        """Come back with the data of the latest snapshot."""
+        self.generation += 1
+        self.values = dict(self.snapshot)
+        for connection in tuple(self.connections):
+            connection.break_off(is_server_gone=True)
+
+    async def connect(self, on_lost: Callable[[MemoryUnavailableError], None]) -> "tuple[MemoryConnection, str]":
+        if self.is_down:
+            raise MemoryUnavailableError("no_connection")
+        connection = Connection(self, on_lost)
+        return cast("MemoryConnection", connection), await connection.generation()
+
+
+@dataclass(eq=False)
+class Connection:
+    """Applies commands in their order. One that is not answered in time is applied all the same."""
+
+    server: Server
+    on_lost: Callable[[MemoryUnavailableError], None]
+    error: MemoryUnavailableError | None = None
+    is_server_gone: bool = False
+    free_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.server.connections.append(self)
+
+    async def _ask(self, apply: Callable[[Server], object]) -> object:
+        if self.error is not None:
+            raise self.error
+        answer = asyncio.get_running_loop().create_future()
+
+        def run() -> None:
+            if not self.is_server_gone:
+                value = apply(self.server)
+                if not answer.done():
+                    answer.set_result(value)
+
+        self.free_at = max(self.free_at, loop_time()) + self.server.delay()
+        asyncio.get_running_loop().call_at(self.free_at, run)
+        try:
+            return await asyncio.wait_for(answer, ANSWER)
+        except TimeoutError:
+            self.break_off()
+        assert self.error is not None
+        raise self.error
+
+    def break_off(self, *, is_server_gone: bool = False) -> None:
+        self.is_server_gone |= is_server_gone
+        if self.error is None:
+            self.error = MemoryUnavailableError("timeout")
+            self.server.connections.remove(self)
+            self.on_lost(self.error)
+
+    def close(self) -> None:
+        self.break_off()
+
+    async def generation(self) -> str:
+        return str(await self._ask(lambda server: f"run-{server.generation}"))
+
+    async def time(self) -> float:
+        return cast("float", await self._ask(lambda server: server.time()))
+
+    async def get(self, name: str) -> bytes | None:
+        return cast("bytes | None", await self._ask(lambda server: server.values.get(name)))
+
+    async def exchange(self, name: str, before: bytes, after: str, _: float) -> bool:
+        def apply(server: Server) -> bool:
+            if server.values.get(name) != before:
+                return False
+            server.values[name] = after.encode()
+            return True
+
+        return bool(await self._ask(apply))
+
+    def put_if_absent(self, name: str, value: str, _: float) -> None:
+        self.free_at = max(self.free_at, loop_time()) + self.server.delay()
+
+        def run() -> None:
+            if not self.is_server_gone:
+                self.server.values.setdefault(name, value.encode())
+
+        asyncio.get_running_loop().call_at(self.free_at, run)
+
+    async def put(self, names: Sequence[str], value: str, _: float) -> None:
+        if self.server.is_full:
+            self.break_off()
+            raise MemoryUnavailableError("full")
+        await self._ask(lambda server: server.values.update(dict.fromkeys(names, value.encode())))
+
+
+@asynccontextmanager
+async def working(
+    server: Server, on_missing: Callable[[bool], None] | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[SharedMemory]:
+    """Run a worker's part; it dies at the end."""
+    telemetry = Telemetry(metrics or Metrics(), lambda: NOW, loop_time)
+    memory = SharedMemory(server.connect, telemetry, loop_time, kept=1000, on_missing=on_missing)
+    running = asyncio.create_task(memory.run())
+    await memory.tried.wait()
+    try:
+        yield memory
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_delivery_that_was_not_started_is_taken_over_once() -> None:
+    server, metrics = Server(), Metrics()
+    async with working(server) as first:
+        first.receive(DELIVERY)
+        await asyncio.sleep(1)
+    async with working(server, metrics=metrics) as second, working(server) as third:
+        assert await second.take_untouched(AGAIN)
+        assert not await third.take_untouched(AGAIN)
+        assert await third.take_untouched(replace(AGAIN, headers={"x-delivery-count": 2}))
+    assert metrics.registry.get_sample_value("omni_relay_untouched_redeliveries_total") == 1
+
+
+async def test_a_started_delivery_is_not_untouched() -> None:
+    server = Server()
+    async with working(server) as first, working(server) as second:
+        assert await first.start([first.receive(DELIVERY)])
+        first.receive(DELIVERY)
+        await asyncio.sleep(1)
+        assert not await second.take_untouched(AGAIN)
+
+
+@pytest.mark.parametrize(
+    "delivery", [replace(DELIVERY, redelivered=True), replace(DELIVERY, headers={"omni-republished": True})]
+)
+async def test_a_delivery_that_another_worker_may_have_had_is_not_recorded_as_untouched(delivery: Delivery) -> None:
+    server = Server()
+    async with working(server) as first, working(server) as second:
+        first.receive(delivery)
+        await asyncio.sleep(1)
+        assert not await second.take_untouched(AGAIN)
+
+
+async def test_a_broker_that_does_not_count_deliveries_leaves_them_ambiguous() -> None:
+    server = Server()
+    async with working(server) as first:
+        first.receive(DELIVERY)
+        assert not await first.take_untouched(replace(AGAIN, headers={}))
+
+
+async def test_a_memory_that_forgot_proves_nothing() -> None:
+    server = Server()
+    async with working(server) as first:
+        first.receive(DELIVERY)
+        await asyncio.sleep(1)
+        server.values.clear()
+        await asyncio.sleep(3)  # the lease is there again
+        assert not await first.take_untouched(AGAIN)
+
+
+async def test_a_memory_that_came_back_with_old_data_proves_nothing() -> None:
+    server = Server()
+    async with working(server) as first, working(server) as second:
+        first.receive(DELIVERY)
+        await asyncio.sleep(1)
+        server.snapshot = dict(server.values)
+        assert await first.start(["x"])
+        server.restart()
+        await asyncio.sleep(30)
+        assert not await second.take_untouched(AGAIN)
+
+
+async def test_a_redelivery_after_the_lease_is_ambiguous() -> None:
+    server = Server()
+    async with working(server) as second:
+        async with working(server) as first:
+            first.receive(DELIVERY)
+            await asyncio.sleep(1)
+        await asyncio.sleep(LEASE + MARGIN)
+        assert not await second.take_untouched(AGAIN)
+
+
+async def test_no_lease_is_trusted_after_the_clock_of_the_memory_was_set_back() -> None:
+    server = Server()
+    async with working(server) as second:
+        async with working(server) as first:
+            first.receive(DELIVERY)
+            await asyncio.sleep(1)
+        await asyncio.sleep(LEASE)
+        server.clock_offset -= LEASE
+        await asyncio.sleep(2)
+        assert not await second.take_untouched(AGAIN)
+
+
+async def test_work_goes_on_without_a_memory_once_the_lease_has_ended() -> None:
+    server, metrics = Server(), Metrics()
+    value = metrics.registry.get_sample_value
+    async with working(server, metrics=metrics) as memory:
+        await asyncio.sleep(10)
+        server.is_down = True
+        server.restart()
+        began = loop_time()
+        assert await memory.start(["x"])
+        assert LEASE - 1 <= loop_time() - began <= LEASE + MARGIN
+        began = loop_time()
+        assert await memory.start(["y"])
+        assert loop_time() == began
+        assert value("omni_relay_memory_unavailable") == 1
+        server.is_down = False
+        await asyncio.sleep(60)
+        assert value("omni_relay_memory_unavailable") == 0
+        assert await memory.start(["z"])
+        assert server.values["z"] == b"started"
+        assert "x" not in server.values
+
+
+async def test_a_required_memory_that_is_missing_forbids_starts_until_it_is_back() -> None:
+    server, missing = Server(is_down=True), list[bool]()
+    async with working(server, missing.append) as memory:
+        assert not await memory.start(["x"])
+        assert missing == [True]
+        server.is_down = False
+        await asyncio.sleep(10)
+        assert missing == [True, False]
+        assert await memory.start(["x"])
+
+
+async def test_a_slow_memory_counts_as_unavailable() -> None:
+    server, metrics = Server(), Metrics()
+    async with working(server, metrics=metrics) as memory:
+        server.delay = lambda: 2 * ANSWER
+        began = loop_time()
+        assert await memory.start(["x"])
+        assert loop_time() - began <= LEASE + MARGIN
+    assert metrics.registry.get_sample_value("omni_relay_memory_failures_total", {"cause": "timeout"})
+
+
+async def test_a_memory_that_is_full_does_not_delay_again_each_time_it_is_tried() -> None:
+    async with working(Server(is_full=True)) as memory:
+        for _ in range(60):
+            began = loop_time()
+            assert await memory.start(["x"])
+            assert loop_time() - began < 0.1
+            await asyncio.sleep(1)
+
+
+async def test_a_brief_interruption_is_waited_for() -> None:
+    server = Server()
+    async with working(server) as memory:
+        await asyncio.sleep(1)
+        server.restart()
+        assert await memory.start(["x"])
+        assert server.values["x"] == b"started"
+
+
+async def test_a_memory_that_works_for_moments_is_tried_less_and_less_often() -> None:
+    server, tries = Server(is_down=True), list[float]()
+
+    class Counting(Server):
+        async def connect(self, on_lost: Callable[[MemoryUnavailableError], None]) -> "tuple[MemoryConnection, str]":
+            tries.append(loop_time())
+            return await server.connect(on_lost)
+
+    async with working(Counting()):
+        await asyncio.sleep(600)
+    assert 15 < len(tries) < 40
+
+
+async def break_often(server: Server, random_: random.Random) -> None:
+    """Make faults until cancelled."""
+    while True:
+        await asyncio.sleep(random_.expovariate(1 / 4))
+        match random_.randrange(5):
+            case 0:
+                server.snapshot = dict(server.values)
+            case 1:
+                server.restart()
+            case 2:
+                server.values.clear()
+            case 3:
+                server.is_down = not server.is_down
+            case _:
+                for connection in tuple(server.connections):
+                    if random_.random() < 0.5:
+                        connection.break_off()
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_nothing_that_was_started_ever_looks_untouched(seed: int) -> None:
+    """Workers die in the middle of anything, while the memory restarts, forgets, hangs and applies commands late."""
+    random_ = random.Random(seed)  # noqa: S311 - no secret
+    server, posted = Server(), set[str]()
+    server.delay = lambda: (
+        random_.choice((0.0, 0.001, 0.01, 0.2)) if random_.random() > hangs else random_.uniform(0, 12)
+    )
+    hangs = random_.choice((0.0, 0.02, 0.1))
+
+    async def serve(memory: SharedMemory, delivery: Delivery) -> None:
+        """Do what a worker does about a delivery: nothing is posted before its start is recorded."""
+        name = str(delivery.message_id)
+        record = memory.receive(delivery)
+        await asyncio.sleep(random_.expovariate(1 / 3))
+        if await memory.start([record]):
+            posted.add(name)
+            await asyncio.sleep(random_.expovariate(1 / 3))
+
+    breaking = asyncio.create_task(break_often(server, random_))
+    taken = 0
+    try:
+        async with working(server) as survivor:
+            for number in range(12):
+                delivery = Delivery(b"body", message_id=f"r-{number}")
+                async with working(server) as victim:
+                    serving = asyncio.create_task(serve(victim, delivery))
+                    await asyncio.sleep(random_.expovariate(1 / 5))
+                    serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+                await asyncio.sleep(random_.choice((0.0, 0.1, 1, 4)))
+                again = replace(AGAIN, message_id=delivery.message_id)
+                if await survivor.take_untouched(again):
+                    taken += 1
+                    assert delivery.message_id not in posted
+    finally:
+        breaking.cancel()
+        await asyncio.gather(breaking, return_exceptions=True)
