@@ -12,10 +12,10 @@ from dataclasses import field, replace
 from datetime import datetime
 from math import inf
 
-from service.core.attempt.call import OmniCall, Origin, Send, is_too_large, merge, plan, split
+from service.core.attempt.call import OmniCall, Origin, Send, merge, plan, split
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
-from service.core.attempt.outcome import NOT_SENT, Denied, NotAttempted, Outcome, Rejected
+from service.core.attempt.outcome import NOT_SENT, REFUSED_TOGETHER, NotAttempted, Outcome
 from service.core.attempt.retry import Policy
 from service.core.delivery import ALWAYS_OURS, Delivery, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, may_be_duplicate
@@ -194,7 +194,7 @@ class Handler:
             return None
         for job in jobs:
             job.is_touched = job.is_measured = True
-        if isinstance(outcome, (Denied, Rejected)) or is_too_large(outcome):
+        if outcome is REFUSED_TOGETHER:
             return None
         if isinstance(outcome, NotAttempted):
             await self._record_start(jobs)

@@ -106,6 +106,11 @@ class OmniCall:
             self.record,
         )
 
+    def measured(self) -> "OmniCall":
+        """Return a copy whose waiting time and size are not measured again."""
+        members = tuple([member.measured() for member in self.members])
+        return replace(self, is_measured=True, members=members)
+
     def to_json(self) -> bytes:
         """Render the body. Every destination has a `messageId`, by which the answer is read."""
         content = self.content_json

@@ -8,10 +8,10 @@ affect the others.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from service.core.attempt.call import OmniCall, Send, content_key, fits, ids_of, is_too_large, merge
-from service.core.attempt.outcome import Denied, Outcome, Rejected, Unknown
+from service.core.attempt.outcome import REFUSED_TOGETHER, Denied, Outcome, Rejected, Unknown
 
 _Member = tuple[OmniCall, "asyncio.Future[Outcome]"]
 
@@ -93,15 +93,16 @@ class Batching:
 
         Nothing of a rejected call was taken, so a half that is not sent any more has not been attempted either.
         """
-        if len(members) == 1 or not self._may_be_caused_by_one(outcome):
-            for _, waiting in members:
+        is_divisible = self._may_be_caused_by_one(outcome)
+        if len(members) == 1 or not is_divisible:
+            for call, waiting in members:
                 if not waiting.done():
-                    waiting.set_result(outcome)
+                    waiting.set_result(REFUSED_TOGETHER if is_divisible and call.members else outcome)
             return
         middle = len(members) // 2
         for half in (members[:middle], members[middle:]):
             if due := _waiting(half):
-                calls = [replace(call, is_measured=True) for call, _ in due]
+                calls = [call.measured() for call, _ in due]
                 await self._distribute(due, await self._send(merge(calls)))
 
     def _may_be_caused_by_one(self, outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
 from service.core.attempt.outcome import (
     NOT_SENT,
+    REFUSED_TOGETHER,
     Accepted,
     Denied,
     NotAttempted,
@@ -445,7 +446,9 @@ async def test_several_jobs_share_one_call_and_one_publication_and_end_as_each_w
     assert all(job.is_touched for job in several)
 
 
-@pytest.mark.parametrize("outcome", [Unavailable("http_503"), Unknown("timeout"), NotAttempted("stopping")])
+@pytest.mark.parametrize(
+    "outcome", [Unavailable("http_503"), Unknown("timeout"), Denied("http_401"), NotAttempted("stopping")]
+)
 async def test_an_outcome_that_concerns_all_jobs_is_reported_for_each(outcome: Outcome) -> None:
     alone = World(lambda _: outcome)
     await alone.handle(named("r-1"))
@@ -461,9 +464,7 @@ async def test_an_outcome_that_concerns_all_jobs_is_reported_for_each(outcome: O
 @pytest.mark.parametrize(
     ("outcome", "touched"),
     [
-        (Rejected("http_400", "HTTP 400"), True),
-        (Denied("http_401"), True),
-        (Unavailable("http_413"), True),
+        (REFUSED_TOGETHER, True),
         (NOT_SENT, False),
     ],
 )

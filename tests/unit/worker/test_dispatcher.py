@@ -11,7 +11,7 @@ from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import LookupPurpose, LookupResult
-from service.core.attempt.outcome import Accepted, Outcome, Rejected
+from service.core.attempt.outcome import REFUSED_TOGETHER, Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
@@ -460,7 +460,7 @@ async def test_a_defect_in_grouping_leaves_no_delivery_unhandled() -> None:
 
 
 async def test_each_delivery_is_handled_by_itself_if_one_may_have_caused_a_refusal() -> None:
-    world, channel, life = World(refusal=Rejected("http_400", "HTTP 400")), Channel(), ConnectionLifetime()
+    world, channel, life = World(refusal=REFUSED_TOGETHER), Channel(), ConnectionLifetime()
     dispatcher = world.dispatcher()
     for tag, name in enumerate("ab"):
         receive(dispatcher, a_request(name), channel, tag, life)

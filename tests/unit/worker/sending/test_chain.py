@@ -17,6 +17,7 @@ from service.core.attempt.call import OmniCall, ids_of, merge, split
 from service.core.attempt.concurrency import Limit
 from service.core.attempt.outcome import (
     NOT_SENT,
+    REFUSED_TOGETHER,
     Accepted,
     Denied,
     NotAttempted,
@@ -565,6 +566,38 @@ async def test_a_merged_call_that_a_pause_forbids_before_writing_is_not_sent() -
 
     assert await world.send(merge([call_about("a"), call_about("b")])) is NOT_SENT
     assert world.posted == []
+
+
+@pytest.mark.parametrize("outcome", [Rejected("http_400", "HTTP 400"), Unavailable("http_413"), Denied("http_403")])
+async def test_a_merged_call_that_one_member_may_have_spoiled_is_refused_together(outcome: Outcome) -> None:
+    world = World(lambda call: accept(call) if len(call.messages) == 1 else outcome)
+    world.go.set()
+    await world.calls("works")
+
+    assert await world.send(merge([call_about("a"), call_about("b")])) is REFUSED_TOGETHER
+
+
+async def test_a_merged_call_that_is_denied_like_all_others_is_denied() -> None:
+    world = World(lambda _: Denied("http_401"))
+    world.go.set()
+
+    assert await world.send(merge([call_about("a"), call_about("b")])) == Denied("http_401")
+
+
+async def test_members_of_merged_calls_that_are_sent_in_halves_are_measured_once() -> None:
+    world = World(lambda call: accept(call) if len(call.messages) < 4 else Rejected("http_400", "HTTP 400"))
+    first = world.call("first", text="Bye")
+    await settled()
+    merged = [
+        asyncio.ensure_future(world.send(merge([call_about(name, published=NOW) for name in names])))
+        for names in ("ab", "cd")
+    ]
+    await settled()
+    world.go.set()
+    await asyncio.gather(first, *merged)
+
+    assert world.posted[1:] == [["a", "b", "c", "d"], ["a", "b"], ["c", "d"]]
+    assert world.metrics.registry.get_sample_value("omni_relay_sms_parts_total", {"encoding": "gsm7"}) == 5
 
 
 async def test_merged_calls_that_wait_for_a_slot_share_the_next() -> None:
