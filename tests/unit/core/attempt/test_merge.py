@@ -108,6 +108,13 @@ def test_the_members_of_merged_calls_that_are_merged_are_the_members_of_both() -
     assert merge([merge(calls[:2]), calls[2]]).members == tuple(calls)
 
 
+def test_a_call_that_was_measured_has_measured_members() -> None:
+    merged = merge([a_call(ONE), a_call(TWO)]).measured()
+
+    assert merged.is_measured
+    assert [member.is_measured for member in merged.members] == [True, True]
+
+
 def test_a_guarded_call_is_the_same_call_under_other_conditions() -> None:
     call = replace(a_call(ONE), attempt=3, redrives=1, denials=2, traces=("t",), expires_at=NOW, published=NOW)
     guarded = call.guarded(lambda: False, is_alone=True)
