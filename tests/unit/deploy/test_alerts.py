@@ -64,7 +64,8 @@ def test_an_alert_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
 def test_compose_starts_prometheus_with_the_address_of_the_runbooks(tmp_path: Path) -> None:
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]
     shell, script = service["entrypoint"], service["command"][0]
-    script = script.replace("/etc/prometheus", str(DEPLOY / "prometheus")).replace("/tmp", str(tmp_path))  # noqa: S108 - the container's
+    script = script.replace("/tmp", str(tmp_path))  # noqa: S108 - the container's
+    script = script.replace("/etc/prometheus", str(DEPLOY / "prometheus"))
     started, started_with, _ = script.partition("exec prometheus")
     environment = {"RUNBOOKS_URL": "https://wiki.example/omni-relay", "PATH": os.environ["PATH"]}
     subprocess.run([*shell, started.replace("$$", "$")], check=True, env=environment, timeout=30)
