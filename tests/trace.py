@@ -50,7 +50,7 @@ BODY: Final = {"requestId": "r-1", "phoneNumber": "41793026727", "text": "Hello"
 
 
 class Trace:
-    """What is called, once it is on."""
+    """The functions that were called since it was switched on."""
 
     def __init__(self) -> None:
         self.functions: dict[CodeType, None] = {}

@@ -2,6 +2,8 @@
 
 Labels are closed sets. Each value starts at 0, so that an alert can distinguish "none" from "not known". No id, phone
 number, address or text is ever a label.
+
+This file has more than 250 lines since it is the one table of names, labels and help texts.
 """
 
 from collections.abc import Iterable, Mapping

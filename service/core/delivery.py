@@ -42,7 +42,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Unaccepted:
-    """What the log says about the final event of a message that was not accepted: no address, no text."""
+    """Facts for the log about the final event of a message that was not accepted: no address, no text."""
 
     request_id: str
     message_id: str | None

@@ -37,7 +37,7 @@ def account(owed: float, lane: Lane, units: float, *, other_waits: bool) -> floa
 
 
 class LaneQueue(Generic[T]):
-    """What waits, by lane: first come, first served within a lane."""
+    """Waiting items by lane: first come, first served within a lane."""
 
     def __init__(self) -> None:
         self._normal: deque[T] = deque()

@@ -1,4 +1,4 @@
-"""What `omni-relay status` concludes from two samples of each worker's metrics and of the broker's queues.
+"""The conclusions of `omni-relay status` from two samples of each worker's metrics and of the broker's queues.
 
 A counter that is lower in the second sample belongs to a process that has started again, so it counts from 0. One file,
 since every number and every problem is drawn from the same two samples.

@@ -49,7 +49,7 @@ _LONGEST_ASKED: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What an outcome shows about OMNI and our account."""
+    """The state of OMNI and of our account, as an outcome shows it."""
 
     kind: Literal["healthy", "failing", "refused", "denied"]
     """refused: by a gateway, which may concern this call or all calls."""

@@ -20,7 +20,7 @@ RECHECK_AFTER: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LogAccess:
-    """What the latest answers show. Times are seconds of a monotonic clock."""
+    """Whether the logs may be read, as the latest answers show it. Times are seconds of a monotonic clock."""
 
     refusals: int = 0
     first: float = 0.0

@@ -76,7 +76,7 @@ class Batching:
             outcome = await self._send(first.guarded(first.may_send, seal=seal))
             await self._distribute(batch.members, outcome)
         except Exception as error:  # noqa: BLE001 - a defect of ours, which is reported with each member's delivery
-            several = len(batch.members) > 1
+            several = len(batch.members) > 1 or any(call.members for call, _ in batch.members)
             for _, waiting in _waiting(batch.members):
                 # OMNI may have taken the call, and another member may have caused the defect.
                 waiting.set_result(Unknown("exception")) if several else waiting.set_exception(error)

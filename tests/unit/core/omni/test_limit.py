@@ -119,7 +119,7 @@ INVALID: Final[list[tuple[Fields, str, str]]] = [
     ({"notifyUrl": "https://example.com/" + "x" * 2029}, "notifyUrl", "should have at most 2048 characters"),
     ({"notifyContentType": "text/plain"}, "notifyContentType", "should be 'application/json' or 'application/xml'"),
     ({"callbackData": "x" * 4001}, "callbackData", "should have at most 4000 characters"),
-    # What the relay adds
+    # Limits of the relay
     ({"onUnknown": "drop"}, "onUnknown", "should be 'resend' or 'park'"),
     ({"metadata": {"k": 1}}, "metadata.k", "should be a valid string"),
     ({"metadata": {"k": "x" * 4096}}, "metadata", KIB),
@@ -142,7 +142,7 @@ INVALID: Final[list[tuple[Fields, str, str]]] = [
     ({"sms": ..., "text": "?!"}, "text", "must suit every channel, but for voice: must hold more than punctuation"),
     ({"sms": ..., "text": "x", "mailSubject": ""}, "mailSubject", EMPTY),
     ({"sms": ...}, "$", shape_faults({"destinations"})[0].message),
-    # What OMNI does not have
+    # Fields that OMNI does not have
     ({"unheardOf": 1}, "unheardOf", "is not a field of a send request"),
     ({"sender": "x"}, "sender", "is not an option of OMNI: the sender stands in the scenario's step"),
     ({"sms": {"text": "x", "flash": True}}, "sms.flash", "is not an option of OMNI: use the SMS API"),

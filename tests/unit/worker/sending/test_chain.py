@@ -57,7 +57,7 @@ class World:
         telemetry = Telemetry(self.metrics, lambda: self.now, self.clock)
         self.send = make_send(self._post, self.guard, self.limiter, telemetry, now=lambda: self.now, most=most)
         self.before_writing: list[Callable[[], None]] = []
-        """What happens while a token is fetched and a connection opened, one after the other."""
+        """Functions that are called, one per call, while a token is fetched and a connection opened."""
 
     def clock(self) -> float:
         return loop_time() + self.seconds
@@ -439,6 +439,16 @@ async def test_a_defect_leaves_the_members_of_a_shared_call_ambiguous(names: str
     assert [isinstance(outcome, Unknown) for outcome in outcomes] == [unknown] * len(names)
     assert [isinstance(outcome, ValueError) for outcome in outcomes] == [not unknown] * len(names)
     assert len(world.posted) == 1
+
+
+async def test_a_defect_leaves_the_members_of_a_merged_call_ambiguous() -> None:
+    def fail(_: OmniCall) -> Outcome:
+        raise ValueError("a defect")
+
+    world = World(fail)
+    world.go.set()
+
+    assert await world.send(merge([call_about("a"), call_about("b")])) == Unknown("exception")
 
 
 @pytest.mark.parametrize(
