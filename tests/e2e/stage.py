@@ -202,12 +202,15 @@ class Stage:
 
     async def until_waiting(self, queue: str, count: int) -> None:
         """Wait until so many messages are ready in a queue, which need not exist yet."""
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(TIMEOUT), await aio_pika.connect(self.url) as connection:
             while True:
                 with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
-                    if await self.waiting(queue) == count:
+                    channel = await connection.channel()
+                    found = await channel.declare_queue(queue, passive=True)
+                    await channel.close()
+                    if found.declaration_result.message_count == count:
                         return
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
 
     async def exists(self, queue: str) -> bool:
         """Return whether a queue exists."""

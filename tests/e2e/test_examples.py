@@ -1,4 +1,4 @@
-"""The examples for producers and consumers, each in its language, with a broker that restarts after the second half.
+"""The examples for producers and consumers, with a broker that restarts before the second half of the events.
 
 An example whose compiler or client library is not on this machine is skipped as not run. `deploy/bootstrap --rabbitmq`
 installs the library for TypeScript; those for Go and Java are taken from the caches of their own tools.
@@ -9,14 +9,16 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from service.demo.rabbitmq.node import Node
-from tests.e2e.stage import connected, staged
+from tests.e2e.stage import Stage, connected, staged
+from tests.support.broker import VirtualHost, virtual_host
 from tests.support.documents import ROOT
 
 EXAMPLES: Final = ROOT / "deploy/contract/examples"
@@ -96,6 +98,12 @@ def test_each_example_has_a_language_here_or_is_known_not_to_run() -> None:
     assert {folder.name for folder in EXAMPLES.iterdir()} == {*LANGUAGES, "csharp"}
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_an_example_can_be_built_here(language: str, tmp_path: Path) -> None:
+    """It is reported as skipped otherwise."""
+    await LANGUAGES[language](tmp_path)
+
+
 @asynccontextmanager
 async def running(*command: str, output: Path, **environment: str) -> AsyncIterator[None]:
     with output.open("ab") as lines:
@@ -107,34 +115,63 @@ async def running(*command: str, output: Path, **environment: str) -> AsyncItera
             await process.wait()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("language", LANGUAGES)
-async def test_every_request_is_accepted_and_every_event_consumed(
-    language: str, own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
-) -> None:
-    (work := tmp_path / "work").mkdir()
+@dataclass(frozen=True)
+class Example:
+    """A language's programs, and the virtual host that they use."""
+
+    producer: Sequence[str]
+    consumer: Sequence[str]
+    url: str
+    stage: Stage
+    output: Path
+
+    def consumed(self) -> set[str]:
+        """List the ids of the events that the consumer has printed."""
+        lines = self.output.read_text().splitlines(keepends=True)
+        return {line.split()[0] for line in lines if line.endswith("\n")}
+
+    async def serve_first_half(self) -> None:
+        """Publish a half and consume its events; publish the other half."""
+        async with running(*self.consumer, output=self.output, RABBITMQ_URL=self.url):
+            await done(*self.producer, "0", str(COUNT // 2), RABBITMQ_URL=self.url)
+            await self.stage.until(lambda: len(self.consumed()) >= COUNT // 2, within=60)
+        await done(*self.producer, str(COUNT // 2), str(COUNT // 2), RABBITMQ_URL=self.url)
+
+    async def serve_second_half(self) -> None:
+        """Consume the events of the other half, and look at all."""
+        async with running(*self.consumer, output=self.output, RABBITMQ_URL=self.url):
+            await self.stage.until(lambda: len(self.consumed()) >= COUNT, within=60)
+        await self.stage.until_final_events(COUNT)
+
+        assert set(self.stage.final_events()) == {f"shop-order-{order}" for order in range(COUNT)}
+        assert {type_ for types in self.stage.final_events().values() for type_ in types} == {"accepted"}
+        assert {len(ids) for ids in self.stage.final_ids().values()} == {1}
+        assert self.consumed() == {event.body["id"] for event in self.stage.events}
+
+
+@asynccontextmanager
+async def example(language: str, host: VirtualHost, folder: Path) -> AsyncIterator[Example]:
+    """Build the programs of a language; start a worker for them."""
+    (work := folder / "work").mkdir(parents=True)
     producer, consumer = await LANGUAGES[language](work)
-    events = tmp_path / "events"
-
-    def consumed() -> set[str]:
-        return {line.split()[0] for line in events.read_text().splitlines(keepends=True) if line.endswith("\n")}
-
-    node = await own_broker()
-    async with staged(node.url, tmp_path / "stage") as stage:
+    async with staged(host.url, folder / "stage") as stage:
         await stage.worker()
-        async with connected(node.url) as channel:  # as operators do, before the first producer starts
+        async with connected(host.url) as channel:  # as operators do, before the first producer starts
             queue = await channel.declare_queue("shop.events", durable=True, arguments={"x-queue-type": "quorum"})
             await queue.bind("omni.results", "#")
-        async with running(*consumer, output=events, RABBITMQ_URL=node.url.rstrip("/")):
-            await done(*producer, "0", str(COUNT // 2), RABBITMQ_URL=node.url.rstrip("/"))
-            await stage.until(lambda: len(consumed()) >= COUNT // 2, within=60)
-        await done(*producer, str(COUNT // 2), str(COUNT // 2), RABBITMQ_URL=node.url.rstrip("/"))
-        await node.restart()
-        async with running(*consumer, output=events, RABBITMQ_URL=node.url.rstrip("/")):
-            await stage.until(lambda: len(consumed()) >= COUNT, within=60)
-        await stage.until_final_events(COUNT)
+        yield Example(producer, consumer, host.url, stage, folder / "events")
 
-        assert set(stage.final_events()) == {f"shop-order-{order}" for order in range(COUNT)}
-        assert {type_ for types in stage.final_events().values() for type_ in types} == {"accepted"}
-        assert {len(ids) for ids in stage.final_ids().values()} == {1}
-        assert consumed() == {event.body["id"] for event in stage.events}
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+async def test_every_request_is_accepted_and_every_event_consumed(tmp_path: Path, rabbitmq_root: Path | None) -> None:
+    """All languages at the same time, each in a virtual host of its own on the broker that restarts."""
+    async with Node(tmp_path / "broker", root=rabbitmq_root, management=True) as node, AsyncExitStack() as life:
+        examples: list[Example] = []
+        for language in LANGUAGES:
+            host = life.enter_context(virtual_host(node))
+            with suppress(pytest.skip.Exception):
+                examples.append(await life.enter_async_context(example(language, host, tmp_path / language)))
+        await asyncio.gather(*(one.serve_first_half() for one in examples))
+        await node.restart()
+        await asyncio.gather(*(one.serve_second_half() for one in examples))

@@ -200,15 +200,13 @@ async def test_valid_pushes_succeed_beside_idle_and_trickling_connections(stage:
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-async def test_a_hundred_pushes_of_two_hundred_reports_at_once_all_become_events(
-    stage: Stage, receiver: Receiver
-) -> None:
+async def test_a_hundred_pushes_of_sixty_reports_at_once_all_become_events(stage: Stage, receiver: Receiver) -> None:
     before = (await receiver.process.metrics())["process_cpu_seconds_total"]
-    pushes = [[f"m-{push}-{number}" for number in range(200)] for push in range(100)]
+    pushes = [[f"m-{push}-{number}" for number in range(60)] for push in range(100)]
     names = {name for push in pushes for name in push}
     attempts = await asyncio.gather(*(push_until_taken(lambda: receiver, push) for push in pushes))
     spent = (await receiver.process.metrics())["process_cpu_seconds_total"] - before
     await stage.until(lambda: {event.subject for event in stage.events} == names, within=120)
     assert len({event.body["id"] for event in stage.events}) == len(names)
     assert rss(receiver) < 150 * 2**20
-    assert spent / (200 * sum(attempts)) < 0.001
+    assert spent / (60 * sum(attempts)) < 0.001

@@ -128,30 +128,28 @@ async def test_after_a_crash_the_next_worker_finishes(stage: Stage) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)  # a broker is started three times, and older ones are slow
-async def test_a_worker_survives_a_restart_of_its_broker(
+@pytest.mark.timeout(120)  # older brokers are slow to start
+async def test_a_worker_survives_a_crash_of_its_broker(
     own_broker: Callable[[], Awaitable[Node]], tmp_path: Path
 ) -> None:
-    """The broker is stopped or killed with calls in flight; the worker continues when it is back."""
+    """It is killed with calls in flight; the worker continues when it is back."""
     node = await own_broker()
     async with staged(node.url, tmp_path / "stage") as stage:
         worker = await stage.worker(OMNI_CONCURRENCY="30")
         await stage.fault(kind="latency", seconds=1)
-        ends = {"stopped": node.stop, "killed": node.kill}
-        for number, (how, end) in enumerate(ends.items(), 1):
-            await stage.send(*requests(30, how))
-            await stage.until_in_flight(10)
-            await end()
-            await worker.until_metric("omni_relay_connected", 0)
-            assert await worker.readiness() == (
-                503,
-                {"ready": False, "reason": "not connected to RabbitMQ", "paused": False},
-            )
-            await node.start()
-            await stage.until_final_events(30 * number, within=40)
+        await stage.send(*requests(30, "before"))
+        await stage.until_in_flight(10)
+        await node.kill()
+        await worker.until_metric("omni_relay_connected", 0)
+        assert await worker.readiness() == (
+            503,
+            {"ready": False, "reason": "not connected to RabbitMQ", "paused": False},
+        )
+        await node.start()
+        await stage.until_final_events(30, within=40)
         await worker.until_metric("omni_relay_connected", 1)
         await stage.send(*requests(5, "after"))
-        await stage.until_final_events(65)
+        await stage.until_final_events(35)
 
         assert {word for types in stage.final_events().values() for word in types} == {"accepted"}
         assert await stage.waiting("omni.dead") == 0

@@ -37,9 +37,21 @@ asyncio.run(main())
 
 @pytest.mark.long
 async def test_a_node_keeps_messages_and_address_over_a_crash_and_does_not_answer_while_paused(
-    own_broker: StartNode,
+    tmp_path: Path, rabbitmq_root: Path | None
 ) -> None:
-    node = await own_broker()
+    """Its first address is in use, so it takes another."""
+    node = Node(tmp_path, root=rabbitmq_root)
+    taken = node.port
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", taken))
+        stranger.listen()
+        async with node:
+            assert node.port != taken
+            await check_crash(node)
+            await check_pause_and_stop(node)
+
+
+async def check_crash(node: Node) -> None:
     url = node.url
     assert node.version.split(".")[0].isdigit()
     connection = await aio_pika.connect(url)
@@ -57,7 +69,6 @@ async def test_a_node_keeps_messages_and_address_over_a_crash_and_does_not_answe
         received = await queue.get(timeout=10)
         assert received is not None
         assert received.body == b"here"
-    await check_pause_and_stop(node)
 
 
 async def check_pause_and_stop(node: Node) -> None:
@@ -74,23 +85,6 @@ async def check_pause_and_stop(node: Node) -> None:
     assert not node.running
 
 
-@pytest.mark.long
-async def test_a_node_whose_port_is_in_use_takes_another_and_no_process_is_left_when_its_reaper_is_killed(
-    tmp_path: Path, rabbitmq_root: Path | None
-) -> None:
-    node = Node(tmp_path, root=rabbitmq_root)
-    taken = node.port
-    with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", taken))
-        stranger.listen()
-        async with node:
-            assert node.port != taken
-            reapers = [pid for pid in _processes_of(node.name) if b"reaper.py" in _read(pid, "cmdline")]
-            assert len(reapers) == 1
-            os.kill(reapers[0], signal.SIGKILL)
-            await asyncio.to_thread(_until, lambda: not list(_processes_of(node.name)))
-
-
 async def test_a_missing_server_is_named_with_the_package_to_install(tmp_path: Path) -> None:
     with pytest.raises(ServerMissingError, match="install the package rabbitmq-server"):
         await Node(tmp_path / "node", root=tmp_path).start()
@@ -104,9 +98,12 @@ async def test_a_node_that_cannot_start_raises_an_error_with_its_log(
         await Node(tmp_path, root=rabbitmq_root).start()
 
 
-@pytest.mark.parametrize("moment", ["while it starts", "once it runs"])
-def test_no_process_of_a_node_is_left_when_its_parent_is_killed(
-    tmp_path: Path, rabbitmq_root: Path | None, moment: str
+@pytest.mark.parametrize(
+    ("killed", "moment"),
+    [("parent", "while it starts"), ("parent", "once it runs"), ("reaper", "while it starts")],
+)
+def test_no_process_of_a_node_is_left_when_its_parent_or_its_reaper_is_killed(
+    tmp_path: Path, rabbitmq_root: Path | None, killed: str, moment: str
 ) -> None:
     command = [sys.executable, "-c", _PARENT, str(tmp_path), str(rabbitmq_root or "")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:  # our own program
@@ -117,6 +114,10 @@ def test_no_process_of_a_node_is_left_when_its_parent_is_killed(
             assert len(list(_processes_of(name))) >= 4  # reaper, epmd, the Erlang machine and its helpers
         else:
             _until(lambda: len(list(_processes_of(name))) >= 3)
+        if killed == "reaper":
+            (reaper,) = (pid for pid in _processes_of(name) if b"reaper.py" in _read(pid, "cmdline"))
+            os.kill(reaper, signal.SIGKILL)
+            _until(lambda: not list(_processes_of(name)))
         parent.kill()
     _until(lambda: not list(_processes_of(name)))
 

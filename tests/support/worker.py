@@ -24,7 +24,7 @@ from tests.support.forked import Forked, fork
 PROGRAM: Final = (str(Path(sys.executable).with_name("omni-relay")),)
 DEADLY: Final = (sys.executable, str(Path(__file__).with_name("deadly.py")))
 TIMEOUT: Final = 25.0
-_POLL: Final = 0.02
+_POLL: Final = 0.05
 # The kernel kills it when its parent ends; this setting survives the exec.
 LEASH: Final = (
     *(sys.executable, "-c"),
