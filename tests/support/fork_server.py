@@ -6,6 +6,7 @@ workers, the demo, and whatever changes the program or needs a library preloaded
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -18,9 +19,10 @@ from typing import Final, NoReturn
 IMPORTED: Final = (
     *(
         f"service.cli.{name}"
-        for name in ("check", "dead", "explain", "find", "main", "send", "status", "watch", "worker")
+        for name in ("check", "dead", "explain", "find", "main", "reports", "send", "status", "watch", "worker")
     ),
     "service.worker.app",
+    "uvicorn.server",
 )
 NUMBER: Final = struct.Struct("=i")
 _REQUEST: Final = 2**20
@@ -84,4 +86,6 @@ if __name__ == "__main__":
     die_with_parent()
     for name in IMPORTED:
         import_module(name)
+    gc.collect()
+    gc.freeze()  # a fork that collects garbage would otherwise walk through all modules, and copy their pages
     serve(socket.socket(fileno=0))
