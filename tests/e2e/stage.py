@@ -269,7 +269,7 @@ async def staged(url: str, directory: Path) -> AsyncIterator[Stage]:
             "RELAY_HTTP_HOST": "127.0.0.1",
             "RELAY_HTTP_PORT": "0",
             "RELAY_RETRY_BASE_DELAY": "0.1",
-            "RELAY_RETRY_MAX_DELAY": "0.4",
+            "RELAY_RETRY_MAX_DELAY": "0.2",
         }
         stage = Stage(url, directory, client, life, settings)
         listening = asyncio.create_task(stage.listen())

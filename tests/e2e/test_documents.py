@@ -66,22 +66,15 @@ async def test_the_program_of_the_readme_publishes_a_request(stage: Stage, tmp_p
     assert (status, output, stage.events[-1].data["requestId"]) == (0, "", "login-4711")
 
 
-@pytest.mark.parametrize(
-    ("command", "status"),
-    [
-        (".venv/bin/omni-relay check ", 0),
-        (".venv/bin/omni-relay dead list ", 0),
-        (".venv/bin/omni-relay dead show ", 1),  # there is none
-        (".venv/bin/omni-relay dead replay ", 0),
-    ],
-)
-async def test_the_commands_for_operators_work_as_they_stand_there(stage: Stage, command: str, status: int) -> None:
+async def test_the_commands_for_operators_work_as_they_stand_there(stage: Stage) -> None:
     await stage.worker()
-    (line,) = [line for line in OPERATION.splitlines() if line.startswith(command)]
-    ended, output = await shell(stage, line)
+    commands = {"check": 0, "dead list": 0, "dead show": 1, "dead replay": 0}  # there is none to show
+    for command, status in commands.items():
+        (line,) = [line for line in OPERATION.splitlines() if line.startswith(f".venv/bin/omni-relay {command} ")]
+        ended, output = await shell(stage, line)
 
-    assert ended == status, output
-    assert "Traceback" not in output
+        assert ended == status, output
+        assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ async def test_a_producer_reaches_no_queue_that_is_not_allowed(
     stage: Stage, vhost: VirtualHost, settings: dict[str, str]
 ) -> None:
     worker = await stage.worker(**settings)  # type: ignore[arg-type]  # names of settings alone
-    own = ("omni.requests", "omni.dead", "omni.dead.notifications", "omni.requests.delay.0.4")
+    own = ("omni.requests", "omni.dead", "omni.dead.notifications", "omni.requests.delay.0.2")
     others = ("billing.commands", "my.replies.orders", "replies", "Replies.orders")
     await declare(stage, *others)
     before = await stage.waiting("omni.dead")
@@ -42,7 +42,7 @@ async def test_a_producer_reaches_no_queue_that_is_not_allowed(
 
     assert [await stage.waiting(queue) for queue in others] == [0] * len(others)
     assert await stage.waiting("omni.dead") == before
-    assert await stage.waiting("omni.requests.delay.0.4") == 0
+    assert await stage.waiting("omni.requests.delay.0.2") == 0
     assert {tuple(types) for types in stage.event_types().values()} == {("accepted",)}
 
 
