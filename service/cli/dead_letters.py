@@ -20,7 +20,7 @@ from service.worker.signals import listen_for_signals
 
 async def list_dead(settings: Settings, choice: Choice, *, as_json: bool) -> None:
     """Print a line for each letter. Raises one of `BrokerErrors`, as the other functions do."""
-    table = Table((20, 8, 19, 8, 8), ("failed at", "reason", "request", "attempts", "redrives", "detail"))
+    table = Table((20, 8, 6, 19, 8, 8), ("failed at", "reason", "lane", "request", "attempts", "redrives", "detail"))
     count = 0
     async with connected(settings) as session, contextlib.aclosing(chosen(session, choice)) as dead_letters:
         async for taken in dead_letters:
@@ -162,6 +162,7 @@ def summary(dead_letter: DeadLetter) -> dict[str, object]:
         "requestId": dead_letter.request_id,
         "reason": dead_letter.reason,
         "detail": dead_letter.detail,
+        "lane": dead_letter.delivery.lane.name,
         "failedAt": dead_letter.failed_at and dead_letter.failed_at.isoformat(),
         "attempts": dead_letter.attempts,
         "redrives": dead_letter.redrives,
@@ -173,7 +174,8 @@ def summary(dead_letter: DeadLetter) -> dict[str, object]:
 def _row(dead_letter: DeadLetter) -> tuple[str, ...]:
     failed_at = dead_letter.failed_at.strftime("%Y-%m-%dT%H:%M:%SZ") if dead_letter.failed_at else "-"
     numbers = str(dead_letter.attempts), str(dead_letter.redrives)
-    return failed_at, dead_letter.reason, dead_letter.request_id or "-", *numbers, dead_letter.detail
+    lane = dead_letter.delivery.lane.name
+    return failed_at, dead_letter.reason, lane, dead_letter.request_id or "-", *numbers, dead_letter.detail
 
 
 def _counted(what: str, count: int) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_cost import MIB, large
+from tests.e2e.test_dead_letters import listed
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, UNAVAILABLE_ONCE, moment, request
 
 URGENT = "omni.requests.urgent"
@@ -156,6 +157,8 @@ async def test_a_replayed_dead_letter_returns_to_its_lane(stage: Stage) -> None:
     await stage.send(request("urgent", UNAVAILABLE), exchange=URGENT, priority=4)
     await stage.until_final_events(2)
     assert await worker.stop() == 0
+    lanes = {one["requestId"]: one["lane"] for one in await listed(stage)}
+    assert lanes == {"normal": "normal", "urgent": "urgent"}
     assert (await stage.command("dead", "replay")).status == 0
 
     urgent, normal = await stage.take(URGENT), await stage.take("omni.requests")
