@@ -7,6 +7,8 @@ from service.sandbox import run
 # Where the text has a backspace character, click does not wrap the paragraph that follows.
 SANDBOX_HELP = """Simulate the OMNI HTTP API, for development and tests. Details: deploy/sandbox.md.
 
+Its address in a browser shows each message on the phone that received it.
+
 \b
 The last five digits of a phone number request a fault:
   90ccc    the first time for a message id; 91ccc: always
@@ -27,6 +29,11 @@ Control endpoints, without a credential, in JSON:
     kinds: latency status reset hang garbage empty html refuse
   GET POST         /sandbox/clock    {"speed": 60, "advance": 3600}
   GET POST         /sandbox/options
+  GET              /sandbox/inbox    messages for the page at /
+  GET              /sandbox/message
+  GET              /sandbox/call
+  GET              /sandbox/changes
+  POST             /sandbox/outcome  {"messageId": "m-1", "outcome": "seen"}
 """
 
 

@@ -5,10 +5,12 @@ reading of OMNI shows as a refusal.
 
 app.py      the paths
 schema/     which requests are valid
-endpoint/   send, reports and logs, scenarios, control
+endpoint/   send, reports and logs, scenarios, control, page
 delivery/   the simulated delivery, its reports, webhooks, the store, the clock
 fault/      injected faults: set by a control call or requested by a phone number
 wire/       bodies, formats, credentials, connections
+page/       the page: HTML, style, script
+changes.py  wakes open pages
 options.py  options that can be changed while it runs
 """
 

@@ -36,6 +36,11 @@ class ReportQueue:
         numbers = itertools.islice((number for number, report in self._due.items() if wanted(report)), limit)
         return [self._due.pop(number) for number in list(numbers)]
 
+    def drop(self, message_id: str, after: datetime) -> None:
+        """Remove the reports of a message that are due after a time."""
+        self._later = [each for each in self._later if each[0] <= after or each[2].message.message_id != message_id]
+        heapq.heapify(self._later)
+
     def forget(self) -> None:
         """Remove all reports."""
         self._later.clear()

@@ -98,6 +98,16 @@ class WebhookPush:
         """Return the latest attempts, oldest first."""
         return list(self._made)
 
+    def drop(self, message_id: str, after: datetime) -> None:
+        """Drop the reports of a message that are due after a time; repeated attempts of earlier ones stay."""
+        self._waiting = [
+            each
+            for each in self._waiting
+            if each[2].report.at <= after or each[2].report.message.message_id != message_id
+        ]
+        heapq.heapify(self._waiting)
+        self.wake()
+
     def forget(self) -> None:
         """Drop all reports that wait, and the record of attempts."""
         self._waiting.clear()
@@ -120,8 +130,8 @@ class WebhookPush:
             while True:
                 await self._due()
                 await slots.acquire()
-                if not self._waiting:
-                    slots.release()  # `forget` was called meanwhile
+                if not self._waiting or self._clock.wait_for(self._waiting[0][0]) != 0:
+                    slots.release()  # `forget` or `drop` was called meanwhile
                     continue
                 _, _, push = heapq.heappop(self._waiting)
                 group.create_task(self._push(client, push)).add_done_callback(lambda _: slots.release())

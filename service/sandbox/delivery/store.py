@@ -29,6 +29,12 @@ class Call:
     body: bytes = b""
     status: int | None = None
     fault: str | None = None
+    answer: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the bodies."""
+        return len(self.body) + len(self.answer)
 
 
 @dataclass(frozen=True)
@@ -58,27 +64,42 @@ class Store:
         self._last_call = 0
         self._bytes = 0
         self._in_flight = 0
-        self._count = {"calls": 0, "messagesTaken": 0, "messagesTakenMoreThanOnce": 0, "maxInFlight": 0}
+        self._count = {"calls": 0, "messagesTaken": 0, "messagesTakenMoreThanOnce": 0, "maxInFlight": 0, "faults": 0}
 
     def open(self, call: Call) -> int:
         """Add a call that has begun; returns its number."""
         self._last_call += 1
         self._in_flight += 1
         self._calls[self._last_call] = call
-        self._bytes += len(call.body)
+        self._bytes += call.size
         self._count["calls"] += 1
         self._count["maxInFlight"] = max(self._count["maxInFlight"], self._in_flight)
         self._trim()
         return self._last_call
 
-    def amend(self, number: int, *, body: bytes = b"", status: int | None = None, fault: str | None = None) -> None:
+    def amend(
+        self,
+        number: int,
+        *,
+        body: bytes = b"",
+        status: int | None = None,
+        fault: str | None = None,
+        answer: bytes = b"",
+    ) -> None:
         """Update a call."""
         call = self._calls.get(number)
         if call is None:
             return  # dropped meanwhile
-        known = replace(call, body=body or call.body, status=status or call.status, fault=fault or call.fault)
+        self._count["faults"] += fault is not None
+        known = replace(
+            call,
+            body=body or call.body,
+            status=status or call.status,
+            fault=fault or call.fault,
+            answer=answer or call.answer,
+        )
         self._calls[number] = known
-        self._bytes += len(known.body) - len(call.body)
+        self._bytes += known.size - call.size
         self._trim()
 
     def close(self) -> None:
@@ -109,6 +130,12 @@ class Store:
         while len(self._rejected) > self._keep:
             self._rejected.popitem(last=False)
 
+    def simulate(self, message: Message, simulation: Simulation) -> Message:
+        """Replace the simulation of an accepted message."""
+        changed = replace(message, simulation=simulation)
+        self._messages[message.message_id] = changed
+        return changed
+
     def knows(self, message_id: str | None) -> bool:
         """Whether a message of that id was accepted."""
         return message_id in self._messages
@@ -118,8 +145,18 @@ class Store:
         if message_id is not None:
             found = (self._messages.get(message_id), self._rejected.get(message_id))
             return (message for message in found if message is not None)
+        if not self._rejected:
+            return reversed(self._messages.values())
         both = (reversed(self._messages.values()), reversed(self._rejected.values()))
         return heapq.merge(*both, key=lambda message: message.received_at, reverse=True)
+
+    def logged_count(self) -> int:
+        """Return how many messages `logged` returns."""
+        return len(self._messages) + len(self._rejected)
+
+    def has_accepted(self, message: Message) -> bool:
+        """Whether a message of `logged` is an accepted one."""
+        return self._messages.get(message.message_id) is message
 
     def messages(self, message_id: str | None = None, since: datetime | None = None) -> list[Message]:
         """Return the accepted messages, oldest first."""
@@ -129,6 +166,10 @@ class Store:
         else:
             listed = list(self._messages.values())
         return [message for message in listed if since is None or message.received_at >= since]
+
+    def call(self, number: int) -> Call | None:
+        """Return a call, unless it was dropped."""
+        return self._calls.get(number)
 
     def calls(self, since: datetime | None = None) -> list[tuple[int, Call]]:
         """Return the calls with their numbers, oldest first."""
@@ -149,4 +190,4 @@ class Store:
     def _trim(self) -> None:
         while len(self._calls) > self._keep or self._bytes > KEPT_BYTES:
             _, call = self._calls.popitem(last=False)
-            self._bytes -= len(call.body)
+            self._bytes -= call.size

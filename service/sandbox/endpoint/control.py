@@ -8,7 +8,7 @@ GET    /sandbox/calls      every POST outside `/sandbox/`; filter: `since=`
 GET    /sandbox/stats      counters
 GET    /sandbox/faults     the faults set now; `times` is how often each will still be injected
 POST   /sandbox/faults     set one: see `fault/fault.py`
-DELETE /sandbox/faults     remove all
+DELETE /sandbox/faults     remove all, or those of one `kind=`
 GET    /sandbox/clock      the sandbox's time and speed
 POST   /sandbox/clock      `speed` (sandbox seconds in one real second; 0 stops the clock), `advance` (seconds)
 GET    /sandbox/options    the options
@@ -25,7 +25,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.sandbox.delivery.store import Call, Message
-from service.sandbox.fault.fault import Fault, parse_fault
+from service.sandbox.endpoint.reports import query_errors
+from service.sandbox.fault.fault import Fault, Kind, parse_fault
 from service.sandbox.options import Options
 from service.sandbox.schema.validation import errors_in
 from service.sandbox.state import State
@@ -95,11 +96,17 @@ class ControlEndpoint:
         if not isinstance(fault, Fault):
             return failure(400, Format.JSON, fault)
         self._state.injector.set(fault)
+        self._state.changes.announce()
         return JSONResponse(fault.document(), 201)
 
-    async def clear_faults(self, _request: Request) -> Response:
-        """Remove all faults."""
-        self._state.injector.clear()
+    async def clear_faults(self, request: Request) -> Response:
+        """Remove all faults, or those of one kind."""
+        errors = query_errors(request.query_params, "FaultsQuery")
+        if errors:
+            return failure(400, Format.JSON, errors)
+        kind = request.query_params.get("kind")
+        self._state.injector.clear(None if kind is None else Kind(kind))
+        self._state.changes.announce()
         return Response(status_code=204)
 
     async def clock(self, _request: Request) -> Response:
@@ -119,6 +126,7 @@ class ControlEndpoint:
             self._state.clock.run_at(float(document["speed"]))
         self._state.clock.advance(document.get("advance", 0))
         self._state.webhook_push.wake()
+        self._state.changes.announce()
         return await self.clock(request)
 
     async def options(self, _request: Request) -> Response:
@@ -134,6 +142,7 @@ class ControlEndpoint:
         if not isinstance(changed, Options):
             return failure(400, Format.JSON, changed)
         self._state.options = changed
+        self._state.changes.announce()
         return await self.options(request)
 
     async def pushes(self, _request: Request) -> Response:
@@ -175,12 +184,12 @@ def _call(number: int, call: Call) -> dict[str, object]:
         "status": call.status,
         "fault": call.fault,
         "authorization": call.scheme,
-        "body": _parsed(call),
+        "body": parsed_body(call),
         "receivedAt": call.received_at.isoformat(timespec="milliseconds"),
     }
 
 
-def _parsed(call: Call) -> Mapping[str, Any] | None:
+def parsed_body(call: Call) -> Mapping[str, Any] | None:
     """Parse a kept body; None if there is none or it is unreadable."""
     form = body_format(call.content_type)
     if form is None:

@@ -59,6 +59,7 @@ class SendEndpoint:
             return  # before the body was complete: no response can be sent
         finally:
             self._state.store.close()
+            self._state.changes.announce()
 
     async def _serve(self, request: Request, number: int, send: Send) -> None:
         raw, received_at = await read_body(request), self._state.clock.now()
@@ -78,7 +79,7 @@ class SendEndpoint:
         if injection.seconds and await caller_leaves(request.receive, within=injection.seconds):
             return
         if isinstance(answer, Response):
-            self._state.store.amend(number, status=answer.status_code)
+            self._state.store.amend(number, status=answer.status_code, answer=bytes(answer.body))
         await answer(request.scope, request.receive, send)
 
     def _parsed(self, request: Request, raw: bytes | None, now: datetime) -> SendRequest | Refusal:
@@ -103,6 +104,7 @@ class SendEndpoint:
             pairs = list(zip(messages, (one.status.is_accepted for one in posted), strict=True))
             self._state.accept(message for message, is_accepted in pairs if is_accepted)
             self._state.store.add_rejected(message for message, is_accepted in pairs if not is_accepted)
+            self._state.changes.announce()
         return success(_document(posted, bulk_id), form, "omniResponse", {"messages": "message"})
 
     def _posted(self, request: SendRequest, statuses: Sequence[Status]) -> list[_Posted]:

@@ -46,9 +46,9 @@ class FaultInjector:
         """Return the faults set now; `times` is how often each will still be injected."""
         return list(self._set)
 
-    def clear(self) -> None:
-        """Remove every set fault."""
-        self._set.clear()
+    def clear(self, kind: Kind | None = None) -> None:
+        """Remove the set faults: all, or those of one kind."""
+        self._set = [fault for fault in self._set if kind is not None and fault.kind is not kind]
 
     def forget(self) -> None:
         """Let every number have its requested fault once more."""

@@ -15,7 +15,7 @@ from service.sandbox.schema.validation import Errors, errors_in, moment_of
 DEFAULT_VALIDITY = timedelta(hours=48)  # of a channel that names none; not published, so the longest of most channels
 
 _LATEST_SEND_AT = timedelta(days=180)
-_SIMPLE_CHANNELS = ("sms", "viber", "voice", "facebook", "email")  # the simple form sends one text through all of these
+SIMPLE_CHANNELS = ("sms", "viber", "voice", "facebook", "email")  # the simple form sends one text through all of these
 _NANOSECONDS = {
     "NANOSECONDS": 1,
     "MICROSECONDS": 10**3,
@@ -94,7 +94,7 @@ def parse_simple(document: Mapping[str, Any], _now: datetime) -> SendRequest | R
     errors = errors_in(document, "SimpleRequest")
     if errors:
         return Refusal(400, errors)
-    return _request(document, dict.fromkeys(_SIMPLE_CHANNELS, Content(document["text"])))
+    return _request(document, dict.fromkeys(SIMPLE_CHANNELS, Content(document["text"])))
 
 
 def parse_advanced(document: Mapping[str, Any], now: datetime) -> SendRequest | Refusal:

@@ -34,6 +34,11 @@ Definition = Literal[
     "Options",
     "Clock",
     "Fault",
+    "FaultsQuery",
+    "InboxQuery",
+    "MessageQuery",
+    "CallQuery",
+    "Outcome",
 ]
 
 _DOCUMENT: dict[str, Any] = json.loads(files(__package__).joinpath("omni.json").read_bytes())

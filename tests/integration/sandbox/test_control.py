@@ -40,6 +40,7 @@ async def test_a_message_sent_twice_shows(omni: httpx.AsyncClient, send: Send) -
         "messagesTakenMoreThanOnce": 1,
         "inFlight": 0,
         "maxInFlight": 1,
+        "faults": 0,
     }
 
 

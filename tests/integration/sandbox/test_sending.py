@@ -202,7 +202,6 @@ async def test_with_an_api_key_no_other_credential_is_admitted() -> None:
     [
         ("POST", "/omni/1/other", {}, 404),
         ("POST", "/omni/1/advanced/", {}, 404),
-        ("GET", "/", {}, 404),
         ("GET", "/omni/1/advanced", {}, 405),
         ("POST", "/omni/1/scenarios", {}, 415),
         ("DELETE", "/omni/1/scenarios/00000000000000000000000000000001", {}, 405),

@@ -24,6 +24,7 @@ def test_the_oldest_entries_are_dropped_first() -> None:
         "messagesTaken": 5,
         "messagesTakenMoreThanOnce": 0,
         "maxInFlight": 1,
+        "faults": 0,
         "inFlight": 0,
     }
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from jsonschema import Draft202012Validator
 
+from service.sandbox.delivery.inbox import State
 from service.sandbox.delivery.status import GROUPS
 from service.sandbox.fault.fault import Kind, Path
 from service.sandbox.schema.channel import CHANNELS
@@ -45,6 +46,7 @@ def test_its_names_are_those_of_the_code() -> None:
     assert DEFINITIONS["Channel"]["enum"] == [channel.name for channel in CHANNELS.values()]
     assert [each["required"][0] for each in DEFINITIONS["AdvancedRequest"]["anyOf"]] == list(CHANNELS)
     assert set(DEFINITIONS["LogsQuery"]["properties"]["generalStatus"]["enum"]) == set(GROUPS.values())
-    assert fault["kind"]["enum"] == list(Kind)
+    assert DEFINITIONS["FaultKind"]["enum"] == list(Kind)
+    assert DEFINITIONS["InboxQuery"]["properties"]["state"]["enum"] == [*State, "failedOver"]
     assert fault["path"]["enum"] == list(Path)
     assert fault["envelope"]["enum"] == [each.value for each in Envelope]
