@@ -68,7 +68,11 @@ async def show(settings: Settings | None, *, keep: bool) -> int:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-demo-"))
     try:
-        async with _broker(given, directory / "broker") as url, _running(url, directory) as running:
+        async with (
+            _sandbox() as sandbox,
+            _broker(given, directory / "broker") as url,
+            _running(url, sandbox, directory) as running,
+        ):
             await _perform(running)
             _print_addresses(running, is_private=given is None, keep=keep)
             if keep:
@@ -80,6 +84,14 @@ async def show(settings: Settings | None, *, keep: bool) -> int:
         shutil.rmtree(directory / "broker", ignore_errors=True)
     click.echo("stopped everything that was started")
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _sandbox() -> AsyncIterator[str]:
+    """Run the OMNI sandbox; its page is the first thing to open."""
+    async with serve(create_app()) as sandbox:
+        click.echo(f"{sandbox.url} shows each message on the phone that receives it")
+        yield sandbox.url
 
 
 @contextlib.asynccontextmanager
@@ -108,40 +120,38 @@ async def _refuse_busy(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(broker: str, directory: Path) -> AsyncIterator[Running]:
+async def _running(broker: str, sandbox: str, directory: Path) -> AsyncIterator[Running]:
     log, port = directory / "worker.log", free_port()
-    async with serve(create_app()) as sandbox:
-        click.echo(f"OMNI sandbox listens on {sandbox.url}")
-        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | {
-            _BROKER: broker,
-            "RELAY_OMNI_BASE_URL": sandbox.url,
-            "RELAY_OMNI_API_KEY": "demo",
-            "RELAY_HTTP_HOST": "127.0.0.1",
-            "RELAY_HTTP_PORT": str(port),
-            "RELAY_LOG_FORMAT": "json",
-        }
-        with log.open("wb") as output:
-            worker = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # no module from the working directory
-                "-c",
-                "from service.cli.main import main; main()",
-                "worker",
-                cwd=directory,
-                env=environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # a Ctrl-C reaches this process only, which then stops the worker
-                preexec_fn=die_with_parent,
-            )
-        running = Running(broker, sandbox.url, port, log, worker)
-        try:
-            await _ready(running)
-            click.echo(f"worker is ready on {running.operations}")
-            yield running
-        finally:
-            await _stop(worker)
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | {
+        _BROKER: broker,
+        "RELAY_OMNI_BASE_URL": sandbox,
+        "RELAY_OMNI_API_KEY": "demo",
+        "RELAY_HTTP_HOST": "127.0.0.1",
+        "RELAY_HTTP_PORT": str(port),
+        "RELAY_LOG_FORMAT": "json",
+    }
+    with log.open("wb") as output:
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # no module from the working directory
+            "-c",
+            "from service.cli.main import main; main()",
+            "worker",
+            cwd=directory,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a Ctrl-C reaches this process only, which then stops the worker
+            preexec_fn=die_with_parent,
+        )
+    running = Running(broker, sandbox, port, log, worker)
+    try:
+        await _ready(running)
+        click.echo(f"worker is ready on {running.operations}")
+        yield running
+    finally:
+        await _stop(worker)
 
 
 async def _ready(running: Running) -> None:
@@ -215,10 +225,10 @@ def _print_addresses(running: Running, *, is_private: bool, keep: bool) -> None:
     command = f"export {_BROKER}={shlex.quote(running.broker)}" if is_private else f"with your own {_BROKER}"
     click.echo(
         f"running until Ctrl-C:\n"
+        f"  messages         {running.sandbox}\n"
         f"  metrics          {running.operations}/metrics\n"
         f"  readiness        {running.operations}/readyz\n"
         f"  worker's log     {running.log}\n"
-        f"  messages in OMNI {running.sandbox}/sandbox/messages\n"
         f"  watch and send   {command}\n"
         f"                   .venv/bin/omni-relay watch &\n"
         f"                   .venv/bin/omni-relay send FILE"

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.sandbox.changes import Changes
 from service.sandbox.delivery.clock import Clock
 from service.sandbox.delivery.pull import ReportQueue
 from service.sandbox.delivery.push import WebhookPush
@@ -68,7 +69,7 @@ def create_app(  # noqa: PLR0913  # each has a default and is passed by name
 
     The others can be changed later: see `options.py`.
     """
-    clock = Clock(speed)
+    clock, changes = Clock(speed), Changes()
     state = State(
         access=Access(api_key, frozenset(refused)),
         store=Store(keep),
@@ -76,7 +77,8 @@ def create_app(  # noqa: PLR0913  # each has a default and is passed by name
         clock=clock,
         options=Options(strict_scenarios, refuse_duplicates, logs_allowed, logs_per_minute, logs_lag),
         report_queue=ReportQueue(keep),
-        webhook_push=WebhookPush(clock, keep, anywhere=push_anywhere),
+        webhook_push=WebhookPush(clock, keep, anywhere=push_anywhere, announce=changes.announce),
+        changes=changes,
     )
 
     @contextlib.asynccontextmanager

@@ -33,9 +33,9 @@ class State:
     options: Options
     report_queue: ReportQueue
     webhook_push: WebhookPush
+    changes: Changes
     scenarios: Scenarios = field(default_factory=Scenarios)
     logs_rate: RateLimit = field(default_factory=RateLimit)
-    changes: Changes = field(default_factory=Changes)
 
     def accept(self, messages: Iterable[Message]) -> None:
         """Store accepted messages, and have the reports of new ones pushed or queued to be fetched."""

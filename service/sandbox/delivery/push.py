@@ -12,6 +12,7 @@ import heapq
 import ipaddress
 import itertools
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -64,11 +65,11 @@ def is_loopback(url: str) -> bool:
 class WebhookPush:
     """Pushes reports when they are due, in a task of its own.
 
-    `keep` bounds the reports that wait; with `anywhere` every URL is called.
+    `keep` bounds the reports that wait; with `anywhere` every URL is called. `announce` is called after each attempt.
     """
 
-    def __init__(self, clock: Clock, keep: int, *, anywhere: bool) -> None:
-        self._clock, self._keep, self._anywhere = clock, keep, anywhere
+    def __init__(self, clock: Clock, keep: int, *, anywhere: bool, announce: Callable[[], None]) -> None:
+        self._clock, self._keep, self._anywhere, self._announce = clock, keep, anywhere, announce
         self._numbers = itertools.count()
         self._waiting: list[tuple[datetime, int, Push]] = []
         self._made: deque[Push] = deque(maxlen=_KEPT)
@@ -156,6 +157,7 @@ class WebhookPush:
             answer = await client.post(push.url, content=body.encode(), headers={"content-type": form.value})
             status = answer.status_code
         self._made.append(replace(push, status=status))
+        self._announce()
         pause = pause_after(push.attempt)
         if (status is None or not httpx.codes.is_success(status)) and pause is not None:
             self.put(replace(push, attempt=push.attempt + 1), self._clock.now() + pause)

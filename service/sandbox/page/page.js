@@ -97,12 +97,13 @@ const list = {total: 0, filter: "", shown: new Map(), focus: null};
 
 function filterOf() {
   const query = new URLSearchParams();
-  if ($("search").value.trim()) query.set("search", $("search").value.trim());
+  const words = $("search").value.trim().slice(0, 200); // the longest search
+  if (words) query.set("search", words);
   if ($("state").value) query.set("state", $("state").value);
   return query;
 }
 
-let isLoading = false, isAskedAgain = false, timer = 0, pause = PAUSE;
+let isLoading = false, isAskedAgain = false, timer = 0, pause = PAUSE, announceAt = 0;
 
 /** Show what is visible now; calls meanwhile make one more round. */
 async function load() {
@@ -141,7 +142,10 @@ function showList(answer, first, filter) {
   showFigures(answer, filter);
   const isNarrow = matchMedia(NARROW).matches;
   if (chosen().id === null && answer.messages.length && first === 0 && !isNarrow) choose(answer.messages[0], true);
-  if (isSame && added > 0) announce(`${plural(added, "new message")}, ${number(answer.total)} in all`);
+  if (isSame && added > 0 && performance.now() > announceAt) {
+    announceAt = performance.now() + 5000; // while very many arrive, a screen reader has other things to say
+    announce(`${plural(added, "new message")}, ${number(answer.total)} in all`);
+  }
   if (!isSame) announce(plural(answer.total, "message"));
   updateAfter(answer.changesIn);
   performance.getEntriesByName("first-rows").length || performance.mark("first-rows");
@@ -206,6 +210,7 @@ function showFigures({total, stats, faults, options}, filter) {
   $("fault-count").textContent = `${plural(faults.length, "fault")} on`;
   $("automatic").checked = options.answers > 0;
   $("read").checked = options.seen;
+  if (current) $("hint").textContent = hint(current);
   for (const [kind, , description] of FAULTS) {
     const set = faults.filter(fault => fault.kind === kind);
     const left = set.reduce((sum, fault) => sum + (fault.times ?? Infinity), 0);
@@ -242,7 +247,7 @@ function markSelected() {
 
 // --- one message ----------------------------------------------------------------------------------------------------
 
-let current = null, call = null, channelChosen = null, contentShown = "";
+let current = null, call = null, channelChosen = null, messageShown = "", contentShown = "";
 
 function chosen() {
   const query = new URLSearchParams(location.hash.slice(1));
@@ -260,6 +265,7 @@ async function showMessage() {
   document.body.classList.toggle("reading", asked.id !== null);
   if (asked.id === null) {
     current = null;
+    messageShown = "";
     $("shown").hidden = true;
     $("nothing").hidden = false;
     return;
@@ -278,7 +284,12 @@ async function showMessage() {
 
 function fillMessage(message) {
   const isOther = current === null || current.messageId !== message.messageId || current.call !== message.call;
+  const content = JSON.stringify([{...message, changesIn: null}, call.status]);
   current = message;
+  updateAfter(message.changesIn);
+  $("hint").textContent = hint(message);
+  if (messageShown === content) return; // a selected text stays selected
+  messageShown = content;
   if (isOther) channelChosen = null;
   $("nothing").hidden = true;
   $("shown").hidden = false;
@@ -287,12 +298,10 @@ function fillMessage(message) {
   for (const button of document.querySelectorAll("[data-outcome]")) {
     button.setAttribute("aria-disabled", !message.outcomes.includes(button.dataset.outcome));
   }
-  $("hint").textContent = hint(message);
   fillPhone(message);
   fillTimeline(message);
   fillReports(message);
   fillFacts(message);
-  updateAfter(message.changesIn);
   if (isOther && document.body.classList.contains("reading") && matchMedia(NARROW).matches) {
     scrollTo(0, 0);
     $("message-title").focus();
@@ -357,7 +366,7 @@ function fillFacts(message) {
 function fillBody(id, name, about, body) {
   const [summary, content] = $(id).children, shown = body === null ? "It is no longer kept." : body.text || "It is empty.";
   summary.replaceChildren(make("b", {}, name), make("span", {}, ` ${about}`));
-  if (content.textContent === shown) return;
+  if (content.firstChild?.textContent === shown) return;
   const pre = make("pre", {tabindex: 0, "aria-label": name}, shown);
   content.replaceChildren(pre, ...(body?.isCut ? [make("p", {class: "hint"}, "Cut off after 50,000 characters.")] : []));
 }
@@ -581,7 +590,7 @@ function filterBy(words) {
 
 function makeFaults() {
   $("faults").replaceChildren(...FAULTS.map(([kind, name, description, options]) => {
-    const box = make("input", {type: "checkbox", role: "switch", id: `fault-${kind}`, "aria-describedby": `about-${kind}`});
+    const box = make("input", {type: "checkbox", role: "switch", id: `fault-${kind}`});
     box.addEventListener("change", () => act(`${name}: ${box.checked ? "on" : "off"}`, () => {
       if (!box.checked) return ask(`/sandbox/faults?kind=${kind}`, "DELETE");
       const times = $("times").value ? {times: Number($("times").value)} : {};

@@ -26,6 +26,7 @@ from tests.unit.deploy.test_log import calls
 
 RELAY: Final = ".venv/bin/omni-relay"
 NOTES: Final = {
+    "apt-get": "debian",
     "docker": "docker",
     "kubectl": "cluster",
     "rabbitmqctl": "node of the broker",

@@ -83,7 +83,7 @@ def test_only_this_machine_is_loopback() -> None:
 
 def test_other_machines_are_called_only_if_allowed() -> None:
     def serves(url: str | None, *, anywhere: bool) -> bool:
-        return WebhookPush(Clock(), 1, anywhere=anywhere).serves(url)
+        return WebhookPush(Clock(), 1, anywhere=anywhere, announce=lambda: None).serves(url)
 
     assert serves("https://example.com", anywhere=True)
     assert not serves("https://example.com", anywhere=False)
