@@ -6,7 +6,7 @@ POST /omni/1/text             send one text through every channel
 GET  /omni/1/reports          reports of messages, each once: see `endpoint/reports.py`
 GET  /omni/1/logs             the messages of the last 48 hours
      /sandbox/...             control: see `endpoint/control.py`
-GET  /                        a page that shows the messages: see `endpoint/page.py`
+GET  /                        a page that shows the messages: see `endpoint/page.py` and `endpoint/inbox.py`
 
 Every other path is 404, a known path with another method 405, always in OMNI's error envelope. Web pages of other sites
 are refused: see `wire/origin.py`.
@@ -29,7 +29,8 @@ from service.sandbox.delivery.pull import ReportQueue
 from service.sandbox.delivery.push import WebhookPush
 from service.sandbox.delivery.store import Store
 from service.sandbox.endpoint.control import ControlEndpoint
-from service.sandbox.endpoint.page import PageEndpoint
+from service.sandbox.endpoint.inbox import InboxEndpoint
+from service.sandbox.endpoint.page import page_routes
 from service.sandbox.endpoint.reports import ReportEndpoint
 from service.sandbox.endpoint.scenario import ScenarioEndpoint
 from service.sandbox.endpoint.send import SendEndpoint, opened
@@ -95,7 +96,8 @@ def create_app(  # noqa: PLR0913  # each has a default and is passed by name
             *ScenarioEndpoint(state).routes(),
             *ReportEndpoint(state).routes(),
             *ControlEndpoint(state).routes(),
-            *PageEndpoint(state).routes(),
+            *InboxEndpoint(state).routes(),
+            *page_routes(state),
         ],
         exception_handlers={HTTPException: _Missing(state).answer},
         lifespan=lifespan,

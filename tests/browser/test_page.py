@@ -203,7 +203,7 @@ def test_what_is_being_read_stays_in_place_when_messages_arrive(page: Browser, s
     page.wait(f"{place} === arguments[0]", before)
 
 
-def test_everything_fits_and_has_a_name_at_320_pixels(page: Browser, sandbox: Sandbox) -> None:
+def test_everything_fits_from_320_pixels_on_and_has_a_name(page: Browser, sandbox: Sandbox) -> None:
     sandbox.send("41790000001", sms={"text": "w" * 500}, viber={"text": "v"})
     sandbox.send("41790091014")
     page.look(320, 640, "dark")
@@ -227,6 +227,9 @@ def test_everything_fits_and_has_a_name_at_320_pixels(page: Browser, sandbox: Sa
     )
     assert names == []
     page.click("#behaviour-close")
+    for width in (420, 761, 900, 1121):
+        page.look(width)
+        assert page.run(wide) == [], f"too wide for {width} pixels"
 
 
 def test_its_picture_is_small(window: Browser, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ class Browser:
 
     def open(self, url: str) -> None:
         """Load a page anew."""
-        self.driver.get("about:blank")
         self.driver.get(url)
 
     def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401  # JSON

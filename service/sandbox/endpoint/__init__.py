@@ -1,1 +1,1 @@
-"""The endpoints: send, reports and logs, scenarios, control."""
+"""The endpoints: send, reports and logs, scenarios, control, inbox and page."""

@@ -1,4 +1,7 @@
 // The sandbox's page. Texts of messages are only ever text nodes: nothing here makes markup out of a string.
+//
+// One file, so that nothing is to be built or to be loaded in turn. In this order: tools, the list, one message, the phone,
+// samples, updates, what people do.
 
 const ROW = 74; // pixels; page.css has the same
 const MARGIN = 8; // rows beyond those that are visible
@@ -187,10 +190,8 @@ function fillRow(row, message, index) {
   const channel = channelOf(message.channel);
   row.firstChild.replaceChildren(
     make("span", {class: `avatar ${channel.look}`}, icon(channel.icon)),
-    text(message.to, {class: "to"}, "b"),
-    make("time", {datetime: message.receivedAt}, time(message.receivedAt)),
-    make("span", {class: "snippet"}, make("b", {}, channel.name), " ", text(message.text || "Template or media", {}, "bdi")),
-    chip(message),
+    make("span", {class: "line"}, text(message.to, {class: "to"}, "b"), make("time", {datetime: message.receivedAt}, time(message.receivedAt))),
+    make("span", {class: "line"}, make("span", {class: "snippet"}, make("b", {}, channel.name), " ", text(message.text || "Template or media", {}, "bdi")), chip(message)),
   );
 }
 
@@ -447,7 +448,7 @@ const ATTACHMENTS = [
 const attachments = content => ATTACHMENTS.filter(([, field]) => content[field]).map(([name, field]) => attachment(name, content[field]));
 
 function buttonsOf(content) {
-  const kakao = Array.isArray(content.buttons) ? content.buttons.map(each => [each.buttonText, each.buttonUrl]) : [];
+  const kakao = Array.isArray(content.buttons) ? content.buttons.map(each => [each.buttonText, each.buttonUrl ?? each.buttonUrlMobile ?? each.buttonUrlPc]) : [];
   return [...(content.buttonText ? [[content.buttonText, content.buttonURL]] : []), ...kakao].map(([words, address]) =>
     make("div", {class: "reply"}, link(address ?? "", words, {dir: "auto"}) || text(words, {}, "span"), make("small", {class: "address"}, address ?? "")));
 }

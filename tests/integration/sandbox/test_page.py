@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +15,8 @@ from service.sandbox.changes import MOST_STREAMS
 from tests.integration.sandbox.conftest import Send, sandbox
 from tests.integration.sandbox.test_pushes import receiver
 from tests.integration.sandbox.test_reports import reports
+
+ROOT = Path(__file__).parents[3]
 
 
 async def inbox(omni: httpx.AsyncClient, **query: str | int) -> Any:  # noqa: ANN401  # JSON
@@ -40,6 +46,17 @@ async def opened_stream(omni: httpx.AsyncClient) -> httpx.Response:
 
 def ids(answer: Any) -> list[str]:  # noqa: ANN401  # JSON
     return [each["messageId"] for each in answer["messages"]]
+
+
+def test_the_wheel_has_the_files_of_the_page(tmp_path: Path) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run(
+        [uv, "build", "--quiet", "--offline", "--wheel", "--out-dir", tmp_path, ROOT], check=True, timeout=60
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    shipped = zipfile.ZipFile(wheel).namelist()
+
+    assert {f"service/sandbox/page/{name}" for name in ("index.html", "page.css", "page.js")} <= set(shipped)
 
 
 @pytest.mark.parametrize("path", ["/", "/page/page.css", "/page/page.js"])
