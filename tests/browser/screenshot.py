@@ -21,7 +21,7 @@ def take(window: Browser, url: str, path: Path) -> None:
     window.wait("return document.querySelectorAll('#phone .part').length > 1")
     window.wait("return document.querySelector('[data-outcome=seen][aria-disabled=false]')")
     window.run("document.querySelector('[data-outcome=seen]').click()")
-    window.wait("return document.querySelector('#timeline .seen')")
+    window.wait("return document.querySelector('#timeline .seen') && document.querySelector('#rows .chip.seen')")
     window.run("document.activeElement.blur()")
     window.driver.save_screenshot(str(path))
     window.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})

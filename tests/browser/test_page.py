@@ -95,7 +95,7 @@ def test_faults_and_automatic_delivery_are_switched_on_and_off(page: Browser, sa
     page.click("#fault-status")
     page.wait("return document.querySelector('#announcement').textContent === 'Unavailable: on'")
     assert sandbox.client.post("/omni/1/advanced", json=body).status_code == 503
-    page.wait("return document.querySelector('#stats').textContent === '1 call, 1 with a fault'")
+    page.wait("return document.querySelector('#stats').textContent === '1 call, 1 with a fault, the last: HTTP 503'")
     assert page.text("#fault-count") == "1 fault on"
     page.click("#fault-status")
     page.wait("return document.querySelector('#announcement').textContent === 'Unavailable: off'")

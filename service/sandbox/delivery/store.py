@@ -171,6 +171,10 @@ class Store:
         """Return a call, unless it was dropped."""
         return self._calls.get(number)
 
+    def last_call(self) -> Call | None:
+        """Return the latest call."""
+        return next(reversed(self._calls.values()), None)
+
     def calls(self, since: datetime | None = None) -> list[tuple[int, Call]]:
         """Return the calls with their numbers, oldest first."""
         return [(number, call) for number, call in self._calls.items() if since is None or call.received_at >= since]

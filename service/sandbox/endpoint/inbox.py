@@ -64,6 +64,7 @@ class InboxEndpoint:
             return failure(400, Format.JSON, errors)
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", _USUAL_LIMIT))
         state, now = self._state, self._state.clock.now()
+        last = state.store.last_call()
         found, total, change = await self._found(query.get("search", ""), query.get("state"), offset, limit, now)
         return _json(
             {
@@ -71,6 +72,7 @@ class InboxEndpoint:
                 "messages": [inbox.row(message, now) for message in found],
                 "changesIn": None if change is None else state.clock.wait_for(change),
                 "stats": state.store.stats(),
+                "lastCall": None if last is None else {"status": last.status, "fault": last.fault},
                 "faults": [fault.document() for fault in state.injector.listed()],
                 "options": state.options.document(),
             }

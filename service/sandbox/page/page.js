@@ -200,11 +200,12 @@ function chip(message) {
   return make("span", {class: `chip ${message.state}`}, `${STATES[message.state]}${over}`);
 }
 
-function showFigures({total, stats, faults, options}, filter) {
+function showFigures({total, stats, lastCall, faults, options}, filter) {
   $("count").textContent = filter ? `${plural(total, "message")} found` : plural(total, "message");
   const twice = stats.messagesTakenMoreThanOnce;
   const injected = stats.faults ? `, ${number(stats.faults)} with a fault` : "";
-  $("stats").textContent = `${plural(stats.calls, "call")}${injected}${twice ? ` · ${plural(twice, "message")} posted twice` : ""}`;
+  const last = lastCall === null || lastCall.status === 200 ? "" : `, the last: ${lastCall.status ? `HTTP ${lastCall.status}` : lastCall.fault ?? "not answered yet"}`;
+  $("stats").textContent = `${plural(stats.calls, "call")}${injected}${last}${twice ? ` · ${plural(twice, "message")} posted twice` : ""}`;
   $("empty").hidden = total > 0 || filter !== "";
   $("no-match").hidden = total > 0 || filter === "";
   $("fault-count").hidden = faults.length === 0;
@@ -637,7 +638,7 @@ for (const button of document.querySelectorAll("[data-advance]")) {
 }
 $("automatic").addEventListener("change", event => act(`Automatic delivery: ${event.target.checked ? "on" : "off"}`, () => ask("/sandbox/options", "POST", {answers: event.target.checked ? 1 : 0})));
 $("read").addEventListener("change", event => act(`Automatic reading: ${event.target.checked ? "on" : "off"}`, () => ask("/sandbox/options", "POST", {seen: event.target.checked})));
-$("forget").addEventListener("click", () => act("All messages were deleted", () => ask("/sandbox/messages", "DELETE")));
+$("forget").addEventListener("click", () => confirm("Delete all messages and reports?") && act("All messages were deleted", () => ask("/sandbox/messages", "DELETE")));
 $("samples").addEventListener("click", () => act("Eight sample messages were sent", sendSamples));
 $("behaviour-button").addEventListener("click", () => $("behaviour").showModal());
 $("behaviour-close").addEventListener("click", () => $("behaviour").close());

@@ -37,6 +37,15 @@ def test_large_bodies_are_dropped_earlier() -> None:
     assert [number for number, _ in store.calls()] == [4, 5]
 
 
+def test_answers_count_as_bodies_do() -> None:
+    store = Store(keep=1000)
+    for _ in range(5):
+        store.amend(store.open(CALL), status=200, answer=b"x" * (KEPT_BYTES // 2))
+
+    assert [number for number, _ in store.calls()] == [4, 5]
+    assert store.call(3) is None
+
+
 def test_an_update_of_a_dropped_call_is_ignored() -> None:
     store = Store(keep=10)
     number = store.open(CALL)
