@@ -1,7 +1,8 @@
 // The sandbox's page. Texts of messages are only ever text nodes: nothing here makes markup out of a string.
 //
-// One file, so that nothing is to be built or to be loaded in turn. In this order: tools, the list, one message, the phone,
-// samples, updates, what people do.
+// One file, so that nothing is to be built or to be loaded in turn. In this order: tools, the list, one message, the
+// phone, samples, updates, what people do. Formatted by prettier: 120 columns, no bracket spacing, and no parentheses
+// around one argument.
 
 const ROW = 74; // pixels; page.css has the same
 const MARGIN = 8; // rows beyond those that are visible
@@ -9,7 +10,8 @@ const PAUSE = 300; // milliseconds between two updates, at least
 const NARROW = "(max-width: 760px)"; // shows the inbox or a message; page.css has the same
 
 const $ = id => document.getElementById(id);
-const scroller = $("scroller"), rows = $("rows");
+const scroller = $("scroller"),
+  rows = $("rows");
 
 const CHANNELS = {
   SMS: {field: "sms", name: "SMS", icon: "chat", look: "sms"},
@@ -26,7 +28,12 @@ const CHANNELS = {
   PARSECO: {field: "parseco", name: "Parseco", icon: "chat", look: "other"},
 };
 const STATES = {
-  scheduled: "Scheduled", accepted: "Accepted", delivered: "Delivered", seen: "Seen", failed: "Failed", refused: "Refused",
+  scheduled: "Scheduled",
+  accepted: "Accepted",
+  delivered: "Delivered",
+  seen: "Seen",
+  failed: "Failed",
+  refused: "Refused",
 };
 const FAULTS = [
   ["status", "Unavailable", "HTTP 503 with Retry-After: 1", {status: 503, retryAfter: 1}],
@@ -67,7 +74,11 @@ const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s
 
 function time(moment, withSeconds = false) {
   const date = new Date(moment);
-  const clock = date.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", ...(withSeconds && {second: "2-digit"})});
+  const clock = date.toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    ...(withSeconds && {second: "2-digit"}),
+  });
   const isToday = date.toDateString() === new Date().toDateString();
   return isToday ? clock : `${date.toLocaleDateString([], {day: "numeric", month: "short"})}, ${clock}`;
 }
@@ -94,7 +105,7 @@ async function act(done, action) {
   refresh();
 }
 
-// --- the list: only the rows that are visible exist --------------------------------------------------------------------
+// --- the list: only the rows that are visible exist ------------------------------------------------------------------
 
 const list = {total: 0, filter: "", shown: new Map(), focus: null};
 
@@ -106,7 +117,11 @@ function filterOf() {
   return query;
 }
 
-let isLoading = false, isAskedAgain = false, timer = 0, pause = PAUSE, announceAt = 0;
+let isLoading = false,
+  isAskedAgain = false,
+  timer = 0,
+  pause = PAUSE,
+  announceAt = 0;
 
 /** Show what is visible now; calls meanwhile make one more round. */
 async function load() {
@@ -116,12 +131,15 @@ async function load() {
   try {
     do {
       isAskedAgain = false;
-      const query = filterOf(), filter = query.toString();
+      const query = filterOf(),
+        filter = query.toString();
       const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - MARGIN);
       query.set("offset", first);
       query.set("limit", Math.min(100, Math.ceil(scroller.clientHeight / ROW) + 2 * MARGIN));
-      const asked = performance.now(), answer = await ask(`/sandbox/inbox?${query}`);
-      pause = Math.max(PAUSE, 4 * (performance.now() - asked)); // a search through very many messages is not all the sandbox does
+      const asked = performance.now(),
+        answer = await ask(`/sandbox/inbox?${query}`);
+      // A search through very many messages is not all that the sandbox has to do.
+      pause = Math.max(PAUSE, 4 * (performance.now() - asked));
       showList(answer, first, filter);
     } while (isAskedAgain);
   } catch {
@@ -132,7 +150,8 @@ async function load() {
 }
 
 function showList(answer, first, filter) {
-  const added = answer.total - list.total, isSame = filter === list.filter;
+  const added = answer.total - list.total,
+    isSame = filter === list.filter;
   list.total = answer.total;
   list.filter = filter;
   rows.style.height = `${answer.total * ROW}px`;
@@ -155,7 +174,8 @@ function showList(answer, first, filter) {
 }
 
 function showRows(messages, first) {
-  const hadFocus = rows.contains(document.activeElement), kept = new Map();
+  const hadFocus = rows.contains(document.activeElement),
+    kept = new Map();
   messages.forEach((message, index) => {
     const key = `${message.call} ${message.messageId}`;
     const row = list.shown.get(key) ?? make("li", {}, make("button", {type: "button", class: "row"}));
@@ -190,8 +210,24 @@ function fillRow(row, message, index) {
   const channel = channelOf(message.channel);
   row.firstChild.replaceChildren(
     make("span", {class: `avatar ${channel.look}`}, icon(channel.icon)),
-    make("span", {class: "line"}, text(message.to, {class: "to"}, "b"), make("time", {datetime: message.receivedAt}, time(message.receivedAt))),
-    make("span", {class: "line"}, make("span", {class: "snippet"}, make("b", {}, channel.name), " ", text(message.text || "Template or media", {}, "bdi")), chip(message)),
+    make(
+      "span",
+      {class: "line"},
+      text(message.to, {class: "to"}, "b"),
+      make("time", {datetime: message.receivedAt}, time(message.receivedAt)),
+    ),
+    make(
+      "span",
+      {class: "line"},
+      make(
+        "span",
+        {class: "snippet"},
+        make("b", {}, channel.name),
+        " ",
+        text(message.text || "Template or media", {}, "bdi"),
+      ),
+      chip(message),
+    ),
   );
 }
 
@@ -204,8 +240,12 @@ function showFigures({total, stats, lastCall, faults, options}, filter) {
   $("count").textContent = filter ? `${plural(total, "message")} found` : plural(total, "message");
   const twice = stats.messagesTakenMoreThanOnce;
   const injected = stats.faults ? `, ${number(stats.faults)} with a fault` : "";
-  const last = lastCall === null || lastCall.status === 200 ? "" : `, the last: ${lastCall.status ? `HTTP ${lastCall.status}` : lastCall.fault ?? "not answered yet"}`;
-  $("stats").textContent = `${plural(stats.calls, "call")}${injected}${last}${twice ? ` · ${plural(twice, "message")} posted twice` : ""}`;
+  const last =
+    lastCall === null || lastCall.status === 200
+      ? ""
+      : `, the last: ${lastCall.status ? `HTTP ${lastCall.status}` : (lastCall.fault ?? "not answered yet")}`;
+  $("stats").textContent =
+    plural(stats.calls, "call") + injected + last + (twice ? ` · ${plural(twice, "message")} posted twice` : "");
   $("empty").hidden = total > 0 || filter !== "";
   $("no-match").hidden = total > 0 || filter === "";
   $("fault-count").hidden = faults.length === 0;
@@ -217,7 +257,8 @@ function showFigures({total, stats, lastCall, faults, options}, filter) {
     const set = faults.filter(fault => fault.kind === kind);
     const left = set.reduce((sum, fault) => sum + (fault.times ?? Infinity), 0);
     $(`fault-${kind}`).checked = set.length > 0;
-    $(`about-${kind}`).textContent = set.length && left < Infinity ? `${description}; ${plural(left, "call")} left` : description;
+    $(`about-${kind}`).textContent =
+      set.length && left < Infinity ? `${description}; ${plural(left, "call")} left` : description;
   }
 }
 
@@ -247,9 +288,13 @@ function markSelected() {
   if (tabStop) tabStop.firstChild.tabIndex = 0;
 }
 
-// --- one message ----------------------------------------------------------------------------------------------------
+// --- one message -----------------------------------------------------------------------------------------------------
 
-let current = null, call = null, channelChosen = null, messageShown = "", contentShown = "";
+let current = null,
+  call = null,
+  channelChosen = null,
+  messageShown = "",
+  contentShown = "";
 
 function chosen() {
   const query = new URLSearchParams(location.hash.slice(1));
@@ -259,7 +304,7 @@ function chosen() {
 function choose(message, isFirst = false) {
   const hash = `#${new URLSearchParams({message: message.messageId, call: message.call})}`;
   if (!isFirst) location.hash = hash;
-  else history.replaceState(null, "", hash), markSelected(), showMessage();
+  else (history.replaceState(null, "", hash), markSelected(), showMessage());
 }
 
 async function showMessage() {
@@ -273,15 +318,23 @@ async function showMessage() {
     return;
   }
   try {
-    const message = await ask(`/sandbox/message?${new URLSearchParams({messageId: asked.id, call: asked.call || "0"})}`);
-    if (call === null || call.number !== message.call || call.status === null) {
-      const found = await ask(`/sandbox/call?call=${message.call}`).catch(() => ({}));
-      call = {contents: {}, request: null, answer: null, ...found, number: message.call};
-    }
-    if (chosen().id === asked.id) fillMessage(message);
+    const message = await ask(
+      `/sandbox/message?${new URLSearchParams({messageId: asked.id, call: asked.call || "0"})}`,
+    );
+    // A sandbox that was restarted counts its calls anew.
+    const key = `${message.call} ${message.receivedAt}`;
+    const known = call?.key === key && call.status !== null ? call : {key, ...(await askCall(message.call))};
+    if (chosen().id !== asked.id || chosen().call !== asked.call) return; // another one was chosen meanwhile
+    call = known;
+    fillMessage(message);
   } catch (error) {
     if (error.status === 404) location.hash = "";
   }
+}
+
+async function askCall(number) {
+  const found = await ask(`/sandbox/call?call=${number}`).catch(() => ({})); // the sandbox may have dropped it
+  return {contents: {}, request: null, answer: null, ...found};
 }
 
 function fillMessage(message) {
@@ -296,7 +349,10 @@ function fillMessage(message) {
   $("nothing").hidden = true;
   $("shown").hidden = false;
   $("message-title").textContent = message.to;
-  $("message-state").replaceChildren(chip(message), ...(message.times > 1 ? [make("span", {class: "chip failed"}, `Posted ${message.times} times`)] : []));
+  $("message-state").replaceChildren(
+    chip(message),
+    ...(message.times > 1 ? [make("span", {class: "chip failed"}, `Posted ${message.times} times`)] : []),
+  );
   for (const button of document.querySelectorAll("[data-outcome]")) {
     button.setAttribute("aria-disabled", !message.outcomes.includes(button.dataset.outcome));
   }
@@ -312,7 +368,8 @@ function fillMessage(message) {
 
 function hint(message) {
   if (message.state === "accepted") return "Fail ends this channel, and the next one of the scenario begins.";
-  if (message.state === "delivered" && $("automatic").checked) return "The outcome is final. To decide yourself, switch off automatic delivery under Faults and delivery.";
+  if (message.state === "delivered" && $("automatic").checked)
+    return "The outcome is final. To decide yourself, switch off automatic delivery under Faults and delivery.";
   if (message.state === "scheduled") return `Will be sent at ${time(message.steps[0].sentAt, true)}.`;
   return message.state === "seen" ? "The person has read it." : "The outcome is final.";
 }
@@ -320,11 +377,28 @@ function hint(message) {
 function fillTimeline(message) {
   const entries = message.steps.map(step => {
     const isFailed = step.status && step.status.groupId !== 3;
-    const state = step.status === null ? (message.state === "scheduled" ? "scheduled" : "accepted") : isFailed ? "failed" : "delivered";
-    const words = step.status === null ? `${STATES[state]} ${time(step.sentAt, true)}` : `${isFailed ? step.status.name : "Delivered"} ${time(step.doneAt, true)}`;
-    return make("li", {class: state}, make("b", {}, channelOf(step.channel).name), make("span", {}, words), step.status === null || !isFailed ? "" : make("small", {}, step.status.description));
+    const state =
+      step.status === null
+        ? message.state === "scheduled"
+          ? "scheduled"
+          : "accepted"
+        : isFailed
+          ? "failed"
+          : "delivered";
+    const words =
+      step.status === null
+        ? `${STATES[state]} ${time(step.sentAt, true)}`
+        : `${isFailed ? step.status.name : "Delivered"} ${time(step.doneAt, true)}`;
+    return make(
+      "li",
+      {class: state},
+      make("b", {}, channelOf(step.channel).name),
+      make("span", {}, words),
+      step.status === null || !isFailed ? "" : make("small", {}, step.status.description),
+    );
   });
-  if (message.state === "seen") entries.push(make("li", {class: "seen"}, make("b", {}, "Seen"), make("span", {}, "The person has read it")));
+  if (message.state === "seen")
+    entries.push(make("li", {class: "seen"}, make("b", {}, "Seen"), make("span", {}, "The person has read it")));
   $("timeline").replaceChildren(...entries);
 }
 
@@ -332,15 +406,32 @@ function fillReports(message) {
   const lines = message.pushes.map(push => {
     const name = push.report.status ? push.report.status.name : "SEEN";
     const outcome = push.status === null ? "no answer" : `HTTP ${push.status}`;
-    return make("li", {class: push.status >= 200 && push.status < 300 ? "good" : "bad"}, make("b", {}, name), make("span", {}, ` ${outcome}${push.attempt > 1 ? `, attempt ${push.attempt}` : ""}`));
+    return make(
+      "li",
+      {class: push.status >= 200 && push.status < 300 ? "good" : "bad"},
+      make("b", {}, name),
+      make("span", {}, ` ${outcome}${push.attempt > 1 ? `, attempt ${push.attempt}` : ""}`),
+    );
   });
-  const why = !message.notify ? "The request wants no reports."
-    : message.state === "refused" ? "A refused message has no report."
-    : message.notifyUrl === null ? "The request has no notifyUrl. GET /omni/1/reports returns the report."
-    : !message.isPushed ? "The notifyUrl is on another machine, which is not called: see --push-anywhere."
-    : lines.length ? "" : "Not pushed yet.";
+  const why = !message.notify
+    ? "The request wants no reports."
+    : message.state === "refused"
+      ? "A refused message has no report."
+      : message.notifyUrl === null
+        ? "The request has no notifyUrl. GET /omni/1/reports returns the report."
+        : !message.isPushed
+          ? "The notifyUrl is on another machine, which is not called: see --push-anywhere."
+          : lines.length
+            ? ""
+            : "Not pushed yet.";
   const url = message.isPushed ? make("p", {class: "address"}, message.notifyUrl) : "";
-  $("reports").replaceChildren(...[url, lines.length ? make("ol", {class: "pushes"}, ...lines) : "", why && make("p", {class: "hint"}, why)].filter(Boolean));
+  $("reports").replaceChildren(
+    ...[
+      url,
+      lines.length ? make("ol", {class: "pushes"}, ...lines) : "",
+      why && make("p", {class: "hint"}, why),
+    ].filter(Boolean),
+  );
 }
 
 function fillFacts(message) {
@@ -359,24 +450,38 @@ function fillFacts(message) {
     ["Callback data", message.callbackData],
   ];
   if (!document.activeElement || !$("ids").contains(document.activeElement)) {
-    $("ids").replaceChildren(...facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {dir: "auto"}, value)]));
+    $("ids").replaceChildren(
+      ...facts
+        .filter(([, value]) => value)
+        .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {dir: "auto"}, value)]),
+    );
   }
   fillBody("request", "Request", `POST ${call.path ?? ""}`, call.request);
-  fillBody("answer", "Answer", call.status ? `HTTP ${call.status}` : call.fault ? `none: ${call.fault}` : "none yet", call.answer);
+  fillBody(
+    "answer",
+    "Answer",
+    call.status ? `HTTP ${call.status}` : call.fault ? `none: ${call.fault}` : "none yet",
+    call.answer,
+  );
 }
 
 function fillBody(id, name, about, body) {
-  const [summary, content] = $(id).children, shown = body === null ? "It is no longer kept." : body.text || "It is empty.";
+  const [summary, content] = $(id).children,
+    shown = body === null ? "It is no longer kept." : body.text || "It is empty.";
   summary.replaceChildren(make("b", {}, name), make("span", {}, ` ${about}`));
   if (content.firstChild?.textContent === shown) return;
   const pre = make("pre", {tabindex: 0, "aria-label": name}, shown);
-  content.replaceChildren(pre, ...(body?.isCut ? [make("p", {class: "hint"}, "Cut off after 50,000 characters.")] : []));
+  content.replaceChildren(
+    pre,
+    ...(body?.isCut ? [make("p", {class: "hint"}, "Cut off after 50,000 characters.")] : []),
+  );
 }
 
-// --- the phone ------------------------------------------------------------------------------------------------------
+// --- the phone -------------------------------------------------------------------------------------------------------
 
 function fillPhone(message) {
-  const step = message.steps.at(-1), contents = call.contents;
+  const step = message.steps.at(-1),
+    contents = call.contents;
   const offered = Object.keys(CHANNELS).filter(name => CHANNELS[name].field in contents);
   const name = channelChosen ?? step.channel;
   const key = JSON.stringify([message.messageId, message.call, name, message.state, step, offered]);
@@ -394,11 +499,26 @@ function fillPhone(message) {
   const hadFocus = $("channels").contains(document.activeElement);
   $("channels").replaceChildren(...buttons);
   if (hadFocus) buttons.find(button => button.getAttribute("aria-pressed") === "true")?.focus();
-  const channel = channelOf(name), content = contents[channel.field] ?? {text: step.text};
-  const sent = {sender: step.from ?? "Unknown sender", to: message.to, at: step.sentAt, state: name === step.channel ? message.state : null};
+  const channel = channelOf(name),
+    content = contents[channel.field] ?? {text: step.text};
+  const sent = {
+    sender: step.from ?? "Unknown sender",
+    to: message.to,
+    at: step.sentAt,
+    state: name === step.channel ? message.state : null,
+  };
   const screen = (SCREENS[channel.look] ?? chatScreen)(content, sent, channel);
   $("phone").replaceChildren(
-    make("div", {class: `screen ${channel.look}`, tabindex: 0, role: "region", "aria-label": `${channel.name} on the phone of ${message.to}`}, ...screen),
+    make(
+      "div",
+      {
+        class: `screen ${channel.look}`,
+        tabindex: 0,
+        role: "region",
+        "aria-label": `${channel.name} on the phone of ${message.to}`,
+      },
+      ...screen,
+    ),
   );
   $("caption").textContent = caption(name, content, step);
 }
@@ -406,14 +526,23 @@ function fillPhone(message) {
 function caption(name, content, step) {
   const notes = [];
   if (name === "SMS" && call.sms) notes.push(`${call.sms.encoding} · ${plural(call.sms.parts.length, "part")}`);
-  if (name === "SMS" && (content.transliteration || content.language)) notes.push("A language or transliteration may need fewer parts.");
-  if (name !== step.channel) notes.push(`Not the channel of the present step, which is ${channelOf(step.channel).name}.`);
+  if (name === "SMS" && (content.transliteration || content.language))
+    notes.push("A language or transliteration may need fewer parts.");
+  if (name !== step.channel)
+    notes.push(`Not the channel of the present step, which is ${channelOf(step.channel).name}.`);
   return notes.join(" · ");
 }
 
 /** Show an address instead of what it names: it was chosen by the sender, and is loaded only if a person follows it. */
 function attachment(name, address) {
-  return make("div", {class: "attachment"}, icon("image"), make("b", {}, name), make("span", {class: "address"}, address), link(address, "Open"));
+  return make(
+    "div",
+    {class: "attachment"},
+    icon("image"),
+    make("b", {}, name),
+    make("span", {class: "address"}, address),
+    link(address, "Open"),
+  );
 }
 
 function link(address, words, attributes = {}) {
@@ -422,77 +551,149 @@ function link(address, words, attributes = {}) {
 }
 
 function chatHeader(title, note) {
-  return make("div", {class: "app"}, make("span", {class: "face", "aria-hidden": "true"}, [...title][0] ?? "?"), make("div", {}, text(title, {}, "b"), make("small", {}, note)));
+  return make(
+    "div",
+    {class: "app"},
+    make("span", {class: "face", "aria-hidden": "true"}, [...title][0] ?? "?"),
+    make("div", {}, text(title, {}, "b"), make("small", {}, note)),
+  );
 }
 
 const ticks = {accepted: "✓", delivered: "✓✓", seen: "✓✓"};
 
 function bubble(sent, ...children) {
-  const foot = make("small", {class: `foot ${sent.state ?? ""}`}, time(sent.at), sent.state in ticks ? ` ${ticks[sent.state]}` : "");
+  const foot = make(
+    "small",
+    {class: `foot ${sent.state ?? ""}`},
+    time(sent.at),
+    sent.state in ticks ? ` ${ticks[sent.state]}` : "",
+  );
   return make("div", {class: "bubble"}, ...children, foot);
 }
 
 function smsScreen(content, sent) {
   const parts = call.sms?.parts ?? [{text: content.text ?? ""}];
   const pieces = parts.flatMap((part, index) => [
-    parts.length > 1 ? make("small", {class: "part"}, `Part ${index + 1} of ${parts.length} · ${part.units} of ${call.sms.room}`) : "",
+    parts.length > 1
+      ? make("small", {class: "part"}, `Part ${index + 1} of ${parts.length} · ${part.units} of ${call.sms?.room}`)
+      : "",
     text(part.text, {class: "text"}),
   ]);
   return [chatHeader(sent.sender, "Text message"), make("div", {class: "chat"}, bubble(sent, ...pieces))];
 }
 
 const ATTACHMENTS = [
-  ["Image", "imageURL"], ["Image", "imageUrl"], ["Document", "documentUrl"], ["File", "fileUrl"], ["Video", "videoUrl"],
-  ["Audio", "audioUrl"], ["Content", "url"], ["Preview", "thumbnailUrl"], ["Link of the image", "imageLink"],
+  ["Image", "imageURL"],
+  ["Image", "imageUrl"],
+  ["Document", "documentUrl"],
+  ["File", "fileUrl"],
+  ["Video", "videoUrl"],
+  ["Audio", "audioUrl"],
+  ["Content", "url"],
+  ["Preview", "thumbnailUrl"],
+  ["Link of the image", "imageLink"],
 ];
 
-const attachments = content => ATTACHMENTS.filter(([, field]) => content[field]).map(([name, field]) => attachment(name, content[field]));
+const attachments = content =>
+  ATTACHMENTS.filter(([, field]) => content[field]).map(([name, field]) => attachment(name, content[field]));
 
 function buttonsOf(content) {
-  const kakao = Array.isArray(content.buttons) ? content.buttons.map(each => [each.buttonText, each.buttonUrl ?? each.buttonUrlMobile ?? each.buttonUrlPc]) : [];
+  const kakao = Array.isArray(content.buttons)
+    ? content.buttons.map(each => [each.buttonText, each.buttonUrl ?? each.buttonUrlMobile ?? each.buttonUrlPc])
+    : [];
   return [...(content.buttonText ? [[content.buttonText, content.buttonURL]] : []), ...kakao].map(([words, address]) =>
-    make("div", {class: "reply"}, link(address ?? "", words, {dir: "auto"}) || text(words, {}, "span"), make("small", {class: "address"}, address ?? "")));
+    make(
+      "div",
+      {class: "reply"},
+      link(address ?? "", words, {dir: "auto"}) || text(words, {}, "span"),
+      make("small", {class: "address"}, address ?? ""),
+    ),
+  );
 }
 
 function chatScreen(content, sent, channel) {
   const template = content.templateName ?? content.templateCode;
   const media = content.mediaTemplateData;
-  const values = media ? media.body?.placeholders ?? [] : Array.isArray(content.templateData) ? content.templateData : Object.entries(content.templateData ?? {}).map(([name, value]) => `${name}: ${value}`);
-  const place = content.latitude !== undefined ? [content.locationName, content.address, `${content.latitude}, ${content.longitude}`].filter(Boolean).join("\n") : "";
-  const contacts = (content.contacts ?? []).map(each => text(`Contact: ${each.name?.formattedName ?? ""}`, {class: "text"}));
+  const values = media
+    ? (media.body?.placeholders ?? [])
+    : Array.isArray(content.templateData)
+      ? content.templateData
+      : Object.entries(content.templateData ?? {}).map(([name, value]) => `${name}: ${value}`);
+  const place =
+    content.latitude !== undefined
+      ? [content.locationName, content.address, `${content.latitude}, ${content.longitude}`].filter(Boolean).join("\n")
+      : "";
+  const contacts = (content.contacts ?? []).map(each =>
+    text(`Contact: ${each.name?.formattedName ?? ""}`, {class: "text"}),
+  );
   return [
     chatHeader(sent.sender, channel.name),
-    make("div", {class: "chat"}, bubble(sent,
-      template ? make("small", {class: "template"}, `Template ${template}${content.language ? ` (${content.language})` : ""}`) : "",
-      content.title || content.altText ? text(content.title ?? content.altText, {}, "b") : "",
-      ...(media?.header ? attachments(media.header) : []),
-      media?.header?.textPlaceholder ? text(media.header.textPlaceholder, {}, "b") : "",
-      ...attachments(content),
-      content.text ? text(content.text, {class: "text"}) : "",
-      values.length ? make("ol", {class: "values"}, ...values.map(value => text(value, {}, "li"))) : "",
-      place ? text(place, {class: "text"}) : "", ...contacts,
-      ...buttonsOf(content),
-      content.stickerId ? text(`Sticker ${content.packageId} / ${content.stickerId}`) : "",
-    )),
+    make(
+      "div",
+      {class: "chat"},
+      bubble(
+        sent,
+        template
+          ? make(
+              "small",
+              {class: "template"},
+              `Template ${template}${content.language ? ` (${content.language})` : ""}`,
+            )
+          : "",
+        content.title || content.altText ? text(content.title ?? content.altText, {}, "b") : "",
+        ...(media?.header ? attachments(media.header) : []),
+        media?.header?.textPlaceholder ? text(media.header.textPlaceholder, {}, "b") : "",
+        ...attachments(content),
+        content.text ? text(content.text, {class: "text"}) : "",
+        values.length ? make("ol", {class: "values"}, ...values.map(value => text(value, {}, "li"))) : "",
+        place ? text(place, {class: "text"}) : "",
+        ...contacts,
+        ...buttonsOf(content),
+        content.stickerId ? text(`Sticker ${content.packageId} / ${content.stickerId}`) : "",
+      ),
+    ),
   ];
 }
 
 function emailScreen(content, sent) {
   return [
     make("div", {class: "app"}, make("b", {}, "Mail")),
-    make("article", {class: "mail"},
+    make(
+      "article",
+      {class: "mail"},
       text(content.subject || "No subject", {class: "subject"}),
-      make("div", {class: "envelope"}, make("span", {class: "face", "aria-hidden": "true"}, [...sent.sender][0] ?? "?"),
-        make("div", {}, text(sent.sender, {}, "b"), make("small", {}, `to ${sent.to} · ${time(sent.at)}`))),
-      text(content.text ?? "", {class: "text"})),
+      make(
+        "div",
+        {class: "envelope"},
+        make("span", {class: "face", "aria-hidden": "true"}, [...sent.sender][0] ?? "?"),
+        make("div", {}, text(sent.sender, {}, "b"), make("small", {}, `to ${sent.to} · ${time(sent.at)}`)),
+      ),
+      text(content.text ?? "", {class: "text"}),
+    ),
   ];
 }
 
 function voiceScreen(content, sent) {
   return [
-    make("div", {class: "caller"}, make("span", {class: "face", "aria-hidden": "true"}, icon("call")), text(sent.sender, {}, "b"), make("small", {}, "Incoming call")),
-    make("div", {class: "spoken"}, make("small", {}, `Spoken${content.language ? ` in ${content.language}` : ""}`), text(content.text ?? "", {class: "text"})),
-    make("div", {class: "handles", "aria-hidden": "true"}, make("span", {class: "decline"}, icon("call")), make("span", {class: "take"}, icon("call"))),
+    make(
+      "div",
+      {class: "caller"},
+      make("span", {class: "face", "aria-hidden": "true"}, icon("call")),
+      text(sent.sender, {}, "b"),
+      make("small", {}, "Incoming call"),
+    ),
+    make(
+      "div",
+      {class: "spoken"},
+      make("small", {}, `Spoken${content.language ? ` in ${content.language}` : ""}`),
+      text(content.text ?? "", {class: "text"}),
+    ),
+    make(
+      "div",
+      {class: "handles", "aria-hidden": "true"},
+      make("span", {class: "decline"}, icon("call")),
+      make("span", {class: "take"}, icon("call")),
+    ),
   ];
 }
 
@@ -500,34 +701,82 @@ function pushScreen(content, sent) {
   const options = content.notificationOptions ?? {};
   const at = new Date(sent.at);
   return [
-    make("div", {class: "lock"}, make("span", {}, at.toLocaleDateString([], {weekday: "long", day: "numeric", month: "long"})), make("b", {}, at.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"}))),
-    make("div", {class: "notice"},
+    make(
+      "div",
+      {class: "lock"},
+      make("span", {}, at.toLocaleDateString([], {weekday: "long", day: "numeric", month: "long"})),
+      make("b", {}, at.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"})),
+    ),
+    make(
+      "div",
+      {class: "notice"},
       make("small", {}, `${sent.sender} · now`),
       options.title ? text(options.title, {}, "b") : "",
       text(content.text ?? "Silent: only the app sees it", {class: "text"}),
-      options.contentUrl ? attachment("Content", options.contentUrl) : ""),
+      options.contentUrl ? attachment("Content", options.contentUrl) : "",
+    ),
   ];
 }
 
 const SCREENS = {sms: smsScreen, email: emailScreen, voice: voiceScreen, push: pushScreen};
 
-// --- samples --------------------------------------------------------------------------------------------------------
+// --- samples ---------------------------------------------------------------------------------------------------------
 
 async function sendSamples() {
-  const phone = {phoneNumber: "41793026727"}, shop = "https://shop.example";
+  const phone = {phoneNumber: "41793026727"},
+    shop = "https://shop.example";
   const samples = [
     {to: phone, voice: {text: "Hello. Your parcel arrives today between two and four o'clock.", language: "en"}},
-    {to: {emailAddress: "ada@example.com"}, email: {subject: "Your order 8812 is on its way", text: "Hello Ada,\n\nyour order left our warehouse this morning and arrives tomorrow.\n\nYour shop"}},
-    {to: phone, push: {text: "Your table for four is reserved for 19:30.", notificationOptions: {title: "See you tonight"}}},
-    {to: phone, whatsApp: {templateName: "order_update", language: "en", mediaTemplateData: {header: {imageUrl: `${shop}/parcel.jpg`}, body: {placeholders: ["Ada", "order 8812", "tomorrow"]}}}},
-    {to: {phoneNumber: "4179392200"}, viber: {text: "Your parcel waits at the station.", validityPeriod: 1}, sms: {text: "Your parcel waits at the station. Code 4711"}},
+    {
+      to: {emailAddress: "ada@example.com"},
+      email: {
+        subject: "Your order 8812 is on its way",
+        text: "Hello Ada,\n\nyour order left our warehouse this morning and arrives tomorrow.\n\nYour shop",
+      },
+    },
+    {
+      to: phone,
+      push: {text: "Your table for four is reserved for 19:30.", notificationOptions: {title: "See you tonight"}},
+    },
+    {
+      to: phone,
+      whatsApp: {
+        templateName: "order_update",
+        language: "en",
+        mediaTemplateData: {
+          header: {imageUrl: `${shop}/parcel.jpg`},
+          body: {placeholders: ["Ada", "order 8812", "tomorrow"]},
+        },
+      },
+    },
+    {
+      to: {phoneNumber: "4179392200"},
+      viber: {text: "Your parcel waits at the station.", validityPeriod: 1},
+      sms: {text: "Your parcel waits at the station. Code 4711"},
+    },
     {to: {phoneNumber: "41790091014"}, sms: {text: "This number is on a block list."}},
-    {to: phone, sms: {text: "Your appointment is on Monday at 10:30 with Dr. Grünwald, second floor. Please bring your insurance card and the letter of your family doctor. To move the appointment, answer with “M”; to cancel it, answer with “C”."}},
-    {to: phone, viber: {text: "Spring is here: 20 % off all running shoes until Sunday.", imageURL: `${shop}/spring.jpg`, buttonText: "Look at the shoes", buttonURL: `${shop}/running`}},
+    {
+      to: phone,
+      sms: {
+        text:
+          "Your appointment is on Monday at 10:30 with Dr. Grünwald, second floor. Please bring your insurance card " +
+          "and the letter of your family doctor. To move the appointment, answer with “M”; to cancel it, answer with “C”.",
+      },
+    },
+    {
+      to: phone,
+      viber: {
+        text: "Spring is here: 20 % off all running shoes until Sunday.",
+        imageURL: `${shop}/spring.jpg`,
+        buttonText: "Look at the shoes",
+        buttonURL: `${shop}/running`,
+      },
+    },
   ];
   for (const {to, ...contents} of samples) {
     const answer = await fetch("/omni/1/advanced", {
-      method: "POST", headers: {"content-type": "application/json", authorization: "App page"},
+      method: "POST",
+      headers: {"content-type": "application/json", authorization: "App page"},
       body: JSON.stringify({destinations: [{to}], ...contents}),
     });
     if (answer.status === 401) throw new Error("this sandbox wants its own API key");
@@ -535,20 +784,25 @@ async function sendSamples() {
   }
 }
 
-// --- updates --------------------------------------------------------------------------------------------------------
+// --- updates ---------------------------------------------------------------------------------------------------------
 
-let updated = 0, pending = 0, due = Infinity;
+let updated = 0,
+  pending = 0,
+  due = Infinity;
 
 /** Show everything anew, soon. */
 function refresh() {
   if (pending || document.hidden) return;
-  pending = setTimeout(() => {
-    pending = 0;
-    updated = performance.now();
-    due = Infinity;
-    load();
-    showMessage();
-  }, Math.max(0, updated + pause - performance.now()));
+  pending = setTimeout(
+    () => {
+      pending = 0;
+      updated = performance.now();
+      due = Infinity;
+      load();
+      showMessage();
+    },
+    Math.max(0, updated + pause - performance.now()),
+  );
 }
 
 /** Refresh when the first message that is shown changes by itself; `seconds` may be null. */
@@ -580,7 +834,7 @@ function follow() {
   };
 }
 
-// --- what people do -------------------------------------------------------------------------------------------------
+// --- what people do --------------------------------------------------------------------------------------------------
 
 function filterBy(words) {
   $("search").value = words;
@@ -591,15 +845,24 @@ function filterBy(words) {
 }
 
 function makeFaults() {
-  $("faults").replaceChildren(...FAULTS.map(([kind, name, description, options]) => {
-    const box = make("input", {type: "checkbox", role: "switch", id: `fault-${kind}`});
-    box.addEventListener("change", () => act(`${name}: ${box.checked ? "on" : "off"}`, () => {
-      if (!box.checked) return ask(`/sandbox/faults?kind=${kind}`, "DELETE");
-      const times = $("times").value ? {times: Number($("times").value)} : {};
-      return ask("/sandbox/faults", "POST", {kind, taken: $("taken").checked, ...times, ...options});
-    }));
-    return make("label", {class: "switch"}, box, make("span", {}, make("b", {}, name), make("small", {id: `about-${kind}`}, description)));
-  }));
+  $("faults").replaceChildren(
+    ...FAULTS.map(([kind, name, description, options]) => {
+      const box = make("input", {type: "checkbox", role: "switch", id: `fault-${kind}`});
+      box.addEventListener("change", () =>
+        act(`${name}: ${box.checked ? "on" : "off"}`, () => {
+          if (!box.checked) return ask(`/sandbox/faults?kind=${kind}`, "DELETE");
+          const times = $("times").value ? {times: Number($("times").value)} : {};
+          return ask("/sandbox/faults", "POST", {kind, taken: $("taken").checked, ...times, ...options});
+        }),
+      );
+      return make(
+        "label",
+        {class: "switch"},
+        box,
+        make("span", {}, make("b", {}, name), make("small", {id: `about-${kind}`}, description)),
+      );
+    }),
+  );
 }
 
 makeFaults();
@@ -610,8 +873,16 @@ rows.addEventListener("click", event => {
   if (row) choose(row.message);
 });
 rows.addEventListener("keydown", event => {
-  const index = Number(event.target.closest("li")?.dataset.index), page = Math.floor(scroller.clientHeight / ROW);
-  const moves = {ArrowDown: index + 1, ArrowUp: index - 1, PageDown: index + page, PageUp: index - page, Home: 0, End: list.total - 1};
+  const index = Number(event.target.closest("li")?.dataset.index),
+    page = Math.floor(scroller.clientHeight / ROW);
+  const moves = {
+    ArrowDown: index + 1,
+    ArrowUp: index - 1,
+    PageDown: index + page,
+    PageUp: index - page,
+    Home: 0,
+    End: list.total - 1,
+  };
   if (!(event.key in moves)) return;
   event.preventDefault();
   moveFocus(moves[event.key]);
@@ -630,19 +901,37 @@ for (const button of document.querySelectorAll("[data-outcome]")) {
   const outcome = button.dataset.outcome;
   button.addEventListener("click", () => {
     if (button.getAttribute("aria-disabled") === "true") return announce($("hint").textContent);
-    act(`Message ${outcome}`, async () => fillMessage(await ask("/sandbox/outcome", "POST", {messageId: current.messageId, outcome})));
+    act(`Message ${outcome}`, async () =>
+      fillMessage(await ask("/sandbox/outcome", "POST", {messageId: current.messageId, outcome})),
+    );
   });
 }
 for (const button of document.querySelectorAll("[data-advance]")) {
-  button.addEventListener("click", () => act("The clock was moved", () => ask("/sandbox/clock", "POST", {advance: Number(button.dataset.advance)})));
+  button.addEventListener("click", () =>
+    act("The clock was moved", () => ask("/sandbox/clock", "POST", {advance: Number(button.dataset.advance)})),
+  );
 }
-$("automatic").addEventListener("change", event => act(`Automatic delivery: ${event.target.checked ? "on" : "off"}`, () => ask("/sandbox/options", "POST", {answers: event.target.checked ? 1 : 0})));
-$("read").addEventListener("change", event => act(`Automatic reading: ${event.target.checked ? "on" : "off"}`, () => ask("/sandbox/options", "POST", {seen: event.target.checked})));
-$("forget").addEventListener("click", () => confirm("Delete all messages and reports?") && act("All messages were deleted", () => ask("/sandbox/messages", "DELETE")));
+$("automatic").addEventListener("change", event =>
+  act(`Automatic delivery: ${event.target.checked ? "on" : "off"}`, () =>
+    ask("/sandbox/options", "POST", {answers: event.target.checked ? 1 : 0}),
+  ),
+);
+$("read").addEventListener("change", event =>
+  act(`Automatic reading: ${event.target.checked ? "on" : "off"}`, () =>
+    ask("/sandbox/options", "POST", {seen: event.target.checked}),
+  ),
+);
+$("forget").addEventListener(
+  "click",
+  () =>
+    confirm("Delete all messages and reports?") &&
+    act("All messages were deleted", () => ask("/sandbox/messages", "DELETE")),
+);
 $("samples").addEventListener("click", () => act("Eight sample messages were sent", sendSamples));
 $("behaviour-button").addEventListener("click", () => $("behaviour").showModal());
 $("behaviour-close").addEventListener("click", () => $("behaviour").close());
-$("behaviour").addEventListener("click", event => event.target === $("behaviour") && $("behaviour").close()); // its backdrop
+// Its backdrop belongs to the dialog.
+$("behaviour").addEventListener("click", event => event.target === $("behaviour") && $("behaviour").close());
 addEventListener("hashchange", () => {
   markSelected();
   showMessage();
