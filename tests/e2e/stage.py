@@ -214,11 +214,14 @@ class Stage:
 
     async def exists(self, queue: str) -> bool:
         """Return whether a queue exists."""
+        return await self.waiting_if_any(queue) is not None
+
+    async def waiting_if_any(self, queue: str) -> int | None:
+        """Count the messages that are ready in a queue; None if there is no such queue."""
         try:
-            await self.waiting(queue)
+            return await self.waiting(queue)
         except aiormq.exceptions.ChannelNotFoundEntity:
-            return False
-        return True
+            return None
 
     async def consumers(self, queue: str) -> int:
         """Count the consumers of a queue."""

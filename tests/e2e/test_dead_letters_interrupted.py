@@ -239,7 +239,7 @@ async def test_a_replay_interrupted_at_any_moment_sends_no_message_twice(stage: 
         if not await stage.waiting("omni.dead"):
             break
         replay = await stage.watching("dead", "replay", "--rate", "20")
-        started = await stage.waiting("omni.dead.replay") if await stage.exists("omni.dead.replay") else 0
+        started = await stage.waiting_if_any("omni.dead.replay") or 0
         await until_replaying(stage, replay, started)
         await asyncio.sleep(draw.uniform(0, 0.15))
         if replay.process.returncode is None:
@@ -324,7 +324,7 @@ async def until_replaying(stage: Stage, replay: Worker, before: int) -> None:
     """Wait until a replay has recorded a letter in the journal, or has ended."""
     async with asyncio.timeout(TIMEOUT):
         while replay.process.returncode is None:
-            if await stage.exists("omni.dead.replay") and await stage.waiting("omni.dead.replay") > before:
+            if (await stage.waiting_if_any("omni.dead.replay") or 0) > before:
                 return
             await asyncio.sleep(0.02)
 

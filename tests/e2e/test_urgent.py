@@ -85,10 +85,11 @@ async def test_urgent_messages_are_never_posted_in_a_call_with_others(stage: Sta
 
 
 async def test_a_flood_of_urgent_messages_leaves_the_campaign_a_tenth(stage: Stage) -> None:
-    await stage.worker(OMNI_MESSAGES_PER_SECOND=str(5 * RATE))
-    await stage.send(*campaign("distinct"))
+    await (await stage.worker()).stop()  # it has declared the queues
     since = datetime.now(UTC)
+    await stage.send(*campaign("distinct"))
     await stage.send(*codes(300), exchange=URGENT)
+    await stage.worker(OMNI_MESSAGES_PER_SECOND=str(5 * RATE))
     await stage.until(lambda: sum(name.startswith("code") for name in stage.final_events()) == 300)
 
     others = await ahead_of_last_code(stage, since)
