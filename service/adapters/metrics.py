@@ -21,6 +21,7 @@ from service.core.omni.delivery_report import CHANNELS
 from service.core.result.dead_letter import REASONS
 from service.core.result.delivery_report import ReportOutcome, channel_label
 from service.core.result.event import EventType
+from service.core.result.repetition import DuplicateEnd
 from service.core.result.reply_to import ReplyResult
 from service.core.topology import LANES, LaneName
 from service.core.trace_context import is_sampled, trace_id
@@ -298,6 +299,14 @@ class Metrics(_Registry):
             "untouched_redeliveries",
             "Redeliveries that were posted at once, since the shared memory shows that no worker had begun them. "
             "Rises: workers die or lose the broker.",
+        )
+        self.duplicate_requests = self._counter(
+            "duplicate_requests",
+            "Requests that another delivery of the same request was served for. repeated: its final events were "
+            "published again. waiting: they are not there yet. conflict: a producer uses an id for different requests. "
+            "unclear: the shared memory has lost the end; the request is in omni.dead unless OMNI's logs show it.",
+            "result",
+            get_args(DuplicateEnd),
         )
         self.secret_age = Gauge(
             self._name("secret_age_seconds"),

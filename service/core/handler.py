@@ -11,20 +11,31 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from math import inf
+from typing import Protocol, assert_never
 
 from service.core.attempt.call import OmniCall, Origin, Send, merge, plan, split
+from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
-from service.core.attempt.outcome import NOT_SENT, REFUSED_TOGETHER, NotAttempted, Outcome
-from service.core.attempt.retry import Policy
-from service.core.delivery import ALWAYS_OURS, Delivery, Ownership, Publication, UnpublishableError
+from service.core.attempt.outcome import DUPLICATE, NOT_SENT, REFUSED_TOGETHER, NotAttempted, Outcome
+from service.core.attempt.retry import Policy, duplicate_delay
+from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, may_be_duplicate
-from service.core.history import History
+from service.core.history import History, owned
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Parsed, SendRequest
-from service.core.result.decision import Attempt, report_attempt
+from service.core.result.decision import Attempt, joined, report_attempt
 from service.core.result.publication import publish_instead, publish_report
 from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
+from service.core.result.repetition import (
+    DuplicateEnd,
+    final_events,
+    judge_duplicate,
+    report_conflict,
+    report_repetition,
+    report_wait,
+    write_ends,
+)
 from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
 from service.core.topology import NORMAL, Lane
 from service.core.trace_context import read_trace
@@ -49,13 +60,30 @@ class Settlement:
     age: float = 0.0
     """Seconds since it was first published, by its producer's timestamp, or else since a worker first saw it."""
     lane: Lane = NORMAL
+    duplicate: DuplicateEnd | None = None
+    """How it ended, if another delivery of the request was served."""
+
+
+class _DuplicateError(Exception):
+    """Another delivery of the request is served, or was."""
+
+
+class RecordEnd(Protocol):
+    """Records final events in a claim; `is_complete`: all messages of the request have had theirs now."""
+
+    def __call__(self, claim: Claim, ends: str, /, *, is_complete: bool) -> Awaitable[None]:
+        """Begin at once."""
+
+
+def _end_nothing(_: Claim, __: str, /, *, is_complete: bool) -> Awaitable[None]:  # noqa: ARG001
+    return DONE
 
 
 async def _go_on() -> None:
     """Do nothing."""
 
 
-async def _record_nothing(_: Sequence[str]) -> bool:
+async def _record_nothing(_: Sequence[Claim]) -> bool:
     return True
 
 
@@ -83,8 +111,14 @@ class Effects:
     """Let the events of other requests go first, between two slices of events that cost no call to OMNI."""
     since_success: Callable[[], float] = _never
     """Return the seconds since a call last showed that OMNI accepts our calls."""
-    record_start: Callable[[Sequence[str]], Awaitable[bool]] = _record_nothing
-    """Return when the shared memory shows that these deliveries are not untouched any more, or is not available."""
+    record_start: Callable[[Sequence[Claim]], Awaitable[bool]] = _record_nothing
+    """Return when the shared memory shows that these deliveries are not untouched any more, or is not available.
+
+    Each is then started, or refused since another delivery has the claim."""
+    record_end: "RecordEnd" = _end_nothing
+    """Begin at once to record final events. Waiting for it ends when they are recorded, or there is no memory."""
+    release: Callable[[Claim, str], Awaitable[None]] = lambda _, __: DONE
+    """Begin at once to replace the holder of a claim. Wait for it as above."""
 
 
 @dataclass(eq=False, slots=True)
@@ -101,8 +135,14 @@ class Job:
     """Whether OMNI was asked to accept any of it, or anything about it was published."""
     is_measured: bool = False
     """Whether it was part of a call already, so that its waiting time and size have been measured."""
-    record: str = ""
-    """The name of its record in the shared memory, as long as that says "untouched"; else empty."""
+    record: Claim | None = None
+    """The record of its start in the shared memory, and its claim."""
+    duplicate: DuplicateEnd | None = None
+    """How it ended, if another delivery of the request was served."""
+    is_scheduled: bool = False
+    """Whether a part of it was put into a delay queue."""
+    ended: int = 0
+    """Messages that have had their final event, apart from those that were rejected by the validation."""
 
 
 _Published = tuple[Job, Report, tuple[Publication, ...]]
@@ -146,7 +186,22 @@ class Handler:
         return job
 
     async def handle(self, job: Job) -> Settlement:
-        """Do everything about a job: report what is invalid, look up, attempt, report."""
+        """Do everything about a job: report what is invalid, look up, attempt, report. Or repeat another's events."""
+        try:
+            try:
+                await self._serve(job)
+            except _DuplicateError:
+                await self._repeat(job)
+            await self._leave((job,))
+        except BaseException as error:
+            self._give_up((job,), is_untouched=isinstance(error, DeliveryLostError))
+            raise
+        return _settlement(job, self._effects.now())
+
+    async def _serve(self, job: Job) -> None:
+        if job.record is not None and job.record.is_checked_first:
+            await self._record_start((job,))
+            job.history = owned(job.history, was_held=job.record.was_held)
         parsed, history, effects = job.parsed, job.history, self._effects
         request = parsed.request
         if parsed.rejections or request is None:
@@ -169,7 +224,6 @@ class Handler:
         elif request is not None:
             for call in self._plan(job, request):
                 await self._conclude(job, call, await effects.send(call))
-        return _settlement(job, effects.now())
 
     def shareable_call(self, job: Job) -> OmniCall | None:
         """Return the call of a job that needs one call and nothing else; `handle_together` takes such jobs."""
@@ -189,15 +243,19 @@ class Handler:
         Returns each job's settlement, or the exception that concerns this job alone. None if the call was not sent, or
         may have been refused because of one of them: then OMNI has taken none of them, and each is handled by itself.
         """
-        outcome = await self._effects.send(merge(calls))
-        if outcome is NOT_SENT:
+        try:
+            return await self._handle_together(jobs, calls)
+        except BaseException as error:
+            self._give_up(jobs, is_untouched=isinstance(error, DeliveryLostError))
+            raise
+
+    async def _handle_together(
+        self, jobs: Sequence[Job], calls: Sequence[OmniCall]
+    ) -> list[Settlement | Exception] | None:
+        outcome = await self._send_together(jobs, calls)
+        if outcome is None:
             return None
-        for job in jobs:
-            job.is_touched = job.is_measured = True
-        if outcome is REFUSED_TOGETHER:
-            return None
-        if isinstance(outcome, NotAttempted):
-            await self._record_start(jobs)
+        _note_started(jobs)
         now = self._effects.now()
         collected: list[_Published] = []
         size = 0
@@ -215,12 +273,34 @@ class Handler:
             except Exception as error:  # noqa: BLE001 - a defect of ours, which is returned with the delivery
                 defects[job] = error
         defects |= await self._publish_together(collected, now)
+        await self._leave(jobs)
+        self._give_up([*defects], is_untouched=False)
         now = self._effects.now()
         return [defects.get(job) or _settlement(job, now) for job in jobs]
+
+    async def _send_together(self, jobs: Sequence[Job], calls: Sequence[OmniCall]) -> Outcome | None:
+        outcome = await self._effects.send(merge(calls))
+        if outcome is NOT_SENT:
+            return None
+        for job in jobs:
+            job.is_measured = True
+        if outcome is REFUSED_TOGETHER:
+            for job in jobs:
+                job.is_touched = True
+            return None
+        if isinstance(outcome, NotAttempted):
+            try:
+                await self._record_start(jobs)
+            except _DuplicateError:
+                return None
+        for job in jobs:
+            job.is_touched = True
+        return outcome
 
     async def _publish_together(self, collected: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
         """Publish for several jobs at once. Returns the jobs about which nothing can be published."""
         defects: dict[Job, Exception] = {}
+        ending = [self._record_end(job, part, is_published=False) for job, part, _ in collected if job.record]
         try:
             await self._effects.publish(tuple([one for _, _, publications in collected for one in publications]))
         except UnpublishableError as error:
@@ -229,13 +309,18 @@ class Handler:
                     await self._publish_instead(job, part, now, error)
                 except UnpublishableError as again:
                     defects[job] = again
+        ending += [self._record_end(job, part, is_published=True) for job, part, _ in collected if job.record]
+        for ended in ending:
+            await ended
         return defects
 
     async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome) -> None:
         """Publish how a call ended; one that was too large is sent again in halves."""
+        if outcome is DUPLICATE:
+            raise _DuplicateError
         job.is_touched = True
         if not isinstance(outcome, NotAttempted):
-            job.record = ""  # the call was recorded
+            _note_started((job,))
         halves = split(call, outcome)
         for half in halves:
             await self._conclude(job, half, await self._effects.send(half))
@@ -274,22 +359,92 @@ class Handler:
         of consumers, and the event of an ordinary request would wait behind them.
         """
         await self._record_start((job,))
+        await self._publish_slices(job, report, now, gives_way=gives_way)
+
+    async def _publish_slices(self, job: Job, report: Report, now: datetime, *, gives_way: bool = False) -> None:
         for place, part in enumerate(slices(report)):
             if place and gives_way:
                 await self._effects.give_way()
             job.is_touched |= bool(part.events or part.retries or part.dead_letters)
+            publications = _publications(job, part, now)
+            ended = self._record_end(job, part, is_published=False)
             try:
-                await self._effects.publish(_publications(job, part, now))
+                await self._effects.publish(publications)
             except UnpublishableError as error:
                 await self._publish_instead(job, part, now, error)
+            await ended
+            await self._record_end(job, part, is_published=True)
 
     async def _record_start(self, jobs: Sequence[Job]) -> None:
         """Record jobs before anything is published about them: a retry message, or a final event, may have a rival."""
-        names = [job.record for job in jobs if job.record]
-        if names:
-            await self._effects.record_start(names)
-            for job in jobs:
-                job.record = ""
+        records = [job.record for job in jobs if job.record is not None and not job.record.is_started]
+        if records:
+            await self._effects.record_start(records)
+            if any(record.is_refused for record in records):
+                raise _DuplicateError
+
+    def _record_end(self, job: Job, report: Report, *, is_published: bool) -> Awaitable[None]:
+        """Record the final events of a report in the claim of its request.
+
+        They are recorded before they are published: a worker that dies in between leaves an end that another one
+        publishes. But beside a retry message or a dead letter they are recorded after it, since only a redelivery that
+        finds no end publishes that again.
+        """
+        claim = job.record
+        if claim is None or not claim.name or job.duplicate or not report.events:
+            return DONE
+        if is_published is not bool(report.retries or report.dead_letters):
+            return DONE
+        events, request = final_events(report), job.parsed.request
+        if not events or request is None:
+            return DONE
+        count = len(request.messages)
+        job.ended += len(events)
+        ends = write_ends(events, is_whole=claim.kind == "whole" and len(events) == count)
+        return self._effects.record_end(claim, ends, is_complete=job.ended >= count)
+
+    async def _leave(self, jobs: Sequence[Job]) -> None:
+        """Record that a claim has no holder any more, if the rest of the request is in a delay queue."""
+        away = [job.record for job in jobs if job.is_scheduled and job.record is not None and not job.duplicate]
+        for left in [self._effects.release(claim, AWAY) for claim in away if claim.is_claiming]:
+            await left
+
+    def _give_up(self, jobs: Sequence[Job], *, is_untouched: bool) -> None:
+        """Let a redelivery have the claims. `is_untouched`: if no call was made before, none was made now."""
+        for job in jobs:
+            if job.record is not None and job.record.is_claiming and not job.record.is_refused:
+                self._effects.release(job.record, FREE if is_untouched and not job.is_touched else GIVEN_UP)
+
+    async def _repeat(self, job: Job) -> None:
+        """Publish the final events of another delivery again, or wait for them."""
+        request, claim, now = job.parsed.request, job.record, self._effects.now()
+        assert request is not None  # noqa: S101 - or it would have claimed nothing
+        assert claim is not None  # noqa: S101
+        job.duplicate = judge_duplicate(claim, request, job.history, now)
+        report = report_rejections(job.parsed, job.history, now) if job.parsed.rejections else Report()
+        match job.duplicate:
+            case "repeated":
+                report = joined(report, report_repetition(claim, request))
+            case "conflict":
+                report = joined(report, report_conflict(request, job.history, now))
+            case "waiting":
+                delay = duplicate_delay(self._policy.retry, job.history.retries)
+                report = joined(report, report_wait(claim, request, job.history, delay))
+            case "unclear":
+                await self._park(job, request, claim)
+            case _:
+                assert_never(job.duplicate)
+        if job.duplicate != "unclear":
+            await job.ownership.require()
+            await self._publish_slices(job, report, now, gives_way=True)
+
+    async def _park(self, job: Job, request: SendRequest, claim: Claim) -> None:
+        """Look a duplicate up in OMNI's logs, as often as that takes, and park it if it is not found."""
+        claim.kind, claim.is_refused, claim.is_started, job.duplicate = "part", False, True, None
+        job.history = owned(replace(job.history, claim=claim.meaning), was_held=True)
+        job.parsed = replace(job.parsed, request=replace(request, on_unknown="park"))
+        await self._serve(job)
+        job.duplicate = "unclear"
 
     async def _publish_instead(self, job: Job, report: Report, now: datetime, error: UnpublishableError) -> None:
         """Replace publications that the broker never accepts. Raises `UnpublishableError` for the replacement too."""
@@ -301,7 +456,15 @@ def _publications(job: Job, report: Report, now: datetime) -> tuple[Publication,
     publications = publish_report(report, job.delivery, now)
     for event in report.events:
         job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
+    job.is_scheduled |= bool(report.retries)
     return publications
+
+
+def _note_started(jobs: Sequence[Job]) -> None:
+    """Note that a call was made: its end counts, also if its start could not be recorded."""
+    for job in jobs:
+        if job.record is not None:
+            job.record.is_started = True
 
 
 def _settlement(job: Job, now: datetime) -> Settlement:
@@ -317,4 +480,5 @@ def _settlement(job: Job, now: datetime) -> Settlement:
         job.resolution,
         age,
         delivery.lane,
+        job.duplicate,
     )

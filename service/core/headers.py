@@ -36,6 +36,10 @@ _EXPIRES_AT: Final = "omni-expires-at"
 """Milliseconds since 1970. Only beside `_UNREAD`: the delay queue forgets the AMQP expiration."""
 _UNREAD: Final = "omni-unread"
 """True on a request that was scheduled for retry before any worker had parsed it: it is validated like a new one."""
+_CLAIM: Final = "omni-claim"
+"""See `History.claim`."""
+_WAITS: Final = "omni-waits"
+"""See `History.waits`."""
 _REASON: Final = "omni-reason"
 _DETAIL: Final = "omni-detail"
 _FAILED_AT: Final = "omni-failed-at"
@@ -44,8 +48,18 @@ _ROUTING_KEY: Final = "omni-original-routing-key"
 _LANE: Final = "omni-lane"
 """On a dead letter that is not of the normal lane: `omni.dead` is the queue of both."""
 
-_HISTORY: Final = (_ATTEMPT, _FIRST_SEEN, _AMBIGUOUS, _REDRIVES, _EXCHANGE, _ROUTING_KEY)
-_PROGRESS: Final = (_LOG_CHECKS, _RESOLVED, _RETRIES, _REDELIVERIES, _DENIALS, _REPUBLISHED, _EXPIRES_AT, _UNREAD)
+_HISTORY: Final = (_ATTEMPT, _FIRST_SEEN, _AMBIGUOUS, _REDRIVES, _CLAIM, _EXCHANGE, _ROUTING_KEY)
+_PROGRESS: Final = (
+    _WAITS,
+    _LOG_CHECKS,
+    _RESOLVED,
+    _RETRIES,
+    _REDELIVERIES,
+    _DENIALS,
+    _REPUBLISHED,
+    _EXPIRES_AT,
+    _UNREAD,
+)
 _KEY: Final = (_ATTEMPT, _FIRST_SEEN, _RETRIES, _REDRIVES)
 _NO_KEY: Final = (repr(None),) * len(_KEY)
 
@@ -72,6 +86,8 @@ def read_history(headers: Mapping[str, Header], now: datetime) -> History:
         redeliveries=_count(headers.get(_REDELIVERIES)),
         denials=_count(headers.get(_DENIALS)),
         redrives=_count(headers.get(_REDRIVES)),
+        claim=_text(headers.get(_CLAIM)),
+        waits=headers.get(_WAITS) is True,
     )
 
 
@@ -148,7 +164,9 @@ def redrive_headers(headers: Mapping[str, Header], redrives: int, *, republished
 
     `republished`: an earlier replay may have published it already, so that there may be a duplicate.
     """
-    written = {name: headers[name] for name in (_FIRST_SEEN, _UNREAD, _EXCHANGE, _ROUTING_KEY) if name in headers}
+    written = {
+        name: headers[name] for name in (_FIRST_SEEN, _UNREAD, _CLAIM, _EXCHANGE, _ROUTING_KEY) if name in headers
+    }
     written |= {_ATTEMPT: 0, _AMBIGUOUS: True, _REDRIVES: redrives}
     if republished or headers.get(_REPUBLISHED) is True:
         written[_REPUBLISHED] = True
@@ -168,17 +186,20 @@ def renewed_headers(
 
 def write_history(history: History) -> dict[str, Header]:
     """Write the part of a history that a retry and a dead letter have. Times are in milliseconds."""
+    claim: dict[str, Header] = {_CLAIM: history.claim} if history.claim else {}
     return {
         _ATTEMPT: history.attempts,
         _FIRST_SEEN: (history.first_seen - _EPOCH) // timedelta(milliseconds=1),
         _AMBIGUOUS: history.ambiguous,
         _REDRIVES: history.redrives,
+        **claim,
     }
 
 
 def write_progress(history: History) -> dict[str, Header]:
     """Write the part of a history that only a retry has."""
-    return {
+    waits: dict[str, Header] = {_WAITS: True} if history.waits else {}
+    return waits | {
         _LOG_CHECKS: history.log_checks,
         _RESOLVED: history.resolved,
         _RETRIES: history.retries,

@@ -28,6 +28,11 @@ class History:
     redrives: int = 0
     """Times an operator has replayed it from the dead letters."""
 
+    claim: str = ""
+    """The meaning of the whole request, if this is a part of the delivery that has the request's claim."""
+    waits: bool = False
+    """Whether it is a duplicate that waits for the end of the delivery that has the claim."""
+
     @property
     def is_unresolved(self) -> bool:
         """Whether posting now could send a message twice without a decision to accept that."""
@@ -42,3 +47,14 @@ class History:
 def mark_ambiguous(history: History) -> History:
     """Record that OMNI may have accepted the latest attempt: it must be looked up anew."""
     return replace(history, ambiguous=True, resolved=False, log_checks=0)
+
+
+def owned(history: History, *, was_held: bool) -> History:
+    """Return the history of a delivery that has got the claim of its request.
+
+    `was_held`: another delivery had it, which OMNI may have accepted. Then this one is ambiguous.
+    """
+    history = replace(history, waits=False)
+    if not was_held or history.ambiguous:
+        return history
+    return mark_ambiguous(replace(history, attempts=max(history.attempts, 1)))

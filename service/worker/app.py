@@ -9,6 +9,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -129,8 +130,9 @@ class Worker:
             let_others=lambda: asyncio.sleep(_TURN),
             give_way=lambda: asyncio.sleep(_BETWEEN_SLICES),
             since_success=lambda: self._guard.seconds_since_healthy,
-            **({} if memory is None else {"record_start": memory.start}),
         )
+        if memory is not None:
+            effects = replace(effects, record_start=memory.start, record_end=memory.end, release=memory.release)
         handler = Handler(effects, policy)
         self._admission = Admission(settings.rabbitmq_max_bytes_in_flight, _schedule_unread(effects, retry), telemetry)
         self._dispatcher = Dispatcher(
@@ -148,7 +150,7 @@ class Worker:
         consumer = Consumer(self._connection, receive, telemetry, prefetches(settings))
         self._watchdog = Watchdog(self._connection, consumer, self._guard, telemetry, time.monotonic)
         self._consumer = consumer
-        self._listener = DeadLetterListener(self._connection, handler, effects, telemetry)
+        self._listener = DeadLetterListener(self._connection, handler, effects, telemetry, memory)
 
     def reload(self) -> None:
         """Read secrets and certificates again."""

@@ -14,6 +14,7 @@ from service.core.forged_headers import can_be_forged
 from service.core.handler import Effects, Handler
 from service.core.result.dead_letter import DeadLetter, is_of_the_broker, read_dead, renew, write_final_event
 from service.core.result.publication import publish_report
+from service.worker.memory import SharedMemory
 from service.worker.telemetry import Telemetry
 
 _PREFETCH: Final = 2
@@ -27,12 +28,18 @@ class DeadLetterListener:
     """Reports dead letters. One that is reported twice, because we died before settling it, has the same event ids."""
 
     def __init__(
-        self, connection: ReconnectingConnection, handler: Handler, effects: Effects, telemetry: Telemetry
+        self,
+        connection: ReconnectingConnection,
+        handler: Handler,
+        effects: Effects,
+        telemetry: Telemetry,
+        memory: SharedMemory | None = None,
     ) -> None:
         self._connection = connection
         self._handler = handler
         self._effects = effects
         self._telemetry = telemetry
+        self._memory = memory
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -81,7 +88,10 @@ class DeadLetterListener:
     async def _report(self, dead_letter: DeadLetter) -> None:
         """Publish the final events."""
         if dead_letter.reason == "lapsed":
-            await self._handler.handle(await self._handler.read_late(dead_letter.original))
+            job = await self._handler.read_late(dead_letter.original)
+            if self._memory is not None:
+                self._memory.note(job, redelivered=True)  # a worker may have had it before it expired
+            await self._handler.handle(job)
             self._telemetry.dead_letter_reported(dead_letter)
             return
         now = self._effects.now()

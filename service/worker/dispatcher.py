@@ -107,7 +107,7 @@ class Dispatcher:
             # A defect of ours is met again, and reported, where the delivery is handled by itself.
             with contextlib.suppress(Exception):
                 job = self._handler.read(delivery, self._check.ownership(acknowledger))
-                self._note(job)
+                self._note(job, redelivered=False)
                 call = self._handler.shareable_call(job)
             if job is None or call is None:
                 self._start(self._serve(delivery, acknowledger, job))
@@ -212,7 +212,8 @@ class Dispatcher:
         return result
 
     def _remember(self, entry: Handled, result: Settlement | Exception | None) -> None:
-        if result is None or isinstance(result, DeliveryLostError):
+        is_waiting = isinstance(result, Settlement) and result.duplicate == "waiting"
+        if result is None or isinstance(result, DeliveryLostError) or is_waiting:  # a twin may have the claim
             self._deduplicator.give_up(entry)
         else:
             self._deduplicator.keep(entry, result)
@@ -224,7 +225,7 @@ class Dispatcher:
                 is_fresh = delivery.redelivered and await self._is_untouched(delivery)
                 first = replace(delivery, redelivered=False) if is_fresh else delivery
                 job = await self._handler.read_in_steps(first, self._check.ownership(acknowledger))
-                self._note(job)
+                self._note(job, redelivered=delivery.redelivered)
             return await self._handler.handle(job)
         except DeliveryLostError as error:
             if job is not None and not job.is_touched:
@@ -239,10 +240,9 @@ class Dispatcher:
             return True
         return self._memory is not None and await self._memory.take_untouched(delivery)
 
-    def _note(self, job: Job) -> None:
-        """Record that nothing has been done about a delivery yet, if it can be recognised when it is redelivered."""
-        if self._memory is not None and job.parsed.identified:
-            job.record = self._memory.receive(job.delivery)
+    def _note(self, job: Job, *, redelivered: bool) -> None:
+        if self._memory is not None:
+            self._memory.note(job, redelivered=redelivered)
 
     def _leave(self, delivery: Delivery) -> None:
         self._in_flight -= 1

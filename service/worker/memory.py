@@ -10,21 +10,24 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from service.adapters.settings import Settings, SettingsError
 from service.core.attempt.call import OmniCall, Send
-from service.core.attempt.outcome import NOT_SENT, Outcome
+from service.core.attempt.claim import AWAY, DONE, Claim, claim_of, written
+from service.core.attempt.outcome import DUPLICATE, NOT_SENT, Outcome
 from service.core.attempt.start_record import (
     NOT_DONE,
     RENEWAL,
-    STARTED,
     ClockReading,
     Holder,
     MemoryUnavailableError,
     clock_step,
     distrust_until,
     end_of_lease,
+    has_ended,
     holding_worker,
     lease,
     proves_untouched,
@@ -32,8 +35,10 @@ from service.core.attempt.start_record import (
     untouched,
 )
 from service.core.delivery import Delivery
+from service.core.handler import Job
 from service.core.headers import may_be_duplicate
 from service.core.poison import times_handed_out
+from service.worker.claims import start_claims
 from service.worker.telemetry import Telemetry
 
 if TYPE_CHECKING:  # without the setting, its package is not loaded
@@ -80,6 +85,9 @@ class SharedMemory:
         self._reading: ClockReading | None = None
         self._lease_ends = 0.0
         self._distrusted_until = 0.0
+        self._numbers = 0
+        self._claims: WeakValueDictionary[int, Claim] = WeakValueDictionary()
+        """The claims of deliveries that are being handled, by the numbers in their holders."""
         self._changed = asyncio.Event()
         self._is_missing = False
         self.tried = asyncio.Event()
@@ -115,22 +123,74 @@ class SharedMemory:
             self._connection.put_if_absent(name, untouched(self._holder, 0), self._kept)
         return name
 
-    async def start(self, names: Sequence[str]) -> bool:
+    def note(self, job: Job, *, redelivered: bool) -> None:
+        """Record that nothing has been done about a delivery yet, and prepare its claim.
+
+        It needs an id, by which it can be recognised when it is redelivered. `redelivered`: by the broker's mark.
+        """
+        parsed, delivery = job.parsed, job.delivery
+        if not parsed.identified:
+            return
+        name = self.receive(delivery)
+        if parsed.request is None:
+            job.record = Claim(name)
+            return
+        number = self._numbers = self._numbers + 1
+        job.record = claim = claim_of(
+            name,
+            parsed.request,
+            job.history,
+            delivery.headers,
+            f"{self._worker}.{number}",
+            redelivered=redelivered,
+            kept=self._kept,
+        )
+        if claim.kind == "whole":
+            job.history = replace(job.history, claim=claim.meaning)
+        self._claims[number] = claim
+
+    async def start(self, claims: Sequence[Claim]) -> bool:
         """Record that something is going to be done about deliveries. Returns whether it may be.
 
-        While the lease lasts, other workers rely on it that nothing is done without a record.
+        Each is then started, or refused since another delivery has the claim. While the lease lasts, other workers rely
+        on it that nothing is done without a record.
         """
         while True:
             if self._connection is not None:
                 with contextlib.suppress(MemoryUnavailableError):
-                    await self._connection.put(names, STARTED, self._kept)
+                    await start_claims(self._connection, claims, self._kept, self._is_gone)
                     return True
                 continue
             left = self._lease_ends - self._clock()
             if left <= 0:
+                for claim in claims:
+                    claim.is_refused = claim.kind == "waiting"
                 self._note_missing()
                 return self._on_missing is None
             await self._wait(left)
+
+    def end(self, claim: Claim, ends: str, *, is_complete: bool) -> Awaitable[None]:
+        """Begin to record final events, and delete the record of the start if it is the delivery's own."""
+        if self._connection is None:
+            return DONE
+        record = claim.record if claim.kind == "whole" else ""
+        holder = AWAY if is_complete or claim.kind == "part" else claim.holder
+        lines = claim.value, written(claim.meaning, holder)
+        return self._connection.end(record, claim.name, lines, ends, self._kept)
+
+    def release(self, claim: Claim, holder: str) -> Awaitable[None]:
+        """Begin to replace the holder of a claim, which is this delivery."""
+        if self._connection is None:
+            return DONE
+        return self._connection.release(claim.name, claim.value, written(claim.meaning, holder), self._kept)
+
+    async def _is_gone(self, connection: "MemoryConnection", holder: str) -> bool:
+        """Return whether the holder of a claim does nothing about it any more."""
+        worker, _, number = holder.partition(".")
+        if worker == self._worker:
+            return not number.isdecimal() or int(number) not in self._claims
+        its_lease, time = await asyncio.gather(connection.get(_lease_name(worker)), connection.time())
+        return self._clock() >= self._distrusted_until and has_ended(its_lease, time)
 
     async def take_untouched(self, delivery: Delivery) -> bool:
         """Return whether nothing was done about a redelivered delivery, and take it over if so."""
@@ -229,9 +289,12 @@ def noted(send: Send, memory: SharedMemory) -> Send:
     """Send a call once its start is recorded, for all its members at once."""
 
     async def noted_send(call: OmniCall) -> Outcome:
-        names = [member.record for member in call.members or (call,) if member.record]
-        if names and not await memory.start(names):
+        claims = [one.record for one in call.members or (call,) if one.record is not None]
+        starting = [claim for claim in claims if not claim.is_started and not claim.is_refused]
+        if starting and not await memory.start(starting):
             return NOT_SENT
+        if any(claim.is_refused for claim in claims):
+            return DUPLICATE  # the others start over without it
         return await send(call)
 
     return noted_send

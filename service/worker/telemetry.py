@@ -118,6 +118,8 @@ class Telemetry:
         if isinstance(result, Settlement):
             self._count_result(result)
             facts = {"request_id": result.request_id, "attempts": result.attempts, "events": result.event_counts}
+            if result.duplicate is not None:
+                facts = {**facts, "duplicate": result.duplicate}
         elif result is not None and not isinstance(result, DeliveryLostError):
             facts = describe(result)
         self.metrics.deliveries[settlement].inc()
@@ -138,6 +140,8 @@ class Telemetry:
             metrics.unidentified.inc()
         if not result.valid:
             metrics.invalid.inc()
+        if result.duplicate is not None:
+            metrics.duplicate_requests[result.duplicate].inc()
         if result.resolution is not None:
             metrics.ambiguous_attempts[result.resolution].inc()
         if "message.accepted" in result.event_counts:

@@ -60,6 +60,8 @@ from tests.support.memory import MemoryServer
 _ROUNDS: Final = 7
 _TIMES: Final = 2000
 _MERGED: Final = 100
+_READ: Final = 30
+"""Deliveries that arrive in one read of the socket."""
 
 
 def cost(work: Callable[[], object], times: int = _TIMES) -> float:
@@ -163,6 +165,7 @@ def main() -> None:  # noqa: PLR0915 - a list
     asyncio.run(_edges(call, answer, publish_report(report, delivery, now)[0]))
     for kind in ("distinct", "campaign"):
         asyncio.run(_application(kind))
+        asyncio.run(_application(kind, together=1))
         asyncio.run(_remembering(kind))
 
 
@@ -234,12 +237,13 @@ async def _remembering(kind: str) -> None:
             running = asyncio.create_task(memory.run())
             await memory.tried.wait()
             await _application(kind, memory)
+            await _application(kind, memory, together=1)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
 
-async def _application(kind: str, memory: SharedMemory | None = None) -> None:
-    """Everything except sockets: deliveries arrive thirty at a time, and OMNI answers at once."""
+async def _application(kind: str, memory: SharedMemory | None = None, together: int = _READ) -> None:
+    """Everything except sockets: so many deliveries arrive `together`, and OMNI answers at once."""
     telemetry = Telemetry(Metrics(), _now, time.monotonic)
     guard = Guard(lambda *_: None, lambda _: None, time.monotonic, random.random)
     limiter = Limiter(Limit(MOST, MOST, fixed=True), None, lambda _: None, time.monotonic)
@@ -282,15 +286,16 @@ async def _application(kind: str, memory: SharedMemory | None = None) -> None:
     best = float("inf")
     for _ in range(_ROUNDS):
         began = time.process_time()
-        for start in range(0, _TIMES, 30):
+        for start in range(0, _TIMES, together):
             fast_path.data_received(b"")  # bytes arrived just now, so the session counts as alive
-            for delivery in deliveries[start : start + 30]:
+            for delivery in deliveries[start : start + together]:
                 dispatcher.receive(delivery, Acknowledger(cast("RawChannel", None), 1, life, fast_path))
             await done.wait()
             done.clear()
         best = min(best, time.process_time() - began)
     name = f"{'all but the edges' if memory is None else 'with a shared memory'}, {kind}"
-    print(f"{name:<28}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201
+    name = name if together > 1 else f"{name}, alone"
+    print(f"{name:<36}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201
 
 
 def _now() -> datetime:

@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
+from service.core.attempt.claim import Claim
 from service.core.attempt.outcome import MaySend, Outcome, Rejected, Unavailable, always
 from service.core.attempt.retry import Policy
 from service.core.delivery import ALWAYS_OURS, Ownership
@@ -66,8 +67,8 @@ class OmniCall:
     seal: Callable[[], "OmniCall"] | None = field(default=None, compare=False)
     """Set for a batch that others may still join: returns the call that it has become, and lets no more join."""
     lane: Lane = field(default=NORMAL, compare=False)
-    record: str = field(default="", compare=False)
-    """The name of its delivery's record in the shared memory; empty if there is none."""
+    record: Claim | None = field(default=None, compare=False)
+    """The record of its start in the shared memory, with its delivery's claim."""
 
     @property
     def content_json(self) -> bytes:
@@ -133,7 +134,7 @@ class Origin:
     """A `traceparent`."""
     ownership: Ownership = field(default=ALWAYS_OURS, compare=False)
     lane: Lane = NORMAL
-    record: str = ""
+    record: Claim | None = field(default=None, compare=False)
     """See `OmniCall.record`."""
 
 

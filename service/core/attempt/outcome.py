@@ -71,6 +71,8 @@ NOT_SENT: Final = NotAttempted("not_sent")
 """No byte of the call was written: permission had ended when everything was ready."""
 REFUSED_TOGETHER: Final = NotAttempted("refused_together")
 """A merged call was refused, perhaps because of one member: none was taken, and each is to be sent by itself."""
+DUPLICATE: Final = NotAttempted("duplicate")
+"""Nothing was sent: another delivery of the request, or of one of several, is served, or was. See `claim`."""
 
 MaySend = Callable[[], bool]
 """Asked immediately before the bytes of a call are written, with no await in between: may they be written?"""

@@ -84,6 +84,11 @@ def pause_delay(policy: RetryPolicy) -> float:
     return policy.rounded_up(_PAUSE)
 
 
+def duplicate_delay(policy: RetryPolicy, waits: int) -> float:
+    """Choose the delay of a duplicate that waits for the end of another delivery, and has waited so often."""
+    return policy.rounded_up(min(policy.base_delay * 2 ** min(waits, 62), _PAUSE))
+
+
 def denied_delay(policy: RetryPolicy, *, others_succeed: bool) -> float:
     """Choose the delay of a request that was denied. No attempt is counted."""
     return policy.rounded_up(_DENIED_ALONE if others_succeed else _PAUSE)

@@ -155,6 +155,12 @@ def proves_untouched(
     return is_valid and its_generation == generation and connection == latest and held == str(times - 1)
 
 
+def has_ended(its_lease: bytes | None, memory_time: float) -> bool:
+    """Return whether a worker's lease has ended, by the memory's clock."""
+    ends = (its_lease or b"").decode("ascii", "replace").rpartition(_SEPARATOR)[2]
+    return not ends.isdecimal() or 1000 * (memory_time - MARGIN) > int(ends)
+
+
 def clock_step(before: ClockReading, after: ClockReading) -> float:
     """Return by how many seconds the memory's clock was set back between two answers; 0 if it was not."""
     missing = (after.arrived - before.arrived) - (after.memory - before.memory)

@@ -39,10 +39,11 @@ FINAL_EVENTS: Final[frozenset[EventType]] = frozenset(
 UNACCEPTED_EVENTS: Final[frozenset[EventType]] = FINAL_EVENTS - {"message.accepted"}
 """Final events of messages that OMNI has not accepted as far as the relay knows."""
 
-ReasonCode = Literal["invalid", "refused", "unavailable", "ambiguous", "denied", "expired", "defect"]
+ReasonCode = Literal["invalid", "conflict", "refused", "unavailable", "ambiguous", "denied", "expired", "defect"]
 """Why a message was not accepted.
 
 invalid      the request is wrong; `faults` names each place
+conflict     the request id names another request already
 refused      OMNI refused it and would again
 unavailable  OMNI could not be reached, or asked us to wait
 ambiguous    OMNI may or may not have accepted the call

@@ -34,6 +34,7 @@ EVENT_TYPES: Final[Mapping[EventType | ReportEventType, str]] = {
 
 REASONS: Final[Mapping[ReasonCode, str]] = {
     "invalid": "the request is wrong; faults names each place",
+    "conflict": "the request id names another request already",
     "refused": "OMNI refused the message permanently",
     "unavailable": "OMNI could not be reached, or asked the relay to wait",
     "ambiguous": "OMNI may or may not have taken the attempt",

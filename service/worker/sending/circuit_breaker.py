@@ -28,7 +28,7 @@ from service.core.attempt.breaker import (
     seconds_since_healthy,
 )
 from service.core.attempt.call import OmniCall, Send
-from service.core.attempt.outcome import NOT_SENT, MaySend, NotAttempted, Outcome
+from service.core.attempt.outcome import DUPLICATE, NOT_SENT, MaySend, NotAttempted, Outcome
 from service.core.topology import URGENT
 from service.worker.telemetry import MEMORY_UNAVAILABLE, RESULTS_STALLED
 
@@ -271,7 +271,10 @@ class _Guarded:
                     if self._is_late(call):
                         return _EXPIRED
                 outcome = await self._send(call.guarded(may_send, is_alone=entered.is_probe))
-            if outcome is not NOT_SENT:
+            if outcome is DUPLICATE and call.members:
+                return NOT_SENT
+            is_innocent = outcome is DUPLICATE and call.record is not None and not call.record.is_refused
+            if outcome is not NOT_SENT and not is_innocent:
                 return outcome
 
     async def _enter(self, call: OmniCall, deadline: float) -> Permission | NotAttempted:

@@ -20,7 +20,7 @@ from service.core.attempt.concurrency import (
     may_queue,
     room_at,
 )
-from service.core.attempt.outcome import NOT_SENT, Accepted, Outcome
+from service.core.attempt.outcome import DUPLICATE, NOT_SENT, Accepted, Outcome
 from service.core.lanes import LaneQueue
 from service.core.topology import LANES, URGENT
 
@@ -164,6 +164,9 @@ def limited(send: Send, limiter: Limiter) -> Send:
             while call.may_send() or await _is_allowed(call):
                 began = limiter.clock()
                 outcome = await send(call)
+                if outcome is DUPLICATE:
+                    limiter.give_back(call)
+                    return DUPLICATE
                 if outcome is not NOT_SENT:
                     limiter.record(outcome, limiter.clock() - began)
                     return outcome

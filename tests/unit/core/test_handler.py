@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from service.core.attempt.call import OmniCall, Send
+from service.core.attempt.claim import Claim
 from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
 from service.core.attempt.outcome import (
     NOT_SENT,
@@ -65,8 +66,10 @@ class World:
         effects = Effects(send, self._look_up, self._publish, self.clock, lambda: 0.5, lambda: "made-up")
         return replace(effects, record_start=self._record_start)
 
-    async def _record_start(self, names: Sequence[str]) -> bool:
-        self.recorded.append(("start", *names))
+    async def _record_start(self, claims: Sequence[Claim]) -> bool:
+        self.recorded.append(("start", *[claim.record for claim in claims]))
+        for claim in claims:
+            claim.is_started = True
         return False
 
     async def _look_up(self, ids: tuple[str, ...], purpose: LookupPurpose, _: Lane) -> LookupResult:
@@ -818,13 +821,13 @@ async def test_a_request_is_not_untouched_any_more_before_anything_is_published_
     world = World(outcome)
     handler = Handler(world.effects(world.send), POLICY)
     job = handler.read(a_delivery(TWO_PEOPLE))
-    job.record = "record"
+    job.record = Claim("record")
 
     await handler.handle(job)
 
     assert world.story == story
-    assert world.calls[0].record == "record"
-    assert world.calls[0].guarded(lambda: True).record == "record"
+    assert world.calls[0].record is job.record
+    assert world.calls[0].guarded(lambda: True).record is job.record
 
 
 async def test_without_a_shared_memory_nothing_is_recorded() -> None:
@@ -832,7 +835,7 @@ async def test_without_a_shared_memory_nothing_is_recorded() -> None:
     plain = Effects(world.send, world._look_up, world._publish, world.clock, lambda: 0.5, lambda: "made-up")  # noqa: SLF001
     handler = Handler(plain, POLICY)
     job = handler.read(a_delivery(TWO_PEOPLE))
-    job.record = "record"
+    job.record = Claim("record")
 
     await handler.handle(job)
 
@@ -843,19 +846,19 @@ async def test_a_request_that_is_rejected_in_part_is_recorded_once() -> None:
     world = World()
     handler = Handler(world.effects(world.send), POLICY)
     job = handler.read(a_delivery(a_body(destinations=[a_destination("call me"), a_destination(message_id="m-2")])))
-    job.record = "record"
+    job.record = Claim("record")
 
     await handler.handle(job)
 
     assert world.story == [("start", "record"), ["message.rejected"], ("m-2",), ["message.accepted"]]
-    assert world.calls[0].record == ""
+    assert world.calls[0].record is job.record
 
 
 async def test_jobs_that_were_not_attempted_together_are_recorded_before_their_retries_are_published() -> None:
     world = World(lambda _: NotAttempted("failing"))
     handler, members, calls = jobs(world, named("a"), named("b"))
     for member in members:
-        member.record = f"record {member.parsed.request_id}"
+        member.record = Claim(f"record {member.parsed.request_id}")
 
     assert await handler.handle_together(members, calls)
 

@@ -1,8 +1,9 @@
 """The shared memory in use, with servers that restart, forget, answer late and have clocks that step."""
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from service.adapters.metrics import Metrics
+from service.core.attempt.claim import Claim
 from service.core.attempt.start_record import LEASE, MARGIN, MemoryUnavailableError
 from service.core.delivery import Delivery
 from service.worker.memory import SharedMemory
@@ -47,6 +49,14 @@ class Server:
         self.values = dict(self.snapshot)
         for connection in tuple(self.connections):
             connection.break_off(is_server_gone=True)
+
+    def claim(self, name: str, claim: str, wanted: bytes, value: bytes) -> bytes:
+        """Make a claim, and record a start if that is possible."""
+        known = self.values.setdefault(claim, wanted)
+        if known.startswith(wanted):
+            self.values[name] = value
+            return b""
+        return known
 
     async def connect(self, on_lost: Callable[[MemoryUnavailableError], None]) -> "tuple[MemoryConnection, str]":
         if self.is_down:
@@ -131,6 +141,45 @@ class Connection:
             raise MemoryUnavailableError("full")
         await self._ask(lambda server: server.values.update(dict.fromkeys(names, value.encode())))
 
+    async def start(
+        self, names: Sequence[str], claims: Sequence[tuple[str, str, str]], value: str, _: float
+    ) -> list[bytes]:
+        if self.server.is_full:
+            self.break_off()
+            raise MemoryUnavailableError("full")
+
+        def apply(server: Server) -> list[bytes]:
+            server.values.update(dict.fromkeys(names, value.encode()))
+            return [server.claim(name, claim, wanted.encode(), value.encode()) for name, claim, wanted in claims]
+
+        return cast("list[bytes]", await self._ask(apply))
+
+    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, _: float) -> Awaitable[None]:
+        before, after = lines
+
+        def apply(server: Server) -> None:
+            known = server.values.get(claim, after.encode()).replace(before.encode(), after.encode(), 1)
+            if known.split()[0] == after.encode().split()[0]:
+                server.values[claim] = known + ends.encode()
+            server.values.pop(name, None)
+
+        return self._begin(apply)
+
+    def release(self, claim: str, before: str, after: str, _: float) -> Awaitable[None]:
+        def apply(server: Server) -> None:
+            known = server.values.get(claim, b"")
+            if known.startswith(before.encode()):
+                server.values[claim] = known.replace(before.encode(), after.encode(), 1)
+
+        return self._begin(apply)
+
+    def _begin(self, apply: Callable[[Server], object]) -> Awaitable[None]:
+        async def ask() -> None:
+            with contextlib.suppress(MemoryUnavailableError):
+                await self._ask(apply)
+
+        return asyncio.create_task(ask())
+
 
 @asynccontextmanager
 async def working(
@@ -163,7 +212,7 @@ async def test_a_delivery_that_was_not_started_is_taken_over_once() -> None:
 async def test_a_started_delivery_is_not_untouched() -> None:
     server = Server()
     async with working(server) as first, working(server) as second:
-        assert await first.start([first.receive(DELIVERY)])
+        assert await first.start([Claim(first.receive(DELIVERY))])
         first.receive(DELIVERY)
         await asyncio.sleep(1)
         assert not await second.take_untouched(AGAIN)
@@ -203,7 +252,7 @@ async def test_a_memory_that_came_back_with_old_data_proves_nothing() -> None:
         first.receive(DELIVERY)
         await asyncio.sleep(1)
         server.snapshot = dict(server.values)
-        assert await first.start(["x"])
+        assert await first.start([Claim("x")])
         server.restart()
         await asyncio.sleep(30)
         assert not await second.take_untouched(AGAIN)
@@ -239,16 +288,16 @@ async def test_work_goes_on_without_a_memory_once_the_lease_has_ended() -> None:
         server.is_down = True
         server.restart()
         began = loop_time()
-        assert await memory.start(["x"])
+        assert await memory.start([Claim("x")])
         assert LEASE - 1 <= loop_time() - began <= LEASE + MARGIN
         began = loop_time()
-        assert await memory.start(["y"])
+        assert await memory.start([Claim("y")])
         assert loop_time() == began
         assert value("omni_relay_memory_unavailable") == 1
         server.is_down = False
         await asyncio.sleep(60)
         assert value("omni_relay_memory_unavailable") == 0
-        assert await memory.start(["z"])
+        assert await memory.start([Claim("z")])
         assert server.values["z"] == b"started"
         assert "x" not in server.values
 
@@ -256,12 +305,12 @@ async def test_work_goes_on_without_a_memory_once_the_lease_has_ended() -> None:
 async def test_a_required_memory_that_is_missing_forbids_starts_until_it_is_back() -> None:
     server, missing = Server(is_down=True), list[bool]()
     async with working(server, missing.append) as memory:
-        assert not await memory.start(["x"])
+        assert not await memory.start([Claim("x")])
         assert missing == [True]
         server.is_down = False
         await asyncio.sleep(10)
         assert missing == [True, False]
-        assert await memory.start(["x"])
+        assert await memory.start([Claim("x")])
 
 
 async def test_a_slow_memory_counts_as_unavailable() -> None:
@@ -269,7 +318,7 @@ async def test_a_slow_memory_counts_as_unavailable() -> None:
     async with working(server, metrics=metrics) as memory:
         server.delay = lambda: 2 * ANSWER
         began = loop_time()
-        assert await memory.start(["x"])
+        assert await memory.start([Claim("x")])
         assert loop_time() - began <= LEASE + MARGIN
     assert metrics.registry.get_sample_value("omni_relay_memory_failures_total", {"cause": "timeout"})
 
@@ -278,7 +327,7 @@ async def test_a_memory_that_is_full_does_not_delay_again_each_time_it_is_tried(
     async with working(Server(is_full=True)) as memory:
         for _ in range(60):
             began = loop_time()
-            assert await memory.start(["x"])
+            assert await memory.start([Claim("x")])
             assert loop_time() - began < 0.1
             await asyncio.sleep(1)
 
@@ -288,7 +337,7 @@ async def test_a_brief_interruption_is_waited_for() -> None:
     async with working(server) as memory:
         await asyncio.sleep(1)
         server.restart()
-        assert await memory.start(["x"])
+        assert await memory.start([Claim("x")])
         assert server.values["x"] == b"started"
 
 
@@ -339,7 +388,7 @@ async def test_nothing_that_was_started_ever_looks_untouched(seed: int) -> None:
         name = str(delivery.message_id)
         record = memory.receive(delivery)
         await asyncio.sleep(random_.expovariate(1 / 3))
-        if await memory.start([record]):
+        if await memory.start([Claim(record)]):
             posted.add(name)
             await asyncio.sleep(random_.expovariate(1 / 3))
 

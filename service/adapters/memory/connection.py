@@ -4,19 +4,21 @@ Everything that is asked in one turn of the loop goes out in one write, and name
 command. A server that does not answer within `ANSWER` counts as unavailable: the connection ends, with all that waits
 for it. A connection that has ended is never used again, so commands are applied in the order in which they were given.
 
+redis-py connects and logs in; then its stream is replaced by a protocol of our own, since reading an answer through it
+costs more than anything else here. hiredis parses and packs.
+
 All keys begin with `omni-relay:` and expire. Keys and values never contain an address or a text of a message.
 
 This file has more than 250 lines since the order of commands, and all that ends a connection, have to be read together.
 """
 
 import asyncio
-import contextlib
-import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+import hiredis
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -30,7 +32,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.adapters.memory.scripts import ABSENT, END, EXCHANGE, PUT, RELEASE, SCRIPTS, START
 from service.adapters.tls import client_context, untrusted
+from service.core.attempt.claim import DONE
 from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
 
 ANSWER: Final = 0.5
@@ -43,19 +47,6 @@ _SOON: Final = 0.005
 """Seconds within which a command is written that is not waited for: mostly another one takes it along."""
 _PREFIX: Final = "omni-relay:"
 
-_PUT_IF_ABSENT: Final = """
-for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) end
-return 1
-"""
-_PUT: Final = """
-for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end
-return 1
-"""
-_EXCHANGE: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
-"""
 _CAUSES: Final[tuple[tuple[type[Exception], MemoryCause], ...]] = (
     (TimeoutError, "timeout"),
     (RedisTimeoutError, "timeout"),
@@ -64,40 +55,87 @@ _CAUSES: Final[tuple[tuple[type[Exception], MemoryCause], ...]] = (
     (ReadOnlyError, "read_only"),
     (OutOfMemoryError, "full"),
 )
-_SCRIPTS: Final = (_PUT_IF_ABSENT, _PUT, _EXCHANGE)
+_REFUSALS: Final[Mapping[str, MemoryCause]] = {
+    "NOAUTH": "login_refused",
+    "NOPERM": "not_permitted",
+    "READONLY": "read_only",
+    "OOM": "full",
+}
+"""By the first word of an error that the server answers."""
 
 
 class _Shared:
-    """Keys that one command sets to the same value."""
+    """Keys that share a command, with the values that it has for each."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
+        self.more_keys: list[str] = []
+        self.values: list[str] = []
         self.done: asyncio.Future[Any] | None = None
 
 
-class MemoryConnection:
+class _Confirmed:
+    """Waits until the server has confirmed something, or the connection has ended."""
+
+    def __init__(self, done: "asyncio.Future[Any]") -> None:
+        self._done = done
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not self._done.done():
+            yield from asyncio.wait((self._done,)).__await__()  # others wait for it too: it must not be cancelled
+
+
+class MemoryConnection(asyncio.Protocol):
     """One connection. Make it with `connect`."""
 
     def __init__(self, connection: Connection, on_lost: Callable[[MemoryUnavailableError], None]) -> None:
-        self._connection = connection
+        writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001 - its only way
+        assert writer is not None  # noqa: S101 - it is connected
+        self._writer, self._transport = writer, writer.transport
         self.on_lost = on_lost
+        self._reader = hiredis.Reader()
         self._shas: dict[str, bytes] = {}
-        self._commands: list[tuple[object, ...]] = []
-        self._shared: dict[tuple[str, str, int], _Shared] = {}
+        self._commands: list[tuple[Any, ...]] = []
+        self._shared: dict[tuple[str, str, float], _Shared] = {}
         self._answers: deque[tuple[float, asyncio.Future[Any] | None]] = deque()
         """When each command was given, and what waits for its answer."""
-        self._given = asyncio.Event()
+        self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.TimerHandle | None = None
         self._overdue: tuple[float, asyncio.Future[Any] | None] | None = None
         """The answer that was overdue at the last look."""
         self._loop = asyncio.get_running_loop()
-        self._tasks = [self._loop.create_task(part) for part in (self._write(), self._read())]
         self.error: MemoryUnavailableError | None = None
+        self._transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Give each answer to what waits for it."""
+        self._reader.feed(data)
+        while True:
+            try:
+                answer = self._reader.gets()
+            except hiredis.ProtocolError:
+                self._lose(MemoryUnavailableError("refused"))  # it is no such server
+                return
+            if answer is False:
+                return
+            if isinstance(answer, hiredis.ReplyError):
+                self._lose(MemoryUnavailableError(_REFUSALS.get(str(answer).partition(" ")[0], "refused")))
+                return
+            if not self._answers:
+                self._lose(MemoryUnavailableError("refused"))  # an answer to nothing
+                return
+            _, waiting = self._answers.popleft()
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the server, or the network, has ended the connection."""
+        self._lose(MemoryUnavailableError("no_connection") if exc is None else _failure(exc))
 
     async def begin(self) -> str:
         """Prepare the server. Returns its generation, which is another one after a restart or a failover."""
-        for script in _SCRIPTS:
+        for script in SCRIPTS:
             self._shas[script] = await self._ask("SCRIPT", "LOAD", script)
         return await self.generation()
 
@@ -124,7 +162,7 @@ class MemoryConnection:
 
     async def exchange(self, name: str, before: bytes, after: str, seconds: float) -> bool:
         """Replace a value, if it still is `before`."""
-        given = (self._shas[_EXCHANGE], 1, _PREFIX + name, before, after, _milliseconds(seconds))
+        given = (self._shas[EXCHANGE], 1, _PREFIX + name, before, after, _milliseconds(seconds))
         answer: int = await self._ask("EVALSHA", *given)
         return answer == 1
 
@@ -132,83 +170,126 @@ class MemoryConnection:
         """Set a value that is not set, without waiting for the answer, or for a connection that has ended."""
         if self.error is not None:
             return
-        self._share(_PUT_IF_ABSENT, value, seconds).keys.append(_PREFIX + name)
+        self._share(ABSENT, value, seconds).keys.append(_PREFIX + name)
         if self._soon is None:
-            self._soon = self._loop.call_later(_SOON, self._write_now)
+            self._soon = self._loop.call_later(_SOON, self._write_soon)
 
     async def put(self, names: Sequence[str], value: str, seconds: float) -> None:
         """Set values; return when the server has confirmed them."""
         self._require()
-        shared = self._share(_PUT, value, seconds)
+        shared = self._share(PUT, value, seconds)
         shared.keys.extend([_PREFIX + name for name in names])
-        self._given.set()
-        shared.done = shared.done or self._loop.create_future()
-        await asyncio.shield(shared.done)
+        await self._done(shared)
+
+    async def start(
+        self, names: Sequence[str], claims: Sequence[tuple[str, str, str]], value: str, seconds: float
+    ) -> list[bytes]:
+        """Set each of `names` to `value`; the same for each claim that can be made: (name, name of the claim, claim).
+
+        Returns for each claim what it is, if it is not as wanted; else nothing.
+        """
+        self._require()
+        if not claims:
+            if names:
+                await self.put(names, value, seconds)
+            return []
+        if names:
+            self._share(PUT, value, seconds).keys.extend([_PREFIX + name for name in names])
+        shared = self._share(START, value, seconds)
+        first = len(shared.values)
+        for name, claim, wanted in claims:
+            shared.keys.append(_PREFIX + name)
+            shared.more_keys.append(_PREFIX + claim)
+            shared.values.append(wanted)
+        answer = await self._done(shared)
+        if not isinstance(answer, list) or len(answer) < first + len(claims):
+            self._lose(MemoryUnavailableError("refused"))
+            raise MemoryUnavailableError("refused")
+        return [one if isinstance(one, bytes) else b"" for one in answer[first : first + len(claims)]]
+
+    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, seconds: float) -> Awaitable[None]:
+        """Append to a claim of the same meaning, or make it; delete `name`, unless it is empty.
+
+        `lines`: the first line of the claim becomes the second one if it is the first one.
+
+        The result is there when the server has confirmed it, or the connection has ended.
+        """
+        return self._append(END, (_PREFIX + claim, _PREFIX + (name or claim)), (*lines, ends), seconds)
+
+    def release(self, claim: str, before: str, after: str, seconds: float) -> Awaitable[None]:
+        """Replace the first line of a claim, if it is `before`. The result is as that of `end`."""
+        return self._append(RELEASE, (_PREFIX + claim,), (before, after), seconds)
 
     def close(self) -> None:
         """End the connection."""
         self._lose(MemoryUnavailableError("no_connection"))
 
+    def _append(self, script: str, keys: tuple[str, ...], values: tuple[str, ...], seconds: float) -> Awaitable[None]:
+        if self.error is not None:
+            return DONE
+        shared = self._share(script, "", seconds)
+        shared.keys.extend(keys)
+        shared.values.extend(values)
+        shared.done = shared.done or self._loop.create_future()
+        self._write_in_this_turn()
+        return _Confirmed(shared.done)
+
     def _share(self, script: str, value: str, seconds: float) -> _Shared:
-        key = (script, value, _milliseconds(seconds))
+        key = (script, value, seconds)
         shared = self._shared.get(key)
         if shared is None:
             shared = self._shared[key] = _Shared()
         return shared
 
-    def _write_now(self) -> None:
+    async def _done(self, shared: _Shared) -> Any:  # noqa: ANN401 - as the server answers
+        shared.done = shared.done or self._loop.create_future()
+        self._write_in_this_turn()
+        return await asyncio.shield(shared.done)
+
+    def _write_in_this_turn(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._write)
+
+    def _write_soon(self) -> None:
         self._soon = None
         if self._shared:
-            self._given.set()
+            self._write()
 
     async def _ask(self, *command: object) -> Any:  # noqa: ANN401 - as the server answers
         self._require()
         answer = self._loop.create_future()
         self._commands.append(command)
         self._answers.append((self._loop.time(), answer))
-        self._given.set()
-        self._watch()
+        self._write_in_this_turn()
         return await answer
 
     def _require(self) -> None:
         if self.error is not None:
             raise self.error
 
-    async def _write(self) -> None:
-        """Write what was given in a turn of the loop, and what waited for that."""
-        while True:
-            await self._given.wait()
-            self._given.clear()
-            now, shared, commands = self._loop.time(), self._shared, self._commands
-            self._shared, self._commands = {}, []
-            put = {key for (script, _, _), one in shared.items() if script is _PUT for key in one.keys}
-            for (script, value, milliseconds), one in shared.items():
-                keys = one.keys if script is _PUT else [key for key in one.keys if key not in put]
-                if keys:
-                    commands.append((b"EVALSHA", self._shas[script], len(keys), *keys, value, milliseconds))
-                    self._answers.append((now, one.done))
-            if not commands:
-                continue
-            self._watch()
-            try:
-                packed = self._connection.pack_commands(commands)  # type: ignore[arg-type]  # it takes tuples
-                await self._connection.send_packed_command(packed, check_health=False)
-            except (RedisError, OSError) as error:
-                self._lose(_failure(error))
+    def _write(self) -> None:
+        """Write what was given in a turn of the loop, and what waited for that.
 
-    async def _read(self) -> None:
-        while True:
-            try:
-                answer = await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
-            except (RedisError, OSError) as error:
-                self._lose(_failure(error))
-                return
-            if not self._answers:
-                self._lose(MemoryUnavailableError("refused"))  # an answer to nothing: it is no such server
-                return
-            _, waiting = self._answers.popleft()
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
+        A record that is set here is not set to another value before: one command does for a request that comes alone.
+        """
+        self._is_due = False
+        if self.error is not None:
+            return
+        now, shared, commands = self._loop.time(), self._shared, self._commands
+        self._shared, self._commands = {}, []
+        set_here = {key for (script, _, _), one in shared.items() if script in (PUT, START) for key in one.keys}
+        for (script, value, seconds), one in shared.items():
+            keys = one.keys if script is not ABSENT else [key for key in one.keys if key not in set_here]
+            if not keys:
+                continue
+            keys = keys + one.more_keys if one.more_keys else keys
+            values = (value, *one.values) if value else one.values
+            commands.append((b"EVALSHA", self._shas[script], len(keys), *keys, _milliseconds(seconds), *values))
+            self._answers.append((now, one.done))
+        if commands:
+            self._watch()
+            self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))
 
     def _watch(self) -> None:
         if self._timer is None and self._answers:
@@ -237,14 +318,8 @@ class MemoryConnection:
             if one is not None and not one.done():
                 one.set_exception(error)
                 one.exception()  # some are waited for by none
-        for task in self._tasks:
-            task.cancel()
-        self._loop.create_task(self._disconnect()).add_done_callback(lambda _: None)
+        self._writer.close()
         self.on_lost(error)
-
-    async def _disconnect(self) -> None:
-        with contextlib.suppress(RedisError, OSError):
-            await self._connection.disconnect(nowait=True)
 
 
 async def connect(
@@ -266,7 +341,7 @@ async def connect(
         if made is not None:
             made.close()
         else:
-            await connection.disconnect(nowait=True)
+            await connection.disconnect(nowait=True)  # it may be half connected
         raise failure from None  # the cause may repeat what the server has, or the URL
     if made.error is not None:
         raise made.error

@@ -1,0 +1,73 @@
+"""The scripts that the shared memory's server runs, each as one step.
+
+The first argument of each is how long what it sets is kept, in milliseconds. A claim is a line of two words, which are
+its meaning and its holder, followed by lines for its final events; see `core.attempt.claim`.
+"""
+
+from typing import Final
+
+ABSENT: Final = """
+for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[2], 'NX', 'PX', ARGV[1]) end
+return 1
+"""
+"""Set keys that are not set."""
+
+PUT: Final = """
+for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[2], 'PX', ARGV[1]) end
+return 1
+"""
+"""Set keys."""
+
+EXCHANGE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+"""Replace a value."""
+
+START: Final = """
+local count, known = #KEYS / 2, {}
+for place = 1, count do
+  local claim, wanted = KEYS[count + place], ARGV[2 + place]
+  known[place] = ''
+  if not redis.call('SET', claim, wanted, 'NX', 'PX', ARGV[1]) then
+    local found = redis.call('GET', claim) or ''
+    if string.sub(found, 1, #wanted) ~= wanted then known[place] = found end
+  end
+  if known[place] == '' then redis.call('SET', KEYS[place], ARGV[2], 'PX', ARGV[1]) end
+end
+return known
+"""
+"""Set each key of the first half, if the claim in the second half is made, or has been made by the same holder."""
+
+END: Final = """
+for place = 1, #KEYS, 2 do
+  local first = 3 * (place - 1) / 2 + 2
+  local before, after, ends = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+  local known = redis.call('GET', KEYS[place])
+  if not known then
+    redis.call('SET', KEYS[place], after .. ends, 'PX', ARGV[1])
+  elseif string.sub(known, 1, #before) == before then
+    redis.call('SET', KEYS[place], after .. string.sub(known, #before + 1) .. ends, 'PX', ARGV[1])
+  elseif string.match(known, '^%S*') == string.match(after, '^%S*') then
+    redis.call('SET', KEYS[place], known .. ends, 'PX', ARGV[1])
+  end
+  if KEYS[place + 1] ~= KEYS[place] then redis.call('DEL', KEYS[place + 1]) end
+end
+return 1
+"""
+"""Append final events to claims, each of which is followed by the record to delete, or by itself."""
+
+RELEASE: Final = """
+for place = 1, #KEYS do
+  local before, after = ARGV[2 * place], ARGV[2 * place + 1]
+  local known = redis.call('GET', KEYS[place])
+  if known and string.sub(known, 1, #before) == before then
+    redis.call('SET', KEYS[place], after .. string.sub(known, #before + 1), 'PX', ARGV[1])
+  end
+end
+return 1
+"""
+"""Replace the first line of claims."""
+
+SCRIPTS: Final = (ABSENT, PUT, EXCHANGE, START, END, RELEASE)

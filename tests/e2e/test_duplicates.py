@@ -1,0 +1,84 @@
+"""Requests that are published twice, with a memory that all workers share."""
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests.e2e.stage import Stage
+from tests.support.memory import MemoryServer
+
+NUMBER = "41793026727"
+
+
+def requests(count: int, name: str = "m", **fields: object) -> list[dict[str, object]]:
+    names = [f"{name}-{number}" for number in range(count)]
+    return [{"requestId": n, "messageId": n, "phoneNumber": NUMBER, "text": "hello", **fields} for n in names]
+
+
+async def close_logs(stage: Stage) -> None:
+    answer = await stage.sandbox.post("/sandbox/options", json={"logsAllowed": False})
+    assert answer.status_code == 200, answer.text
+
+
+def repeated(stage: Stage, times: int) -> int:
+    """Count the messages whose final event came at least so often, always with one id."""
+    assert all(len(ids) == 1 for ids in stage.final_ids().values()), stage.final_ids()
+    return sum(len(types) >= times for types in stage.final_events().values())
+
+
+async def test_each_person_gets_one_message_however_often_and_wherever_a_request_is_published(
+    stage: Stage, memory: MemoryServer
+) -> None:
+    await close_logs(stage)
+    settings: dict[str, Any] = {"UNKNOWN_POLICY": "park", "MEMORY_URL": memory.url, "RABBITMQ_PREFETCH": "20"}
+    await stage.worker(**settings)
+    second = await stage.worker(**settings)
+    bodies = requests(40)
+    several = {
+        "requestId": "several",
+        "destinations": [{"to": {"phoneNumber": NUMBER}, "messageId": f"d-{number}"} for number in range(3)],
+        "text": "hello",
+    }
+    await stage.send(*[body for body in (*bodies, several) for _ in "12"])
+    await stage.until(lambda: repeated(stage, 2) == 43)
+    reordered = [json.dumps(dict(reversed(body.items())), indent=2).encode() for body in bodies[:5]]
+    xml = "".join(f"<{name}>{value}</{name}>" for name, value in bodies[5].items())
+    await stage.send(*reordered, several)
+    await stage.send(f"<request>{xml}</request>".encode(), content_type="application/xml")
+    await stage.until(lambda: repeated(stage, 3) == 9)
+    assert (await stage.posts()).total() == 43
+    first, *others = stage.about("m-0")
+    assert {event.type for event in others} == {"accepted"}
+    for event in others:
+        assert event.data == first.data | {"status": first.data["status"] | {"description": None}}
+        assert event.body["time"] == first.body["time"]
+
+    await stage.send({**bodies[0], "text": "another", "messageId": "other"})
+    await stage.until_final_events(44)
+    (event,) = stage.about("other")
+    assert (event.type, event.data["reason"]["code"]) == ("rejected", "conflict")
+    assert (await stage.posts()).total() == 43
+    assert NUMBER not in str(await memory.ask("KEYS", "*"))
+    assert second.lines("delivery.settled")
+
+
+@pytest.mark.long
+async def test_a_worker_that_is_killed_between_two_publications_of_a_request_leaves_one_final_event(
+    stage: Stage, memory: MemoryServer
+) -> None:
+    await close_logs(stage)
+    settings: dict[str, Any] = {"UNKNOWN_POLICY": "park", "MEMORY_URL": memory.url, "RABBITMQ_PREFETCH": "40"}
+    first = await stage.worker(**settings, OMNI_BATCHING="false", OMNI_CONCURRENCY="5")
+    await stage.worker(**settings, OMNI_BATCHING="false", OMNI_CONCURRENCY="5")
+    await stage.fault(kind="latency", seconds=0.3)
+    await stage.send(*[body for body in requests(60) for _ in "12"])
+    await stage.until_final_events(10)
+    first.send(signal.SIGKILL)
+    await stage.until_final_events(60, within=60)
+    assert {n: t for n, t in stage.final_events().items() if len(set(t)) > 1} == {}
+    assert repeated(stage, 1) == 60
+    assert set((await stage.posts()).values()) == {1}
+    unknown = [name for name, types in stage.final_events().items() if "unknown" in types]
+    assert len(unknown) <= 5

@@ -1,0 +1,338 @@
+"""The handler with claims in a shared memory: what it publishes about a delivery that is, or may be, a duplicate."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from service.core.attempt.call import OmniCall
+from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim, claim_of, read_claim, written
+from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult
+from service.core.attempt.outcome import DUPLICATE, NOT_SENT, Accepted, NotAttempted, Outcome, Unavailable
+from service.core.attempt.retry import Policy, RetryPolicy
+from service.core.delivery import Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
+from service.core.handler import Effects, Handler, Job, Settlement
+from service.core.headers import retry_headers
+from service.core.topology import Lane
+from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_status, parsed
+
+TWO_PEOPLE = a_body(destinations=[a_destination(message_id="m-1"), a_destination(OTHER_PHONE, "m-2")])
+KEPT = 3600
+
+
+def accept(call: OmniCall) -> Outcome:
+    return Accepted({message.message_id: a_status() for message in call.messages}, "bulk-1")
+
+
+@dataclass
+class World:
+    """A worker and a memory. What happens is written down in its order."""
+
+    outcome: Callable[[OmniCall], Outcome] = accept
+    claims: dict[str, bytes] = field(default_factory=dict)
+    lookup_result: LookupResult = Answered({})  # noqa: RUF009 - frozen
+    now: datetime = NOW
+    call_size: int = 500
+    is_available: bool = True
+    unpublishable: str = ""
+    story: list[object] = field(default_factory=list)
+    published: list[Publication] = field(default_factory=list)
+    number: int = 0
+
+    @property
+    def handler(self) -> Handler:
+        """Make one."""
+        effects = Effects(self.send, self.look_up, self.publish, lambda: self.now, lambda: 0.5, lambda: "made-up")
+        effects = replace(effects, record_start=self.start, record_end=self.end, release=self.release)
+        return Handler(effects, Policy(RetryPolicy(), on_unknown="resend", call_size=self.call_size))
+
+    def read(self, delivery: Delivery) -> Job:
+        """Read a delivery as a worker does."""
+        job = self.handler.read(delivery, Ownership())
+        assert job.parsed.request is not None
+        self.number += 1
+        holder, redelivered = f"w.{self.number}", delivery.redelivered
+        job.record = claim_of(
+            "x", job.parsed.request, job.history, delivery.headers, holder, redelivered=redelivered, kept=KEPT
+        )
+        if job.record.kind == "whole":
+            job.history = replace(job.history, claim=job.record.meaning)
+        return job
+
+    async def handle(self, delivery: Delivery) -> Settlement:
+        """Handle a delivery."""
+        return await self.handler.handle(self.read(delivery))
+
+    async def start(self, claims: Sequence[Claim]) -> bool:
+        """Make claims. A holder that is named `gone` is."""
+        for claim in claims:
+            if not self.is_available:
+                claim.is_refused = claim.kind == "waiting"
+                continue
+            if not claim.is_claiming:
+                claim.known = self.claims.get(claim.name)
+                claim.is_refused = claim.kind == "waiting"
+            else:
+                claim.known = self.claims.setdefault(claim.name, claim.value.encode())
+                claim.is_refused = not claim.known.startswith(claim.value.encode())
+                if claim.is_refused and claim.may_take_over and b" gone\n" in claim.known:
+                    self.claims[claim.name] = claim.known.replace(b" gone\n", f" {claim.holder}\n".encode())
+                    claim.is_refused, claim.was_held = False, True
+            claim.is_started = not claim.is_refused
+        return True
+
+    def end(self, claim: Claim, ends: str, *, is_complete: bool) -> Awaitable[None]:
+        """Record ends."""
+        self.story.append("end")
+        known = self.claims.get(claim.name, claim.value.encode()) + ends.encode()
+        if is_complete:
+            known = known.replace(claim.value.encode(), written(claim.meaning, AWAY).encode())
+        self.claims[claim.name] = known
+        return DONE
+
+    def release(self, _: Claim, holder: str) -> Awaitable[None]:
+        """Give a claim up."""
+        self.story.append(holder)
+        return DONE
+
+    async def look_up(self, _: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
+        """Answer."""
+        self.story.append("look up")
+        return self.lookup_result
+
+    async def send(self, call: OmniCall) -> Outcome:
+        """Make a call, if its members have their claims."""
+        records = [one.record for one in call.members or (call,) if one.record is not None]
+        await self.start([record for record in records if not record.is_started])
+        if any(record.is_refused for record in records):
+            return NOT_SENT if call.members else DUPLICATE
+        self.story.append(tuple(message.message_id for message in call.messages))
+        return self.outcome(call)
+
+    async def publish(self, publications: tuple[Publication, ...]) -> None:
+        """Confirm."""
+        self.story.append([one.type or one.routing_key or one.exchange for one in publications])
+        self.published += publications
+        if refused := [one for one in publications if one.type == self.unpublishable]:
+            self.unpublishable = ""
+            raise UnpublishableError(refused)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events about messages."""
+        return [one.message_id for one in self.published if one.exchange == "omni.results"]
+
+    @property
+    def holder(self) -> str:
+        """The holder of the only claim."""
+        (known,) = self.claims.values()
+        return read_claim(known)[1]
+
+    def returned(self) -> Delivery:
+        """Deliver the latest retry message."""
+        retry = next(one for one in reversed(self.published) if ".delay." in one.routing_key)
+        return replace(a_delivery(retry.body), message_id=retry.message_id, headers=retry.headers)
+
+
+ACCEPTED = "omni.message.accepted"
+AGAIN = replace(a_delivery(TWO_PEOPLE), redelivered=True, headers={"x-delivery-count": 1})
+
+
+async def test_the_end_is_recorded_before_it_is_published_and_a_duplicate_repeats_it() -> None:
+    world = World()
+    assert (await world.handle(a_delivery(TWO_PEOPLE))).duplicate is None
+    assert world.story == [("m-1", "m-2"), "end", [ACCEPTED] * 2]
+    assert world.holder == AWAY
+    for _ in range(2):
+        settlement = await world.handle(a_delivery(TWO_PEOPLE))
+        assert (settlement.duplicate, settlement.event_counts) == ("repeated", {"message.accepted": 2})
+    assert world.story[3:] == [[ACCEPTED] * 2] * 2
+    assert world.ids == world.ids[:2] * 3
+
+
+async def test_a_duplicate_of_a_running_request_waits_until_it_has_ended() -> None:
+    world = World()
+    first = world.read(a_delivery(TWO_PEOPLE))
+    await world.start([first.record or Claim("")])
+    assert (await world.handle(a_delivery(TWO_PEOPLE))).duplicate == "waiting"
+    assert world.story == [["omni.requests.delay.1"]]
+    assert (await world.handle(world.returned())).duplicate == "waiting"
+    assert world.story[1:] == [["omni.requests.delay.2"]]
+    await world.handler.handle(first)
+    assert (await world.handle(world.returned())).duplicate == "repeated"
+    assert world.story[2:] == [("m-1", "m-2"), "end", [ACCEPTED] * 2, [ACCEPTED] * 2]
+
+
+async def test_a_retry_has_the_claim_and_its_end_is_that_of_the_request() -> None:
+    world = World(
+        lambda call: Accepted({"m-1": a_status(), "m-2": a_status(5, 21)}) if call.attempt == 1 else accept(call)
+    )
+    await world.handle(a_delivery(TWO_PEOPLE))
+    deferred = "omni.message.deferred"
+    assert world.story == [("m-1", "m-2"), [deferred, ACCEPTED, "omni.requests.delay.1"], "end", AWAY]
+    retry = world.returned()
+    assert (await world.handle(a_delivery(TWO_PEOPLE))).duplicate == "waiting"
+    waiting = world.returned()
+    assert (await world.handle(retry)).event_counts == {"message.accepted": 1}
+    assert (await world.handle(waiting)).duplicate == "repeated"
+    assert len(set(world.ids)) == 3
+
+
+async def test_an_id_of_another_request_is_a_conflict() -> None:
+    world = World()
+    await world.handle(a_delivery(TWO_PEOPLE))
+    other = a_body(
+        TWO_PEOPLE, sms={"text": "Other"}, destinations=[a_destination(message_id="m-3"), a_destination("x")]
+    )
+    settlement = await world.handle(a_delivery(other))
+    assert (settlement.duplicate, settlement.event_counts) == ("conflict", {"message.rejected": 2})
+    assert [b'"code":"conflict"' in one.body for one in world.published[2:]] == [False, True]
+
+
+async def test_a_duplicate_whose_first_one_is_lost_is_looked_up_and_parked_and_never_posted() -> None:
+    world = World()
+    first = world.read(a_delivery(TWO_PEOPLE))
+    await world.start([first.record or Claim("")])
+    await world.handle(a_delivery(TWO_PEOPLE))
+    world.claims.clear()
+    settlement = await world.handle(world.returned())
+    assert settlement.duplicate == "unclear"
+    assert world.story[1:] == ["look up", ["omni.message.deferred"] * 2 + ["omni.requests.delay.8"]]
+    world.lookup_result = Forbidden("http_403")
+    settlement = await world.handle(world.returned())
+    assert settlement.event_counts == {"message.unknown": 2}
+    assert not [one for one in world.story if isinstance(one, tuple)]
+    assert (await world.handle(a_delivery(TWO_PEOPLE))).event_counts == {"message.unknown": 2}
+
+
+async def test_a_duplicate_does_not_wait_for_ever_though_the_memory_is_away() -> None:
+    world = World()
+    await world.start([world.read(a_delivery(TWO_PEOPLE)).record or Claim("")])
+    await world.handle(a_delivery(TWO_PEOPLE))
+    world.is_available = False
+    assert (await world.handle(world.returned())).duplicate == "waiting"
+    world.now += timedelta(seconds=KEPT + 1)
+    assert (await world.handle(world.returned())).duplicate == "unclear"
+
+
+async def test_a_redelivery_waits_until_the_holder_is_gone_and_one_of_two_is_served() -> None:
+    world = World(lookup_result=Forbidden("http_403"))
+    first = world.read(a_delivery(TWO_PEOPLE))
+    await world.start([first.record or Claim("")])
+    assert (await world.handle(AGAIN)).duplicate == "waiting"
+    waiting = world.returned()
+    (name,) = world.claims
+    world.claims[name] = world.claims[name].replace(b" w.1\n", b" gone\n")
+    settlement = await world.handle(waiting)
+    assert (settlement.duplicate, settlement.event_counts) == (None, {"message.accepted": 2})
+    assert world.story == [["omni.requests.delay.1"], "look up", [], ("m-1", "m-2"), "end", [ACCEPTED] * 2]
+    assert (await world.handle(AGAIN)).duplicate == "repeated"
+
+
+async def test_a_delivery_that_is_known_to_be_untouched_is_ambiguous_if_it_takes_over_from_a_dead_holder() -> None:
+    world = World()
+    job = world.read(a_delivery(TWO_PEOPLE))
+    assert job.record is not None
+    world.claims[job.record.name] = written(job.record.meaning, "gone").encode()
+    job.record.may_take_over = True
+    settlement = await world.handler.handle(job)
+    assert world.story == ["look up", ["omni.message.deferred"] * 2 + ["omni.requests.delay.8"], AWAY]
+    assert settlement.duplicate is None
+
+
+async def test_without_a_memory_a_request_is_served_and_its_end_is_recorded_once_there_is_one() -> None:
+    world = World(is_available=False)
+
+    def come_back(call: OmniCall) -> Outcome:
+        world.is_available = True
+        return accept(call)
+
+    world.outcome = come_back
+    await world.handle(a_delivery(TWO_PEOPLE))
+    assert (await world.handle(a_delivery(TWO_PEOPLE))).duplicate == "repeated"
+
+
+@pytest.mark.parametrize(("error", "holder"), [(DeliveryLostError(), FREE), (RuntimeError(), GIVEN_UP)])
+async def test_a_delivery_that_is_given_up_gives_its_claim_up(error: Exception, holder: str) -> None:
+    def fail(_: OmniCall) -> Outcome:
+        raise error
+
+    world = World(fail)
+    with pytest.raises(type(error)):
+        await world.handle(a_delivery(TWO_PEOPLE))
+    assert world.story[-1] == holder
+    world.story.clear()
+    job, other = (world.read(named(name)) for name in "ab")
+    calls = [world.handler.shareable_call(one) for one in (job, other)]
+    with pytest.raises(type(error)):
+        await world.handler.handle_together([job, other], [call for call in calls if call])
+    assert world.story[-2:] == [holder] * 2
+
+
+async def test_a_claim_of_which_a_part_was_made_is_given_up_as_that() -> None:
+    def fail(call: OmniCall) -> Outcome:
+        if call.messages[0].message_id == "m-2":
+            raise DeliveryLostError
+        return accept(call)
+
+    world = World(fail, call_size=1)
+    with pytest.raises(DeliveryLostError):
+        await world.handle(a_delivery(TWO_PEOPLE))
+    assert world.story == [("m-1",), "end", [ACCEPTED], ("m-2",), GIVEN_UP]
+    assert world.holder == "w.1"
+
+
+def named(name: str, text: str = "Hello") -> Delivery:
+    return a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)], sms={"text": text}))
+
+
+async def together(world: World, *names: str) -> list[Settlement | Exception] | None:
+    jobs = [world.read(named(name)) for name in names]
+    calls = [world.handler.shareable_call(job) for job in jobs]
+    return await world.handler.handle_together(jobs, [call for call in calls if call])
+
+
+async def test_requests_that_share_a_call_have_claims_of_their_own() -> None:
+    world = World()
+    assert await together(world, "a", "b")
+    assert world.story == [("a", "b"), "end", "end", [ACCEPTED] * 2]
+    assert await together(world, "b", "c") is None
+    assert world.story[4:] == []
+    assert [(await world.handle(named(name))).duplicate for name in "bc"] == ["repeated", "waiting"]
+
+
+async def test_requests_that_were_not_attempted_together_are_retried_unless_one_is_a_duplicate() -> None:
+    world = World()
+    await world.handle(named("b"))
+    world.story.clear()
+
+    async def send(_: OmniCall) -> Outcome:
+        return NotAttempted("failing")
+
+    world.send = send  # type: ignore[assignment,method-assign]  # a pause
+    assert await together(world, "a", "b") is None
+    assert world.story == []
+    assert await together(world, "c", "d")
+    assert world.story == [["omni.requests.delay.1"] * 2, AWAY, AWAY]
+
+
+async def test_a_defect_of_one_of_several_gives_its_claim_up() -> None:
+    world = World(unpublishable=ACCEPTED)
+
+    async def publish(publications: tuple[Publication, ...]) -> None:
+        raise UnpublishableError(publications)
+
+    world.publish = publish  # type: ignore[method-assign]  # a broker that takes nothing
+    results = await together(world, "a", "b")
+    assert [type(result) for result in results or ()] == [UnpublishableError] * 2
+    assert world.story[-2:] == [GIVEN_UP] * 2
+
+
+async def test_a_dead_letter_is_stored_before_its_end_is_recorded() -> None:
+    world = World(lambda _: Unavailable("http_503"))
+    headers = retry_headers(replace(world.read(a_delivery()).history, attempts=8), a_delivery())
+    delivery = replace(a_delivery(a_body(destinations=[a_destination(message_id="m-1")])), headers=headers)
+    assert parsed(delivery).request
+    await world.handle(delivery)
+    assert world.story[-2:] == [["omni.message.failed", "omni.dead"], "end"]
