@@ -25,6 +25,7 @@ from service.core.history import History, owned
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.decision import Attempt, joined, report_attempt
+from service.core.result.event import StatusEvent
 from service.core.result.publication import publish_instead, publish_report
 from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
 from service.core.result.repetition import (
@@ -34,7 +35,6 @@ from service.core.result.repetition import (
     report_conflict,
     report_repetition,
     report_wait,
-    write_ends,
 )
 from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
 from service.core.topology import NORMAL, Lane
@@ -69,13 +69,15 @@ class _DuplicateError(Exception):
 
 
 class RecordEnd(Protocol):
-    """Records final events in a claim; `is_complete`: all messages of the request have had theirs now."""
+    """Records final events in a claim."""
 
-    def __call__(self, claim: Claim, ends: str, /, *, is_complete: bool) -> Awaitable[None]:
-        """Begin at once."""
+    def __call__(
+        self, claim: Claim, events: Sequence[StatusEvent], /, *, is_whole: bool, is_complete: bool
+    ) -> Awaitable[None]:
+        """Begin at once. `is_whole`: about all messages of the request; `is_complete`: no other message is left."""
 
 
-def _end_nothing(_: Claim, __: str, /, *, is_complete: bool) -> Awaitable[None]:  # noqa: ARG001
+def _end_nothing(_: Claim, __: Sequence[StatusEvent], /, **___: bool) -> Awaitable[None]:
     return DONE
 
 
@@ -400,8 +402,8 @@ class Handler:
             return DONE
         count = len(request.messages)
         job.ended += len(events)
-        ends = write_ends(events, is_whole=claim.kind == "whole" and len(events) == count)
-        return self._effects.record_end(claim, ends, is_complete=job.ended >= count)
+        is_whole = claim.kind == "whole" and len(events) == count
+        return self._effects.record_end(claim, events, is_whole=is_whole, is_complete=job.ended >= count)
 
     async def _leave(self, jobs: Sequence[Job]) -> None:
         """Record that a claim has no holder any more, if the rest of the request is in a delay queue."""

@@ -13,6 +13,7 @@ from service.adapters.operations import Condition, Limits, make_app, raise_descr
 from service.adapters.rabbitmq import EventPublisher, PublisherEvents
 from service.adapters.settings import Settings, SettingsError
 from service.receiver.endpoint import Endpoint
+from service.receiver.origins import origins
 
 _CONNECTIONS: Final = 512
 _BACKLOG: Final = 256
@@ -34,12 +35,18 @@ async def receive_reports(settings: Settings) -> None:
     log, metrics = get_logger(), ReportMetrics()
     metrics.build.info({"version": __version__})
     publisher = EventPublisher(settings.rabbitmq_urls, _events(log, metrics), fast=settings.rabbitmq_fast_path)
+    memory = origins(
+        settings,
+        lambda: log.info("memory.connected"),
+        lambda cause: log.error("memory.unavailable", cause=cause),
+    )
     endpoint = Endpoint(
         lambda: settings.reports_tokens,
         publisher.publish,
         metrics,
         lambda: datetime.now(UTC),
         lambda error: log.error("push.failed", **describe(error)),
+        find=None if memory is None else memory.find,
     )
 
     def condition() -> Condition:
@@ -52,6 +59,7 @@ async def receive_reports(settings: Settings) -> None:
     operations = make_app(metrics.registry, condition, lambda: True)
     async with serving(operations, settings.http_host, settings.http_port) as port:
         connecting = asyncio.create_task(publisher.run())
+        remembering = None if memory is None else asyncio.create_task(memory.run())
         try:
             async with serving(endpoint, settings.reports_host, settings.reports_port, limits=limits) as reports_port:
                 log.info("reports.started", version=__version__, port=port, reports_port=reports_port)
@@ -62,6 +70,8 @@ async def receive_reports(settings: Settings) -> None:
             if connecting.done():
                 connecting.result()  # its defect
         finally:
+            if remembering is not None:
+                remembering.cancel()
             connecting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await connecting

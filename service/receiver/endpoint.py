@@ -25,7 +25,8 @@ from starlette.types import Receive, Scope, Send
 from service.adapters.metrics import ReportMetrics
 from service.adapters.rabbitmq import NotConfirmedError
 from service.core.delivery import Publication
-from service.core.result.delivery_report import MAX_PUSH, Push, Refusal, read_push, render
+from service.core.result.delivery_report import MAX_PUSH, Push, Refusal, ReportEvent, read_push, render
+from service.core.result.origin import UNKNOWN, Origin
 
 PREFIX: Final = "/reports/"
 MAX_HEADERS: Final = 16 * 1024
@@ -92,19 +93,23 @@ class Budget:
 class Endpoint:
     """The ASGI application. Its effects are arguments: what publishes, the clock, and what reports a defect."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its effects
         self,
         tokens: Callable[[], Sequence[str]],
         publish: Callable[[Sequence[Publication]], Awaitable[None]],
         metrics: ReportMetrics,
         now: Callable[[], datetime],
         defect: Callable[[Exception], None],
+        *,
+        find: Callable[[Sequence[str]], Awaitable[Sequence[Origin]]] | None = None,
     ) -> None:
+        """`find` returns the requests of messages."""
         self._tokens = tokens
         self._publish = publish
         self._metrics = metrics
         self._now = now
         self._defect = defect
+        self._find = find
         self._kept = 0
         self._working = Budget(MAX_WORKING)
 
@@ -172,7 +177,9 @@ class Endpoint:
                 push = await _read(content_type, body, self._now())
                 if isinstance(push, Push):
                     for start in range(0, len(push.events), _SLICE):
-                        await self._publish([render(event) for event in push.events[start : start + _SLICE]])
+                        events = push.events[start : start + _SLICE]
+                        origins = await self._origins(events)
+                        await self._publish([render(*pair) for pair in zip(events, origins, strict=True)])
         except (TimeoutError, NotConfirmedError):
             return "unavailable"
         except Exception as error:  # noqa: BLE001 - a defect of ours costs no report: OMNI pushes again
@@ -182,6 +189,11 @@ class Endpoint:
             return push
         self._count(push)
         return "confirmed"
+
+    async def _origins(self, events: Sequence[ReportEvent]) -> Sequence[Origin]:
+        if self._find is None:
+            return [UNKNOWN] * len(events)
+        return await self._find([event.result.message_id for event in events])
 
     def _count(self, push: Push) -> None:
         """Count what is confirmed: a push that is refused now comes again."""

@@ -38,6 +38,9 @@ from service.core.delivery import Delivery
 from service.core.handler import Job
 from service.core.headers import may_be_duplicate
 from service.core.poison import times_handed_out
+from service.core.result.event import StatusEvent
+from service.core.result.origin import write_origins
+from service.core.result.repetition import write_ends
 from service.worker.claims import start_claims
 from service.worker.telemetry import Telemetry
 
@@ -169,14 +172,17 @@ class SharedMemory:
                 return self._on_missing is None
             await self._wait(left)
 
-    def end(self, claim: Claim, ends: str, *, is_complete: bool) -> Awaitable[None]:
+    def end(
+        self, claim: Claim, events: Sequence[StatusEvent], /, *, is_whole: bool, is_complete: bool
+    ) -> Awaitable[None]:
         """Begin to record final events, and delete the record of the start if it is the delivery's own."""
         if self._connection is None:
             return DONE
         record = claim.record if claim.kind == "whole" else ""
         holder = AWAY if is_complete or claim.kind == "part" else claim.holder
         lines = claim.value, written(claim.meaning, holder)
-        return self._connection.end(record, claim.name, lines, ends, self._kept)
+        self._connection.put_each(write_origins(events), self._kept)
+        return self._connection.end(record, claim.name, lines, write_ends(events, is_whole=is_whole), self._kept)
 
     def release(self, claim: Claim, holder: str) -> Awaitable[None]:
         """Begin to replace the holder of a claim, which is this delivery."""

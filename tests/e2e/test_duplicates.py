@@ -2,12 +2,14 @@
 
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.stage import Stage
 from tests.support.memory import MemoryServer
+from tests.support.receiver import a_report, receiving
 
 NUMBER = "41793026727"
 
@@ -82,3 +84,24 @@ async def test_a_worker_that_is_killed_between_two_publications_of_a_request_lea
     assert set((await stage.posts()).values()) == {1}
     unknown = [name for name, types in stage.final_events().items() if "unknown" in types]
     assert len(unknown) <= 5
+
+
+async def test_report_events_and_find_know_the_request_of_a_message(
+    stage: Stage, memory: MemoryServer, tmp_path: Path
+) -> None:
+    await stage.worker(MEMORY_URL=memory.url)
+    async with receiving(tmp_path / "receiver", stage.url, MEMORY_URL=memory.url) as receiver:
+        (body,) = requests(1, metadata={"tenant": "acme"}, requestId="order-1")
+        await stage.send(body)
+        await stage.until_final_events(1)
+        await receiver.push(a_report("m-0"), a_report("unknown"))
+        await stage.until(lambda: len(stage.events) == 3)
+        known, unknown = stage.about("m-0")[1], stage.about("unknown")[0]
+        assert (known.data["requestId"], known.data["metadata"]) == ("order-1", {"tenant": "acme"})
+        assert known.message.correlation_id == "order-1"
+        assert (unknown.data["requestId"], unknown.data["metadata"]) == (None, {})
+        memory.pause()
+        assert await receiver.push(a_report("m-0", 2)) == 200
+        await stage.until(lambda: len(stage.events) == 4)
+        assert stage.events[-1].data["requestId"] is None
+        memory.resume()

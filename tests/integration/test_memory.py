@@ -46,12 +46,63 @@ async def test_a_value_is_exchanged_only_if_it_is_still_the_same(connection: Mem
     assert await connection.get("a") == b"2"
 
 
+async def test_of_claims_that_are_made_in_one_turn_each_is_made_once(connection: MemoryConnection) -> None:
+    connection.put_if_absent("a", "untouched", 10)
+    connection.put_if_absent("b", "untouched", 10)
+    made = await asyncio.gather(
+        connection.start([], [("a", "r1", "m w.1\n"), ("b", "r2", "m w.2\n")], "started", 10),
+        connection.start(["d"], [("c", "r1", "m w.3\n")], "started", 10),
+        connection.start(["e"], [], "started", 10),
+        connection.start([], [], "started", 10),
+        connection.start([], [("f", "r3", "m w.4\n")], "started", 10),
+    )
+    assert list(made) == [[b"", b""], [b"m w.1\n"], [], [], [b""]]
+    assert await connection.start([], [("a", "r1", "m w.1\n")], "started", 10) == [b""]
+    started = [name for name in "abcdef" if await connection.get(name) == b"started"]
+    assert started == ["a", "b", "d", "e", "f"]
+
+
+async def test_an_end_is_appended_to_a_claim_of_the_same_meaning_and_makes_one_that_was_lost(
+    connection: MemoryConnection,
+) -> None:
+    await connection.start([], [("a", "r1", "m w.1\n"), ("b", "r2", "m w.2\n")], "started", 10)
+    ends = [
+        connection.end("a", "r1", ("m w.1\n", "m ~\n"), "[1]\n", 10),
+        connection.end("", "r1", ("m x.1\n", "m ~\n"), "[2]\n", 10),
+        connection.end("", "r2", ("m w.7\n", "m ~\n"), "[3]\n", 10),
+        connection.end("", "r2", ("other w.7\n", "other ~\n"), "[4]\n", 10),
+        connection.end("", "r3", ("m w.3\n", "m ~\n"), "[5]\n", 10),
+    ]
+    for end in ends:
+        await end
+    assert await connection.get("r1") == b"m ~\n[1]\n[2]\n"
+    assert await connection.get("r2") == b"m w.2\n[3]\n"
+    assert await connection.get("r3") == b"m ~\n[5]\n"
+    assert (await connection.get("a"), await connection.get("b")) == (None, b"started")
+    await connection.release("r1", "m w.1\n", "m -\n", 10)
+    await connection.release("r2", "m w.2\n", "m -\n", 10)
+    assert await connection.get("r1") == b"m ~\n[1]\n[2]\n"
+    assert await connection.get("r2") == b"m -\n[3]\n"
+
+
+async def test_what_is_recorded_without_being_waited_for_never_fails(memory: MemoryServer) -> None:
+    connection, _ = await connect(memory.url, None, lambda _: None)
+    waiting = connection.end("a", "r1", ("m w.1\n", "m ~\n"), "[1]\n", 10)
+    connection.close()
+    await waiting
+    await connection.release("r1", "m w.1\n", "m -\n", 10)
+
+
 async def test_every_key_has_the_prefix_and_expires(connection: MemoryConnection, memory: MemoryServer) -> None:
     connection.put_if_absent("a", "x", 10)
     await connection.put(["b"], "x", 10)
     await connection.exchange("b", b"x", "y", 10)
+    await connection.start([], [("c", "d", "m w.1\n")], "x", 10)
+    await connection.end("", "d", ("m w.1\n", "m ~\n"), "[1]\n", 10)
+    await connection.release("d", "m ~\n", "m -\n", 10)
+    await connection.end("c", "e", ("m w.1\n", "m ~\n"), "[1]\n", 10)
     keys = await memory.keys()
-    assert sorted(keys) == ["omni-relay:a", "omni-relay:b"]
+    assert sorted(keys) == [f"omni-relay:{name}" for name in "abde"]
     left = [int((await memory.ask("PTTL", key)).strip(b":\r\n")) for key in keys]
     assert all(0 < milliseconds <= 10_000 for milliseconds in left)
 
@@ -127,6 +178,11 @@ async def test_the_rights_that_the_documents_name_are_enough_and_needed(memory: 
     await connection.put(["a"], "y", 10)
     assert await connection.exchange("a", b"y", "z", 10)
     assert (await connection.get("a"), await connection.time() > 0) == (b"z", True)
+    assert await connection.start(["b"], [("c", "d", "m w.1\n")], "x", 10) == [b""]
+    await connection.end("c", "d", ("m w.1\n", "m ~\n"), "[1]\n", 10)
+    await connection.release("d", "m ~\n", "m -\n", 10)
+    connection.put_each([("e", "1"), ("f", "2")], 10)
+    assert await connection.get_all(["c", "d", "e", "f"]) == [None, b"m -\n[1]\n", b"1", b"2"]
     connection.close()
     assert await cause_of(url.replace("relay", "reader")) == "not_permitted"
 

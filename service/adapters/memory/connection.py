@@ -13,6 +13,7 @@ This file has more than 250 lines since the order of commands, and all that ends
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Final
@@ -32,7 +33,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.adapters.memory.scripts import ABSENT, END, EXCHANGE, PUT, RELEASE, SCRIPTS, START
+from service.adapters.memory.scripts import ABSENT, END, EXCHANGE, PUT, PUT_EACH, RELEASE, SCRIPTS, START
 from service.adapters.tls import client_context, untrusted
 from service.core.attempt.claim import DONE
 from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
@@ -67,7 +68,10 @@ _REFUSALS: Final[Mapping[str, MemoryCause]] = {
 class _Shared:
     """Keys that share a command, with the values that it has for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: str, value: str, seconds: float) -> None:
+        self.script = script
+        self.value = value
+        self.seconds = seconds
         self.keys: list[str] = []
         self.more_keys: list[str] = []
         self.values: list[str] = []
@@ -82,7 +86,8 @@ class _Confirmed:
 
     def __await__(self) -> Generator[Any, None, None]:
         if not self._done.done():
-            yield from asyncio.wait((self._done,)).__await__()  # others wait for it too: it must not be cancelled
+            with contextlib.suppress(MemoryUnavailableError):
+                yield from asyncio.shield(self._done).__await__()  # others wait for it too
 
 
 class MemoryConnection(asyncio.Protocol):
@@ -95,7 +100,8 @@ class MemoryConnection(asyncio.Protocol):
         self.on_lost = on_lost
         self._reader = hiredis.Reader()
         self._shas: dict[str, bytes] = {}
-        self._commands: list[tuple[Any, ...]] = []
+        self._given: list[tuple[tuple[Any, ...], asyncio.Future[Any]] | _Shared] = []
+        """Commands that are not written yet, in their order; those that share one where the first was given."""
         self._shared: dict[tuple[str, str, float], _Shared] = {}
         self._answers: deque[tuple[float, asyncio.Future[Any] | None]] = deque()
         """When each command was given, and what waits for its answer."""
@@ -160,6 +166,13 @@ class MemoryConnection(asyncio.Protocol):
         value = await self._ask("GET", _PREFIX + name)
         return value if isinstance(value, bytes) else None
 
+    async def get_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return several values."""
+        values = await self._ask("MGET", *[_PREFIX + name for name in names])
+        if not isinstance(values, list) or len(values) != len(names):
+            raise MemoryUnavailableError("refused")
+        return [value if isinstance(value, bytes) else None for value in values]
+
     async def exchange(self, name: str, before: bytes, after: str, seconds: float) -> bool:
         """Replace a value, if it still is `before`."""
         given = (self._shas[EXCHANGE], 1, _PREFIX + name, before, after, _milliseconds(seconds))
@@ -180,6 +193,15 @@ class MemoryConnection(asyncio.Protocol):
         shared = self._share(PUT, value, seconds)
         shared.keys.extend([_PREFIX + name for name in names])
         await self._done(shared)
+
+    def put_each(self, pairs: Sequence[tuple[str, str]], seconds: float) -> None:
+        """Set values, in this turn of the loop, without waiting for the answer, or for a connection that has ended."""
+        if self.error is not None or not pairs:
+            return
+        shared = self._share(PUT_EACH, "", seconds)
+        shared.keys.extend([_PREFIX + name for name, _ in pairs])
+        shared.values.extend([value for _, value in pairs])
+        self._write_in_this_turn()
 
     async def start(
         self, names: Sequence[str], claims: Sequence[tuple[str, str, str]], value: str, seconds: float
@@ -238,7 +260,8 @@ class MemoryConnection(asyncio.Protocol):
         key = (script, value, seconds)
         shared = self._shared.get(key)
         if shared is None:
-            shared = self._shared[key] = _Shared()
+            shared = self._shared[key] = _Shared(script, value, seconds)
+            self._given.append(shared)
         return shared
 
     async def _done(self, shared: _Shared) -> Any:  # noqa: ANN401 - as the server answers
@@ -259,8 +282,7 @@ class MemoryConnection(asyncio.Protocol):
     async def _ask(self, *command: object) -> Any:  # noqa: ANN401 - as the server answers
         self._require()
         answer = self._loop.create_future()
-        self._commands.append(command)
-        self._answers.append((self._loop.time(), answer))
+        self._given.append((command, answer))
         self._write_in_this_turn()
         return await answer
 
@@ -276,16 +298,20 @@ class MemoryConnection(asyncio.Protocol):
         self._is_due = False
         if self.error is not None:
             return
-        now, shared, commands = self._loop.time(), self._shared, self._commands
-        self._shared, self._commands = {}, []
-        set_here = {key for (script, _, _), one in shared.items() if script in (PUT, START) for key in one.keys}
-        for (script, value, seconds), one in shared.items():
-            keys = one.keys if script is not ABSENT else [key for key in one.keys if key not in set_here]
+        now, given, commands = self._loop.time(), self._given, list[tuple[Any, ...]]()
+        self._shared, self._given = {}, []
+        set_here = {key for one in given if isinstance(one, _Shared) and one.script in (PUT, START) for key in one.keys}
+        for one in given:
+            if not isinstance(one, _Shared):
+                commands.append(one[0])
+                self._answers.append((now, one[1]))
+                continue
+            keys = one.keys if one.script is not ABSENT else [key for key in one.keys if key not in set_here]
             if not keys:
                 continue
             keys = keys + one.more_keys if one.more_keys else keys
-            values = (value, *one.values) if value else one.values
-            commands.append((b"EVALSHA", self._shas[script], len(keys), *keys, _milliseconds(seconds), *values))
+            values = (one.value, *one.values) if one.value else one.values
+            commands.append((b"EVALSHA", self._shas[one.script], len(keys), *keys, _milliseconds(one.seconds), *values))
             self._answers.append((now, one.done))
         if commands:
             self._watch()
@@ -314,7 +340,8 @@ class MemoryConnection(asyncio.Protocol):
         self.error = error
         for timer in filter(None, (self._timer, self._soon)):
             timer.cancel()
-        for one in [one for _, one in self._answers] + [one.done for one in self._shared.values()]:
+        given = [one.done if isinstance(one, _Shared) else one[1] for one in self._given]
+        for one in [one for _, one in self._answers] + given:
             if one is not None and not one.done():
                 one.set_exception(error)
                 one.exception()  # some are waited for by none

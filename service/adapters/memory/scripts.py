@@ -18,6 +18,12 @@ return 1
 """
 """Set keys."""
 
+PUT_EACH: Final = """
+for place, key in ipairs(KEYS) do redis.call('SET', key, ARGV[place + 1], 'PX', ARGV[1]) end
+return 1
+"""
+"""Set keys, each to a value of its own."""
+
 EXCHANGE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -70,4 +76,4 @@ return 1
 """
 """Replace the first line of claims."""
 
-SCRIPTS: Final = (ABSENT, PUT, EXCHANGE, START, END, RELEASE)
+SCRIPTS: Final = (ABSENT, PUT, PUT_EACH, EXCHANGE, START, END, RELEASE)

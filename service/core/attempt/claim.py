@@ -18,7 +18,7 @@ that comes earlier waits in a delay queue. It never makes a call: if the claim i
 in OMNI's logs, and parked.
 """
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -129,17 +129,13 @@ def meaning_of(request: SendRequest) -> str:
 
     The deadline is left out: a request that is published again may have a later one.
     """
-    messages = [
-        (message.message_id, to.phone_number, to.email_address, to.push_registration_id, to.whats_app_user_id)
-        for message in request.messages
-        for to in (message.to,)
-    ]
-    return short_digest(to_json((request.content_digest, request.on_unknown, dict(request.metadata), messages)))
+    messages = [(message.message_id, *vars(message.to).values()) for message in request.messages]
+    return short_digest(to_json((request.content_digest, request.on_unknown, request.metadata, messages)))
 
 
 def short_digest(data: bytes) -> str:
-    """Return a text of 16 characters."""
-    return urlsafe_b64encode(blake2b(data, digest_size=_BYTES).digest()).decode()
+    """Return a text of 16 characters, without a space."""
+    return b2a_base64(blake2b(data, digest_size=_BYTES).digest(), newline=False).decode()
 
 
 def written(meaning: str, holder: str) -> str:

@@ -23,6 +23,7 @@ from service.core.omni.status import GROUPS, group_of
 from service.core.omni.xml import XmlError
 from service.core.omni.xml_tree import Node, TooManyElementsError, read_tree
 from service.core.request.body import holds_at_most
+from service.core.result.origin import UNKNOWN, Origin
 from service.core.result.publication import CLOUD_EVENT, envelope
 from service.core.value import dataclass
 
@@ -117,11 +118,11 @@ def read_push(content_type: str, body: bytes, now: datetime) -> Generator[None, 
     return Push(tuple(events), counts)
 
 
-def render(event: ReportEvent) -> Publication:
+def render(event: ReportEvent, origin: Origin = UNKNOWN) -> Publication:
     """Render the CloudEvents 1.0 event for `omni.results`, as status events are rendered."""
     result = event.result
     data = {
-        "requestId": None,
+        "requestId": origin.request_id,
         "bulkId": result.bulk_id,
         "messageId": result.message_id,
         "to": _to(result),
@@ -129,7 +130,7 @@ def render(event: ReportEvent) -> Publication:
         "attempt": None,
         "nextAttemptAt": None,
         "reason": None,
-        "metadata": {},
+        "metadata": origin.metadata,
         "channel": result.channel,
         "report": {
             "sentAt": result.sent_at or result.send_at,
@@ -149,6 +150,7 @@ def render(event: ReportEvent) -> Publication:
         CLOUD_EVENT,
         event.id,
         type=f"omni.{event.type}",
+        correlation_id=origin.request_id,
         # AMQP counts from 1970 on.
         timestamp=event.time if event.time.year >= _EPOCH_YEAR else None,
         must_arrive=False,

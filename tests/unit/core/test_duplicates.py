@@ -14,6 +14,8 @@ from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.headers import retry_headers
+from service.core.result.event import StatusEvent
+from service.core.result.repetition import write_ends
 from service.core.topology import Lane
 from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_status, parsed
 
@@ -82,10 +84,12 @@ class World:
             claim.is_started = not claim.is_refused
         return True
 
-    def end(self, claim: Claim, ends: str, *, is_complete: bool) -> Awaitable[None]:
+    def end(
+        self, claim: Claim, events: Sequence[StatusEvent], /, *, is_whole: bool, is_complete: bool
+    ) -> Awaitable[None]:
         """Record ends."""
         self.story.append("end")
-        known = self.claims.get(claim.name, claim.value.encode()) + ends.encode()
+        known = self.claims.get(claim.name, claim.value.encode()) + write_ends(events, is_whole=is_whole).encode()
         if is_complete:
             known = known.replace(claim.value.encode(), written(claim.meaning, AWAY).encode())
         self.claims[claim.name] = known

@@ -165,6 +165,10 @@ class Connection:
 
         return self._begin(apply)
 
+    def put_each(self, pairs: Sequence[tuple[str, str]], _: float) -> None:
+        for name, value in pairs:
+            self.put_if_absent(name, value, 0)
+
     def release(self, claim: str, before: str, after: str, _: float) -> Awaitable[None]:
         def apply(server: Server) -> None:
             known = server.values.get(claim, b"")

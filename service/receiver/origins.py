@@ -1,0 +1,78 @@
+"""Which requests the messages of reports belong to, as the memory that all workers share knows it.
+
+A memory that is not there, or does not answer in time, leaves the fields of the events empty, and delays no event by
+more than the time for which an answer is waited for.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from service.adapters.settings import Settings, SettingsError
+from service.core.attempt.start_record import MemoryUnavailableError
+from service.core.result.origin import UNKNOWN, Origin, origin_name, read_origin
+
+if TYPE_CHECKING:  # without the setting, its package is not loaded
+    from service.adapters.memory import MemoryConnection
+
+    Connect = Callable[[Callable[[MemoryUnavailableError], None]], Awaitable[tuple[MemoryConnection, str]]]
+
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts to connect."""
+
+
+class Origins:
+    """Keeps a connection to the memory, and asks it."""
+
+    def __init__(self, connect: "Connect", connected: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """`failed` gets the cause when the memory becomes unavailable."""
+        self._connect = connect
+        self._connected = connected
+        self._failed = failed
+        self._connection: MemoryConnection | None = None
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            ended: asyncio.Future[MemoryUnavailableError] = asyncio.get_running_loop().create_future()
+            try:
+                connection, _ = await self._connect(ended.set_result)
+            except MemoryUnavailableError as error:
+                self._failed(error.cause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            self._connection, pause = connection, _FIRST_PAUSE
+            self._connected()
+            try:
+                self._failed((await ended).cause)
+            finally:
+                self._connection = None
+                connection.close()
+            await asyncio.sleep(pause)
+
+    async def find(self, message_ids: Sequence[str]) -> list[Origin]:
+        """Return the request of each message, by one question."""
+        connection = self._connection
+        if connection is not None:
+            try:
+                values = await connection.get_all([origin_name(name) for name in message_ids])
+            except MemoryUnavailableError:
+                pass
+            else:
+                return [read_origin(value) for value in values]
+        return [UNKNOWN] * len(message_ids)
+
+
+def origins(settings: Settings, connected: Callable[[], None], failed: Callable[[str], None]) -> Origins | None:
+    """Make it if a memory is set. Raises `SettingsError` if the package for it is not installed."""
+    if settings.memory_url is None:
+        return None
+    try:
+        from service.adapters.memory import connect  # noqa: PLC0415 - optional
+    except ImportError:
+        raise SettingsError("RELAY_MEMORY_URL: needs more to be installed: pip install 'omni-relay[memory]'") from None
+    url = settings.memory_url.get_secret_value()
+    return Origins(lambda on_lost: connect(url, settings.ca_file, on_lost), connected, failed)
