@@ -1,7 +1,8 @@
 """`omni-relay find`: what is known about a request or a message, without its text and its addresses.
 
-Two places are asked. OMNI's logs know messages by their id, for 48 hours. `omni.dead` is read as `omni-relay dead list`
-reads it, so each dead letter stays there. Requests that wait in a queue cannot be searched.
+Three places are asked. The memory that all workers share, if there is one, knows the requests of the latest
+`RELAY_MEMORY_TTL` seconds. OMNI's logs know messages by their id, for 48 hours. `omni.dead` is read as `omni-relay dead
+list` reads it, so each dead letter stays there. Requests that wait in a queue cannot be searched.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from service.adapters.settings import Settings, SettingsError
 from service.adapters.terminal import written_json
 from service.cli.dead_letter_queue import Choice, chosen
 from service.cli.dead_letters import connected, summary
+from service.cli.memory import memory_lines, remembered
 from service.cli.options import reads_settings, settings
 from service.core import topology
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
@@ -42,12 +44,15 @@ async def find_id(settings: Settings, name: str, *, as_json: bool) -> int:
     dead_letters = await _dead_letters(settings, name, not_asked)
     ids = tuple(dict.fromkeys((name, *(one for dead_letter in dead_letters for one in dead_letter["messageIds"]))))
     logged = await _logged(settings, ids[: _MOST_IDS + 1], not_asked)
-    is_known = bool(dead_letters or logged)
+    known = await remembered(settings, name, not_asked)
+    is_known = bool(dead_letters or logged or known)
     if as_json:
-        found = {"id": name, "known": is_known, "omniLogs": logged, "deadLetters": dead_letters, "notAsked": not_asked}
+        found = {"id": name, "known": is_known, "memory": known, "omniLogs": logged}
+        found |= {"deadLetters": dead_letters, "notAsked": not_asked}
         click.echo(written_json(found))
     else:
         lines = [
+            *(memory_lines(known) if known else ()),
             *map(_log_line, logged),
             *map(_dead_line, dead_letters),
             *(f"not asked      {one}" for one in not_asked),
@@ -131,7 +136,7 @@ def _dead_line(row: Row) -> str:
 @click.argument("name", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 def command(name: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Show what is known about a request or message: OMNI's logs of 48 hours, and omni.dead.
+    """Show what is known about a request or message: the shared memory, OMNI's logs of 48 hours, and omni.dead.
 
     Never prints a text or an address. Exit status 1 if nothing is known.
     """

@@ -25,13 +25,13 @@ from service.core.history import History, owned
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Parsed, SendRequest
 from service.core.result.decision import Attempt, joined, report_attempt
-from service.core.result.event import StatusEvent
+from service.core.result.event import FINAL_EVENTS, StatusEvent
 from service.core.result.publication import publish_instead, publish_report
 from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
 from service.core.result.repetition import (
     DuplicateEnd,
-    final_events,
     judge_duplicate,
+    recorded_events,
     report_conflict,
     report_repetition,
     report_wait,
@@ -386,7 +386,7 @@ class Handler:
                 raise _DuplicateError
 
     def _record_end(self, job: Job, report: Report, *, is_published: bool) -> Awaitable[None]:
-        """Record the final events of a report in the claim of its request.
+        """Record the events of a report in the claim of its request.
 
         They are recorded before they are published: a worker that dies in between leaves an end that another one
         publishes. But beside a retry message or a dead letter they are recorded after it, since only a redelivery that
@@ -397,11 +397,11 @@ class Handler:
             return DONE
         if is_published is not bool(report.retries or report.dead_letters):
             return DONE
-        events, request = final_events(report), job.parsed.request
+        events, request = recorded_events(report), job.parsed.request
         if not events or request is None:
             return DONE
         count = len(request.messages)
-        job.ended += len(events)
+        job.ended += sum(event.type in FINAL_EVENTS for event in events)
         is_whole = claim.kind == "whole" and len(events) == count
         return self._effects.record_end(claim, events, is_whole=is_whole, is_complete=job.ended >= count)
 

@@ -8,7 +8,9 @@ This file has more than 250 lines since the lease and all that relies on it have
 
 import asyncio
 import contextlib
+import os
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -63,7 +65,7 @@ _LEASE_KEPT: Final = 60.0
 class SharedMemory:
     """Keeps a connection to the memory, and a lease in it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its settings
         self,
         connect: "Connect",
         telemetry: Telemetry,
@@ -71,16 +73,18 @@ class SharedMemory:
         *,
         kept: float,
         on_missing: Callable[[bool], None] | None = None,
+        name: str = "",
     ) -> None:
         """`kept`: seconds for which a record is kept. `clock` is monotonic, also while the machine sleeps.
 
-        `on_missing`: only if the memory is required; gets whether it is missing.
+        `on_missing`: only if the memory is required; gets whether it is missing. `name`: of the worker, for people.
         """
         self._connect = connect
         self._telemetry = telemetry
         self._clock = clock
         self._kept = kept
         self._on_missing = on_missing
+        self._name = name
         self._worker = secrets.token_hex(8)
         self._connections = 0
         self._connection: MemoryConnection | None = None
@@ -147,6 +151,7 @@ class SharedMemory:
             f"{self._worker}.{number}",
             redelivered=redelivered,
             kept=self._kept,
+            worker=self._name,
         )
         if claim.kind == "whole":
             job.history = replace(job.history, claim=claim.meaning)
@@ -180,7 +185,7 @@ class SharedMemory:
             return DONE
         record = claim.record if claim.kind == "whole" else ""
         holder = AWAY if is_complete or claim.kind == "part" else claim.holder
-        lines = claim.value, written(claim.meaning, holder)
+        lines = claim.first_line, written(claim.meaning, holder)
         self._connection.put_each(write_origins(events), self._kept)
         return self._connection.end(record, claim.name, lines, write_ends(events, is_whole=is_whole), self._kept)
 
@@ -188,7 +193,7 @@ class SharedMemory:
         """Begin to replace the holder of a claim, which is this delivery."""
         if self._connection is None:
             return DONE
-        return self._connection.release(claim.name, claim.value, written(claim.meaning, holder), self._kept)
+        return self._connection.release(claim.name, claim.first_line, written(claim.meaning, holder), self._kept)
 
     async def _is_gone(self, connection: "MemoryConnection", holder: str) -> bool:
         """Return whether the holder of a claim does nothing about it any more."""
@@ -321,6 +326,7 @@ def shared_memory(
         clock,
         kept=settings.memory_ttl,
         on_missing=on_missing if settings.memory_required else None,
+        name=f"{socket.gethostname()}:{os.getpid()}",
     )
 
 

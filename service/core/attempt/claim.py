@@ -37,6 +37,7 @@ FREE: Final = "-"
 """Instead of a holder: it has given the delivery up untouched, and the broker redelivers."""
 GIVEN_UP: Final = "!"
 """Instead of a holder: it has given the delivery up, perhaps after a call, and the broker redelivers."""
+_BEGUN: Final = "begun"
 _BYTES: Final = 12
 
 
@@ -68,6 +69,8 @@ class Claim:
     meaning: str = ""
     holder: str = ""
     kind: ClaimKind = "whole"
+    begun: str = ""
+    """The line that says when it arrived, and at which worker."""
     may_take_over: bool = False
     """Whether the broker has delivered it before, so that it may have been the holder's."""
     kept: float = 0.0
@@ -92,9 +95,14 @@ class Claim:
         return bool(self.name) and (self.kind == "waiting" or (self.kind == "whole" and self.may_take_over))
 
     @property
-    def value(self) -> str:
-        """The claim as it is written."""
+    def first_line(self) -> str:
+        """Meaning and holder, as they are written."""
         return written(self.meaning, self.holder)
+
+    @property
+    def value(self) -> str:
+        """The claim as it is made."""
+        return self.first_line + self.begun
 
 
 def claim_of(  # noqa: PLR0913 - all that it follows from
@@ -106,8 +114,12 @@ def claim_of(  # noqa: PLR0913 - all that it follows from
     *,
     redelivered: bool,
     kept: float,
+    worker: str = "",
 ) -> Claim:
-    """Return the claim of a delivery with a valid request. `redelivered`: by the broker's mark."""
+    """Return the claim of a delivery with a valid request. `redelivered`: by the broker's mark.
+
+    `worker`: its name for people.
+    """
     if history.claim:
         kind: ClaimKind = "waiting" if history.waits else "part"
         meaning = history.claim
@@ -116,7 +128,8 @@ def claim_of(  # noqa: PLR0913 - all that it follows from
     else:
         kind, meaning = "whole", meaning_of(request)
     may_take_over = kind != "part" and (redelivered or history.attempts > 0)
-    return Claim(record, claim_name(request.request_id), meaning, holder, kind, may_take_over, kept)
+    begun = f"{to_json((_BEGUN, history.first_seen, worker)).decode()}\n"
+    return Claim(record, claim_name(request.request_id), meaning, holder, kind, begun, may_take_over, kept)
 
 
 def claim_name(request_id: str) -> str:
@@ -158,4 +171,4 @@ def holder_to_replace(claim: Claim) -> str | None:
 
 def taken_over(claim: Claim) -> str:
     """Write a claim that was taken over. Its final events stay."""
-    return claim.value + read_claim(claim.known or b"")[2].decode("utf-8", "replace")
+    return claim.first_line + read_claim(claim.known or b"")[2].decode("utf-8", "replace") + claim.begun

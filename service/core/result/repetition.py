@@ -33,15 +33,17 @@ _TYPES: Final[Mapping[str, EventType]] = {
 }
 _CODES: Final[Mapping[str, ReasonCode]] = {code: code for code in get_args(ReasonCode)}
 _FACTS: Final = 6
+_MAX_TIME: Final = 253_402_300_799_000_000
+"""Microseconds since 1970: the last second of the year 9999."""
 _SHORT: Final = 8
 """Characters that stand for the id of a message among those of its request."""
 _REPEATED: Final = "as in the first event about this message, which is repeated for a duplicate request"
 _CONFLICT: Final = "the request id names another request already"
 
 
-def final_events(report: Report) -> list[StatusEvent]:
-    """Return the events after which a valid message has ended."""
-    return [event for event in report.events if event.type in FINAL_EVENTS and not _is_invalid(event)]
+def recorded_events(report: Report) -> list[StatusEvent]:
+    """Return the events about valid messages."""
+    return [event for event in report.events if event.message_id is not None and not _is_invalid(event)]
 
 
 def _is_invalid(event: StatusEvent) -> bool:
@@ -50,7 +52,7 @@ def _is_invalid(event: StatusEvent) -> bool:
 
 
 def write_ends(events: Iterable[StatusEvent], *, is_whole: bool) -> str:
-    """Write final events. `is_whole`: they are about all messages of the request."""
+    """Write events. `is_whole`: they are about all messages of the request."""
     lines: dict[bytes, list[str]] = {}
     for event in events:
         status = event.status
@@ -66,7 +68,7 @@ def write_ends(events: Iterable[StatusEvent], *, is_whole: bool) -> str:
     if is_whole and len(lines) == 1:
         return f"{next(iter(lines)).decode()}\n"
     return "".join(
-        f"{facts[:-1].decode()},{to_json([_short(name) for name in names]).decode()}]\n"
+        f"{facts[:-1].decode()},{to_json([short_id(name) for name in names]).decode()}]\n"
         for facts, names in lines.items()
     )
 
@@ -97,15 +99,15 @@ def report_repetition(claim: Claim, request: SendRequest) -> Report:
     ends: dict[str, Sequence[object]] = {}
     for line in read_claim(claim.known or b"")[2].splitlines():
         match _read_line(line):
-            case [*facts, list(names)] if len(facts) == _FACTS:
-                ends |= dict.fromkeys(map(str, names), facts)
-            case [*facts] if len(facts) == _FACTS:
+            case [str(type_), *_, list(names)] as named if len(named) == _FACTS + 1 and type_ in _TYPES:
+                ends |= dict.fromkeys(map(str, names), named[:-1])
+            case [str(type_), *_] as facts if len(facts) == _FACTS and type_ in _TYPES:
                 for_all, ends = facts, {}
             case _:
-                continue  # not written by us
+                continue  # no end
     events = []
     for message in request.messages:
-        end = ends.get(_short(message.message_id), for_all)
+        end = ends.get(short_id(message.message_id), for_all)
         event = None if end is None else _event(end, request, message)
         if event is not None:
             events.append(event)
@@ -121,7 +123,7 @@ def _read_line(line: bytes) -> object:
 
 def _event(facts: Sequence[object], request: SendRequest, message: Message) -> StatusEvent | None:
     match facts:
-        case [str(type_), int(time), int(attempt), status, bulk_id, code] if type_ in _TYPES:
+        case [str(type_), int(time), int(attempt), status, bulk_id, code] if 0 <= time <= _MAX_TIME:
             return StatusEvent(
                 _TYPES[type_],
                 _EPOCH + time * _MICROSECOND,
@@ -155,7 +157,8 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _short(message_id: str) -> str:
+def short_id(message_id: str) -> str:
+    """Return what stands for a message among those of its request."""
     return short_digest(message_id.encode("utf-8", "surrogatepass"))[:_SHORT]
 
 

@@ -77,7 +77,7 @@ class World:
                 claim.is_refused = claim.kind == "waiting"
             else:
                 claim.known = self.claims.setdefault(claim.name, claim.value.encode())
-                claim.is_refused = not claim.known.startswith(claim.value.encode())
+                claim.is_refused = not claim.known.startswith(claim.first_line.encode())
                 if claim.is_refused and claim.may_take_over and b" gone\n" in claim.known:
                     self.claims[claim.name] = claim.known.replace(b" gone\n", f" {claim.holder}\n".encode())
                     claim.is_refused, claim.was_held = False, True
@@ -91,7 +91,7 @@ class World:
         self.story.append("end")
         known = self.claims.get(claim.name, claim.value.encode()) + write_ends(events, is_whole=is_whole).encode()
         if is_complete:
-            known = known.replace(claim.value.encode(), written(claim.meaning, AWAY).encode())
+            known = known.replace(claim.first_line.encode(), written(claim.meaning, AWAY).encode())
         self.claims[claim.name] = known
         return DONE
 
@@ -202,7 +202,7 @@ async def test_a_duplicate_whose_first_one_is_lost_is_looked_up_and_parked_and_n
     world.claims.clear()
     settlement = await world.handle(world.returned())
     assert settlement.duplicate == "unclear"
-    assert world.story[1:] == ["look up", ["omni.message.deferred"] * 2 + ["omni.requests.delay.8"]]
+    assert world.story[1:] == ["look up", ["omni.message.deferred"] * 2 + ["omni.requests.delay.8"], "end"]
     world.lookup_result = Forbidden("http_403")
     settlement = await world.handle(world.returned())
     assert settlement.event_counts == {"message.unknown": 2}
@@ -241,7 +241,7 @@ async def test_a_delivery_that_is_known_to_be_untouched_is_ambiguous_if_it_takes
     world.claims[job.record.name] = written(job.record.meaning, "gone").encode()
     job.record.may_take_over = True
     settlement = await world.handler.handle(job)
-    assert world.story == ["look up", ["omni.message.deferred"] * 2 + ["omni.requests.delay.8"], AWAY]
+    assert world.story == ["look up", ["omni.message.deferred"] * 2 + ["omni.requests.delay.8"], "end", AWAY]
     assert settlement.duplicate is None
 
 

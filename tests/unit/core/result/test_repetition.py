@@ -9,9 +9,9 @@ from service.core.omni.status import Status
 from service.core.request.request import SendRequest
 from service.core.result.event import Reason, StatusEvent, event_id
 from service.core.result.repetition import (
-    final_events,
     has_ended,
     judge_duplicate,
+    recorded_events,
     report_conflict,
     report_repetition,
     report_wait,
@@ -91,6 +91,7 @@ def test_the_latest_of_several_final_events_counts() -> None:
         '["accepted","x",1,null,null,null]',
         '["deferred",1,1,null,null,null]',
         '["accepted",1,1,null,null]',
+        '["accepted",999999999999999999,1,null,null,null]',
         '["accepted",1,1,null,null,null,null,["a"]]',
         "\ud7ff",
     ],
@@ -110,10 +111,10 @@ def test_parts_of_a_line_that_are_not_readable_are_left_out() -> None:
     assert first.status is None
 
 
-def test_events_after_which_the_message_goes_on_or_that_the_validation_causes_are_no_ends() -> None:
+def test_events_that_the_validation_causes_or_that_name_no_message_are_not_recorded() -> None:
     invalid = event(0, "message.rejected", reason=Reason("invalid", "x"))
     report = Report((event(0, "message.deferred"), invalid, event(1), event(2, "message.rejected")))
-    assert [one.message_id for one in final_events(report)] == ["m-1", "m-2"]
+    assert [one.message_id for one in recorded_events(report)] == ["m-0", "m-1", "m-2"]
 
 
 ENDED = a_claim(write_ends([event(number) for number in range(4)], is_whole=True))
