@@ -31,6 +31,7 @@ from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolv
 from service.core.result.repetition import (
     DuplicateEnd,
     judge_duplicate,
+    messages_left,
     recorded_events,
     report_conflict,
     report_repetition,
@@ -204,6 +205,8 @@ class Handler:
         if job.record is not None and job.record.is_checked_first:
             await self._record_start((job,))
             job.history = owned(job.history, was_held=job.record.was_held)
+            if job.record.was_held and not await self._leave_out(job, job.record):
+                return
         parsed, history, effects = job.parsed, job.history, self._effects
         request = parsed.request
         if parsed.rejections or request is None:
@@ -402,7 +405,7 @@ class Handler:
             return DONE
         count = len(request.messages)
         job.ended += sum(event.type in FINAL_EVENTS for event in events)
-        is_whole = claim.kind == "whole" and len(events) == count
+        is_whole = claim.kind == "whole" and not claim.was_held and len(events) == count
         return self._effects.record_end(claim, events, is_whole=is_whole, is_complete=job.ended >= count)
 
     async def _leave(self, jobs: Sequence[Job]) -> None:
@@ -439,6 +442,28 @@ class Handler:
         if job.duplicate != "unclear":
             await job.ownership.require()
             await self._publish_slices(job, report, now, gives_way=True)
+
+    async def _leave_out(self, job: Job, claim: Claim) -> bool:
+        """Leave out the messages that the holder had finished, and repeat their events. Returns whether any is left.
+
+        A message that it had scheduled for retry is left out too: it is in a delay queue, or with another worker.
+        """
+        request = job.parsed.request
+        assert request is not None  # noqa: S101 - or there would be no claim
+        left = messages_left(claim, request)
+        if len(left) == len(request.messages):
+            return True
+        job.duplicate = "repeated"  # nothing of this is recorded again
+        await job.ownership.require()
+        now = self._effects.now()
+        report = report_repetition(claim, request)
+        if not left and job.parsed.rejections:
+            report = joined(report, report_rejections(job.parsed, job.history, now))
+        await self._publish_slices(job, report, now, gives_way=True)
+        if left:
+            job.duplicate = None
+            job.parsed = replace(job.parsed, request=replace(request, messages=left))
+        return bool(left)
 
     async def _park(self, job: Job, request: SendRequest, claim: Claim) -> None:
         """Look a duplicate up in OMNI's logs, as often as that takes, and park it if it is not found."""

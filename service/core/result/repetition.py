@@ -5,7 +5,7 @@ address and no text: a duplicate has them. The id of an event follows from its t
 has the id of the first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
@@ -31,6 +31,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _TYPES: Final[Mapping[str, EventType]] = {
     type_.partition(".")[2]: type_ for type_ in FINAL_EVENTS if type_ != "request.rejected"
 }
+_ALL_TYPES: Final = {*_TYPES, "deferred"}
 _CODES: Final[Mapping[str, ReasonCode]] = {code: code for code in get_args(ReasonCode)}
 _FACTS: Final = 6
 _MAX_TIME: Final = 253_402_300_799_000_000
@@ -95,23 +96,33 @@ def has_ended(claim: Claim, request: SendRequest) -> bool:
 
 def report_repetition(claim: Claim, request: SendRequest) -> Report:
     """Report the final events that a claim has for the messages of a request; of several for one, the latest."""
+    lines = _lines_of(claim, request, _TYPES)
+    events = [
+        _event(line, request, message) for message in request.messages if (line := lines.get(message)) is not None
+    ]
+    return Report(tuple([event for event in events if event is not None]))
+
+
+def messages_left(claim: Claim, request: SendRequest) -> tuple[Message, ...]:
+    """Return the messages about which a claim has no event: they are in no delay queue, and have not ended."""
+    lines = _lines_of(claim, request, _ALL_TYPES)
+    return tuple([message for message in request.messages if message not in lines])
+
+
+def _lines_of(claim: Claim, request: SendRequest, types: Container[str]) -> dict[Message, Sequence[object]]:
+    """Return the latest line about each message, of those with such types."""
     for_all: Sequence[object] | None = None
     ends: dict[str, Sequence[object]] = {}
     for line in read_claim(claim.known or b"")[2].splitlines():
         match _read_line(line):
-            case [str(type_), *_, list(names)] as named if len(named) == _FACTS + 1 and type_ in _TYPES:
+            case [str(type_), *_, list(names)] as named if len(named) == _FACTS + 1 and type_ in types:
                 ends |= dict.fromkeys(map(str, names), named[:-1])
-            case [str(type_), *_] as facts if len(facts) == _FACTS and type_ in _TYPES:
+            case [str(type_), *_] as facts if len(facts) == _FACTS and type_ in types:
                 for_all, ends = facts, {}
             case _:
-                continue  # no end
-    events = []
-    for message in request.messages:
-        end = ends.get(short_id(message.message_id), for_all)
-        event = None if end is None else _event(end, request, message)
-        if event is not None:
-            events.append(event)
-    return Report(tuple(events))
+                continue  # another kind of line
+    found = {message: ends.get(short_id(message.message_id), for_all) for message in request.messages}
+    return {message: line for message, line in found.items() if line is not None}
 
 
 def _read_line(line: bytes) -> object:

@@ -1,5 +1,6 @@
 """The handler with claims in a shared memory: what it publishes about a delivery that is, or may be, a duplicate."""
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from service.core.delivery import Delivery, DeliveryLostError, Ownership, Public
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.headers import retry_headers
 from service.core.result.event import StatusEvent
-from service.core.result.repetition import write_ends
+from service.core.result.repetition import short_id, write_ends
 from service.core.topology import Lane
 from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_status, parsed
 
@@ -243,6 +244,37 @@ async def test_a_delivery_that_is_known_to_be_untouched_is_ambiguous_if_it_takes
     settlement = await world.handler.handle(job)
     assert world.story == ["look up", ["omni.message.deferred"] * 2 + ["omni.requests.delay.8"], "end", AWAY]
     assert settlement.duplicate is None
+
+
+def dead_claim(world: World, delivery: Delivery, ends: str) -> Job:
+    """Read a redelivery whose holder has died, and had recorded so much."""
+    job = world.read(replace(delivery, redelivered=True))
+    assert job.record is not None
+    world.claims[job.record.name] = (written(job.record.meaning, "gone") + ends).encode()
+    return job
+
+
+def line(type_: str, *names: str) -> str:
+    return f'["{type_}",0,1,null,null,null,{json.dumps([short_id(name) for name in names])}]\n'
+
+
+async def test_what_a_dead_holder_has_finished_is_repeated_and_only_the_rest_is_looked_up() -> None:
+    world = World(lookup_result=Forbidden("http_403"))
+    job = dead_claim(world, a_delivery(a_body(TWO_PEOPLE, onUnknown="park")), line("accepted", "m-1"))
+    settlement = await world.handler.handle(job)
+    assert settlement.event_counts == {"message.accepted": 1, "message.deferred": 1}
+    assert (await world.handle(world.returned())).event_counts == {"message.unknown": 1}
+
+
+async def test_what_a_dead_holder_has_scheduled_for_retry_is_not_posted_a_second_time() -> None:
+    world = World()
+    ends = line("deferred", "m-2") + line("accepted", "m-1")
+    settlement = await world.handler.handle(dead_claim(world, a_delivery(TWO_PEOPLE), ends))
+    assert settlement.event_counts == {"message.accepted": 1}
+    people = [a_destination(message_id="m-3"), a_destination("call me", "m-4")]
+    job = dead_claim(world, a_delivery(a_body(requestId="r", destinations=people)), line("deferred", "m-3"))
+    assert (await world.handler.handle(job)).event_counts == {"message.rejected": 1}
+    assert world.story == [[ACCEPTED], ["omni.message.rejected"]]
 
 
 async def test_without_a_memory_a_request_is_served_and_its_end_is_recorded_once_there_is_one() -> None:

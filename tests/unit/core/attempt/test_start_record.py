@@ -13,6 +13,7 @@ from service.core.attempt.start_record import (
     clock_step,
     distrust_until,
     end_of_lease,
+    has_ended,
     holding_worker,
     lease,
     proves_untouched,
@@ -43,6 +44,12 @@ def test_a_record_of_the_latest_holding_proves_that_a_delivery_is_untouched_whil
     assert proves()
     assert proves(time=TIME + LEASE - 0.01)
     assert proves(untouched(HOLDER, 4).encode(), times=5)
+
+
+def test_a_lease_has_ended_a_margin_after_its_time_and_one_that_is_not_there_has_ended() -> None:
+    assert not has_ended(LEASED, TIME + LEASE + MARGIN - 0.01)
+    assert has_ended(LEASED, TIME + LEASE + MARGIN + 0.01)
+    assert all(has_ended(its_lease, TIME) for its_lease in (None, b"", b"\xff", b"3|x"))
 
 
 @pytest.mark.parametrize("record", [None, b"", STARTED.encode(), b"untouched|w1|3", b"\xff", b"a|b|c|d|e"])
