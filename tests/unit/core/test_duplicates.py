@@ -156,6 +156,16 @@ async def test_the_end_is_recorded_before_it_is_published_and_a_duplicate_repeat
     assert world.ids == world.ids[:2] * 3
 
 
+async def test_a_message_that_the_validation_rejects_has_no_end_in_the_claim() -> None:
+    world = World()
+    people = [a_destination("call me"), a_destination(message_id="m-2")]
+    for _ in range(2):
+        settlement = await world.handle(a_delivery(a_body(destinations=people)))
+        assert settlement.event_counts == {"message.rejected": 1, "message.accepted": 1}
+    assert world.story[:4] == [["omni.message.rejected"], ("m-2",), "end", [ACCEPTED]]
+    assert world.story[4:] == [["omni.message.rejected", ACCEPTED]]
+
+
 async def test_a_duplicate_of_a_running_request_waits_until_it_has_ended() -> None:
     world = World()
     first = world.read(a_delivery(TWO_PEOPLE))

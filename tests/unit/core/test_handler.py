@@ -835,7 +835,7 @@ async def test_without_a_shared_memory_nothing_is_recorded() -> None:
     plain = Effects(world.send, world._look_up, world._publish, world.clock, lambda: 0.5, lambda: "made-up")  # noqa: SLF001
     handler = Handler(plain, POLICY)
     job = handler.read(a_delivery(TWO_PEOPLE))
-    job.record = Claim("record")
+    job.record = Claim("record", "r")
 
     await handler.handle(job)
 
