@@ -14,7 +14,6 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-from weakref import WeakValueDictionary
 
 from service.adapters.settings import Settings, SettingsError
 from service.core.attempt.call import OmniCall, Send
@@ -93,8 +92,8 @@ class SharedMemory:
         self._lease_ends = 0.0
         self._distrusted_until = 0.0
         self._numbers = 0
-        self._claims: WeakValueDictionary[int, Claim] = WeakValueDictionary()
-        """The claims of deliveries that are being handled, by the numbers in their holders."""
+        self._held: set[str] = set()
+        """The holders of claims that are ours."""
         self._changed = asyncio.Event()
         self._is_missing = False
         self.tried = asyncio.Event()
@@ -155,7 +154,6 @@ class SharedMemory:
         )
         if claim.kind == "whole":
             job.history = replace(job.history, claim=claim.meaning)
-        self._claims[number] = claim
 
     async def start(self, claims: Sequence[Claim]) -> bool:
         """Record that something is going to be done about deliveries. Returns whether it may be.
@@ -167,6 +165,7 @@ class SharedMemory:
             if self._connection is not None:
                 with contextlib.suppress(MemoryUnavailableError):
                     await start_claims(self._connection, claims, self._kept, self._is_gone)
+                    self._held.update([claim.holder for claim in claims if claim.is_started and claim.is_claiming])
                     return True
                 continue
             left = self._lease_ends - self._clock()
@@ -181,6 +180,8 @@ class SharedMemory:
         self, claim: Claim, events: Sequence[StatusEvent], /, *, is_whole: bool, is_complete: bool
     ) -> Awaitable[None]:
         """Begin to record final events, and delete the record of the start if it is the delivery's own."""
+        if is_complete:
+            self._held.discard(claim.holder)
         if self._connection is None:
             return DONE
         record = claim.record if claim.kind == "whole" else ""
@@ -191,15 +192,16 @@ class SharedMemory:
 
     def release(self, claim: Claim, holder: str) -> Awaitable[None]:
         """Begin to replace the holder of a claim, which is this delivery."""
+        self._held.discard(claim.holder)
         if self._connection is None:
             return DONE
         return self._connection.release(claim.name, claim.first_line, written(claim.meaning, holder), self._kept)
 
     async def _is_gone(self, connection: "MemoryConnection", holder: str) -> bool:
         """Return whether the holder of a claim does nothing about it any more."""
-        worker, _, number = holder.partition(".")
+        worker = holder.partition(".")[0]
         if worker == self._worker:
-            return not number.isdecimal() or int(number) not in self._claims
+            return holder not in self._held
         its_lease, time = await asyncio.gather(connection.get(_lease_name(worker)), connection.time())
         return self._clock() >= self._distrusted_until and has_ended(its_lease, time)
 

@@ -303,7 +303,7 @@ async def _application(kind: str, memory: SharedMemory | None = None, together: 
 def _named(request: Mapping[str, object]) -> Delivery:
     """Make a delivery of a request that there was not before: a shared memory would know it."""
     name = f"r-{next(_NAMES)}"
-    return Delivery(json.dumps({**request, "requestId": name}).encode(), "application/json", name)
+    return Delivery(json.dumps({**request, "requestId": name, "messageId": name}).encode(), "application/json", name)
 
 
 def _now() -> datetime:

@@ -58,7 +58,7 @@ waiting  a duplicate that has waited for the end of the other
 """
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
+@dataclass(eq=False, slots=True)
 class Claim:
     """The claim that a delivery makes, and the record of its start."""
 
