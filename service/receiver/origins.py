@@ -26,11 +26,12 @@ class Origins:
     """Keeps a connection to the memory, and asks it."""
 
     def __init__(self, connect: "Connect", connected: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """`failed` gets the cause when the memory becomes unavailable."""
+        """`failed` gets the cause when the memory is unavailable."""
         self._connect = connect
         self._connected = connected
         self._failed = failed
         self._connection: MemoryConnection | None = None
+        self._cause: str | None = None
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -40,18 +41,24 @@ class Origins:
             try:
                 connection, _ = await self._connect(ended.set_result)
             except MemoryUnavailableError as error:
-                self._failed(error.cause)
+                self._note_failure(error.cause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
-            self._connection, pause = connection, _FIRST_PAUSE
+            self._connection, self._cause, pause = connection, None, _FIRST_PAUSE
             self._connected()
             try:
-                self._failed((await ended).cause)
+                self._note_failure((await ended).cause)
             finally:
                 self._connection = None
                 connection.close()
             await asyncio.sleep(pause)
+
+    def _note_failure(self, cause: str) -> None:
+        """Report a failure, once for each cause until it is over."""
+        if cause != self._cause:
+            self._failed(cause)
+        self._cause = cause
 
     async def find(self, message_ids: Sequence[str]) -> list[Origin]:
         """Return the request of each message, by one question."""

@@ -841,6 +841,13 @@ async def test_without_a_shared_memory_nothing_is_recorded() -> None:
 
     assert world.story == [("m-1", "m-2"), ["omni.requests.delay.1"]]
 
+    world.outcome = accept
+    accepted = handler.read(a_delivery(TWO_PEOPLE))
+    accepted.record = Claim("record", "r")
+    await handler.handle(accepted)
+
+    assert world.story[2:] == [("m-1", "m-2"), ["message.accepted", "message.accepted"]]
+
 
 async def test_a_request_that_is_rejected_in_part_is_recorded_once() -> None:
     world = World()
