@@ -4,6 +4,7 @@
     .venv/bin/python -m tests.soak --requests 20000 --seed 1 --logs refused --policy park
     .venv/bin/python -m tests.soak --requests 20000 --nodes 3 --rabbitmq-root .tools/rabbitmq-sid
     .venv/bin/python -m tests.soak --requests 20000 --clock-steps
+    .venv/bin/python -m tests.soak --requests 2000 --memory --twice --logs refused --policy park
 
 Prints a summary; exit status 1 if a message was lost, had two final events, or was accepted twice where that can be
 known. On this machine alone, bounded in count and time, and it ends everything it has started.
@@ -30,6 +31,7 @@ from service.demo.rabbitmq.ports import free_port
 from tests.soak.broker import Broker, running
 from tests.soak.clock import SteppingClock
 from tests.soak.observations import Observations, dead_letters, listen, prepare, publish
+from tests.support.memory import MemoryServer
 from tests.support.worker import Worker, run, started
 
 KEY, TEXT, ADDRESS = "canary-key", "canary text", "canary@example.com"
@@ -164,13 +166,17 @@ async def main(options: argparse.Namespace) -> int:
             "RELAY_OMNI_LOG_QUERIES_PER_MINUTE": str(100 / options.workers),
             "RELAY_OMNI_READ_TIMEOUT": "5",
         }
+        if options.memory:
+            memory = await stack.enter_async_context(MemoryServer(directory / "memory"))
+            settings["RELAY_MEMORY_URL"] = memory.url
         soak = Soak(options, directory, random.Random(options.seed), observed, settings, f"http://127.0.0.1:{port}")  # noqa: S311
         checked = await run(directory / "check", settings, "check", within=60)
         _progress(checked.output.strip().replace("\n", "; "))
         await _declare(directory, settings)
         await prepare(broker.direct)
         urgent = {number for number in range(options.requests) if number % 100 < options.urgent}
-        await publish(broker.direct[0], [body for number, body in enumerate(bodies) if number not in urgent])
+        for _ in range(1 + options.twice):
+            await publish(broker.direct[0], [body for number, body in enumerate(bodies) if number not in urgent])
         await publish(broker.direct[0], [bodies[number] for number in sorted(urgent)], "omni.requests.urgent")
         for fault in FAULTS:
             soak.post("/sandbox/faults", fault)
@@ -253,5 +259,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--clock-steps", action="store_true", help="the workers' wall clock steps by up to 5 s, either way"
     )
+    parser.add_argument("--memory", action="store_true", help="a memory that all workers share")
+    parser.add_argument("--twice", action="store_true", help="publish each request twice; needs --memory")
     parser.add_argument("--rabbitmq-root", type=Path, help="a system tree with another RabbitMQ")
     sys.exit(asyncio.run(main(parser.parse_args())))
