@@ -56,6 +56,18 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """
+_GET_CHANGED: Final = """
+local value = redis.call('GET', KEYS[1]) or ''
+local version = value:sub(1, tonumber(ARGV[2]))
+if version == ARGV[1] then return false end
+return #value <= tonumber(ARGV[3]) and value or version
+"""
+_REPLACE: Final = """
+local value = redis.call('GET', KEYS[1]) or ''
+if value:sub(1, tonumber(ARGV[2])) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+return 1
+"""
 _CAUSES: Final[tuple[tuple[type[Exception], MemoryCause], ...]] = (
     (TimeoutError, "timeout"),
     (RedisTimeoutError, "timeout"),
@@ -64,7 +76,7 @@ _CAUSES: Final[tuple[tuple[type[Exception], MemoryCause], ...]] = (
     (ReadOnlyError, "read_only"),
     (OutOfMemoryError, "full"),
 )
-_SCRIPTS: Final = (_PUT_IF_ABSENT, _PUT, _EXCHANGE)
+_SCRIPTS: Final = (_PUT_IF_ABSENT, _PUT, _EXCHANGE, _GET_CHANGED, _REPLACE)
 
 
 class _Shared:
@@ -125,6 +137,21 @@ class MemoryConnection:
     async def exchange(self, name: str, before: bytes, after: str, seconds: float) -> bool:
         """Replace a value, if it still is `before`."""
         given = (self._shas[_EXCHANGE], 1, _PREFIX + name, before, after, _milliseconds(seconds))
+        answer: int = await self._ask("EVALSHA", *given)
+        return answer == 1
+
+    async def get_changed(self, name: str, version: str, length: int, most: int) -> bytes | None:
+        """Return a value whose first `length` characters are not `version`; None if they are.
+
+        A value that is not set is empty. Of one with more than `most` bytes, only the version is returned.
+        """
+        given = (self._shas[_GET_CHANGED], 1, _PREFIX + name, version, length, most)
+        value = await self._ask("EVALSHA", *given)
+        return value if isinstance(value, bytes) else None
+
+    async def replace(self, name: str, version: str, length: int, value: str, seconds: float) -> bool:
+        """Replace a value if its first `length` characters still are `version`, which is empty if it is not set."""
+        given = (self._shas[_REPLACE], 1, _PREFIX + name, version, length, value, _milliseconds(seconds))
         answer: int = await self._ask("EVALSHA", *given)
         return answer == 1
 

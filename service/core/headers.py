@@ -27,6 +27,7 @@ _AMBIGUOUS: Final = "omni-ambiguous"
 _LOG_CHECKS: Final = "omni-log-checks"
 _RESOLVED: Final = "omni-resolved"
 _RETRIES: Final = "omni-retries"
+_HOLDS: Final = "omni-holds"
 _REDELIVERIES: Final = "omni-redeliveries"
 _DENIALS: Final = "omni-denials"
 _REDRIVES: Final = "omni-redrive-count"
@@ -45,7 +46,17 @@ _LANE: Final = "omni-lane"
 """On a dead letter that is not of the normal lane: `omni.dead` is the queue of both."""
 
 _HISTORY: Final = (_ATTEMPT, _FIRST_SEEN, _AMBIGUOUS, _REDRIVES, _EXCHANGE, _ROUTING_KEY)
-_PROGRESS: Final = (_LOG_CHECKS, _RESOLVED, _RETRIES, _REDELIVERIES, _DENIALS, _REPUBLISHED, _EXPIRES_AT, _UNREAD)
+_PROGRESS: Final = (
+    _LOG_CHECKS,
+    _RESOLVED,
+    _RETRIES,
+    _HOLDS,
+    _REDELIVERIES,
+    _DENIALS,
+    _REPUBLISHED,
+    _EXPIRES_AT,
+    _UNREAD,
+)
 _KEY: Final = (_ATTEMPT, _FIRST_SEEN, _RETRIES, _REDRIVES)
 _NO_KEY: Final = (repr(None),) * len(_KEY)
 
@@ -69,6 +80,7 @@ def read_history(headers: Mapping[str, Header], now: datetime) -> History:
         log_checks=_count(headers.get(_LOG_CHECKS)),
         resolved=headers.get(_RESOLVED) is True,
         retries=_count(headers.get(_RETRIES)),
+        holds=_count(headers.get(_HOLDS)),
         redeliveries=_count(headers.get(_REDELIVERIES)),
         denials=_count(headers.get(_DENIALS)),
         redrives=_count(headers.get(_REDRIVES)),
@@ -178,13 +190,14 @@ def write_history(history: History) -> dict[str, Header]:
 
 def write_progress(history: History) -> dict[str, Header]:
     """Write the part of a history that only a retry has."""
-    return {
+    written: dict[str, Header] = {
         _LOG_CHECKS: history.log_checks,
         _RESOLVED: history.resolved,
         _RETRIES: history.retries,
         _REDELIVERIES: history.redeliveries,
         _DENIALS: history.denials,
     }
+    return written | {_HOLDS: history.holds} if history.holds else written
 
 
 def mark_republished(publication: Publication) -> Publication:

@@ -68,6 +68,8 @@ class OmniCall:
     lane: Lane = field(default=NORMAL, compare=False)
     record: str = field(default="", compare=False)
     """The name of its delivery's record in the shared memory; empty if there is none."""
+    request: SendRequest | None = field(default=None, repr=False, compare=False)
+    """The request that its messages belong to; None if it was merged from several calls."""
 
     @property
     def content_json(self) -> bytes:
@@ -104,6 +106,7 @@ class OmniCall:
             seal,
             self.lane,
             self.record,
+            self.request,
         )
 
     def measured(self) -> "OmniCall":
@@ -146,6 +149,9 @@ def plan(request: SendRequest, history: History, origin: Origin, policy: Policy)
     if content.scenario_key is None and policy.scenario_key is not None:
         written = None
         content = content.model_copy(update={"scenario_key": policy.scenario_key})
+    if policy.hold_scheduled and content.send_at is not None:
+        written = None
+        content = content.model_copy(update={"send_at": None})
     whole = OmniCall(
         content,
         messages,
@@ -161,6 +167,7 @@ def plan(request: SendRequest, history: History, origin: Origin, policy: Policy)
         ownership=origin.ownership,
         lane=origin.lane,
         record=origin.record,
+        request=request,
     )
     if len(messages) <= policy.call_size:
         return (whole,)
