@@ -170,9 +170,8 @@ class Handler:
         if parsed.rejections or request is None:
             now = effects.now()
             await self._publish(job, report_rejections(parsed, history, now), now, gives_way=True)
-        if request is not None:
-            request = await self._hold(job, request)
-        history = job.history
+        if request is not None and (due := due_at(request, self._policy)):
+            request, history = await self._hold(job, request, due), job.history
         if request is not None and (purpose := lookup_purpose(history)):
             lookup_result: LookupResult = NOT_ASKED
             if not may_be_duplicate(job.delivery):
@@ -291,14 +290,12 @@ class Handler:
         rest = tuple([one for one in request.messages if one.message_id not in ids])
         return replace(request, messages=rest) if rest else None
 
-    async def _hold(self, job: Job, request: SendRequest) -> SendRequest | None:
+    async def _hold(self, job: Job, request: SendRequest, due: datetime) -> SendRequest | None:
         """Let a request wait for its `sendAt`. Returns it once it is due; None if it is in a delay queue.
 
         One that may have been posted is held too, and looked up when it is due: then a duplicate of it may be posted.
         """
-        due, effects = due_at(request, self._policy), self._effects
-        if due is None:
-            return request
+        effects = self._effects
         while not self._is_late(request) and (seconds := (due - effects.now()).total_seconds()) > 0:
             if is_short(seconds, self._policy) and await effects.wait(seconds):
                 continue

@@ -30,7 +30,7 @@ OTHERS = 100
 LONGEST = 400.0
 SETTINGS = {
     "REPLICAS": "2",
-    "OMNI_MESSAGES_PER_SECOND": "60",
+    "OMNI_MESSAGES_PER_SECOND": "20",
     "RETRY_BASE_DELAY": "30",
     "RETRY_MAX_DELAY": "30",
     "OMNI_READ_TIMEOUT": "5",
@@ -67,6 +67,7 @@ async def run(stage: Stage, memory: MemoryServer, proxy: Proxy, options: argpars
     first = await stage.command("cancel", "--metadata", "tenant=acme", **settings)
     given, began = await stage.command(*COMMAND, **settings), time.monotonic()
     say(first.output + given.output + given.errors)
+    await asyncio.sleep(options.after)
     match options.fault:
         case "broker":
             proxy.cut()
@@ -146,6 +147,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--messages", type=int, default=3000)
     parser.add_argument("--fault", choices=("none", "broker", "worker", "memory", "undo"), default="none")
+    parser.add_argument("--after", type=float, default=0.5, help="seconds from the command to the fault")
     parser.add_argument("--logs", choices=("open", "refused"), default="open")
     parser.add_argument("--rabbitmq-root", type=Path)
     sys.exit(asyncio.run(main(parser.parse_args())))

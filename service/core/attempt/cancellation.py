@@ -1,9 +1,10 @@
 """Orders to cancel messages: which messages each concerns, and how they are written in the shared memory.
 
 An order has conditions, and a message is concerned if all of them hold. A condition is written as a digest, so the
-memory holds no id. An order ends at a time of the memory's clock. One that was undone stays in the list until then: a
-worker merges the list with the orders that it knows, since a memory that was restarted has lost its list, and only the
-list can say that an order was undone.
+memory holds no id. An order ends at a time of the memory's clock. One that was undone stays in the list until then.
+
+A worker merges the list with the orders that it knows: a memory that was restarted or failed over may have lost its
+list, or have an older one. What was written last about an order counts.
 
 The list is a text: its version, and a line for each order. Everything in it is bounded, and a line that cannot be read
 is ignored.
@@ -35,7 +36,9 @@ VERSION: Final = 16
 """Characters of a version."""
 
 _REQUEST, _MESSAGE, _BULK, _METADATA = "r", "m", "b", "d"
-_LINE: Final = re.compile(r"([+-])([0-9]{1,15}) ([rmbd][0-9a-f]{32}(?:,[rmbd][0-9a-f]{32}){0,15})", re.ASCII)
+_LINE: Final = re.compile(
+    r"([+-])([0-9]{1,15}) ([0-9]{1,15}) ([rmbd][0-9a-f]{32}(?:,[rmbd][0-9a-f]{32}){0,15})", re.ASCII
+)
 _NONE: Final[frozenset[str]] = frozenset()
 
 Conditions = frozenset[str]
@@ -44,10 +47,12 @@ Conditions = frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`ends`: seconds since 1970 by the memory's clock. `undone`: it is not in force any more."""
+    """What was written last about some conditions. Times are in seconds since 1970 by the memory's clock."""
 
+    written: float
     ends: float
     undone: bool = False
+    """Whether it is not in force any more."""
 
 
 Listed = Mapping[Conditions, Order]
@@ -154,8 +159,10 @@ class Known:
     orders: Listed = field(default_factory=dict)
 
     def merged(self, listed: Listed, now: float) -> "Known":
-        """Add a list. What it says about an order counts; orders that it does not have stay as they are."""
-        orders = [(name, order) for name, order in {**self.orders, **listed}.items() if order.ends > now]
+        """Add a list."""
+        known = self.orders
+        newer = {name: one for name, one in listed.items() if name not in known or one.written >= known[name].written}
+        orders = [(name, order) for name, order in {**known, **newer}.items() if order.ends > now]
         return Known(dict(orders[-2 * MOST_ORDERS :]))
 
     def in_force(self, now: float) -> list[Conditions]:
@@ -182,18 +189,19 @@ def read_list(text: bytes | None) -> dict[Conditions, Order]:
         return orders
     for line in text.decode("ascii", "replace").split("\n")[1:]:
         if match := _LINE.fullmatch(line):
-            sign, ends, conditions = match.groups()
-            orders[frozenset(conditions.split(","))] = Order(int(ends) / 1000, sign == "-")
+            sign, written, ends, conditions = match.groups()
+            orders[frozenset(conditions.split(","))] = Order(int(written) / 1000, int(ends) / 1000, sign == "-")
     return orders
 
 
 def write_list(listed: Listed, version: str) -> str:
     """Write a list."""
-    lines = [
-        f"{'-' if order.undone else '+'}{int(1000 * order.ends)} {','.join(sorted(conditions))}"
-        for conditions, order in listed.items()
-    ]
-    return "\n".join((version, *lines))
+    return "\n".join((version, *(_line(conditions, order) for conditions, order in listed.items())))
+
+
+def _line(conditions: Conditions, order: Order) -> str:
+    times = f"{int(1000 * order.written)} {int(1000 * order.ends)}"
+    return f"{'-' if order.undone else '+'}{times} {','.join(sorted(conditions))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +227,8 @@ def change_list(listed: Listed, orders: Sequence[Conditions], now: float, second
     for name in orders:
         # A worker that misses the list for some time must not find that the order was undone only after its end.
         known = after.get(name)
-        after[name] = Order(max(ends, known.ends) if undo and known else ends, undo)
+        written = max(now, known.written) if known else now
+        after[name] = Order(written, max(ends, known.ends) if undo and known else ends, undo)
     in_force = _in_force(after, now)
     if len(after) > MOST_ORDERS or len(write_list(after, "").encode()) > MOST_BYTES - VERSION:
         raise TooManyError(len(before))

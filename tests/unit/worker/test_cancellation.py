@@ -17,7 +17,7 @@ ORDERS = Named(request_ids=(REQUEST.request_id,)).orders()
 
 def list_of(*orders: Conditions, seconds: float = 10, undone: bool = False) -> bytes:
     """Write a list; each has a version of its own."""
-    order = Order(MEMORY + loop_time() + seconds, undone)
+    order = Order(MEMORY + loop_time(), MEMORY + loop_time() + seconds, undone)
     return write_list(dict.fromkeys(orders, order), f"{hash((orders, order)) % 10**16:016}").encode()
 
 

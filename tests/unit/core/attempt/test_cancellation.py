@@ -41,8 +41,10 @@ def cancelled(named: Named, request: SendRequest = REQUEST) -> set[str]:
     return set(Orders(named.orders()).cancelled(request, request.messages))
 
 
-def listed(*orders: Conditions, ends: float = NOW + 10, undone: bool = False) -> dict[Conditions, Order]:
-    return dict.fromkeys(orders, Order(ends, undone))
+def listed(
+    *orders: Conditions, ends: float = NOW + 10, undone: bool = False, written: float = NOW
+) -> dict[Conditions, Order]:
+    return dict.fromkeys(orders, Order(written, ends, undone))
 
 
 ONE, TWO = (Named(request_ids=(name,)).orders()[0] for name in ("one", "two"))
@@ -104,7 +106,7 @@ def test_a_call_is_concerned_if_one_of_its_members_is() -> None:
 
 @given(st.dictionaries(st.sampled_from([ONE, TWO, ONE | TWO]), st.booleans()), st.integers(1, 10**12))
 def test_a_list_that_is_written_is_read_again(undone: dict[Conditions, bool], ends: int) -> None:
-    orders = {name: Order(ends / 1000, one) for name, one in undone.items()}
+    orders = {name: Order(ends / 1000, ends / 1000, one) for name, one in undone.items()}
     text = write_list(orders, VERSION).encode()
     assert read_list(text) == orders
     assert version_of(text) == VERSION
@@ -118,7 +120,7 @@ def test_anything_is_read_as_a_list(text: bytes) -> None:
 
 def test_lines_that_cannot_be_read_and_lists_that_are_too_long_are_ignored() -> None:
     good = write_list(listed(ONE), VERSION)
-    assert set(read_list(f"{good}\n+1 r12\n*1 {min(ONE)}\n+1 {min(ONE)},\n\xff".encode())) == {ONE}
+    assert set(read_list(f"{good}\n+1 1 r12\n*1 1 {min(ONE)}\n+1 1 {min(ONE)},\n+1 {min(TWO)}\n\xff".encode())) == {ONE}
     assert read_list(good.encode() + b"\n" * MOST_BYTES) == {}
     assert read_list(None) == {}
     assert version_of(None) == ""
@@ -131,7 +133,7 @@ def test_an_order_is_given_prolonged_and_undone() -> None:
     assert (prolonged.changed, prolonged.in_force, prolonged.seconds) == (1, 2, LONGEST)
     undone = change_list(prolonged.listed, [ONE], NOW + 6, 10, undo=True)
     assert (undone.changed, undone.in_force) == (1, 1)
-    assert undone.listed[ONE] == Order(NOW + 5 + LONGEST, undone=True)
+    assert undone.listed[ONE] == Order(NOW + 6, NOW + 5 + LONGEST, undone=True)
     again = change_list(undone.listed, [ONE], NOW + 7, 10, undo=False)
     assert (again.changed, again.in_force) == (1, 2)
 
@@ -159,6 +161,8 @@ def test_a_worker_keeps_what_a_memory_has_lost_and_learns_what_was_undone() -> N
     assert set(known.in_force(NOW)) == {ONE, TWO}
     assert set(known.merged({}, NOW).in_force(NOW)) == {ONE, TWO}
     assert set(known.merged(listed(ONE, undone=True), NOW).in_force(NOW)) == {TWO}
+    older = listed(ONE, written=NOW - 1)
+    assert set(Known().merged(listed(ONE, undone=True), NOW).merged(older, NOW).in_force(NOW)) == set()
     assert known.merged({}, NOW + 10).in_force(NOW + 10) == []
     assert known.next_end(NOW) == NOW + 10
     assert known.next_end(NOW + 10) == float("inf")

@@ -35,7 +35,7 @@ class Cancelling(World):
     def cancel(self, *names: str) -> None:
         """Order to cancel requests."""
         orders = Named(request_ids=names).orders()
-        text = write_list({name: Order(loop_time() + 1e6) for name in orders}, f"{len(names):016}")
+        text = write_list({name: Order(loop_time(), loop_time() + 1e6) for name in orders}, f"{len(names):016}")
         self.orders.read(text.encode(), ClockReading(loop_time(), loop_time()))
 
     def call(self, name: str, /, **fields: object) -> "asyncio.Task[Outcome]":
