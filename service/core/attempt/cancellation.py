@@ -200,7 +200,7 @@ def write_list(listed: Listed, version: str) -> str:
 
 
 def _line(conditions: Conditions, order: Order) -> str:
-    times = f"{int(1000 * order.written)} {int(1000 * order.ends)}"
+    times = f"{round(1000 * order.written)} {round(1000 * order.ends)}"
     return f"{'-' if order.undone else '+'}{times} {','.join(sorted(conditions))}"
 
 

@@ -82,9 +82,9 @@ def lookup_delay(policy: RetryPolicy, doublings: int) -> float:
 def hold_delay(policy: RetryPolicy, seconds: float) -> float:
     """Choose the delay of a request that is due in so many seconds. It is not late, unless it is due very soon.
 
-    A delay queue costs nothing to wait in, but an order to cancel takes effect only when the request leaves it.
+    An hour at most: an order to cancel takes effect only when the request leaves the delay queue.
     """
-    return max((one for one in policy.delays if one <= seconds), default=policy.delays[0])
+    return max((one for one in policy.delays if one <= min(seconds, HOUR)), default=policy.delays[0])
 
 
 def pause_delay(policy: RetryPolicy) -> float:

@@ -214,6 +214,7 @@ def test_the_shortest_delay_is_taken_if_all_are_too_long() -> None:
     assert hold_delay(policy, 5) == 30
     assert hold_delay(policy, 59) == 30
     assert hold_delay(policy, 4000) == 3600
+    assert hold_delay(RetryPolicy(max_delay=86400), 90_000) == 3600
 
 
 def test_the_parts_of_a_large_request_have_no_send_at_either() -> None:
