@@ -26,12 +26,12 @@ class Known:
 
     def __init__(self) -> None:
         self.counts: list[int] = []
-        self.heard = 0
+        self.changes = 0
         self.orders = Cancellations(loop_time, self.counts.append)
-        self.orders.listen(self._listen)
+        self.orders.listen(self._note)
 
-    def _listen(self) -> None:
-        self.heard += 1
+    def _note(self) -> None:
+        self.changes += 1
 
     def read(self, text: bytes | None) -> None:
         self.orders.read(text, ClockReading(MEMORY + loop_time(), loop_time()))
@@ -48,7 +48,7 @@ async def test_an_order_ends_by_the_clock_of_the_memory_also_if_the_memory_is_aw
     await asyncio.sleep(0.2)
     assert not known.cancelled()
     assert known.counts == [1, 0]
-    assert known.heard == 2
+    assert known.changes == 2
 
 
 async def test_what_a_memory_has_lost_stays_in_force_and_what_is_undone_does_not() -> None:
@@ -67,7 +67,7 @@ async def test_a_list_that_says_the_same_wakes_nobody() -> None:
     known = Known()
     known.read(list_of(*ORDERS))
     known.read(list_of(*ORDERS, seconds=20))
-    assert known.heard == 1
+    assert known.changes == 1
     await asyncio.sleep(15)
     assert known.cancelled()
 
