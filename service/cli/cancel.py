@@ -53,7 +53,7 @@ async def change_orders(settings: Settings, named: Named, seconds: float, *, und
             written = write_list(change.listed, secrets.token_hex(VERSION // 2))
             if await connection.replace(LIST, version_of(text), VERSION, written, change.seconds):
                 return change
-        raise MemoryUnavailableError("refused")
+        raise click.ClickException("other commands change the orders at the same time; try again")
     finally:
         connection.close()
 

@@ -301,7 +301,7 @@ class Handler:
                 continue
             await job.ownership.require()
             held: SendRequest | None = request
-            if not job.history.ambiguous:
+            if not job.history.ambiguous and lookup_purpose(job.history) is None:
                 held = await self._report_cancelled(job, request)
             if held is not None:
                 now = effects.now()

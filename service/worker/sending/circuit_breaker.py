@@ -160,7 +160,8 @@ class Guard:
 
     def notice(self) -> None:
         """Let those that wait see whether they still want a permission."""
-        self._wake()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     async def enter(
         self,
@@ -241,8 +242,7 @@ class Guard:
     def _wake(self) -> None:
         self.is_closed = self.breaker.state == "closed" and not self._is_held
         self._changed_at = self.clock()
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self.notice()
 
 
 def guarded(send: Send, guard: Guard, now: Callable[[], datetime], orders: Cancellations | None = None) -> Send:

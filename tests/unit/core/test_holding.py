@@ -37,13 +37,13 @@ class Holding(Cancelling):
         self.clock = lambda: self.time
 
     def effects(self, send: Any) -> Effects:  # noqa: ANN401 - as the parent's
-        return replace(super().effects(send), wait=self._wait)
+        effects = super().effects(send)
+        return replace(effects, wait=self._wait) if self.may_wait else effects
 
     async def _wait(self, seconds: float) -> bool:
-        if self.may_wait:
-            self.waits.append(seconds)
-            self.time += timedelta(seconds=seconds)
-        return self.may_wait
+        self.waits.append(seconds)
+        self.time += timedelta(seconds=seconds)
+        return True
 
     async def run(self, delivery: Delivery) -> None:
         """Handle a delivery and what returns from the delay queues, until nothing does."""
@@ -172,6 +172,16 @@ async def test_a_redelivery_is_held_too_and_looked_up_when_it_is_due() -> None:
     assert (world.time - NOW).total_seconds() >= 5000
     assert world.calls == []
     assert world.events == {"m-1": ("unknown", "ambiguous", 1)}
+
+
+async def test_a_request_that_failed_before_its_clock_was_set_back_is_looked_up_before_it_is_cancelled() -> None:
+    """A copy of it may have been posted."""
+    world = Holding(orders=FIRST)
+    failed = {"omni-attempt": 1, "omni-retries": 1, "omni-first-seen": 1}
+    await world.handle(
+        replace(scheduled(5, destinations=[{"messageId": "m-1", "to": {"phoneNumber": PHONE}}]), headers=failed)
+    )
+    assert [one.routing_key for one in world.published] == ["omni.requests.delay.4"]
 
 
 async def test_a_clock_that_is_set_counts_when_the_request_comes_back() -> None:
