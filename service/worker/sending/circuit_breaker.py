@@ -274,13 +274,11 @@ class _Guarded:
         guard = self._guard
         deadline = guard.clock() + LONGEST_WAIT
         while True:
+            if call.members and (not guard.is_closed or self._is_cancelled(call)):
+                return NOT_SENT  # each member waits by itself, since a probe must concern one request only
             if self._is_cancelled(call):
-                if call.members:
-                    return NOT_SENT
                 await call.ownership.require()
                 return CANCELLED
-            if call.members and not guard.is_closed:
-                return NOT_SENT  # each member waits by itself, since a probe must concern one request only
             entered = guard.shared if guard.is_closed else await self._enter(call, deadline)
             if isinstance(entered, NotAttempted):
                 return entered

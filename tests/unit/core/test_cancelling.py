@@ -158,13 +158,3 @@ async def test_a_message_that_was_posted_again_after_an_ambiguous_attempt_is_loo
     world = Cancelling(orders=ALL, lookup_result=Forbidden("http_403"))
     await world.handle(Delivery(retry.body, retry.content_type, headers=retry.headers))
     assert world.events == dict.fromkeys(("m-1", "m-2"), ("unknown", "ambiguous", 2))
-
-
-async def test_the_record_of_the_start_precedes_the_event() -> None:
-    world = Cancelling(orders=ALL)
-    handler = Handler(world.effects(world.send), world.policy)
-    job = handler.read(a_delivery(BODY))
-    job.record = "record"
-    await handler.handle(job)
-
-    assert world.story == [("start", "record"), ["message.cancelled"] * 2]
