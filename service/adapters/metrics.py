@@ -195,7 +195,8 @@ class Metrics(_Registry):
         )
         self.retries = self._counter(
             "retries",
-            "Requests scheduled for retry by delay queue. Rises with failed attempts: see attempt_failures.",
+            "Requests put into a delay queue, by queue. Rises with failed attempts: see attempt_failures. With "
+            "RELAY_HOLD_SCHEDULED it also counts requests that wait for their sendAt.",
             "queue",
             delays,
         )
@@ -294,6 +295,11 @@ class Metrics(_Registry):
             "replica answers. changed: it was failed over. untrusted_certificate: RELAY_CA_FILE.",
             "cause",
             get_args(MemoryCause),
+        )
+        self.cancel_orders = self._gauge(
+            "cancel_orders",
+            "Orders of omni-relay cancel in force, as this worker knows them. Workers differ for longer than two "
+            "seconds: see memory_unavailable. Not 0 though none is wanted: omni-relay cancel --undo.",
         )
         self.untouched = self._plain(
             "untouched_redeliveries",

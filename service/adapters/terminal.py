@@ -18,6 +18,7 @@ _COLOURS: Final = {
     "failed": "red",
     "expired": "magenta",
     "unknown": "magenta",
+    "cancelled": "yellow",
     "delivered": "green",
     "undelivered": "red",
     "seen": "cyan",

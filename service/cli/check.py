@@ -30,10 +30,10 @@ from service.adapters.rabbitmq import (
 )
 from service.adapters.settings import Settings, SettingsError
 from service.adapters.terminal import written_json
-from service.cli.options import broker_fault, reads_settings, settings
+from service.cli.options import broker_fault, memory_fault, reads_settings, settings
 from service.cli.status import get_page
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
-from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
+from service.core.attempt.start_record import MemoryUnavailableError
 from service.core.printable import printable
 from service.core.value import dataclass
 from service.worker.app import access, retry_policy
@@ -48,17 +48,6 @@ _OMNI: Final[dict[int, tuple[Result, str]]] = {
     _FORBIDDEN: ("not_tested", "knows the credentials; they may not list scenarios, so more is not known"),
 }
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
-_NO_MEMORY: Final[dict[MemoryCause, str]] = {
-    "no_connection": "no connection; see RELAY_MEMORY_URL, DNS and firewall",
-    "timeout": "does not answer within half a second",
-    "login_refused": "refuses user and password; see RELAY_MEMORY_URL",
-    "not_permitted": "does not allow this user what a worker needs; see deploy/memory.md",
-    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
-    "full": "has no room; give it more memory",
-    "read_only": "is a replica; RELAY_MEMORY_URL must name the primary",
-    "changed": "is being failed over",
-    "refused": "answers with an error; see its own log",
-}
 _NO_ANSWER: Final = {
     "no_connection": "no connection; see RELAY_OMNI_BASE_URL, DNS, firewall and proxy",
     "connect_timeout": "no connection in time; see RELAY_OMNI_BASE_URL, firewall and proxy",
@@ -164,12 +153,11 @@ async def _check_memory(settings: Settings, url: str) -> Check:
     except ImportError:
         return Check("memory", "fault", "its package is not installed: pip install 'omni-relay[memory]'")
     except MemoryUnavailableError as error:
-        text = _NO_MEMORY[error.cause]
-        return Check("memory", "fault", f"{text}: {error.detail}" if error.detail else text)
+        return Check("memory", "fault", memory_fault(error))
     try:
         await connection.put(("check",), "check", 1)
     except MemoryUnavailableError as error:
-        return Check("memory", "fault", _NO_MEMORY[error.cause])
+        return Check("memory", "fault", memory_fault(error))
     finally:
         connection.close()
     return Check("memory", "ok", "connected; it can be written")

@@ -3,18 +3,14 @@
 import asyncio
 import sys
 from collections.abc import Callable
-from datetime import timedelta
-from types import MappingProxyType
 from typing import Any
 
 import click
 
 from service.cli.dead_letter_queue import Choice
 from service.cli.dead_letters import list_dead, purge_dead, replay_dead, show_dead
-from service.cli.options import FAULT, reads_settings, say, settings
+from service.cli.options import FAULT, Duration, reads_settings, say, settings
 from service.core.result.dead_letter import REASONS, Selection
-
-_DIGITS = 9
 
 
 @click.group("dead", epilog="Example: omni-relay dead list --reason failed --newer-than 2h")
@@ -22,25 +18,12 @@ def command() -> None:
     """List, show, replay and purge the dead letters."""
 
 
-class _Duration(click.ParamType[timedelta]):
-    """A number with a unit: 90s, 15m, 2h, 3d."""
-
-    name = "duration"
-    _UNITS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        number, unit = str(value)[:-1], str(value)[-1:]
-        if not (number.isascii() and number.isdigit()) or len(number) > _DIGITS or unit not in self._UNITS:
-            self.fail(f"{value!r} is not a duration such as 90s, 15m, 2h or 3d", param, ctx)
-        return timedelta(seconds=int(number) * self._UNITS[unit])
-
-
 _SELECTING = (
     reads_settings,
     click.option("--reason", "reasons", multiple=True, type=click.Choice(REASONS), help="May be repeated."),
     click.option("--request-id", "request_ids", multiple=True, help="May be repeated."),
-    click.option("--older-than", type=_Duration(), help="Such as 90s, 15m, 2h, 3d."),
-    click.option("--newer-than", type=_Duration()),
+    click.option("--older-than", type=Duration(), help="Such as 90s, 15m, 2h, 3d."),
+    click.option("--newer-than", type=Duration()),
     click.option("--limit", type=click.IntRange(min=1), help="So many at most, oldest first."),
 )
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show how many.")

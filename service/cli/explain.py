@@ -130,7 +130,8 @@ def _schedule(found: Explanation, now: datetime) -> Iterator[str]:
     if found.send_at is None:
         yield "  sendAt     none: OMNI sends at once"
     else:
-        yield f"  sendAt     {_moment(found.send_at, now)}: OMNI keeps it until then"
+        holder = "the relay holds it" if found.is_held else "OMNI keeps it"
+        yield f"  sendAt     {_moment(found.send_at, now)}: {holder} until then"
     waits = timedelta(seconds=round(found.retry_seconds))
     yield f"  attempts   at most {found.max_attempts}, with at most {waits} of delays between them"
     if found.expires_at is None:

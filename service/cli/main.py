@@ -22,6 +22,7 @@ from service.cli.options import FAULT, broker_fault, reads_settings, say
 
 COMMANDS: Final = MappingProxyType(
     {
+        "cancel": "Cancel messages that are not posted yet.",
         "check": "Check configuration, brokers, topology, rights, OMNI credentials and the worker.",
         "completion": "Print the completion script of a shell.",
         "dead": "List, show, replay and purge the dead letters.",

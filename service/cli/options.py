@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import click
@@ -9,17 +11,32 @@ import click
 from service.adapters.rabbitmq import connect_cause
 from service.adapters.settings import Settings, SettingsSource, named_env_file
 from service.adapters.tls import untrusted
+from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
 from service.core.printable import printable
 
 FAULT = 1
 """Exit status."""
 
+_DIGITS: Final = 9
+_UNITS: Final = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
 _NO_BROKER: Final = {
     "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
     "login_refused": "refuses user and password, or the client certificate; see RELAY_RABBITMQ_URL",
     "mechanism_refused": "does not offer the URL's auth; see RELAY_RABBITMQ_URL and the broker's plugins",
     "virtual_host_refused": "refuses the virtual host, which must exist and be allowed; see RELAY_RABBITMQ_URL",
     "no_connection": "no connection; see RELAY_RABBITMQ_URL, DNS and firewall",
+}
+
+_NO_MEMORY: Final[dict[MemoryCause, str]] = {
+    "no_connection": "no connection; see RELAY_MEMORY_URL, DNS and firewall",
+    "timeout": "does not answer within half a second",
+    "login_refused": "refuses user and password; see RELAY_MEMORY_URL",
+    "not_permitted": "does not allow this user what a worker needs; see deploy/memory.md",
+    "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "full": "has no room; give it more memory",
+    "read_only": "is a replica; RELAY_MEMORY_URL must name the primary",
+    "changed": "is being failed over",
+    "refused": "answers with an error; see its own log",
 }
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -66,3 +83,22 @@ def broker_fault(error: BaseException) -> str:
     text = _NO_BROKER[connect_cause(error)]
     detail = untrusted(error) or (error if isinstance(error, OSError) else None)  # names and addresses, no password
     return f"{text}: {detail}" if detail else text
+
+
+def memory_fault(error: MemoryUnavailableError) -> str:
+    """Describe why the shared memory could not be used, and what to look at."""
+    text = _NO_MEMORY[error.cause]
+    return f"{text}: {error.detail}" if error.detail else text
+
+
+class Duration(click.ParamType[timedelta]):
+    """A number with a unit: 90s, 15m, 2h, 3d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Convert an option's value."""
+        number, unit = str(value)[:-1], str(value)[-1:]
+        if not (number.isascii() and number.isdigit()) or len(number) > _DIGITS or unit not in _UNITS:
+            self.fail(f"{value!r} is not a duration such as 90s, 15m, 2h or 3d", param, ctx)
+        return timedelta(seconds=int(number) * _UNITS[unit])

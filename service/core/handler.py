@@ -17,15 +17,17 @@ from service.core.attempt.call import OmniCall, Origin, Send, merge, plan, split
 from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim
 from service.core.attempt.disposition import judge
 from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
-from service.core.attempt.outcome import DUPLICATE, NOT_SENT, REFUSED_TOGETHER, NotAttempted, Outcome
+from service.core.attempt.outcome import CANCELLED, DUPLICATE, NOT_SENT, REFUSED_TOGETHER, NotAttempted, Outcome
 from service.core.attempt.retry import Policy, duplicate_delay
 from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, may_be_duplicate
 from service.core.history import History, owned
 from service.core.request.parsing import is_small, parse, parse_in_steps
-from service.core.request.request import Parsed, SendRequest
+from service.core.request.request import Message, Parsed, SendRequest
+from service.core.result.cancellation import report_cancellation
 from service.core.result.decision import Attempt, joined, report_attempt
 from service.core.result.event import FINAL_EVENTS, StatusEvent
+from service.core.result.hold import begun, due_at, is_short, report_hold
 from service.core.result.publication import publish_instead, publish_report
 from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
 from service.core.result.repetition import (
@@ -90,6 +92,14 @@ async def _record_nothing(_: Sequence[Claim]) -> bool:
     return True
 
 
+def _none(_: SendRequest, __: Sequence[Message]) -> frozenset[str]:
+    return frozenset()
+
+
+async def _no_wait(_: float) -> bool:
+    return False
+
+
 def _never() -> float:
     return inf
 
@@ -122,6 +132,10 @@ class Effects:
     """Begin at once to record final events. Waiting for it ends when they are recorded, or there is no memory."""
     release: Callable[[Claim, str], Awaitable[None]] = lambda _, __: DONE
     """Begin at once to replace the holder of a claim. Wait for it as above."""
+    cancelled: Callable[[SendRequest, Sequence[Message]], frozenset[str]] = _none
+    """Return the ids of those of a request's messages that an order to cancel concerns."""
+    wait: Callable[[float], Awaitable[bool]] = _no_wait
+    """Wait for so many seconds, if that keeps no other request waiting; else return False at once."""
 
 
 @dataclass(eq=False, slots=True)
@@ -134,6 +148,8 @@ class Job:
     ownership: Ownership = ALWAYS_OURS
     event_counts: dict[str, int] = field(default_factory=dict)
     resolution: ResolutionKind | None = None
+    is_missing: bool = False
+    """Whether the lookup of an ambiguous attempt has shown that OMNI has none of what remains."""
     is_touched: bool = False
     """Whether OMNI was asked to accept any of it, or anything about it was published."""
     is_measured: bool = False
@@ -146,6 +162,8 @@ class Job:
     """Whether a part of it was put into a delay queue."""
     ended: int = 0
     """Messages that have had their final event, apart from those that were rejected by the validation."""
+    due: datetime | None = None
+    """The time until which it was held."""
 
 
 _Published = tuple[Job, Report, tuple[Publication, ...]]
@@ -212,6 +230,8 @@ class Handler:
         if parsed.rejections or request is None:
             now = effects.now()
             await self._publish(job, report_rejections(parsed, history, now), now, gives_way=True)
+        if request is not None and (due := due_at(request, self._policy)):
+            request, history = await self._hold(job, request, due), job.history
         if request is not None and (purpose := lookup_purpose(history)):
             lookup_result: LookupResult = NOT_ASKED
             if not may_be_duplicate(job.delivery):
@@ -221,6 +241,7 @@ class Handler:
             resolution = resolve(self._attempt(request, history, now), lookup_result)
             request, job.history = resolution.rest, resolution.history
             job.resolution = resolution.kind if purpose == "required" else None
+            job.is_missing = resolution.is_missing
             await self._publish(job, resolution.report, now)
         if request is not None and self._is_late(request):
             await job.ownership.require()  # another worker may have posted it in time, while this process stood still
@@ -235,7 +256,7 @@ class Handler:
         request, history = job.parsed.request, job.history
         if request is None or job.parsed.rejections or history.attempts or lookup_purpose(history):
             return None
-        if request.expires_at is not None:
+        if request.expires_at is not None or due_at(request, self._policy) is not None:
             return None
         calls = self._plan(job, request)
         return calls[0] if len(calls) == 1 else None
@@ -323,6 +344,9 @@ class Handler:
         """Publish how a call ended; one that was too large is sent again in halves."""
         if outcome is DUPLICATE:
             raise _DuplicateError
+        if outcome is CANCELLED:
+            await self._cancel(job, call)
+            return
         job.is_touched = True
         if not isinstance(outcome, NotAttempted):
             _note_started((job,))
@@ -333,13 +357,58 @@ class Handler:
             now = self._effects.now()
             await self._publish(job, self._report(job, call, outcome, now), now)
 
+    async def _cancel(self, job: Job, call: OmniCall) -> None:
+        """Report the messages of a call that an order concerns, and make the call about the others."""
+        request = job.parsed.request
+        assert request is not None  # noqa: S101 - or there would be no call
+        rest = await self._report_cancelled(job, replace(request, messages=call.messages))
+        if rest is not None:
+            left = replace(call, messages=rest.messages)
+            await self._conclude(job, left, await self._effects.send(left))
+
+    async def _report_cancelled(self, job: Job, request: SendRequest) -> SendRequest | None:
+        """Report those of a request's messages that an order concerns. Returns the request without them."""
+        effects = self._effects
+        ids = effects.cancelled(request, request.messages)
+        if not ids:
+            return request
+        now = effects.now()
+        concerned = replace(request, messages=tuple([one for one in request.messages if one.message_id in ids]))
+        attempt = self._attempt(concerned, job.history, now)
+        report = report_cancellation(attempt, job.resolution, is_missing=job.is_missing)
+        await self._publish(job, report, now, gives_way=True)
+        rest = tuple([one for one in request.messages if one.message_id not in ids])
+        return replace(request, messages=rest) if rest else None
+
+    async def _hold(self, job: Job, request: SendRequest, due: datetime) -> SendRequest | None:
+        """Let a request wait for its `sendAt`. Returns it once it is due; None if it is in a delay queue.
+
+        One that may have been posted is held too, and looked up when it is due: then a duplicate of it may be posted.
+        """
+        effects = self._effects
+        while not self._is_late(request) and (seconds := (due - effects.now()).total_seconds()) > 0:
+            if is_short(seconds, self._policy) and await effects.wait(seconds):
+                continue
+            await job.ownership.require()
+            held: SendRequest | None = request
+            if not job.history.ambiguous and lookup_purpose(job.history) is None:
+                held = await self._report_cancelled(job, request)
+            if held is not None:
+                now = effects.now()
+                await self._publish(job, report_hold(held, job.history, self._policy, now, due), now, gives_way=True)
+            return None
+        if not self._is_late(request):
+            job.history = begun(job.history, due)
+            job.due = due
+        return request
+
     def _plan(self, job: Job, request: SendRequest) -> tuple[OmniCall, ...]:
         delivery = job.delivery
         trace = read_trace(delivery.headers) if delivery.headers else None
         calls = plan(
             request,
             job.history,
-            Origin(delivery.timestamp, trace, job.ownership, delivery.lane, job.record),
+            Origin(_latest(delivery.timestamp, job.due), trace, job.ownership, delivery.lane, job.record),
             self._policy,
         )
         return tuple([replace(call, is_measured=True) for call in calls]) if job.is_measured else calls
@@ -494,10 +563,15 @@ def _note_started(jobs: Sequence[Job]) -> None:
             job.record.is_started = True
 
 
+def _latest(published: datetime | None, due: datetime | None) -> datetime | None:
+    """Return when a request began to wait for its attempt, if its producer says when it was published."""
+    return published if published is None or due is None else max(published, due)
+
+
 def _settlement(job: Job, now: datetime) -> Settlement:
     parsed, history, delivery = job.parsed, job.history, job.delivery
     valid = not parsed.rejections and parsed.request is not None
-    age = max(0.0, (now - (delivery.timestamp or history.first_seen)).total_seconds())
+    age = max(0.0, (now - (_latest(delivery.timestamp, job.due) or history.first_seen)).total_seconds())
     return Settlement(
         parsed.request_id,
         parsed.identified,

@@ -27,6 +27,7 @@ _AMBIGUOUS: Final = "omni-ambiguous"
 _LOG_CHECKS: Final = "omni-log-checks"
 _RESOLVED: Final = "omni-resolved"
 _RETRIES: Final = "omni-retries"
+_HOLDS: Final = "omni-holds"
 _REDELIVERIES: Final = "omni-redeliveries"
 _DENIALS: Final = "omni-denials"
 _REDRIVES: Final = "omni-redrive-count"
@@ -54,6 +55,7 @@ _PROGRESS: Final = (
     _LOG_CHECKS,
     _RESOLVED,
     _RETRIES,
+    _HOLDS,
     _REDELIVERIES,
     _DENIALS,
     _REPUBLISHED,
@@ -83,6 +85,7 @@ def read_history(headers: Mapping[str, Header], now: datetime) -> History:
         log_checks=_count(headers.get(_LOG_CHECKS)),
         resolved=headers.get(_RESOLVED) is True,
         retries=_count(headers.get(_RETRIES)),
+        holds=_count(headers.get(_HOLDS)),
         redeliveries=_count(headers.get(_REDELIVERIES)),
         denials=_count(headers.get(_DENIALS)),
         redrives=_count(headers.get(_REDRIVES)),
@@ -198,14 +201,16 @@ def write_history(history: History) -> dict[str, Header]:
 
 def write_progress(history: History) -> dict[str, Header]:
     """Write the part of a history that only a retry has."""
-    waits: dict[str, Header] = {_WAITS: True} if history.waits else {}
-    return waits | {
+    written: dict[str, Header] = {
         _LOG_CHECKS: history.log_checks,
         _RESOLVED: history.resolved,
         _RETRIES: history.retries,
         _REDELIVERIES: history.redeliveries,
         _DENIALS: history.denials,
     }
+    if history.holds:
+        written[_HOLDS] = history.holds
+    return {_WAITS: True, **written} if history.waits else written
 
 
 def mark_republished(publication: Publication) -> Publication:

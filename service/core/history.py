@@ -20,7 +20,9 @@ class History:
     resolved: bool = False
     """Whether the latest ambiguous attempt was looked up, with the decision to post again."""
     retries: int = 0
-    """Times it was scheduled for retry. So no two retry messages of one request are equal."""
+    """Times it was put into a delay queue. So no two retry messages of one request are equal."""
+    holds: int = 0
+    """Those of `retries` that only waited for its `sendAt`."""
     redeliveries: int = 0
     """Those of `attempts` that may not have been made: redelivered after a worker died, or returned unhandled."""
     denials: int = 0

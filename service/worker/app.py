@@ -120,8 +120,9 @@ class Worker:
         if tracer is not None:
             post, publish = tracer.attempts(post), tracer.publications(publish)
         most = policy.call_size if settings.omni_batching else None
+        orders = None if memory is None else memory.cancellations
         effects = Effects(
-            send=make_send(post, self._guard, limiter, telemetry, now=_now, most=most, memory=memory),
+            send=make_send(post, self._guard, limiter, telemetry, now=_now, most=most, memory=memory, orders=orders),
             look_up=LogLookup(self._client.look, settings.own_logs_rate, telemetry.logs_looked_up, time.monotonic).look,
             publish=publish,
             now=_now,
@@ -130,9 +131,16 @@ class Worker:
             let_others=lambda: asyncio.sleep(_TURN),
             give_way=lambda: asyncio.sleep(_BETWEEN_SLICES),
             since_success=lambda: self._guard.seconds_since_healthy,
+            wait=_short_waits(sum(prefetches(settings).values()) // 4),
         )
         if memory is not None:
-            effects = replace(effects, record_start=memory.start, record_end=memory.end, release=memory.release)
+            effects = replace(
+                effects,
+                record_start=memory.start,
+                record_end=memory.end,
+                release=memory.release,
+                cancelled=memory.cancellations.cancelled,
+            )
         handler = Handler(effects, policy)
         self._admission = Admission(settings.rabbitmq_max_bytes_in_flight, _schedule_unread(effects, retry), telemetry)
         self._dispatcher = Dispatcher(
@@ -272,6 +280,7 @@ def message_policy(settings: Settings) -> Policy:
         log_checks=settings.unknown_log_checks,
         scenario_key=settings.omni_scenario_key,
         call_size=most_in_a_call(settings.omni_max_messages_per_call, settings.own_rate),
+        hold_scheduled=settings.hold_scheduled,
         notify_url=settings.reports_url and f"{settings.reports_url}/{settings.reports_tokens[0]}",
     )
 
@@ -287,6 +296,24 @@ def _limit(settings: Settings) -> Limit:
         return Limit(settings.omni_concurrency, settings.omni_concurrency, fixed=True)
     most = min(MOST, sum(prefetches(settings).values()))
     return Limit(min(START, most), most)
+
+
+def _short_waits(most: int) -> Callable[[float], Awaitable[bool]]:
+    """Let at most so many deliveries wait at a time: each takes the place of another."""
+    waiting = 0
+
+    async def wait(seconds: float) -> bool:
+        nonlocal waiting
+        if waiting >= most:
+            return False
+        waiting += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            waiting -= 1
+        return True
+
+    return wait
 
 
 def _schedule_unread(effects: Effects, retry: RetryPolicy) -> Callable[[Delivery], Awaitable[None]]:

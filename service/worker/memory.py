@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.adapters.settings import Settings, SettingsError
 from service.core.attempt.call import OmniCall, Send
+from service.core.attempt.cancellation import LIST, MOST_BYTES, VERSION
 from service.core.attempt.claim import AWAY, DONE, Claim, claim_of, written
 from service.core.attempt.outcome import DUPLICATE, NOT_SENT, Outcome
 from service.core.attempt.start_record import (
@@ -42,6 +43,7 @@ from service.core.poison import times_handed_out
 from service.core.result.event import StatusEvent
 from service.core.result.origin import write_origins
 from service.core.result.repetition import write_ends
+from service.worker.cancellation import Cancellations
 from service.worker.claims import start_claims
 from service.worker.telemetry import Telemetry
 
@@ -84,6 +86,7 @@ class SharedMemory:
         self._kept = kept
         self._on_missing = on_missing
         self._name = name
+        self.cancellations = Cancellations(clock, telemetry.orders_changed)
         self._worker = secrets.token_hex(8)
         self._connections = 0
         self._connection: MemoryConnection | None = None
@@ -249,7 +252,12 @@ class SharedMemory:
 
     async def _renew(self, connection: "MemoryConnection") -> None:
         """Renew the lease. Raises `MemoryUnavailableError`, also if the server is not the same any more."""
-        reading = await self._read_clock(connection)
+        orders = self.cancellations
+        reading, listed = await asyncio.gather(
+            self._read_clock(connection), connection.get_changed(LIST, orders.version, VERSION, MOST_BYTES)
+        )
+        if listed is not None:
+            orders.read(listed, reading)
         sent, before = self._clock(), self._lease_ends
         self._lease_ends = max(before, end_of_lease(sent))
         try:

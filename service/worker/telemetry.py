@@ -223,6 +223,11 @@ class Telemetry:
         else:
             self.log.info("sending.resumed")
 
+    def orders_changed(self, count: int) -> None:
+        """Report how many orders to cancel are in force."""
+        self.metrics.cancel_orders.set(count)
+        self.log.info("cancel_orders.changed", orders=count)
+
     def untouched_taken(self) -> None:
         """Count a redelivery of which the shared memory shows that no worker has begun it."""
         self.metrics.untouched.inc()

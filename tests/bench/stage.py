@@ -263,7 +263,8 @@ async def _application(kind: str, memory: SharedMemory | None = None, together: 
     async def confirm(_: Sequence[Publication]) -> None:
         await asyncio.sleep(0)
 
-    send = make_send(post, guard, limiter, telemetry, now=_now, most=1000, memory=memory)
+    orders = None if memory is None else memory.cancellations
+    send = make_send(post, guard, limiter, telemetry, now=_now, most=1000, memory=memory, orders=orders)
     publish = confirm
     effects = Effects(send, look, publish, _now, lambda: 0.5, str)
     if memory is not None:

@@ -263,3 +263,20 @@ print(asyncio.run(made()), asyncio.run(made(memory_url="redis://localhost")))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert ran.stdout == "[] ['hiredis', 'redis']\n", ran.stderr
+
+
+async def test_a_value_is_read_again_only_if_its_version_has_changed(
+    connection: MemoryConnection, memory: MemoryServer
+) -> None:
+    assert await connection.get_changed("a", "", 2, 100) is None
+    assert await connection.replace("a", "", 2, "v1 first", 10)
+    assert not await connection.replace("a", "", 2, "v2", 10)
+    assert await connection.get_changed("a", "", 2, 100) == b"v1 first"
+    assert await connection.get_changed("a", "v1", 2, 100) is None
+    assert [await connection.replace("a", "v1", 2, f"v{new}", 10) for new in "23"] == [True, False]
+    assert await connection.get_changed("a", "v1", 2, 100) == b"v2"
+    await connection.replace("a", "v2", 2, "v4" + "x" * 99, 10)
+    assert await connection.get_changed("a", "v2", 2, 100) == b"v4"
+    assert 0 < int((await memory.ask("PTTL", "omni-relay:a")).strip(b":\r\n")) <= 10_000
+    await memory.ask("FLUSHALL")
+    assert await connection.get_changed("a", "v4", 2, 100) == b""

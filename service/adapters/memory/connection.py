@@ -33,7 +33,18 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.adapters.memory.scripts import ABSENT, END, EXCHANGE, PUT, PUT_EACH, RELEASE, SCRIPTS, START
+from service.adapters.memory.scripts import (
+    ABSENT,
+    END,
+    EXCHANGE,
+    GET_CHANGED,
+    PUT,
+    PUT_EACH,
+    RELEASE,
+    REPLACE,
+    SCRIPTS,
+    START,
+)
 from service.adapters.tls import client_context, untrusted
 from service.core.attempt.claim import DONE
 from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
@@ -176,6 +187,21 @@ class MemoryConnection(asyncio.Protocol):
     async def exchange(self, name: str, before: bytes, after: str, seconds: float) -> bool:
         """Replace a value, if it still is `before`."""
         given = (self._shas[EXCHANGE], 1, _PREFIX + name, before, after, _milliseconds(seconds))
+        answer: int = await self._ask("EVALSHA", *given)
+        return answer == 1
+
+    async def get_changed(self, name: str, version: str, length: int, most: int) -> bytes | None:
+        """Return a value whose first `length` characters are not `version`; None if they are.
+
+        A value that is not set is empty. Of one with more than `most` bytes, only the version is returned.
+        """
+        given = (self._shas[GET_CHANGED], 1, _PREFIX + name, version, length, most)
+        value = await self._ask("EVALSHA", *given)
+        return value if isinstance(value, bytes) else None
+
+    async def replace(self, name: str, version: str, length: int, value: str, seconds: float) -> bool:
+        """Replace a value if its first `length` characters still are `version`, which is empty if it is not set."""
+        given = (self._shas[REPLACE], 1, _PREFIX + name, version, length, value, _milliseconds(seconds))
         answer: int = await self._ask("EVALSHA", *given)
         return answer == 1
 

@@ -76,4 +76,20 @@ return 1
 """
 """Replace the first line of claims."""
 
-SCRIPTS: Final = (ABSENT, PUT, PUT_EACH, EXCHANGE, START, END, RELEASE)
+GET_CHANGED: Final = """
+local value = redis.call('GET', KEYS[1]) or ''
+local version = value:sub(1, tonumber(ARGV[2]))
+if version == ARGV[1] then return false end
+return #value <= tonumber(ARGV[3]) and value or version
+"""
+"""Return a value unless it has a version. As `EXCHANGE`, this and the next take how long it is kept at the end."""
+
+REPLACE: Final = """
+local value = redis.call('GET', KEYS[1]) or ''
+if value:sub(1, tonumber(ARGV[2])) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+return 1
+"""
+"""Replace a value of a version."""
+
+SCRIPTS: Final = (ABSENT, PUT, PUT_EACH, EXCHANGE, START, END, RELEASE, GET_CHANGED, REPLACE)

@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     memory_ttl: Annotated[int, Field(ge=60, le=31_536_000)] = 172_800
     memory_required: bool = False
 
+    hold_scheduled: bool = False
+
     shutdown_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
 
     @classmethod

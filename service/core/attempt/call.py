@@ -69,6 +69,8 @@ class OmniCall:
     lane: Lane = field(default=NORMAL, compare=False)
     record: Claim | None = field(default=None, compare=False)
     """The record of its start in the shared memory, with its delivery's claim."""
+    request: SendRequest | None = field(default=None, repr=False, compare=False)
+    """The request that its messages belong to; None if it was merged from several calls."""
 
     @property
     def content_json(self) -> bytes:
@@ -105,6 +107,7 @@ class OmniCall:
             seal,
             self.lane,
             self.record,
+            self.request,
         )
 
     def measured(self) -> "OmniCall":
@@ -147,6 +150,9 @@ def plan(request: SendRequest, history: History, origin: Origin, policy: Policy)
     if content.scenario_key is None and policy.scenario_key is not None:
         written = None
         content = content.model_copy(update={"scenario_key": policy.scenario_key})
+    if policy.hold_scheduled and content.send_at is not None:
+        written = None
+        content = content.model_copy(update={"send_at": None})
     whole = OmniCall(
         content,
         messages,
@@ -162,6 +168,7 @@ def plan(request: SendRequest, history: History, origin: Origin, policy: Policy)
         ownership=origin.ownership,
         lane=origin.lane,
         record=origin.record,
+        request=request,
     )
     if len(messages) <= policy.call_size:
         return (whole,)

@@ -69,6 +69,8 @@ Outcome = Accepted | Rejected | Unavailable | Unknown | Denied | NotAttempted
 
 NOT_SENT: Final = NotAttempted("not_sent")
 """No byte of the call was written: permission had ended when everything was ready."""
+CANCELLED: Final = NotAttempted("cancelled")
+"""An order to cancel concerns messages of the call. It was not sent, and the others have to be sent again."""
 REFUSED_TOGETHER: Final = NotAttempted("refused_together")
 """A merged call was refused, perhaps because of one member: none was taken, and each is to be sent by itself."""
 DUPLICATE: Final = NotAttempted("duplicate")

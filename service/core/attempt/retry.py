@@ -79,6 +79,14 @@ def lookup_delay(policy: RetryPolicy, doublings: int) -> float:
     return policy.rounded_up(policy.base_delay * _FIRST_LOOKUP * 2 ** min(doublings, 62))
 
 
+def hold_delay(policy: RetryPolicy, seconds: float) -> float:
+    """Choose the delay of a request that is due in so many seconds. It is not late, unless it is due very soon.
+
+    An hour at most: an order to cancel takes effect only when the request leaves the delay queue.
+    """
+    return max((one for one in policy.delays if one <= min(seconds, HOUR)), default=policy.delays[0])
+
+
 def pause_delay(policy: RetryPolicy) -> float:
     """Choose the delay of a request that cannot be handled for a fault of ours. No attempt is counted."""
     return policy.rounded_up(_PAUSE)
@@ -123,3 +131,5 @@ class Policy:
     """Maximum of destinations in one call."""
     notify_url: str | None = field(default=None, repr=False)
     """Where OMNI is to push reports, for a request that does not say. It holds a secret."""
+    hold_scheduled: bool = False
+    """Whether requests wait for their `sendAt` in the broker, and are posted without it."""

@@ -35,6 +35,7 @@ _REASONS: Final[dict[str, Reason]] = {
     "message.failed": Reason("unavailable", "HTTP 503"),
     "message.expired": Reason("expired", "expiresAt passed before an attempt could be made"),
     "message.unknown": Reason("ambiguous", "no answer was read"),
+    "message.cancelled": Reason("cancelled", "cancelled before it was posted"),
     "request.rejected": Reason("invalid", "names no readable message", (Fault("$", "should be an object"),)),
 }
 _HEADERS: Final = {

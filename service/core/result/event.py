@@ -22,6 +22,7 @@ EventType = Literal[
     "message.failed",
     "message.expired",
     "message.unknown",
+    "message.cancelled",
     "request.rejected",
 ]
 
@@ -32,14 +33,17 @@ FINAL_EVENTS: Final[frozenset[EventType]] = frozenset(
         "message.failed",
         "message.expired",
         "message.unknown",
+        "message.cancelled",
         "request.rejected",
     }
 )
 
-UNACCEPTED_EVENTS: Final[frozenset[EventType]] = FINAL_EVENTS - {"message.accepted"}
-"""Final events of messages that OMNI has not accepted as far as the relay knows."""
+UNACCEPTED_EVENTS: Final[frozenset[EventType]] = FINAL_EVENTS - {"message.accepted", "message.cancelled"}
+"""Final events of messages that OMNI should have accepted, but has not as far as the relay knows."""
 
-ReasonCode = Literal["invalid", "conflict", "refused", "unavailable", "ambiguous", "denied", "expired", "defect"]
+ReasonCode = Literal[
+    "invalid", "conflict", "refused", "unavailable", "ambiguous", "denied", "expired", "cancelled", "defect"
+]
 """Why a message was not accepted.
 
 invalid      the request is wrong; `faults` names each place
@@ -49,6 +53,7 @@ unavailable  OMNI could not be reached, or asked us to wait
 ambiguous    OMNI may or may not have accepted the call
 denied       OMNI refuses our credentials or our account; sending is paused
 expired      no attempt was possible before `expiresAt`
+cancelled    an operator cancelled it, and it was not posted
 defect       the relay failed to handle it; the request is a dead letter
 """
 

@@ -18,6 +18,7 @@ from service.core.omni.xml import XmlError
 from service.core.omni.xml_writing import write_xml
 from service.core.request.parsing import parse
 from service.core.request.request import Fault, Message, OnUnknown, Rejection
+from service.core.result.hold import due_at
 from service.core.value import dataclass
 
 _MARKS: Final = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"
@@ -42,6 +43,8 @@ class Explanation:
     sms_outside: tuple[str, ...] = ()
     """The characters of the SMS that the GSM alphabet and its extension do not have, in their order."""
     send_at: datetime | None = None
+    is_held: bool = False
+    """Whether the relay holds it until `send_at`."""
     expires_at: datetime | None = None
     is_late: bool = False
     """Whether its deadline has passed, so that nothing would be posted."""
@@ -100,7 +103,8 @@ def explain(delivery: Delivery, policy: Policy, now: datetime, *, as_xml: bool =
     calls = tuple(call.to_json() for call in plan(request, history, Origin(), policy))
     if as_xml and (fault := _xml_fault(calls)):
         return Explanation(request_id, (Fault("$", fault),), parsed.rejections, metadata=dict(parsed.metadata))
-    is_late = request.expires_at is not None and request.expires_at <= now
+    due = due_at(request, policy)
+    is_late = request.expires_at is not None and request.expires_at <= max(now, due or now)
     sms = request.content.sms
     return Explanation(
         request_id,
@@ -110,6 +114,7 @@ def explain(delivery: Delivery, policy: Policy, now: datetime, *, as_xml: bool =
         sms=sms.parts if sms else None,
         sms_outside=tuple(dict.fromkeys(one for one in sms.text if one not in GSM | EXTENSION)) if sms else (),
         send_at=request.content.send_at,
+        is_held=due is not None,
         expires_at=request.expires_at,
         is_late=is_late,
         on_unknown=request.on_unknown or policy.on_unknown,

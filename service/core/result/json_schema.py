@@ -25,6 +25,7 @@ EVENT_TYPES: Final[Mapping[EventType | ReportEventType, str]] = {
     "message.failed": "The attempts are used up. Final.",
     "message.expired": "No further attempt fitted before expiresAt. Final.",
     "message.unknown": "OMNI may or may not have taken it, and the policy is to park it. Final.",
+    "message.cancelled": "An operator cancelled the message, and it was not posted. Final.",
     "request.rejected": "The body contains no readable message, or the relay failed on it. Final.",
     "message.delivered": "OMNI reports that the message was delivered. Follows the final event.",
     "message.undelivered": "OMNI reports that a step failed; a later step of the scenario may still deliver.",
@@ -40,6 +41,7 @@ REASONS: Final[Mapping[ReasonCode, str]] = {
     "ambiguous": "OMNI may or may not have taken the attempt",
     "denied": "OMNI refuses the relay's credentials, its account, or this request; the attempt is not counted",
     "expired": "expiresAt came first",
+    "cancelled": "an operator cancelled it before it was posted",
     "defect": "the relay failed on the request; it is a dead letter",
 }
 REPORTED: Final = tuple(f"omni.{type_}" for type_ in get_args(ReportEventType))

@@ -51,6 +51,8 @@ class Resolution:
     report: Report
     rest: SendRequest | None
     history: History
+    is_missing: bool = False
+    """Whether OMNI's logs have shown that it does not have the rest."""
 
     @property
     def kind(self) -> ResolutionKind:
@@ -66,7 +68,7 @@ def lookup_purpose(history: History) -> LookupPurpose | None:
     """Return why OMNI's logs are asked before a post; None if nothing can have been posted yet."""
     if history.is_unresolved:
         return "required"
-    return "best_effort" if history.retries > 0 else None
+    return "best_effort" if history.retries > history.holds else None
 
 
 def resolve(attempt: Attempt, lookup_result: LookupResult) -> Resolution:
@@ -90,7 +92,8 @@ def resolve(attempt: Attempt, lookup_result: LookupResult) -> Resolution:
     history = replace(attempt.history, log_checks=attempt.history.log_checks + isinstance(lookup_result, Answered))
     match _next(attempt, history, lookup_result):
         case "post":
-            return Resolution(report, rest, replace(history, resolved=True, log_checks=0))
+            is_missing = isinstance(lookup_result, Answered)
+            return Resolution(report, rest, replace(history, resolved=True, log_checks=0), is_missing)
         case "look_up":
             wait = lookup_delay(attempt.policy.retry, _doublings(attempt, history, lookup_result))
             more = schedule_retry(latest, _ambiguous(missing, lookup_result), history, wait)
@@ -166,7 +169,7 @@ def _doublings(attempt: Attempt, history: History, lookup_result: LookupResult) 
     if lookup_result is NOT_ASKED:
         return 1
     if not isinstance(lookup_result, Answered):
-        return history.retries
+        return history.retries - history.holds
     log_checks = history.log_checks - _extra_lookups(history)
     if log_checks < attempt.policy.log_checks:
         return max(log_checks, 0)

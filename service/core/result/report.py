@@ -112,9 +112,13 @@ def report_rejections(parsed: Parsed, history: History, now: datetime) -> Report
     )
 
 
-def report_expiry(request: SendRequest, history: History, now: datetime) -> Report:
+def report_expiry(
+    request: SendRequest,
+    history: History,
+    now: datetime,
+    detail: str = "expiresAt passed before an attempt could be made",
+) -> Report:
     """Report a request whose deadline passed before an attempt."""
-    detail = "expiresAt passed before an attempt could be made"
     reason = Reason("expired", f"{detail}; {EARLIER_ATTEMPT}" if history.ambiguous else detail)
     return Report(
         tuple(

@@ -14,12 +14,16 @@ The guard is outside of the limiter: a call that waits for the end of a pause mu
 It is outside of the batching: each call has its own deadline, session and permission, and what forbids one sends that
 one back alone. It takes effect inside all the others, since `OmniCall.may_send` is asked immediately before the bytes
 are written.
+
+An order to cancel stops a call wherever it waits: for the breaker, in a batch that is still open, for a slot or the
+rate; and it too is asked about immediately before the bytes are written.
 """
 
 from collections.abc import Callable
 from datetime import datetime
 
 from service.core.attempt.call import Send
+from service.worker.cancellation import Cancellations
 from service.worker.deduplicator import deduplicated
 from service.worker.memory import SharedMemory, noted
 from service.worker.sending.batching import batching
@@ -37,10 +41,11 @@ def make_send(  # noqa: PLR0913 - the parts of the chain
     now: Callable[[], datetime],
     most: int | None,
     memory: SharedMemory | None = None,
+    orders: Cancellations | None = None,
 ) -> Send:
     """Wrap `post`. `most`: messages that requests may share a call for; None if they share none."""
     telemetry.metrics.calls_waiting.set_function(lambda: limiter.waiting)
     send = recorded(telemetry.observed(post), guard)
-    send = limited(send if memory is None else noted(send, memory), limiter)
-    send = guarded(batching(send, most, lambda: guard.is_closed), guard, now)
+    send = limited(send if memory is None else noted(send, memory), limiter, orders)
+    send = guarded(batching(send, most, lambda: guard.is_closed, orders), guard, now, orders)
     return deduplicated(send, guard.clock, telemetry.duplicate_joined)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.core.attempt.call import OmniCall, Send, content_key, fits, ids_of, is_too_large, merge
-from service.core.attempt.outcome import REFUSED_TOGETHER, Denied, Outcome, Rejected, Unknown
+from service.core.attempt.outcome import NOT_SENT, REFUSED_TOGETHER, Denied, Outcome, Rejected, Unknown
+from service.worker.cancellation import Cancellations
 
 _Member = tuple[OmniCall, "asyncio.Future[Outcome]"]
 
@@ -35,6 +36,8 @@ class Batching:
         self._most = most
         self._is_closed = is_closed
         self._open: dict[bytes, _Batch] = {}
+        self._unsealed: set[_Batch] = set()
+        """Open ones, and full ones that have not got their slot."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(self, call: OmniCall) -> Outcome:
@@ -56,8 +59,19 @@ class Batching:
                 batch.task.cancel()
             raise
 
+    def drop(self, is_concerned: Callable[[OmniCall], bool]) -> None:
+        """Give up calls that have not been sealed into a batch."""
+        for batch in tuple(self._unsealed):
+            for call, waiting in _waiting(batch.members):
+                if is_concerned(call):
+                    waiting.set_result(NOT_SENT)
+            if batch.task is not None and batch.members and not _waiting(batch.members):
+                self._close(batch)
+                batch.task.cancel()
+
     def _start(self, key: bytes, first: OmniCall) -> _Batch:
         batch = self._open[key] = _Batch(key)
+        self._unsealed.add(batch)
         batch.task = task = asyncio.create_task(self._run(batch, first))
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._end(batch, task))
@@ -68,6 +82,7 @@ class Batching:
 
         def seal() -> OmniCall:
             self._close(batch)
+            self._unsealed.discard(batch)
             batch.members = _waiting(batch.members)  # those that were cancelled are not posted
             calls = [call for call, _ in batch.members]
             return merge(calls) if calls else first.guarded(lambda: False)
@@ -85,6 +100,7 @@ class Batching:
         """Leave no member waiting. A callback, since a task that is cancelled before it starts runs no `finally`."""
         self._tasks.discard(task)
         self._close(batch)
+        self._unsealed.discard(batch)
         for _, waiting in batch.members:
             waiting.cancel()
 
@@ -123,6 +139,11 @@ def _waiting(members: Sequence[_Member]) -> list[_Member]:
     return [member for member in members if not member[1].done()]
 
 
-def batching(send: Send, most: int | None, is_closed: Callable[[], bool]) -> Send:
+def batching(send: Send, most: int | None, is_closed: Callable[[], bool], orders: Cancellations | None = None) -> Send:
     """Share calls of at most `most` messages; None: every call goes alone."""
-    return send if most is None else Batching(send, most, is_closed).send
+    if most is None:
+        return send
+    batches = Batching(send, most, is_closed)
+    if orders is not None:
+        orders.listen(lambda: batches.drop(orders.concerns))
+    return batches.send

@@ -28,8 +28,9 @@ from service.core.attempt.breaker import (
     seconds_since_healthy,
 )
 from service.core.attempt.call import OmniCall, Send
-from service.core.attempt.outcome import DUPLICATE, NOT_SENT, MaySend, NotAttempted, Outcome
+from service.core.attempt.outcome import CANCELLED, DUPLICATE, NOT_SENT, MaySend, NotAttempted, Outcome
 from service.core.topology import URGENT
+from service.worker.cancellation import Cancellations
 from service.worker.telemetry import MEMORY_UNAVAILABLE, RESULTS_STALLED
 
 STOPPING: Final = "stopping"
@@ -157,10 +158,20 @@ class Guard:
             self._probe = None
             self._wake()
 
+    def notice(self) -> None:
+        """Let those that wait see whether they still want a permission."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
     async def enter(
-        self, until: float, *, denied_before: bool = False, is_urgent: bool = False
+        self,
+        until: float,
+        *,
+        denied_before: bool = False,
+        is_urgent: bool = False,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> Permission | NotAttempted:
-        """Wait for permission until `until` by the clock; gives why there is none.
+        """Wait for permission until `until` by the clock; gives why there is none. `is_wanted`: whether to wait on.
 
         `probe_order` says which call is the probe. While results are stalled the wait does not end: a request could not
         be published to a delay queue either.
@@ -169,6 +180,8 @@ class Guard:
         self._waiting[kind] += 1
         try:
             while not self.is_stopped:
+                if not is_wanted():
+                    return CANCELLED
                 if permission := self._permit(kind):
                     return permission
                 left = until - self.clock()
@@ -229,12 +242,11 @@ class Guard:
     def _wake(self) -> None:
         self.is_closed = self.breaker.state == "closed" and not self._is_held
         self._changed_at = self.clock()
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self.notice()
 
 
-def guarded(send: Send, guard: Guard, now: Callable[[], datetime]) -> Send:
-    """Send a call only while everything allows it: the breaker, its deadline, its session.
+def guarded(send: Send, guard: Guard, now: Callable[[], datetime], orders: Cancellations | None = None) -> Send:
+    """Send a call only while everything allows it: the breaker, its deadline, its session, the orders to cancel.
 
     Each of these is asked again immediately before the bytes are written (`may_send`), since a slot, a token or a
     connection may take seconds. Without that last check, a delivery that another worker has by then would be posted
@@ -242,16 +254,19 @@ def guarded(send: Send, guard: Guard, now: Callable[[], datetime]) -> Send:
 
     Raises `DeliveryLostError` if the session ended: then not even the expiry may be reported here.
     """
-    return _Guarded(send, guard, now).send
+    if orders is not None:
+        orders.listen(guard.notice)
+    return _Guarded(send, guard, now, orders).send
 
 
 class _Guarded:
     """See `guarded`."""
 
-    def __init__(self, send: Send, guard: Guard, now: Callable[[], datetime]) -> None:
+    def __init__(self, send: Send, guard: Guard, now: Callable[[], datetime], orders: Cancellations | None) -> None:
         self._send = send
         self._guard = guard
         self._now = now
+        self._orders = orders
         self._latest: tuple[object, MaySend] = (None, lambda: False)
 
     async def send(self, call: OmniCall) -> Outcome:
@@ -259,8 +274,11 @@ class _Guarded:
         guard = self._guard
         deadline = guard.clock() + LONGEST_WAIT
         while True:
-            if call.members and not guard.is_closed:
+            if call.members and (not guard.is_closed or self._is_cancelled(call)):
                 return NOT_SENT  # each member waits by itself, since a probe must concern one request only
+            if self._is_cancelled(call):
+                await call.ownership.require()
+                return CANCELLED
             entered = guard.shared if guard.is_closed else await self._enter(call, deadline)
             if isinstance(entered, NotAttempted):
                 return entered
@@ -282,10 +300,17 @@ class _Guarded:
         guard = self._guard
         while True:
             until = _end_of_wait(call, deadline, guard.clock(), self._now())
-            entered = await guard.enter(until, denied_before=call.denials > 0, is_urgent=call.lane is URGENT)
+            entered = await guard.enter(
+                until,
+                denied_before=call.denials > 0,
+                is_urgent=call.lane is URGENT,
+                is_wanted=lambda: not self._is_cancelled(call),
+            )
             if isinstance(entered, Permission):
                 return entered
             await call.ownership.require()
+            if entered is CANCELLED:
+                return CANCELLED
             if self._is_late(call):
                 return _EXPIRED
             if guard.is_stopped or guard.clock() >= deadline:
@@ -299,6 +324,9 @@ class _Guarded:
         if self._latest[0] is not call.ownership:
             self._latest = (call.ownership, lambda: guard.is_closed and is_certain())
         return self._latest[1]
+
+    def _is_cancelled(self, call: OmniCall) -> bool:
+        return self._orders is not None and self._orders.concerns(call)
 
     def _is_late(self, call: OmniCall) -> bool:
         return call.expires_at is not None and call.expires_at <= self._now()

@@ -23,6 +23,7 @@ from service.core.attempt.concurrency import (
 from service.core.attempt.outcome import DUPLICATE, NOT_SENT, Accepted, Outcome
 from service.core.lanes import LaneQueue
 from service.core.topology import LANES, URGENT
+from service.worker.cancellation import Cancellations
 
 _SHORTEST_TIMER: Final = 0.001
 
@@ -33,6 +34,8 @@ class _Waiting:
 
     call: OmniCall
     turn: asyncio.Future[None]
+    is_dropped: bool = False
+    """Whether it has neither a slot nor its share of the rate."""
 
 
 class Limiter:
@@ -67,8 +70,11 @@ class Limiter:
         """Whether a call waits for the rate only while no other large call of its lane does."""
         return not may_queue(len(call.messages), self.rate, is_part=call.is_part)
 
-    async def acquire(self, call: OmniCall) -> OmniCall:
-        """Wait for a slot and for the rate of all messages; returns the call, sealed if it was open."""
+    async def acquire(self, call: OmniCall) -> OmniCall | None:
+        """Wait for a slot and for the rate of all messages; returns the call, sealed if it was open.
+
+        None if it was dropped: then it has neither.
+        """
         if not self._waiting and self._has_slot() and self._seconds_to_room(urgent=call.lane is URGENT) <= 0:
             return self._grant(call, waited=False)
         one = _Waiting(call, asyncio.get_running_loop().create_future())
@@ -77,11 +83,26 @@ class Limiter:
         try:
             await one.turn
         except asyncio.CancelledError:
-            if one.turn.done() and not one.turn.cancelled():  # its turn came in the same turn of the loop
+            if (
+                one.turn.done() and not one.turn.cancelled() and not one.is_dropped
+            ):  # its turn came in the same turn of the loop
                 self.give_back(one.call)
                 self.release()
             raise
-        return one.call
+        return None if one.is_dropped else one.call
+
+    def drop(self, is_concerned: Callable[[OmniCall], bool]) -> None:
+        """Give up calls that wait, except for batches, which give up their members by themselves."""
+        for lane in LANES:
+            waiting = self._waiting.waiting(lane)
+            for one in waiting:
+                if one.call.seal is None and not one.turn.done() and is_concerned(one.call):
+                    one.is_dropped = True
+                    one.turn.set_result(None)
+            left = [one for one in waiting if not one.is_dropped]
+            waiting.clear()
+            waiting.extend(left)
+        self._admit()
 
     def give_back(self, call: OmniCall) -> None:
         """Give back the rate of a call that was not made."""
@@ -147,19 +168,25 @@ class Limiter:
         return 1.0 if self.rate is None else float(len(one.call.messages))
 
 
-def limited(send: Send, limiter: Limiter) -> Send:
+def limited(send: Send, limiter: Limiter, orders: Cancellations | None = None) -> Send:
     """Send a call once it has a slot and its share of the rate. A batch is sealed when it has both.
 
     While it waited, its session may have become silent and must be asked. That happens here, where the slot is held and
     the rate is paid: a call that had to queue again for them could become silent again, and never be sent.
     """
+    if orders is not None:
+        orders.listen(lambda: limiter.drop(orders.concerns))
 
     async def limited_send(call: OmniCall) -> Outcome:
         if limiter.is_large(call):
             async with limiter.large[call.lane]:
-                call = await limiter.acquire(call)
+                is_dropped = orders is not None and orders.concerns(call)
+                admitted = None if is_dropped else await limiter.acquire(call)
         else:
-            call = await limiter.acquire(call)
+            admitted = await limiter.acquire(call)
+        if admitted is None:
+            return NOT_SENT
+        call = admitted if orders is None else orders.guarded(admitted)
         try:
             while call.may_send() or await _is_allowed(call):
                 began = limiter.clock()

@@ -117,6 +117,13 @@ class Connection:
     async def get(self, name: str) -> bytes | None:
         return cast("bytes | None", await self._ask(lambda server: server.values.get(name)))
 
+    async def get_changed(self, name: str, version: str, length: int, _: int) -> bytes | None:
+        def apply(server: Server) -> bytes | None:
+            value = server.values.get(name, b"")
+            return None if value[:length] == version.encode() else value
+
+        return cast("bytes | None", await self._ask(apply))
+
     async def exchange(self, name: str, before: bytes, after: str, _: float) -> bool:
         def apply(server: Server) -> bool:
             if server.values.get(name) != before:

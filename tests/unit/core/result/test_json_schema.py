@@ -15,6 +15,7 @@ from service.core.omni.status import Disposition
 from service.core.request.json_schema import DESCRIPTIONS, NOT_EXPRESSED, request_document
 from service.core.request.request import Fault
 from service.core.result.asyncapi import document
+from service.core.result.cancellation import report_cancellation
 from service.core.result.decision import report_attempt
 from service.core.result.delivery_report import ReportEventType
 from service.core.result.event import EventType, Reason, ReasonCode, StatusEvent
@@ -148,6 +149,7 @@ def published() -> Iterator[dict[str, Any]]:
         report_rejections(parsed(a_body(sms=...)), a_history(), NOW),
         report_rejections(parsed([]), a_history(), NOW),
         report_expiry(a_request(), a_history(1, ambiguous=True), NOW),
+        report_cancellation(an_attempt(a_request(), a_history()), None, is_missing=False),
     ]
     for disposition in get_args(Disposition):
         for history in (a_history(), a_history(7), a_history(7, ambiguous=True)):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.adapters.settings import Settings
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, ResolutionKind, Unanswered
 from service.core.attempt.retry import Policy, RetryPolicy, lookup_delay
-from service.core.history import History
+from service.core.history import History, mark_ambiguous
 from service.core.omni.answer import LogEntry
 from service.core.request.request import OnUnknown
 from service.core.result.decision import Attempt
@@ -444,3 +444,12 @@ def test_where_the_logs_are_closed_a_replay_that_may_exist_twice_goes_by_policy(
 ) -> None:
     assert resolve(a_replay(0, own=own), CLOSED).kind == kind
     assert resolve(a_replay(0, own=own, copies=0), CLOSED).kind == "posted"
+
+
+def test_waiting_for_the_send_at_makes_no_lookup_later() -> None:
+    held = replace(mark_ambiguous(a_history(1)), retries=1002, holds=1000)
+    (retry,) = resolve(an_attempt(a_request(), held), SILENCE).report.retries
+    (other,) = resolve(an_attempt(a_request(), replace(held, retries=2, holds=0)), SILENCE).report.retries
+    assert retry.delay_seconds == other.delay_seconds
+    assert lookup_purpose(replace(a_history(), retries=3, holds=3)) is None
+    assert lookup_purpose(replace(a_history(), retries=4, holds=3)) == "best_effort"

@@ -28,6 +28,7 @@ from service.core.attempt.outcome import (
 )
 from service.core.delivery import DeliveryLostError, Ownership
 from service.core.omni.channel.sms import Sms
+from service.worker.cancellation import Cancellations
 from service.worker.deduplicator import deduplicated
 from service.worker.ownership import SessionCheck
 from service.worker.sending import make_send
@@ -42,7 +43,11 @@ class World:
     """OMNI, and a chain with one slot."""
 
     def __init__(
-        self, answer: Callable[[OmniCall], Outcome] | None = None, most: int | None = 100, rate: float | None = None
+        self,
+        answer: Callable[[OmniCall], Outcome] | None = None,
+        most: int | None = 100,
+        rate: float | None = None,
+        orders: Cancellations | None = None,
     ) -> None:
         self.posted: list[list[str]] = []
         self.go = asyncio.Event()
@@ -55,7 +60,9 @@ class World:
         self.now, self.elapsed = NOW, 100.0
         self.check = SessionCheck(lambda: self.elapsed)
         telemetry = Telemetry(self.metrics, lambda: self.now, self.clock)
-        self.send = make_send(self._post, self.guard, self.limiter, telemetry, now=lambda: self.now, most=most)
+        self.send = make_send(
+            self._post, self.guard, self.limiter, telemetry, now=lambda: self.now, most=most, orders=orders
+        )
         self.before_writing: list[Callable[[], None]] = []
         """Functions that are called, one per call, while a token is fetched and a connection opened."""
 

@@ -37,16 +37,19 @@ def retry_after(seconds: float) -> Outcome:
 class Callers:
     """Tasks that want to make a call, and note when they may."""
 
-    def __init__(self, guard: Guard, count: int, until: float = NEVER, **kind: bool) -> None:
+    def __init__(
+        self, guard: Guard, count: int, until: float = NEVER, *, denied_before: bool = False, is_urgent: bool = False
+    ) -> None:
         self.permitted: list[int] = []
         self.go = asyncio.Event()
         self._guard = guard
         self._until = until
-        self._kind = kind
+        self._denied_before = denied_before
+        self._is_urgent = is_urgent
         self.tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
 
     async def _call(self, number: int) -> NotAttempted | None:
-        entered = await self._guard.enter(self._until, **self._kind)
+        entered = await self._guard.enter(self._until, denied_before=self._denied_before, is_urgent=self._is_urgent)
         if isinstance(entered, NotAttempted):
             return entered
         with entered:
