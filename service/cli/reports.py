@@ -7,6 +7,7 @@ import click
 from service.adapters.logging import configure_logs
 from service.cli.options import reads_settings, settings
 from service.receiver.app import receive_reports
+from service.worker.broker_tokens import broker_tokens
 
 
 @click.command("reports", epilog="Example: omni-relay reports")
@@ -18,4 +19,4 @@ def command() -> None:
     """
     found = settings()
     configure_logs(found.log_format, found.log_level, found.log_lines_per_second)
-    asyncio.run(receive_reports(found))
+    asyncio.run(receive_reports(found, lambda events: broker_tokens(found, events)))

@@ -55,9 +55,15 @@ def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None 
         name: given[_variable(name)] for name in Settings.model_fields if _variable(name) in given
     }
     settings = _validated(fields)
-    if settings.omni_proxy is None and (proxy := _usual_proxy(environ, settings.omni_base_url)):
-        variable, url = proxy
-        settings = _validated({**fields, "omni_proxy": url}, {"omni_proxy": variable})
+    proxied = {"omni_proxy": settings.omni_base_url, "rabbitmq_oauth_proxy": settings.rabbitmq_oauth_token_url}
+    usual = {
+        name: proxy
+        for name, target in proxied.items()
+        if target and getattr(settings, name) is None and (proxy := _usual_proxy(environ, target))
+    }
+    if usual:
+        urls = {name: url for name, (_, url) in usual.items()}
+        settings = _validated({**fields, **urls}, {name: variable for name, (variable, _) in usual.items()})
     return settings
 
 

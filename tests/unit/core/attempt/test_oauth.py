@@ -87,11 +87,11 @@ def test_any_answer_is_a_token_or_a_reason(status: int, retry_after: str, body: 
     meant = read_token(status, {"retry-after": retry_after}, body, NOW)
 
     match meant:
-        case Token(value, seconds):
+        case Token(value) as token:
             assert 200 <= status <= 299
             assert value.isascii()
             assert value.isprintable()
-            assert 30 <= seconds <= 86400
+            assert 30 <= token.lifetime <= 86400
         case Denied(cause):
             assert 300 <= status <= 499
             assert cause == f"token_http_{status}"

@@ -1,0 +1,158 @@
+"""OAuth 2 access tokens as passwords: fetched, and given to the broker again on open connections before they end.
+
+The broker accepts a new token by `connection.update-secret`, so a connection outlives its tokens. If no token can be
+fetched, open connections stay for as long as the broker keeps them, and the token server is asked again after growing
+pauses. Times are monotonic, so a step of the wall clock neither hastens nor delays a renewal.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import aiormq
+from aio_pika.abc import AbstractConnection
+
+from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
+from service.core.attempt.oauth import Token, TokenFailure, life, renewal_wait, retry_wait
+from service.core.value import dataclass
+
+_LONGEST_SLEEP: Final = 15.0
+"""Seconds: timers stand still while the machine is suspended, and `elapsed` does not."""
+
+
+class TokenError(ConnectionError):
+    """There is no token, so no connection can be opened. The text has cause and detail, and no secret."""
+
+    def __init__(self, failure: TokenFailure) -> None:
+        super().__init__(f"{failure.cause}: {failure.detail}" if failure.detail else failure.cause)
+        self.failure = failure
+
+
+class TokenRefusedError(aiormq.exceptions.ProbableAuthenticationError):
+    """The broker refuses the token."""
+
+
+class TokenSource(Protocol):
+    """A server of tokens, with our credentials there. Equal ones give equal tokens."""
+
+    async def fetch(self) -> Token | TokenFailure:
+        """Fetch a token, within seconds. Raises nothing but cancellation."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvents:
+    """Functions called after each request for a token: for logs and metrics."""
+
+    failed: Callable[[TokenFailure, bool], None] = lambda *_: None
+    """With whether the cause is another than that of the request before."""
+    fetched: Callable[[float, bool], None] = lambda *_: None
+    """With the token's life in seconds, and whether the request before had failed."""
+
+
+class AccessTokens:
+    """The latest token, for all connections of this process."""
+
+    def __init__(
+        self,
+        source: TokenSource,
+        events: TokenEvents,
+        *,
+        clock: Callable[[], float] = elapsed,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._source = source
+        self._events = events
+        self._clock = clock
+        self._jitter = jitter
+        self._lock = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._value: str | None = None
+        self._renew_at = self._ends_at = 0.0
+        self._failure: TokenFailure | None = None
+        """Set from the first failure to the next success."""
+        self._failures = 0
+        self._retry_at = 0.0
+
+    def use(self, source: TokenSource) -> None:
+        """Use another server or other credentials: open connections get a token of theirs at once."""
+        if source != self._source:
+            self._source, self._renew_at = source, 0.0
+        self._retry_at = 0.0
+        self._changed.set()
+
+    def drop(self) -> None:
+        """Fetch another token before the next connection is opened: the broker has refused this one or its rights."""
+        self._value = None
+
+    def drop_if(self, *, refused: bool) -> None:
+        """Drop it if a connection ended with a refusal."""
+        if refused:
+            self.drop()
+
+    async def value(self) -> str:
+        """Return a token that has not ended. Raises `TokenError`."""
+        async with self._lock:
+            if self._value is None or self._clock() >= self._renew_at:
+                await self._renew()
+            if self._value is not None and (self._failure is None or self._clock() < self._ends_at):
+                return self._value
+            raise TokenError(self._failure or TokenFailure("no_token"))
+
+    async def _renew(self) -> None:
+        if self._clock() < self._retry_at:
+            return
+        source = self._source
+        found = await source.fetch()
+        now = self._clock()
+        if source is not self._source:  # replaced meanwhile: the new one is asked next
+            return
+        if isinstance(found, TokenFailure):
+            is_new = self._failure is None or found.cause != self._failure.cause
+            self._failure, self._failures = found, self._failures + 1
+            self._retry_at = now + retry_wait(self._failures, self._jitter(), found.retry_after)
+            self._events.failed(found, is_new)
+            return
+        seconds, recovered = life(found.expires_in), self._failure is not None
+        self._value, self._failure, self._failures = found.value, None, 0
+        self._ends_at, self._renew_at = now + seconds, now + renewal_wait(found.expires_in, self._jitter())
+        self._events.fetched(seconds, recovered)
+
+    async def after(self, value: str) -> str:
+        """Return the token that follows this one, when it is time; over as many failures as that takes."""
+        while True:
+            if self._value not in {None, value}:
+                return self._value or ""
+            due = self._retry_at if self._value is None else max(self._renew_at, self._retry_at)
+            if (wait := due - self._clock()) > 0:
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), min(wait, _LONGEST_SLEEP))
+            else:
+                with contextlib.suppress(TokenError):
+                    await self.value()
+
+
+async def renew_on(
+    connection: AbstractConnection, tokens: AccessTokens, value: str, lifetime: ConnectionLifetime
+) -> None:
+    """Give the broker each new token on this connection, until the session is over.
+
+    The answer has no deadline: a broker that is short of memory reads nothing from connections that publish.
+    """
+    with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError, OSError):
+        while True:
+            value = await lifetime.ask(tokens.after(value))
+            await lifetime.ask(_update(connection, tokens, value, lifetime))
+
+
+async def _update(
+    connection: AbstractConnection, tokens: AccessTokens, value: str, lifetime: ConnectionLifetime
+) -> None:
+    try:
+        await connection.update_secret(value, reason="the token was renewed")
+    except aiormq.exceptions.ConnectionNotAllowed:
+        tokens.drop()
+        lifetime.set("token_refused")
+        raise
