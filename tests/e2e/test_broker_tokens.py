@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
 from tests.e2e.test_rotation import mounted, send_steadily
@@ -43,6 +45,7 @@ async def broker_fault(stage: Stage) -> str:
     return next(line for line in checked.output.splitlines() if line.split()[1] == "broker")
 
 
+@pytest.mark.long
 async def test_tokens_are_renewed_on_open_connections_while_messages_are_sent(
     tmp_path: Path, rabbitmq_root: Path | None
 ) -> None:
@@ -50,8 +53,8 @@ async def test_tokens_are_renewed_on_open_connections_while_messages_are_sent(
         worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
         reports = await stage.watching("reports")
         await reports.until_line("broker.connected")
-        sending = asyncio.create_task(send_steadily(stage, 6))
-        await worker.until(lambda: len(server.issued) >= 6)
+        sending = asyncio.create_task(send_steadily(stage, 5))
+        await worker.until(lambda: len(server.issued) >= 5)
         server.is_away = True  # for less than the rest of a token's life
         await worker.until_line("broker.token_failed")
         refused = await broker_fault(stage)

@@ -103,11 +103,10 @@ class AccessTokens:
     async def _renew(self) -> None:
         if self._clock() < self._retry_at:
             return
-        source = self._source
-        found = await source.fetch()
+        source, found = self._source, await self._source.fetch()
+        while source is not self._source:  # it was replaced meanwhile
+            source, found = self._source, await self._source.fetch()
         now = self._clock()
-        if source is not self._source:  # replaced meanwhile: the new one is asked next
-            return
         if isinstance(found, TokenFailure):
             is_new = self._failure is None or found.cause != self._failure.cause
             self._failure, self._failures = found, self._failures + 1

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.attempt.oauth import Token, lifetime, read_token
+from service.core.attempt.oauth import (
+    Token,
+    TokenFailure,
+    describe_failure,
+    life,
+    lifetime,
+    read_token,
+    renewal_wait,
+    retry_wait,
+)
 from service.core.attempt.outcome import Denied, Unavailable
 from tests.support.builder import NOW
 from tests.unit.strategy import law, nonsense
@@ -30,6 +39,7 @@ ENVELOPE = b'{"requestError":{"serviceException":{"messageId":"UNAUTHORIZED"}}}'
         (float("-inf"), 30),
         (9223372036854775807, 86400),
         (10**400, 86400),
+        (-(10**400), 30),
         (float("inf"), 86400),
         ("1e999", 86400),
     ],
@@ -69,6 +79,60 @@ def test_a_page_refuses_nothing(body: bytes) -> None:
 
 def test_a_redirect_is_for_a_person_to_mend() -> None:
     assert read_token(302, {}, GOOD, NOW) == Denied("token_http_302")
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "seconds"),
+    [
+        (1, 1),
+        (0.2, 0.2),
+        ("7", 7),
+        (3600, 3600),
+        (None, 300),
+        ("soon", 300),
+        (True, 300),
+        ([], 300),
+        ("nan", 300),
+        (0, 300),
+        (-5, 300),
+        (float("-inf"), 300),
+        (-(10**400), 300),
+        (10**400, 86400),
+        ("1e999", 86400),
+        (2**63, 86400),
+    ],
+)
+def test_a_brokers_token_lives_for_as_long_as_the_server_says(expires_in: object, seconds: float) -> None:
+    assert life(expires_in) == seconds
+
+
+def test_a_brokers_token_is_renewed_about_half_of_its_life_before_it_ends() -> None:
+    assert renewal_wait(3600, 0.0) == 1800
+    assert 1620 < renewal_wait(3600, 0.999) < 1800
+    assert renewal_wait(1, 0.0) == 0.5
+    assert renewal_wait(0.001, 0.0) == 0.25
+
+
+def test_the_token_server_is_asked_again_after_growing_pauses() -> None:
+    assert [retry_wait(failures, 1.0) for failures in (1, 2, 3, 6, 10**6)] == [0.5, 1, 2, 10, 10]
+    assert retry_wait(1, 0.0) == 0.25
+    assert [retry_wait(1, 1.0, asked) for asked in (0.0, 7.0, 3600.0)] == [0.5, 7, 60]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure"),
+    [
+        (401, b'{"error":"invalid_client"}', TokenFailure("client_refused", "the token server answers HTTP 401")),
+        (302, GOOD, TokenFailure("no_token", "the token server answers HTTP 302")),
+        (200, b"<html>", TokenFailure("no_token", "the token server answers HTTP 200 without a token", 7.0)),
+        (503, b"", TokenFailure("no_token", "the token server answers HTTP 503 without a token", 7.0)),
+    ],
+)
+def test_an_answer_without_a_token_has_a_cause(status: int, body: bytes, failure: TokenFailure) -> None:
+    found = read_token(status, {"retry-after": "7"}, body, NOW)
+
+    assert not isinstance(found, Token)
+    assert describe_failure(found, status) == failure
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | nonsense
