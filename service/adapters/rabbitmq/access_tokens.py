@@ -22,6 +22,10 @@ _LONGEST_SLEEP: Final = 15.0
 """Seconds: timers stand still while the machine is suspended, and `elapsed` does not."""
 
 
+_ROUNDING: Final = 1.0
+"""Seconds: a token has the time of its end in whole ones (RFC 7519, 4.1.4)."""
+
+
 class TokenError(ConnectionError):
     """There is no token, so no connection can be opened. The text has cause and detail, and no secret."""
 
@@ -82,6 +86,11 @@ class AccessTokens:
         self._retry_at = 0.0
         self._changed.set()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the latest token is no longer valid: a broker ends connections then."""
+        return self._value is not None and self._clock() >= self._ends_at - _ROUNDING
+
     def drop(self) -> None:
         """Fetch another token before the next connection is opened: the broker has refused this one or its rights."""
         self._value = None
@@ -113,9 +122,9 @@ class AccessTokens:
             self._retry_at = now + retry_wait(self._failures, self._jitter(), found.retry_after)
             self._events.failed(found, is_new)
             return
-        seconds, recovered = life(found.expires_in), self._failure is not None
+        seconds, recovered = life(found), self._failure is not None
         self._value, self._failure, self._failures = found.value, None, 0
-        self._ends_at, self._renew_at = now + seconds, now + renewal_wait(found.expires_in, self._jitter())
+        self._ends_at, self._renew_at = now + seconds, now + renewal_wait(seconds, self._jitter())
         self._events.fetched(seconds, recovered)
 
     async def after(self, value: str) -> str:

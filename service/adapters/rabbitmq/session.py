@@ -236,7 +236,7 @@ async def open_session(
     if token is not None:
         url = str(URL(url).with_password(token))
     try:
-        session = await _open(url, life, fast=fast, consumes=consumes)
+        session = await _open(url, life, fast=fast, consumes=consumes, tokens=tokens)
     except (aiormq.exceptions.ProbableAuthenticationError, aiormq.exceptions.InvalidFrameError) as error:
         if tokens is None:
             raise
@@ -249,7 +249,9 @@ async def open_session(
     return session
 
 
-async def _open(url: str, life: ConnectionLifetime, *, fast: bool, consumes: bool) -> Session:
+async def _open(
+    url: str, life: ConnectionLifetime, *, fast: bool, consumes: bool, tokens: AccessTokens | None
+) -> Session:
     async with contextlib.AsyncExitStack() as opened:
         connection, factory = await _connect(url, life, fast=fast, opened=opened)
         delivery_connection, delivery_factory = connection, factory
@@ -282,7 +284,7 @@ async def _open(url: str, life: ConnectionLifetime, *, fast: bool, consumes: boo
         publish_channel,
     }
     for part in parts:
-        part.close_callbacks.add(lambda _, error=None: life.set(_cause(error)))
+        part.close_callbacks.add(lambda _, error=None: life.set(_cause(error, tokens)))
     server = getattr(delivering.connection, "server_properties", {})
     return Session(
         connection,
@@ -349,10 +351,13 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-def _cause(error: BaseException | None) -> str:
+def _cause(error: BaseException | None, tokens: AccessTokens | None) -> str:
     """Name the cause for the log; it decides also how lost publications are repeated."""
     if error is None:
         return "closed"
+    is_closed = isinstance(error, aiormq.exceptions.ConnectionClosed | aiormq.exceptions.ChannelAccessRefused)
+    if is_closed and tokens is not None and tokens.has_ended:
+        return "token_ended"
     if type(error) is aiormq.exceptions.ConnectionClosed:
         return "closed_by_broker"  # it was shut down, or an operator closed the connection
     return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "connection_lost")

@@ -8,6 +8,7 @@ Source: RFC 6749, sections 4.4, 5.1 (the answer) and 5.2 (the error); the vendor
 """
 
 import math
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final, Literal, assert_never
@@ -115,15 +116,29 @@ def describe_failure(outcome: Denied | Unavailable, status: int) -> TokenFailure
             assert_never(outcome)
 
 
-def life(expires_in: object) -> float:
-    """Return the seconds for which a broker accepts a token; 300 if the server says nothing that can be true."""
-    seconds = _seconds(expires_in)
-    return _UNKNOWN_LIFE if seconds is None or seconds <= 0 else min(seconds, _LONGEST)
+def life(token: Token) -> float:
+    """Return the seconds for which a broker accepts a token: what the server says, or the token itself, if shorter.
+
+    It is 300 if neither says anything that can be true.
+    """
+    said = (_seconds(token.expires_in), _claimed_life(token.value))
+    known = [seconds for seconds in said if seconds is not None and seconds > 0]
+    return min(*known, _LONGEST) if known else _UNKNOWN_LIFE
 
 
-def renewal_wait(expires_in: object, jitter: float) -> float:
-    """Return the seconds after which a broker's token is renewed. `jitter` is from [0, 1)."""
-    return max(life(expires_in) * _RENEWED_AT * (1 - _RENEWAL_SPREAD * jitter), _SHORTEST_RENEWAL)
+def _claimed_life(token: str) -> float | None:
+    """Read the life of a JSON Web Token from its claims `iat` and `exp`, without clocks (RFC 7519, 4.1); else None."""
+    try:
+        payload = token.split(".")[1]
+        claims = from_json(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return _seconds(claims["exp"] - claims["iat"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        return None
+
+
+def renewal_wait(seconds: float, jitter: float) -> float:
+    """Return the seconds after which a broker's token with that life is renewed. `jitter` is from [0, 1)."""
+    return max(seconds * _RENEWED_AT * (1 - _RENEWAL_SPREAD * jitter), _SHORTEST_RENEWAL)
 
 
 def retry_wait(failures: int, jitter: float, asked: float | None = None) -> float:

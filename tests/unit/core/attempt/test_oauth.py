@@ -1,3 +1,4 @@
+import base64
 import json
 
 import pytest
@@ -103,7 +104,31 @@ def test_a_redirect_is_for_a_person_to_mend() -> None:
     ],
 )
 def test_a_brokers_token_lives_for_as_long_as_the_server_says(expires_in: object, seconds: float) -> None:
-    assert life(expires_in) == seconds
+    assert life(Token("opaque", expires_in)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("claims", "expires_in", "seconds"),
+    [
+        ({"iat": 1_700_000_000, "exp": 1_700_000_060}, None, 60),
+        ({"iat": 1_700_000_000, "exp": 1_700_000_060}, 10**400, 60),
+        ({"iat": 1_700_000_000, "exp": 1_700_000_060}, -5, 60),
+        ({"iat": 1_700_000_000, "exp": 1_700_000_060}, 20, 20),
+        ({"iat": 60, "exp": 0}, 20, 20),
+        ({"exp": 1_700_000_060}, 20, 20),
+        ({"iat": "a", "exp": "b"}, None, 300),
+        ({"iat": [], "exp": None}, None, 300),
+        ([], None, 300),
+    ],
+)
+def test_a_json_web_token_says_itself_how_long_it_lives(claims: object, expires_in: object, seconds: float) -> None:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    assert life(Token(f"head.{payload}.signature", expires_in)) == seconds
+
+
+@pytest.mark.parametrize("token", ["", ".", "a.b.c", "a.é.c", "a.eyJ.c", "a.bm90IEpTT04.c"])
+def test_a_token_that_cannot_be_read_lives_as_long_as_an_unknown_one(token: str) -> None:
+    assert life(Token(token)) == 300
 
 
 def test_a_brokers_token_is_renewed_about_half_of_its_life_before_it_ends() -> None:
