@@ -64,6 +64,8 @@ async def test_tokens_are_renewed_on_open_connections_while_messages_are_sent(
         server.clients = {"relay": "another"}
         mounted(tmp_path / "secrets", RABBITMQ_OAUTH_CLIENT_SECRET="another")
         await worker.until_line("secrets.reloaded")
+        issued = len(server.issued)
+        await worker.until(lambda: len(server.issued) >= issued + 3)  # two of the worker, one of the other process
         await stage.until_final_events(count)
         assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
         posts = await stage.posts()
@@ -77,6 +79,7 @@ async def test_tokens_are_renewed_on_open_connections_while_messages_are_sent(
         listed, shown = await asyncio.gather(stage.command("dead", "list"), stage.command("status"))
         assert listed.status == 0, listed.errors
         assert "NOT ASKED" not in shown.output
+        assert {line["cause"] for line in reports.lines("broker.token_failed")} <= {"no_token"}
         metrics = await worker.metrics()
         assert metrics['omni_relay_broker_token_failures_total{cause="no_token"}'] > 0
         server.rights = ""

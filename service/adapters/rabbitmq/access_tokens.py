@@ -77,6 +77,8 @@ class AccessTokens:
         self._failure: TokenFailure | None = None
         """Set from the first failure to the next success."""
         self._failures = 0
+        """Failures in a row."""
+        self._fetches = 0
         self._retry_at = 0.0
 
     def use(self, source: TokenSource) -> None:
@@ -101,31 +103,33 @@ class AccessTokens:
             self.drop()
 
     async def value(self) -> str:
-        """Return a token that has not ended. Raises `TokenError`."""
-        async with self._lock:
-            if self._value is None or self._clock() >= self._renew_at:
-                await self._renew()
-            if self._value is not None and (self._failure is None or self._clock() < self._ends_at):
-                return self._value
+        """Return a token that has not ended, without waiting for a renewal. Raises `TokenError`."""
+        if self._value is None or self.has_ended:
+            await self._fetch_after(self._fetches)
+        if self._value is None or (self._failure is not None and self.has_ended):
             raise TokenError(self._failure or TokenFailure("no_token"))
+        return self._value
 
-    async def _renew(self) -> None:
-        if self._clock() < self._retry_at:
-            return
-        source, found = self._source, await self._source.fetch()
-        while source is not self._source:  # it was replaced meanwhile
+    async def _fetch_after(self, fetches: int) -> None:
+        """Fetch a token, unless another caller has done so since that number of fetches, or it is too soon."""
+        async with self._lock:
+            if self._fetches != fetches or self._clock() < self._retry_at:
+                return
             source, found = self._source, await self._source.fetch()
-        now = self._clock()
-        if isinstance(found, TokenFailure):
-            is_new = self._failure is None or found.cause != self._failure.cause
-            self._failure, self._failures = found, self._failures + 1
-            self._retry_at = now + retry_wait(self._failures, self._jitter(), found.retry_after)
-            self._events.failed(found, is_new)
-            return
-        seconds, recovered = life(found), self._failure is not None
-        self._value, self._failure, self._failures = found.value, None, 0
-        self._ends_at, self._renew_at = now + seconds, now + renewal_wait(seconds, self._jitter())
-        self._events.fetched(seconds, recovered)
+            while source is not self._source:  # it was replaced meanwhile
+                source, found = self._source, await self._source.fetch()
+            now = self._clock()
+            self._fetches += 1
+            if isinstance(found, TokenFailure):
+                is_new = self._failure is None or found.cause != self._failure.cause
+                self._failure, self._failures = found, self._failures + 1
+                self._retry_at = now + retry_wait(self._failures, self._jitter(), found.retry_after)
+                self._events.failed(found, is_new)
+                return
+            seconds, recovered = life(found), self._failure is not None
+            self._value, self._failure, self._failures = found.value, None, 0
+            self._ends_at, self._renew_at = now + seconds, now + renewal_wait(seconds, self._jitter())
+            self._events.fetched(seconds, recovered)
 
     async def after(self, value: str) -> str:
         """Return the token that follows this one, when it is time; over as many failures as that takes."""
@@ -138,8 +142,7 @@ class AccessTokens:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), min(wait, _LONGEST_SLEEP))
             else:
-                with contextlib.suppress(TokenError):
-                    await self.value()
+                await self._fetch_after(self._fetches)
 
 
 async def renew_on(

@@ -23,11 +23,12 @@ class Server:
     takes: float = 0.0
     asked_at: list[float] = field(default_factory=list)
     fixed: str = ""
+    expires_in: float = 10
 
     async def fetch(self) -> Token | TokenFailure:
         self.asked_at.append(now())
         await asyncio.sleep(self.takes)
-        return self.failure or Token(self.fixed or f"{self.name}-{len(self.asked_at)}", 10)
+        return self.failure or Token(self.fixed or f"{self.name}-{len(self.asked_at)}", self.expires_in)
 
 
 def now() -> float:
@@ -43,14 +44,35 @@ def tokens_of(server: Server, clock: Callable[[], float] = now) -> tuple[AccessT
     return AccessTokens(server, events, clock=clock, jitter=lambda: 0.0), seen
 
 
-async def test_connections_share_a_token_until_it_is_half_used() -> None:
+async def test_connections_share_a_token_until_it_has_ended() -> None:
     tokens, _ = tokens_of(server := Server(takes=1))
     assert set(await asyncio.gather(tokens.value(), tokens.value())) == {"t-1"}
-    await asyncio.sleep(4.9)
+    await asyncio.sleep(8.9)
     assert await tokens.value() == "t-1"
     await asyncio.sleep(0.2)
     assert await tokens.value() == "t-2"
     assert len(server.asked_at) == 2
+
+
+async def test_a_server_that_hangs_holds_up_no_connection_while_a_token_is_valid() -> None:
+    tokens, _ = tokens_of(server := Server())
+    waiting = asyncio.create_task(tokens.after(await tokens.value()))
+    server.takes = 3600
+    await asyncio.sleep(6)
+    assert len(server.asked_at) == 2
+    async with asyncio.timeout(0.1):
+        assert await tokens.value() == "t-1"
+    waiting.cancel()
+
+
+async def test_a_token_of_a_second_can_be_used() -> None:
+    tokens, _ = tokens_of(server := Server(expires_in=1))
+    first = await tokens.value()
+    began = now()
+    assert (first, await tokens.after(first)) == ("t-1", "t-2")
+    assert now() - began == pytest.approx(0.5, abs=0.1)
+    assert await tokens.value() == "t-3"
+    assert len(server.asked_at) == 3
 
 
 async def test_all_connections_get_the_next_token_from_one_request() -> None:
@@ -65,15 +87,15 @@ async def test_a_valid_token_is_used_while_the_server_is_away_and_no_longer() ->
     tokens, seen = tokens_of(server := Server())
     await tokens.value()
     server.failure = AWAY
-    await asyncio.sleep(9)
+    await asyncio.sleep(8.5)
     assert await tokens.value() == "t-1"
     await asyncio.sleep(2)
     with pytest.raises(TokenError, match="no_connection"):
         await tokens.value()
     server.failure = None
     await asyncio.sleep(1)
-    assert await tokens.value() == "t-4"
-    assert seen == [(10.0, False), ("no_connection", True), ("no_connection", False), (10.0, True)]
+    assert await tokens.value() == "t-3"
+    assert seen == [(10.0, False), ("no_connection", True), (10.0, True)]
 
 
 async def test_a_server_that_is_away_is_asked_again_after_growing_pauses() -> None:
