@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, queues
 from service.adapters.settings import Settings
 from service.adapters.terminal import written_json
-from service.cli.options import connect_broker, reads_settings, settings
+from service.cli.options import broker_fault, connect_broker, reads_settings, settings
 from service.core import topology
 from service.core.overview import Overview, QueueLength, Sample, WorkerAnswer, delay_queues, overview
 from service.core.printable import printable
@@ -66,7 +66,7 @@ async def _ask_broker(
     try:
         session = await connect_broker(settings)
     except BrokerErrors as error:
-        not_asked.append(f"the broker: {type(error).__name__}; see RELAY_RABBITMQ_URL")
+        not_asked.append(f"the broker: {broker_fault(error)}")
         await asyncio.sleep(seconds)
         return {}
     try:

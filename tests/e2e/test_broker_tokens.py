@@ -26,11 +26,12 @@ async def token_broker(directory: Path, root: Path | None) -> AsyncIterator[tupl
         staged(node.url, directory / "stage") as stage,
         server.serving() as url,
     ):
-        secrets = mounted(directory / "secrets", RABBITMQ_OAUTH_CLIENT_SECRET="hush-canary")
+        secrets = mounted(
+            directory / "secrets", RABBITMQ_OAUTH_CLIENT_ID="relay", RABBITMQ_OAUTH_CLIENT_SECRET="hush-canary"
+        )
         stage.settings |= {
             "RELAY_RABBITMQ_URL": node.url.replace("guest:guest@", ""),
             "RELAY_RABBITMQ_OAUTH_TOKEN_URL": url,
-            "RELAY_RABBITMQ_OAUTH_CLIENT_ID": "relay",
             "RELAY_SECRETS_DIR": str(secrets),
             "RELAY_REPORTS_TOKEN": "0123456789abcdef",
             "RELAY_REPORTS_PORT": "0",
@@ -58,7 +59,7 @@ async def test_tokens_are_renewed_on_open_connections_while_messages_are_sent(
         server.is_away = False
         await worker.until_line("broker.token_fetched")
         server.clients = {"relay": "another"}
-        mounted(tmp_path / "secrets", RABBITMQ_OAUTH_CLIENT_SECRET="another")
+        mounted(tmp_path / "secrets", RABBITMQ_OAUTH_CLIENT_ID="relay", RABBITMQ_OAUTH_CLIENT_SECRET="another")
         issued = len(server.issued)
         await worker.until(lambda: len(server.issued) >= issued + 3)  # two of the worker, one of the other process
         count = await sending

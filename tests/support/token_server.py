@@ -61,11 +61,11 @@ class TokenServer:
     issued: list[str] = field(default_factory=list)
     asked: int = 0
 
-    def token(self) -> str:
+    def token(self, client: str) -> str:
         """Sign a token."""
         now = time.time()
         scope = [f"rabbitmq.{right}:*/*/*" for right in self.rights.split()]
-        claims = {"aud": "rabbitmq", "sub": "relay", "scope": scope, "iat": int(now), "exp": int(now + self.lifetime)}
+        claims = {"aud": "rabbitmq", "sub": client, "scope": scope, "iat": int(now), "exp": int(now + self.lifetime)}
         claims |= {"jti": f"{len(self.issued)}"}
         signed = ".".join(
             _encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT", "kid": "relay"}, claims)
@@ -85,7 +85,7 @@ class TokenServer:
             return HTMLResponse(self.page)
         if self.clients.get(form["client_id"]) != form["client_secret"]:
             return JSONResponse({"error": "invalid_client"}, 401)
-        token = await asyncio.to_thread(self.token)
+        token = await asyncio.to_thread(self.token, form["client_id"])
         self.issued.append(token)
         answer: dict[str, Any] = {"access_token": token, "token_type": "bearer"}
         if self.says is not None:

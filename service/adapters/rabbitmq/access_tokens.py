@@ -15,7 +15,7 @@ import aiormq
 from aio_pika.abc import AbstractConnection
 
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
-from service.core.attempt.oauth import Token, TokenFailure, life, renewal_wait, retry_wait
+from service.core.attempt.oauth import SHORTEST_RENEWAL, Token, TokenFailure, life, renewal_wait, retry_wait
 from service.core.value import dataclass
 
 _LONGEST_SLEEP: Final = 15.0
@@ -115,9 +115,9 @@ class AccessTokens:
         async with self._lock:
             if self._fetches != fetches or self._clock() < self._retry_at:
                 return
-            source, found = self._source, await self._source.fetch()
+            began, source, found = self._clock(), self._source, await self._source.fetch()
             while source is not self._source:  # it was replaced meanwhile
-                source, found = self._source, await self._source.fetch()
+                began, source, found = self._clock(), self._source, await self._source.fetch()
             now = self._clock()
             self._fetches += 1
             if isinstance(found, TokenFailure):
@@ -128,7 +128,9 @@ class AccessTokens:
                 return
             seconds, recovered = life(found), self._failure is not None
             self._value, self._failure, self._failures = found.value, None, 0
-            self._ends_at, self._renew_at = now + seconds, now + renewal_wait(seconds, self._jitter())
+            # The token may be as old as the request for it.
+            self._ends_at = began + seconds
+            self._renew_at = max(began + renewal_wait(seconds, self._jitter()), now + SHORTEST_RENEWAL)
             self._events.fetched(seconds, recovered)
 
     async def after(self, value: str) -> str:

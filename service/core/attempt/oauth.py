@@ -36,7 +36,8 @@ _RENEWED_AT: Final = 0.5
 """The share of its life after which a broker's token is renewed. The rest is for a token server that is away."""
 _RENEWAL_SPREAD: Final = 0.1
 """The share of that time by which it is renewed earlier: workers that started together do not renew together."""
-_SHORTEST_RENEWAL: Final = 0.25
+SHORTEST_RENEWAL: Final = 0.25
+"""Seconds between two renewals at least: a token may live for a moment alone."""
 _FIRST_RETRY: Final = 0.5
 _LONGEST_RETRY: Final = 10.0
 _LONGEST_ASKED: Final = 60.0
@@ -138,7 +139,7 @@ def _claimed_life(token: str) -> float | None:
 
 def renewal_wait(seconds: float, jitter: float) -> float:
     """Return the seconds after which a broker's token with that life is renewed. `jitter` is from [0, 1)."""
-    return max(seconds * _RENEWED_AT * (1 - _RENEWAL_SPREAD * jitter), _SHORTEST_RENEWAL)
+    return max(seconds * _RENEWED_AT * (1 - _RENEWAL_SPREAD * jitter), SHORTEST_RENEWAL)
 
 
 def retry_wait(failures: int, jitter: float, asked: float | None = None) -> float:

@@ -47,7 +47,7 @@ def tokens_of(server: Server, clock: Callable[[], float] = now) -> tuple[AccessT
 async def test_connections_share_a_token_until_it_has_ended() -> None:
     tokens, _ = tokens_of(server := Server(takes=1))
     assert set(await asyncio.gather(tokens.value(), tokens.value())) == {"t-1"}
-    await asyncio.sleep(8.9)
+    await asyncio.sleep(7.9)  # and the request took a second
     assert await tokens.value() == "t-1"
     await asyncio.sleep(0.2)
     assert await tokens.value() == "t-2"
@@ -62,6 +62,14 @@ async def test_a_server_that_hangs_holds_up_no_connection_while_a_token_is_valid
     assert len(server.asked_at) == 2
     async with asyncio.timeout(0.1):
         assert await tokens.value() == "t-1"
+    waiting.cancel()
+
+
+async def test_a_slow_server_is_not_asked_without_a_pause() -> None:
+    tokens, _ = tokens_of(server := Server(takes=9, expires_in=2, fixed="same"))
+    waiting = asyncio.create_task(tokens.after(await tokens.value()))
+    await asyncio.sleep(9.5)
+    assert server.asked_at[1] - server.asked_at[0] == pytest.approx(9.25, abs=0.01)
     waiting.cancel()
 
 

@@ -51,6 +51,7 @@ def test_a_token_is_used_for_as_long_as_makes_sense(expires_in: object, seconds:
 
 def test_a_token_is_read_from_a_success_alone() -> None:
     assert read_token(200, {}, GOOD, NOW) == Token("t", 100)
+    assert Token("t", 100).lifetime == 100
     for status in (100, 401, 403, 404, 429, 500, 503, 999):
         assert read_token(status, {}, GOOD, NOW) == Unavailable("no_token")
 
