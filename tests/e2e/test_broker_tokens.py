@@ -58,8 +58,10 @@ async def test_tokens_are_renewed_on_open_connections_while_messages_are_sent(
         await worker.until_line("broker.token_failed")
         server.is_away = False
         await worker.until_line("broker.token_fetched")
-        server.clients = {"relay": "another"}
+        server.clients["relay"].add("another")
         mounted(tmp_path / "secrets", RABBITMQ_OAUTH_CLIENT_ID="relay", RABBITMQ_OAUTH_CLIENT_SECRET="another")
+        await worker.until_line("secrets.reloaded")
+        server.clients["relay"].remove("hush-canary")
         issued = len(server.issued)
         await worker.until(lambda: len(server.issued) >= issued + 3)  # two of the worker, one of the other process
         count = await sending

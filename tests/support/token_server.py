@@ -47,8 +47,8 @@ class TokenServer:
     """Its fields may be changed while it serves."""
 
     key: Path
-    clients: dict[str, str] = field(default_factory=lambda: {"relay": "hush-canary"})
-    """Secrets by client."""
+    clients: dict[str, set[str]] = field(default_factory=lambda: {"relay": {"hush-canary"}})
+    """The secrets that are valid for each client."""
     lifetime: float = 4.0
     """Seconds for which the broker accepts a token."""
     says: object = ...
@@ -83,7 +83,7 @@ class TokenServer:
             return Response(status_code=503)
         if self.page:
             return HTMLResponse(self.page)
-        if self.clients.get(form["client_id"]) != form["client_secret"]:
+        if form["client_secret"] not in self.clients.get(form["client_id"], set()):
             return JSONResponse({"error": "invalid_client"}, 401)
         token = await asyncio.to_thread(self.token, form["client_id"])
         self.issued.append(token)
