@@ -122,8 +122,8 @@ def life(token: Token) -> float:
 
     It is 300 if neither says anything that can be true.
     """
-    said = (_seconds(token.expires_in), _claimed_life(token.value))
-    known = [seconds for seconds in said if seconds is not None and seconds > 0]
+    stated = (_seconds(token.expires_in), _claimed_life(token.value))
+    known = [seconds for seconds in stated if seconds is not None and seconds > 0]
     return min(*known, _LONGEST) if known else _UNKNOWN_LIFE
 
 
