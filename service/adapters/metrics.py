@@ -15,6 +15,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from service.core.attempt.lookup import ResolutionKind
+from service.core.attempt.oauth import TokenCause
 from service.core.attempt.start_record import MemoryCause
 from service.core.omni.channel.sms_parts import Encoding
 from service.core.omni.delivery_report import CHANNELS
@@ -314,6 +315,19 @@ class Metrics(_Registry):
             "result",
             get_args(DuplicateEnd),
         )
+        self.broker_token_failures = self._counter(
+            "broker_token_failures",
+            "Times that no access token for RabbitMQ could be fetched. Open connections stay until their token ends. "
+            "client_refused: the client of RELAY_RABBITMQ_OAUTH_CLIENT_ID or its secret. no_token: the server's answer "
+            "has none, see its log. Others: the way to RELAY_RABBITMQ_OAUTH_TOKEN_URL.",
+            "cause",
+            get_args(TokenCause),
+        )
+        self.broker_token_lifetime = self._gauge(
+            "broker_token_lifetime_seconds",
+            "Life of the latest access token for RabbitMQ; half of it is how long the token server may be away. 0 if "
+            "none is used.",
+        )
         self.secret_age = Gauge(
             self._name("secret_age_seconds"),
             "Age of the secret in use: since its file was written, or else since the worker read it. Does not fall "
@@ -373,6 +387,12 @@ class ReportMetrics(_Registry):
             self._delivery_seconds.labels(channel)
             for outcome in get_args(ReportOutcome):
                 self._reports.labels(channel, outcome)
+        self.token_failures = self._counter(
+            "reports_broker_token_failures",
+            "Times that the receiver could fetch no access token for RabbitMQ; causes as in broker_token_failures.",
+            "cause",
+            get_args(TokenCause),
+        )
         self.connected = self._gauge(
             "reports_connected", "1 while the receiver has a connection to RabbitMQ. 0: pushes are answered with 503."
         )

@@ -37,6 +37,7 @@ from service.core.attempt.start_record import MemoryUnavailableError
 from service.core.printable import printable
 from service.core.value import dataclass
 from service.worker.app import access, retry_policy
+from service.worker.broker_tokens import broker_tokens
 
 Result = Literal["ok", "fault", "not_tested"]
 
@@ -98,11 +99,12 @@ async def _check_broker(settings: Settings) -> list[Check]:
     """Connect to each broker, since a worker may use any of them; the first that answers is asked for the rest."""
     found: list[Check] = []
     session: Session | None = None
+    tokens = broker_tokens(settings)
     try:
         for url in settings.rabbitmq_urls:
             at = f"{urlsplit(url).hostname}: " if len(settings.rabbitmq_urls) > 1 else ""
             try:
-                opened = await connect((url,))
+                opened = await connect((url,), tokens=tokens)
             except BrokerErrors as error:
                 found.append(Check("broker", "fault", at + broker_fault(error)))
                 continue

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import click
 
-from service.adapters.rabbitmq import BrokerErrors, Session, connect
+from service.adapters.rabbitmq import BrokerErrors, Session
 from service.adapters.settings import Settings
 from service.adapters.terminal import Table, written_json
 from service.cli.dead_letter_queue import Choice, Journal, Refusal, Taken, chosen, lock, publish
-from service.cli.options import say
+from service.cli.options import connect_broker, say
 from service.core import topology
 from service.core.printable import printable
 from service.core.result.dead_letter import DeadLetter, body_text, redrive
@@ -96,7 +96,7 @@ async def _send_again(session: Session, journal: Journal, taken: Taken) -> None:
 @contextlib.asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Session]:
     """Open a session, and close it at the end. Raises one of `BrokerErrors`."""
-    session = await connect(settings.rabbitmq_urls)
+    session = await connect_broker(settings)
     try:
         yield session
     finally:

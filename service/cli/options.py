@@ -8,11 +8,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from service.adapters.rabbitmq import connect_cause
+from service.adapters.rabbitmq import Session, connect, connect_cause
 from service.adapters.settings import Settings, SettingsSource, named_env_file
 from service.adapters.tls import untrusted
 from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
 from service.core.printable import printable
+from service.worker.broker_tokens import broker_tokens
 
 FAULT = 1
 """Exit status."""
@@ -20,8 +21,11 @@ FAULT = 1
 _DIGITS: Final = 9
 _UNITS: Final = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86400})
 _NO_BROKER: Final = {
+    "no_token": "no access token; see RELAY_RABBITMQ_OAUTH_TOKEN_URL and its log",
+    "token_refused": "refuses the access token; see its log, and what RELAY_RABBITMQ_OAUTH_SCOPE must be",
     "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
     "login_refused": "refuses user and password, or the client certificate; see RELAY_RABBITMQ_URL",
+    "access_refused": "lacks a right; `omni-relay check` names it",
     "mechanism_refused": "does not offer the URL's auth; see RELAY_RABBITMQ_URL and the broker's plugins",
     "virtual_host_refused": "refuses the virtual host, which must exist and be allowed; see RELAY_RABBITMQ_URL",
     "no_connection": "no connection; see RELAY_RABBITMQ_URL, DNS and firewall",
@@ -71,6 +75,11 @@ def source() -> SettingsSource:
 def settings() -> Settings:
     """Read the settings. Raises `SettingsError`."""
     return source().load()
+
+
+async def connect_broker(settings: Settings, *, fast: bool = False) -> Session:
+    """Open one session, see `connect`. Raises one of `BrokerErrors`."""
+    return await connect(settings.rabbitmq_urls, fast=fast, tokens=broker_tokens(settings))
 
 
 def say(text: str) -> None:

@@ -5,8 +5,9 @@ import asyncio
 import click
 
 from service.adapters.logging import configure_logs
-from service.cli.options import reads_settings, settings
+from service.cli.options import reads_settings, settings, source
 from service.receiver.app import receive_reports
+from service.worker.broker_tokens import rereading_tokens
 
 
 @click.command("reports", epilog="Example: omni-relay reports")
@@ -16,6 +17,6 @@ def command() -> None:
 
     It needs RELAY_REPORTS_TOKEN and RELAY_RABBITMQ_URL, and no credentials of OMNI's.
     """
-    found = settings()
+    found, files = settings(), source()
     configure_logs(found.log_format, found.log_level, found.log_lines_per_second)
-    asyncio.run(receive_reports(found))
+    asyncio.run(receive_reports(found, lambda events: rereading_tokens(found, files, events)))

@@ -21,9 +21,9 @@ from typing import Final, get_args
 
 import click
 
-from service.adapters.rabbitmq import UnroutableError, connect
+from service.adapters.rabbitmq import UnroutableError
 from service.adapters.settings import Settings
-from service.cli.options import FAULT, reads_settings, say, settings
+from service.cli.options import FAULT, connect_broker, reads_settings, say, settings
 from service.cli.rows import Format, Row, Source, decode
 from service.cli.send_check import GROUP, MOST_SHOWN, Faults, Input, body_of, check, progress_bar
 from service.cli.send_progress import Progress, ProgressError
@@ -42,7 +42,7 @@ async def publish(settings: Settings, requests: Input, total: int, progress: Pro
     `UnroutableError`, or one of `BrokerErrors`.
     """
     # Without the fast path the broker's own words about a refusal are known; with it ten thousand rows take a second.
-    session = await connect(settings.rabbitmq_urls, fast=total > GROUP)
+    session = await connect_broker(settings, fast=total > GROUP)
     stopping = asyncio.Event()
     current = asyncio.current_task()
 

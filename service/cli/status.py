@@ -17,10 +17,10 @@ from typing import Final
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect, queues
+from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, queues
 from service.adapters.settings import Settings
 from service.adapters.terminal import written_json
-from service.cli.options import reads_settings, settings
+from service.cli.options import broker_fault, connect_broker, reads_settings, settings
 from service.core import topology
 from service.core.overview import Overview, QueueLength, Sample, WorkerAnswer, delay_queues, overview
 from service.core.printable import printable
@@ -64,9 +64,9 @@ async def _ask_broker(
 ) -> dict[str, QueueLength]:
     """Count what waits in each queue, twice; takes `seconds` in any case. Adds to `not_asked` what gave no answer."""
     try:
-        session = await connect(settings.rabbitmq_urls)
+        session = await connect_broker(settings)
     except BrokerErrors as error:
-        not_asked.append(f"the broker: {type(error).__name__}; see RELAY_RABBITMQ_URL")
+        not_asked.append(f"the broker: {broker_fault(error)}")
         await asyncio.sleep(seconds)
         return {}
     try:

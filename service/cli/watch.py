@@ -9,10 +9,10 @@ from typing import Final, get_args
 import click
 
 from service.adapters.output import discard_output, noticing_closed_output
-from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, connect, queues
+from service.adapters.rabbitmq import BrokerErrors, RightMissingError, Session, queues
 from service.adapters.settings import Settings
 from service.adapters.terminal import EventTable, read_json, read_row
-from service.cli.options import reads_settings, settings
+from service.cli.options import connect_broker, reads_settings, settings
 from service.core import topology
 from service.core.printable import printable
 from service.core.result.delivery_report import ReportEventType
@@ -75,7 +75,7 @@ async def watch_events(settings: Settings, filter_: EventFilter, *, as_json: boo
 
     try:
         with noticing_closed_output(end):
-            session = await connect(settings.rabbitmq_urls)
+            session = await connect_broker(settings)
             try:
                 await _follow(session, filter_, as_json=as_json)
             finally:

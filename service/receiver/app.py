@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,8 +11,17 @@ from service import __version__
 from service.adapters.logging import Logger, describe, get_logger
 from service.adapters.metrics import ReportMetrics
 from service.adapters.operations import Condition, Limits, make_app, raise_descriptor_limit, serving
-from service.adapters.rabbitmq import EventPublisher, PublisherEvents
+from service.adapters.rabbitmq import (
+    AccessTokens,
+    EventPublisher,
+    PublisherEvents,
+    TokenError,
+    TokenEvents,
+    connect_cause,
+)
 from service.adapters.settings import Settings, SettingsError
+from service.adapters.tls import untrusted
+from service.core.attempt.oauth import TokenFailure
 from service.receiver.endpoint import Endpoint
 from service.receiver.origins import origins
 
@@ -21,8 +31,8 @@ _IDLE: Final = 10.0
 """Seconds for a request to arrive."""
 
 
-async def receive_reports(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT.
+async def receive_reports(settings: Settings, tokens: Callable[[TokenEvents], AccessTokens | None]) -> None:
+    """Run until SIGTERM or SIGINT. `tokens` makes the passwords of the broker, if they are access tokens.
 
     Raises `SettingsError`, and `OSError` where a port is taken.
     """
@@ -34,7 +44,12 @@ async def receive_reports(settings: Settings) -> None:
     raise_descriptor_limit()
     log, metrics = get_logger(), ReportMetrics()
     metrics.build.info({"version": __version__})
-    publisher = EventPublisher(settings.rabbitmq_urls, _events(log, metrics), fast=settings.rabbitmq_fast_path)
+    publisher = EventPublisher(
+        settings.rabbitmq_urls,
+        _events(log, metrics),
+        fast=settings.rabbitmq_fast_path,
+        tokens=tokens(_token_events(log, metrics)),
+    )
     memory = origins(
         settings,
         lambda: log.info("memory.connected"),
@@ -90,6 +105,25 @@ def _events(log: Logger, metrics: ReportMetrics) -> PublisherEvents:
     return PublisherEvents(
         connected=connected,
         disconnected=disconnected,
-        refused=lambda address, error: log.warning("broker.refused", address=address, **describe(error)),
+        refused=lambda address, error: log.warning("broker.refused", address=address, **_failure(error)),
         unroutable=metrics.unroutable.inc,
     )
+
+
+def _failure(error: BaseException) -> dict[str, str]:
+    """Describe why there is no connection to the broker."""
+    detail = untrusted(error) or (error if isinstance(error, TokenError) else None)
+    return {"cause": connect_cause(error), **describe(error), **({"detail": str(detail)} if detail else {})}
+
+
+def _token_events(log: Logger, metrics: ReportMetrics) -> TokenEvents:
+    def failed(failure: TokenFailure, is_new: bool) -> None:  # noqa: FBT001 - a callback
+        metrics.token_failures[failure.cause].inc()
+        if is_new:
+            log.error("broker.token_failed", cause=failure.cause, detail=failure.detail)
+
+    def fetched(seconds: float, recovered: bool) -> None:  # noqa: FBT001 - a callback
+        if recovered:
+            log.info("broker.token_fetched", seconds=seconds)
+
+    return TokenEvents(failed, fetched)

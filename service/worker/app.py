@@ -30,6 +30,7 @@ from service.core.result.publication import schedule_unread_retry
 from service.core.result.reply_to import ReplyPolicy
 from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.worker.admission import Admission
+from service.worker.broker_tokens import broker_tokens, token_server
 from service.worker.consumer import Consumer
 from service.worker.dead_letter_listener import DeadLetterListener
 from service.worker.deduplicator import DeliveryDeduplicator
@@ -91,18 +92,21 @@ class Worker:
         self.metrics.build.info({"version": __version__})
         self.telemetry = telemetry = Telemetry(self.metrics, _now, time.monotonic)
         self._grace = settings.shutdown_grace
+        self._tokens = broker_tokens(settings, telemetry.token_events())
         self._connection = ReconnectingConnection(
             settings.rabbitmq_urls,
             retry.delays,
             telemetry.connection_events(),
             declare=settings.rabbitmq_declare,
             fast=settings.rabbitmq_fast_path,
+            tokens=self._tokens,
         )
         self._replies = ReplyPublisher(
             settings.rabbitmq_urls,
             ReplyPolicy(settings.reply_patterns),
             telemetry.reply_copied,
             fast=settings.rabbitmq_fast_path,
+            tokens=self._tokens,
         )
         self._client = OmniClient(
             access(settings), _now, telemetry.deprecated, not_connected=telemetry.omni_not_connected
@@ -171,6 +175,8 @@ class Worker:
     async def _use(self, settings: Settings) -> None:
         """Use new secrets and certificates. Raises `SettingsError` or `OSError` if they cannot be used."""
         await self._client.use(access(settings))
+        if self._tokens is not None and (server := token_server(settings)) is not None:
+            self._tokens.use(server)
         self._connection.use(settings.rabbitmq_urls)
         self._replies.use(settings.rabbitmq_urls)
         self._guard.retry_denied()

@@ -43,6 +43,7 @@ class Rotation:
         self._lock = asyncio.Lock()
         self._asked = asyncio.Event()
         self._fault = ""
+        self._in_use = source.in_use(settings)
         self._since = dict.fromkeys(settings.secrets_in_use, time.time())
         self._show_ages()
 
@@ -79,13 +80,15 @@ class Rotation:
         except (SettingsError, OSError) as error:
             self._refuse(str(error) if isinstance(error, SettingsError) else f"RELAY_CA_FILE: {type(error).__name__}")
             return
-        before, after, is_first = self.settings.secrets_in_use, rotated.secrets_in_use, not self._seen
-        self.settings, self._seen, self._fault = rotated, seen, ""
+        before, after = self._in_use, await asyncio.to_thread(self._source.in_use, rotated)
+        self.settings, self._in_use, self._seen, self._fault = rotated, after, seen, ""
         changed = sorted(name for name in after if before.get(name) != after[name])
         self._since |= dict.fromkeys(changed, time.time())
         self._show_ages()
-        if changed or forced or not is_first:
+        if changed:
             self._log.info("secrets.reloaded", changed=changed)
+        elif forced:  # else a file was written again with the same contents
+            self._log.info("secrets.unchanged")
         if names := rotated.needing_restart(new):
             self._log.warning("settings.need_restart", settings=names)
 

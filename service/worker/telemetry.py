@@ -13,13 +13,14 @@ from typing import Final
 from service.adapters.logging import describe, get_logger
 from service.adapters.metrics import Metrics, exemplar
 from service.adapters.omni import Deprecation, NotConnectedError
-from service.adapters.rabbitmq import ConnectionEvents, connect_cause
+from service.adapters.rabbitmq import ConnectionEvents, TokenError, TokenEvents, connect_cause
 from service.adapters.tls import untrusted
 from service.core import topology
 from service.core.attempt.breaker import CircuitBreaker
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.concurrency import Limit
 from service.core.attempt.lookup import Answered, LookupResult
+from service.core.attempt.oauth import TokenFailure
 from service.core.attempt.outcome import NOT_SENT, Outcome
 from service.core.attempt.start_record import MemoryUnavailableError
 from service.core.delivery import Delivery, DeliveryLostError, Publication, Unaccepted
@@ -287,6 +288,21 @@ class Telemetry:
     def _broker_refused(self, address: str, error: BaseException) -> None:
         self.log.warning("broker.refused", address=address, **_broker_failure(error))
 
+    def token_events(self) -> TokenEvents:
+        """Return callbacks for access tokens of the broker. Each cause is logged once until a token was fetched."""
+
+        def failed(failure: TokenFailure, is_new: bool) -> None:  # noqa: FBT001 - a callback
+            self.metrics.broker_token_failures[failure.cause].inc()
+            if is_new:
+                self.log.error("broker.token_failed", cause=failure.cause, detail=failure.detail)
+
+        def fetched(seconds: float, recovered: bool) -> None:  # noqa: FBT001 - a callback
+            self.metrics.broker_token_lifetime.set(seconds)
+            if recovered:
+                self.log.info("broker.token_fetched", seconds=seconds)
+
+        return TokenEvents(failed, fetched)
+
     def _disconnected(self, cause: str) -> None:
         self.metrics.connected.set(0)
         self.log.warning("broker.disconnected", cause=cause)
@@ -352,8 +368,8 @@ class Telemetry:
 
 def _broker_failure(error: BaseException) -> dict[str, str]:
     """Describe why there is no connection to the broker. The issuer of a refused certificate is in `detail`."""
-    refused = untrusted(error)
-    return {"cause": connect_cause(error), **describe(error), **({"detail": str(refused)} if refused else {})}
+    detail = untrusted(error) or (error if isinstance(error, TokenError) else None)
+    return {"cause": connect_cause(error), **describe(error), **({"detail": str(detail)} if detail else {})}
 
 
 def _destination(publication: Publication) -> dict[str, str]:

@@ -39,6 +39,32 @@ async def test_an_additional_authority_is_trusted_for_broker_and_omni(
     assert (checked.status, "FAULT" in checked.output) == (0, False), checked.output
 
 
+async def test_a_certificate_that_is_not_trusted_uses_up_no_attempt_and_makes_nothing_ambiguous(
+    stage: Stage, vhost: VirtualHost, tmp_path: Path
+) -> None:
+    files = certificate(tmp_path)
+    (tmp_path / "more").mkdir()
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(certificate(tmp_path / "more", "another")[0].read_bytes())
+    async with over_tls(stage, vhost, files) as settings:
+        base_url = settings["OMNI_BASE_URL"]
+        worker = await stage.worker(OMNI_BASE_URL=base_url, CA_FILE=str(authorities), RETRY_MAX_ATTEMPTS="1")
+        await stage.send(
+            *({"requestId": f"r{n}", "phoneNumber": "41793026727", "text": f"Hello {n}"} for n in range(6))
+        )
+        await worker.until_line("sending.paused")
+        metrics = await worker.metrics()
+        (tmp_path / "new.pem").write_bytes(files[0].read_bytes())
+        (tmp_path / "new.pem").replace(authorities)
+        await stage.until_final_events(6)
+        assert await worker.stop() == 0
+    assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
+    assert {line["outcome"] for line in worker.lines("attempt.made")} == {"unavailable", "accepted"}
+    assert worker.lines("omni.not_connected")[0]["cause"] == "untrusted_certificate"
+    assert metrics['omni_relay_attempt_failures_total{cause="untrusted_certificate"}'] >= 5
+    assert {line["changed"][0] for line in worker.lines("secrets.reloaded")} == {"RELAY_CA_FILE"}
+
+
 @pytest.mark.parametrize("trusted", ["nobody", "another", "name"])
 async def test_a_certificate_that_is_not_trusted_is_refused(
     stage: Stage, vhost: VirtualHost, tmp_path: Path, trusted: str

@@ -138,7 +138,7 @@ async def test_a_certificate_that_is_not_trusted_is_denied_and_names_its_issuer(
     async with misbehaving(answer(TAKEN), tls=True) as server:
         access = OmniAccess(f"https://localhost:{server.port}", Credentials(f"App {KEY}"))
         client = OmniClient(access, lambda: datetime.now(UTC), not_connected=failures.append)
-        assert await outcome_of(client) == Denied("untrusted_certificate")
+        assert await outcome_of(client) == Unavailable("untrusted_certificate")
         await client.close()
         assert server.requests == []
     assert [error.detail for error in failures] == [
@@ -163,7 +163,7 @@ async def test_a_file_of_authorities_that_is_replaced_is_used_for_the_next_conne
     async with misbehaving(answer(TAKEN), tls=True) as server:
         access = OmniAccess(f"https://localhost:{server.port}", Credentials(f"App {KEY}"), ca_file=str(used))
         client = OmniClient(access, lambda: datetime.now(UTC))
-        assert await outcome_of(client) == Denied("untrusted_certificate")
+        assert await outcome_of(client) == Unavailable("untrusted_certificate")
         shutil.copy(write_authority(tmp_path), used)
         await client.use(access)
         assert isinstance(await outcome_of(client), Accepted)
@@ -448,7 +448,7 @@ def bare(kind: type[Exception]) -> Exception:
 
 @pytest.mark.parametrize("cause", get_args(NotConnectedCause))
 def test_only_failures_before_the_first_byte_count_as_not_taken(cause: NotConnectedCause) -> None:
-    is_ours = cause in {"untrusted_certificate", "proxy_http_407"}
+    is_ours = cause == "proxy_http_407"
     assert read_failure(NotConnectedError(cause)) == (Denied if is_ours else Unavailable)(cause)
 
 

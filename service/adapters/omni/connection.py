@@ -49,9 +49,8 @@ class NotConnectedError(httpx.ConnectError):
 
     @property
     def outcome(self) -> Unavailable | Denied:
-        """Nothing was taken. A certificate and a proxy's password are ours to fix, so those failures use no attempt."""
-        is_ours = self.cause in {"untrusted_certificate", "proxy_http_407"}
-        return Denied(self.cause) if is_ours else Unavailable(self.cause)
+        """Nothing was taken. A proxy's password is ours to fix."""
+        return Denied(self.cause) if self.cause == "proxy_http_407" else Unavailable(self.cause)
 
 
 class NotSentError(Exception):

@@ -1,22 +1,27 @@
-"""The value of the `Authorization` header: fixed, or an OAuth token that is fetched and renewed in time.
+"""OAuth tokens by client credentials: OMNI's `Authorization` header, which may also be fixed, and RabbitMQ's password.
 
 Source: the vendor's page on authentication (client credentials at `/auth/1/oauth2/token`); names of the fields by
 RFC 6749, sections 4.4 and 5.1.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import field
+from datetime import UTC, datetime
 from typing import Final
 
 import httpx
 
 from service.adapters.omni.connection import NotConnectedError
-from service.core.attempt.oauth import Token, read_token
+from service.adapters.omni.connector import Connector
+from service.adapters.omni.transport import Transport
+from service.core.attempt.oauth import Token, TokenFailure, describe_failure, read_token
 from service.core.attempt.outcome import Denied, Unavailable
 from service.core.value import dataclass
 
 TOKENS: Final = "/auth/1/oauth2/token"
+_CONNECT_TIMEOUT: Final = 5.0
+_ANSWER_TIMEOUT: Final = 10.0
 _EARLY: Final = 0.8
 """The share of a token's life after which it is renewed: it must not end while a call is on its way."""
 
@@ -91,14 +96,9 @@ class Authorization:
         return value if value != refused else None
 
     async def _fetch(self, credentials: Credentials) -> Token:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": credentials.client_id,
-            "client_secret": credentials.client_secret,
-        }
+        form = {"client_id": credentials.client_id, "client_secret": credentials.client_secret}
         try:
-            response = await self._client.post(TOKENS, data=form)
-            token = read_token(response.status_code, response.headers, response.content, self._now())
+            _, token = await _request(self._client, TOKENS, form, self._now())
         except NotConnectedError as error:
             raise NoTokenError(error.outcome, error.detail) from None
         except Exception:  # noqa: BLE001 - in any case nothing was sent to OMNI
@@ -106,3 +106,44 @@ class Authorization:
         if not isinstance(token, Token):
             raise NoTokenError(token)
         return token
+
+
+@dataclass(frozen=True, slots=True)
+class TokenServer:
+    """A server of tokens for RabbitMQ. Each fetch opens a connection: certificates and names may change in between."""
+
+    url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    """A URL, possibly with user and password."""
+    ca_file: str | None = None
+
+    async def fetch(self) -> Token | TokenFailure:
+        """Fetch a token, within 15 seconds. Raises nothing but cancellation."""
+        form = {"client_id": self.client_id, "client_secret": self.client_secret}
+        if self.scope is not None:
+            form["scope"] = self.scope
+        try:
+            url = httpx.URL(self.url)
+            connector = await asyncio.to_thread(
+                Connector, url, _CONNECT_TIMEOUT, proxy=self.proxy, ca_file=self.ca_file
+            )
+            async with httpx.AsyncClient(transport=Transport(url, connector, _ANSWER_TIMEOUT)) as client:
+                status, token = await _request(client, self.url, form, datetime.now(UTC))
+        except NotConnectedError as error:
+            return TokenFailure(error.cause, error.detail)
+        except TimeoutError:
+            return TokenFailure("timeout", f"the token server does not answer within {_ANSWER_TIMEOUT:.0f} s")
+        except Exception as error:  # noqa: BLE001 - its text may repeat the answer
+            return TokenFailure("no_token", type(error).__name__)
+        return token if isinstance(token, Token) else describe_failure(token, status)
+
+
+async def _request(
+    client: httpx.AsyncClient, url: str, form: Mapping[str, str], now: datetime
+) -> tuple[int, Token | Denied | Unavailable]:
+    """Ask for a token; return the status, and what the answer means."""
+    response = await client.post(url, data={"grant_type": "client_credentials", **form})
+    return response.status_code, read_token(response.status_code, response.headers, response.content, now)

@@ -5,11 +5,13 @@
 * `fast_path` handles the frames of every message without the library: `codec` and `field_tables` read and write them,
   `fast_transport` connects with it; `messages` converts the library's messages where it is not used;
 * `lifetime` is how long a session lasts, and how to wait for the broker;
+* `access_tokens` are fetched, and renewed on open connections;
 * `reply_publisher` publishes copies of events for `reply_to`;
 * `event_publisher` publishes for a process that consumes and declares nothing;
 * `permissions` lists the rights that a user needs, `permission_probe` finds those that are missing.
 """
 
+from service.adapters.rabbitmq.access_tokens import AccessTokens, TokenError, TokenEvents
 from service.adapters.rabbitmq.acknowledger import Acknowledger
 from service.adapters.rabbitmq.connection import ReconnectingConnection, connect, connect_cause
 from service.adapters.rabbitmq.event_publisher import EventPublisher, NotConfirmedError, PublisherEvents
@@ -24,6 +26,7 @@ from service.adapters.rabbitmq.topology import TopologyError, declare
 
 __all__ = [
     "AccessRefusedError",
+    "AccessTokens",
     "Acknowledger",
     "BrokerErrors",
     "ConnectionEvents",
@@ -37,6 +40,8 @@ __all__ = [
     "Right",
     "RightMissingError",
     "Session",
+    "TokenError",
+    "TokenEvents",
     "TopologyError",
     "UnroutableError",
     "connect",

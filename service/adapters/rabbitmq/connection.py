@@ -14,6 +14,7 @@ from typing import Final, Literal
 import aiormq
 from yarl import URL
 
+from service.adapters.rabbitmq.access_tokens import AccessTokens, TokenError, TokenRefusedError
 from service.adapters.rabbitmq.publisher import FIRST_WAIT, REFUSALS, ConnectionEvents, Publisher, growing_waits
 from service.adapters.rabbitmq.session import CONNECT_TIMEOUT, BrokerErrors, Session, open_session
 from service.adapters.rabbitmq.topology import TopologyError, declare, declare_dead
@@ -28,7 +29,7 @@ _DECLARE_TIMEOUT: Final = 3 * CONNECT_TIMEOUT
 class ReconnectingConnection:
     """The worker's connection, over as many sessions as that takes. Create it in a running event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but three are given by name
         self,
         urls: tuple[str, ...],
         delays: Iterable[float],
@@ -36,13 +37,16 @@ class ReconnectingConnection:
         *,
         declare: bool,
         fast: bool = True,
+        tokens: AccessTokens | None = None,
     ) -> None:
+        """`tokens`: the passwords are access tokens."""
         self._urls = urls
         self._changed = asyncio.Event()
         self._delays = tuple(delays)
         self._events = events
         self._declare = declare
         self._fast = fast
+        self._tokens = tokens
         self._session: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self.refusals = 0
         """Sessions in a row that ended because of the content of a publication."""
@@ -186,10 +190,10 @@ class ReconnectingConnection:
 
     async def open_another(self) -> Session:
         """Open a session to the same broker that nothing else uses. Raises one of `BrokerErrors`."""
-        return await open_session(self._url)
+        return await open_session(self._url, tokens=self._tokens)
 
     async def _open(self, url: str) -> Session:
-        session = await open_session(url, fast=self._fast, consumes=True)
+        session = await open_session(url, fast=self._fast, consumes=True, tokens=self._tokens)
         try:
             await session.broken.ask(self._declare_all(session), _DECLARE_TIMEOUT)
         except BaseException:
@@ -199,17 +203,30 @@ class ReconnectingConnection:
 
 
 ConnectCause = Literal[
-    "untrusted_certificate", "login_refused", "mechanism_refused", "virtual_host_refused", "no_connection"
+    "no_token",
+    "token_refused",
+    "untrusted_certificate",
+    "login_refused",
+    "access_refused",
+    "mechanism_refused",
+    "virtual_host_refused",
+    "no_connection",
 ]
 
 
-def connect_cause(error: BaseException) -> ConnectCause:
+def connect_cause(error: BaseException) -> ConnectCause:  # noqa: PLR0911 - a list
     """Name why a connection could not be opened; all other causes are `no_connection`."""
     match error:
+        case TokenError():
+            return "no_token"
+        case TokenRefusedError():
+            return "token_refused"
         case _ if untrusted(error):
             return "untrusted_certificate"
         case aiormq.exceptions.ProbableAuthenticationError():
             return "login_refused"
+        case aiormq.exceptions.ChannelAccessRefused():
+            return "access_refused"
         case aiormq.exceptions.AuthenticationError():
             return "mechanism_refused"
         case aiormq.exceptions.InvalidFrameError() if "Connection.OpenOk" in str(error):
@@ -218,17 +235,18 @@ def connect_cause(error: BaseException) -> ConnectCause:
             return "no_connection"
 
 
-async def connect(urls: Iterable[str], *, fast: bool = False) -> Session:
+async def connect(urls: Iterable[str], *, fast: bool = False, tokens: AccessTokens | None = None) -> Session:
     """Open one session for a command, to the first broker that answers. Nothing is declared.
 
-    `fast`: with the fast path, through which publications go by `publish_all` alone.
+    `fast`: with the fast path, through which publications go by `publish_all` alone. `tokens`: the passwords are
+    access tokens.
 
     Raises one of `BrokerErrors`, that of the last broker, if none answers.
     """
     last: BaseException = OSError("no broker is named")
     for url in urls:
         try:
-            return await open_session(url, fast=fast)
+            return await open_session(url, fast=fast, tokens=tokens)
         except BrokerErrors as error:
             last = error
     raise last

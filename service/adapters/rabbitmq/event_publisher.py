@@ -12,6 +12,7 @@ from typing import Final
 
 from yarl import URL
 
+from service.adapters.rabbitmq.access_tokens import AccessTokens
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.session import BrokerErrors, Session, open_session
 from service.core.delivery import Publication
@@ -41,10 +42,14 @@ class PublisherEvents:
 class EventPublisher:
     """A connection that is opened again whenever it ends."""
 
-    def __init__(self, urls: Sequence[str], events: PublisherEvents, *, fast: bool = True) -> None:
+    def __init__(
+        self, urls: Sequence[str], events: PublisherEvents, *, fast: bool = True, tokens: AccessTokens | None = None
+    ) -> None:
+        """`tokens`: the passwords are access tokens."""
         self._urls: Final = tuple(urls)
         self._events = events
         self._fast = fast
+        self._tokens = tokens
         self._session: Session | None = None
         self._opened = asyncio.Event()
 
@@ -59,7 +64,7 @@ class EventPublisher:
         for url in itertools.cycle(self._urls):
             address = f"{URL(url).host}:{URL(url).port or 5672}"
             try:
-                session = await open_session(url, fast=self._fast)
+                session = await open_session(url, fast=self._fast, tokens=self._tokens)
             except BrokerErrors as error:
                 self._events.refused(address, error)
             else:

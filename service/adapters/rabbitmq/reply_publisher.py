@@ -14,6 +14,7 @@ from typing import Final
 
 import aiormq
 
+from service.adapters.rabbitmq.access_tokens import AccessTokens
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.session import BrokerErrors, Session, open_session
 from service.core.delivery import Publication, UnpublishableError
@@ -40,8 +41,16 @@ class ReplyPublisher:
     """Publishes replies in the background; calls `on_result` once for each."""
 
     def __init__(
-        self, urls: tuple[str, ...], policy: ReplyPolicy, on_result: Callable[[ReplyResult], None], *, fast: bool = True
+        self,
+        urls: tuple[str, ...],
+        policy: ReplyPolicy,
+        on_result: Callable[[ReplyResult], None],
+        *,
+        fast: bool = True,
+        tokens: AccessTokens | None = None,
     ) -> None:
+        """`tokens`: the passwords are access tokens."""
+        self._tokens = tokens
         self._urls = urls
         self._policy = policy
         self._on_result = on_result
@@ -110,7 +119,8 @@ class ReplyPublisher:
             while await self._has_work():
                 if session is None or session.broken.is_set():
                     try:
-                        session = await open_session(self._urls[attempt % len(self._urls)], fast=self._fast)
+                        url = self._urls[attempt % len(self._urls)]
+                        session = await open_session(url, fast=self._fast, tokens=self._tokens)
                     except BrokerErrors:
                         attempt += 1
                         await asyncio.sleep(pause)

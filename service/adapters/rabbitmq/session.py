@@ -32,6 +32,7 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage, FieldTable
 from yarl import URL
 
+from service.adapters.rabbitmq.access_tokens import AccessTokens, TokenRefusedError, renew_on
 from service.adapters.rabbitmq.acknowledger import Acknowledger
 from service.adapters.rabbitmq.fast_path import NO_CHANNEL, FastPath, UnroutableError
 from service.adapters.rabbitmq.fast_transport import FastPathFactory
@@ -76,6 +77,15 @@ class Session:
     """For deliveries and acks."""
     server: Mapping[str, object] = field(default_factory=dict)
     """The broker's properties, such as its version."""
+    _renewals: list[asyncio.Task[None]] = field(default_factory=list)
+    """Tasks that end when the session is over."""
+
+    def keep_renewed(self, tokens: AccessTokens, token: str) -> None:
+        """Give the broker each token that follows this one, on every connection."""
+        for connection in {self.connection, self.delivery_connection}:
+            self._renewals.append(asyncio.create_task(renew_on(connection, tokens, token, self.broken)))
+        for part in (self.connection, self.delivery_connection, self.delivery_channel, self.publish_channel):
+            part.close_callbacks.add(lambda _, error=None: tokens.drop_if(refused=_is_refusal(error)))
 
     @contextlib.asynccontextmanager
     async def consuming(self, prefetches: Mapping[Lane, int], on_delivery: OnDelivery) -> AsyncIterator[None]:
@@ -213,13 +223,35 @@ class Session:
         await at_most(CLOSE_TIMEOUT, asyncio.gather(self.connection.close(), self.delivery_connection.close()))
 
 
-async def open_session(url: str, *, fast: bool = False, consumes: bool = False) -> Session:
+async def open_session(
+    url: str, *, fast: bool = False, consumes: bool = False, tokens: AccessTokens | None = None
+) -> Session:
     """Connect. `fast`: with the fast path. `consumes`: with a second connection, for deliveries.
 
-    Raises one of `BrokerErrors`.
+    `tokens`: the password is an access token, which is renewed while the session lasts. Raises one of `BrokerErrors`.
     """
     make_reading_total()
     life = ConnectionLifetime()
+    token = None if tokens is None else await tokens.value()
+    if token is not None:
+        url = str(URL(url).with_password(token))
+    try:
+        session = await _open(url, life, fast=fast, consumes=consumes, tokens=tokens)
+    except (aiormq.exceptions.ProbableAuthenticationError, aiormq.exceptions.InvalidFrameError) as error:
+        if tokens is None:
+            raise
+        tokens.drop()
+        if isinstance(error, aiormq.exceptions.InvalidFrameError):
+            raise
+        raise TokenRefusedError from error
+    if tokens is not None and token is not None:
+        session.keep_renewed(tokens, token)
+    return session
+
+
+async def _open(
+    url: str, life: ConnectionLifetime, *, fast: bool, consumes: bool, tokens: AccessTokens | None
+) -> Session:
     async with contextlib.AsyncExitStack() as opened:
         connection, factory = await _connect(url, life, fast=fast, opened=opened)
         delivery_connection, delivery_factory = connection, factory
@@ -252,7 +284,7 @@ async def open_session(url: str, *, fast: bool = False, consumes: bool = False) 
         publish_channel,
     }
     for part in parts:
-        part.close_callbacks.add(lambda _, error=None: life.set(_cause(error)))
+        part.close_callbacks.add(lambda _, error=None: life.set(_cause(error, tokens)))
     server = getattr(delivering.connection, "server_properties", {})
     return Session(
         connection,
@@ -301,8 +333,14 @@ def _read(delivery: Delivery, lane: Lane) -> Delivery:
     return delivery if lane is NORMAL else replace(delivery, lane=lane)
 
 
+def _is_refusal(error: BaseException | None) -> bool:
+    """Return whether the broker refused rights: those of a token may have changed, or ended with it."""
+    return isinstance(error, aiormq.exceptions.ChannelAccessRefused | aiormq.exceptions.ConnectionNotAllowed)
+
+
 _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiormq.exceptions.ChannelAccessRefused, "access_refused"),
+    (aiormq.exceptions.ConnectionNotAllowed, "not_allowed"),  # such as an access token that has expired
     (aiormq.exceptions.ChannelNotFoundEntity, "not_found"),
     (aiormq.exceptions.AMQPChannelError, "channel_refused"),
     (
@@ -313,10 +351,13 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-def _cause(error: BaseException | None) -> str:
+def _cause(error: BaseException | None, tokens: AccessTokens | None) -> str:
     """Name the cause for the log; it decides also how lost publications are repeated."""
     if error is None:
         return "closed"
+    is_closed = isinstance(error, aiormq.exceptions.ConnectionClosed | aiormq.exceptions.ChannelAccessRefused)
+    if is_closed and tokens is not None and tokens.has_ended:
+        return "token_ended"
     if type(error) is aiormq.exceptions.ConnectionClosed:
         return "closed_by_broker"  # it was shut down, or an operator closed the connection
     return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "connection_lost")

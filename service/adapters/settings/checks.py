@@ -105,6 +105,19 @@ def reports_url_fault(url: str) -> str | None:
     return None
 
 
+def token_url_fault(url: str) -> str | None:
+    """Return what is wrong with the address of a token server, without repeating any of it."""
+    parts = url_parts(url)
+    if (
+        not VISIBLE.fullmatch(url)
+        or any(character in url for character in '@#\\"<>')
+        or not parts
+        or parts.scheme not in {"http", "https"}
+    ):
+        return "must be https://HOST/PATH, without user and password"
+    return None
+
+
 def reports_token_fault(tokens: str) -> str | None:
     """Return what is wrong with the tokens for reports, without repeating any of them."""
     if all(_TOKEN.fullmatch(token.strip()) for token in tokens.split(",")):

@@ -21,6 +21,7 @@ from service.adapters.settings.checks import (
     proxy_fault,
     reports_token_fault,
     reports_url_fault,
+    token_url_fault,
     url_parts,
 )
 from service.core.request.body import MAX_DESTINATIONS
@@ -44,9 +45,11 @@ SECRETS_IN_USE: Final = (
     "omni_token",
     "omni_client_secret",
     "omni_proxy",
+    "rabbitmq_oauth_client_secret",
+    "rabbitmq_oauth_proxy",
     "memory_url",
 )
-ROTATING: Final = frozenset({*SECRETS_IN_USE, "omni_username", "omni_client_id", "ca_file"})
+ROTATING: Final = frozenset({*SECRETS_IN_USE, "omni_username", "omni_client_id", "rabbitmq_oauth_client_id", "ca_file"})
 """Settings that a running worker takes over when their files change."""
 
 
@@ -65,6 +68,11 @@ class Settings(BaseSettings):
     rabbitmq_max_bytes_in_flight: Annotated[int, Field(ge=2**20, le=2**40)] = 48 * 2**20
     rabbitmq_declare: bool = True
     rabbitmq_fast_path: bool = True
+    rabbitmq_oauth_token_url: str | None = None
+    rabbitmq_oauth_client_id: str | None = None
+    rabbitmq_oauth_client_secret: Secret | None = None
+    rabbitmq_oauth_scope: str | None = None
+    rabbitmq_oauth_proxy: Secret | None = None
 
     omni_base_url: str = "https://api.infobip.com"
     omni_allow_http: bool = False
@@ -166,7 +174,15 @@ class Settings(BaseSettings):
             raise PydanticCustomError("base_url", "must be https://HOST, with nothing after it but a path")
         return url
 
-    @field_validator("omni_proxy")
+    @field_validator("rabbitmq_oauth_token_url")
+    @classmethod
+    def _token_server(cls, value: str | None) -> str | None:
+        url = value and value.strip()
+        if url is not None and (fault := token_url_fault(url)):
+            raise PydanticCustomError("token_url", "{fault}", {"fault": fault})
+        return url
+
+    @field_validator("omni_proxy", "rabbitmq_oauth_proxy")
     @classmethod
     def _proxy(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or value.get_secret_value().lower() == NO_PROXY:
@@ -184,7 +200,10 @@ class Settings(BaseSettings):
             raise PydanticCustomError("visible", "must be one line of ASCII characters without spaces")
         return value
 
-    @field_validator("omni_username", "omni_password", "omni_client_id", "omni_client_secret", "omni_scenario_key")
+    @field_validator(
+        *("omni_username", "omni_password", "omni_client_id", "omni_client_secret", "omni_scenario_key"),
+        *("rabbitmq_oauth_client_id", "rabbitmq_oauth_client_secret", "rabbitmq_oauth_scope"),
+    )
     @classmethod
     def _one_line(cls, value: SecretStr | str | None) -> SecretStr | str | None:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -250,11 +269,41 @@ class Settings(BaseSettings):
                 raise PydanticCustomError(
                     "https", "RELAY_REPORTS_URL must be https://…; RELAY_OMNI_ALLOW_HTTP=true allows http://…"
                 )
+        self._require_oauth_client()
         if self.memory_required and self.memory_url is None:
             raise PydanticCustomError("memory", "RELAY_MEMORY_REQUIRED needs RELAY_MEMORY_URL")
         if self.retry_base_delay > self.retry_max_delay:
             raise PydanticCustomError("delays", "RELAY_RETRY_BASE_DELAY must not exceed RELAY_RETRY_MAX_DELAY")
         return self
+
+    def _require_oauth_client(self) -> None:
+        client = (self.rabbitmq_oauth_token_url, self.rabbitmq_oauth_client_id, self.rabbitmq_oauth_client_secret)
+        if self.rabbitmq_oauth_token_url is None:
+            if any((*client, self.rabbitmq_oauth_scope, self.rabbitmq_oauth_proxy)):
+                raise PydanticCustomError("oauth", "RELAY_RABBITMQ_OAUTH_… needs RELAY_RABBITMQ_OAUTH_TOKEN_URL")
+            return
+        if None in client:
+            raise PydanticCustomError(
+                "oauth",
+                "RELAY_RABBITMQ_OAUTH_TOKEN_URL needs RELAY_RABBITMQ_OAUTH_CLIENT_ID and "
+                "RELAY_RABBITMQ_OAUTH_CLIENT_SECRET",
+            )
+        url = urlsplit(self.rabbitmq_oauth_token_url)
+        if url.scheme == "http" and not (self.omni_allow_http or is_loopback(url.hostname or "")):
+            raise PydanticCustomError("https", "RELAY_RABBITMQ_OAUTH_TOKEN_URL must be https://…")
+        if any(
+            "external" in dict(parse_qsl(urlsplit(one).query)).get("auth", "").lower() for one in self.rabbitmq_urls
+        ):
+            raise PydanticCustomError(
+                "oauth",
+                "RELAY_RABBITMQ_URL has auth=external, which sends no token; remove it or RELAY_RABBITMQ_OAUTH_…",
+            )
+
+    @property
+    def rabbitmq_oauth_proxy_url(self) -> str | None:
+        """The proxy towards RabbitMQ's token server, with its password."""
+        url = NO_PROXY if self.rabbitmq_oauth_proxy is None else self.rabbitmq_oauth_proxy.get_secret_value()
+        return None if url == NO_PROXY else url
 
     @property
     def rabbitmq_urls(self) -> tuple[str, ...]:

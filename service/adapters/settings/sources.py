@@ -5,6 +5,7 @@ gets the API key. A `RELAY_…` name that does not exist is an error wherever it
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -54,9 +55,15 @@ def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None 
         name: given[_variable(name)] for name in Settings.model_fields if _variable(name) in given
     }
     settings = _validated(fields)
-    if settings.omni_proxy is None and (proxy := _usual_proxy(environ, settings.omni_base_url)):
-        variable, url = proxy
-        settings = _validated({**fields, "omni_proxy": url}, {"omni_proxy": variable})
+    proxied = {"omni_proxy": settings.omni_base_url, "rabbitmq_oauth_proxy": settings.rabbitmq_oauth_token_url}
+    usual = {
+        name: proxy
+        for name, target in proxied.items()
+        if target and getattr(settings, name) is None and (proxy := _usual_proxy(environ, target))
+    }
+    if usual:
+        urls = {name: url for name, (_, url) in usual.items()}
+        settings = _validated({**fields, **urls}, {name: variable for name, (variable, _) in usual.items()})
     return settings
 
 
@@ -76,6 +83,16 @@ class SettingsSource:
         """Return a value that changes when a file of secrets or certificates is replaced or written."""
         return tuple(map(_stamp, self._watched(settings)))
 
+    def in_use(self, settings: Settings) -> dict[str, object]:
+        """Return the secrets, and digests of the certificates, by the variables that hold or name them."""
+        files = {"RELAY_CA_FILE": [settings.ca_file] if settings.ca_file else []}
+        files["RELAY_RABBITMQ_URL"] = _named_files(settings)
+        digests = {name: tuple(map(_digest, named)) for name, named in files.items()}
+        return {
+            name: (settings.secrets_in_use.get(name), digests.get(name))
+            for name in {*settings.secrets_in_use, *digests}
+        }
+
     def changed_at(self, name: str) -> float | None:
         """Return when the secret's file was written (seconds since the epoch), if a file is where it comes from."""
         with contextlib.suppress(SettingsError, OSError):
@@ -91,12 +108,24 @@ class SettingsSource:
             named_env_file(self.environ, self.env_file),
             settings.ca_file,
         ]
-        for url in settings.rabbitmq_urls:
-            query = dict(parse_qsl(urlsplit(url).query))
-            files += [query[name] for name in FILES if name in query]
+        files += _named_files(settings)
         with contextlib.suppress(SettingsError):
             files += map(str, _secret_files(self.environ).values())
         return list(dict.fromkeys(file for file in files if file))
+
+
+def _named_files(settings: Settings) -> list[str]:
+    """List the files, and directories, of certificates that URLs of brokers name."""
+    queries = (dict(parse_qsl(urlsplit(url).query)) for url in settings.rabbitmq_urls)
+    return [query[name] for query in queries for name in sorted(FILES) if name in query]
+
+
+def _digest(file: str) -> object:
+    """Return a value that changes when the contents of a file do; of a directory, when a name in it does."""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).digest()
+    except (OSError, ValueError):
+        return _stamp(file)
 
 
 def _stamp(file: str) -> tuple[object, ...]:

@@ -12,6 +12,8 @@ from service.core.request.request import Message
 from service.core.value import dataclass
 
 _REJECTED: Final = GROUPS.index("REJECTED")
+_NOT_BEGUN: Final = frozenset({"untrusted_certificate"})
+"""Causes for which no call was made, and that only a person can mend: they use up no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,10 @@ def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[Message
         case Rejected(cause, detail):
             return tuple(MessageOutcome(message, "refused", cause, detail) for message in call.messages)
         case Unavailable(cause, retry_after):
-            return tuple(MessageOutcome(message, "again", cause, retry_after=retry_after) for message in call.messages)
+            disposition: Disposition = "not_attempted" if cause in _NOT_BEGUN else "again"
+            return tuple(
+                MessageOutcome(message, disposition, cause, retry_after=retry_after) for message in call.messages
+            )
         case Unknown(cause):
             return tuple(MessageOutcome(message, "ambiguous", cause) for message in call.messages)
         case Denied(cause):

@@ -603,6 +603,79 @@ def test_a_proxys_password_is_not_in_what_a_log_might_print() -> None:
     assert SECRET not in f"{settings!r}{settings.model_dump()}"
 
 
+OAUTH = {
+    "RELAY_RABBITMQ_OAUTH_TOKEN_URL": "https://login.example/token",
+    "RELAY_RABBITMQ_OAUTH_CLIENT_ID": "relay",
+    "RELAY_RABBITMQ_OAUTH_CLIENT_SECRET": SECRET,
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "fault"),
+    [
+        *(
+            ({**OAUTH, name: ""}, "RELAY_RABBITMQ_OAUTH_")
+            for name in OAUTH  # any two of the three
+        ),
+        ({"RELAY_RABBITMQ_OAUTH_SCOPE": "x"}, "RELAY_RABBITMQ_OAUTH_… needs RELAY_RABBITMQ_OAUTH_TOKEN_URL"),
+        (
+            {**OAUTH, "RELAY_RABBITMQ_OAUTH_TOKEN_URL": "http://login.example/"},
+            "RELAY_RABBITMQ_OAUTH_TOKEN_URL must be https://…",
+        ),
+        (
+            {**OAUTH, "RELAY_RABBITMQ_OAUTH_TOKEN_URL": f"https://u:{SECRET}@login.example/"},
+            "RELAY_RABBITMQ_OAUTH_TOKEN_URL: must be https://HOST/PATH, without user and password",
+        ),
+        (
+            {**OAUTH, "RELAY_RABBITMQ_OAUTH_TOKEN_URL": "login.example"},
+            "RELAY_RABBITMQ_OAUTH_TOKEN_URL: must be https://HOST/PATH",
+        ),
+        (
+            {**OAUTH, "RELAY_RABBITMQ_OAUTH_CLIENT_SECRET": f"{SECRET}\n{SECRET}"},
+            "RELAY_RABBITMQ_OAUTH_CLIENT_SECRET: must be one line",
+        ),
+        (
+            {**OAUTH, "RELAY_RABBITMQ_URL": "amqp://a,amqps://b?auth=EXTERNAL"},
+            "RELAY_RABBITMQ_URL has auth=external, which sends no token",
+        ),
+        ({**OAUTH, "HTTPS_PROXY": f"socks5://u:{SECRET}@proxy"}, "HTTPS_PROXY: must be http://"),
+    ],
+)
+def test_a_wrong_client_for_access_tokens_is_named(environ: dict[str, str], fault: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ)
+    assert str(caught.value).startswith(fault)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy"}, "http://proxy"),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "login.example"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "RELAY_RABBITMQ_OAUTH_PROXY": "none"}, None),
+        ({"RELAY_OMNI_PROXY": "http://omnis", "RELAY_RABBITMQ_OAUTH_PROXY": "http://own"}, "http://own"),
+    ],
+)
+def test_the_token_server_of_the_broker_has_a_proxy_of_its_own(environ: dict[str, str], proxy: str | None) -> None:
+    settings = load_settings({**OAUTH, **environ})
+    assert settings.rabbitmq_oauth_proxy_url == proxy
+    assert SECRET not in f"{settings!r}{settings.model_dump()}"
+
+
+def test_the_client_for_access_tokens_rotates_and_its_server_does_not() -> None:
+    before = load_settings(OAUTH)
+    new = {"TOKEN_URL": "https://other.example/", "CLIENT_ID": "other", "CLIENT_SECRET": "other"}
+    after = load_settings({f"RELAY_RABBITMQ_OAUTH_{name}": value for name, value in new.items()})
+    rotated = before.rotated(after)
+    assert (rotated.rabbitmq_oauth_client_id, rotated.rabbitmq_oauth_token_url) == (
+        "other",
+        "https://login.example/token",
+    )
+    assert rotated.needing_restart(after) == ["RELAY_RABBITMQ_OAUTH_TOKEN_URL"]
+
+
 PIECES = st.sampled_from(
     [*"ab01.:/@?#%&=[]\\-_ ,;\r\n\t\0é\u202e", "[::1]", "1.2.3.4", "host", "heartbeat=", "%zz", "//"]
 )

@@ -21,6 +21,10 @@ ONE, TWO = a_message("m-1"), a_message("m-2")
         ),
         (Unavailable("http_503", 7.0), MessageOutcome(ONE, "again", "http_503", retry_after=7.0)),
         (Unavailable("no_connection"), MessageOutcome(ONE, "again", "no_connection")),
+        (
+            Unavailable("untrusted_certificate"),
+            MessageOutcome(ONE, "not_attempted", "untrusted_certificate"),
+        ),
         (Unknown("timeout"), MessageOutcome(ONE, "ambiguous", "timeout")),
         (Denied("http_401"), MessageOutcome(ONE, "denied", "http_401")),
     ],
