@@ -4,8 +4,8 @@ Everything that is asked in one turn of the loop goes out in one write, and name
 command. A server that does not answer within `ANSWER` counts as unavailable: the connection ends, with all that waits
 for it. A connection that has ended is never used again, so commands are applied in the order in which they were given.
 
-redis-py connects and logs in; then its stream is replaced by a protocol of our own, since reading an answer through it
-costs more than anything else here. hiredis parses and packs.
+redis-py connects and logs in; then its stream is replaced by a protocol of our own, so that an answer is read by a
+callback and not by a task. hiredis parses and packs.
 
 All keys begin with `omni-relay:` and expire. Keys and values never contain an address or a text of a message.
 
