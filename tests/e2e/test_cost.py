@@ -188,7 +188,6 @@ async def test_deliveries_beyond_the_memory_limit_wait_in_the_broker_and_then_in
     assert memory(worker) < 180
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("fast", ["true", "false"])
 async def test_a_worker_that_stops_while_reading_is_paused_makes_no_attempt_ambiguous(stage: Stage, fast: str) -> None:
     """The broker's answer to a cancel comes behind all deliveries that it has sent."""
@@ -199,16 +198,17 @@ async def test_a_worker_that_stops_while_reading_is_paused_makes_no_attempt_ambi
     small = [{"requestId": f"s-{n}", "messageId": f"s-{n}", "phoneNumber": NUMBER, "text": f"{n}"} for n in range(4)]
     await stage.send(*small)
     await stage.until_in_flight(4)
-    await stage.send(*(large(f"large-{number}") for number in range(10)))
+    await stage.send(*(large(f"large-{number}") for number in range(5)))
+    await stage.until_waiting("omni.requests", 0)  # all are on their way, or have arrived
     await asyncio.sleep(1)  # the broker sends as much as the connection's buffers hold
     assert await worker.stop() == 0
     await stage.mend()
     second = await stage.worker(LOG_LINES_PER_SECOND="10000")
-    await stage.until_final_events(14, 60)
+    await stage.until_final_events(9, 60)
 
     settled = worker.lines("delivery.settled") + second.lines("delivery.settled")
     assert {line["settlement"] for line in settled} == {"acked"}
-    assert not [line for line in settled if line["redelivered"]]
+    assert not [line for line in settled if line["redelivered"]], worker.text
     assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
     assert set((await stage.posts()).values()) == {1}
 
