@@ -1,4 +1,4 @@
-"""What the shared memory knows about a request or a message, for `omni-relay find`."""
+"""Read the records of a request or a message in the shared memory, for `omni-relay find`."""
 
 from typing import Any
 

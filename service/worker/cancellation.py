@@ -24,7 +24,7 @@ class Cancellations:
         self._listeners: list[Callable[[], None]] = []
         self._known = Known()
         self._offset = 0.0
-        """What to add to `clock` to get the memory's time."""
+        """Seconds to add to `clock` to get the memory's time."""
         self._in_force: frozenset[Conditions] = frozenset()
         self._orders = NO_ORDERS
         self._next_end = inf

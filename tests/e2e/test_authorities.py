@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost
-from tests.support.tls import certificate, server_of, tls_in_front_of
+from tests.support.tls import certificate, forwarded, server_of
 
 
 @asynccontextmanager
@@ -17,8 +17,8 @@ async def over_tls(stage: Stage, vhost: VirtualHost, files: tuple[Path, Path]) -
     """Return settings with TLS to the broker and to OMNI."""
     omni = httpx.URL(stage.settings["RELAY_OMNI_BASE_URL"]).port or 0
     async with (
-        tls_in_front_of(vhost.node.port, server_of(files)) as amqps,
-        tls_in_front_of(omni, server_of(files)) as https,
+        forwarded(vhost.node.port, server_of(files)) as amqps,
+        forwarded(omni, server_of(files)) as https,
     ):
         broker = f"amqps://guest:guest@localhost:{amqps}/{vhost.name}"
         yield {"RABBITMQ_URL": broker, "OMNI_BASE_URL": f"https://localhost:{https}"}

@@ -14,7 +14,7 @@ from tests.e2e.stage import KEY, Stage
 from tests.support.account import Account
 from tests.support.broker import VirtualHost
 from tests.support.connect_proxy import OPENED, ConnectProxy, connect_proxy
-from tests.support.tls import certificate, server_of, tls_in_front_of
+from tests.support.tls import certificate, forwarded, server_of
 
 PASSWORD = "canary-pass"
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
@@ -34,7 +34,7 @@ async def network(stage: Stage, directory: Path) -> AsyncIterator[Network]:
     """OMNI has a certificate of a private authority, and is reached through a proxy with a password."""
     files = certificate(directory)
     omni = httpx.URL(stage.settings["RELAY_OMNI_BASE_URL"]).port or 0
-    async with tls_in_front_of(omni, server_of(files)) as port, connect_proxy(password=f"us:{PASSWORD}") as proxy:
+    async with forwarded(omni, server_of(files)) as port, connect_proxy(password=f"us:{PASSWORD}") as proxy:
         settings = {
             "OMNI_BASE_URL": f"https://localhost:{port}",
             "OMNI_PROXY": f"http://us:{PASSWORD}@127.0.0.1:{proxy.port}",
@@ -82,7 +82,7 @@ async def test_the_usual_variables_name_the_proxy_and_a_wrong_password_uses_up_n
     async with account.serving() as url, connect_proxy(password="us:another") as proxy:
         proxy.hosts["omni.invalid"] = "127.0.0.1"
         stage.settings["HTTPS_PROXY"] = f"http://us:{PASSWORD}@127.0.0.1:{proxy.port}"
-        async with tls_in_front_of(httpx.URL(url).port or 0, server_of(files)) as port:
+        async with forwarded(httpx.URL(url).port or 0, server_of(files)) as port:
             worker = await stage.worker(
                 OMNI_BASE_URL=f"https://omni.invalid:{port}", CA_FILE=str(files[0]), RETRY_MAX_ATTEMPTS="1"
             )
@@ -158,7 +158,7 @@ async def test_check_names_each_fault_of_the_way_to_the_broker_in_one_line(
     assert (await fault(f"amqp://guest:guest@{host}/{vhost.name}?auth=external")).startswith("does not offer")
     assert (await fault(f"amqp://127.0.0.1:{no_port()}/")).startswith("no connection")
     assert (await fault("amqp://broker.invalid/")).startswith("no connection")
-    async with tls_in_front_of(vhost.node.port, server_of(files)) as port:
+    async with forwarded(vhost.node.port, server_of(files)) as port:
         untrusted = await fault(f"amqps://guest:guest@localhost:{port}/{vhost.name}")
         assert untrusted.startswith("the certificate is not trusted; RELAY_CA_FILE adds an authority: ")
         assert untrusted.endswith("issuer: CN=localhost")

@@ -10,7 +10,7 @@ from service.adapters.omni import TokenServer
 from service.core.attempt.oauth import Token, TokenFailure
 from tests.support.connect_proxy import connect_proxy
 from tests.support.omni_server import Act, answer, misbehaving, say, then_close
-from tests.support.tls import certificate, server_of, tls_in_front_of
+from tests.support.tls import certificate, forwarded, server_of
 
 GOOD = b'{"access_token":"a.b.c","expires_in":60}'
 SECRET = "hush&=+ canary"
@@ -68,7 +68,7 @@ async def test_authority_and_proxy_are_used(tmp_path: Path) -> None:
     files = certificate(tmp_path)
     async with (
         misbehaving(answer(GOOD), answer(GOOD)) as server,
-        tls_in_front_of(server.port, server_of(files)) as port,
+        forwarded(server.port, server_of(files)) as port,
         connect_proxy(password="us:pass") as proxy,
     ):
         url, through = f"https://localhost:{port}/token", f"http://us:pass@127.0.0.1:{proxy.port}"

@@ -13,7 +13,7 @@ from service.adapters.memory import ANSWER, MemoryConnection, connect
 from service.core.attempt.start_record import MemoryUnavailableError
 from tests.support.memory import MemoryServer
 from tests.support.proxy import Proxy
-from tests.support.tls import certificate, server_of, tls_in_front_of
+from tests.support.tls import certificate, forwarded, server_of
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ async def test_a_full_server_and_a_replica_are_named(memory: MemoryServer) -> No
 
 async def test_tls_is_verified_against_the_authorities_that_are_named(memory: MemoryServer, tmp_path: Path) -> None:
     files = certificate(tmp_path)
-    async with tls_in_front_of(memory.port, server_of(files)) as port:
+    async with forwarded(memory.port, server_of(files)) as port:
         url = f"rediss://localhost:{port}"
         assert await cause_of(url) == "untrusted_certificate"
         connection, _ = await connect(url, str(files[0]), lambda _: None)

@@ -39,7 +39,7 @@ from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.demo.rabbitmq.handshake import handshake
 from tests.support.broker import VirtualHost, manage
 from tests.support.proxy import Proxy
-from tests.support.tls import certificate, server_of, tls_in_front_of
+from tests.support.tls import certificate, forwarded, server_of
 
 SOON = 15.0
 """Most seconds for anything; a test of speed has its own limit."""
@@ -548,7 +548,7 @@ async def test_acks_before_an_orderly_close_reach_the_broker(vhost: VirtualHost)
 
 async def test_a_tls_connection_publishes_and_consumes(vhost: VirtualHost, tmp_path: Path) -> None:
     files = certificate(tmp_path)
-    async with tls_in_front_of(vhost.node.port, server_of(files)) as port:
+    async with forwarded(vhost.node.port, server_of(files)) as port:
         url = f"amqps://guest:guest@localhost:{port}/{vhost.name}?cafile="
         with pytest.raises(BrokerErrors):
             await connect((url.replace("cafile=", "no_verify_ssl=1"),))

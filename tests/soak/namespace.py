@@ -8,15 +8,14 @@ posted twice or ambiguous, or if there is another way out. It removes what it ma
 """
 
 import asyncio
-import contextlib
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,7 +25,7 @@ import httpx
 from service.demo.rabbitmq.node import private_node
 from tests.e2e.stage import Stage, staged
 from tests.support.connect_proxy import OPENED, ConnectProxy, connect_proxy
-from tests.support.tls import certificate, server_of, tls_in_front_of
+from tests.support.tls import certificate, forwarded, server_of
 from tests.support.worker import PROGRAM
 
 PASSWORD: Final = "canary-pass"
@@ -80,25 +79,6 @@ def namespace() -> Iterator[Namespace]:
         _run("ip", "netns", "delete", made.name)
 
 
-@asynccontextmanager
-async def forwarded(port: int) -> AsyncIterator[int]:
-    """Offer a port of 127.0.0.1 to the namespace; gives the port there."""
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream, behind = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, behind), pump(upstream, writer))
-
-    async with await asyncio.start_server(serve, OUTSIDE, 0) as server:
-        yield server.sockets[0].getsockname()[1]
-
-
 async def send(stage: Stage, proxy: ConnectProxy) -> int:
     """Send for `SECONDS`; the proxy answers 502 from the fourth to the tenth of them. Returns how many were sent."""
     for second in range(SECONDS):
@@ -121,9 +101,9 @@ async def main(directory: Path) -> int:
         async with (
             private_node(directory / "broker") as node,
             staged(node.url, directory / "stage") as stage,
-            tls_in_front_of(httpx.URL(stage.settings["RELAY_OMNI_BASE_URL"]).port or 0, server_of(files)) as omni,
+            forwarded(httpx.URL(stage.settings["RELAY_OMNI_BASE_URL"]).port or 0, server_of(files)) as omni,
             connect_proxy(password=f"us:{PASSWORD}", host=OUTSIDE) as proxy,
-            forwarded(node.port) as broker,
+            forwarded(node.port, None, host=OUTSIDE) as broker,
         ):
             return await _observe(space, stage, proxy, omni, f"amqp://guest:guest@{OUTSIDE}:{broker}/", files[0])
 

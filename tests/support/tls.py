@@ -36,8 +36,8 @@ def server_of(files: tuple[Path, Path]) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def tls_in_front_of(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Speak TLS on a port of its own, which is given, and pass the bytes on."""
+async def forwarded(port: int, context: ssl.SSLContext | None, *, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Pass on to a port of 127.0.0.1 what arrives at another one, which is given; over TLS if there is a context."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -50,5 +50,5 @@ async def tls_in_front_of(port: int, context: ssl.SSLContext) -> AsyncIterator[i
         upstream, behind = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(pump(reader, behind), pump(upstream, writer))
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+    async with await asyncio.start_server(serve, host, 0, ssl=context) as server:
         yield server.sockets[0].getsockname()[1]

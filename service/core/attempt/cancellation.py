@@ -47,7 +47,7 @@ Conditions = frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was written last about some conditions. Times are in seconds since 1970 by the memory's clock."""
+    """The latest entry about a set of conditions. Times are in seconds since 1970 by the memory's clock."""
 
     written: float
     ends: float

@@ -1,4 +1,4 @@
-"""What becomes of messages that an order to cancel concerns, where they would be posted next.
+"""Report messages that an order to cancel concerns, where they would be posted next.
 
 A message that may have been posted is never called cancelled:
 
@@ -15,8 +15,8 @@ from service.core.attempt.lookup import ResolutionKind
 from service.core.attempt.retry import lookup_delay
 from service.core.history import mark_ambiguous
 from service.core.result.decision import Attempt, give_up, schedule_retry
-from service.core.result.event import Reason, StatusEvent
-from service.core.result.report import Report
+from service.core.result.event import Reason
+from service.core.result.report import Report, report_each
 
 _CAUSE: Final = "cancelled"
 _REASON: Final = Reason("cancelled", "cancelled before it was posted")
@@ -30,23 +30,7 @@ def report_cancellation(attempt: Attempt, resolution: ResolutionKind | None, *, 
     """
     request, history = attempt.request, attempt.history
     if not history.ambiguous or is_missing:
-        return Report(
-            tuple(
-                StatusEvent(
-                    "message.cancelled",
-                    attempt.now,
-                    request.request_id,
-                    history.attempts,
-                    message_id=message.message_id,
-                    to=message.to.written(),
-                    bulk_id=request.content.bulk_id,
-                    reason=_REASON,
-                    metadata=request.metadata,
-                    content_digest=request.content_digest,
-                )
-                for message in request.messages
-            )
-        )
+        return report_each("message.cancelled", request, history, attempt.now, _REASON)
     latest = replace(attempt, history=replace(history, attempts=max(history.attempts - 1, 0)))
     message_outcomes = tuple(MessageOutcome(message, "ambiguous", _CAUSE) for message in request.messages)
     if resolution is not None:

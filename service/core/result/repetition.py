@@ -17,7 +17,7 @@ from service.core.history import History
 from service.core.omni.status import Status
 from service.core.request.request import Message, SendRequest
 from service.core.result.event import FINAL_EVENTS, EventType, Reason, ReasonCode, StatusEvent
-from service.core.result.report import Report, RetryMessage
+from service.core.result.report import Report, RetryMessage, report_each
 
 DuplicateEnd = Literal["repeated", "waiting", "conflict", "unclear"]
 """repeated  the final events of the first were published again
@@ -181,21 +181,4 @@ def report_wait(claim: Claim, request: SendRequest, history: History, delay_seco
 
 def report_conflict(request: SendRequest, history: History, now: datetime) -> Report:
     """Report that the id of a request names another one."""
-    reason = Reason("conflict", _CONFLICT)
-    return Report(
-        tuple(
-            StatusEvent(
-                "message.rejected",
-                now,
-                request.request_id,
-                history.attempts,
-                message_id=message.message_id,
-                to=message.to.written(),
-                bulk_id=request.content.bulk_id,
-                reason=reason,
-                metadata=request.metadata,
-                content_digest=request.content_digest,
-            )
-            for message in request.messages
-        )
-    )
+    return report_each("message.rejected", request, history, now, Reason("conflict", _CONFLICT))

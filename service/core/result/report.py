@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from service.core.history import History
 from service.core.request.request import Parsed, SendRequest
-from service.core.result.event import Reason, StatusEvent
+from service.core.result.event import EventType, Reason, StatusEvent
 from service.core.value import dataclass
 
 RelayReason = Literal["failed", "unknown"]
@@ -120,10 +120,15 @@ def report_expiry(
 ) -> Report:
     """Report a request whose deadline passed before an attempt."""
     reason = Reason("expired", f"{detail}; {EARLIER_ATTEMPT}" if history.ambiguous else detail)
+    return report_each("message.expired", request, history, now, reason)
+
+
+def report_each(type_: EventType, request: SendRequest, history: History, now: datetime, reason: Reason) -> Report:
+    """Report the same about each message of a request that is not posted."""
     return Report(
         tuple(
             StatusEvent(
-                "message.expired",
+                type_,
                 now,
                 request.request_id,
                 history.attempts,

@@ -1,4 +1,4 @@
-"""What becomes of a delivery that an order to cancel concerns."""
+"""A delivery that an order to cancel concerns, from its bytes to its events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
