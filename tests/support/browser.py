@@ -13,7 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 PROGRAMS: Final = ("chromium", "chromedriver")
-"""What the tests need on the path; `deploy/test` looks for the same."""
+"""Programs that the tests find on the path; `deploy/test` looks for the same."""
 WAIT: Final = 10.0
 
 
