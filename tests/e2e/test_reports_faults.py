@@ -117,7 +117,7 @@ async def test_no_report_is_lost_when_broker_and_receiver_are_killed(
             group.create_task(push_all(pushes[41:]))
         await stage.until(lambda: len({event.subject for event in stage.events}) == len(pushes) * PER_PUSH, within=60)
         assert contradictions(stage) == []
-        assert sorted(attempts)[-2] > 1
+        assert max(attempts) > 1  # the kill of the receiver met a push
 
 
 @pytest.mark.long
