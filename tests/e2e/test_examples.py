@@ -23,7 +23,7 @@ from tests.support.documents import ROOT
 
 EXAMPLES: Final = ROOT / "deploy/contract/examples"
 MODULES: Final = ROOT / ".tools/schemas/node_modules"
-COUNT: Final = 1000
+COUNT: Final = 200
 """Requests, in two halves."""
 
 Commands = tuple[Sequence[str], Sequence[str]]
