@@ -103,6 +103,7 @@ async def test_a_client_certificate_is_rotated_while_messages_are_sent(
         assert await worker.stop() == 0
 
 
+@pytest.mark.once
 async def test_the_next_address_is_tried_at_once(stage: Stage) -> None:
     addresses = [f"amqp://127.0.0.1:{free_port()}/" for _ in range(8)]
     worker = await stage.worker(RABBITMQ_URL=",".join([*addresses, stage.url]))

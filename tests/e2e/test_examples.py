@@ -21,6 +21,8 @@ from tests.e2e.stage import Stage, connected, staged
 from tests.support.broker import VirtualHost, virtual_host
 from tests.support.documents import ROOT
 
+pytestmark = pytest.mark.once
+
 EXAMPLES: Final = ROOT / "deploy/contract/examples"
 MODULES: Final = ROOT / ".tools/schemas/node_modules"
 COUNT: Final = 200

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import KEY, Stage, staged
 from tests.e2e.test_rotation import mounted
 from tests.e2e.test_trying_again import NUMBER
 from tests.support.broker import VirtualHost, manage
 from tests.support.documents import ROOT, blocks, commands_of, text_of
+from tests.support.proxy import Proxy
 from tests.support.worker import Worker
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(150)]
@@ -183,18 +183,20 @@ async def test_results_are_blocked(stage: Stage, vhost: VirtualHost) -> None:
         await cured.until("log sending.resumed", log_line(worker, "sending.resumed"))
 
 
-async def test_the_broker_is_stopped(own_broker: Callable[[], Awaitable[Node]], tmp_path: Path) -> None:
-    node = await own_broker()
-    async with staged(node.url, tmp_path) as stage:
+async def test_the_broker_is_stopped(vhost: VirtualHost, tmp_path: Path) -> None:
+    """As its clients see it: its connections end, and nobody listens at its address."""
+    async with Proxy(vhost.node.port) as broker, staged(vhost.url, tmp_path) as stage:
+        stage.settings["RELAY_RABBITMQ_URL"] = f"amqp://guest:guest@127.0.0.1:{broker.port}/{vhost.name}"
         worker = await stage.worker()
         incident = Incident("broker stopped")
-        await node.stop()
+        await broker.refuse()
+        broker.cut()
         await incident.until("log broker.disconnected", log_line(worker, "broker.disconnected"))
         await incident.until("log broker.refused", log_line(worker, "broker.refused", reason="ECONNREFUSED"))
         await incident.until("status", status(stage, worker, "not connected to RabbitMQ", 1))
         await incident.until("check", output(stage, "fail", "check"))
         page_says("OmniRelayDisconnected", "ECONNREFUSED", "start the broker")
-        await node.start()
+        await broker.accept()
         cured = Incident("broker stopped, started")
         await stage.send(request(1))
         await stage.until_final_events(1)
@@ -252,11 +254,11 @@ def naming(worker: Worker, name: str) -> list[dict[str, Any]]:
 
 async def test_one_of_a_burst_is_found(stage: Stage) -> None:
     worker = await stage.worker(LOG_LINES_PER_SECOND="10")  # so that nearly all are left out
-    for place in (0, 799):
+    for place in (0, 399):
         first = len(stage.final_events())
-        burst = [request(first + number) for number in range(800)]
+        burst = [request(first + number) for number in range(400)]
         burst[place] |= {"requestId": f"order-{place}", "messageId": f"order-message-{place}"}
-        refused = {**request(first + 800), "requestId": f"wrong-{place}", "unheardOf": 1}
+        refused = {**request(first + 400), "requestId": f"wrong-{place}", "unheardOf": 1}
         incident = Incident(f"one of a burst, place {place}")
         await stage.send(*burst[: place // 2], refused, *burst[place // 2 :])
 
@@ -264,7 +266,7 @@ async def test_one_of_a_burst_is_found(stage: Stage) -> None:
             return [line["events"] for line in naming(worker, name)] == [{"message.accepted": 1}]
 
         await incident.until("log delivery.settled", is_named)
-        await stage.until_final_events(first + 801)
+        await stage.until_final_events(first + 401)
         event, (line,) = stage.about(f"order-{place}")[0], naming(worker, f"order-{place}")
         later = datetime.fromisoformat(line["timestamp"]) - datetime.fromisoformat(event.body["time"])
         print(f"{incident.name}: its line follows its event after {later.total_seconds():.1f} s")  # noqa: T201 - as above

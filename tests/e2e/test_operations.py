@@ -9,6 +9,8 @@ import pytest
 from tests.e2e.stage import Stage
 from tests.support.worker import PROGRAM
 
+pytestmark = pytest.mark.once
+
 LIMIT = 256
 """Descriptors the worker may have."""
 LIMITED = (

@@ -17,6 +17,8 @@ from tests.e2e.stage import Stage, connected
 from tests.support.broker import VirtualHost
 from tests.support.worker import PROGRAM
 
+pytestmark = pytest.mark.once
+
 ROWS: Final = 10_000
 NUMBER: Final = "41793026727"
 
