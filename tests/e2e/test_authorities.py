@@ -11,6 +11,8 @@ from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost
 from tests.support.tls import certificate, forwarded, server_of
 
+pytestmark = pytest.mark.once
+
 
 @asynccontextmanager
 async def over_tls(stage: Stage, vhost: VirtualHost, files: tuple[Path, Path]) -> AsyncIterator[dict[str, str]]:

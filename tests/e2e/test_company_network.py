@@ -16,6 +16,8 @@ from tests.support.broker import VirtualHost
 from tests.support.connect_proxy import OPENED, ConnectProxy, connect_proxy
 from tests.support.tls import certificate, forwarded, server_of
 
+pytestmark = pytest.mark.once
+
 PASSWORD = "canary-pass"
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 

@@ -12,6 +12,8 @@ from tests.support.broker import VirtualHost
 from tests.support.prometheus import DASHBOARDS, filled, prometheus
 from tests.support.receiver import Receiver, a_report, receiving
 
+pytestmark = pytest.mark.once
+
 NUMBER: Final = "41793026727"
 SECONDS: Final = 18
 """Of load: rates cover fifteen seconds."""

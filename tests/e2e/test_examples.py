@@ -21,9 +21,11 @@ from tests.e2e.stage import Stage, connected, staged
 from tests.support.broker import VirtualHost, virtual_host
 from tests.support.documents import ROOT
 
+pytestmark = pytest.mark.once
+
 EXAMPLES: Final = ROOT / "deploy/contract/examples"
 MODULES: Final = ROOT / ".tools/schemas/node_modules"
-COUNT: Final = 1000
+COUNT: Final = 200
 """Requests, in two halves."""
 
 Commands = tuple[Sequence[str], Sequence[str]]

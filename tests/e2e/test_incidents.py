@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import KEY, Stage, staged
 from tests.e2e.test_rotation import mounted
 from tests.e2e.test_trying_again import NUMBER
-from tests.support.broker import VirtualHost
+from tests.support.broker import VirtualHost, manage
 from tests.support.documents import ROOT, blocks, commands_of, text_of
+from tests.support.proxy import Proxy
 from tests.support.worker import Worker
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(150)]
@@ -151,49 +151,52 @@ async def runbook_commands(vhost: VirtualHost, page: str) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("by", "limit"), [("arguments", {"max-length-bytes": 10}), ("policy", {"max-length": 1})], ids=str
-)
-async def test_results_are_blocked(stage: Stage, vhost: VirtualHost, limit: dict[str, int], by: str) -> None:
+async def test_results_are_blocked(stage: Stage, vhost: VirtualHost) -> None:
+    """One queue refuses by its arguments, another by a policy."""
     worker = await stage.worker()
-    refusing: dict[str, Any] = {**limit, "overflow": "reject-publish"}
+    own: dict[str, Any] = {"x-max-length-bytes": 10, "x-overflow": "reject-publish"}
+    policy = {"max-length": 1, "overflow": "reject-publish"}
     async with stage.channel() as channel:
-        own = {f"x-{name}": value for name, value in refusing.items()} if by == "arguments" else {}
-        queue = await channel.declare_queue("orders.results", durable=True, arguments=own)
         between = await channel.declare_exchange("orders", "fanout", durable=True)
         await between.bind("omni.results", "#")
-        await queue.bind("orders")
-    if by == "policy":
-        await vhost.node.ctl("set_policy", "-p", vhost.name, "small", "^orders", json.dumps(refusing))
-    incident = Incident(f"results blocked ({limit}, {by})")
+        await (await channel.declare_queue("orders.results", durable=True, arguments=own)).bind("orders")
+        await (await channel.declare_queue("stock.results", durable=True)).bind("orders")
+    manage(vhost.node, "PUT", f"policies/{vhost.name}/small", pattern="^stock", definition=policy)
+    incident = Incident("results blocked")
     async with load(stage, 0.5):
         retried = log_line(worker, "publish.retried", exchange="omni.results", error="DeliveryError")
         await incident.until("log publish.retried", retried)
         await incident.until("status", status(stage, worker, "look for a full queue bound to omni.results"))
         bound, queues, policies = await runbook_commands(vhost, "OmniRelayResultsStalled")
         assert any(one.split() == ["omni.results", "exchange", "orders"] for one in bound), bound
-        (refusing_queue,) = [one for one in queues if one.startswith("orders.results")]
-        assert ("reject-publish" in refusing_queue) == (by == "arguments"), refusing_queue
-        assert ["small" in one and "reject-publish" in one for one in policies] == [True] * (by == "policy")
-        assert ("small" in refusing_queue) == (by == "policy")
+        (by_arguments,) = [one for one in queues if one.startswith("orders.results")]
+        (by_policy,) = [one for one in queues if one.startswith("stock.results")]
+        assert "reject-publish" in by_arguments
+        assert "small" not in by_arguments
+        assert "reject-publish" not in by_policy
+        assert "small" in by_policy
+        assert ["small" in one and "reject-publish" in one for one in policies] == [True]
         async with stage.channel() as channel:
             await (await channel.get_queue("orders.results")).unbind("orders")
+            await (await channel.get_queue("stock.results")).unbind("orders")
         cured = Incident("results blocked, unbound")
         await cured.until("log sending.resumed", log_line(worker, "sending.resumed"))
 
 
-async def test_the_broker_is_stopped(own_broker: Callable[[], Awaitable[Node]], tmp_path: Path) -> None:
-    node = await own_broker()
-    async with staged(node.url, tmp_path) as stage:
+async def test_the_broker_is_stopped(vhost: VirtualHost, tmp_path: Path) -> None:
+    """As its clients see it: its connections end, and nobody listens at its address."""
+    async with Proxy(vhost.node.port) as broker, staged(vhost.url, tmp_path) as stage:
+        stage.settings["RELAY_RABBITMQ_URL"] = f"amqp://guest:guest@127.0.0.1:{broker.port}/{vhost.name}"
         worker = await stage.worker()
         incident = Incident("broker stopped")
-        await node.stop()
+        await broker.refuse()
+        broker.cut()
         await incident.until("log broker.disconnected", log_line(worker, "broker.disconnected"))
         await incident.until("log broker.refused", log_line(worker, "broker.refused", reason="ECONNREFUSED"))
         await incident.until("status", status(stage, worker, "not connected to RabbitMQ", 1))
         await incident.until("check", output(stage, "fail", "check"))
         page_says("OmniRelayDisconnected", "ECONNREFUSED", "start the broker")
-        await node.start()
+        await broker.accept()
         cured = Incident("broker stopped, started")
         await stage.send(request(1))
         await stage.until_final_events(1)
@@ -204,7 +207,7 @@ async def test_a_producer_floods_with_wrong_requests(stage: Stage) -> None:
     worker = await stage.worker()
     watching = await stage.watching("watch", "--json", "--type", "rejected")
     await asyncio.sleep(2)
-    wrong = [{**request(number), "unheardOf": 1} for number in range(1500)]
+    wrong = [{**request(number), "unheardOf": 1} for number in range(600)]
     incident = Incident("flood of wrong requests")
     async with load(stage, 0.2, 10_000):
         flood = asyncio.create_task(stage.send(*wrong, app_id="shop-7"))
@@ -251,11 +254,11 @@ def naming(worker: Worker, name: str) -> list[dict[str, Any]]:
 
 async def test_one_of_a_burst_is_found(stage: Stage) -> None:
     worker = await stage.worker(LOG_LINES_PER_SECOND="10")  # so that nearly all are left out
-    for place in (0, 799):
+    for place in (0, 399):
         first = len(stage.final_events())
-        burst = [request(first + number) for number in range(800)]
+        burst = [request(first + number) for number in range(400)]
         burst[place] |= {"requestId": f"order-{place}", "messageId": f"order-message-{place}"}
-        refused = {**request(first + 800), "requestId": f"wrong-{place}", "unheardOf": 1}
+        refused = {**request(first + 400), "requestId": f"wrong-{place}", "unheardOf": 1}
         incident = Incident(f"one of a burst, place {place}")
         await stage.send(*burst[: place // 2], refused, *burst[place // 2 :])
 
@@ -263,7 +266,7 @@ async def test_one_of_a_burst_is_found(stage: Stage) -> None:
             return [line["events"] for line in naming(worker, name)] == [{"message.accepted": 1}]
 
         await incident.until("log delivery.settled", is_named)
-        await stage.until_final_events(first + 801)
+        await stage.until_final_events(first + 401)
         event, (line,) = stage.about(f"order-{place}")[0], naming(worker, f"order-{place}")
         later = datetime.fromisoformat(line["timestamp"]) - datetime.fromisoformat(event.body["time"])
         print(f"{incident.name}: its line follows its event after {later.total_seconds():.1f} s")  # noqa: T201 - as above
@@ -276,8 +279,8 @@ async def test_one_of_a_burst_is_found(stage: Stage) -> None:
 
 async def test_a_delay_queue_that_refuses_is_named_by_the_log(stage: Stage, vhost: VirtualHost) -> None:
     worker = await stage.worker(RETRY_BASE_DELAY="4", RETRY_MAX_DELAY="4")
-    refusing = json.dumps({"max-length": 1})  # a quorum queue refuses a little later than at its limit
-    await vhost.node.ctl("set_policy", "-p", vhost.name, "small", r"^omni\.requests\.delay", refusing)
+    small = {"max-length": 1}  # a quorum queue refuses a little later than at its limit
+    manage(vhost.node, "PUT", f"policies/{vhost.name}/small", pattern=r"^omni\.requests\.delay", definition=small)
     await stage.fault(kind="status", status=503, times=4)
     incident = Incident("delay queue refuses")
     for number in range(4):

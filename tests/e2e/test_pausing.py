@@ -274,12 +274,12 @@ async def test_a_broker_that_is_short_of_disk_ends_no_session(stage: Stage, vhos
     await stage.fault(kind="latency", seconds=8)  # the command takes seconds on a busy machine
     await stage.send(*requests(3))
     await stage.until_in_flight(3)
-    await vhost.node.ctl("set_disk_free_limit", str(900 * 10**12))
+    await vhost.node.evaluate(f"rabbit_disk_monitor:set_disk_free_limit({900 * 10**12})")
     try:
         await worker.until_metric(STALLED, 1)
         await asyncio.sleep(12)  # two rounds of checks, and the longest time of an answer
     finally:
-        await vhost.node.ctl("set_disk_free_limit", "50MB")
+        await vhost.node.evaluate("rabbit_disk_monitor:set_disk_free_limit(50000000)")
     await stage.until_final_events(3)
 
     assert worker.lines("consumer.lost") == worker.lines("broker.disconnected") == []

@@ -8,6 +8,8 @@ import pytest
 from tests.e2e.stage import KEY, Stage
 from tests.support.omni_server import answer, misbehaving
 
+pytestmark = pytest.mark.once
+
 TEXT, ADDRESS = "canary text", "canary@example.com"
 NUMBERS = ("4915550001111", "4915550091503", "4915550091400", "4915550091200", "4915550091014", "4915550090104")
 SECRETS = (KEY, TEXT, ADDRESS, "49155500")

@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.stage import Stage
 from tests.support.worker import TIMEOUT, Worker
 
+pytestmark = pytest.mark.once
+
 NUMBER = "41793026727"
 
 

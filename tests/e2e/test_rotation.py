@@ -197,7 +197,8 @@ async def test_the_brokers_password_is_rotated_and_connections_are_closed(
             sending = asyncio.create_task(send_steadily(stage, 3))
             await asyncio.sleep(1)
             manage(vhost.node, "PUT", f"users/{name}", password="another", tags="")
-            await vhost.node.ctl("close_all_user_connections", name, "the password has changed")
+            reason = '<<"the password has changed">>'
+            await vhost.node.evaluate(f'rabbit_networking:close_all_user_connections(<<"{name}">>, {reason})')
             await worker.until_line("broker.refused")
             await asyncio.sleep(3)
             began = time.monotonic()

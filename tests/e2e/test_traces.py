@@ -1,12 +1,15 @@
 import urllib.request
 from collections.abc import Iterator
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.e2e.stage import Stage
 from tests.support.omni_server import OmniServer, answer, misbehaving
 from tests.support.worker import Worker
+
+pytestmark = pytest.mark.once
 
 NUMBER = "41793026727"
 TEXT = "a text that nobody but the person may read"

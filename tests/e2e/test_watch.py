@@ -16,6 +16,8 @@ from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE_ONCE, request
 from tests.support.broker import VirtualHost
 from tests.support.worker import PROGRAM, TIMEOUT
 
+pytestmark = pytest.mark.once
+
 Process = asyncio.subprocess.Process
 GREETING = "Grüße 😀"
 

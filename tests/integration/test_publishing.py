@@ -151,12 +151,12 @@ async def test_a_queue_that_has_room_now_and_then_causes_few_repeats(vhost: Virt
 async def test_thousands_of_unroutable_events_take_linear_time(vhost: VirtualHost) -> None:
     async with opened(vhost.url) as client:
         seconds = []
-        for count in (500, 5_000):
+        for count in (250, 2_500):
             events = [event(f"e-{number}") for number in range(count)]
             started = time.process_time()
             await asyncio.wait_for(client.connection.publish(events), SOON * 2)
             seconds.append(time.process_time() - started)
-        assert len(client.log.unroutable) == 5_500
+        assert len(client.log.unroutable) == 2_750
         assert seconds[1] < 40 * seconds[0]  # quadratic time would be a hundred times as much
 
 

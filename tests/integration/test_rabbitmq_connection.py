@@ -68,7 +68,10 @@ DELAYS = (0.2, 300.0)
 FAST = contextvars.ContextVar("FAST", default=True)
 
 
-@pytest.fixture(autouse=True, params=[True, False], ids=["fast path", "library alone"])
+@pytest.fixture(
+    autouse=True,
+    params=[pytest.param(True, id="fast path"), pytest.param(False, id="library alone", marks=pytest.mark.once)],
+)
 def fast_path(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every test runs with and without the fast path."""
     token = FAST.set(request.param)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.worker import run, started
 
+pytestmark = pytest.mark.once
+
 KEY: Final = "canary-key"
 USUAL: Final = {
     "RELAY_RABBITMQ_URL": "amqp://127.0.0.1:9/",

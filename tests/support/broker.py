@@ -52,7 +52,9 @@ class VirtualHost:
 
     async def close_connections(self) -> None:
         """Have the broker close every connection to this virtual host, as an operator may."""
-        await self.node.ctl("close_all_connections", "--vhost", self.name, "closed by a test")
+        each = f'Connection <- rabbit_connection_tracking:list(<<"{self.name}">>)'
+        pid = "element(6, Connection)"  # a field of its record
+        await self.node.evaluate(f'[rabbit_networking:close_connection({pid}, <<"closed by a test">>) || {each}]')
 
 
 @contextmanager
@@ -83,13 +85,13 @@ def manage(node: Node, method: str, path: str, **fields: object) -> object:
 @asynccontextmanager
 async def largest_message(node: Node, size: int) -> AsyncIterator[None]:
     """Have a node refuse messages of more than `size` bytes on channels that are opened from now on."""
-    before = await node.ctl(
-        "eval", f"{{ok, Old}} = application:get_env(rabbit, max_message_size), {_largest(size)}, Old."
+    before = await node.evaluate(
+        f"begin {{ok, Old}} = application:get_env(rabbit, max_message_size), {_largest(size)}, Old end"
     )
     try:
         yield
     finally:
-        await node.ctl("eval", f"{_largest(int(before))}.")
+        await node.evaluate(f"begin {_largest(int(before))} end")
 
 
 def _largest(size: int) -> str:

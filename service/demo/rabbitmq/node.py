@@ -146,21 +146,32 @@ class Node:
 
     async def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl on this node and return its output."""
-        command = self._server.command(self._directory, str(PROGRAMS / "rabbitmqctl"), "-q", *arguments)
+        return await self._run(str(PROGRAMS / "rabbitmqctl"), "-q", *arguments)
+
+    async def evaluate(self, expression: str) -> str:
+        """Evaluate an Erlang expression, a hundred times as fast as rabbitmqctl does; return its value as Erlang."""
+        erl_call = self._server.erl_call()
+        cookie = (self._directory / ".erlang.cookie").read_text()
+        answer = await self._run(erl_call, "-sname", self.name, "-c", cookie, "-e", stdin=f"{expression}.\n")
+        if not answer.startswith("{ok, "):
+            raise NodeError(f"{expression}: {answer}")
+        return answer.removeprefix("{ok, ").removesuffix("}")
+
+    async def _run(self, *program: str, stdin: str = "") -> str:
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *self._server.command(self._directory, *program),
             env=self._environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
         try:
-            output, _ = await asyncio.wait_for(process.communicate(), _CTL_SECONDS)
+            output, _ = await asyncio.wait_for(process.communicate(stdin.encode()), _CTL_SECONDS)
         finally:
             if process.returncode is None:
                 process.kill()
         if process.returncode != 0:
-            raise NodeError(f"rabbitmqctl {' '.join(arguments)}: {output.decode(errors='replace').strip()}")
+            raise NodeError(f"{Path(program[0]).name}: {output.decode(errors='replace').strip()}")
         return output.decode()
 
     async def _launch(self) -> None:
