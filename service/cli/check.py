@@ -124,18 +124,27 @@ async def _check_contents(session: Session, settings: Settings) -> list[Check]:
     try:
         rights = rights_needed(delays, declares=settings.rabbitmq_declare, replies=bool(settings.reply_patterns))
         missing = await missing_rights(session, rights)
-        return [*await _check_topology(session, delays, missing), *_describe_rights(missing)]
+        topology = await _check_topology(session, delays, missing, declares=settings.rabbitmq_declare)
+        return [*topology, *_describe_rights(missing)]
     except BrokerErrors as error:
         return [Check("broker", "fault", f"{type(error).__name__}: no answer to what was asked")]
 
 
-async def _check_topology(session: Session, delays: tuple[float, ...], missing: list[Right]) -> list[Check]:
+async def _check_topology(
+    session: Session, delays: tuple[float, ...], missing: list[Right], *, declares: bool
+) -> list[Check]:
+    """Check that everything exists. Arguments can only be compared by declaring, so only if a worker declares too."""
     try:
         await declare(session.connection, delays, passive=True)
     except TopologyError as error:
         return [Check("topology", "fault", f"{error}; a worker with RELAY_RABBITMQ_DECLARE=true declares it")]
     except AccessRefusedError as error:
         return [] if missing else [Check("topology", "fault", str(error))]  # the missing right has a line of its own
+    try:
+        if declares and not missing:
+            await declare(session.connection, delays, passive=False, binds=False)
+    except TopologyError as error:
+        return [Check("topology", "fault", f"{error}; no worker starts until it is deleted or replaced")]
     return [Check("topology", "ok", "exchanges, queues and delay queues are there")]
 
 

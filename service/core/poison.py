@@ -4,12 +4,16 @@ The broker redelivers the messages of a worker that died, and counts. The count 
 that of every other message that was prefetched with it, until the delivery limit removes them all. So a message that
 was delivered often is handled alone, in an order that changes with the count. The messages that come before the poison
 one are settled: about half of the others in each round. Long before the limit it is alone.
+
+Urgent messages come first in the first round only. A poison one among them would kill the worker before any other
+message is settled, in every round.
 """
 
 import hashlib
 from typing import Final
 
 from service.core.delivery import Delivery
+from service.core.topology import NORMAL
 
 COUNT: Final = "x-delivery-count"
 ACQUIRED: Final = "x-acquired-count"
@@ -32,7 +36,9 @@ def times_handed_out(delivery: Delivery) -> int | None:
     return max([count for count in counts if isinstance(count, int)], default=None)
 
 
-def rank(delivery: Delivery) -> bytes:
-    """Return its rank in the quarantine: pseudo-random, and another one with each count."""
-    text = f"{delivery.headers.get(COUNT)}\n{delivery.message_id}\n".encode()
-    return hashlib.blake2b(text + delivery.body, digest_size=8).digest()
+def rank(delivery: Delivery) -> tuple[bool, bytes]:
+    """Return its rank in the quarantine: pseudo-random, and another one with each count; urgent ones first at first."""
+    count = delivery.headers.get(COUNT)
+    text = f"{count}\n{delivery.message_id}\n".encode()
+    is_later = delivery.lane is NORMAL or count != SUSPICIOUS
+    return is_later, hashlib.blake2b(text + delivery.body, digest_size=8).digest()

@@ -26,6 +26,7 @@ from service.core.attempt.retry import Policy, RetryPolicy, pause_delay
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.headers import history_of
+from service.core.request.parsing import LARGE
 from service.core.result.publication import schedule_unread_retry
 from service.core.result.reply_to import ReplyPolicy
 from service.core.topology import LANES, NORMAL, URGENT, Lane
@@ -292,8 +293,13 @@ def message_policy(settings: Settings) -> Policy:
 
 
 def prefetches(settings: Settings) -> dict[Lane, int]:
-    """Return how many deliveries of each lane may be unsettled."""
-    return {NORMAL: settings.rabbitmq_prefetch, URGENT: settings.rabbitmq_urgent_prefetch}
+    """Return how many deliveries of each lane may be unsettled.
+
+    Small deliveries that are being served can only be waited for. If those of one lane filled the memory, nothing would
+    be read for the other lane either. So those of a lane get at most half of it.
+    """
+    most = settings.rabbitmq_max_bytes_in_flight // 2 // LARGE
+    return {NORMAL: min(settings.rabbitmq_prefetch, most), URGENT: min(settings.rabbitmq_urgent_prefetch, most)}
 
 
 def _limit(settings: Settings) -> Limit:

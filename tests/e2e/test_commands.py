@@ -113,11 +113,15 @@ async def test_a_check_reports_what_works_and_what_does_not(stage: Stage, unused
         stage.command("check", OMNI_BASE_URL=f"http://{nowhere}"),
         stage.command("check", RETRY_MAX_DELAY="3"),
     )
+    async with stage.channel() as channel:
+        await channel.queue_delete("omni.requests.urgent.delay.0.1")
+        await channel.declare_queue("omni.requests.urgent.delay.0.1", durable=True)
+    differs = await stage.command("check", HTTP_PORT=str(worker.port))
 
     assert good.status == 0
     assert [line.split()[0] for line in good.output.splitlines()] == ["ok"] * 7 + ["-"]
     assert good.output.splitlines()[-1].startswith("-     sending        nothing was posted")
-    for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (delays, "topology")):
+    for ended, at in ((key, "OMNI"), (broker, "broker"), (omni, "OMNI"), (delays, "topology"), (differs, "topology")):
         assert ended.status == 1
         assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("FAULT")] == [at]
         assert "wrong-canary" not in ended.output + ended.errors

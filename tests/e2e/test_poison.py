@@ -17,8 +17,8 @@ from tests.support.worker import DEADLY, TIMEOUT
 LIMIT = 4
 
 
-def turn(body: dict[str, object], count: int) -> bytes:
-    """Return whether it is served in quarantine."""
+def turn(body: dict[str, object], count: int) -> tuple[bool, bytes]:
+    """Return its rank in the quarantine."""
     delivery = Delivery(json.dumps(body).encode(), message_id=str(body["messageId"]))
     return rank(replace(delivery, headers={COUNT: count}))
 

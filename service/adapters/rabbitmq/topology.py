@@ -35,10 +35,13 @@ class TopologyError(Exception):
     """A queue or exchange is missing, or exists with other arguments. It was not changed."""
 
 
-async def declare(connection: AbstractConnection, delays: tuple[float, ...], *, passive: bool) -> None:
+async def declare(
+    connection: AbstractConnection, delays: tuple[float, ...], *, passive: bool, binds: bool = True
+) -> None:
     """Declare everything. Raises `TopologyError` if something exists with other arguments.
 
-    With `passive`, only check that everything exists: the broker compares nothing but the names.
+    With `passive`, only check that everything exists: the broker compares nothing but the names. Without `binds`,
+    nothing is changed where everything exists.
     """
     channel = await connection.channel()
     try:
@@ -48,7 +51,7 @@ async def declare(connection: AbstractConnection, delays: tuple[float, ...], *, 
         }
         for name, arguments in _queues(delays):
             queue = await channel.declare_queue(name, durable=True, passive=passive, arguments=arguments)
-            for exchange, routing_key, _ in () if passive else _bindings(name):
+            for exchange, routing_key, _ in _bindings(name) if binds and not passive else ():
                 await queue.bind(exchanges[exchange], routing_key)
     except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelNotFoundEntity) as error:
         raise TopologyError(str(error)) from None

@@ -29,7 +29,7 @@ from service.core.attempt.breaker import (
 )
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.outcome import CANCELLED, DUPLICATE, NOT_SENT, MaySend, NotAttempted, Outcome
-from service.core.topology import URGENT
+from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.worker.cancellation import Cancellations
 from service.worker.telemetry import MEMORY_UNAVAILABLE, RESULTS_STALLED
 
@@ -92,7 +92,7 @@ class Guard:
         """How many calls of each kind wait (`probe_kind`)."""
         self._timer: asyncio.TimerHandle | None = None
         self._changed_at = clock()
-        self._changed = asyncio.Event()
+        self._changed = {lane: asyncio.Event() for lane in LANES}
 
     @property
     def pause(self) -> str | None:
@@ -159,9 +159,13 @@ class Guard:
             self._wake()
 
     def notice(self) -> None:
-        """Let those that wait see whether they still want a permission."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        """Let those that wait see whether they still want a permission, and urgent ones get slots first.
+
+        An urgent call takes one turn of the loop to join a batch, so normal calls are woken a turn later.
+        """
+        changed, self._changed = self._changed, {lane: asyncio.Event() for lane in LANES}
+        changed[URGENT].set()
+        asyncio.get_running_loop().call_soon(changed[NORMAL].set)
 
     async def enter(
         self,
@@ -187,7 +191,7 @@ class Guard:
                 left = until - self.clock()
                 if left <= 0 and not self.is_stalled:
                     return NotAttempted(self.pause or self.breaker.cause)
-                await self._change(None if self.is_stalled else left)
+                await self._change(URGENT if is_urgent else NORMAL, None if self.is_stalled else left)
             return NotAttempted(STOPPING)
         finally:
             self._waiting[kind] -= 1
@@ -228,11 +232,11 @@ class Guard:
     def _seconds_left(self) -> float:
         return 0.0 if self.breaker.until is None else max(0.0, self.breaker.until - self.clock())
 
-    async def _change(self, seconds: float | None) -> None:
+    async def _change(self, lane: Lane, seconds: float | None) -> None:
         """Wait until anything changes, or for so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if seconds is None else max(seconds, _SHORTEST_TIMER)):
-                await self._changed.wait()
+                await self._changed[lane].wait()
 
     @property
     def _is_held(self) -> bool:

@@ -35,6 +35,8 @@ class _Query:
 
     ids: tuple[str, ...]
     size: int
+    """Bytes in the request line; `LONGEST_QUERY` leaves no room for others."""
+    lane: Lane
     answer: asyncio.Future[LookupResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -54,6 +56,7 @@ class LogLookup:
         self._on_result = on_result
         self._waiting: LaneQueue[_Query] = LaneQueue()
         self._task: asyncio.Task[None] | None = None
+        self._divided: set[asyncio.Task[None]] = set()
         self._next = 0.0
         self._access = access
         self._clock = clock
@@ -70,7 +73,7 @@ class LogLookup:
         for part, size in _parts(ids):
             if self._access.denied_until is not None and self._clock() < self._access.denied_until:
                 return Forbidden("http_403")
-            lookup_result = await self._put(_Query(part, size), lane)
+            lookup_result = await self._put(_Query(part, size, lane))
             if not isinstance(lookup_result, Answered):
                 return lookup_result
             whole = _joined(whole, lookup_result)
@@ -81,38 +84,43 @@ class LogLookup:
         ahead = sum(len(query.ids) for one in lanes for query in self._waiting.waiting(one)) / MOST_IDS
         return self._next - self._clock() + ahead * self._pause > SOON
 
-    async def _put(self, query: _Query, lane: Lane) -> LookupResult:
-        self._waiting.append(lane, query)
+    async def _put(self, query: _Query) -> LookupResult:
+        self._waiting.append(query.lane, query)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
         return await query.answer
 
     async def _work(self) -> None:
         while self._waiting:
-            await self._until_next()
+            await asyncio.sleep(self._next - self._clock())
+            self._next = self._clock() + self._pause
             asked = _fill(self._waiting)
-            lookup_result = await self._find(tuple(dict.fromkeys(one for query in asked for one in query.ids)))
-            for query in asked:
-                if not query.answer.done():  # its task may have been cancelled
-                    query.answer.set_result(lookup_result)
+            ids = _ids_of(asked)
+            lookup_result = self._record(await self._ask(ids))
+            if isinstance(lookup_result, Answered) and lookup_result.incomplete and len(ids) > 1:
+                self._ask_again(asked)
+            else:
+                _answer(asked, lookup_result)
 
-    async def _until_next(self) -> None:
-        await asyncio.sleep(self._next - self._clock())
-        self._next = self._clock() + self._pause
+    def _ask_again(self, asked: list[_Query]) -> None:
+        """Ask again what had no complete answer: each lane's question by itself, or the one lane's in halves."""
+        lanes = [lane for lane in LANES if any(query.lane is lane for query in asked)]
+        for lane in lanes:
+            task = asyncio.create_task(self._ask_in_parts([one for one in asked if one.lane is lane], len(lanes) == 1))
+            self._divided.add(task)
+            task.add_done_callback(self._divided.discard)
 
-    async def _find(self, ids: tuple[str, ...]) -> LookupResult:
-        """Make one query; if its answer is not complete, ask again in halves."""
-        lookup_result = self._record(await self._ask(ids))
-        if not isinstance(lookup_result, Answered) or not lookup_result.incomplete or len(ids) == 1:
-            return lookup_result
-        whole = Answered({})
-        for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
-            await self._until_next()
-            lookup_result = await self._find(half)
+    async def _ask_in_parts(self, queries: list[_Query], in_halves: bool) -> None:  # noqa: FBT001 - one call
+        """Put each part in line again, where questions of the urgent lane go first."""
+        ids, whole = _ids_of(queries), Answered({})
+        middle = len(ids) // 2 if in_halves else 0
+        for part in filter(None, (ids[:middle], ids[middle:])):
+            lookup_result = await self._put(_Query(part, LONGEST_QUERY, queries[0].lane))
             if not isinstance(lookup_result, Answered):
-                return lookup_result
+                _answer(queries, lookup_result)
+                return
             whole = _joined(whole, lookup_result)
-        return whole
+        _answer(queries, whole)
 
     def _record(self, answer: LookupResult) -> LookupResult:
         self._access, lookup_result = record_answer(self._access, answer, self._clock())
@@ -134,6 +142,16 @@ def _parts(ids: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
         part.append(one)
         size += length
     yield tuple(part), size
+
+
+def _ids_of(queries: list[_Query]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for query in queries for one in query.ids))
+
+
+def _answer(queries: list[_Query], lookup_result: LookupResult) -> None:
+    for query in queries:
+        if not query.answer.done():  # its task may have been cancelled
+            query.answer.set_result(lookup_result)
 
 
 def _fill(waiting: LaneQueue[_Query]) -> list[_Query]:

@@ -11,9 +11,12 @@ from aiormq.abc import AbstractChannel
 
 from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger, ConnectionLifetime
+from service.adapters.settings import Settings
 from service.core.delivery import Delivery
-from service.core.topology import NORMAL, URGENT, Lane
+from service.core.request.parsing import LARGE
+from service.core.topology import LANES, NORMAL, URGENT, Lane
 from service.worker.admission import Admission
+from service.worker.app import prefetches
 from service.worker.telemetry import Telemetry
 from tests.support.builder import NOW
 from tests.support.loop import loop_time
@@ -352,3 +355,11 @@ async def test_a_delivery_of_either_lane_that_has_waited_too_long_is_scheduled()
     assert world.aside == [1]
     await asyncio.sleep(0.5)
     assert world.aside == [1, 2]
+
+
+@pytest.mark.parametrize(("most", "prefetch"), [(48 * 2**20, 300), (2**20, 16)])
+def test_small_deliveries_of_one_lane_never_fill_the_memory(most: int, prefetch: int) -> None:
+    settings = Settings(rabbitmq_prefetch=300, rabbitmq_urgent_prefetch=300, rabbitmq_max_bytes_in_flight=most)
+
+    assert prefetches(settings) == dict.fromkeys(LANES, prefetch)
+    assert prefetch * LARGE <= most / 2

@@ -28,6 +28,7 @@ from service.core.attempt.outcome import (
 )
 from service.core.delivery import DeliveryLostError, Ownership
 from service.core.omni.channel.sms import Sms
+from service.core.topology import URGENT
 from service.worker.cancellation import Cancellations
 from service.worker.deduplicator import deduplicated
 from service.worker.ownership import SessionCheck
@@ -844,6 +845,21 @@ async def test_halves_of_a_rejected_call_are_not_posted_once_the_worker_stops() 
 
     assert await world.calls(*"abc") == [NotAttempted("stopping")] * 3
     assert world.posted == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("attempt", [1, 2])  # a retry goes alone, and hence straight to the slots
+async def test_after_a_pause_urgent_calls_are_posted_first(attempt: int) -> None:
+    world = World()
+    world.guard.set_stalled(stalled=True)
+    normal = [world.call(name, text=name, attempt=attempt) for name in ("a", "b")]
+    await settled()
+    urgent = world.call("urgent", lane=URGENT)
+    await settled()
+    world.guard.set_stalled(stalled=False)
+    world.go.set()
+    await asyncio.gather(urgent, *normal)
+
+    assert world.posted == [["urgent"], ["a"], ["b"]]
 
 
 async def test_a_pause_that_begins_while_a_token_is_fetched_is_kept() -> None:

@@ -220,3 +220,31 @@ async def test_questions_about_urgent_messages_are_asked_first_and_do_not_wait_f
     assert names(urgent) == {"urgent"}
     for task in normal:
         task.cancel()
+
+
+async def test_an_urgent_question_does_not_wait_while_others_are_asked_again_in_halves() -> None:
+    def most(ids: tuple[str, ...]) -> LookupResult:
+        answered = everything(ids)
+        assert isinstance(answered, Answered)
+        return Answered(answered.entries, frozenset(ids) if len(ids) > 1 else frozenset())
+
+    omni = Omni(most)
+    lookup = omni.lookup(rate=60)
+    normal = asyncio.create_task(lookup.look(tuple(f"m-{number}" for number in range(MOST_IDS)), "required"))
+    await asyncio.sleep(2.5)
+    urgent = await asyncio.wait_for(lookup.look(("urgent",), "required", URGENT), 2)
+
+    assert names(urgent) == {"urgent"}
+    assert not normal.done()
+    assert len(names(await normal)) == MOST_IDS
+
+
+async def test_a_question_of_both_lanes_without_a_complete_answer_is_divided_by_lane_first() -> None:
+    omni = Omni(lambda ids: Answered({}, frozenset(ids) if len(ids) > 2 else frozenset()))
+    lookup = omni.lookup()
+    await asyncio.gather(
+        lookup.look(("n-1", "n-2"), "required"),
+        lookup.look(("u-1",), "required", URGENT),
+    )
+
+    assert omni.asked == [("u-1", "n-1", "n-2"), ("u-1",), ("n-1", "n-2")]
