@@ -37,12 +37,13 @@ from service.core.attempt.answer import read_answer
 from service.core.attempt.call import OmniCall, Origin, content_key, merge, plan
 from service.core.attempt.concurrency import MOST, Limit
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupPurpose, LookupResult, Unanswered
+from service.core.attempt.lookup import LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.headers import history_of
+from service.core.history import LookupPurpose
 from service.core.omni.status import Status
 from service.core.request.parsing import parse
 from service.core.result.decision import Attempt, report_attempt

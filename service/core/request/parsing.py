@@ -66,7 +66,7 @@ _BODY: Final = TypeAdapter(RequestBody).validator
 
 def is_small(delivery: Delivery) -> bool:
     """Return whether a delivery's body is parsed in one step, valid or not."""
-    return len(delivery.body) <= SMALL and decompressed_size(delivery) <= SMALL
+    return len(delivery.body) <= SMALL and (delivery.content_encoding is None or decompressed_size(delivery) <= SMALL)
 
 
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
