@@ -96,7 +96,8 @@ class Sampler:
 
     def _leave_out(self, level: str, event: str, facts: Mapping[str, object]) -> None:
         if not self._left_out:
-            self._schedule_summaries()
+            with contextlib.suppress(RuntimeError):  # outside an event loop, the next line writes them
+                asyncio.get_running_loop().call_later(1.0, self.write_summaries)
         shared: list[object] = [event]
         for name in _SHARED.get(event, ()):
             value = facts.get(name)
@@ -115,10 +116,6 @@ class Sampler:
         if left_out.request_ids[-1:] != [request_id]:
             self._named += 1
             left_out.request_ids.append(request_id)
-
-    def _schedule_summaries(self) -> None:
-        with contextlib.suppress(RuntimeError):  # outside an event loop, the next line writes them
-            asyncio.get_running_loop().call_later(1.0, self.write_summaries)
 
     def write_summaries(self) -> None:
         """Write what was left out so far; several lines if the ids are long."""

@@ -16,20 +16,28 @@ from typing import Protocol, assert_never
 from service.core.attempt.call import OmniCall, Origin, Send, merge, plan, split
 from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupPurpose, LookupResult, ResolutionKind
-from service.core.attempt.outcome import CANCELLED, DUPLICATE, NOT_SENT, REFUSED_TOGETHER, NotAttempted, Outcome
+from service.core.attempt.lookup import LookupResult, ResolutionKind
+from service.core.attempt.outcome import (
+    CANCELLED,
+    DUPLICATE,
+    NOT_SENT,
+    REFUSED_TOGETHER,
+    Accepted,
+    NotAttempted,
+    Outcome,
+)
 from service.core.attempt.retry import Policy, duplicate_delay
 from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, may_be_duplicate
-from service.core.history import History, owned
+from service.core.history import History, LookupPurpose, owned
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Message, Parsed, SendRequest
 from service.core.result.cancellation import report_cancellation
 from service.core.result.decision import Attempt, joined, report_attempt
 from service.core.result.event import FINAL_EVENTS, StatusEvent
-from service.core.result.hold import begun, due_at, is_short, report_hold
+from service.core.result.hold import begun, is_short, report_hold
 from service.core.result.publication import publish_instead, publish_report
-from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
+from service.core.result.reconciliation import NOT_ASKED, resolve
 from service.core.result.repetition import (
     DuplicateEnd,
     judge_duplicate,
@@ -162,8 +170,8 @@ class Job:
     """Whether a part of it was put into a delay queue."""
     ended: int = 0
     """Messages that have had their final event, apart from those that were rejected by the validation."""
-    due: datetime | None = None
-    """The time until which it was held."""
+    published: datetime | None = None
+    """When it began to wait for its attempt, if its producer says when it was published: then, or when it was due."""
 
 
 _Published = tuple[Job, Report, tuple[Publication, ...]]
@@ -179,7 +187,8 @@ class Handler:
     def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Parse a delivery in one step."""
         history = history_of(delivery, self._effects.now())
-        return Job(delivery, history, parse(delivery, history, self._effects.make_id), ownership)
+        parsed = parse(delivery, history, self._effects.make_id)
+        return Job(delivery, history, parsed, ownership, published=delivery.timestamp)
 
     async def read_in_steps(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Parse a delivery as `read` does, and let other tasks run if that takes long."""
@@ -192,7 +201,7 @@ class Handler:
             try:
                 next(steps)
             except StopIteration as end:
-                return Job(delivery, history, end.value, ownership)
+                return Job(delivery, history, end.value, ownership, published=delivery.timestamp)
             await self._effects.let_others()
 
     async def read_late(self, delivery: Delivery) -> Job:
@@ -213,7 +222,8 @@ class Handler:
                 await self._serve(job)
             except _DuplicateError:
                 await self._repeat(job)
-            await self._leave((job,))
+            if job.record is not None:
+                await self._leave((job,))
         except BaseException as error:
             self._give_up((job,), is_untouched=isinstance(error, DeliveryLostError))
             raise
@@ -230,9 +240,9 @@ class Handler:
         if parsed.rejections or request is None:
             now = effects.now()
             await self._publish(job, report_rejections(parsed, history, now), now, gives_way=True)
-        if request is not None and (due := due_at(request, self._policy)):
+        if request is not None and self._policy.hold_scheduled and (due := request.content.send_at):
             request, history = await self._hold(job, request, due), job.history
-        if request is not None and (purpose := lookup_purpose(history)):
+        if request is not None and (purpose := history.lookup_purpose):
             lookup_result: LookupResult = NOT_ASKED
             if not may_be_duplicate(job.delivery):
                 lookup_result = await effects.look_up(request.message_ids, purpose, job.delivery.lane)
@@ -254,9 +264,9 @@ class Handler:
     def shareable_call(self, job: Job) -> OmniCall | None:
         """Return the call of a job that needs one call and nothing else; `handle_together` takes such jobs."""
         request, history = job.parsed.request, job.history
-        if request is None or job.parsed.rejections or history.attempts or lookup_purpose(history):
+        if request is None or job.parsed.rejections or history.attempts or history.lookup_purpose:
             return None
-        if request.expires_at is not None or due_at(request, self._policy) is not None:
+        if request.expires_at is not None or (self._policy.hold_scheduled and request.content.send_at is not None):
             return None
         calls = self._plan(job, request)
         return calls[0] if len(calls) == 1 else None
@@ -348,9 +358,9 @@ class Handler:
             await self._cancel(job, call)
             return
         job.is_touched = True
-        if not isinstance(outcome, NotAttempted):
+        if job.record is not None and not isinstance(outcome, NotAttempted):
             _note_started((job,))
-        halves = split(call, outcome)
+        halves = () if isinstance(outcome, Accepted) else split(call, outcome)
         for half in halves:
             await self._conclude(job, half, await self._effects.send(half))
         if not halves:
@@ -391,7 +401,7 @@ class Handler:
                 continue
             await job.ownership.require()
             held: SendRequest | None = request
-            if not job.history.ambiguous and lookup_purpose(job.history) is None:
+            if not job.history.ambiguous and job.history.lookup_purpose is None:
                 held = await self._report_cancelled(job, request)
             if held is not None:
                 now = effects.now()
@@ -399,7 +409,8 @@ class Handler:
             return None
         if not self._is_late(request):
             job.history = begun(job.history, due)
-            job.due = due
+            if job.published is not None:
+                job.published = max(job.published, due)
         return request
 
     def _plan(self, job: Job, request: SendRequest) -> tuple[OmniCall, ...]:
@@ -408,7 +419,7 @@ class Handler:
         calls = plan(
             request,
             job.history,
-            Origin(_latest(delivery.timestamp, job.due), trace, job.ownership, delivery.lane, job.record),
+            Origin(job.published, trace, job.ownership, delivery.lane, job.record),
             self._policy,
         )
         return tuple([replace(call, is_measured=True) for call in calls]) if job.is_measured else calls
@@ -432,7 +443,8 @@ class Handler:
         Between slices it may give way. Otherwise ten thousand events that cost nothing to cause would fill the queues
         of consumers, and the event of an ordinary request would wait behind them.
         """
-        await self._record_start((job,))
+        if job.record is not None:
+            await self._record_start((job,))
         await self._publish_slices(job, report, now, gives_way=gives_way)
 
     async def _publish_slices(self, job: Job, report: Report, now: datetime, *, gives_way: bool = False) -> None:
@@ -441,13 +453,15 @@ class Handler:
                 await self._effects.give_way()
             job.is_touched |= bool(part.events or part.retries or part.dead_letters)
             publications = _publications(job, part, now)
-            ended = self._record_end(job, part, is_published=False)
+            ending = [self._record_end(job, part, is_published=False)] if job.record is not None else []
             try:
                 await self._effects.publish(publications)
             except UnpublishableError as error:
                 await self._publish_instead(job, part, now, error)
-            await ended
-            await self._record_end(job, part, is_published=True)
+            if job.record is not None:
+                ending.append(self._record_end(job, part, is_published=True))
+            for ended in ending:
+                await ended
 
     async def _record_start(self, jobs: Sequence[Job]) -> None:
         """Record jobs before anything is published about them: a retry message, or a final event, may have a rival."""
@@ -563,15 +577,10 @@ def _note_started(jobs: Sequence[Job]) -> None:
             job.record.is_started = True
 
 
-def _latest(published: datetime | None, due: datetime | None) -> datetime | None:
-    """Return when a request began to wait for its attempt, if its producer says when it was published."""
-    return published if published is None or due is None else max(published, due)
-
-
 def _settlement(job: Job, now: datetime) -> Settlement:
     parsed, history, delivery = job.parsed, job.history, job.delivery
     valid = not parsed.rejections and parsed.request is not None
-    age = max(0.0, (now - (_latest(delivery.timestamp, job.due) or history.first_seen)).total_seconds())
+    age = max(0.0, (now - (job.published or history.first_seen)).total_seconds())
     return Settlement(
         parsed.request_id,
         parsed.identified,

@@ -75,8 +75,6 @@ _MAX_DETAIL: Final = 100
 
 def read_history(headers: Mapping[str, Header], now: datetime) -> History:
     """Read the headers alone. The history of a new request begins at `now`."""
-    if not headers:
-        return History(now)
     seen = _integer(headers.get(_FIRST_SEEN), _MAX_TIME)
     return History(
         first_seen=now if seen is None else _EPOCH + timedelta(milliseconds=seen),
@@ -100,6 +98,8 @@ def history_of(delivery: Delivery, now: datetime) -> History:
     A worker that died may have posted it. The broker also marks what a worker returned unhandled, so redeliveries are
     allowed on top of the attempts; see `retry.is_used_up`.
     """
+    if not delivery.headers and not delivery.redelivered:
+        return History(now)
     history = read_history(delivery.headers, now)
     if not may_be_duplicate(delivery):
         return history
@@ -120,7 +120,7 @@ def is_returning(headers: Mapping[str, Header]) -> bool:
 
 def is_republication(headers: Mapping[str, Header]) -> bool:
     """Return whether it is a retry message or a replay. Each is published once, so two equal ones are duplicates."""
-    return bool(headers) and (_RETRIES in headers or bool(headers.get(_REDRIVES)))
+    return _RETRIES in headers or bool(headers.get(_REDRIVES))
 
 
 def publication_key(headers: Mapping[str, Header]) -> tuple[str, ...]:

@@ -2,8 +2,14 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Literal
 
 from service.core.value import dataclass
+
+LookupPurpose = Literal["required", "best_effort"]
+"""required     an attempt is ambiguous: nothing can be decided without an answer
+best_effort  no attempt is known to be ambiguous: the lookup is skipped while the logs are busy
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,13 @@ class History:
     def is_unresolved(self) -> bool:
         """Whether posting now could send a message twice without a decision to accept that."""
         return self.ambiguous and not self.resolved
+
+    @property
+    def lookup_purpose(self) -> LookupPurpose | None:
+        """Why OMNI's logs are asked before a post; None if nothing can have been posted yet."""
+        if self.is_unresolved:
+            return "required"
+        return "best_effort" if self.retries > self.holds else None
 
     @property
     def is_replay(self) -> bool:

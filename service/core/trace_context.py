@@ -40,7 +40,7 @@ def read_state(headers: Mapping[str, Header]) -> str | None:
 
 def trace_headers(headers: Mapping[str, Header]) -> dict[str, str]:
     """Return the valid part of the trace context. An event carries no other header of a producer."""
-    if not headers or (parent := read_trace(headers)) is None:
+    if (parent := read_trace(headers)) is None:
         return {}
     state = read_state(headers)
     return {TRACEPARENT: parent} if state is None else {TRACEPARENT: parent, TRACESTATE: state}

@@ -180,7 +180,8 @@ class Admission:
 
     def _leave(self, size: int) -> None:
         self._bytes -= size
-        self._admit()
+        if self._waiting:
+            self._admit()
         if self._unread is not None and self._bytes <= self._most:
             self._read_on()
 

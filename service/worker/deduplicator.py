@@ -21,6 +21,7 @@ from service.core.headers import is_republication, publication_key
 from service.core.poison import times_handed_out
 from service.core.request.identification import is_identified
 
+D = TypeVar("D")
 T = TypeVar("T")
 
 KEPT: Final = 3600.0
@@ -46,40 +47,42 @@ class InFlight(Generic[T]):
         return self.result
 
 
-class Deduplicator(Generic[T]):
-    """Remembers what is in flight for as long as it runs, and `most` results for `seconds`.
+class Deduplicator(Generic[D, T]):
+    """Remembers what is in flight for as long as it runs, and `most` results for an hour.
 
     Results are evicted by number; what is in flight never is: a slow one would be handled twice. A key has to contain
     the content: an id alone may be used again for something else.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float], seconds: float = KEPT) -> None:
+    def __init__(self, most: int, clock: Callable[[], float], key: Callable[[D], Hashable]) -> None:
         self._most = most
         self._clock = clock
-        self._seconds = seconds
+        self._key = key
         self._running: dict[Hashable, InFlight[T]] = {}
         self._done: OrderedDict[Hashable, InFlight[T]] = OrderedDict()
 
-    def find(self, key: Hashable) -> InFlight[T] | None:
-        """Return what is in flight under a key, or else what is done and not too old."""
+    def find(self, one: D) -> InFlight[T] | None:
+        """Return what is in flight under the same key, or else what is done and not too old."""
+        key = self._key(one)
         if running := self._running.get(key):
             return running
         done = self._done.get(key)
-        return done if done is not None and self._clock() - done.ended_at < self._seconds else None
+        return done if done is not None and self._clock() - done.ended_at < KEPT else None
 
-    def enter(self, key: Hashable) -> InFlight[T]:
+    def enter(self, one: D) -> InFlight[T]:
         """Remember what is going to run."""
+        key = self._key(one)
         entry = self._running[key] = InFlight(key)
         return entry
 
     def keep(self, entry: InFlight[T], result: T) -> None:
         """Remember the result for those that wait and for later duplicates."""
-        entry.ended_at = self._clock()
-        self.share(entry, result)
+        entry.result, entry.ended_at = result, self._clock()
         self._done[entry.key] = entry
         self._done.move_to_end(entry.key)
         if len(self._done) > self._most:
             self._done.popitem(last=False)
+        self.give_up(entry)
 
     def share(self, entry: InFlight[T], result: T) -> None:
         """Give the result to those that wait, and to no later one."""
@@ -95,39 +98,24 @@ class Deduplicator(Generic[T]):
 
 
 Handled = InFlight[Settlement | Exception]
-"""A delivery that is handled: its settlement, or a defect of ours."""
+"""A delivery that is handled: its settlement, or a defect."""
 
 
-class DeliveryDeduplicator:
+class DeliveryDeduplicator(Deduplicator[Delivery, Settlement | Exception]):
     """Remembers deliveries by their content, since a redelivery has another tag."""
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
-        self._entries: Deduplicator[Settlement | Exception] = Deduplicator(most, clock)
-        self._most = most
+        super().__init__(most, clock, _key)
         self._untouched: OrderedDict[Hashable, set[int]] = OrderedDict()
         """Deliveries about which nothing was done, with the numbers of times each had been handed out before."""
 
-    def find(self, delivery: Delivery) -> Handled | None:
+    def find(self, one: Delivery) -> Handled | None:
         """Return what is known of a possible duplicate; None for a new delivery, or one without a name.
 
         Two equal requests without a name may be two requests. Two equal retry messages are duplicates.
         """
-        if is_new(delivery):
-            return None
-        entry = self._entries.find(_key(delivery))
-        return entry if entry is not None and is_identified(delivery) else None
-
-    def enter(self, delivery: Delivery) -> Handled:
-        """Remember a delivery that is going to be handled."""
-        return self._entries.enter(_key(delivery))
-
-    def keep(self, entry: Handled, result: Settlement | Exception) -> None:
-        """Remember the result."""
-        self._entries.keep(entry, result)
-
-    def give_up(self, entry: Handled) -> None:
-        """Forget a delivery that was being handled: a duplicate that waits for it starts over."""
-        self._entries.give_up(entry)
+        entry = None if is_new(one) else super().find(one)
+        return entry if entry is not None and is_identified(one) else None
 
     def note_untouched(self, delivery: Delivery) -> None:
         """Remember a delivery about which nothing was done before its session ended."""
@@ -157,7 +145,7 @@ def is_new(delivery: Delivery) -> bool:
     The relay publishes a retry message or a replayed dead letter once; two equal ones are duplicates, from an
     interrupted publication.
     """
-    return not delivery.redelivered and not is_republication(delivery.headers)
+    return not delivery.redelivered and not (delivery.headers and is_republication(delivery.headers))
 
 
 def _key(delivery: Delivery) -> Hashable:
@@ -180,17 +168,16 @@ def deduplicated(send: Send, clock: Callable[[], float], on_duplicate: Callable[
     A delivery that was handed to two workers may have been scheduled for retry by both. The two retry messages may
     return in the same moment, when neither attempt shows in OMNI's logs yet.
     """
-    attempts: Deduplicator[Outcome] = Deduplicator(_ATTEMPTS_KEPT, clock)
+    attempts: Deduplicator[OmniCall, Outcome] = Deduplicator(_ATTEMPTS_KEPT, clock, _attempt_key)
 
     async def deduplicated_send(call: OmniCall) -> Outcome:
         if call.is_first:
             return await send(call)
-        key = _attempt_key(call)
-        while other := attempts.find(key):
+        while other := attempts.find(call):
             if (known := await other.wait()) is not None:
                 on_duplicate()
                 return known
-        entry, outcome = attempts.enter(key), None
+        entry, outcome = attempts.enter(call), None
         try:
             outcome = await send(call)
         finally:

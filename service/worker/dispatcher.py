@@ -81,38 +81,35 @@ class Dispatcher:
         """Take a delivery; it will be settled, unless its session or the process ends."""
         self._in_flight += 1
         if self._most and is_new(delivery) and is_small(delivery):
-            self._gather(delivery, acknowledger)
+            # It is kept until all that arrived in the same read of the socket, and of its session, are here.
+            if self._arrived and self._arrived[0][1].broken is not acknowledger.broken:
+                self._start_arrived()
+            self._arrived.append((delivery, acknowledger))
+            if len(self._arrived) == 1:
+                asyncio.get_running_loop().call_soon(self._start_arrived)
         elif not is_suspected(delivery):
             self._start(self._serve(delivery, acknowledger))
         elif self._quarantine.add(delivery, acknowledger):
             self._start(self._quarantine.run())
 
-    def _gather(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
-        """Keep a delivery until all that arrived in the same read of the socket are here."""
-        if self._arrived and self._arrived[0][1].broken is not acknowledger.broken:
-            self._start_arrived()
-        self._arrived.append((delivery, acknowledger))
-        if len(self._arrived) == 1:
-            asyncio.get_running_loop().call_soon(self._start_arrived)
-
     def _start_arrived(self) -> None:
         """Start a task for each group of what has arrived, and one for each other delivery."""
         arrived, self._arrived = self._arrived, []
-        if len(arrived) == 1:
-            self._start(self._serve(*arrived[0]))
-            return
         members: list[_Member] = []
         for delivery, acknowledger in arrived:
             job = call = None
             # A defect of ours is met again, and reported, where the delivery is handled by itself.
             with contextlib.suppress(Exception):
                 job = self._handler.read(delivery, self._check.ownership(acknowledger))
-                self._note(job, redelivered=False)
-                call = self._handler.shareable_call(job)
+                if self._memory is not None:
+                    self._memory.note(job, redelivered=False)
+                call = self._handler.shareable_call(job) if len(arrived) > 1 else None
             if job is None or call is None:
                 self._start(self._serve(delivery, acknowledger, job))
             else:
                 members.append((job, call, acknowledger))
+        if not members:
+            return
         groups = [[place] for place in range(len(members))]
         with contextlib.suppress(Exception):  # as above, and no reason not to handle the others
             groups = group([call for _, call, _ in members], self._most or 0)
@@ -198,9 +195,12 @@ class Dispatcher:
         return "dead_lettered"
 
     async def _result(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
-        """Handle a delivery, or take over what is or was done about it before it was redelivered."""
+        """Handle a delivery, or take over what is or was done about it before it was redelivered.
+
+        One that has a job already is new.
+        """
         deduplicator = self._deduplicator
-        while known := deduplicator.find(delivery):
+        while job is None and (known := deduplicator.find(delivery)):
             if result := await known.wait():
                 self._telemetry.duplicate_joined()
                 return result
@@ -225,7 +225,8 @@ class Dispatcher:
                 is_fresh = delivery.redelivered and await self._is_untouched(delivery)
                 first = replace(delivery, redelivered=False) if is_fresh else delivery
                 job = await self._handler.read_in_steps(first, self._check.ownership(acknowledger))
-                self._note(job, redelivered=delivery.redelivered)
+                if self._memory is not None:
+                    self._memory.note(job, redelivered=delivery.redelivered)
             return await self._handler.handle(job)
         except DeliveryLostError as error:
             if job is not None and not job.is_touched:
@@ -239,10 +240,6 @@ class Dispatcher:
         if self._deduplicator.is_untouched(delivery):
             return True
         return self._memory is not None and await self._memory.take_untouched(delivery)
-
-    def _note(self, job: Job, *, redelivered: bool) -> None:
-        if self._memory is not None:
-            self._memory.note(job, redelivered=redelivered)
 
     def _leave(self, delivery: Delivery) -> None:
         self._in_flight -= 1

@@ -37,12 +37,13 @@ from service.core.attempt.answer import read_answer
 from service.core.attempt.call import OmniCall, Origin, content_key, merge, plan
 from service.core.attempt.concurrency import MOST, Limit
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupPurpose, LookupResult, Unanswered
+from service.core.attempt.lookup import LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.headers import history_of
+from service.core.history import LookupPurpose
 from service.core.omni.status import Status
 from service.core.request.parsing import parse
 from service.core.result.decision import Attempt, report_attempt
@@ -196,7 +197,7 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
     content = content[content.index(b"\xce\x02") + 1 :]  # without the method that published it
     delivery = b"\x01\x00\x01%s%s\xce%s" % (len(deliver).to_bytes(4), deliver, content)
     print(f"{'AMQP: take a delivery':<28}{cost(lambda: fast_path.data_received(delivery * 30), 60) / 30:>8.1f}")  # noqa: T201
-    print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.ack(1)):>8.1f}")  # noqa: T201
+    print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.ack(1, fast_path.life)):>8.1f}")  # noqa: T201
     fast_path.flush()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
     connection = HttpConnection()

@@ -25,7 +25,7 @@ from service.adapters.omni.transport import LIFETIME, Transport
 from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import LookupResult, Unanswered
-from service.core.attempt.outcome import NOT_SENT, Denied, Outcome, Rejected, Unavailable, Unknown
+from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.xml import XmlError
 from service.core.omni.xml_writing import write_xml
 from service.core.value import dataclass
@@ -126,14 +126,18 @@ class OmniClient:
 
     async def post(self, call: OmniCall) -> Outcome:
         """Make one attempt; `NOT_SENT` if `call.may_send` did not allow it. Raises nothing but cancellation."""
-        try:
-            content = self._render(call)
-        except XmlError as error:
-            return Rejected("not_xml", str(error))
+        content = call.to_json()
+        if self._format == "xml":
+            try:
+                content = write_xml("request", from_json(content))
+            except XmlError as error:
+                return Rejected("not_xml", str(error))
         try:
             authorization = await self._authorization.value()
             outcome = await self._attempt(call, content, authorization)
-            if _is_refused(outcome) and (fresh := await self._authorization.fresh(authorization)):
+            if isinstance(outcome, Accepted) or not _is_refused(outcome):
+                return outcome
+            if fresh := await self._authorization.fresh(authorization):
                 # a 401 took nothing, so this is no second call
                 outcome = await self._attempt(call, content, fresh)
         except NoTokenError as error:
@@ -180,11 +184,6 @@ class OmniClient:
             return read_logs(response.status_code, response.headers, response.content, message_ids, self._now())
         except Exception as error:  # noqa: BLE001 - none of them is an answer
             return Unanswered(read_failure(error).cause)
-
-    def _render(self, call: OmniCall) -> bytes:
-        if self._format == "json":
-            return call.to_json()
-        return write_xml("request", from_json(call.to_json()))
 
     async def probe(self) -> int | NoAnswer:
         """List one scenario, which changes nothing; return the HTTP status, or why there is none."""

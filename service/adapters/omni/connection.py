@@ -170,9 +170,11 @@ class HttpConnection(asyncio.Protocol):
         self._can_stay = self._can_stay and self._parser.should_keep_alive()
         if (keep_alive := answer.headers.get("keep-alive")) is not None:
             self.idle_limit = idle_limit(keep_alive)
+        body = b"".join(chunks) if self._kept <= self._longest else None
         try:
-            whole = b"".join(chunks) if self._kept <= self._longest else None
-            answer.body = _decoded(whole, answer.headers, self._longest)
+            if body is None or "content-encoding" in answer.headers:
+                body = _decoded(body, answer.headers, self._longest)
+            answer.body = body
         except BrokenAnswerError as error:
             if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 self._fail(error)
@@ -197,8 +199,7 @@ def _decoded(body: bytes | None, headers: dict[str, str], longest: int) -> bytes
     """Undo a compression that was not asked for. Raises `BrokenAnswerError` if the body was too long to be kept."""
     if body is None:
         raise BrokenAnswerError("too long")
-    encoding = headers.pop("content-encoding", None)
-    if encoding is None or encoding.lower() not in {"gzip", "x-gzip", "deflate"}:
+    if headers.pop("content-encoding").lower() not in {"gzip", "x-gzip", "deflate"}:
         return body
     reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # by its head, gzip or zlib
     try:

@@ -25,20 +25,14 @@ class Acknowledger:
         if self.fast_path is None:
             await self.broken.ask(self.channel.basic_ack(self.tag))
         else:
-            self._living(self.fast_path).ack(self.tag)
+            self.fast_path.ack(self.tag, self.broken)
 
     async def dead_letter(self) -> None:
         """Reject without requeueing: the broker moves the message, unchanged, to the dead-letter queue."""
         if self.fast_path is None:
             await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
         else:
-            self._living(self.fast_path).dead_letter(self.tag)
-
-    def _living(self, fast_path: FastPath) -> FastPath:
-        # The connection may still be open although the session is over, such as when the broker cancelled the consumer.
-        if self.broken.is_set():
-            raise ConnectionResetError("the session is over")
-        return fast_path
+            self.fast_path.dead_letter(self.tag, self.broken)
 
     async def sync(self) -> None:
         """Return when the broker has processed all frames sent on the channel so far, acks included."""

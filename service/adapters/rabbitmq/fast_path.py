@@ -132,13 +132,13 @@ class FastPath(asyncio.StreamReaderProtocol):
             # The number may be used again: the next channel must not continue an old content.
             self._content.pop(channel, None)
 
-    def ack(self, tag: int) -> None:
-        """Acknowledge a delivery. Raises `ConnectionResetError`."""
-        self._write(codec.write_ack(self._delivery_channel, tag))
+    def ack(self, tag: int, life: ConnectionLifetime) -> None:
+        """Acknowledge a delivery of a session. Raises `ConnectionResetError`."""
+        self._write(codec.write_ack(self._delivery_channel, tag), life)
 
-    def dead_letter(self, tag: int) -> None:
-        """Reject a delivery without requeueing it. Raises `ConnectionResetError`."""
-        self._write(codec.write_dead_letter(self._delivery_channel, tag))
+    def dead_letter(self, tag: int, life: ConnectionLifetime) -> None:
+        """Reject a delivery of a session without requeueing it. Raises `ConnectionResetError`."""
+        self._write(codec.write_dead_letter(self._delivery_channel, tag), life)
 
     async def publish(
         self, publications: Sequence[Publication], life: ConnectionLifetime
@@ -157,7 +157,7 @@ class FastPath(asyncio.StreamReaderProtocol):
                     batch.failed.append((publication, UnpublishableError([publication])))
                     continue
                 # Counted only after it was queued: a publication that is never written has no number at the broker.
-                self._write(frames)
+                self._write(frames, life)
                 self._published += 1
                 batch.open[self._published] = publication
                 self._unconfirmed[self._published] = batch
@@ -190,10 +190,13 @@ class FastPath(asyncio.StreamReaderProtocol):
             waiting, self._waiting = self._waiting, []
             self._transport_below.write(b"".join(waiting))
 
-    def _write(self, frames: bytes) -> None:
-        """Write at the end of this turn of the event loop, together with other frames: one system call for all."""
-        if self._transport_below is None or self._transport_below.is_closing():
-            raise ConnectionResetError("the connection has ended")
+    def _write(self, frames: bytes, life: ConnectionLifetime) -> None:
+        """Write at the end of this turn of the event loop, together with other frames: one system call for all.
+
+        The connection may still be open although the session is over, such as when the broker cancelled the consumer.
+        """
+        if self._transport_below is None or self._transport_below.is_closing() or life.is_set():
+            raise ConnectionResetError("the connection or its session has ended")
         if not self._waiting:
             self._loop.call_soon(self.flush)
         self._waiting.append(frames)

@@ -59,10 +59,10 @@ def read_answer(
     status: int, headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...], now: datetime
 ) -> Outcome:
     """Return the outcome of a call about `messages`. `headers` has lower-case names."""
+    if status // 100 == 2:  # noqa: PLR2004 - what HTTP defines
+        return _read_success(headers, body, messages)
     cause = _cause(status)
     match status // 100:
-        case 2:
-            return _read_success(headers, body, messages)
         case 3:
             return Denied(cause)
         case 4:
@@ -175,8 +175,10 @@ def _as_json(
     A server may name a charset that its answers are not in. Then they are in UTF-8, or their first bytes decide. A body
     with far more values than so many `entries` have is no answer, and parsing it could exhaust the memory.
     """
-    plain, most = to_utf8(body, headers.get("content-type")), min(_VALUES_BESIDE + _VALUES * entries, _MOST_VALUES)
-    if not is_xml(plain):
+    is_plain = body.startswith(b'{"') and body.isascii()  # the usual answer: no other encoding begins like that
+    plain = body if is_plain else to_utf8(body, headers.get("content-type"))
+    most = min(_VALUES_BESIDE + _VALUES * entries, _MOST_VALUES)
+    if is_plain or not is_xml(plain):
         return plain if holds_at_most(most, plain) else b""
     for text, charset in ((body, charset_parameter(headers.get("content-type"))), (plain, "utf-8")):
         with contextlib.suppress(XmlError):

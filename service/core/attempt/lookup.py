@@ -22,11 +22,6 @@ waiting   it is looked up again
 given_up  it is parked, or its attempts are used up
 """
 
-LookupPurpose = Literal["required", "best_effort"]
-"""required     an attempt is ambiguous: nothing can be decided without an answer
-best_effort  no attempt is known to be ambiguous: the lookup is skipped while the logs are busy
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Answered:

@@ -33,7 +33,7 @@ from service.core.request.decoding import JSON, Source, content_type, decode, is
 from service.core.request.faults import bounded, by_destination, shape_faults
 from service.core.request.identification import message_key, request_id
 from service.core.request.rejection import Faulty, entries_of, refuse, reject, reject_all, valid_metadata
-from service.core.request.repeated_names import repeated_names
+from service.core.request.repeated_names import are_clearly_unique, repeated_names
 from service.core.request.request import Fault, Message, Parsed, Rejection, SendRequest
 from service.core.request.steps import finished
 from service.core.request.validation import (
@@ -66,7 +66,7 @@ _BODY: Final = TypeAdapter(RequestBody).validator
 
 def is_small(delivery: Delivery) -> bool:
     """Return whether a delivery's body is parsed in one step, valid or not."""
-    return len(delivery.body) <= SMALL and decompressed_size(delivery) <= SMALL
+    return len(delivery.body) <= SMALL and (delivery.content_encoding is None or decompressed_size(delivery) <= SMALL)
 
 
 def parse(delivery: Delivery, history: History, make_id: Callable[[], str]) -> Parsed:
@@ -100,8 +100,11 @@ def _parse_small(source: Source, fault: Fault | None) -> Parsed | None:
         body: RequestBody = _BODY.validate_json(source.body, by_alias=True, by_name=False)
     except ValidationError as error:
         return None if is_long else _parse_faulty(source, error.errors(include_url=False, include_input=False), [])
-    schedule = schedule_faults(body, source)
-    if schedule or shape_faults(_present(body)) or (source.is_json and finished(repeated_names(source.body))):
+    fields = vars(body)
+    present = {_FIELDS[name] for name in body.model_fields_set if fields[name] is not None}
+    schedule = [] if body.send_at is None else schedule_faults(body, source)
+    is_unique = not source.is_json or are_clearly_unique(source.body) or not finished(repeated_names(source.body))
+    if schedule or shape_faults(present) or not is_unique:
         return None if is_long else _parse_faulty(source, [], schedule)
     return finished(_build(body, _recipients(body), range(MAX_DESTINATIONS), {}, source))
 
@@ -212,11 +215,6 @@ def _build(
     expires_at = deadline(body.expires_at, source.delivery, source.history)
     request = SendRequest(id_, content, tuple(messages), expires_at, body.on_unknown, metadata, written, content_digest)
     return Parsed(id_, identified, request, rejections, metadata=metadata, content_digest=content_digest)
-
-
-def _present(body: RequestBody) -> set[str]:
-    fields = vars(body)
-    return {_FIELDS[name] for name in body.model_fields_set if fields[name] is not None}
 
 
 def _recipients(body: RequestBody) -> list[Recipient]:

@@ -77,7 +77,7 @@ def report_attempt(attempt: Attempt, message_outcomes: Iterable[MessageOutcome])
                 part = _report_unfinished(attempt, disposition, members)
             case _:
                 assert_never(disposition)
-        report = joined(report, part)
+        report = part if report is _EMPTY else joined(report, part)
     return report
 
 
@@ -204,7 +204,7 @@ def _events(
             message_outcome.bulk_id or request.content.bulk_id,
             message_outcome.status,
             next_attempt_at,
-            _reason(attempt, type_, message_outcome),
+            None if message_outcome.disposition == "taken" else _reason(attempt, type_, message_outcome),
             request.metadata,
             request.content_digest,
         )
@@ -212,10 +212,8 @@ def _events(
     )
 
 
-def _reason(attempt: Attempt, type_: EventType, message_outcome: MessageOutcome) -> Reason | None:
+def _reason(attempt: Attempt, type_: EventType, message_outcome: MessageOutcome) -> Reason:
     """Explain an event. An ambiguous attempt stays ambiguous although later ones were refused for certain."""
-    if message_outcome.disposition == "taken":
-        return None
     code = _CODES[message_outcome.disposition]
     detail = f"{_DETAILS[code]}: {message_outcome.detail or message_outcome.cause}"
     if attempt.history.ambiguous and type_ in {"message.failed", "message.expired"}:

@@ -18,7 +18,6 @@ from service.core.omni.xml import XmlError
 from service.core.omni.xml_writing import write_xml
 from service.core.request.parsing import parse
 from service.core.request.request import Fault, Message, OnUnknown, Rejection
-from service.core.result.hold import due_at
 from service.core.value import dataclass
 
 _MARKS: Final = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"
@@ -103,7 +102,7 @@ def explain(delivery: Delivery, policy: Policy, now: datetime, *, as_xml: bool =
     calls = tuple(call.to_json() for call in plan(request, history, Origin(), policy))
     if as_xml and (fault := _xml_fault(calls)):
         return Explanation(request_id, (Fault("$", fault),), parsed.rejections, metadata=dict(parsed.metadata))
-    due = due_at(request, policy)
+    due = request.content.send_at if policy.hold_scheduled else None
     is_late = request.expires_at is not None and request.expires_at <= max(now, due or now)
     sms = request.content.sms
     return Explanation(

@@ -19,11 +19,6 @@ _SHORT: Final = 1.0
 """Seconds that a request may wait in the worker."""
 
 
-def due_at(request: SendRequest, policy: Policy) -> datetime | None:
-    """Return the time until which a request is held; None if it is not."""
-    return request.content.send_at if policy.hold_scheduled else None
-
-
 def is_short(seconds: float, policy: Policy) -> bool:
     """Return whether a request is due before any delay queue would return it, and may wait in the worker."""
     return seconds < min(policy.retry.delays[0], _SHORT)

@@ -177,7 +177,7 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
         type=f"omni.{event.type}",
         correlation_id=delivery.correlation_id or event.request_id,
         timestamp=event.time,
-        headers=trace_headers(delivery.headers),
+        headers=trace_headers(delivery.headers) if delivery.headers else {},
         must_arrive=False,
         unaccepted=_unaccepted(event, delivery) if event.type in UNACCEPTED_EVENTS else None,
         lane=delivery.lane,

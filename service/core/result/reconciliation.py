@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from service.core.attempt.disposition import MessageOutcome, judge_logged
-from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, ResolutionKind, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, ResolutionKind, Unanswered
 from service.core.attempt.retry import is_used_up, lookup_delay
 from service.core.history import History
 from service.core.request.request import Message, SendRequest
@@ -62,13 +62,6 @@ class Resolution:
         if self.report.retries:
             return "waiting"
         return "given_up" if self.report.dead_letters else "found"
-
-
-def lookup_purpose(history: History) -> LookupPurpose | None:
-    """Return why OMNI's logs are asked before a post; None if nothing can have been posted yet."""
-    if history.is_unresolved:
-        return "required"
-    return "best_effort" if history.retries > history.holds else None
 
 
 def resolve(attempt: Attempt, lookup_result: LookupResult) -> Resolution:

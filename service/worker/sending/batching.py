@@ -9,9 +9,10 @@ affect the others.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from service.core.attempt.call import OmniCall, Send, content_key, fits, ids_of, is_too_large, merge
-from service.core.attempt.outcome import NOT_SENT, REFUSED_TOGETHER, Denied, Outcome, Rejected, Unknown
+from service.core.attempt.outcome import NOT_SENT, REFUSED_TOGETHER, Accepted, Denied, Outcome, Rejected, Unknown
 from service.worker.cancellation import Cancellations
 
 _Member = tuple[OmniCall, "asyncio.Future[Outcome]"]
@@ -74,7 +75,7 @@ class Batching:
         self._unsealed.add(batch)
         batch.task = task = asyncio.create_task(self._run(batch, first))
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._end(batch, task))
+        task.add_done_callback(partial(self._end, batch))
         return batch
 
     async def _run(self, batch: _Batch, first: OmniCall) -> None:
@@ -96,7 +97,7 @@ class Batching:
                 # OMNI may have taken the call, and another member may have caused the defect.
                 waiting.set_result(Unknown("exception")) if several else waiting.set_exception(error)
 
-    def _end(self, batch: _Batch, task: asyncio.Task[None]) -> None:
+    def _end(self, batch: _Batch, task: "asyncio.Task[None]") -> None:
         """Leave no member waiting. A callback, since a task that is cancelled before it starts runs no `finally`."""
         self._tasks.discard(task)
         self._close(batch)
@@ -109,7 +110,7 @@ class Batching:
 
         Nothing of a rejected call was taken, so a half that is not sent any more has not been attempted either.
         """
-        is_divisible = self._may_be_caused_by_one(outcome)
+        is_divisible = not isinstance(outcome, Accepted) and self._may_be_caused_by_one(outcome)
         if len(members) == 1 or not is_divisible:
             for call, waiting in members:
                 if not waiting.done():

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 from typing import Final
 
 from service.core.attempt.breaker import (
@@ -45,7 +44,7 @@ _EXPIRED: Final = NotAttempted("expired")
 
 
 class Permission:
-    """Permission to make a call. Give it back (`with permission:`), or no other call can become the probe."""
+    """Permission to make a call. That of a probe has to be given back, or no other call can become the probe."""
 
     def __init__(self, guard: "Guard", *, is_probe: bool) -> None:
         self.is_probe = is_probe
@@ -55,13 +54,6 @@ class Permission:
         """Return whether a call may be made with it at this moment."""
         guard = self._guard
         return guard.is_closed or (self.is_probe and guard.is_current(self))
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        if self.is_probe:
-            self._guard.take_back(self)
 
 
 class Guard:
@@ -278,21 +270,25 @@ class _Guarded:
         guard = self._guard
         deadline = guard.clock() + LONGEST_WAIT
         while True:
-            if call.members and (not guard.is_closed or self._is_cancelled(call)):
+            is_cancelled = self._orders is not None and self._orders.concerns(call)
+            if call.members and (not guard.is_closed or is_cancelled):
                 return NOT_SENT  # each member waits by itself, since a probe must concern one request only
-            if self._is_cancelled(call):
+            if is_cancelled:
                 await call.ownership.require()
                 return CANCELLED
             entered = guard.shared if guard.is_closed else await self._enter(call, deadline)
             if isinstance(entered, NotAttempted):
                 return entered
-            with entered:
+            try:
                 may_send = self._may_send(call, entered)
                 if not may_send():
                     await call.ownership.require()  # before the expiry: another worker may have posted it in time
                     if self._is_late(call):
                         return _EXPIRED
                 outcome = await self._send(call.guarded(may_send, is_alone=entered.is_probe))
+            finally:
+                if entered.is_probe:
+                    guard.take_back(entered)
             if outcome is DUPLICATE and call.members:
                 return NOT_SENT
             is_innocent = outcome is DUPLICATE and call.record is not None and not call.record.is_refused
@@ -308,7 +304,7 @@ class _Guarded:
                 until,
                 denied_before=call.denials > 0,
                 is_urgent=call.lane is URGENT,
-                is_wanted=lambda: not self._is_cancelled(call),
+                is_wanted=lambda: self._orders is None or not self._orders.concerns(call),
             )
             if isinstance(entered, Permission):
                 return entered
@@ -328,9 +324,6 @@ class _Guarded:
         if self._latest[0] is not call.ownership:
             self._latest = (call.ownership, lambda: guard.is_closed and is_certain())
         return self._latest[1]
-
-    def _is_cancelled(self, call: OmniCall) -> bool:
-        return self._orders is not None and self._orders.concerns(call)
 
     def _is_late(self, call: OmniCall) -> bool:
         return call.expires_at is not None and call.expires_at <= self._now()

@@ -75,7 +75,8 @@ class Limiter:
 
         None if it was dropped: then it has neither.
         """
-        if not self._waiting and self._has_slot() and self._seconds_to_room(urgent=call.lane is URGENT) <= 0:
+        has_room = self.rate is None or self._seconds_to_room(urgent=call.lane is URGENT) <= 0
+        if has_room and self._has_slot() and not self._waiting:
             return self._grant(call, waited=False)
         one = _Waiting(call, asyncio.get_running_loop().create_future())
         self._waiting.append(call.lane, one)
@@ -137,7 +138,7 @@ class Limiter:
         return self._in_flight < int(self.limit.size)
 
     def _seconds_to_room(self, *, urgent: bool) -> float:
-        return 0.0 if self.rate is None else room_at(self._free_at, urgent=urgent) - self.clock()
+        return room_at(self._free_at, urgent=urgent) - self.clock()
 
     def _grant(self, call: OmniCall, *, waited: bool) -> OmniCall:
         call = call.seal() if call.seal else call
@@ -152,8 +153,8 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
         while self._waiting and self._has_slot():
-            seconds = self._seconds_to_room(urgent=bool(self._waiting.waiting(URGENT)))
-            if seconds > 0:
+            urgent = bool(self._waiting.waiting(URGENT))
+            if self.rate is not None and (seconds := self._seconds_to_room(urgent=urgent)) > 0:
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(max(seconds, _SHORTEST_TIMER), self._admit)
                 return
@@ -178,7 +179,7 @@ def limited(send: Send, limiter: Limiter, orders: Cancellations | None = None) -
         orders.listen(lambda: limiter.drop(orders.concerns))
 
     async def limited_send(call: OmniCall) -> Outcome:
-        if limiter.is_large(call):
+        if limiter.rate is not None and limiter.is_large(call):
             async with limiter.large[call.lane]:
                 is_dropped = orders is not None and orders.concerns(call)
                 admitted = None if is_dropped else await limiter.acquire(call)

@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import quote
 
 from service.core.attempt.log_access import GRANTED, LogAccess, record_answer
-from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
+from service.core.history import LookupPurpose
 from service.core.lanes import LaneQueue
 from service.core.omni.answer import LogEntry
 from service.core.topology import LANES, NORMAL, Lane

@@ -9,12 +9,13 @@ import pytest
 
 from service.core.attempt.call import OmniCall
 from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim, claim_of, read_claim, written
-from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult
 from service.core.attempt.outcome import DUPLICATE, NOT_SENT, Accepted, NotAttempted, Outcome, Unavailable
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.handler import Effects, Handler, Job, Settlement
 from service.core.headers import retry_headers
+from service.core.history import LookupPurpose
 from service.core.result.event import StatusEvent
 from service.core.result.repetition import short_id, write_ends
 from service.core.topology import Lane

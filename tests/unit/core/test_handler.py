@@ -9,7 +9,7 @@ import pytest
 
 from service.core.attempt.call import OmniCall, Send
 from service.core.attempt.claim import Claim
-from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.attempt.outcome import (
     NOT_SENT,
     REFUSED_TOGETHER,
@@ -24,6 +24,7 @@ from service.core.attempt.outcome import (
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.handler import Effects, Handler, Job, Settlement
+from service.core.history import LookupPurpose
 from service.core.omni.answer import LogEntry
 from service.core.topology import Lane
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_body, a_delivery, a_destination, a_status

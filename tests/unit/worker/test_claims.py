@@ -12,11 +12,12 @@ import pytest
 
 from service.core.attempt.call import OmniCall
 from service.core.attempt.claim import Claim, claim_name
-from service.core.attempt.lookup import Forbidden, LookupPurpose, LookupResult
+from service.core.attempt.lookup import Forbidden, LookupResult
 from service.core.attempt.outcome import Accepted, Outcome, Unavailable
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
+from service.core.history import LookupPurpose
 from service.core.result.event import FINAL_EVENTS
 from service.core.topology import Lane
 from service.worker.memory import SharedMemory, noted

@@ -108,7 +108,7 @@ async def test_a_result_of_long_ago_does_not_count() -> None:
 
 
 async def test_the_latest_result_of_a_key_is_kept() -> None:
-    deduplicator: Deduplicator[str] = Deduplicator(2, loop_time)
+    deduplicator: Deduplicator[str, str] = Deduplicator(2, loop_time, str)
     for key, result in ("a", "first"), ("b", "first"), ("a", "second"), ("c", "first"):
         deduplicator.keep(deduplicator.enter(key), result)
 
@@ -119,7 +119,7 @@ async def test_the_latest_result_of_a_key_is_kept() -> None:
 
 
 async def test_a_shared_result_is_for_those_that_wait_only() -> None:
-    deduplicator: Deduplicator[str] = Deduplicator(2, loop_time)
+    deduplicator: Deduplicator[str, str] = Deduplicator(2, loop_time, str)
     entry = deduplicator.enter("a")
     waiting = asyncio.create_task(entry.wait())
     await asyncio.sleep(0)

@@ -10,12 +10,12 @@ from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.call import OmniCall
-from service.core.attempt.lookup import LookupPurpose, LookupResult
+from service.core.attempt.lookup import LookupResult
 from service.core.attempt.outcome import REFUSED_TOGETHER, Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication
 from service.core.handler import Effects, Handler, Job, Settlement
-from service.core.history import History
+from service.core.history import History, LookupPurpose
 from service.core.omni.content import Content
 from service.core.request.request import Parsed
 from service.core.topology import Lane

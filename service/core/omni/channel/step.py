@@ -67,21 +67,18 @@ class Step(Strict):
     @property
     def validity(self) -> int | None:
         """Seconds the step may try, where it says so; part of one counts as a whole."""
-        return None if (exact := self._nanoseconds) is None else -(-exact // 10**9)
-
-    @property
-    def _nanoseconds(self) -> int | None:
         if self.validity_period is None:
             return None
-        return self.validity_period * NANOSECONDS[self.validity_period_time_unit or "MINUTES"]
+        return -(-self.validity_period * NANOSECONDS[self.validity_period_time_unit or "MINUTES"] // 10**9)
 
     @model_validator(mode="after")
     def _valid_for(self) -> Self:
-        if (exact := self._nanoseconds) is None:
+        if self.validity_period is None:
             return self
-        if not self.min_validity * 10**9 <= exact <= self.max_validity * 10**9:
+        unit = self.validity_period_time_unit or "MINUTES"
+        if not self.min_validity * 10**9 <= self.validity_period * NANOSECONDS[unit] <= self.max_validity * 10**9:
             bounds = {"seconds": self.min_validity, "hours": self.max_validity // 3600}
             raise PydanticCustomError("validity", "validityPeriod must be {seconds} seconds to {hours} hours", bounds)
-        if (self.validity_period_time_unit or "MINUTES") in _SPOKEN:
+        if unit in _SPOKEN:
             return self
         return self.model_copy(update={"validity_period": self.validity, "validity_period_time_unit": "SECONDS"})

@@ -16,7 +16,7 @@ from service.core.omni.answer import LogEntry
 from service.core.request.request import OnUnknown
 from service.core.result.decision import Attempt
 from service.core.result.event import FINAL_EVENTS
-from service.core.result.reconciliation import NOT_ASKED, lookup_purpose, resolve
+from service.core.result.reconciliation import NOT_ASKED, resolve
 from tests.support.builder import NOW, OTHER_PHONE, PHONE, a_history, a_message, a_request, a_status, an_attempt
 from tests.unit.strategy import law
 
@@ -378,7 +378,7 @@ def test_of_a_request_that_may_be_older_than_it_seems_every_entry_counts(redeliv
     ],
 )
 def test_a_request_that_returns_or_is_ambiguous_is_looked_up(history: History, purpose: str | None) -> None:
-    assert lookup_purpose(history) == purpose
+    assert history.lookup_purpose == purpose
 
 
 @law
@@ -451,5 +451,5 @@ def test_waiting_for_the_send_at_makes_no_lookup_later() -> None:
     (retry,) = resolve(an_attempt(a_request(), held), SILENCE).report.retries
     (other,) = resolve(an_attempt(a_request(), replace(held, retries=2, holds=0)), SILENCE).report.retries
     assert retry.delay_seconds == other.delay_seconds
-    assert lookup_purpose(replace(a_history(), retries=3, holds=3)) is None
-    assert lookup_purpose(replace(a_history(), retries=4, holds=3)) == "best_effort"
+    assert replace(a_history(), retries=3, holds=3).lookup_purpose is None
+    assert replace(a_history(), retries=4, holds=3).lookup_purpose == "best_effort"

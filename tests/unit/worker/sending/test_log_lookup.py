@@ -2,7 +2,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from service.core.attempt.log_access import PERIOD, REFUSALS, LogAccess
-from service.core.attempt.lookup import Answered, Forbidden, LookupPurpose, LookupResult, Unanswered
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
+from service.core.history import LookupPurpose
 from service.core.omni.answer import LogEntry
 from service.core.topology import URGENT
 from service.worker.sending.log_lookup import LONGEST_QUERY, MOST_IDS, LogLookup
