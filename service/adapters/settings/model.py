@@ -48,6 +48,7 @@ SECRETS_IN_USE: Final = (
     "rabbitmq_oauth_client_secret",
     "rabbitmq_oauth_proxy",
     "memory_url",
+    "reports_token",
 )
 ROTATING: Final = frozenset({*SECRETS_IN_USE, "omni_username", "omni_client_id", "rabbitmq_oauth_client_id", "ca_file"})
 """Settings that a running worker takes over when their files change."""
