@@ -6,7 +6,9 @@ number, address or text is ever a label.
 This file has more than 250 lines since it is the one table of names, labels and help texts.
 """
 
+import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -104,6 +106,34 @@ class _Registry:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(self._name(name), text, buckets=buckets, registry=self.registry)
+
+    def _secrets(self, prefix: str, process: str) -> tuple[Gauge, Counter]:
+        """Add ages of secrets, and failures to reload them."""
+        age = Gauge(
+            self._name(f"{prefix}secret_age_seconds"),
+            f"Age of the secret in use: since its file was written, or else since the {process} read it. Does not fall "
+            "after a rotation: see the log lines secrets.refused and secrets.reloaded.",
+            ["setting"],
+            registry=self.registry,
+        )
+        age.labels("RELAY_RABBITMQ_URL")  # the one that is always set
+        failures = self._plain(
+            f"{prefix}secret_reload_failures",
+            "Times that changed files of secrets or certificates could not be used; the old values stay in use. Rises: "
+            "the log line secrets.refused names the setting.",
+        )
+        return age, failures
+
+
+def show_ages(gauge: Gauge, since: Mapping[str, float]) -> None:
+    """Show ages of secrets; `since` has seconds since the epoch, by their variables."""
+    gauge.clear()
+    for name, at in since.items():
+        gauge.labels(name).set_function(partial(_age, at))
+
+
+def _age(since: float) -> float:
+    return max(0.0, time.time() - since)
 
 
 class Metrics(_Registry):
@@ -328,19 +358,7 @@ class Metrics(_Registry):
             "Life of the latest access token for RabbitMQ; half of it is how long the token server may be away. 0 if "
             "none is used.",
         )
-        self.secret_age = Gauge(
-            self._name("secret_age_seconds"),
-            "Age of the secret in use: since its file was written, or else since the worker read it. Does not fall "
-            "after a rotation: see the log lines secrets.refused and secrets.reloaded.",
-            ["setting"],
-            registry=self.registry,
-        )
-        self.secret_age.labels("RELAY_RABBITMQ_URL")  # the one that is always set
-        self.reload_failures = self._plain(
-            "secret_reload_failures",
-            "Times that changed files of secrets or certificates could not be used; the old values stay in use. Rises: "
-            "the log line secrets.refused names the setting.",
-        )
+        self.secret_age, self.reload_failures = self._secrets("", "worker")
         since = Gauge(
             self._name("paused_since_timestamp_seconds"),
             "Unix time at which the pause began; 0 where there is none.",
@@ -393,6 +411,7 @@ class ReportMetrics(_Registry):
             "cause",
             get_args(TokenCause),
         )
+        self.secret_age, self.reload_failures = self._secrets("reports_", "receiver")
         self.connected = self._gauge(
             "reports_connected", "1 while the receiver has a connection to RabbitMQ. 0: pushes are answered with 503."
         )

@@ -5,7 +5,7 @@ The only adapter module that other adapters import: OMNI, its proxy and the brok
 
 import ssl
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from service.core.certificate import read_issuer
 
@@ -17,14 +17,34 @@ class UntrustedCertificateError(ssl.SSLCertVerificationError):
         super().__init__(1, text)
 
 
-def client_context(ca_file: str | None = None, ca_path: str | None = None) -> ssl.SSLContext:
+_usable: Final[dict[tuple[str | None, ...], ssl.SSLContext]] = {}
+"""The last contexts, by the names of their files. One for the process, as the files are."""
+
+
+def client_context(
+    ca_file: str | None = None, ca_path: str | None = None, certificate: str | None = None, key: str | None = None
+) -> ssl.SSLContext:
     """Make a context that trusts the system's authorities and those of `ca_file` (PEM) and `ca_path` (a directory).
 
-    A handshake raises `UntrustedCertificateError`. Reads files, for some 30 ms. Raises `OSError` if it cannot.
+    `certificate` and `key` are the client's own. A handshake raises `UntrustedCertificateError`. Reads files, for some
+    30 ms. If they cannot be used, their last contents that could be are: they may be in the middle of a rotation.
+    Raises `OSError` if there are none.
     """
+    files = (ca_file, ca_path, certificate, key)
+    try:
+        _usable[files] = _read(*files)
+    except OSError:
+        if files not in _usable:
+            raise
+    return _usable[files]
+
+
+def _read(ca_file: str | None, ca_path: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None or ca_path is not None:
         context.load_verify_locations(ca_file, ca_path)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL would ask on the terminal
     context.sslobject_class = _VerifyingObject
     return context
 

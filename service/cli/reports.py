@@ -6,8 +6,8 @@ import click
 
 from service.adapters.logging import configure_logs
 from service.cli.options import reads_settings, settings, source
-from service.receiver.app import receive_reports
-from service.worker.broker_tokens import rereading_tokens
+from service.receiver.app import BrokerTokens, receive_reports
+from service.worker.broker_tokens import broker_tokens, token_server
 
 
 @click.command("reports", epilog="Example: omni-relay reports")
@@ -19,4 +19,4 @@ def command() -> None:
     """
     found, files = settings(), source()
     configure_logs(found.log_format, found.log_level, found.log_lines_per_second)
-    asyncio.run(receive_reports(found, lambda events: rereading_tokens(found, files, events)))
+    asyncio.run(receive_reports(found, files, BrokerTokens(broker_tokens, token_server)))

@@ -184,6 +184,10 @@ class Handler:
         self._effects = effects
         self._policy = policy
 
+    def use(self, policy: Policy) -> None:
+        """Use another policy for every call that is planned from now on."""
+        self._policy = policy
+
     def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Parse a delivery in one step."""
         history = history_of(delivery, self._effects.now())

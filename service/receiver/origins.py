@@ -5,7 +5,9 @@ more than the time for which an answer is waited for.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from service.adapters.settings import Settings, SettingsError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:  # without the setting, its package is not loaded
     from service.adapters.memory import MemoryConnection
 
     Connect = Callable[[Callable[[MemoryUnavailableError], None]], Awaitable[tuple[MemoryConnection, str]]]
+
+_Ended = asyncio.Future[MemoryUnavailableError | None]
 
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
@@ -32,27 +36,46 @@ class Origins:
         self._failed = failed
         self._connection: MemoryConnection | None = None
         self._cause: str | None = None
+        self._changed = asyncio.Event()
+        self._ended: _Ended | None = None
+        """Set when the connection has ended; to None when it is given up."""
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
         pause = _FIRST_PAUSE
         while True:
-            ended: asyncio.Future[MemoryUnavailableError] = asyncio.get_running_loop().create_future()
+            self._ended = ended = asyncio.get_running_loop().create_future()
             try:
-                connection, _ = await self._connect(ended.set_result)
+                connection, _ = await self._connect(partial(_set, ended))
             except MemoryUnavailableError as error:
                 self._note_failure(error.cause)
-                await asyncio.sleep(pause)
+                await self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             self._connection, self._cause, pause = connection, None, _FIRST_PAUSE
             self._connected()
             try:
-                self._note_failure((await ended).cause)
+                failure = await ended
+                if failure is not None:
+                    self._note_failure(failure.cause)
             finally:
                 self._connection = None
                 connection.close()
-            await asyncio.sleep(pause)
+            if failure is not None:
+                await self._pause(pause)
+
+    def use(self, connect: "Connect", *, elsewhere: bool) -> None:
+        """Connect in another way from now on. `elsewhere`: the connection that is open is given up for it."""
+        self._connect = connect
+        self._changed.set()
+        if elsewhere and self._ended is not None:
+            _set(self._ended, None)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until there is another way to connect."""
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
 
     def _note_failure(self, cause: str) -> None:
         """Report a failure, once for each cause until it is over."""
@@ -77,9 +100,19 @@ def origins(settings: Settings, connected: Callable[[], None], failed: Callable[
     """Make it if a memory is set. Raises `SettingsError` if the package for it is not installed."""
     if settings.memory_url is None:
         return None
+    return Origins(connect_by(settings), connected, failed)
+
+
+def _set(ended: _Ended, error: MemoryUnavailableError | None) -> None:
+    if not ended.done():
+        ended.set_result(error)
+
+
+def connect_by(settings: Settings) -> "Connect":
+    """Return what connects as the settings say. Raises `SettingsError` if the package for it is not installed."""
     try:
         from service.adapters.memory import connect  # noqa: PLC0415 - optional
     except ImportError:
         raise SettingsError("RELAY_MEMORY_URL: needs more to be installed: pip install 'omni-relay[memory]'") from None
-    url = settings.memory_url.get_secret_value()
-    return Origins(lambda on_lost: connect(url, settings.ca_file, on_lost), connected, failed)
+    url = settings.memory_url.get_secret_value() if settings.memory_url else ""
+    return lambda on_lost: connect(url, settings.ca_file, on_lost)

@@ -18,7 +18,7 @@ from service.adapters.metrics import Metrics
 from service.adapters.omni import Credentials, OmniAccess, OmniClient
 from service.adapters.operations import Condition, make_app, raise_descriptor_limit, serving
 from service.adapters.rabbitmq import ReconnectingConnection, ReplyPublisher, elapsed
-from service.adapters.settings import Settings, SettingsSource
+from service.adapters.settings import Rotation, Settings, SettingsSource
 from service.core.attempt.breaker import CircuitBreaker
 from service.core.attempt.call import Send
 from service.core.attempt.concurrency import MOST, START, Limit, most_in_a_call
@@ -36,9 +36,8 @@ from service.worker.consumer import Consumer
 from service.worker.dead_letter_listener import DeadLetterListener
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
-from service.worker.memory import shared_memory
+from service.worker.memory import connect_by, shared_memory
 from service.worker.ownership import SessionCheck
-from service.worker.rotation import Rotation
 from service.worker.sending import make_send
 from service.worker.sending.circuit_breaker import Guard
 from service.worker.sending.limiter import Limiter
@@ -118,7 +117,7 @@ class Worker:
             _on_breaker_change(telemetry, limiter), telemetry.results_stalled, time.monotonic, random.random
         )
         self._memory = memory = shared_memory(settings, telemetry, elapsed, self._memory_missing)
-        self._rotation = Rotation(settings, source, self._use, telemetry.log, self.metrics)
+        self._rotation = Rotation(settings, source, self._use, telemetry.rotation_events())
         self._client.before_denied(self._rotation.look_now)
         post: Send = self._client.post
         publish = _publish(self._connection, self._replies, telemetry)
@@ -146,7 +145,7 @@ class Worker:
                 release=memory.release,
                 cancelled=memory.cancellations.cancelled,
             )
-        handler = Handler(effects, policy)
+        self._handler = handler = Handler(effects, policy)
         self._admission = Admission(settings.rabbitmq_max_bytes_in_flight, _schedule_unread(effects, retry), telemetry)
         self._dispatcher = Dispatcher(
             handler,
@@ -180,9 +179,11 @@ class Worker:
             self._tokens.use(server)
         self._connection.use(settings.rabbitmq_urls)
         self._replies.use(settings.rabbitmq_urls)
+        self._handler.use(message_policy(settings))
         self._guard.retry_denied()
         if self._memory is not None:
-            self._memory.use(settings)
+            elsewhere = settings.memory_url != self._rotation.settings.memory_url
+            self._memory.use(connect_by(settings), elsewhere=elsewhere)
 
     @property
     def is_live(self) -> bool:

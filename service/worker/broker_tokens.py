@@ -1,13 +1,10 @@
 """Access tokens for RabbitMQ, as the settings name their server and our credentials there."""
 
-import asyncio
-import contextlib
 from typing import Final
 
 from service.adapters.omni import TokenServer
 from service.adapters.rabbitmq import AccessTokens, TokenEvents
-from service.adapters.settings import Settings, SettingsError, SettingsSource
-from service.core.attempt.oauth import Token, TokenFailure
+from service.adapters.settings import Settings
 
 _QUIET: Final = TokenEvents()
 
@@ -31,21 +28,3 @@ def broker_tokens(settings: Settings, events: TokenEvents = _QUIET) -> AccessTok
     """Return the passwords of connections to the broker; None if its URL has them."""
     server = token_server(settings)
     return None if server is None else AccessTokens(server, events)
-
-
-def rereading_tokens(settings: Settings, source: SettingsSource, events: TokenEvents) -> AccessTokens | None:
-    """Return the same for a process that does not look at its files: they are read again for each token."""
-    return None if token_server(settings) is None else AccessTokens(_Rereading(settings, source), events)
-
-
-class _Rereading:
-    def __init__(self, settings: Settings, source: SettingsSource) -> None:
-        self._settings = settings
-        self._source = source
-
-    async def fetch(self) -> Token | TokenFailure:
-        """Fetch a token with the client that the files have now; with the last one if they cannot be used."""
-        with contextlib.suppress(SettingsError):
-            self._settings = self._settings.rotated(await asyncio.to_thread(self._source.load))
-        server = token_server(self._settings)
-        return TokenFailure("no_token") if server is None else await server.fetch()

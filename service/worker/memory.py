@@ -98,6 +98,8 @@ class SharedMemory:
         self._held: set[str] = set()
         """The holders of claims that are ours."""
         self._changed = asyncio.Event()
+        self._is_replaced = False
+        """Whether to connect again at once."""
         self._is_missing = False
         self.tried = asyncio.Event()
         """Set once it is connected, or known to be unavailable. Redeliveries that come before that prove nothing."""
@@ -118,12 +120,19 @@ class SharedMemory:
             self.tried.set()
             pause = _FIRST_PAUSE if self._clock() - began >= _STEADY else min(2 * pause, _LONGEST_PAUSE)
             self._note_missing()
-            await self._wait(min(pause, max(0.0, self._lease_ends - self._clock()) or pause))
+            if not self._is_replaced:
+                await self._wait(min(pause, max(0.0, self._lease_ends - self._clock()) or pause))
+            self._is_replaced = False
             self._note_missing()
 
-    def use(self, settings: Settings) -> None:
-        """Connect by these settings from the next connection on."""
-        self._connect = _connect(settings)
+    def use(self, connect: "Connect", *, elsewhere: bool) -> None:
+        """Connect in another way from now on. `elsewhere`: the connection that is open is given up for it."""
+        self._connect = connect
+        if elsewhere and self._connection is not None:
+            self._is_replaced = True
+            self._drop()
+        elif self._connection is None:
+            self._wake()  # it need not wait for the end of a pause
 
     def receive(self, delivery: Delivery) -> str:
         """Record that a delivery is untouched, unless another worker may have it. Returns the name of its record."""
@@ -230,7 +239,7 @@ class SharedMemory:
         return False
 
     async def _serve(self) -> None:
-        """Connect, and renew the lease until the connection ends. Raises `MemoryUnavailableError`."""
+        """Connect, and renew the lease until the connection is replaced. Raises `MemoryUnavailableError` if it ends."""
         connection, generation = await self._connect(lambda _: self._drop())
         self._connections += 1
         self._holder = Holder(self._worker, self._connections, generation)
@@ -246,6 +255,8 @@ class SharedMemory:
             self._wake()
             while True:
                 await self._wait(RENEWAL)
+                if self._is_replaced:
+                    return
                 await self._renew(connection)
         finally:
             connection.close()
@@ -331,7 +342,7 @@ def shared_memory(
     if settings.memory_url is None:
         return None
     return SharedMemory(
-        _connect(settings),
+        connect_by(settings),
         telemetry,
         clock,
         kept=settings.memory_ttl,
@@ -340,7 +351,8 @@ def shared_memory(
     )
 
 
-def _connect(settings: Settings) -> "Connect":
+def connect_by(settings: Settings) -> "Connect":
+    """Return what connects as the settings say. Raises `SettingsError` if the package for it is not installed."""
     try:
         from service.adapters.memory import connect  # noqa: PLC0415 - optional
     except ImportError:

@@ -7,13 +7,15 @@ all log events and counters of a worker can be found.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from math import inf
 from typing import Final
 
 from service.adapters.logging import describe, get_logger
-from service.adapters.metrics import Metrics, exemplar
+from service.adapters.metrics import Metrics, exemplar, show_ages
 from service.adapters.omni import Deprecation, NotConnectedError
 from service.adapters.rabbitmq import ConnectionEvents, TokenError, TokenEvents, connect_cause
+from service.adapters.settings import RotationEvents
 from service.adapters.tls import untrusted
 from service.core import topology
 from service.core.attempt.breaker import CircuitBreaker
@@ -287,6 +289,22 @@ class Telemetry:
 
     def _broker_refused(self, address: str, error: BaseException) -> None:
         self.log.warning("broker.refused", address=address, **_broker_failure(error))
+
+    def rotation_events(self) -> RotationEvents:
+        """Return callbacks for secrets that are replaced."""
+
+        def refused(fault: str, is_new: bool) -> None:  # noqa: FBT001 - a callback
+            self.metrics.reload_failures.inc()
+            if is_new:  # a file that stays wrong is tried every two seconds
+                self.log.error("secrets.refused", fault=fault)
+
+        return RotationEvents(
+            reloaded=lambda changed: self.log.info("secrets.reloaded", changed=changed),
+            unchanged=lambda: self.log.info("secrets.unchanged"),
+            refused=refused,
+            need_restart=lambda names: self.log.warning("settings.need_restart", settings=names),
+            ages=partial(show_ages, self.metrics.secret_age),
+        )
 
     def token_events(self) -> TokenEvents:
         """Return callbacks for access tokens of the broker. Each cause is logged once until a token was fetched."""

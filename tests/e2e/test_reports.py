@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.stage import Stage
+from tests.e2e.test_rotation import mounted
 from tests.support.broker import VirtualHost, user
 from tests.support.receiver import RIGHTS, TOKEN, Receiver, a_report, receiving
 
@@ -206,3 +207,35 @@ async def test_what_omni_says_about_a_message_comes_back_as_events(stage: Stage,
         [*[f"http://127.0.0.1:{receiver.port}/reports/{TOKEN}"] * (len(asked) - 2), "None", "http://127.0.0.1:1/own"]
     )
     assert all(TOKEN not in event.message.body.decode() for event in stage.events)
+
+
+async def test_the_token_is_rotated_without_a_restart_of_receiver_or_worker(
+    stage: Stage, vhost: VirtualHost, tmp_path: Path
+) -> None:
+    new = f"{TOKEN}-new"
+    with user(vhost, **RIGHTS) as url:
+        secrets = mounted(tmp_path / "receivers", REPORTS_TOKEN=TOKEN, RABBITMQ_URL=url)
+        own = mounted(tmp_path / "workers", REPORTS_TOKEN=TOKEN)
+        worker = await stage.worker(SECRETS_DIR=str(own), REPORTS_URL="https://relay.example/reports")
+        async with receiving(tmp_path / "receiver", "", REPORTS_TOKEN="", SECRETS_DIR=str(secrets)) as receiver:
+            assert (await receiver.push(a_report("m-1")), await receiver.push(token=new)) == (200, 404)
+            mounted(secrets, REPORTS_TOKEN=f"{TOKEN},{new}", RABBITMQ_URL=url)
+            mounted(own, REPORTS_TOKEN=new)
+            receiver.process.send(signal.SIGHUP)
+            worker.send(signal.SIGHUP)
+            assert (await receiver.process.until_line("secrets.reloaded"))["changed"] == ["RELAY_REPORTS_TOKEN"]
+            await worker.until_line("secrets.reloaded")
+            assert [await receiver.push(a_report("m-2"), token=one) for one in (TOKEN, new)] == [200, 200]
+            await stage.send({"requestId": "r", "phoneNumber": "41793026727", "text": "Hello"})
+            await stage.until_final_events(3)
+            (call,) = await stage.calls()
+            assert call["body"]["notifyUrl"] == f"https://relay.example/reports/{new}"
+            mounted(secrets, REPORTS_TOKEN="short", RABBITMQ_URL=url)
+            receiver.process.send(signal.SIGHUP)
+            refused = await receiver.process.until_line("secrets.refused")
+            assert refused["fault"].startswith("RELAY_REPORTS_TOKEN: must be 16 to 200 characters")
+            assert await receiver.push(a_report("m-3"), token=new) == 200
+            metrics = await receiver.process.metrics()
+            assert metrics["omni_relay_reports_secret_reload_failures_total"] >= 1
+            assert metrics['omni_relay_reports_secret_age_seconds{setting="RELAY_REPORTS_TOKEN"}'] < 60
+            assert TOKEN not in receiver.process.text + worker.text

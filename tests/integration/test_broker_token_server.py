@@ -1,5 +1,6 @@
 """Tokens for RabbitMQ from token servers that fail in every way: a cause, and no secret in any text."""
 
+import base64
 import socket
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -20,17 +21,41 @@ def client_of(url: str, **fields: str | None) -> TokenServer:
     return TokenServer(url, "relay", SECRET, **fields)
 
 
+def parts_of(request: bytes) -> tuple[str | None, dict[str, list[str]]]:
+    """Return the credentials of a request's header, and the fields of its form."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    found = [line.split()[-1] for line in head.split(b"\r\n") if line.lower().startswith(b"authorization: basic ")]
+    return (base64.b64decode(found[0]).decode() if found else None), parse_qs(body.decode())
+
+
+BASIC, FORM = "relay:hush%26%3D%2B+canary", {"client_id": ["relay"], "client_secret": [SECRET]}
+ASKED = {"grant_type": ["client_credentials"], "scope": ["a b"]}
+
+
 async def test_a_token_is_asked_for_with_client_and_scope() -> None:
     async with misbehaving(answer(GOOD)) as server:
         assert await client_of(f"http://127.0.0.1:{server.port}/token?v=2", scope="a b").fetch() == Token("a.b.c", 60)
-    head, _, body = server.requests[0].partition(b"\r\n\r\n")
-    assert head.startswith(b"POST /token?v=2 HTTP/1.1\r\n")
-    assert parse_qs(body.decode()) == {
-        "grant_type": ["client_credentials"],
-        "client_id": ["relay"],
-        "client_secret": [SECRET],
-        "scope": ["a b"],
-    }
+    assert [parts_of(request) for request in server.requests] == [(BASIC, ASKED)]
+    assert server.requests[0].startswith(b"POST /token?v=2 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_a_server_that_refuses_the_client_in_the_header_gets_it_in_the_form_from_then_on(status: int) -> None:
+    async with misbehaving(answer(b'{"error":"invalid_request"}', status), answer(GOOD)) as server:
+        client = client_of(f"http://127.0.0.1:{server.port}/token", scope="a b")
+        assert [await client.fetch() for _ in range(2)] == [Token("a.b.c", 60)] * 2
+    assert [parts_of(request) for request in server.requests] == [
+        (BASIC, ASKED),
+        (None, {**ASKED, **FORM}),
+        (None, {**ASKED, **FORM}),
+    ]
+
+
+async def test_a_server_that_cannot_answer_now_is_asked_once() -> None:
+    for status in (408, 425, 429, 500, 503):
+        async with misbehaving(answer(b"", status)) as server:
+            assert isinstance(await client_of(f"http://127.0.0.1:{server.port}/").fetch(), TokenFailure)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -74,6 +99,7 @@ async def test_authority_and_proxy_are_used(tmp_path: Path) -> None:
         url, through = f"https://localhost:{port}/token", f"http://us:pass@127.0.0.1:{proxy.port}"
         assert await client_of(url, ca_file=str(files[0]), proxy=through).fetch() == Token("a.b.c", 60)
         assert len(proxy.heads) == 1
+        assert SECRET.encode() not in proxy.bytes_seen
         untrusted = await client_of(url).fetch()
         proxy.password = "us:another"
         refused = await client_of(url, ca_file=str(files[0]), proxy=through).fetch()

@@ -1,6 +1,7 @@
 """OMNI through an HTTP proxy: no failure before the tunnel exists is ambiguous, and no password is shown."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,6 +87,30 @@ async def test_the_proxy_resolves_the_name_and_a_plain_url_uses_a_tunnel_too() -
         )
         async with client_of(access) as (client, _):
             assert isinstance(await client.post(CALL), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("in_url", "pair"),
+    [
+        ("us%C3%A9r:p%25%40%3A%2F%3F%23", "usér:p%@:/?#".encode()),
+        ("us:p%E9", b"us:p\xe9"),
+        ("us:p%0D%0AX-Y:z", b"us:p\r\nX-Y:z"),
+        ("us:a+b!$&'()*,;=~", b"us:a+b!$&'()*,;=~"),
+        ("us", b"us:"),
+        (":p", b":p"),
+    ],
+)
+async def test_each_byte_of_a_proxys_user_and_password_is_sent_as_it_is_and_no_line_of_its_own(
+    in_url: str, pair: bytes
+) -> None:
+    async with misbehaving(answer(TAKEN)) as omni, connect_proxy() as proxy:
+        access = OmniAccess(
+            f"http://127.0.0.1:{omni.port}", Credentials("App k"), proxy=f"http://{in_url}@127.0.0.1:{proxy.port}"
+        )
+        async with client_of(access) as (client, _):
+            assert isinstance(await client.post(CALL), Accepted)
+    lines = proxy.heads[0].strip().split(b"\r\n")
+    assert lines[2:] == [b"Proxy-Authorization: Basic " + base64.b64encode(pair)]
 
 
 REFUSALS = {

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -54,6 +55,8 @@ class TokenServer:
     says: object = ...
     """Its `expires_in`; by default the truth."""
     rights: str = "configure write read"
+    takes: str = "basic form"
+    """Where it takes a client's credentials from: the header, the form."""
     is_away: bool = False
     hangs: bool = False
     page: str = ""
@@ -83,14 +86,23 @@ class TokenServer:
             return Response(status_code=503)
         if self.page:
             return HTMLResponse(self.page)
-        if form["client_secret"] not in self.clients.get(form["client_id"], set()):
+        client, secret = self._credentials(request.headers.get("authorization", ""), form)
+        if secret not in self.clients.get(client, set()):
             return JSONResponse({"error": "invalid_client"}, 401)
-        token = await asyncio.to_thread(self.token, form["client_id"])
+        token = await asyncio.to_thread(self.token, client)
         self.issued.append(token)
         answer: dict[str, Any] = {"access_token": token, "token_type": "bearer"}
         if self.says is not None:
             answer["expires_in"] = self.lifetime if self.says is ... else self.says
         return JSONResponse(answer)
+
+    def _credentials(self, authorization: str, form: dict[str, str]) -> tuple[str, str]:
+        if authorization and "basic" in self.takes:
+            client, _, secret = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+            return unquote_plus(client), unquote_plus(secret)
+        if "form" in self.takes:
+            return form.get("client_id", ""), form.get("client_secret", "")
+        return "", ""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:

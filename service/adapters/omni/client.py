@@ -93,7 +93,7 @@ class OmniClient:
         self._now = now
         self._deprecated = deprecated
         self._format = access.format
-        self._secrets = tuple(secret.encode() for secret in access.secrets)
+        self._secrets = _encoded(access)
         origin, kind = httpx.URL(access.base_url), f"application/{access.format}"
         self._transport = Transport(
             origin,
@@ -117,6 +117,7 @@ class OmniClient:
         Calls in progress end unchanged. Raises `OSError` if the file cannot be used; then nothing has changed.
         """
         connector = await asyncio.to_thread(access.connector)
+        self._secrets = _encoded(access, *self._secrets)  # calls in progress have the old ones
         self._authorization.use(access.credentials)
         self._transport.use(connector)
 
@@ -201,6 +202,11 @@ class OmniClient:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+def _encoded(access: OmniAccess, *more: bytes) -> tuple[bytes, ...]:
+    """List secrets, longest first: one may be a part of another."""
+    return tuple(sorted({*(secret.encode() for secret in access.secrets), *more}, key=len, reverse=True))
 
 
 def _is_refused(answer: Outcome | LookupResult) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, TypeVar, cast
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 import httpx
 
@@ -145,9 +145,9 @@ def _connect_request(origin: httpx.URL, proxy: httpx.URL) -> bytes:
     host = _address(origin)
     lines = [f"CONNECT {host} HTTP/1.1", f"Host: {host}"]
     if proxy.userinfo:
-        pair = unquote(proxy.userinfo.decode())
-        pair = pair if ":" in pair else f"{pair}:"
-        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(pair.encode()).decode()}")
+        pair = unquote_to_bytes(proxy.userinfo)
+        pair = pair if b":" in pair else pair + b":"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(pair).decode()}")
     return "\r\n".join([*lines, "", ""]).encode()
 
 

@@ -5,17 +5,20 @@ RFC 6749, sections 4.4 and 5.1.
 """
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal
+from urllib.parse import quote_plus
 
 import httpx
 
 from service.adapters.omni.connection import NotConnectedError
 from service.adapters.omni.connector import Connector
 from service.adapters.omni.transport import Transport
-from service.core.attempt.oauth import Token, TokenFailure, describe_failure, read_token
+from service.core.attempt.oauth import Token, TokenFailure, describe_failure, read_token, refuses_request
 from service.core.attempt.outcome import Denied, Unavailable
 from service.core.value import dataclass
 
@@ -108,9 +111,16 @@ class Authorization:
         return token
 
 
+ClientAuth = Literal["basic", "form"]
+
+
 @dataclass(frozen=True, slots=True)
 class TokenServer:
-    """A server of tokens for RabbitMQ. Each fetch opens a connection: certificates and names may change in between."""
+    """A server of tokens for RabbitMQ. Each fetch opens a connection: certificates and names may change in between.
+
+    Our credentials go into the `Authorization` header, which every server must support (RFC 6749, 2.3.1). A server that
+    refuses them there gets them in the form, as some support nothing else. The way that worked is kept.
+    """
 
     url: str
     client_id: str
@@ -119,10 +129,24 @@ class TokenServer:
     proxy: str | None = field(default=None, repr=False)
     """A URL, possibly with user and password."""
     ca_file: str | None = None
+    _worked: list[ClientAuth] = field(default_factory=list, init=False, compare=False, repr=False)
 
     async def fetch(self) -> Token | TokenFailure:
-        """Fetch a token, within 15 seconds. Raises nothing but cancellation."""
-        form = {"client_id": self.client_id, "client_secret": self.client_secret}
+        """Fetch a token, within 30 seconds. Raises nothing but cancellation."""
+        failure: TokenFailure | None = None
+        for way in self._worked or _WAYS:
+            found, is_refused = await self._ask(way)
+            if isinstance(found, Token):
+                self._worked[:] = [way]
+                return found
+            failure = found if failure is None or found.cause == "client_refused" else failure
+            if not is_refused:
+                break
+        return failure or TokenFailure("no_token")
+
+    async def _ask(self, way: ClientAuth) -> tuple[Token | TokenFailure, bool]:
+        """Ask once. The second value: whether the server answered that the request is wrong."""
+        headers, form = self._credentials(way)
         if self.scope is not None:
             form["scope"] = self.scope
         try:
@@ -131,19 +155,36 @@ class TokenServer:
                 Connector, url, _CONNECT_TIMEOUT, proxy=self.proxy, ca_file=self.ca_file
             )
             async with httpx.AsyncClient(transport=Transport(url, connector, _ANSWER_TIMEOUT)) as client:
-                status, token = await _request(client, self.url, form, datetime.now(UTC))
+                status, token = await _request(client, self.url, form, datetime.now(UTC), headers)
         except NotConnectedError as error:
-            return TokenFailure(error.cause, error.detail)
+            return TokenFailure(error.cause, error.detail), False
         except TimeoutError:
-            return TokenFailure("timeout", f"the token server does not answer within {_ANSWER_TIMEOUT:.0f} s")
+            text = f"the token server does not answer within {_ANSWER_TIMEOUT:.0f} s"
+            return TokenFailure("timeout", text), False
         except Exception as error:  # noqa: BLE001 - its text may repeat the answer
-            return TokenFailure("no_token", type(error).__name__)
-        return token if isinstance(token, Token) else describe_failure(token, status)
+            return TokenFailure("no_token", type(error).__name__), False
+        if isinstance(token, Token):
+            return token, False
+        return describe_failure(token, status), refuses_request(status)
+
+    def _credentials(self, way: ClientAuth) -> tuple[dict[str, str], dict[str, str]]:
+        """Return headers and fields of the form."""
+        if way == "form":
+            return {}, {"client_id": self.client_id, "client_secret": self.client_secret}
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
+        return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}, {}
+
+
+_WAYS: Final[tuple[ClientAuth, ...]] = ("basic", "form")
 
 
 async def _request(
-    client: httpx.AsyncClient, url: str, form: Mapping[str, str], now: datetime
+    client: httpx.AsyncClient,
+    url: str,
+    form: Mapping[str, str],
+    now: datetime,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[int, Token | Denied | Unavailable]:
     """Ask for a token; return the status, and what the answer means."""
-    response = await client.post(url, data={"grant_type": "client_credentials", **form})
+    response = await client.post(url, data={"grant_type": "client_credentials", **form}, headers=headers)
     return response.status_code, read_token(response.status_code, response.headers, response.content, now)

@@ -11,7 +11,7 @@
 * `permissions` lists the rights that a user needs, `permission_probe` finds those that are missing.
 """
 
-from service.adapters.rabbitmq.access_tokens import AccessTokens, TokenError, TokenEvents
+from service.adapters.rabbitmq.access_tokens import AccessTokens, TokenError, TokenEvents, TokenSource
 from service.adapters.rabbitmq.acknowledger import Acknowledger
 from service.adapters.rabbitmq.connection import ReconnectingConnection, connect, connect_cause
 from service.adapters.rabbitmq.event_publisher import EventPublisher, NotConfirmedError, PublisherEvents
@@ -42,6 +42,7 @@ __all__ = [
     "Session",
     "TokenError",
     "TokenEvents",
+    "TokenSource",
     "TopologyError",
     "UnroutableError",
     "connect",

@@ -5,10 +5,10 @@ again that was not answered with 200.
 """
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from yarl import URL
 
@@ -46,7 +46,8 @@ class EventPublisher:
         self, urls: Sequence[str], events: PublisherEvents, *, fast: bool = True, tokens: AccessTokens | None = None
     ) -> None:
         """`tokens`: the passwords are access tokens."""
-        self._urls: Final = tuple(urls)
+        self._urls = tuple(urls)
+        self._changed = asyncio.Event()
         self._events = events
         self._fast = fast
         self._tokens = tokens
@@ -61,7 +62,8 @@ class EventPublisher:
     async def run(self) -> None:
         """Keep a session open until cancelled."""
         wait = _FIRST_WAIT
-        for url in itertools.cycle(self._urls):
+        for number in itertools.count():
+            url = self._urls[number % len(self._urls)]
             address = f"{URL(url).host}:{URL(url).port or 5672}"
             try:
                 session = await open_session(url, fast=self._fast, tokens=self._tokens)
@@ -72,8 +74,15 @@ class EventPublisher:
                 await self._hold(session, address)
                 if asyncio.get_running_loop().time() - opened_at > _LONGEST_WAIT:
                     wait = _FIRST_WAIT  # one that is refused at once, for want of a right, is not opened ever faster
-            await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311 - jitter
-            wait = min(wait * 2, _LONGEST_WAIT)
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), random.uniform(wait / 2, wait))  # noqa: S311 - jitter
+            wait = _FIRST_WAIT if self._changed.is_set() else min(wait * 2, _LONGEST_WAIT)
+
+    def use(self, urls: Sequence[str]) -> None:
+        """Use other URLs for all further connections, and try again at once if there is none."""
+        self._urls = tuple(urls)
+        self._changed.set()
 
     async def _hold(self, session: Session, address: str) -> None:
         self._session = session

@@ -322,10 +322,7 @@ def _tls(address: URL) -> ssl.SSLContext:
     `no_verify_ssl` has any value but 0. This one trusts both and always verifies.
     """
     query = address.query
-    context = client_context(query.get("cafile"), query.get("capath"))
-    if "certfile" in query:
-        context.load_cert_chain(query["certfile"], query.get("keyfile"), password=lambda: "")
-    return context
+    return client_context(query.get("cafile"), query.get("capath"), query.get("certfile"), query.get("keyfile"))
 
 
 def _read(delivery: Delivery, lane: Lane) -> Delivery:

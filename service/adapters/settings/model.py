@@ -48,9 +48,14 @@ SECRETS_IN_USE: Final = (
     "rabbitmq_oauth_client_secret",
     "rabbitmq_oauth_proxy",
     "memory_url",
+    "reports_token",
 )
 ROTATING: Final = frozenset({*SECRETS_IN_USE, "omni_username", "omni_client_id", "rabbitmq_oauth_client_id", "ca_file"})
 """Settings that a running worker takes over when their files change."""
+_WAY_NAMES: Final = frozenset(
+    {"omni_api_key", "omni_username", "omni_password", "omni_token", "omni_client_id", "omni_client_secret"}
+)
+"""One way to authorize may be exchanged for another one."""
 
 
 class SettingsError(Exception):
@@ -362,13 +367,22 @@ class Settings(BaseSettings):
         raise SettingsError(f"RELAY_OMNI_API_KEY: OMNI needs credentials; set one of {_WAYS}")
 
     def rotated(self, new: "Settings") -> "Settings":
-        """Return these settings with the `ROTATING` ones of `new`."""
-        return self.model_copy(update={name: getattr(new, name) for name in ROTATING})
+        """Return these settings with the `ROTATING` ones of `new`.
+
+        One that `new` lacks is kept. Its file may be missing for a moment, and its default could be another broker, or
+        a way around the proxy.
+        """
+        names = ROTATING - self._missing_in(new)
+        return self.model_copy(update={name: getattr(new, name) for name in names})
 
     def needing_restart(self, new: "Settings") -> list[str]:
-        """List the variables that differ in `new` and are read only at start."""
-        names = [name for name in type(self).model_fields if name not in ROTATING]
+        """List the variables that differ in `new` and are read only at start, and those that it lacks."""
+        missing = self._missing_in(new)
+        names = [name for name in type(self).model_fields if name not in ROTATING or name in missing]
         return [f"{PREFIX}{name}".upper() for name in names if getattr(self, name) != getattr(new, name)]
+
+    def _missing_in(self, new: "Settings") -> frozenset[str]:
+        return (ROTATING & self.model_fields_set) - new.model_fields_set - _WAY_NAMES
 
     @property
     def secrets_in_use(self) -> dict[str, str]:

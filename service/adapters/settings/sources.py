@@ -15,20 +15,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in its stubs
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
-from service.adapters.settings.checks import FILES, is_loopback
+from service.adapters.settings.checks import FILES
 from service.adapters.settings.model import PREFIX, Settings, SettingsError
+from service.adapters.settings.proxies import usual_proxy
 
 SECRETS: Final = "RELAY_SECRETS_DIR"
 ENV_FILE: Final = "RELAY_ENV_FILE"
 _USUAL_SECRETS: Final = "/run/secrets"
 _KUBERNETES: Final = re.compile(
-    r"RELAY_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"RELAY_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+"""Variables beside a Service whose name is relay, or begins with relay-."""
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None = None) -> Settings:
@@ -59,7 +60,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, env_file: str | None 
     usual = {
         name: proxy
         for name, target in proxied.items()
-        if target and getattr(settings, name) is None and (proxy := _usual_proxy(environ, target))
+        if target and getattr(settings, name) is None and (proxy := usual_proxy(environ, target))
     }
     if usual:
         urls = {name: url for name, (_, url) in usual.items()}
@@ -143,22 +144,6 @@ def _validated(fields: Mapping[str, Any], names: Mapping[str, str] = MappingProx
         return Settings(**fields)
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error, names))) from None  # the cause repeats the values
-
-
-def _usual_proxy(environ: Mapping[str, str], base_url: str) -> tuple[str, str] | None:
-    """Return the variable and the URL of the proxy that every program uses for this address, if there is one.
-
-    `NO_PROXY` is read by the standard library. The lower-case name wins, also if it is empty. `HTTP_PROXY` is ignored
-    in a CGI script, where a client can set it. No proxy is used for this machine itself.
-    """
-    url = urlsplit(base_url)
-    lower = f"{url.scheme}_proxy"
-    name = lower if lower in environ or (lower == "http_proxy" and "REQUEST_METHOD" in environ) else lower.upper()
-    bypassed = environ.get("no_proxy", environ.get("NO_PROXY", ""))
-    proxy = environ.get(name, "").strip()
-    if not proxy or is_loopback(url.hostname or "") or proxy_bypass_environment(url.netloc, {"no": bypassed}):
-        return None
-    return name, proxy
 
 
 def named_env_file(environ: Mapping[str, str], env_file: str | None) -> str | None:

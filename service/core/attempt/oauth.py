@@ -92,7 +92,7 @@ class _Error(BaseModel):
 
 def read_token(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Token | Denied | Unavailable:
     """Return the token, or why there is none. `headers` has lower-case names."""
-    if status in _REDIRECTING or (status in _REFUSING and status not in _NOT_NOW and _has_error(headers, body)):
+    if status in _REDIRECTING or (refuses_request(status) and _has_error(headers, body)):
         return Denied(f"token_http_{status}")
     missing = Unavailable("no_token", retry_after(headers, now))
     if status // 100 != 2 or len(body) > _MAX_BODY:  # noqa: PLR2004 - what HTTP defines
@@ -102,6 +102,11 @@ def read_token(status: int, headers: Mapping[str, str], body: bytes, now: dateti
     except ValueError:  # pydantic's own error is one
         return missing
     return Token(answer.access_token, answer.expires_in)
+
+
+def refuses_request(status: int) -> bool:
+    """Return whether a status says that the request is wrong, and would be at another time."""
+    return status in _REFUSING and status not in _NOT_NOW
 
 
 def describe_failure(outcome: Denied | Unavailable, status: int) -> TokenFailure:

@@ -204,9 +204,10 @@ def test_names_without_the_prefix_are_ignored(tmp_path: Path) -> None:
     [
         *("RELAY_PORT", "RELAY_SERVICE_HOST", "RELAY_SERVICE_PORT", "RELAY_SERVICE_PORT_METRICS"),
         *("RELAY_PORT_9464_TCP", "RELAY_PORT_9464_TCP_PROTO", "RELAY_PORT_9464_TCP_PORT", "RELAY_PORT_9464_TCP_ADDR"),
+        *("RELAY_REPORTS_SERVICE_HOST", "RELAY_REPORTS_SERVICE_PORT_HTTP", "RELAY_REPORTS_PORT_8080_TCP_ADDR"),
     ],
 )
-def test_the_names_that_kubernetes_injects_beside_a_service_called_relay_are_explained(name: str) -> None:
+def test_the_names_that_kubernetes_injects_beside_services_called_relay_or_so_are_explained(name: str) -> None:
     with pytest.raises(SettingsError, match=rf"^{name}: .*enableServiceLinks"):
         load_settings({name: "tcp://10.0.0.1:9464"})
 
@@ -549,6 +550,9 @@ def test_the_base_delay_must_not_exceed_the_maximum() -> None:
         ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "other.example, .infobip.com"}, None),
         ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "*"}, None),
         ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "bip.com,other.example"}, "http://proxy"),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "api.infobip.com:443"}, None),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "api.infobip.com:8443"}, "http://proxy"),
+        ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "10.0.0.0/8", "RELAY_OMNI_BASE_URL": "https://10.1.2.3"}, None),
         ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "infobip.com", "no_proxy": ""}, "http://proxy"),
         ({"HTTPS_PROXY": "http://proxy", "RELAY_OMNI_PROXY": "none"}, None),
         ({"HTTPS_PROXY": "http://proxy", "RELAY_OMNI_PROXY": "None"}, None),
@@ -674,6 +678,39 @@ def test_the_client_for_access_tokens_rotates_and_its_server_does_not() -> None:
         "https://login.example/token",
     )
     assert rotated.needing_restart(after) == ["RELAY_RABBITMQ_OAUTH_TOKEN_URL"]
+
+
+def test_a_setting_that_is_missing_for_a_moment_stays_as_it_was(tmp_path: Path) -> None:
+    """The default of one would be another broker; without another, calls would go around the proxy."""
+    files = {
+        "RABBITMQ_URL": "amqp://u:p@broker/",
+        "OMNI_API_KEY": "old",
+        "OMNI_PROXY": "http://u:p@proxy",
+        "MEMORY_URL": "redis://memory",
+    }
+    for name, text in files.items():
+        (tmp_path / f"RELAY_{name}").write_text(text)
+    environ = {"RELAY_SECRETS_DIR": str(tmp_path)}
+    before = load_settings(environ)
+    for name in ("RABBITMQ_URL", "OMNI_PROXY", "MEMORY_URL"):
+        (tmp_path / f"RELAY_{name}").unlink()
+    (tmp_path / "RELAY_OMNI_API_KEY").write_text("new")
+    missing = load_settings(environ)
+
+    for settings in (before.rotated(missing), before.rotated(missing).rotated(missing)):
+        assert settings.secrets_in_use == {**before.secrets_in_use, "RELAY_OMNI_API_KEY": "new"}
+        assert sorted(settings.needing_restart(missing)) == [
+            *("RELAY_MEMORY_URL", "RELAY_OMNI_PROXY", "RELAY_RABBITMQ_URL"),
+        ]
+    (tmp_path / "RELAY_OMNI_PROXY").write_text("none")
+    assert before.rotated(load_settings(environ)).omni_proxy_url is None
+
+
+def test_one_way_to_authorize_is_exchanged_for_another_one() -> None:
+    before, after = with_environment(OMNI_API_KEY="key"), with_environment(OMNI_TOKEN="token")
+
+    assert before.rotated(after).omni_authorization == "Bearer token"
+    assert before.rotated(after).needing_restart(after) == []
 
 
 PIECES = st.sampled_from(

@@ -1,4 +1,10 @@
-from service.adapters.tls import UntrustedCertificateError, untrusted
+import ssl
+from pathlib import Path
+
+import pytest
+
+from service.adapters.tls import UntrustedCertificateError, client_context, untrusted
+from tests.support.tls import certificate
 
 
 def test_a_refused_certificate_is_found_among_the_causes() -> None:
@@ -15,3 +21,28 @@ def test_causes_that_form_a_circle_have_an_end() -> None:
     first.__cause__, second.__context__ = second, first
 
     assert untrusted(first) is None
+
+
+@pytest.mark.parametrize("broken", ["", "hello", "-----BEGIN CERTIFICATE-----\nMIIB", None])
+def test_files_that_cannot_be_used_change_nothing_and_are_refused_if_they_never_could(
+    tmp_path: Path, broken: str | None
+) -> None:
+    files, authority, own = certificate(tmp_path), tmp_path / "authorities.pem", tmp_path / "own.pem"
+
+    def write(path: Path, text: str | None) -> None:
+        path.unlink() if text is None else path.write_text(text)
+
+    def make() -> ssl.SSLContext:
+        return client_context(str(authority), None, str(own), str(files[1]))
+
+    for path in (authority, own):
+        path.write_text(files[0].read_text())
+    for path in (authority, own):
+        first = make()
+        write(path, broken)
+        assert make() is first
+        path.write_text(files[0].read_text())
+        assert make() is not first
+    write(authority, broken)
+    with pytest.raises(OSError):  # noqa: PT011 - any of OpenSSL's or of the system's
+        client_context(str(authority))

@@ -73,6 +73,26 @@ async def test_a_memory_that_is_down_is_tried_less_and_less_often() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_a_memory_at_another_address_is_used_at_once_and_a_pause_is_cut_short() -> None:
+    old, new = Server(), Server(is_down=True)
+    asked = Origins(old.connect, lambda: old.story.append("connected"), old.story.append)
+    running = asyncio.create_task(asked.run())
+    await asyncio.sleep(1)
+    asked.use(old.connect, elsewhere=False)  # as when only an authority changed
+    await asyncio.sleep(1)
+    assert old.story == ["connected"]
+    asked.use(new.connect, elsewhere=True)
+    old.on_lost(MemoryUnavailableError("no_connection"))
+    await asyncio.sleep(300)  # the pauses are long by now
+    assert old.story == ["connected", "closed", "no_connection"]
+    new.is_down = False
+    asked.use(new.connect, elsewhere=True)
+    await asyncio.sleep(0.1)
+    assert await asked.find(["m-1"]) == [Origin("order-1", {})]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_without_the_setting_there_is_none_to_ask() -> None:
     assert origins(load_settings({}), lambda: None, lambda _: None) is None
     asked = origins(load_settings({"RELAY_MEMORY_URL": "redis://127.0.0.1:1"}), lambda: None, lambda _: None)

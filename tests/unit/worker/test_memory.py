@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from prometheus_client.samples import Sample
 
 from service.adapters.metrics import Metrics
 from service.core.attempt.claim import Claim
@@ -422,3 +423,30 @@ async def test_nothing_that_was_started_ever_looks_untouched(seed: int) -> None:
     finally:
         breaking.cancel()
         await asyncio.gather(breaking, return_exceptions=True)
+
+
+async def test_a_memory_at_another_address_is_used_at_once_and_that_is_no_failure() -> None:
+    old, new, metrics = Server(), Server(), Metrics()
+    async with working(old, metrics=metrics) as memory:
+        await asyncio.sleep(5)
+        memory.use(old.connect, elsewhere=False)  # as when only an authority changed
+        await asyncio.sleep(0.1)
+        assert len(old.connections) == 1
+        memory.use(new.connect, elsewhere=True)
+        await asyncio.sleep(0.1)
+        assert (len(old.connections), len(new.connections)) == (0, 1)
+        assert await memory.start([Claim(memory.receive(DELIVERY))])
+        assert {one.value for one in samples(metrics, "omni_relay_memory_failures_total")} == {0}
+
+
+async def test_new_settings_of_the_memory_end_a_pause() -> None:
+    old, new = Server(is_down=True), Server()
+    async with working(old) as memory:
+        await asyncio.sleep(300)  # the pauses are long by now
+        memory.use(new.connect, elsewhere=True)
+        await asyncio.sleep(0.1)
+        assert len(new.connections) == 1
+
+
+def samples(metrics: Metrics, name: str) -> list[Sample]:
+    return [one for metric in metrics.registry.collect() for one in metric.samples if one.name == name]

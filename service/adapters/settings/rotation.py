@@ -1,24 +1,39 @@
-"""Secrets and certificates that are replaced while the worker runs, as Kubernetes and vault agents do.
+"""Secrets and certificates that are replaced while a process runs, as Kubernetes and vault agents do.
 
 The files are looked at every two seconds, on SIGHUP, and when OMNI refuses a key: the next one may be there already.
 Calls in progress and the open connection to the broker go on; all that is opened later uses the new values. New values
-that cannot be used are logged, and the old ones stay in use.
+that cannot be used are reported, and the old ones stay in use.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from service.adapters.logging import Logger
-from service.adapters.metrics import Metrics
-from service.adapters.settings import Settings, SettingsError, SettingsSource
+from service.adapters.settings.model import Settings, SettingsError
+from service.adapters.settings.sources import SettingsSource
 
 _LOOK_EVERY: Final = 2.0
 _AT_MOST_EVERY: Final = 0.25
 """Seconds between two looks that refused calls ask for: many calls may be refused at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RotationEvents:
+    """Functions called after files were looked at: for logs and metrics."""
+
+    reloaded: Callable[[Sequence[str]], None]
+    """New values are in use; with the variables that changed."""
+    unchanged: Callable[[], None]
+    """Everything was read again because someone asked for it, and nothing has changed."""
+    refused: Callable[[str, bool], None]
+    """New values cannot be used; with the fault, and whether it is another than at the look before."""
+    need_restart: Callable[[Sequence[str]], None]
+    """Settings that are read only at start have changed; with their variables."""
+    ages: Callable[[Mapping[str, float]], None]
+    """With the time since which each secret is in use (seconds since the epoch), by its variable."""
 
 
 class Rotation:
@@ -29,14 +44,12 @@ class Rotation:
         settings: Settings,
         source: SettingsSource,
         apply: Callable[[Settings], Awaitable[None]],
-        log: Logger,
-        metrics: Metrics,
+        events: RotationEvents,
     ) -> None:
         self.settings = settings
         self._source = source
         self._apply = apply
-        self._log = log
-        self._metrics = metrics
+        self._events = events
         self._seen: tuple[object, ...] = ()
         """Empty at first: a file may change after the settings were read and before the first look."""
         self._looked_at = -_AT_MOST_EVERY
@@ -78,7 +91,9 @@ class Rotation:
             rotated = self.settings.rotated(new)
             await self._apply(rotated)
         except (SettingsError, OSError) as error:
-            self._refuse(str(error) if isinstance(error, SettingsError) else f"RELAY_CA_FILE: {type(error).__name__}")
+            fault = str(error) if isinstance(error, SettingsError) else f"RELAY_CA_FILE: {type(error).__name__}"
+            is_new, self._fault = fault != self._fault, fault
+            self._events.refused(fault, is_new)
             return
         before, after = self._in_use, await asyncio.to_thread(self._source.in_use, rotated)
         self.settings, self._in_use, self._seen, self._fault = rotated, after, seen, ""
@@ -86,24 +101,12 @@ class Rotation:
         self._since |= dict.fromkeys(changed, time.time())
         self._show_ages()
         if changed:
-            self._log.info("secrets.reloaded", changed=changed)
+            self._events.reloaded(changed)
         elif forced:  # else a file was written again with the same contents
-            self._log.info("secrets.unchanged")
+            self._events.unchanged()
         if names := rotated.needing_restart(new):
-            self._log.warning("settings.need_restart", settings=names)
-
-    def _refuse(self, fault: str) -> None:
-        self._metrics.reload_failures.inc()
-        if fault != self._fault:  # a file that stays wrong is tried every two seconds
-            self._fault = fault
-            self._log.error("secrets.refused", fault=fault)
+            self._events.need_restart(names)
 
     def _show_ages(self) -> None:
-        self._metrics.secret_age.clear()
-        for name in self.settings.secrets_in_use:
-            since = self._source.changed_at(name) or self._since[name]
-            self._metrics.secret_age.labels(name).set_function(partial(_age, since))
-
-
-def _age(since: float) -> float:
-    return max(0.0, time.time() - since)
+        names = self.settings.secrets_in_use
+        self._events.ages({name: self._source.changed_at(name) or self._since[name] for name in names})
