@@ -1,7 +1,7 @@
 """`POST /reports/<token>`: one push of reports, answered with 200 once the broker has confirmed all of its events.
 
 200  confirmed
-400  not a report, a head that is too large, or a body whose length is not clear
+400  not a report, a head that is too large, or a body whose length is not clear; after the latter the connection ends
 404  another path, method or token; the body is not read
 413  more than 4 MiB, or more results than are read
 415  another content type, or a content encoding
@@ -115,12 +115,20 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        answer = self._refuse(scope) or await self._receive(_header(scope, b"content-type").decode("latin-1"), receive)
+        if is_ambiguous := _is_ambiguous(scope):
+            answer: Answer | None = "not_a_report"
+        else:
+            content_type = _header(scope, b"content-type").decode("latin-1")
+            answer = self._refuse(scope) or await self._receive(content_type, receive)
         if answer is None:
             return
         self._metrics.pushes[answer].inc()
         status = _STATUS[answer]
-        headers = [(b"content-length", b"0"), *([(b"retry-after", _RETRY_AFTER)] if status == _AGAIN else ())]
+        headers = [(b"content-length", b"0")]
+        if status == _AGAIN:
+            headers.append((b"retry-after", _RETRY_AFTER))
+        if is_ambiguous:
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -134,8 +142,6 @@ class Endpoint:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
             return "not_a_report"  # the server's own limit is for heads that come in several parts
         length = _header(scope, b"content-length")
-        if length and _header(scope, b"transfer-encoding"):
-            return "not_a_report"  # two servers could disagree about where it ends (RFC 9112, 6.1)
         if length.isdigit() and (len(length) > len(str(MAX_PUSH)) or int(length) > MAX_PUSH):
             return "too_large"
         encoding = _header(scope, b"content-encoding").strip().lower()
@@ -213,6 +219,15 @@ async def _read(content_type: str, body: bytes, now: datetime) -> Push | Refusal
             push: Push | Refusal = end.value
             return push
         await asyncio.sleep(0)  # others have their turn
+
+
+def _is_ambiguous(scope: Scope) -> bool:
+    """Return whether another server could disagree about where the request ends (RFC 9112, 6.1).
+
+    If the connection stayed open, a proxy could give the answer to one client's push to another client.
+    """
+    is_chunked = bool(_header(scope, b"transfer-encoding"))
+    return is_chunked and (bool(_header(scope, b"content-length")) or scope["http_version"] == "1.0")
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

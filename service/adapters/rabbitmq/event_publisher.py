@@ -19,6 +19,8 @@ from service.core.delivery import Publication
 from service.core.value import dataclass
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
+MAX_UNCONFIRMED: Final = 8 * 2**20
+"""Bytes of events that the broker has not confirmed: a broker that is blocked may confirm none for hours."""
 
 
 class NotConfirmedError(Exception):
@@ -53,6 +55,9 @@ class EventPublisher:
         self._tokens = tokens
         self._session: Session | None = None
         self._opened = asyncio.Event()
+        self._unconfirmed = 0
+        """Bytes of events, also of callers who have given up."""
+        self._confirmed = asyncio.Event()
 
     @property
     def is_connected(self) -> bool:
@@ -99,16 +104,34 @@ class EventPublisher:
     async def publish(self, publications: Sequence[Publication]) -> None:
         """Return when the broker has confirmed every one. Raises `NotConfirmedError`.
 
-        It waits for a connection, and for confirms, for as long as its caller lets it.
+        It waits for a connection, for room and for confirms, for as long as its caller lets it. Events of a caller who
+        gives up stay written to the connection, and take room until they are confirmed or the connection ends.
         """
-        while not self.is_connected:
-            await self._opened.wait()
-            if not self.is_connected:
-                await asyncio.sleep(_FIRST_WAIT)  # it has ended and is being closed
-        assert self._session is not None  # noqa: S101 - as `is_connected` says
-        failed = await self._session.publish_all(publications)
+        size = sum(len(publication.body) for publication in publications)
+        session = await self._find_room(size)
+        publishing = asyncio.create_task(session.publish_all(publications))
+        self._unconfirmed += size
+        publishing.add_done_callback(lambda _: self._give_back(size))
+        failed = await asyncio.shield(publishing)
         unroutable = sum(isinstance(error, UnroutableError) for _, error in failed)
         if unroutable:
             self._events.unroutable(unroutable)
         if unroutable < len(failed):
             raise NotConfirmedError
+
+    async def _find_room(self, size: int) -> Session:
+        """Wait for a session in which so many bytes may be published."""
+        while True:
+            if self._session is None or self._session.broken.is_set():
+                await self._opened.wait()
+                if not self.is_connected:
+                    await asyncio.sleep(_FIRST_WAIT)  # it has ended and is being closed
+            elif self._unconfirmed and self._unconfirmed + size > MAX_UNCONFIRMED:
+                self._confirmed.clear()
+                await self._confirmed.wait()
+            else:
+                return self._session
+
+    def _give_back(self, size: int) -> None:
+        self._unconfirmed -= size
+        self._confirmed.set()

@@ -21,6 +21,8 @@ CHANNELS: Final = (
 
 _NULL: Final = "null"
 
+_LARGEST: Final = 2**63 - 1
+
 T = TypeVar("T")
 
 
@@ -36,8 +38,29 @@ def _not_null(value: object) -> object:
     return None if value in ("", _NULL) else value
 
 
+def _not_float(value: object) -> object:
+    """Refuse a fraction or an exponent as an id: the digits that were sent are lost."""
+    if isinstance(value, float):
+        raise PydanticCustomError("id", "must be a text")
+    return value
+
+
 Maybe = Annotated[T | None, WrapValidator(or_none)]
 Moment = Annotated[Instant, BeforeValidator(_instant)]
+Id = Annotated[str, BeforeValidator(_not_float)]
+Int = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
+"""Many consumers of events cannot read a larger one."""
+
+
+class ReportStatus(Status):
+    """The status of a report: it means something if its group can be read."""
+
+    group_id: Int
+    group_name: Maybe[str] = None
+    id: Maybe[Int] = None
+    name: Maybe[str] = None
+    description: Maybe[str] = None
+    action: Maybe[str] = None
 
 
 class Price(Lenient):
@@ -50,9 +73,9 @@ class Price(Lenient):
 class ReportError(Lenient):
     """Why a step failed, by the code of the operator or of OMNI."""
 
-    group_id: Maybe[int] = None
+    group_id: Maybe[Int] = None
     group_name: Maybe[str] = None
-    id: Maybe[int] = None
+    id: Maybe[Int] = None
     name: Maybe[str] = None
     description: Maybe[str] = None
     permanent: Maybe[bool] = None
@@ -61,8 +84,8 @@ class ReportError(Lenient):
 class Result(Lenient):
     """One entry of `results`: a delivery report with a `status`, or a seen report with `seenAt` and without one."""
 
-    message_id: Annotated[str, Field(min_length=1)]
-    bulk_id: Maybe[str] = None
+    message_id: Annotated[Id, Field(min_length=1)]
+    bulk_id: Maybe[Id] = None
     to: Maybe[str | dict[str, object]] = None
     channel: Annotated[Maybe[str], BeforeValidator(_not_null)] = None
     sent_at: Maybe[Moment] = None
@@ -70,9 +93,9 @@ class Result(Lenient):
     """`sentAt` of a seen report, as the specification names it there."""
     done_at: Maybe[Moment] = None
     seen_at: Maybe[Moment] = None
-    message_count: Maybe[int] = None
+    message_count: Maybe[Int] = None
     mcc_mnc: Annotated[Maybe[str], BeforeValidator(_not_null)] = None
     price: Maybe[Price] = None
-    status: Status | None = None
+    status: Annotated[ReportStatus | None, BeforeValidator(_not_null)] = None
     error: Maybe[ReportError] = None
     callback_data: Maybe[str] = None

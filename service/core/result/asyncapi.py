@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from service.core import topology
 from service.core.delivery import Delivery
-from service.core.omni.delivery_report import Price, ReportError, Result
+from service.core.omni.delivery_report import Price, ReportError, ReportStatus, Result
 from service.core.omni.status import Status
 from service.core.request.json_schema import REQUEST_EXAMPLES, request_schema
 from service.core.request.request import Fault
@@ -183,8 +183,8 @@ def _example(type_: EventType | ReportEventType) -> bytes:
 
 def _report_example(type_: ReportEventType) -> bytes:
     is_delivered = type_ == "message.delivered"
-    status = Status(group_id=3, group_name="DELIVERED", id=5, name="DELIVERED_TO_HANDSET")
-    failed = Status(group_id=4, group_name="EXPIRED", id=15, name="EXPIRED_EXPIRED")
+    status = ReportStatus(group_id=3, group_name="DELIVERED", id=5, name="DELIVERED_TO_HANDSET")
+    failed = ReportStatus(group_id=4, group_name="EXPIRED", id=15, name="EXPIRED_EXPIRED")
     result = Result(
         message_id="shop-order-8812-1",
         bulk_id="shop-order-8812",

@@ -59,6 +59,13 @@ _STEP: Final = 100
 """Results read in one step."""
 _RESULTS: Final = "results"
 _EPOCH_YEAR: Final = 1970
+_SURROGATE: Final = re.compile(
+    rb"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""In JSON: backslashes that mean themselves, then an escaped pair of surrogates or half of one."""
+_HALF: Final = len(rb"\ud83d")
+_MAX_SURROGATES: Final = 100_000
+"""Replacing more would take too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +167,21 @@ def render(event: ReportEvent, origin: Origin = UNKNOWN) -> Publication:
 def _json_results(body: bytes) -> list[object] | Refusal:
     if not holds_at_most(MAX_VALUES, body):
         return "too_large"
+    body = without_mark(body)
     try:
-        document = from_json(without_mark(body), allow_inf_nan=False)
+        document = from_json(body, allow_inf_nan=False)
     except ValueError:
-        return "not_a_report"
+        try:
+            document = from_json(_SURROGATE.sub(_whole_or_replaced, body, _MAX_SURROGATES), allow_inf_nan=False)
+        except ValueError:
+            return "not_a_report"
     results = document.get(_RESULTS) if isinstance(document, dict) else None
     return results if isinstance(results, list) and results else "not_a_report"
+
+
+def _whole_or_replaced(found: re.Match[bytes]) -> bytes:
+    """Replace half of a pair by U+FFFD. JSON allows it, where a text was cut, and UTF-8 has no form for it."""
+    return found[0] if len(found[2]) > _HALF else found[1] + rb"\ufffd"
 
 
 def _xml_results(content_type: str, body: bytes) -> Generator[None, None, list[object] | Refusal]:

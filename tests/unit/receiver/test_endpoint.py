@@ -29,6 +29,8 @@ class World:
     defects: list[Exception] = field(default_factory=list)
     error: Exception | None = None
     confirms: asyncio.Event | None = None
+    closed: bool = False
+    """Whether the connection ends after the latest answer."""
 
     def __post_init__(self) -> None:
         self.endpoint = Endpoint(lambda: self.tokens, self.publish, self.metrics, lambda: NOW, self.defects.append)
@@ -47,6 +49,7 @@ class World:
         path: str = f"/reports/{TOKEN}",
         method: str = "POST",
         ends: bool = True,
+        version: str = "1.1",
     ) -> int | None:
         """Send a request; give the status, or None where nothing is answered. One that does not end is dropped."""
         parts = [body] if isinstance(body, bytes) else list(body)
@@ -61,8 +64,9 @@ class World:
         async def send(message: Any) -> None:  # noqa: ANN401 - as ASGI has it
             if "status" in message:
                 statuses.append(message["status"])
+                self.closed = (b"connection", b"close") in message["headers"]
 
-        scope = {"type": "http", "method": method, "path": path, "headers": headers or (JSON,)}
+        scope = {"type": "http", "http_version": version, "method": method, "path": path, "headers": headers or (JSON,)}
         await self.endpoint(scope, receive, send)
         return statuses[0] if statuses else None
 
@@ -124,9 +128,15 @@ async def test_a_header_that_is_not_allowed_is_refused(header: tuple[bytes, byte
     assert await World().post(reports(), JSON, header) == status
 
 
-async def test_a_body_whose_length_is_not_clear_is_refused() -> None:
-    both = (b"content-length", b"5"), (b"transfer-encoding", b"chunked")
-    assert await World().post(reports(), JSON, *both) == 400
+@pytest.mark.parametrize("path", [f"/reports/{TOKEN}", "/reports/wrong", "/"])
+async def test_a_body_whose_length_is_not_clear_is_refused_and_ends_the_connection(path: str) -> None:
+    world, chunked = World(), (b"transfer-encoding", b"chunked")
+    assert await world.post(reports(), JSON, (b"content-length", b"5"), chunked, path=path) == 400
+    assert world.closed
+    assert await world.post(reports(), JSON, chunked, path=path, version="1.0") == 400
+    assert world.closed
+    assert await world.post(reports(), JSON, chunked) == 200
+    assert not world.closed
 
 
 async def test_a_client_that_goes_gets_no_answer_and_nothing_is_published() -> None:

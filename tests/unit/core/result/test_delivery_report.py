@@ -227,11 +227,14 @@ WRONG: Final[list[object]] = [
     a_report(messageId=""),
     a_report(messageId={"a": 1}),
     a_report(messageId=True),
+    a_report(messageId=1.50),
+    a_report(messageId=1e300),
     a_report(status=...),
     a_report(status=None),
     a_report(status={}),
     a_report(status="DELIVERED"),
     a_report(status={"groupId": "three"}),
+    a_report(status={"groupId": 10**400, "groupName": "DELIVERED"}),
     a_report(status={"groupId": 99, "groupName": "NEW"}),
     a_seen_report(seenAt="yesterday"),
     a_seen_report(seenAt=1_700_000_000),
@@ -288,6 +291,12 @@ def test_a_result_in_xml_that_cannot_be_read_does_not_affect_the_others() -> Non
         ({"price": {"pricePerMessage": "much"}}, ("report", "price"), {"pricePerMessage": None, "currency": None}),
         ({"price": {"pricePerMessage": "1e999"}}, ("report", "price"), {"pricePerMessage": None, "currency": None}),
         ({"error": []}, ("report", "error"), None),
+        ({"messageCount": 2**63}, ("report", "messageCount"), None),
+        ({"bulkId": 1.50}, ("bulkId",), None),
+        ({"status": {**DELIVERED, "id": "five"}}, ("status", "id"), None),
+        ({"status": {**DELIVERED, "id": 10**4000}}, ("status", "id"), None),
+        ({"status": {**DELIVERED, "name": {}}}, ("status", "name"), None),
+        ({"status": {**DELIVERED, "groupName": [], "description": {}}}, ("status", "groupId"), 3),
         ({"sentAt": 5}, ("report", "sentAt"), None),
         ({"sentAt": " 2026-11-22T12:00:00Z\n"}, ("report", "sentAt"), "2026-11-22T12:00:00Z"),
         ({"callbackData": {"a": 1}}, ("callbackData",), None),
@@ -314,6 +323,26 @@ def test_an_id_is_given_exactly_as_it_was_received(name: str) -> None:
 
 def test_an_id_written_as_a_number_is_its_digits() -> None:
     assert event(a_report(messageId=12345678901234567890))["subject"] == "12345678901234567890"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (r"cut \ud83d", "cut \ufffd"),
+        (r"\udE00\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\\ud83d \ud83d", "\\ud83d \ufffd"),
+        (r"\\\ud83d\ud83d", "\\\ufffd\ufffd"),
+    ],
+)
+def test_a_text_that_ends_within_a_character_affects_no_report(written: str, text: str) -> None:
+    body = in_json(a_report(callbackData="HERE"), a_report(messageId="other"))
+    found = events(body.replace(b"HERE", written.encode()))
+    assert [one["data"]["callbackData"] for one in found] == [text, "data"]
+
+
+def test_an_empty_element_is_no_status_and_no_time() -> None:
+    empty = in_xml({**a_seen_report(), "status": "", "doneAt": "", "price": "", "error": ""})
+    assert events(empty, XML) == events(in_json(a_seen_report()))
 
 
 def test_the_event_id_depends_on_message_channel_kind_and_status_alone() -> None:
