@@ -3,8 +3,8 @@
     .venv/bin/python -m tests.bench.queues --requests 40000 --queues 1,2
 
 A private broker of one node on this machine, without a worker. For each queue, in a virtual host of its own, one
-process publishes with confirms and one consumes and acknowledges, at the same time. If two queues take no more than one, the
-limit is the node, not the queue. Clients and node share the cores of this machine. Ends by itself.
+process publishes with confirms and one consumes and acknowledges, at the same time. If two queues take no more than
+one, the limit is the node, not the queue. Clients and node share the cores of this machine. Ends by itself.
 """
 
 import argparse

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import random
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from yarl import URL
 

@@ -33,7 +33,7 @@ NOTES: Final = {
     "rabbitmq-diagnostics": "node of the broker",
 }
 """Programs that are not ours, and the words that must stand beside a command: it works only there."""
-SHELL: Final = frozenset({"curl", "echo", "export", "grep", "jq", "kill", "sleep"})
+SHELL: Final = frozenset({"curl", "echo", "export", "grep", "jq", "kill", "sleep", "unshare"})
 FORMER: Final = frozenset({"omni.requests.died"})
 """Names that a page mentions because they are gone."""
 
