@@ -2,7 +2,7 @@
 # The image, run as OpenShift runs it: a read-only root, no capabilities, no new privileges, and a user id that no file
 # knows, of group 0.
 #
-#   tests/soak/image.sh
+#   ./tests/soak/image.sh
 #
 # Needs root, buildah, podman, runc and mmdebstrap. Base image: a stand-in for python:3.13-slim, made of Debian's
 # packages; it stays in podman's store as localhost/relay-base. `image.py` says what is run. Exit status 1 if that fails.
