@@ -192,6 +192,15 @@ async def test_a_request_too_large_for_one_call_is_published_call_by_call() -> N
     assert settlement.event_counts == {"message.deferred": 2}
 
 
+async def test_another_policy_applies_to_the_next_request() -> None:
+    world = World()
+    handler = Handler(world.effects(world.send), world.policy)
+    handler.use(Policy(RetryPolicy(), call_size=1))
+    await handler.handle(handler.read(a_delivery(TWO_PEOPLE)))
+
+    assert [len(call.messages) for call in world.calls] == [1, 1]
+
+
 async def test_a_retry_has_only_the_messages_of_its_call() -> None:
     bodies: list[object] = []
 

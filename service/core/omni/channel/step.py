@@ -64,21 +64,16 @@ class Step(Strict):
     validity_period: Annotated[int, BeforeValidator(_number)] | None = None
     validity_period_time_unit: Unit | None = None
 
-    @property
-    def validity(self) -> int | None:
-        """Seconds the step may try, where it says so; part of one counts as a whole."""
-        if self.validity_period is None:
-            return None
-        return -(-self.validity_period * NANOSECONDS[self.validity_period_time_unit or "MINUTES"] // 10**9)
-
     @model_validator(mode="after")
     def _valid_for(self) -> Self:
         if self.validity_period is None:
             return self
         unit = self.validity_period_time_unit or "MINUTES"
-        if not self.min_validity * 10**9 <= self.validity_period * NANOSECONDS[unit] <= self.max_validity * 10**9:
+        nanoseconds = self.validity_period * NANOSECONDS[unit]
+        if not self.min_validity * 10**9 <= nanoseconds <= self.max_validity * 10**9:
             bounds = {"seconds": self.min_validity, "hours": self.max_validity // 3600}
             raise PydanticCustomError("validity", "validityPeriod must be {seconds} seconds to {hours} hours", bounds)
         if unit in _SPOKEN:
             return self
-        return self.model_copy(update={"validity_period": self.validity, "validity_period_time_unit": "SECONDS"})
+        seconds = -(-nanoseconds // 10**9)  # part of one counts as a whole
+        return self.model_copy(update={"validity_period": seconds, "validity_period_time_unit": "SECONDS"})
