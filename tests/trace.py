@@ -184,20 +184,29 @@ def _broker(trace: Trace) -> tuple[Callable[[Delivery], None], Callable[[], bool
     )
     deduplicator = DeliveryDeduplicator(100, time.monotonic)
     admission = Admission(2**26, lambda _: asyncio.sleep(0), telemetry)
+    unsettled = 0
+
+    def done(delivery: Delivery) -> None:
+        nonlocal unsettled
+        unsettled -= 1
+        admission.done(delivery)
+
     dispatcher = Dispatcher(
         Handler(effects, Policy(RetryPolicy())),
         telemetry,
         SessionCheck(elapsed),
         deduplicator,
         most=100,
-        on_done=admission.done,
+        on_done=done,
     )
     receive = admission.into(dispatcher.receive, dispatcher.release)
 
     def deliver(delivery: Delivery) -> None:
+        nonlocal unsettled
+        unsettled += 1
         receive(delivery, Acknowledger(cast("RawChannel", None), 1, lifetime, fast_path))
 
-    return deliver, lambda: not dispatcher.in_flight
+    return deliver, lambda: not unsettled
 
 
 async def trace_one() -> Trace:

@@ -166,6 +166,8 @@ class Job:
     """The record of its start in the shared memory, and its claim."""
     duplicate: DuplicateEnd | None = None
     """How it ended, if another delivery of the request was served."""
+    calls: tuple[OmniCall, ...] = ()
+    """The calls that it needs, if they were planned before it is served."""
     is_scheduled: bool = False
     """Whether a part of it was put into a delay queue."""
     ended: int = 0
@@ -262,7 +264,8 @@ class Handler:
             now = effects.now()
             await self._publish(job, report_expiry(request, job.history, now), now, gives_way=True)
         elif request is not None:
-            for call in self._plan(job, request):
+            calls, job.calls = job.calls or self._plan(job, request), ()
+            for call in calls:
                 await self._conclude(job, call, await effects.send(call))
 
     def shareable_call(self, job: Job) -> OmniCall | None:
@@ -272,8 +275,8 @@ class Handler:
             return None
         if request.expires_at is not None or (self._policy.hold_scheduled and request.content.send_at is not None):
             return None
-        calls = self._plan(job, request)
-        return calls[0] if len(calls) == 1 else None
+        job.calls = self._plan(job, request)
+        return job.calls[0] if len(job.calls) == 1 else None
 
     async def handle_together(
         self, jobs: Sequence[Job], calls: Sequence[OmniCall]
@@ -323,7 +326,7 @@ class Handler:
         if outcome is NOT_SENT:
             return None
         for job in jobs:
-            job.is_measured = True
+            job.is_measured, job.calls = True, ()
         if outcome is REFUSED_TOGETHER:
             for job in jobs:
                 job.is_touched = True

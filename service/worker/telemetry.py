@@ -275,9 +275,7 @@ class Telemetry:
         return ConnectionEvents(
             connected=self._connected,
             disconnected=self._disconnected,
-            refused=lambda address, error: self.log.warning(
-                "broker.refused", address=address, **_broker_failure(error)
-            ),
+            refused=self._broker_refused,
             unroutable=lambda _: self.metrics.unroutable.inc(),
             repeated=repeated,
             skipped=self._publication_skipped,

@@ -292,6 +292,7 @@ async def _application(kind: str, memory: SharedMemory | None = None, together: 
         began = time.process_time()
         for start in range(0, _TIMES, together):
             fast_path.data_received(b"")  # bytes arrived just now, so the session counts as alive
+            life.confirmed_at = life.last_read_at  # also after a pause in which the machine did something else
             for delivery in deliveries[start : start + together]:
                 dispatcher.receive(delivery, Acknowledger(cast("RawChannel", None), 1, life, fast_path))
             await done.wait()

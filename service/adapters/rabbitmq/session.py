@@ -1,18 +1,15 @@
 """A session: connections and channels to RabbitMQ that are opened together and end together.
 
-A worker has a second connection for its deliveries, as RabbitMQ recommends. There are two reasons:
+This file has more than 250 lines since opening, using and ending a session have to follow the same rules:
 
-* When memory or disk run short, the broker stops reading from connections that publish. Acks on them would be stuck.
-* The worker can stop reading deliveries that it has no memory for, while confirms still arrive.
-
-When a connection, a channel or the consumer is lost, the whole session is over (`broken`). Continuing with a part of it
-would leave deliveries that can be acknowledged but not reported, or the other way round.
-
-Deliveries are taken from the channel below aio-pika's. Its message class raises on properties that any producer may
-set, such as a delivery mode of 3, and the delivery would stay unsettled for ever. On the fast path, deliveries, acks
-and publications bypass the library; everything else is the same.
-
-Opening and using a session share the rules above, hence the length of this file.
+* A worker has a second connection for its deliveries, as RabbitMQ recommends. When memory or disk run short, the broker
+  stops reading from connections that publish, and acks on them would be stuck. And the worker can stop reading
+  deliveries that it has no memory for, while confirms still arrive.
+* When a connection, a channel or the consumer is lost, the whole session is over (`broken`). Continuing with a part of
+  it would leave deliveries that can be acknowledged but not reported, or the other way round.
+* Deliveries are taken from the channel below aio-pika's. Its message class raises on properties that any producer may
+  set, such as a delivery mode of 3, and the delivery would stay unsettled for ever. On the fast path, deliveries, acks
+  and publications bypass the library; everything else is the same.
 """
 
 import asyncio

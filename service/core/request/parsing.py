@@ -58,6 +58,11 @@ _IDS: Final = 250
 
 _CONTENT: Final = tuple(Content.model_fields)
 _NO_ADDRESS: Final = dict.fromkeys(To.model_fields)
+_EMPTY: Final = {
+    channel.__name__.lower(): (channel, {name: field.default for name, field in channel.model_fields.items()})
+    for channel in SIMPLE
+}
+"""The channels of a simple request, with the values of a content that has nothing."""
 _FIELDS: Final = {name: field.alias or name for name, field in RequestBody.model_fields.items()}
 
 _BODY: Final = TypeAdapter(RequestBody).validator
@@ -212,7 +217,9 @@ def _build(
     if faulty or repeated:
         rejections = yield from reject(id_, {**faulty, **repeated}, used | given_ids, content_digest)
     metadata: Mapping[str, str] = body.metadata or {}
-    expires_at = deadline(body.expires_at, source.delivery, source.history)
+    expires_at, delivery = body.expires_at, source.delivery
+    if delivery.expiration is not None or delivery.headers:
+        expires_at = deadline(expires_at, delivery, source.history)
     request = SendRequest(id_, content, tuple(messages), expires_at, body.on_unknown, metadata, written, content_digest)
     return Parsed(id_, identified, request, rejections, metadata=metadata, content_digest=content_digest)
 
@@ -229,6 +236,6 @@ def _content(body: RequestBody) -> Content:
     fields = vars(body)
     given = {name: fields[name] for name in _CONTENT}
     if body.text is not None:
-        given |= {channel.__name__.lower(): channel(text=body.text) for channel in SIMPLE}
-        given["email"] = Email(text=body.text, subject=body.mail_subject)
+        given |= {name: channel.trusted({**empty, "text": body.text}) for name, (channel, empty) in _EMPTY.items()}
+        given["email"] = Email.trusted({**_EMPTY["email"][1], "text": body.text, "subject": body.mail_subject})
     return Content.trusted(given)
