@@ -3,6 +3,8 @@
 The name of a log event is a noun and a past participle (`delivery.settled`). Each field is chosen on purpose, and an
 exception is logged by its kind and place only: a log holds no phone number, e-mail address, text or key. Request ids
 are logged as producers chose them.
+
+This file has more than 250 lines since all that decides whether and how a line is written has to be read together.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
 """Every AMQP header of the relay's own. No other file knows one of these names, which all begin with `omni-`.
+Hence it has more than 250 lines.
 
 A request's history travels in these headers, since a worker keeps nothing that must survive it.
 

@@ -6,6 +6,8 @@ confirm and three wake-ups for each of them would cost half as much CPU again.
 The task is our own: one run inside the library's callback would be cancelled in mid-call when the connection drops.
 A cancelled task settles nothing: when its channel closes, the broker redelivers. The prefetch bounds the number of
 tasks.
+
+This file has more than 250 lines since every way that a delivery can take ends in one settlement.
 """
 
 import asyncio

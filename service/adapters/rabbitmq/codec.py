@@ -4,6 +4,8 @@ Source: the specification "AMQP 0-9-1" (2008), sections 2.3 (framing) and 4.2 (g
 
 Reading never fails. A producer chooses every byte of the properties, and an exception here would end the connection
 for all others. A property that cannot be read counts as absent.
+
+This file has more than 250 lines since reading and writing have to agree about the order of flags and fields.
 """
 
 import calendar

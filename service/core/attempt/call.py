@@ -4,6 +4,8 @@ A request needs one call, or several if it has too many messages for one. A batc
 that differ in nothing but their destinations. Each request keeps its identity, events, metadata, deadline and
 settlement. The outcome of a batch is the outcome of each of its messages, an ambiguous one too. Only a refusal of the
 whole batch may be the fault of a single request, so a refused batch is split.
+
+This file has more than 250 lines since planning, merging and splitting have to agree about every field of a call.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
