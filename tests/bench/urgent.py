@@ -11,6 +11,7 @@ refused    as `rate`; each urgent message first gets a 503, and its second arriv
 outage     2,000 queued, OMNI answers 503 for 10 s; counted from its end
 flood      as `rate`, with 3,000 urgent messages as well: the share of the campaign while both wait
 both       20,000 of each queued, no rate: messages per second and CPU per message
+alone      the same with 40,000 of the campaign and an idle urgent lane
 
 Ends by itself.
 """
@@ -202,12 +203,21 @@ async def flood(stage: Stage, worker: Worker) -> str:
 
 async def both(stage: Stage, worker: Worker) -> str:
     """See the module's docstring."""
+    return await drain(stage, worker, {NORMAL: 20_000, URGENT: 20_000})
+
+
+async def alone(stage: Stage, worker: Worker) -> str:
+    """See the module's docstring."""
+    return await drain(stage, worker, {NORMAL: 40_000})
+
+
+async def drain(stage: Stage, worker: Worker, counts: dict[Lane, int]) -> str:
+    """Measure what the worker does while it has so many of each lane to serve."""
     await worker.stop()
-    count = 20_000
-    names = await stage.publish(NORMAL, count, "campaign") + await stage.publish(URGENT, count, "urgent")
-    async with started(stage.directory / "both-worker", stage.settings, "worker") as again:
+    names = [name for lane, count in counts.items() for name in await stage.publish(lane, count, lane.name)]
+    async with started(stage.directory / "drain-worker", stage.settings, "worker") as again:
         await again.until_ready()
-        await again.until(lambda: len(stage.omni.arrived) > count * 0.2)
+        await again.until(lambda: len(stage.omni.arrived) > len(names) * 0.1)
         before, spent, began = len(stage.omni.arrived), cpu(again.process.pid), time.monotonic()
         await stage.until_arrived(names)
         messages, seconds = len(names) - before, time.monotonic() - began
@@ -215,7 +225,7 @@ async def both(stage: Stage, worker: Worker) -> str:
         return f"{messages / seconds:.0f} messages/s, {per_message:.0f} us CPU per message"
 
 
-CASES: Final = {"rate": rate, "backlog": backlog, "refused": refused, "outage": outage, "flood": flood, "both": both}
+CASES: Final = {one.__name__: one for one in (rate, backlog, refused, outage, flood, both, alone)}
 _LIMITED: Final = {"rate", "refused", "flood"}
 
 
