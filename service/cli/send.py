@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Final, get_args
+from typing import BinaryIO, Final, get_args
 
 import click
 
@@ -25,7 +25,7 @@ from service.adapters.rabbitmq import UnroutableError
 from service.adapters.settings import Settings
 from service.cli.options import FAULT, connect_broker, reads_settings, say, settings
 from service.cli.rows import Format, Row, Source, decode
-from service.cli.send_check import GROUP, MOST_SHOWN, Faults, Input, body_of, check, progress_bar
+from service.cli.send_check import GROUP, MOST_SHOWN, Faults, Input, InputError, body_of, check, progress_bar
 from service.cli.send_progress import Progress, ProgressError
 from service.core.delivery import Publication
 from service.core.printable import printable
@@ -35,11 +35,11 @@ from service.core.topology import NORMAL, URGENT, Lane
 _STANDARD_INPUT: Final = "standard input"
 
 
-async def publish(settings: Settings, requests: Input, total: int, progress: Progress | None) -> int:
+async def publish(settings: Settings, requests: Input, total: int, progress: Progress | None, state: object) -> int:
     """Publish the rows that are not yet confirmed; return how many rows are confirmed then.
 
-    On SIGINT or SIGTERM it ends behind the group in flight; a second signal does not wait for that. Raises
-    `UnroutableError`, or one of `BrokerErrors`.
+    `state`: of the input when it was checked. On SIGINT or SIGTERM it ends behind the group in flight; a second signal
+    does not wait for that. Raises `InputError`, `ProgressError`, `UnroutableError`, or one of `BrokerErrors`.
     """
     # Without the fast path the broker's own words about a refusal are known; with it ten thousand rows take a second.
     session = await connect_broker(settings, fast=total > GROUP)
@@ -63,6 +63,8 @@ async def publish(settings: Settings, requests: Input, total: int, progress: Pro
         with progress_bar("sending") as bar:
             task = bar.add_task("sending", total=total, completed=sent)
             while not stopping.is_set() and (group := list(islice(waiting, GROUP))):
+                if requests.state() != state:
+                    raise InputError("the input was changed while it was sent")
                 publications = {number: _publication(run, number, row, requests.lane) for number, row in group}
                 failed = await session.publish_all([*publications.values()])
                 lost = {id(publication) for publication, _ in failed}
@@ -96,12 +98,12 @@ def _publication(run: uuid.UUID, number: int, row: Row, lane: Lane) -> Publicati
 
 def send(settings: Settings, requests: Input, progress_file: Path | None, *, dry_run: bool, unchecked: bool) -> int:
     """Check and publish the requests; return the exit status. Raises `ProgressError`, or one of `BrokerErrors`."""
-    progress = None
+    progress, state = None, requests.state()
     if progress_file is not None and progress_file.exists() and not dry_run:
         progress = Progress.open(progress_file, requests.digest())
     if progress is not None and progress.rows:
         say(f"continuing behind {progress.count} of {_counted(progress.rows)}, as {progress.path} says")
-        return _send(settings, requests, progress.rows, progress)
+        return _send(settings, requests, progress.rows, progress, state)
     found = check(requests, unchecked=unchecked)
     if found.faulty:
         _report_faulty(found)
@@ -113,15 +115,17 @@ def send(settings: Settings, requests: Input, progress_file: Path | None, *, dry
         progress = progress or Progress.open(progress_file, requests.digest())
         progress.rows = found.rows
         progress.record(())
-    return _send(settings, requests, found.rows, progress)
+    return _send(settings, requests, found.rows, progress, state)
 
 
-def _send(settings: Settings, requests: Input, total: int, progress: Progress | None) -> int:
+def _send(settings: Settings, requests: Input, total: int, progress: Progress | None, state: object) -> int:
     sent = 0
     try:
-        sent = asyncio.run(publish(settings, requests, total, progress))
+        sent = asyncio.run(publish(settings, requests, total, progress, state))
     except UnroutableError:
         say("no queue takes send requests; start a worker once, it declares what is needed")
+    except (InputError, ProgressError) as error:
+        say(str(error))
     except asyncio.CancelledError:
         say("interrupted before the broker had confirmed the last requests")
     finally:
@@ -154,14 +158,25 @@ def _counted(number: int) -> str:
 
 
 def _sources(files: Sequence[Path], life: ExitStack) -> Iterator[Source]:
-    """Yield the files, or standard input, which is copied to a file so that it can be read twice."""
+    """Yield the files. Standard input and pipes are copied to a file, so that they can be read twice."""
     for file in files:
-        yield Source(str(file), file)
+        if file.is_file():
+            yield Source(str(file), file)
+        else:
+            with file.open("rb") as pipe:
+                yield Source(str(file), _copy(pipe, life))
     if not files:
-        copy = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-"))) / "input"
+        yield Source(_STANDARD_INPUT, _copy(sys.stdin.buffer, life))
+
+
+def _copy(given: BinaryIO, life: ExitStack) -> Path:
+    copy = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-"))) / "input"
+    try:
         with copy.open("wb") as written:
-            shutil.copyfileobj(sys.stdin.buffer, written)
-        yield Source(_STANDARD_INPUT, copy)
+            shutil.copyfileobj(given, written)
+    except OSError as error:
+        raise InputError(f"cannot be copied to {copy} ({error.strerror}): TMPDIR names another place") from None
+    return copy
 
 
 def _read_template(file: Path) -> Mapping[str, object]:
@@ -209,14 +224,14 @@ def command(  # noqa: PLR0913, PLR0917 - click passes them by name
     All requests are checked first; with a fault nothing is sent. Returns when the broker has confirmed every one. After
     an interruption, the same command sends those that were not confirmed.
     """
-    if progress_file is None and files:
+    if progress_file is None and files and files[0].is_file():
         progress_file = files[0].with_name(f"{files[0].name}.progress")
     with ExitStack() as life:
         fields = None if template is None else _read_template(template)
-        requests = Input(tuple(_sources(files, life)), format_, fields, URGENT if urgent else NORMAL)
         try:
+            requests = Input(tuple(_sources(files, life)), format_, fields, URGENT if urgent else NORMAL)
             status = send(settings(), requests, progress_file, dry_run=dry_run, unchecked=unchecked)
-        except ProgressError as error:
+        except (InputError, ProgressError) as error:
             say(str(error))
             status = FAULT
     sys.exit(status)

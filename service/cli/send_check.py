@@ -26,6 +26,10 @@ MOST_SHOWN: Final = 20
 """Faulty rows that are named one by one."""
 
 
+class InputError(Exception):
+    """The input cannot be used. The text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """The requests to be sent."""
@@ -37,9 +41,9 @@ class Input:
     lane: Lane = NORMAL
 
     def rows(self) -> Iterator[Row]:
-        """Read them from the beginning."""
+        """Read them from the beginning. Raises `InputError` if a file cannot be read."""
         for source in self.sources:
-            for row in read_rows(source, self.format):
+            for row in _readable(source, self.format):
                 if self.template is None or row.fault:
                     yield row
                 elif isinstance(row.value, dict):
@@ -47,9 +51,24 @@ class Input:
                 else:
                     yield row._replace(fault="must be an object, to be merged with the template")
 
+    def state(self) -> object:
+        """Return a value that changes when a file is replaced, written or deleted."""
+        try:
+            stats = [source.path.stat() for source in self.sources]
+        except OSError as error:
+            return error.strerror
+        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in stats)
+
     def digest(self) -> str:
         """Identify them."""
         return digest_of(self.sources, self.format or "", json.dumps(self.template), self.lane.name)
+
+
+def _readable(source: Source, format_: Format | None) -> Iterator[Row]:
+    try:
+        yield from read_rows(source, format_)
+    except OSError as error:
+        raise InputError(f"{source.name} cannot be read ({error.strerror})") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,6 +17,8 @@ from service.cli.rows import Source
 from service.core.value import dataclass
 
 _CHUNK: Final = 2**20
+_RESERVED: Final = 2**14
+"""Bytes that the file has from its beginning on: a disk that gets full later does not keep it from being written."""
 
 
 class ProgressError(Exception):
@@ -57,7 +59,18 @@ class Progress:
         text = os.pread(descriptor, _CHUNK, 0)
         if text.strip():
             progress._read(text)
+        else:
+            progress._reserve()
         return progress
+
+    def _reserve(self) -> None:
+        try:
+            _write(self.descriptor, b" " * _RESERVED)
+        except OSError as error:
+            self.finish()
+            raise ProgressError(
+                f"{self.path} cannot be written ({error.strerror}): name another place with --progress-file"
+            ) from None
 
     def _read(self, text: bytes) -> None:
         advice = f"delete {self.path} to send all rows, or restore the requests to continue"
@@ -72,8 +85,8 @@ class Progress:
             self.close()
             raise ProgressError(f"{self.path} is of other requests or options: {advice}")
 
-    def record(self, confirmed: Iterable[int]) -> None:
-        """Add rows that the broker has confirmed, and write the file."""
+    def record(self, confirmed: Collection[int]) -> None:
+        """Add rows that the broker has confirmed, and write the file. Raises `ProgressError` if that fails."""
         besides = {*self.besides, *confirmed}
         while self.sent in besides:
             besides.remove(self.sent)
@@ -88,7 +101,13 @@ class Progress:
         }
         text = json.dumps(record).encode() + b"\n"
         # Not shorter than before, so that the file is one record at each moment: spaces fill the rest.
-        os.pwrite(self.descriptor, text.ljust(os.fstat(self.descriptor).st_size), 0)
+        try:
+            _write(self.descriptor, text.ljust(os.fstat(self.descriptor).st_size))
+        except OSError as error:
+            raise ProgressError(
+                f"{self.path} cannot be written ({error.strerror}). The last {len(confirmed)} rows may be missing in "
+                "it: they would be sent again, with the same ids"
+            ) from None
 
     @property
     def count(self) -> int:
@@ -107,6 +126,13 @@ class Progress:
         """Delete the file."""
         self.path.unlink(missing_ok=True)
         self.close()
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    """Write the beginning of a file as a whole. Raises `OSError`."""
+    written = 0
+    while written < len(text):  # a disk that gets full takes a part
+        written += os.pwrite(descriptor, text[written:], written)
 
 
 def digest_of(sources: Iterable[Source], *options: str) -> str:

@@ -20,6 +20,7 @@ from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, connected, staged
 from tests.support.broker import VirtualHost, virtual_host
 from tests.support.documents import ROOT
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.once
 
@@ -125,6 +126,7 @@ class Example:
     consumer: Sequence[str]
     url: str
     stage: Stage
+    worker: Worker
     output: Path
 
     def consumed(self) -> set[str]:
@@ -133,11 +135,11 @@ class Example:
         return {line.split()[0] for line in lines if line.endswith("\n")}
 
     async def serve_first_half(self) -> None:
-        """Publish a half and consume its events; publish the other half."""
+        """Publish a half and consume its events; publish the other half as urgent."""
         async with running(*self.consumer, output=self.output, RABBITMQ_URL=self.url):
             await done(*self.producer, "0", str(COUNT // 2), RABBITMQ_URL=self.url)
             await self.stage.until(lambda: len(self.consumed()) >= COUNT // 2, within=60)
-        await done(*self.producer, str(COUNT // 2), str(COUNT // 2), RABBITMQ_URL=self.url)
+        await done(*self.producer, str(COUNT // 2), str(COUNT // 2), "urgent", RABBITMQ_URL=self.url)
 
     async def serve_second_half(self) -> None:
         """Consume the events of the other half, and look at all."""
@@ -148,6 +150,9 @@ class Example:
         assert set(self.stage.final_events()) == {f"shop-order-{order}" for order in range(COUNT)}
         assert {type_ for types in self.stage.final_events().values() for type_ in types} == {"accepted"}
         assert {len(ids) for ids in self.stage.final_ids().values()} == {1}
+        metrics = await self.worker.metrics()
+        lanes = [metrics[f'omni_relay_acceptance_seconds_count{{lane="{lane}"}}'] for lane in ("normal", "urgent")]
+        assert lanes == [COUNT // 2] * 2
         assert self.consumed() == {event.body["id"] for event in self.stage.events}
 
 
@@ -157,11 +162,11 @@ async def example(language: str, host: VirtualHost, folder: Path) -> AsyncIterat
     (work := folder / "work").mkdir(parents=True)
     producer, consumer = await LANGUAGES[language](work)
     async with staged(host.url, folder / "stage") as stage:
-        await stage.worker()
+        worker = await stage.worker()
         async with connected(host.url) as channel:  # as operators do, before the first producer starts
             queue = await channel.declare_queue("shop.events", durable=True, arguments={"x-queue-type": "quorum"})
             await queue.bind("omni.results", "#")
-        yield Example(producer, consumer, host.url, stage, folder / "events")
+        yield Example(producer, consumer, host.url, stage, worker, folder / "events")
 
 
 @pytest.mark.long

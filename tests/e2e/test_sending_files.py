@@ -188,9 +188,12 @@ async def test_every_format_is_sent_and_accepted(stage: Stage, tmp_path: Path) -
     files[1].write_text(f"phoneNumber,messageId,sms.text\n+{NUMBER},csv,x\n")
     one = f"<request><phoneNumber>{NUMBER}</phoneNumber><messageId>%s</messageId><sms><text>x</text></sms></request>"
     files[2].write_text(f"<requests>{one % 'xml-1'}{one % 'xml-2'}</requests>")
-    sent = await stage.command("send", *map(str, files))
-    await stage.until_final_events(4)
+    pipe = tmp_path / "pipe"  # as `<(zcat rows.gz)` of a shell
+    os.mkfifo(pipe)
+    writing = asyncio.to_thread(pipe.write_text, f'{{"phoneNumber":"{NUMBER}","messageId":"pipe","text":"x"}}')
+    sent, _ = await asyncio.gather(stage.command("send", *map(str, [*files, pipe])), writing)
+    await stage.until_final_events(5)
 
-    assert (sent.status, sent.errors) == (0, "4 requests confirmed by the broker\n")
+    assert (sent.status, sent.errors) == (0, "5 requests confirmed by the broker\n")
     accepted = ["accepted"]
-    assert stage.final_events() == {"jsonl": accepted, "csv": accepted, "xml-1": accepted, "xml-2": accepted}
+    assert stage.final_events() == dict.fromkeys(("pipe", "jsonl", "csv", "xml-1", "xml-2"), accepted)

@@ -1,6 +1,10 @@
-"""What `image.sh` runs: sandbox, worker, receiver of reports and `check`, each in a container, beside a broker.
+"""The image, run as OpenShift runs it: a read-only root, no capabilities, a user id that no file knows, of group 0.
 
-Before that, a program in a container looks for capabilities, and for a folder that it can write to besides /tmp.
+    .venv/bin/python -m tests.soak.image [--built]
+
+Needs root, buildah, podman, runc and mmdebstrap. `--built`: use the image of the last run. First a program in a
+container looks for capabilities, and for a folder that it can write to besides /tmp. Then sandbox, worker, receiver of
+reports and `check` run, each in a container, beside a broker. Exit status 1 if one of them fails.
 """
 
 import asyncio
@@ -22,6 +26,7 @@ from service.demo.rabbitmq.ports import free_port
 from tests.e2e.stage import staged
 from tests.support.receiver import TOKEN, a_report
 
+_IMAGE: Final = "localhost/omni-relay-test"
 _USER: Final = random.randrange(1_000_000_000, 2_000_000_000)  # noqa: S311 - any will do
 _LOOK: Final = """
 import os
@@ -49,8 +54,7 @@ LIMITS: Final = (
 
 def _command(settings: dict[str, str], name: str, *arguments: str) -> list[str]:
     given = [part for key, value in settings.items() for part in ("--env", f"{key}={value}")]
-    image = os.environ["RELAY_IMAGE"]
-    return ["podman", *LIMITS, *given, "--name", f"relay-{os.getpid()}-{name}", image, *arguments]
+    return ["podman", *LIMITS, *given, "--name", f"relay-{os.getpid()}-{name}", _IMAGE, *arguments]
 
 
 @contextmanager
@@ -130,7 +134,10 @@ async def main(directory: Path) -> int:
 
 
 if __name__ == "__main__":
-    looking = ["podman", *LIMITS, "--entrypoint", "python", os.environ["RELAY_IMAGE"], "-c", _LOOK]
+    os.environ["STORAGE_DRIVER"] = "vfs"
+    if "--built" not in sys.argv:
+        subprocess.run([Path(__file__).with_name("image.sh")], check=True)
+    looking = ["podman", *LIMITS, "--entrypoint", "python", _IMAGE, "-c", _LOOK]
     subprocess.run(looking, check=True, timeout=120)
     with tempfile.TemporaryDirectory() as place:
         sys.exit(asyncio.run(main(Path(place))))

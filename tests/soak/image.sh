@@ -1,11 +1,6 @@
 #!/bin/sh
-# The image, run as OpenShift runs it: a read-only root, no capabilities, no new privileges, and a user id that no file
-# knows, of group 0.
-#
-#   ./tests/soak/image.sh
-#
-# Needs root, buildah, podman, runc and mmdebstrap. Base image: a stand-in for python:3.13-slim, made of Debian's
-# packages; it stays in podman's store as localhost/relay-base. `image.py` says what is run. Exit status 1 if that fails.
+# Builds the image for `image.py`, on a stand-in for python:3.13-slim made of Debian's packages, which stays in podman's
+# store as localhost/relay-base.
 set -eu
 cd "$(dirname "$0")/../.."
 export STORAGE_DRIVER=vfs
@@ -21,4 +16,3 @@ if ! podman image exists "$base"; then
         --change 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' - "$base"
 fi
 buildah bud --quiet --isolation chroot --pull-never --format docker --build-arg BASE="$base" --tag "$image" .
-RELAY_IMAGE=$image .venv/bin/python -m tests.soak.image

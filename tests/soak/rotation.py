@@ -21,7 +21,7 @@ from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
 from tests.e2e.test_rotation import mounted, seconds_until_taken, send_steadily
 from tests.support.account import Account
-from tests.support.broker import VirtualHost, manage, user
+from tests.support.broker import manage, user, virtual_host
 from tests.support.connect_proxy import connect_proxy
 from tests.support.memory import MemoryServer
 
@@ -51,54 +51,54 @@ async def main(directory: Path) -> int:
         memory,
         connect_proxy(password="us:old-proxy") as proxy,
         account.serving() as base_url,
-        staged(node.url, directory / "stage") as stage,
     ):
-        with user(VirtualHost(node, "/"), configure=".*", write=".*", read=".*") as url:
-            values = {
-                "RABBITMQ_URL": url,
-                "OMNI_API_KEY": "old",
-                "OMNI_PROXY": f"http://us:old-proxy@127.0.0.1:{proxy.port}",
-                "MEMORY_URL": memory.url,
-            }
-            secrets = mounted(directory / "secrets", **values)
-            worker = await stage.worker(
-                SECRETS_DIR=str(secrets),
-                OMNI_BASE_URL=base_url,
-                OMNI_API_KEY="",
-                RABBITMQ_URL="",
-                MEMORY_REQUIRED="true",
-                RETRY_MAX_ATTEMPTS="1",
-            )
-            name = httpx.URL(url).username
+        with virtual_host(node) as host, user(host, configure=".*", write=".*", read=".*") as url:
+            async with staged(host.url, directory / "stage") as stage:
+                values = {
+                    "RABBITMQ_URL": url,
+                    "OMNI_API_KEY": "old",
+                    "OMNI_PROXY": f"http://us:old-proxy@127.0.0.1:{proxy.port}",
+                    "MEMORY_URL": memory.url,
+                }
+                secrets = mounted(directory / "secrets", **values)
+                worker = await stage.worker(
+                    SECRETS_DIR=str(secrets),
+                    OMNI_BASE_URL=base_url,
+                    OMNI_API_KEY="",
+                    RABBITMQ_URL="",
+                    MEMORY_REQUIRED="true",
+                    RETRY_MAX_ATTEMPTS="1",
+                )
+                name = httpx.URL(url).username
 
-            async def key() -> None:
-                account.accepts = {"App new"}
+                async def key() -> None:
+                    account.accepts = {"App new"}
 
-            async def proxys() -> None:
-                proxy.password = "us:new-proxy"
-                proxy.cut()
+                async def proxys() -> None:
+                    proxy.password = "us:new-proxy"
+                    proxy.cut()
 
-            async def memorys() -> None:
-                await memory.ask("CONFIG", "SET", "requirepass", "new-memory")
-                memory.password = "new-memory"
-                await memory.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                async def memorys() -> None:
+                    await memory.ask("CONFIG", "SET", "requirepass", "new-memory")
+                    memory.password = "new-memory"
+                    await memory.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
-            async def brokers() -> None:
-                manage(node, "PUT", f"users/{name}", password="another", tags="")
-                await node.ctl("close_all_user_connections", name, "the password has changed")
+                async def brokers() -> None:
+                    manage(node, "PUT", f"users/{name}", password="another", tags="")
+                    await node.ctl("close_all_user_connections", name, "the password has changed")
 
-            sending = asyncio.create_task(send_steadily(stage, 60))
-            found: dict[str, float] = {}
-            for setting, value, refuse in (
-                ("OMNI_API_KEY", "new", key),
-                ("OMNI_PROXY", values["OMNI_PROXY"].replace("old", "new"), proxys),
-                ("MEMORY_URL", values["MEMORY_URL"].replace("old", "new"), memorys),
-                ("RABBITMQ_URL", url.replace("made-up", "another"), brokers),
-            ):
-                values[setting] = value
-                found[setting] = await rotate(account, refuse, lambda: mounted(secrets, **values))
-                print(f"{setting}: taken again {found[setting]:.1f} s after the new file")  # noqa: T201 - the summary
-            return await _judge(stage, account, await sending, found) | int(await worker.stop() != 0)
+                sending = asyncio.create_task(send_steadily(stage, 60))
+                found: dict[str, float] = {}
+                for setting, value, refuse in (
+                    ("OMNI_API_KEY", "new", key),
+                    ("OMNI_PROXY", values["OMNI_PROXY"].replace("old", "new"), proxys),
+                    ("MEMORY_URL", values["MEMORY_URL"].replace("old", "new"), memorys),
+                    ("RABBITMQ_URL", url.replace("made-up", "another"), brokers),
+                ):
+                    values[setting] = value
+                    found[setting] = await rotate(account, refuse, lambda: mounted(secrets, **values))
+                    print(f"{setting}: taken again {found[setting]:.1f} s after the new file")  # noqa: T201 - the summary
+                return await _judge(stage, account, await sending, found) | int(await worker.stop() != 0)
 
 
 async def _judge(stage: Stage, account: Account, sent: int, found: dict[str, float]) -> int:

@@ -15,6 +15,9 @@ from service.core.request.body import RequestBody
 from service.core.value import dataclass
 
 _SPACE: Final = " \t\r\n\u00a0"
+_MOST_PARTS: Final = 20
+"""Names and positions in a column's name. No request is nested so deeply."""
+_MOST_DIGITS: Final = 6
 _ROOT: Final = Shape("object", models=(RequestBody,))
 
 
@@ -77,10 +80,13 @@ def _column(name: str) -> Column:
         return Column((), "text")
     path: list[str | int] = []
     shape = _ROOT
-    for part in name.split("."):
+    parts = name.split(".")
+    if len(parts) > _MOST_PARTS:
+        raise ColumnError(f"has a column with {len(parts)} names, one in the other: no request is nested so deeply")
+    for part in parts:
         if not part:
             raise ColumnError(f"has a column {name}: a name is missing beside a dot")
-        if shape.kind == "list" and part.isascii() and part.isdigit():
+        if shape.kind == "list" and part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS:
             path.append(int(part))
             shape = shape.item or TEXT
         else:

@@ -1,12 +1,15 @@
 import json
+import re
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from service.cli.rows import Format, Row, Source, read_rows
-from service.cli.send_check import Input
+from service.cli.send_check import Input, InputError
 from service.cli.send_progress import Progress, ProgressError, digest_of
 from service.core.request.body import LONGEST
 
@@ -297,3 +300,86 @@ def test_the_digest_depends_on_each_file_and_option(tmp_path: Path) -> None:
             sources.append(Source("f", file))
         digests |= {digest_of(sources), digest_of(sources, "csv")}
     assert len(digests) == 2 * len(contents)
+
+
+def test_a_disk_without_room_for_the_progress_is_reported_before_anything_is_sent(tmp_path: Path) -> None:
+    file = tmp_path / "progress"
+    with room_for(8192), pytest.raises(ProgressError, match=r"cannot be written .* --progress-file"):
+        Progress.open(file, "digest")
+    assert not file.exists()
+
+
+def test_a_progress_that_has_begun_needs_no_more_room_than_it_has(tmp_path: Path) -> None:
+    progress = Progress.open(tmp_path / "progress", "digest")
+    size = (tmp_path / "progress").stat().st_size
+    progress.rows = 1_000_000
+    with room_for(size):
+        progress.record(range(499_001, 500_000))
+        assert (tmp_path / "progress").stat().st_size == size
+    progress.close()
+    continued = Progress.open(tmp_path / "progress", "digest")
+    assert (continued.rows, continued.sent, continued.count) == (1_000_000, 0, 999)
+    with room_for(100), pytest.raises(ProgressError, match=r"The last 2 rows may be missing in it"):
+        continued.record((0, 1))
+    continued.close()
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Let no file of this process become larger, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_an_input_that_changes_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "f.csv"
+    file.write_text("phoneNumber\n1\n")
+    given = Input((Source("f.csv", file),))
+    first = given.state()
+    assert given.state() == first
+    with file.open("a") as more:
+        more.write("2\n")
+    second = given.state()
+    assert second != first
+    file.unlink()
+    assert given.state() not in (first, second)
+    with pytest.raises(InputError, match=r"^f.csv cannot be read"):
+        list(given.rows())
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        ("a" + ".a" * 20_000, "has a column with 20001 names, one in the other: no request is nested so deeply"),
+        ("phoneNumber,phoneNumber", "has two columns named phoneNumber"),
+    ],
+)
+def test_a_header_that_no_request_has_is_a_fault(tmp_path: Path, header: str, fault: str) -> None:
+    assert faults(rows(tmp_path, f"{header}\nx\n", format_="csv")) == [f"f, line 1: {fault}"]
+
+
+def test_a_position_that_no_list_has_is_a_name(tmp_path: Path) -> None:
+    (row,) = rows(tmp_path, f"destinations.{'9' * 5000}.messageId\nx\n", format_="csv")
+    assert row.value == {"destinations": {"9" * 5000: {"messageId": "x"}}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+def test_a_table_may_be_in_any_unicode_encoding(tmp_path: Path, encoding: str) -> None:
+    assert values(rows(tmp_path, "phoneNumber;text\r\n1;Grüezi\r\n".encode(encoding), format_="csv")) == [
+        {"phoneNumber": "1", "text": "Grüezi"}
+    ]
+
+
+def test_a_file_of_a_byte_order_mark_alone_is_empty(tmp_path: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+        assert faults(rows(tmp_path, "".encode(encoding), format_="csv")) == ["f: is empty"]
+
+
+def test_a_byte_that_is_no_utf_8_is_named_by_the_row_before_it(tmp_path: Path) -> None:
+    found = rows(tmp_path, b"phoneNumber,text\n" + b"1,x\n" * 50_000 + b"1,caf\xe9\n", format_="csv")
+    (fault,) = faults(found)
+    assert re.fullmatch(r"behind f, line 4\d{4}: is not in UTF-8. In Excel, save it as CSV UTF-8", fault)

@@ -1,4 +1,4 @@
-// Publishes requests: go run ./producer FIRST COUNT
+// Publishes requests: go run ./producer FIRST COUNT [urgent]
 package main
 
 import (
@@ -20,6 +20,10 @@ func check[T any](value T, err error) T {
 
 func main() {
 	first, count := check(strconv.Atoi(os.Args[1])), check(strconv.Atoi(os.Args[2]))
+	exchange := "omni.requests"
+	if len(os.Args) > 3 && os.Args[3] == "urgent" {
+		exchange = "omni.requests.urgent"
+	}
 	connection := check(amqp.Dial(os.Getenv("RABBITMQ_URL")))
 	defer connection.Close()
 	channel := check(connection.Channel())
@@ -30,7 +34,7 @@ func main() {
 		body := check(json.Marshal(map[string]any{"requestId": name, "messageId": name,
 			"phoneNumber": "41793026727", "sms": map[string]string{"text": "Shipped"}}))
 		message := amqp.Publishing{MessageId: name, ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: body}
-		confirm := check(channel.PublishWithDeferredConfirm("omni.requests", "send", true, false, message))
+		confirm := check(channel.PublishWithDeferredConfirm(exchange, "send", true, false, message))
 		if !confirm.Wait() || len(returns) > 0 { // confirmed: the broker has stored it; returned: no queue takes requests
 			log.Fatalf("%s was not stored", name)
 		}
