@@ -130,8 +130,8 @@ async def test_tokens_and_the_brokers_password_are_replaced_while_pushes_run_and
         async with Proxy(vhost.node.port) as proxy:
             first, second = (url.replace(str(vhost.node.port), str(proxy.port)) for url in (direct, directly))
             secrets = mounted(tmp_path / "secrets", REPORTS_TOKEN=old, RABBITMQ_URL=first)
-            given = {"SECRETS_DIR": str(secrets), "REPORTS_TOKEN": "", "LOG_LEVEL": "debug"}
-            async with receiving(tmp_path / "receiver", "", **given) as receiver:
+            starting = receiving(tmp_path / "receiver", "", SECRETS_DIR=str(secrets), REPORTS_TOKEN="")
+            async with starting as receiver:
 
                 async def replace(event: str, **values: str) -> None:
                     before = len(receiver.process.lines(event))
