@@ -31,6 +31,8 @@ from service.core.trace_context import is_sampled, trace_id
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _WAIT = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+_DELIVERY = (1, 2.5, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 1800, 3600, 14400, 86400)
+"""Channels mostly need seconds; a failed step ends with its validity period, of minutes."""
 
 OUTCOMES = ("accepted", "rejected", "unavailable", "unknown", "denied")
 PAUSES = ("denied", "failing", "results_stalled", "memory_unavailable")
@@ -398,7 +400,7 @@ class ReportMetrics(_Registry):
             self._name("delivery_seconds"),
             "From sending a step to its delivery, as OMNI says. Rises: the channel or its operator is slow.",
             ["channel"],
-            buckets=_WAIT,
+            buckets=_DELIVERY,
             registry=self.registry,
         )
         for channel in (*CHANNELS, "other"):

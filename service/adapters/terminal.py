@@ -23,7 +23,7 @@ _COLOURS: Final = {
     "undelivered": "red",
     "seen": "cyan",
 }
-_WIDTHS: Final = (12, 19, 22, 9, 7)
+_WIDTHS: Final = (12, 19, 22, 11, 7)
 _NO_ERROR: Final = "NO_ERROR"
 _TITLES: Final = ("time", "request", "to", "event", "attempt", "detail")
 

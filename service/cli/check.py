@@ -7,7 +7,7 @@ says nothing about sending: an outage of OMNI shows in the worker, which is aske
 import asyncio
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Final, Literal
@@ -25,13 +25,16 @@ from service.adapters.rabbitmq import (
     TopologyError,
     connect,
     declare,
+    has_exchange,
     missing_rights,
     rights_needed,
+    rights_of_receiver,
 )
 from service.adapters.settings import Settings, SettingsError
 from service.adapters.terminal import written_json
 from service.cli.options import broker_fault, memory_fault, reads_settings, settings
 from service.cli.status import get_page
+from service.core import topology
 from service.core.attempt.lookup import Answered, Forbidden, Unanswered
 from service.core.attempt.start_record import MemoryUnavailableError
 from service.core.printable import printable
@@ -72,7 +75,7 @@ class Check:
     detail: str
 
 
-async def check_all(settings: Settings, *, as_json: bool) -> int:
+async def check_all(settings: Settings, *, of_reports: bool, as_json: bool) -> int:
     """Print a line for each check, each as soon as it is known; returns the exit status."""
     checks: list[Check] = []
 
@@ -83,19 +86,27 @@ async def check_all(settings: Settings, *, as_json: bool) -> int:
                 click.echo(printable(f"{_LABELS[check.result]} {check.name:<14} {check.detail}"))
 
     show([Check("configuration", "ok", "read")])  # or load_settings would have said what is wrong
-    show(await _check_broker(settings))
+    if of_reports:
+        has_token = bool(settings.reports_tokens)
+        show([] if has_token else [Check("token", "fault", "RELAY_REPORTS_TOKEN: set the one of the workers")])
+    show(await _check_broker(settings, _check_rights_of_receiver if of_reports else _check_contents))
     if settings.memory_url is not None:
         show([await _check_memory(settings, settings.memory_url.get_secret_value())])
-    show(await _check_omni(settings))
-    show([await _check_worker(settings)])
-    show([Check("sending", "not_tested", "nothing was posted; `omni-relay status` shows whether attempts succeed")])
+    if of_reports:
+        show([await _check_process(settings, "reports")])
+    else:
+        show(await _check_omni(settings))
+        show([await _check_process(settings, "worker")])
+        show([Check("sending", "not_tested", "nothing was posted; `omni-relay status` shows whether attempts succeed")])
     if as_json:
         lines = [{"name": check.name, "result": check.result, "detail": check.detail} for check in checks]
         click.echo(written_json({"checks": lines}))
     return int(any(check.result == "fault" for check in checks))
 
 
-async def _check_broker(settings: Settings) -> list[Check]:
+async def _check_broker(
+    settings: Settings, check_contents: Callable[[Session, Settings], Awaitable[list[Check]]]
+) -> list[Check]:
     """Connect to each broker, since a worker may use any of them; the first that answers is asked for the rest."""
     found: list[Check] = []
     session: Session | None = None
@@ -113,7 +124,7 @@ async def _check_broker(settings: Settings) -> list[Check]:
                 session = opened
             else:
                 await opened.close()
-        return found if session is None else [*found, *await _check_contents(session, settings)]
+        return found if session is None else [*found, *await check_contents(session, settings)]
     finally:
         if session is not None:
             await session.close()
@@ -128,6 +139,17 @@ async def _check_contents(session: Session, settings: Settings) -> list[Check]:
         return [*topology, *_describe_rights(missing)]
     except BrokerErrors as error:
         return [Check("broker", "fault", f"{type(error).__name__}: no answer to what was asked")]
+
+
+async def _check_rights_of_receiver(session: Session, _: Settings) -> list[Check]:
+    try:
+        if missing := await missing_rights(session, rights_of_receiver()):
+            return list(_describe_rights(missing))
+        if not await has_exchange(session, topology.RESULTS):
+            return [Check("topology", "fault", f"there is no exchange {topology.RESULTS}; a worker declares it")]
+    except BrokerErrors as error:
+        return [Check("broker", "fault", f"{type(error).__name__}: no answer to what was asked")]
+    return [Check("rights", "ok", f"this user may publish to {topology.RESULTS}")]
 
 
 async def _check_topology(
@@ -206,8 +228,8 @@ async def _check_logs(client: OmniClient) -> Check:
             return Check("OMNI's logs", "fault", f"no answer ({cause})")
 
 
-async def _check_worker(settings: Settings) -> Check:
-    """Ask the worker that runs with these settings, if there is one on this machine: it sees what this cannot."""
+async def _check_process(settings: Settings, name: str) -> Check:
+    """Ask the process that runs with these settings, if there is one on this machine: it sees what this cannot."""
     host, port = _ANY_ADDRESS.get(settings.http_host, settings.http_host), settings.http_port
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -215,20 +237,21 @@ async def _check_worker(settings: Settings) -> Check:
         said = json.loads(body)
         is_ready, is_paused, reason = said["ready"], said["paused"], said["reason"]
     except (OSError, HTTPException):
-        return Check("worker", "not_tested", f"none answers at {at}")
+        return Check(name, "not_tested", f"none answers at {at}")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Check("worker", "fault", f"another program answers at {at}; see RELAY_HTTP_PORT")
+        return Check(name, "fault", f"another program answers at {at}; see RELAY_HTTP_PORT")
     if is_paused:
-        return Check("worker", "fault", f"sending is paused: {reason}")
-    return Check("worker", "ok", "ready") if is_ready else Check("worker", "fault", f"not ready: {reason}")
+        return Check(name, "fault", f"sending is paused: {reason}")
+    return Check(name, "ok", "ready") if is_ready else Check(name, "fault", f"not ready: {reason}")
 
 
 @click.command("check", epilog="Example: omni-relay check --json")
 @reads_settings
+@click.option("--reports", "of_reports", is_flag=True, help="Check what the receiver of reports needs instead.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
-def command(as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+def command(of_reports: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes them by name
     """Check configuration, brokers, topology, rights, OMNI credentials and the worker on this machine; a line each.
 
     Sending is not tested. Exit status 1 if any check fails.
     """
-    sys.exit(asyncio.run(check_all(settings(), as_json=as_json)))
+    sys.exit(asyncio.run(check_all(settings(), of_reports=of_reports, as_json=as_json)))

@@ -1,13 +1,14 @@
-"""The demo: a broker, the OMNI sandbox and a worker on this machine, with sample requests and their events.
+"""The demo: a broker, the OMNI sandbox, a worker and a receiver of reports on this machine, with sample requests.
 
 Everything that it starts ends with it: a reaper ends the broker, the sandbox runs in this process, and the kernel ends
-the worker when this process ends.
+the worker and the receiver when this process ends.
 """
 
 import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import urllib.request
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ import click
 
 from service.adapters.rabbitmq import BrokerErrors, Session, connect, queues
 from service.adapters.settings import PREFIX, Settings
-from service.adapters.terminal import EventTable, Row, read_row
+from service.adapters.terminal import EventTable, read_row
 from service.core import topology
 from service.core.delivery import Publication
 from service.core.printable import printable
@@ -37,6 +38,9 @@ from service.sandbox import create_app, serve
 
 _BROKER: Final = "RELAY_RABBITMQ_URL"
 _TIMEOUT: Final = 60
+_SPEED: Final = 60
+"""Sandbox seconds in one second while samples are shown: a channel's validity period is at least a minute."""
+_REPORTS: Final = ("delivered", "undelivered", "seen")
 
 
 class DemoError(Exception):
@@ -49,13 +53,22 @@ class Running:
 
     broker: str
     sandbox: str
+    worker: "Process"
+    receiver: "Process"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of the relay."""
+
+    name: str
     port: int
     log: Path
-    worker: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process
 
     @property
     def operations(self) -> str:
-        """The URL of the worker's operations port."""
+        """The URL of its operations port."""
         return f"http://127.0.0.1:{self.port}"
 
 
@@ -73,7 +86,9 @@ async def show(settings: Settings | None, *, keep: bool) -> int:
             _broker(given, directory / "broker") as url,
             _running(url, sandbox, directory) as running,
         ):
+            await asyncio.to_thread(_run_clock, running, _SPEED)
             await _perform(running)
+            await asyncio.to_thread(_run_clock, running, 1)
             _print_addresses(running, is_private=given is None, keep=keep)
             if keep:
                 await _keep(running)
@@ -121,47 +136,72 @@ async def _refuse_busy(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _running(broker: str, sandbox: str, directory: Path) -> AsyncIterator[Running]:
-    log, port = directory / "worker.log", free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | {
-        _BROKER: broker,
+    port, token = free_port(), secrets.token_hex(24)
+    receives = {"RELAY_REPORTS_TOKEN": token, "RELAY_REPORTS_HOST": "127.0.0.1", "RELAY_REPORTS_PORT": str(port)}
+    sends = {
         "RELAY_OMNI_BASE_URL": sandbox,
         "RELAY_OMNI_API_KEY": "demo",
+        "RELAY_REPORTS_URL": f"http://127.0.0.1:{port}/reports",
+        "RELAY_REPORTS_TOKEN": token,
+    }
+    async with (
+        _started("worker", {_BROKER: broker, **sends}, directory) as worker,
+        _started("reports", {_BROKER: broker, **receives}, directory) as receiver,
+    ):
+        yield Running(broker, sandbox, worker, receiver)
+
+
+@contextlib.asynccontextmanager
+async def _started(name: str, settings: Mapping[str, str], directory: Path) -> AsyncIterator[Process]:
+    """Run a command of the relay."""
+    log, port = directory / f"{name}.log", free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | {
+        **settings,
         "RELAY_HTTP_HOST": "127.0.0.1",
         "RELAY_HTTP_PORT": str(port),
         "RELAY_LOG_FORMAT": "json",
     }
     with log.open("wb") as output:
-        worker = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # no module from the working directory
             "-c",
             "from service.cli.main import main; main()",
-            "worker",
+            name,
             cwd=directory,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # a Ctrl-C reaches this process only, which then stops the worker
+            start_new_session=True,  # a Ctrl-C reaches this process only, which then stops the others
             preexec_fn=die_with_parent,
         )
-    running = Running(broker, sandbox, port, log, worker)
+    started = Process(name, port, log, process)
     try:
-        await _ready(running)
-        click.echo(f"worker is ready on {running.operations}")
-        yield running
+        await _ready(started)
+        click.echo(f"{'worker' if name == 'worker' else 'receiver of reports'} is ready on {started.operations}")
+        yield started
     finally:
-        await _stop(worker)
+        await _stop(process)
 
 
-async def _ready(running: Running) -> None:
+async def _ready(started: Process) -> None:
     for _ in range(_TIMEOUT * 10):
-        if running.worker.returncode is not None:
-            raise DemoError(f"the worker ended at once; see {running.log}")
-        if await asyncio.to_thread(_answers, f"{running.operations}/readyz"):
+        if started.process.returncode is not None:
+            raise DemoError(f"omni-relay {started.name} ended at once; see {started.log}")
+        if await asyncio.to_thread(_answers, f"{started.operations}/readyz"):
             return
         await asyncio.sleep(0.1)
-    raise DemoError(f"the worker was not ready within {_TIMEOUT} s; see {running.log}")
+    raise DemoError(f"omni-relay {started.name} was not ready within {_TIMEOUT} s; see {started.log}")
+
+
+def _run_clock(running: Running, speed: int) -> None:
+    """Set the speed of the sandbox's clock."""
+    request = urllib.request.Request(  # noqa: S310 - our own http:// address
+        f"{running.sandbox}/sandbox/clock", json.dumps({"speed": speed}).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=5):  # noqa: S310 - the same
+        pass
 
 
 def _answers(url: str) -> bool:
@@ -173,7 +213,7 @@ def _answers(url: str) -> bool:
 
 
 async def _perform(running: Running) -> None:
-    """Publish the samples and print events until every message has its final event."""
+    """Publish the samples and print events until every message has its last one."""
     session = await connect(url.strip() for url in running.broker.split(","))
     try:
         for sample in SAMPLES:
@@ -193,42 +233,67 @@ async def _perform(running: Running) -> None:
 
 
 async def _listen(session: Session) -> None:
-    expected = sorted((str(sample.body["requestId"]), events) for sample in SAMPLES for events in sample.expected)
-    seen: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    wanted = sum(len(events) for sample in SAMPLES for events in sample.expected)
+    bodies: list[bytes] = []
+    click.echo("each event; reports of OMNI's name the message, and not the request:")
     table = EventTable()
     table.head()
     try:
         async with asyncio.timeout(_TIMEOUT):
             async for body in queues.status_events(session):
-                row: Row = read_row(body)
-                table.add(row)
-                seen[row.request, row.to].append(row.event)
-                if sum(map(len, seen.values())) == sum(len(events) for _, events in expected):
+                table.add(read_row(body))
+                bodies.append(body)
+                if len(bodies) == wanted:
                     break
     except TimeoutError:
-        raise DemoError(f"not every message had a final event within {_TIMEOUT} s") from None
-    shown = sorted((request, tuple(events)) for (request, _), events in seen.items())
-    if shown != expected:
+        raise DemoError(f"not every message had its last event within {_TIMEOUT} s") from None
+    if (shown := _by_message(bodies)) != sorted(
+        (str(sample.body["requestId"]), events) for sample in SAMPLES for events in sample.expected
+    ):
         raise DemoError(f"the events differ from those expected: {shown}")
 
 
+def _by_message(bodies: Iterable[bytes]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the request of each message, and its events: the relay's, and then those from reports.
+
+    Reports name the message only, and may overtake the event that it was accepted.
+    """
+    requests: dict[str, str] = {}
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for event in map(json.loads, bodies):
+        request, message = event["data"]["requestId"], event.get("subject")
+        if request is not None:
+            requests[message or request] = request
+        found[message or request].append(event["type"].rpartition(".")[2])
+    return sorted(
+        (requests.get(message, ""), tuple(sorted(events, key=lambda event: event in _REPORTS)))
+        for message, events in found.items()
+    )
+
+
 async def _keep(running: Running) -> None:
-    await running.worker.wait()
-    raise DemoError(f"the worker ended; see {running.log}")
+    waiting = [asyncio.create_task(one.process.wait()) for one in (running.worker, running.receiver)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    ended = next(one for one in (running.worker, running.receiver) if one.process.returncode is not None)
+    raise DemoError(f"omni-relay {ended.name} ended; see {ended.log}")
 
 
 def _print_addresses(running: Running, *, is_private: bool, keep: bool) -> None:
     if not keep:
-        click.echo(f"the worker's log: {running.log}; --keep leaves everything running")
+        logs = f"{running.worker.log}, {running.receiver.log}"
+        click.echo(f"logs: {logs}; --keep leaves everything running")
         return
     # The URL of the user's own broker holds a password, which must not be printed.
     command = f"export {_BROKER}={shlex.quote(running.broker)}" if is_private else f"with your own {_BROKER}"
     click.echo(
         f"running until Ctrl-C:\n"
         f"  messages         {running.sandbox}\n"
-        f"  metrics          {running.operations}/metrics\n"
-        f"  readiness        {running.operations}/readyz\n"
-        f"  worker's log     {running.log}\n"
+        f"  worker           {running.worker.operations}/metrics, …/readyz; log: {running.worker.log}\n"
+        f"  reports          {running.receiver.operations}/metrics, …/readyz; log: {running.receiver.log}\n"
         f"  watch and send   {command}\n"
         f"                   .venv/bin/omni-relay watch &\n"
         f"                   .venv/bin/omni-relay send FILE"

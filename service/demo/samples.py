@@ -1,6 +1,7 @@
 """Sample requests, each with the events that its messages should have.
 
-The last digits of a phone number select the sandbox's answer: 90503 is "unavailable once", 90014 is "refused".
+The last digits of a phone number select the sandbox's answer: 90503 is "unavailable once", 90014 is "refused", 92301 is
+"delivered by the third channel, and read".
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request, and for each of its messages the expected events in order."""
+    """One request, and for each of its messages the expected events: the relay's in order, then OMNI's reports."""
 
     title: str
     body: dict[str, object]
@@ -30,7 +31,7 @@ SAMPLES: Final = (
                     "messageId": "MESSAGE-ID-123-xyz",
                     "to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"},
                 },
-                {"to": {"phoneNumber": "+41 79 302 67 31"}},
+                {"messageId": "MESSAGE-ID-124-xyz", "to": {"phoneNumber": "+41 79 302 67 31"}},
             ],
             "sms": {
                 "text": "Siparişiniz yolda.",
@@ -41,14 +42,20 @@ SAMPLES: Final = (
             "voice": {"text": "Your order is on its way."},
             "email": {"text": "Your order is on its way.", "subject": "Order 8812"},
         },
-        (("accepted",), ("accepted",)),
+        (("accepted", "delivered"), ("accepted", "delivered")),
     ),
     Sample(
-        "scheduled: Viber for a minute, SMS for ninety seconds, then e-mail",
+        "failover: Viber for a minute, SMS for ninety seconds, then e-mail",
         {
             "requestId": "reminder-17",
             "scenarioKey": _SCENARIO,
-            "destinations": [{"to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"}}],
+            "destinations": [
+                {
+                    "messageId": "reminder-17-1",
+                    "to": {"phoneNumber": "41790092301", "emailAddress": "email@example.com"},
+                }
+            ],
+            "intermediateReport": True,
             "viber": {"text": "Your appointment is tomorrow.", "validityPeriod": 1},
             "sms": {
                 "text": "Your appointment is tomorrow.",
@@ -63,20 +70,23 @@ SAMPLES: Final = (
             },
             "sendAt": "2016-04-26T10:52:15.000+01:00",
         },
-        (("accepted",),),
+        (("accepted", "undelivered", "undelivered", "delivered", "seen"),),
     ),
     Sample(
         "simple: one text for every channel, one number that is none",
         {
             "requestId": "newsletter-3",
             "destinations": [
-                {"to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"}},
-                {"to": {"phoneNumber": "call me"}},
+                {
+                    "messageId": "newsletter-3-1",
+                    "to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"},
+                },
+                {"messageId": "newsletter-3-2", "to": {"phoneNumber": "call me"}},
             ],
             "text": "Our shop is open again.",
             "mailSubject": "Open again",
         },
-        (("accepted",), ("rejected",)),
+        (("accepted", "delivered"), ("rejected",)),
     ),
     Sample(
         "flat: one recipient, whom OMNI refuses",
@@ -85,8 +95,13 @@ SAMPLES: Final = (
     ),
     Sample(
         "flat: OMNI is unavailable at first",
-        {"requestId": "login-5", "phoneNumber": "41790090503", "text": "Your code is 654321."},
-        (("deferred", "accepted"),),
+        {
+            "requestId": "login-5",
+            "messageId": "login-5-1",
+            "phoneNumber": "41790090503",
+            "text": "Your code is 654321.",
+        },
+        (("deferred", "accepted", "delivered"),),
     ),
     Sample(
         "not a request",

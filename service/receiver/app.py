@@ -49,8 +49,7 @@ async def receive_reports(settings: Settings, source: SettingsSource, broker_tok
 
     Raises `SettingsError`, and `OSError` where a port is taken.
     """
-    if not settings.reports_tokens:
-        raise SettingsError("RELAY_REPORTS_TOKEN: pushes are known by it; set the one of the workers")
+    _require_token(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -112,6 +111,11 @@ async def receive_reports(settings: Settings, source: SettingsSource, broker_tok
     log.info("reports.stopped")
 
 
+def _require_token(settings: Settings) -> None:
+    if not settings.reports_tokens:
+        raise SettingsError("RELAY_REPORTS_TOKEN: pushes are known by it; set the one of the workers")
+
+
 def _events(log: Logger, metrics: ReportMetrics) -> PublisherEvents:
     def connected(address: str) -> None:
         metrics.connected.set(1)
@@ -142,10 +146,11 @@ def _use(
     server: Callable[[Settings], TokenSource | None],
     memory_url: SecretStr | None,
 ) -> Callable[[Settings], Awaitable[None]]:
-    """Return what puts new secrets and certificates to use."""
+    """Return what puts new secrets and certificates to use. Without a token, it raises `SettingsError`."""
 
     async def use(settings: Settings) -> None:
         nonlocal memory_url
+        _require_token(settings)
         if tokens is not None and (new := server(settings)) is not None:
             tokens.use(new)
         publisher.use(settings.rabbitmq_urls)

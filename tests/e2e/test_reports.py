@@ -13,7 +13,8 @@ import pytest
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_rotation import mounted
-from tests.support.broker import VirtualHost, user
+from tests.support.broker import VirtualHost, manage, user
+from tests.support.proxy import Proxy
 from tests.support.receiver import RIGHTS, TOKEN, Receiver, a_report, receiving
 
 
@@ -117,6 +118,48 @@ async def test_each_of_several_tokens_is_valid_and_no_other(stage: Stage, vhost:
             text = receiver.process.text + (await receiver.process.get("/metrics"))[1]
             assert old not in text
             assert new not in text
+
+
+async def test_tokens_and_the_brokers_password_are_replaced_while_pushes_run_and_no_report_is_lost(
+    stage: Stage, vhost: VirtualHost, tmp_path: Path
+) -> None:
+    """As Kubernetes replaces a mounted secret: by exchanging a link."""
+    old, new = "an-old-token-0123456", "a-new-token-01234567"
+    statuses: list[int] = []
+    with user(vhost, **RIGHTS) as direct, user(vhost, **RIGHTS) as directly:
+        async with Proxy(vhost.node.port) as proxy:
+            first, second = (url.replace(str(vhost.node.port), str(proxy.port)) for url in (direct, directly))
+            secrets = mounted(tmp_path / "secrets", REPORTS_TOKEN=old, RABBITMQ_URL=first)
+            starting = receiving(tmp_path / "receiver", "", SECRETS_DIR=str(secrets), REPORTS_TOKEN="")
+            async with starting as receiver:
+
+                async def replace(event: str, **values: str) -> None:
+                    before = len(receiver.process.lines(event))
+                    mounted(secrets, **values)
+                    receiver.process.send(signal.SIGHUP)
+                    await receiver.process.until(lambda: len(receiver.process.lines(event)) > before)
+
+                async def push_steadily(token: str) -> None:
+                    while True:
+                        statuses.append(await receiver.push(a_report(f"m-{len(statuses)}"), token=token))
+
+                assert await receiver.push(a_report("x"), token=new) == 404
+                pushing = asyncio.create_task(push_steadily(old))
+                await replace("secrets.reloaded", REPORTS_TOKEN=f"{old},{new}", RABBITMQ_URL=first)
+                pushing.cancel()
+                pushing = asyncio.create_task(push_steadily(new))
+                await replace("secrets.reloaded", REPORTS_TOKEN=new, RABBITMQ_URL=second)
+                assert await receiver.push(a_report("x"), token=old) == 404
+                pushing.cancel()
+                await replace("secrets.refused", REPORTS_TOKEN="short", RABBITMQ_URL=second)  # and the others stay
+                name = first.split("/")[2].split(":")[0]
+                manage(vhost.node, "DELETE", f"permissions/{vhost.name}/{name}")
+                proxy.cut()
+                assert await receiver.push(a_report(f"m-{len(statuses)}"), token=new) == 200
+                text = receiver.process.text + (await receiver.process.get("/metrics"))[1]
+                assert [secret for secret in (old, new, "made-up") if secret in text] == []
+    assert set(statuses) == {200}
+    await stage.until(lambda: types(stage).keys() == {f"m-{number}" for number in range(len(statuses) + 1)})
 
 
 async def test_a_receiver_without_a_token_says_which_setting_is_missing(stage: Stage) -> None:
@@ -234,6 +277,9 @@ async def test_the_token_is_rotated_without_a_restart_of_receiver_or_worker(
             receiver.process.send(signal.SIGHUP)
             refused = await receiver.process.until_line("secrets.refused")
             assert refused["fault"].startswith("RELAY_REPORTS_TOKEN: must be 16 to 200 characters")
+            mounted(secrets, RABBITMQ_URL=url).joinpath("RELAY_REPORTS_TOKEN").unlink()
+            receiver.process.send(signal.SIGHUP)
+            await receiver.process.until(lambda: len(receiver.process.lines("secrets.refused")) > 1)
             assert await receiver.push(a_report("m-3"), token=new) == 200
             metrics = await receiver.process.metrics()
             assert metrics["omni_relay_reports_secret_reload_failures_total"] >= 1

@@ -12,6 +12,8 @@ from service.adapters.rabbitmq import rights_needed
 from service.core.attempt.retry import RetryPolicy
 from tests.e2e.stage import Stage
 from tests.support.broker import VirtualHost, manage, user
+from tests.support.receiver import RIGHTS as RECEIVER
+from tests.support.receiver import TOKEN
 from tests.unit.adapters.rabbitmq.test_permissions import shipped
 
 NUMBER = "41793026727"
@@ -153,3 +155,24 @@ async def test_a_worker_without_the_right_to_read_requests_retries_with_growing_
         manage(vhost.node, "PUT", f"permissions/{vhost.name}/{name}", **{"configure": "^$", **shipped()})
         await declared.send(request("accepted"))
         await declared.until_final_events(1)
+
+
+async def test_a_check_of_the_receiver_needs_no_other_right_and_no_credentials(
+    declared: Stage, vhost: VirtualHost
+) -> None:
+    del declared.settings["RELAY_OMNI_API_KEY"]
+    with user(vhost, **RECEIVER) as enough, user(vhost, read=".*") as too_few:
+        fine, refused, unset = await asyncio.gather(
+            declared.command("check", "--reports", RABBITMQ_URL=enough, REPORTS_TOKEN=TOKEN),
+            declared.command("check", "--reports", RABBITMQ_URL=too_few, REPORTS_TOKEN=TOKEN),
+            declared.command("check", "--reports", RABBITMQ_URL=enough),
+        )
+    assert (fine.status, "FAULT" in fine.output) == (0, False), fine.output
+    assert "this user may publish to omni.results" in fine.output
+    assert refused.status == unset.status == 1
+    assert "this user may not write omni.results (exchange)" in refused.output
+    assert "RELAY_REPORTS_TOKEN" in unset.output
+    async with declared.channel() as channel:
+        await channel.exchange_delete("omni.results")
+    missing = await declared.command("check", "--reports", REPORTS_TOKEN=TOKEN)
+    assert (missing.status, "no exchange omni.results" in missing.output) == (1, True)

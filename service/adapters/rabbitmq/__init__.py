@@ -17,8 +17,8 @@ from service.adapters.rabbitmq.connection import ReconnectingConnection, connect
 from service.adapters.rabbitmq.event_publisher import EventPublisher, NotConfirmedError, PublisherEvents
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
-from service.adapters.rabbitmq.permission_probe import missing_rights
-from service.adapters.rabbitmq.permissions import Right, RightMissingError, rights_needed
+from service.adapters.rabbitmq.permission_probe import has_exchange, missing_rights
+from service.adapters.rabbitmq.permissions import Right, RightMissingError, rights_needed, rights_of_receiver
 from service.adapters.rabbitmq.publisher import ConnectionEvents
 from service.adapters.rabbitmq.reply_publisher import ReplyPublisher
 from service.adapters.rabbitmq.session import AccessRefusedError, BrokerErrors, OnDelivery, Session
@@ -49,6 +49,8 @@ __all__ = [
     "connect_cause",
     "declare",
     "elapsed",
+    "has_exchange",
     "missing_rights",
     "rights_needed",
+    "rights_of_receiver",
 ]

@@ -28,6 +28,16 @@ async def missing_rights(session: Session, rights: Iterable[Right]) -> list[Righ
     return [right for right in rights if await _is_missing(session, right)]
 
 
+async def has_exchange(session: Session, name: str) -> bool:
+    """Return whether an exchange exists. Raises one of `BrokerErrors`."""
+    try:
+        async with session.asking() as channel:
+            await session.broken.ask(channel.exchange_declare(name, passive=True))
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    return True
+
+
 async def _is_missing(session: Session, right: Right) -> bool:
     try:
         async with session.asking() as channel:

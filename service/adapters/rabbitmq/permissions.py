@@ -54,6 +54,11 @@ def rights_needed(delays: tuple[float, ...], *, declares: bool, replies: bool) -
     return tuple(dict.fromkeys(rights))
 
 
+def rights_of_receiver() -> tuple[Right, ...]:
+    """List the rights of a receiver of reports."""
+    return (Right("write", "exchange", topology.RESULTS),)
+
+
 def _rights_to_check(delays: tuple[float, ...], rights: Iterable[Right]) -> Iterator[Right]:
     exchanges, queues, _ = declared(delays)
     others = {(right.kind, right.name) for right in rights}
