@@ -40,8 +40,8 @@ async def restore(stage: Stage, recorded: dict[str, Any]) -> None:
 @pytest.mark.parametrize("recording", [one.read_text() for one in RECORDINGS], ids=[one.stem for one in RECORDINGS])
 async def test_what_an_earlier_version_left_is_served(stage: Stage, recording: str) -> None:
     await restore(stage, json.loads(recording))
-    delays = {"RETRY_BASE_DELAY": "4", "RETRY_MAX_DELAY": "4"}  # those of the recording
-    worker = await stage.worker(UNKNOWN_LOG_CHECKS="1", **delays)
+    # The delays are those of the recording.
+    worker = await stage.worker(UNKNOWN_LOG_CHECKS="1", RETRY_BASE_DELAY="4", RETRY_MAX_DELAY="4")
     await stage.until_final_events(2)
     assert stage.final_events() == {"retried": ["accepted"], "ambiguous": ["accepted"]}
     assert stage.about("retried")[0].data["metadata"] == {"shop": "7"}
