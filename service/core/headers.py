@@ -1,6 +1,7 @@
 """Every AMQP header of the relay's own. No other file knows one of these names, which all begin with `omni-`.
 
-Hence it has more than 250 lines. A request's history travels in these headers, since a worker keeps nothing that must survive it.
+Hence it has more than 250 lines. A request's history travels in these headers, since a worker keeps nothing that must
+survive it.
 
 * Any producer may write any header. A value of the wrong type, or out of range, counts as absent. Which deliveries may
   have our headers at all is decided in `forged_headers`.
