@@ -155,7 +155,7 @@ async def test_tokens_and_the_brokers_password_are_replaced_while_pushes_run_and
                 name = first.split("/")[2].split(":")[0]
                 manage(vhost.node, "DELETE", f"permissions/{vhost.name}/{name}")
                 proxy.cut()
-                assert await receiver.push(a_report(f"m-{len(statuses)}"), token=new) == 200
+                assert 200 in [await receiver.push(a_report(f"m-{len(statuses)}"), token=new) for _ in range(3)]
                 text = receiver.process.text + (await receiver.process.get("/metrics"))[1]
                 assert [secret for secret in (old, new, "made-up") if secret in text] == []
     assert set(statuses) == {200}
@@ -277,9 +277,9 @@ async def test_the_token_is_rotated_without_a_restart_of_receiver_or_worker(
             receiver.process.send(signal.SIGHUP)
             refused = await receiver.process.until_line("secrets.refused")
             assert refused["fault"].startswith("RELAY_REPORTS_TOKEN: must be 16 to 200 characters")
-            mounted(secrets, RABBITMQ_URL=url).joinpath("RELAY_REPORTS_TOKEN").unlink()
+            mounted(secrets, RABBITMQ_URL=url).joinpath("RELAY_REPORTS_TOKEN").unlink()  # the last one stays in use
             receiver.process.send(signal.SIGHUP)
-            await receiver.process.until(lambda: len(receiver.process.lines("secrets.refused")) > 1)
+            await receiver.process.until_line("settings.need_restart")
             assert await receiver.push(a_report("m-3"), token=new) == 200
             metrics = await receiver.process.metrics()
             assert metrics["omni_relay_reports_secret_reload_failures_total"] >= 1
