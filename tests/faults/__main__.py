@@ -1,4 +1,4 @@
-"""Makes ten faults, one after the other, and writes down which alerts fire and what the panels show.
+"""Makes eleven faults, one after the other, and writes down which alerts fire and what the panels show.
 
     .venv/bin/python -m tests.faults --out DIRECTORY [--only NAME,NAME]
 
@@ -64,7 +64,8 @@ class Eye:
             times = {"query": filled(target["expr"], "8s"), "start": str(start), "end": str(end), "step": "1"}
             answer = await self.client.get("/api/v1/query_range", params=times)
             for series in answer.json()["data"]["result"]:
-                values = [[at, float(value)] for at, value in series["values"]]
+                # A quantile of nothing is no number, and the panel draws nothing at all where there is one.
+                values = [[at, float(value)] for at, value in series["values"] if value != "NaN"]
                 shown.append({"name": legend(target["legendFormat"], series["metric"]), "values": values})
         return shown
 
@@ -112,13 +113,16 @@ def scaled(rules: str) -> str:
 
 
 @asynccontextmanager
-async def watched() -> AsyncIterator[tuple[World, Eye]]:
+async def watched(**settings: str) -> AsyncIterator[tuple[World, Eye]]:
     """Yield surroundings under load with a Prometheus. Each fault has its own, so that none affects another."""
     async with AsyncExitStack() as life:
         directory = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-faults-")))
         node = await life.enter_async_context(private_node(directory / "broker", management=True))
         stage = await life.enter_async_context(staged(node.url, directory))
-        workers = [await stage.worker(RETRY_BASE_DELAY="1", RETRY_MAX_DELAY="10") for _ in range(2)]
+        workers = [
+            await stage.worker(ready=True, program=None, RETRY_BASE_DELAY="1", RETRY_MAX_DELAY="10", **settings)
+            for _ in range(2)
+        ]
         world = World(node, stage, workers)
         assert node.prometheus_port
         looking = prometheus(directory / "prometheus", workers, node.prometheus_port, rules=scaled(RULES))
@@ -152,7 +156,7 @@ async def main(out: Path, only: set[str]) -> int:
     unseen = 0
     for fault in FAULTS:
         if not only or fault.name in only:
-            async with watched() as (world, eye):
+            async with watched(**fault.settings) as (world, eye):
                 seen = await watch(fault, world, eye)
             (out / f"{fault.name}.json").write_text(json.dumps(seen))
             unseen += not set(fault.alerts) <= seen["alerts"].keys()

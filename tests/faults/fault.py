@@ -1,13 +1,13 @@
-"""Ten faults, and their surroundings."""
+"""Eleven faults, and their surroundings."""
 
 import asyncio
 import contextlib
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,19 +24,24 @@ MINUTE: Final = 4.0
 """Seconds that a minute of the rules takes."""
 RATE: Final = 15
 """Requests a second."""
+URGENT_RATE: Final = 5
+"""One-time passwords a second, beside the campaign that they are shown with."""
 NUMBER: Final = "41793026727"
 
 
 @asynccontextmanager
 async def background(*works: Any) -> AsyncIterator[None]:  # noqa: ANN401 - coroutines
-    """Do something beside."""
+    """Do something beside. Raises its error at the end: a fault that was not made shows nothing."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
 
 
 @dataclass
@@ -48,22 +53,23 @@ class World:
     workers: list[Worker]
     number: int = 0
 
-    async def publish(self, *bodies: dict[str, Any] | bytes) -> None:
+    async def publish(self, *bodies: dict[str, Any] | bytes, lane: topology.Lane = topology.NORMAL) -> None:
         """Publish as producers do; while the broker is away or blocks, nothing."""
         with contextlib.suppress(*BROKEN, TimeoutError):
             async with asyncio.timeout(3):
-                await self.stage.send(*bodies, timestamp=datetime.now(UTC))
+                await self.stage.send(*bodies, exchange=lane.requests, timestamp=datetime.now(UTC))
 
     def request(self, text: str = "Your code is 1234.") -> dict[str, Any]:
         """Make one that is new."""
         self.number += 1
         return {"requestId": f"r-{self.number}", "phoneNumber": NUMBER, "text": text}
 
-    async def load(self) -> None:
+    async def load(self, rate: int = RATE, lane: topology.Lane = topology.NORMAL) -> None:
         """Publish steadily, until cancelled."""
         while True:
             began = time.monotonic()
-            await self.publish(*(self.request(f"Your code is {self.number}.") for _ in range(RATE)))
+            codes = (self.request(f"Your code is {self.number}.") for _ in range(rate))
+            await self.publish(*codes, lane=lane)
             await asyncio.sleep(max(0.0, began + 1 - time.monotonic()))
 
 
@@ -77,6 +83,8 @@ class Fault:
     make: Callable[[World], AbstractAsyncContextManager[None]]
     seconds: float = 15.0
     """At least so long."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the workers, without the prefix."""
 
 
 @asynccontextmanager
@@ -139,9 +147,8 @@ async def consumer_cancelled(world: World) -> AsyncIterator[None]:
         yield
 
 
-@asynccontextmanager
-async def campaign(world: World) -> AsyncIterator[None]:
-    """Publish 50,000 at once."""
+async def publish_campaign(world: World) -> None:
+    """Publish 50,000, as fast as they are confirmed."""
     session = await connect([world.stage.url])
     for start in range(0, 50_000, 500):
         bodies = [json.dumps(world.request("Everything must go.")).encode() for _ in range(500)]
@@ -161,7 +168,22 @@ async def campaign(world: World) -> AsyncIterator[None]:
             )
         )
     await session.close()
+
+
+@asynccontextmanager
+async def campaign(world: World) -> AsyncIterator[None]:
+    """Publish 50,000 at once."""
+    await publish_campaign(world)
     yield
+
+
+@asynccontextmanager
+async def passwords(world: World) -> AsyncIterator[None]:
+    """Publish one-time passwords to the urgent lane beside such a campaign."""
+    async with background(world.load(URGENT_RATE, topology.URGENT)):
+        publishing = asyncio.create_task(publish_campaign(world))
+        yield
+        await publishing
 
 
 @asynccontextmanager
@@ -195,6 +217,14 @@ FAULTS: Final = (
     Fault("flood-of-nonsense", ("OmniRelayInvalidRequests",), ("Producers' faults",), flood_of_nonsense),
     Fault("consumer-cancelled", (), ("Workers that consume", "Requests served"), consumer_cancelled, seconds=40),
     Fault("campaign", (), ("Requests served", "Published to first attempt", "Messages in a call"), campaign),
+    Fault(
+        "one-time-passwords",
+        ("OmniRelayLateStartsBurnBudget",),
+        ("Queued by lane", "Published to first attempt", "Urgent: published to first attempt"),
+        passwords,
+        seconds=60,
+        settings={"OMNI_MESSAGES_PER_SECOND": "200", "REPLICAS": "2"},
+    ),
     Fault("worker-wedged", ("OmniRelayNotAnswering",), ("Workers that consume", "Requests served"), worker_wedged),
     Fault("disk-alarm", ("OmniRelayBrokerAlarm",), ("Alarms", "Requests served"), disk_alarm),
 )
