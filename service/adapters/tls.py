@@ -3,11 +3,14 @@
 The only adapter module that other adapters import: OMNI, its proxy and the broker are verified alike.
 """
 
+import re
 import ssl
 from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, cast
 
-from service.core.certificate import read_issuer
+from service.core.certificate import read_end, read_issuer
 
 
 class UntrustedCertificateError(ssl.SSLCertVerificationError):
@@ -17,8 +20,33 @@ class UntrustedCertificateError(ssl.SSLCertVerificationError):
         super().__init__(1, text)
 
 
+_ALERT: Final = re.compile(r"ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA)")
+"""In the names of OpenSSL's errors."""
+
+_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]+-----END CERTIFICATE-----")
+
 _usable: Final[dict[tuple[str | None, ...], ssl.SSLContext]] = {}
 """The last contexts, by the names of their files. One for the process, as the files are."""
+
+
+class ClientCertificateError(ConnectionError):
+    """A server did not take our certificate. The text says why, and has no secret."""
+
+
+def client_certificate_fault(error: BaseException, certificate: str, now: datetime) -> ClientCertificateError | None:
+    """Return why a connection with the certificate of that file (PEM) failed, if the certificate was the cause.
+
+    A server says so by an alert (RFC 8446, 6.2), which may be lost with the connection. Then an end in the past counts.
+    """
+    text = str(error)
+    if alert := _ALERT.search(text):
+        return ClientCertificateError(f"the server answers {alert[1].replace('_', ' ').lower()}")
+    try:
+        first = _PEM.search(Path(certificate).read_bytes())  # the client's own; authorities follow
+        end = read_end(ssl.PEM_cert_to_DER_cert(first[0].decode())) if first else None
+    except (OSError, ValueError):
+        return None
+    return ClientCertificateError(f"the client certificate ended at {end.isoformat()}") if end and end <= now else None
 
 
 def client_context(

@@ -24,6 +24,7 @@ _NO_BROKER: Final = {
     "no_token": "no access token; see RELAY_RABBITMQ_OAUTH_TOKEN_URL and its log",
     "token_refused": "refuses the access token; see its log, and what RELAY_RABBITMQ_OAUTH_SCOPE must be",
     "untrusted_certificate": "the certificate is not trusted; RELAY_CA_FILE adds an authority",
+    "client_certificate_refused": "refuses the client certificate; see certfile in RELAY_RABBITMQ_URL",
     "login_refused": "refuses user and password, or the client certificate; see RELAY_RABBITMQ_URL",
     "access_refused": "lacks a right; `omni-relay check` names it",
     "mechanism_refused": "does not offer the URL's auth; see RELAY_RABBITMQ_URL and the broker's plugins",

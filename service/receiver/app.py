@@ -24,7 +24,7 @@ from service.adapters.rabbitmq import (
     connect_cause,
 )
 from service.adapters.settings import Rotation, RotationEvents, Settings, SettingsError, SettingsSource
-from service.adapters.tls import untrusted
+from service.adapters.tls import ClientCertificateError, untrusted
 from service.core.attempt.oauth import TokenFailure
 from service.core.value import dataclass
 from service.receiver.endpoint import Endpoint
@@ -135,7 +135,7 @@ def _events(log: Logger, metrics: ReportMetrics) -> PublisherEvents:
 
 def _failure(error: BaseException) -> dict[str, str]:
     """Describe why there is no connection to the broker."""
-    detail = untrusted(error) or (error if isinstance(error, TokenError) else None)
+    detail = untrusted(error) or (error if isinstance(error, TokenError | ClientCertificateError) else None)
     return {"cause": connect_cause(error), **describe(error), **({"detail": str(detail)} if detail else {})}
 
 

@@ -16,7 +16,7 @@ from service.adapters.metrics import Metrics, exemplar, show_ages
 from service.adapters.omni import Deprecation, NotConnectedError
 from service.adapters.rabbitmq import ConnectionEvents, TokenError, TokenEvents, connect_cause
 from service.adapters.settings import RotationEvents
-from service.adapters.tls import untrusted
+from service.adapters.tls import ClientCertificateError, untrusted
 from service.core import topology
 from service.core.attempt.breaker import CircuitBreaker
 from service.core.attempt.call import OmniCall, Send
@@ -384,7 +384,7 @@ class Telemetry:
 
 def _broker_failure(error: BaseException) -> dict[str, str]:
     """Describe why there is no connection to the broker. The issuer of a refused certificate is in `detail`."""
-    detail = untrusted(error) or (error if isinstance(error, TokenError) else None)
+    detail = untrusted(error) or (error if isinstance(error, TokenError | ClientCertificateError) else None)
     return {"cause": connect_cause(error), **describe(error), **({"detail": str(detail)} if detail else {})}
 
 

@@ -18,7 +18,7 @@ from service.adapters.rabbitmq.access_tokens import AccessTokens, TokenError, To
 from service.adapters.rabbitmq.publisher import FIRST_WAIT, REFUSALS, ConnectionEvents, Publisher, growing_waits
 from service.adapters.rabbitmq.session import CONNECT_TIMEOUT, BrokerErrors, Session, open_session
 from service.adapters.rabbitmq.topology import TopologyError, declare, declare_dead
-from service.adapters.tls import untrusted
+from service.adapters.tls import ClientCertificateError, untrusted
 from service.core import topology
 from service.core.delivery import Publication
 from service.core.result.unstored import Unstored, arrive, restored
@@ -206,6 +206,7 @@ ConnectCause = Literal[
     "no_token",
     "token_refused",
     "untrusted_certificate",
+    "client_certificate_refused",
     "login_refused",
     "access_refused",
     "mechanism_refused",
@@ -221,6 +222,8 @@ def connect_cause(error: BaseException) -> ConnectCause:  # noqa: PLR0911 - a li
             return "no_token"
         case TokenRefusedError():
             return "token_refused"
+        case ClientCertificateError():
+            return "client_certificate_refused"
         case _ if untrusted(error):
             return "untrusted_certificate"
         case aiormq.exceptions.ProbableAuthenticationError():

@@ -19,6 +19,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -36,7 +37,7 @@ from service.adapters.rabbitmq.fast_transport import FastPathFactory
 from service.adapters.rabbitmq.field_tables import make_reading_total
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, at_most
 from service.adapters.rabbitmq.messages import read_delivery, write_message
-from service.adapters.tls import client_context
+from service.adapters.tls import client_certificate_fault, client_context
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.forged_headers import without_forged_headers
@@ -308,7 +309,13 @@ async def _connect(
     connection = _Connection(address, client_properties=properties, transport_factory=factory, ssl_context=tls)
     opened.push_async_callback(lambda: at_most(CLOSE_TIMEOUT, connection.close()))
     opened.callback(life.set)  # callbacks run in reverse order: first the waits end, then the connection is closed
-    await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
+    try:
+        await life.ask(connection.connect(CONNECT_TIMEOUT), 2 * CONNECT_TIMEOUT)
+    except (aiormq.exceptions.AMQPConnectionError, OSError) as error:
+        certificate = address.query.get("certfile") if tls else None
+        if certificate and (fault := client_certificate_fault(error, certificate, datetime.now(UTC))):
+            raise fault from error
+        raise
     return connection, factory
 
 
