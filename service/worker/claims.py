@@ -18,7 +18,7 @@ async def start_claims(connection: "MemoryConnection", claims: Sequence[Claim], 
     A delivery that may take a claim over does so once the holder is gone.
     """
     claiming = [claim for claim in claims if claim.is_claiming]
-    plain = [claim for claim in claims if claim.kind == "part" or not claim.name]
+    plain = [claim for claim in claims if not claim.name]
     known = await connection.start(
         [claim.record for claim in plain],
         [(claim.record, claim.name, claim.value) for claim in claiming],

@@ -13,7 +13,6 @@ This file has more than 250 lines since the order of commands, and all that ends
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Final
@@ -36,6 +35,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from service.adapters.memory.scripts import (
     ABSENT,
     END,
+    END_PART,
     EXCHANGE,
     GET_CHANGED,
     PUT,
@@ -46,7 +46,6 @@ from service.adapters.memory.scripts import (
     START,
 )
 from service.adapters.tls import client_context, untrusted
-from service.core.attempt.claim import DONE
 from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
 
 ANSWER: Final = 0.5
@@ -90,15 +89,30 @@ class _Shared:
 
 
 class _Confirmed:
-    """Waits until the server has confirmed something, or the connection has ended."""
+    """Waits until the server has confirmed something. Returns one of its answers; None if the connection has ended."""
 
-    def __init__(self, done: "asyncio.Future[Any]") -> None:
+    def __init__(self, done: "asyncio.Future[Any]", place: int) -> None:
         self._done = done
+        self._place = place
+
+    def __await__(self) -> Generator[Any, None, bytes | None]:
+        done = self._done
+        try:
+            answer = done.result() if done.done() else (yield from asyncio.shield(done).__await__())  # others wait too
+        except MemoryUnavailableError:
+            return None
+        one = answer[self._place] if isinstance(answer, list) and self._place < len(answer) else b""
+        return one if isinstance(one, bytes) else b""
+
+
+class _Nothing:
+    """The result of a command that is not given, since the connection has ended."""
 
     def __await__(self) -> Generator[Any, None, None]:
-        if not self._done.done():
-            with contextlib.suppress(MemoryUnavailableError):
-                yield from asyncio.shield(self._done).__await__()  # others wait for it too
+        yield from ()
+
+
+_NOTHING: Final = _Nothing()
 
 
 class MemoryConnection(asyncio.Protocol):
@@ -255,32 +269,56 @@ class MemoryConnection(asyncio.Protocol):
             raise MemoryUnavailableError("refused")
         return [one if isinstance(one, bytes) else b"" for one in answer[first : first + len(claims)]]
 
-    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, seconds: float) -> Awaitable[None]:
-        """Append to a claim of the same meaning, or make it; delete `name`, unless it is empty.
+    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, seconds: float) -> Awaitable[bytes | None]:
+        """Append to a claim, or make it, and delete `name` unless it is empty.
 
-        `lines`: the first line of the claim becomes the second one if it is the first one.
+        `lines`: the first line of the claim before and after that.
 
-        The result is there when the server has confirmed it, or the connection has ended.
+        The result is there when the server has confirmed it, or the connection has ended: None if it has ended; the
+        claim if it has the same meaning and another holder; else nothing.
         """
         return self._append(END, (_PREFIX + claim, _PREFIX + (name or claim)), (*lines, ends), seconds)
 
-    def release(self, claim: str, before: str, after: str, seconds: float) -> Awaitable[None]:
-        """Replace the first line of a claim, if it is `before`. The result is as that of `end`."""
+    def end_part(
+        self, claims: Sequence[str], values: tuple[str, str, str, str, str], seconds: float
+    ) -> Awaitable[bytes | None]:
+        """Append to the claims of a request and of a part of it. The result is as that of `end`.
+
+        `claims`: those of the request and of the part, and the record to delete or the part's again; or that of the
+        request only. `values`: as those of the part for `end`; and the first line of the request's, if it has none, and
+        what is appended to it.
+        """
+        if self.error is not None:
+            return _NOTHING
+        alone = _Shared(END_PART, "", seconds)
+        alone.keys.extend([_PREFIX + claim for claim in claims])
+        alone.values.extend(values)
+        alone.done = self._loop.create_future()
+        self._given.append(alone)
+        self._write_in_this_turn()
+        return _Confirmed(alone.done, 0)
+
+    def release(self, claim: str, before: str, after: str, seconds: float) -> Awaitable[bytes | None]:
+        """Replace the first line of a claim, if it is `before`. The result is there as that of `end`."""
         return self._append(RELEASE, (_PREFIX + claim,), (before, after), seconds)
 
     def close(self) -> None:
         """End the connection."""
         self._lose(MemoryUnavailableError("no_connection"))
 
-    def _append(self, script: str, keys: tuple[str, ...], values: tuple[str, ...], seconds: float) -> Awaitable[None]:
+    def _append(
+        self, script: str, keys: tuple[str, ...], values: tuple[str, ...], seconds: float
+    ) -> Awaitable[bytes | None]:
         if self.error is not None:
-            return DONE
+            return _NOTHING
         shared = self._share(script, "", seconds)
+        place = len(shared.keys) // len(keys)
         shared.keys.extend(keys)
         shared.values.extend(values)
-        shared.done = shared.done or self._loop.create_future()
-        self._write_in_this_turn()
-        return _Confirmed(shared.done)
+        if shared.done is None:
+            shared.done = self._loop.create_future()
+            self._write_in_this_turn()
+        return _Confirmed(shared.done, place)
 
     def _share(self, script: str, value: str, seconds: float) -> _Shared:
         key = (script, value, seconds)

@@ -59,6 +59,18 @@ class Server:
             return b""
         return known
 
+    def end(self, claim: str, lines: tuple[str, str], ends: str, record: str) -> bytes:
+        """Append to a claim, unless another holder has it."""
+        before, after = (line.encode() for line in lines)
+        known = self.values.get(claim, before)
+        if known.startswith(before):
+            self.values[claim] = after + known[len(before) :] + ends.encode()
+            if record != claim:
+                self.values.pop(record, None)
+        elif known.split()[0] == before.split()[0] and ends.encode() not in known:
+            return known
+        return b""
+
     async def connect(self, on_lost: Callable[[MemoryUnavailableError], None]) -> "tuple[MemoryConnection, str]":
         if self.is_down:
             raise MemoryUnavailableError("no_connection")
@@ -162,14 +174,21 @@ class Connection:
 
         return cast("list[bytes]", await self._ask(apply))
 
-    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, _: float) -> Awaitable[None]:
-        before, after = lines
+    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, _: float) -> Awaitable[bytes | None]:
+        return self._begin(lambda server: server.end(claim, lines, ends, name))
 
-        def apply(server: Server) -> None:
-            known = server.values.get(claim, after.encode()).replace(before.encode(), after.encode(), 1)
-            if known.split()[0] == after.encode().split()[0]:
-                server.values[claim] = known + ends.encode()
-            server.values.pop(name, None)
+    def end_part(
+        self, claims: Sequence[str], values: tuple[str, str, str, str, str], _: float
+    ) -> Awaitable[bytes | None]:
+        before, after, ends, first, events = values
+
+        def apply(server: Server) -> bytes:
+            if len(claims) > 1 and (found := server.end(claims[1], (before, after), ends, claims[2])):
+                return found
+            whole = server.values.get(claims[0], first.encode())
+            if whole.split()[0] == first.encode().split()[0]:
+                server.values[claims[0]] = whole + events.encode()
+            return b""
 
         return self._begin(apply)
 
@@ -177,18 +196,20 @@ class Connection:
         for name, value in pairs:
             self.put_if_absent(name, value, 0)
 
-    def release(self, claim: str, before: str, after: str, _: float) -> Awaitable[None]:
-        def apply(server: Server) -> None:
+    def release(self, claim: str, before: str, after: str, _: float) -> Awaitable[bytes | None]:
+        def apply(server: Server) -> bytes:
             known = server.values.get(claim, b"")
             if known.startswith(before.encode()):
                 server.values[claim] = known.replace(before.encode(), after.encode(), 1)
+            return b""
 
         return self._begin(apply)
 
-    def _begin(self, apply: Callable[[Server], object]) -> Awaitable[None]:
-        async def ask() -> None:
+    def _begin(self, apply: Callable[[Server], bytes]) -> Awaitable[bytes | None]:
+        async def ask() -> bytes | None:
             with contextlib.suppress(MemoryUnavailableError):
-                await self._ask(apply)
+                return cast("bytes", await self._ask(apply))
+            return None
 
         return asyncio.create_task(ask())
 

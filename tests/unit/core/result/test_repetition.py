@@ -138,7 +138,8 @@ def test_a_duplicate_repeats_the_end_and_waits_for_it_but_not_for_ever() -> None
     assert (judge(ENDED), judge(ENDED, is_late=True)) == ("repeated", "repeated")
     assert (judge(PART), judge(PART, is_late=True)) == ("waiting", "unclear")
     assert (judge(unavailable()), judge(unavailable(), is_late=True)) == ("waiting", "unclear")
-    assert judge(lost()) == "unclear"
+    assert (judge(lost()), judge(lost(), is_late=True)) == ("waiting", "unclear")
+    assert judge_duplicate(lost(), REQUEST, replace(a_history(), log_checks=3), NOW) == "unclear"
 
 
 def test_an_id_of_another_request_is_a_conflict_unless_the_request_may_have_been_posted() -> None:
