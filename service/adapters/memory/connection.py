@@ -16,18 +16,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import hiredis
 from redis.asyncio.connection import Connection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -45,18 +41,16 @@ from service.adapters.memory.scripts import (
     SCRIPTS,
     START,
 )
-from service.adapters.tls import client_context, untrusted
+from service.adapters.tls import untrusted
 from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
 
 ANSWER: Final = 0.5
 """Seconds for which an answer is waited for."""
-_CONNECT: Final = 2.0
-"""Seconds for connecting and logging in."""
 _GRACE: Final = 0.05
 """Seconds in which the loop may still read an answer that has arrived while it was busy."""
 _SOON: Final = 0.005
 """Seconds within which a command is written that is not waited for: mostly another one takes it along."""
-_PREFIX: Final = "omni-relay:"
+PREFIX: Final = "omni-relay:"
 
 _CAUSES: Final[tuple[tuple[type[Exception], MemoryCause], ...]] = (
     (TimeoutError, "timeout"),
@@ -71,6 +65,7 @@ _REFUSALS: Final[Mapping[str, MemoryCause]] = {
     "NOPERM": "not_permitted",
     "READONLY": "read_only",
     "OOM": "full",
+    "MOVED": "changed",
 }
 """By the first word of an error that the server answers."""
 
@@ -116,13 +111,16 @@ _NOTHING: Final = _Nothing()
 
 
 class MemoryConnection(asyncio.Protocol):
-    """One connection. Make it with `connect`."""
+    """One connection. Make it with `connecting.connect`."""
 
-    def __init__(self, connection: Connection, on_lost: Callable[[MemoryUnavailableError], None]) -> None:
+    def __init__(
+        self, connection: Connection, on_lost: Callable[[MemoryUnavailableError], None], prefix: str = PREFIX
+    ) -> None:
         writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001 - its only way
         assert writer is not None  # noqa: S101 - it is connected
         self._writer, self._transport = writer, writer.transport
         self.on_lost = on_lost
+        self._prefix = prefix
         self._reader = hiredis.Reader()
         self._shas: dict[str, bytes] = {}
         self._given: list[tuple[tuple[Any, ...], asyncio.Future[Any]] | _Shared] = []
@@ -162,7 +160,7 @@ class MemoryConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the server, or the network, has ended the connection."""
-        self._lose(MemoryUnavailableError("no_connection") if exc is None else _failure(exc))
+        self._lose(MemoryUnavailableError("no_connection") if exc is None else failure_of(exc))
 
     async def begin(self) -> str:
         """Prepare the server. Returns its generation, which is another one after a restart or a failover."""
@@ -175,6 +173,8 @@ class MemoryConnection(asyncio.Protocol):
         answers = await asyncio.gather(self._ask("INFO", "server"), self._ask("INFO", "replication"))
         lines = [line for answer in answers for line in str(answer, "utf-8", "replace").splitlines() if ":" in line]
         facts = dict(line.split(":", 1) for line in lines)
+        if facts.get("role") == "slave":
+            raise MemoryUnavailableError("read_only")
         return f"{facts.get('run_id', '')}.{facts.get('master_replid', '')}"
 
     async def time(self) -> float:
@@ -188,19 +188,19 @@ class MemoryConnection(asyncio.Protocol):
 
     async def get(self, name: str) -> bytes | None:
         """Return a value."""
-        value = await self._ask("GET", _PREFIX + name)
+        value = await self._ask("GET", self._prefix + name)
         return value if isinstance(value, bytes) else None
 
     async def get_all(self, names: Sequence[str]) -> list[bytes | None]:
         """Return several values."""
-        values = await self._ask("MGET", *[_PREFIX + name for name in names])
+        values = await self._ask("MGET", *[self._prefix + name for name in names])
         if not isinstance(values, list) or len(values) != len(names):
             raise MemoryUnavailableError("refused")
         return [value if isinstance(value, bytes) else None for value in values]
 
     async def exchange(self, name: str, before: bytes, after: str, seconds: float) -> bool:
         """Replace a value, if it still is `before`."""
-        given = (self._shas[EXCHANGE], 1, _PREFIX + name, before, after, _milliseconds(seconds))
+        given = (self._shas[EXCHANGE], 1, self._prefix + name, before, after, _milliseconds(seconds))
         answer: int = await self._ask("EVALSHA", *given)
         return answer == 1
 
@@ -209,13 +209,13 @@ class MemoryConnection(asyncio.Protocol):
 
         A value that is not set is empty. Of one with more than `most` bytes, only the version is returned.
         """
-        given = (self._shas[GET_CHANGED], 1, _PREFIX + name, version, length, most)
+        given = (self._shas[GET_CHANGED], 1, self._prefix + name, version, length, most)
         value = await self._ask("EVALSHA", *given)
         return value if isinstance(value, bytes) else None
 
     async def replace(self, name: str, version: str, length: int, value: str, seconds: float) -> bool:
         """Replace a value if its first `length` characters still are `version`, which is empty if it is not set."""
-        given = (self._shas[REPLACE], 1, _PREFIX + name, version, length, value, _milliseconds(seconds))
+        given = (self._shas[REPLACE], 1, self._prefix + name, version, length, value, _milliseconds(seconds))
         answer: int = await self._ask("EVALSHA", *given)
         return answer == 1
 
@@ -223,7 +223,7 @@ class MemoryConnection(asyncio.Protocol):
         """Set a value that is not set, without waiting for the answer, or for a connection that has ended."""
         if self.error is not None:
             return
-        self._share(ABSENT, value, seconds).keys.append(_PREFIX + name)
+        self._share(ABSENT, value, seconds).keys.append(self._prefix + name)
         if self._soon is None:
             self._soon = self._loop.call_later(_SOON, self._write_soon)
 
@@ -231,7 +231,7 @@ class MemoryConnection(asyncio.Protocol):
         """Set values; return when the server has confirmed them."""
         self._require()
         shared = self._share(PUT, value, seconds)
-        shared.keys.extend([_PREFIX + name for name in names])
+        shared.keys.extend([self._prefix + name for name in names])
         await self._done(shared)
 
     def put_each(self, pairs: Sequence[tuple[str, str]], seconds: float) -> None:
@@ -239,7 +239,7 @@ class MemoryConnection(asyncio.Protocol):
         if self.error is not None or not pairs:
             return
         shared = self._share(PUT_EACH, "", seconds)
-        shared.keys.extend([_PREFIX + name for name, _ in pairs])
+        shared.keys.extend([self._prefix + name for name, _ in pairs])
         shared.values.extend([value for _, value in pairs])
         self._write_in_this_turn()
 
@@ -256,12 +256,12 @@ class MemoryConnection(asyncio.Protocol):
                 await self.put(names, value, seconds)
             return []
         if names:
-            self._share(PUT, value, seconds).keys.extend([_PREFIX + name for name in names])
+            self._share(PUT, value, seconds).keys.extend([self._prefix + name for name in names])
         shared = self._share(START, value, seconds)
         first = len(shared.values)
         for name, claim, wanted in claims:
-            shared.keys.append(_PREFIX + name)
-            shared.more_keys.append(_PREFIX + claim)
+            shared.keys.append(self._prefix + name)
+            shared.more_keys.append(self._prefix + claim)
             shared.values.append(wanted)
         answer = await self._done(shared)
         if not isinstance(answer, list) or len(answer) < first + len(claims):
@@ -277,7 +277,7 @@ class MemoryConnection(asyncio.Protocol):
         The result is there when the server has confirmed it, or the connection has ended: None if it has ended; the
         claim if it has the same meaning and another holder; else nothing.
         """
-        return self._append(END, (_PREFIX + claim, _PREFIX + (name or claim)), (*lines, ends), seconds)
+        return self._append(END, (self._prefix + claim, self._prefix + (name or claim)), (*lines, ends), seconds)
 
     def end_part(
         self, claims: Sequence[str], values: tuple[str, str, str, str, str], seconds: float
@@ -291,7 +291,7 @@ class MemoryConnection(asyncio.Protocol):
         if self.error is not None:
             return _NOTHING
         alone = _Shared(END_PART, "", seconds)
-        alone.keys.extend([_PREFIX + claim for claim in claims])
+        alone.keys.extend([self._prefix + claim for claim in claims])
         alone.values.extend(values)
         alone.done = self._loop.create_future()
         self._given.append(alone)
@@ -300,7 +300,7 @@ class MemoryConnection(asyncio.Protocol):
 
     def release(self, claim: str, before: str, after: str, seconds: float) -> Awaitable[bytes | None]:
         """Replace the first line of a claim, if it is `before`. The result is there as that of `end`."""
-        return self._append(RELEASE, (_PREFIX + claim,), (before, after), seconds)
+        return self._append(RELEASE, (self._prefix + claim,), (before, after), seconds)
 
     def close(self) -> None:
         """End the connection."""
@@ -413,63 +413,7 @@ class MemoryConnection(asyncio.Protocol):
         self.on_lost(error)
 
 
-async def connect(
-    url: str, ca_file: str | None, on_lost: Callable[[MemoryUnavailableError], None]
-) -> tuple[MemoryConnection, str]:
-    """Connect and log in. Returns the connection, and the generation of the server.
-
-    `on_lost` is called once, when the connection has ended. Raises `MemoryUnavailableError`.
-    """
-    connection = _connection(url, ca_file)
-    made: MemoryConnection | None = None
-    try:
-        async with asyncio.timeout(_CONNECT):
-            await connection.connect()  # type: ignore[no-untyped-call]  # the library's
-            made = MemoryConnection(connection, lambda _: None)
-            generation = await made.begin()
-    except (RedisError, OSError, MemoryUnavailableError) as error:
-        failure = error if isinstance(error, MemoryUnavailableError) else _failure(error)
-        if made is not None:
-            made.close()
-        else:
-            await connection.disconnect(nowait=True)  # it may be half connected
-        raise failure from None  # the cause may repeat what the server has, or the URL
-    if made.error is not None:
-        raise made.error
-    made.on_lost = on_lost
-    return made, generation
-
-
-def _connection(url: str, ca_file: str | None) -> Connection:
-    parts = urlsplit(url)
-    options: dict[str, Any] = {
-        "host": parts.hostname or "localhost",
-        "port": parts.port or 6379,
-        "username": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "db": int(parts.path.strip("/") or 0),
-        "protocol": 2,
-        "driver_info": None,
-        "client_name": "omni-relay",
-        "socket_timeout": None,  # answers have a limit of their own
-        "socket_connect_timeout": _CONNECT,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    return _TlsConnection(ca_file, **options) if parts.scheme == "rediss" else Connection(**options)
-
-
-class _TlsConnection(Connection):
-    """TLS as towards OMNI and the broker: the library's own context does not trust `ca_file` beside the system's."""
-
-    def __init__(self, ca_file: str | None, **options: Any) -> None:  # noqa: ANN401 - the library's
-        super().__init__(**options)
-        self._context = client_context(ca_file)
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {**super()._connection_arguments(), "ssl": self._context}
-
-
-def _failure(error: Exception) -> MemoryUnavailableError:
+def failure_of(error: Exception) -> MemoryUnavailableError:
     """Name the cause. The detail is the text of a refused certificate only: other texts may contain what was sent."""
     if refused := untrusted(error):
         return MemoryUnavailableError("untrusted_certificate", str(refused))
