@@ -179,6 +179,7 @@ async def main(options: argparse.Namespace) -> int:
             kept = ("--save", "", "--appendonly", "yes" if options.memory_persists else "no")
             memory = await stack.enter_async_context(MemoryServer(directory / "memory", kept))
             settings["RELAY_MEMORY_URL"] = memory.url
+            settings["RELAY_MEMORY_REQUIRED"] = str(options.memory_required)
         rng, url = random.Random(options.seed), f"http://127.0.0.1:{port}"  # noqa: S311
         soak = Soak(options, directory, rng, observed, settings, url, memory)
         checked = await run(directory / "check", settings, "check", within=60)
@@ -273,6 +274,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--memory", action="store_true", help="a memory that all workers share")
     parser.add_argument("--memory-kills", type=int, default=0, help="of the memory; it starts again soon")
+    parser.add_argument("--memory-required", action="store_true", help="sending pauses while the memory is away")
     parser.add_argument("--memory-persists", action="store_true", help="the memory keeps its data when it is killed")
     parser.add_argument("--twice", action="store_true", help="publish each request twice; needs --memory")
     parser.add_argument("--rabbitmq-root", type=Path, help="a system tree with another RabbitMQ")
