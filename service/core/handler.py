@@ -596,15 +596,20 @@ def _publications(job: Job, report: Report, now: datetime) -> tuple[Publication,
 
 
 def _named(job: Job, report: Report) -> Report:
-    """Name the claims of the retry messages of a report."""
-    if not report.retries or job.duplicate:
+    """Name the claim of the request, and that of each retry message, in what comes back."""
+    if not (report.retries or report.dead_letters) or job.duplicate:
         return report
-    claim = job.record if job.record is not None and job.record.name else None
+    claim, meaning = job.record, job.history.claim
+    if claim is None or not claim.name:
+        claim = None
+    elif claim.kind == "whole":
+        meaning = claim.meaning
     retries = [
-        replace(retry, history=replace(retry.history, part="" if claim is None else claim.name_part()))
+        replace(retry, history=replace(retry.history, claim=meaning, part="" if claim is None else claim.name_part()))
         for retry in report.retries
     ]
-    return replace(report, retries=tuple(retries))
+    dead_letters = [replace(dead, history=replace(dead.history, claim=meaning)) for dead in report.dead_letters]
+    return replace(report, retries=tuple(retries), dead_letters=tuple(dead_letters))
 
 
 def _refuse(job: Job, found: bytes) -> None:

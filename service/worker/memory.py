@@ -13,7 +13,6 @@ import secrets
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from service.adapters.settings import Settings, SettingsError
@@ -173,7 +172,7 @@ class SharedMemory:
             job.record = Claim(name)
             return
         number = self._numbers = self._numbers + 1
-        job.record = claim = claim_of(
+        job.record = claim_of(
             name,
             parsed.request,
             job.history,
@@ -183,8 +182,6 @@ class SharedMemory:
             kept=self._kept,
             worker=self._name,
         )
-        if claim.kind == "whole":
-            job.history = replace(job.history, claim=claim.meaning)
 
     async def start(self, claims: Sequence[Claim]) -> bool:
         """Record that something is going to be done about deliveries. Returns whether it may be.
@@ -196,7 +193,9 @@ class SharedMemory:
             if self._connection is not None:
                 with contextlib.suppress(MemoryUnavailableError):
                     await start_claims(self._connection, claims, self._kept, self._is_gone)
-                    self._held.update([claim.holder for claim in claims if claim.is_started and claim.is_claiming])
+                    for claim in claims:
+                        if claim.is_held:
+                            self._held.add(claim.holder)
                     return True
                 continue
             left = self._lease_ends - self._clock()
@@ -371,7 +370,12 @@ def noted(send: Send, memory: SharedMemory) -> Send:
     """Send a call once its start is recorded, for all its members at once."""
 
     async def noted_send(call: OmniCall) -> Outcome:
-        claims = [one.record for one in call.members or (call,) if one.record is not None]
+        if not call.members:
+            claim = call.record
+            if claim is not None and not claim.is_started and not claim.is_refused and not await memory.start((claim,)):
+                return NOT_SENT
+            return DUPLICATE if claim is not None and claim.is_refused else await send(call)
+        claims = [one.record for one in call.members if one.record is not None]
         starting = [claim for claim in claims if not claim.is_started and not claim.is_refused]
         if starting and not await memory.start(starting):
             return NOT_SENT

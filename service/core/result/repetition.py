@@ -66,8 +66,19 @@ def write_ends(events: Iterable[StatusEvent], *, is_whole: bool) -> str:
     """Write events. `is_whole`: they are about all messages of the request."""
     lines: dict[bytes, list[str]] = {}
     for event in events:
-        status = event.status
-        facts = (
+        lines.setdefault(_facts(event), []).append(event.message_id or "")
+    if is_whole and len(lines) == 1:
+        return f"{next(iter(lines)).decode()}\n"
+    return "".join(
+        f"{facts[:-1].decode()},{to_json([short_id(name) for name in names]).decode()}]\n"
+        for facts, names in lines.items()
+    )
+
+
+def _facts(event: StatusEvent) -> bytes:
+    status = event.status
+    return to_json(
+        (
             event.type.partition(".")[2],
             (event.time - _EPOCH) // _MICROSECOND,
             event.attempt,
@@ -75,12 +86,6 @@ def write_ends(events: Iterable[StatusEvent], *, is_whole: bool) -> str:
             event.bulk_id,
             event.reason and event.reason.code,
         )
-        lines.setdefault(to_json(facts), []).append(event.message_id or "")
-    if is_whole and len(lines) == 1:
-        return f"{next(iter(lines)).decode()}\n"
-    return "".join(
-        f"{facts[:-1].decode()},{to_json([short_id(name) for name in names]).decode()}]\n"
-        for facts, names in lines.items()
     )
 
 

@@ -70,8 +70,6 @@ class World:
         job.record = claim_of(
             "x", job.parsed.request, job.history, delivery.headers, holder, redelivered=redelivered, kept=KEPT
         )
-        if job.record.kind == "whole":
-            job.history = replace(job.history, claim=job.record.meaning)
         return job
 
     async def handle(self, delivery: Delivery) -> Settlement:
