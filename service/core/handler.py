@@ -16,7 +16,7 @@ from typing import Protocol, assert_never
 from service.core.attempt.call import OmniCall, Origin, Send, merge, plan, split
 from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim, unclaimed
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupResult, ResolutionKind
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, ResolutionKind, Unanswered
 from service.core.attempt.outcome import (
     CANCELLED,
     DUPLICATE,
@@ -46,6 +46,7 @@ from service.core.result.repetition import (
     report_repetition,
     report_taken_over,
     report_wait,
+    write_lookup,
     write_messages,
 )
 from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
@@ -261,6 +262,7 @@ class Handler:
             request, job.history = resolution.rest, resolution.history
             job.resolution = resolution.kind if purpose == "required" else None
             job.is_missing = resolution.is_missing
+            _note_lookup(job, now, lookup_result, resolution.kind)
             await self._publish(job, resolution.report, now)
         if request is not None and self._is_late(request):
             await job.ownership.require()  # another worker may have posted it in time, while this process stood still
@@ -593,6 +595,22 @@ def _publications(job: Job, report: Report, now: datetime) -> tuple[Publication,
     for event in report.events:
         job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
     return publications
+
+
+def _note_lookup(job: Job, now: datetime, lookup_result: LookupResult, kind: ResolutionKind) -> None:
+    """Note how a lookup ended, for an operator."""
+    if job.record is None:
+        return
+    match lookup_result:
+        case Answered():
+            result: str = kind
+        case Forbidden():
+            result = "forbidden"
+        case Unanswered(cause):
+            result = cause
+        case _:
+            assert_never(lookup_result)
+    job.record.notes += write_lookup(now, job.history, result)
 
 
 def _named(job: Job, report: Report) -> Report:

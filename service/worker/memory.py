@@ -219,6 +219,8 @@ class SharedMemory:
         if is_complete:
             self._held.discard(claim.holder)
         ends, kept = write_ends(events, is_whole=is_whole), self._kept
+        if claim.notes:
+            ends, claim.notes = claim.notes + ends, ""
         before, away = claim.first_line, written(claim.meaning, AWAY)
         after = away if is_complete else before
         record, origins = claim.record if is_complete else "", write_origins(events)

@@ -78,7 +78,7 @@ if KEYS[3] then
   if KEYS[3] ~= KEYS[2] then redis.call('DEL', KEYS[3]) end
 end
 local whole = redis.call('GET', KEYS[1]) or first
-if string.match(whole, '^%S*') == string.match(first, '^%S*') then
+if string.match(whole, '^%S*') == string.match(first, '^%S*') and not string.find(whole, events, 1, true) then
   redis.call('SET', KEYS[1], whole .. events, 'PX', ARGV[1])
 end
 return {''}

@@ -96,6 +96,8 @@ class Claim:
     """Whether it is recorded that nothing is left to do."""
     parts: int = 0
     """How many claims it has named."""
+    notes: str = ""
+    """Lines for an operator, which are recorded with the next end."""
     known: bytes | None = b""
     """The claim that was found; None if there was none, and empty if the memory is not available."""
 

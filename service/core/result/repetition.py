@@ -89,6 +89,12 @@ def _facts(event: StatusEvent) -> bytes:
     )
 
 
+def write_lookup(now: datetime, history: History, kind: str) -> str:
+    """Write for an operator that OMNI's logs were asked, and how that ended. No worker reads it."""
+    facts = ("log_lookup", (now - _EPOCH) // _MICROSECOND, history.attempts, None, None, kind)
+    return f"{to_json(facts).decode()}\n"
+
+
 def write_messages(report: Report, count: int) -> str:
     """Write retry messages and dead letters of a delivery that has so many messages."""
     lines: list[bytes] = []
