@@ -15,6 +15,7 @@ from service.adapters.metrics import Metrics
 from service.core.attempt.claim import Claim
 from service.core.attempt.start_record import LEASE, MARGIN, MemoryUnavailableError
 from service.core.delivery import Delivery
+from service.core.result.event import StatusEvent
 from service.worker.memory import SharedMemory
 from service.worker.telemetry import Telemetry
 from tests.support.builder import NOW
@@ -333,6 +334,62 @@ async def test_work_goes_on_without_a_memory_once_the_lease_has_ended() -> None:
         assert await memory.start([Claim("z")])
         assert server.values["z"] == b"started"
         assert "x" not in server.values
+
+
+ACCEPTED = StatusEvent("message.accepted", NOW, "r", 1, "m-1")
+
+
+async def claimed(memory: SharedMemory) -> Claim:
+    claim = Claim("x", "r", "m", "w.1")
+    assert await memory.start([claim])
+    return claim
+
+
+async def test_an_end_is_recorded_before_work_goes_on_if_the_memory_is_back_soon() -> None:
+    server = Server()
+    async with working(server) as memory:
+        await asyncio.sleep(10)
+        claim = await claimed(memory)
+        server.restart()
+        assert await memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True) == b""
+        assert server.values["r"].startswith(b'm ~\n["accepted"')
+
+
+async def test_an_end_waits_for_the_memory_until_the_lease_has_ended_and_is_recorded_when_it_is_back() -> None:
+    server = Server()
+    async with working(server) as memory:
+        await asyncio.sleep(10)
+        claim = await claimed(memory)
+        server.is_down = True
+        server.restart()
+        began = loop_time()
+        assert await memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True) == b""
+        assert LEASE - 1 <= loop_time() - began <= LEASE + MARGIN
+        assert "r" not in server.values
+        server.is_down = False
+        await asyncio.sleep(60)
+        assert server.values["r"].startswith(b'm ~\n["accepted"')
+
+
+async def test_an_end_that_was_applied_though_its_answer_was_lost_is_not_taken_for_that_of_another() -> None:
+    server = Server()
+    async with working(server) as memory:
+        await asyncio.sleep(10)
+        claim = await claimed(memory)
+        ending = memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True)
+        (connection,) = server.connections
+        asyncio.get_running_loop().call_later(0.0005, connection.break_off)  # it is applied a moment later
+        assert await ending == b""
+        assert server.values["r"].count(b"accepted") == 1
+
+
+async def test_an_end_of_a_claim_that_another_one_has_taken_over_is_not_recorded() -> None:
+    server = Server()
+    async with working(server) as memory:
+        claim = await claimed(memory)
+        server.values["r"] = b"m w.2\n"
+        assert await memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True) == b"m w.2\n"
+        assert server.values["r"] == b"m w.2\n"
 
 
 async def test_a_required_memory_that_is_missing_forbids_starts_until_it_is_back() -> None:
