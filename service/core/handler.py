@@ -26,7 +26,7 @@ from service.core.attempt.outcome import (
     NotAttempted,
     Outcome,
 )
-from service.core.attempt.retry import Policy, duplicate_delay
+from service.core.attempt.retry import Policy, duplicate_delay, hold_delay
 from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, mark_republished, may_be_duplicate
 from service.core.history import History, LookupPurpose, owned
@@ -535,7 +535,8 @@ class Handler:
         request, claim, now = job.parsed.request, job.record, self._effects.now()
         assert request is not None  # noqa: S101 - or it would have claimed nothing
         assert claim is not None  # noqa: S101
-        job.duplicate = judge_duplicate(claim, request, job.history, now)
+        due = request.content.send_at if self._policy.hold_scheduled else None
+        job.duplicate = judge_duplicate(claim, request, job.history, now, due)
         report = report_rejections(job.parsed, job.history, now) if job.parsed.rejections else Report()
         match job.duplicate:
             case "repeated":
@@ -543,8 +544,10 @@ class Handler:
             case "conflict":
                 report = joined(report, report_conflict(request, job.history, now))
             case "waiting":
-                delay = duplicate_delay(self._policy.retry, job.history.retries)
-                report = joined(report, report_wait(claim, request, job.history, delay))
+                is_held, delay = False, duplicate_delay(self._policy.retry, job.history.retries)
+                if due is not None and (seconds := (due - now).total_seconds()) > 0:
+                    is_held, delay = True, hold_delay(self._policy.retry, seconds)
+                report = joined(report, report_wait(claim, request, job.history, delay, is_held=is_held))
             case "unclear":
                 await self._park(job, request, claim)
             case _:

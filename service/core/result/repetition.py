@@ -116,12 +116,18 @@ def _names(request: SendRequest, count: int) -> list[str] | None:
     return None if len(messages) == count else [short_id(message.message_id) for message in messages]
 
 
-def judge_duplicate(claim: Claim, request: SendRequest, history: History, now: datetime) -> DuplicateEnd:
-    """Decide about a duplicate. An ambiguous one may have been posted, so it is not refused for certain."""
+def judge_duplicate(
+    claim: Claim, request: SendRequest, history: History, now: datetime, due: datetime | None = None
+) -> DuplicateEnd:
+    """Decide about a duplicate. An ambiguous one may have been posted, so it is not refused for certain.
+
+    `due`: the time until which the first one is held, if it is: it does not end earlier.
+    """
     known = claim.known
-    is_old = (now - history.first_seen).total_seconds() > claim.kept
+    is_held = due is not None and due > now
+    is_old = not is_held and (now - max(history.first_seen, due or history.first_seen)).total_seconds() > claim.kept
     if known is None:  # its holder makes it anew when it has ended
-        return "unclear" if is_old or history.log_checks >= _CHECKS else "waiting"
+        return "waiting" if is_held or (not is_old and history.log_checks < _CHECKS) else "unclear"
     if not known:
         return "unclear" if is_old else "waiting"
     if read_claim(known)[0] != claim.meaning:
@@ -241,9 +247,11 @@ def short_id(message_id: str) -> str:
     return short_digest(message_id.encode("utf-8", "surrogatepass"))[:_SHORT]
 
 
-def report_wait(claim: Claim, request: SendRequest, history: History, delay_seconds: float) -> Report:
-    """Schedule a duplicate to look at the claim again."""
-    lost = history.log_checks + 1 if claim.known is None else 0
+def report_wait(
+    claim: Claim, request: SendRequest, history: History, delay_seconds: float, *, is_held: bool = False
+) -> Report:
+    """Schedule a duplicate to look at the claim again. `is_held`: the first one has not begun."""
+    lost = history.log_checks + 1 if claim.known is None and not is_held else 0
     part = claim.name if claim.is_of_part else ""
     waiting = replace(
         history,

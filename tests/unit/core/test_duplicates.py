@@ -40,6 +40,7 @@ class World:
     now: datetime = NOW
     call_size: int = 500
     is_available: bool = True
+    is_holding: bool = False
     unpublishable: str = ""
     story: list[object] = field(default_factory=list)
     published: list[Publication] = field(default_factory=list)
@@ -54,7 +55,7 @@ class World:
     @property
     def policy(self) -> Policy:
         """Return the settings."""
-        return Policy(RetryPolicy(), on_unknown="resend", call_size=self.call_size)
+        return Policy(RetryPolicy(), on_unknown="resend", call_size=self.call_size, hold_scheduled=self.is_holding)
 
     @property
     def handler(self) -> Handler:
@@ -533,3 +534,26 @@ async def test_a_claim_is_left_only_when_a_dead_letter_is_stored() -> None:
     assert parsed(delivery).request
     await world.handle(delivery)
     assert world.story[-3:] == ["end", ["omni.message.failed", "omni.dead"], AWAY]
+
+
+async def test_a_duplicate_of_a_held_request_waits_as_long_and_makes_no_call_though_the_claim_has_expired() -> None:
+    world = World(is_holding=True)
+    due = NOW + timedelta(days=7)
+    body = a_body(TWO_PEOPLE, sendAt=due.isoformat())
+    await world.handle(a_delivery(body))
+    held = world.returned()
+    assert (await world.handle(a_delivery(body))).duplicate == "waiting"
+    waiting = world.returned()
+    world.claims.clear()  # all of them expire meanwhile
+    for _ in range(5):
+        world.now += timedelta(days=1)
+        assert (await world.handle(waiting)).duplicate == "waiting"
+        waiting = world.returned()
+        assert world.published[-1].routing_key == "omni.requests.delay.3600"
+    world.now = due + timedelta(seconds=1)
+    assert (await world.handle(waiting)).duplicate == "waiting"
+    waiting = world.returned()
+    assert (await world.handle(held)).event_counts == {"message.accepted": 2}
+    assert (await world.handle(waiting)).duplicate == "repeated"
+    assert [one for one in world.story if isinstance(one, tuple)] == [("m-1", "m-2")]
+    assert len(set(world.ids)) == 2
