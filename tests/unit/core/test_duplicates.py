@@ -426,6 +426,14 @@ async def test_of_requests_that_share_a_call_those_whose_claims_were_taken_over_
     assert [one.duplicate for one in results or () if isinstance(one, Settlement)] == [None, "waiting"]
     assert [one.type for one in world.published if one.type] == [ACCEPTED]
 
+    world = World(take_one_over)
+    jobs = [world.read(named(name)) for name in "ab"]
+    calls = [call for call in map(world.handler.shareable_call, jobs) if call]
+    for job in jobs:
+        job.ownership = Lost()
+    results = await world.handler.handle_together(jobs, calls)
+    assert [type(one) for one in results or ()] == [Settlement, DeliveryLostError]
+
 
 async def test_without_a_claim_of_its_request_a_retry_still_has_one_of_its_own() -> None:
     world = World(lambda call: Unavailable("http_503") if call.attempt == 2 else accept(call))

@@ -10,6 +10,7 @@ from service.core.omni.status import Status
 from service.core.request.request import SendRequest
 from service.core.result.delivery_report import ReportEvent
 from service.core.result.event import Reason, StatusEvent, event_id
+from service.core.result.origin import origin_name, reports_name
 from service.core.result.repetition import (
     has_ended,
     judge_duplicate,
@@ -221,3 +222,4 @@ def test_an_operator_sees_lookups_and_reports_and_no_worker_reads_them() -> None
         ("seen", 0, None),
     ]
     assert not has_ended(a_claim(lookup), REQUEST)
+    assert reports_name("m-0") != origin_name("m-0")
