@@ -200,8 +200,9 @@ class SharedMemory:
                 continue
             left = self._lease_ends - self._clock()
             if left <= 0:
-                for claim in claims:
-                    claim.is_refused = claim.kind == "waiting"
+                is_required = self._on_missing is not None
+                for claim in claims:  # those that another worker may have served wait for the memory, if they must
+                    claim.is_refused = claim.kind == "waiting" or (is_required and claim.is_checked_first)
                 self._note_missing()
                 return self._on_missing is None
             await self._wait(left)

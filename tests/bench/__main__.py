@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ class Bench:
     omni: str
     directory: Path
     memory: MemoryServer | None = None
-    runs: int = 0
+    runs: Iterator[int] = field(default_factory=itertools.count)
 
     async def run(self, name: str, kind: str, count: int, variant: Variant) -> Run:
         """Fill the queue, and have it drained."""
@@ -226,8 +226,7 @@ class Bench:
         """Give each run a database of its own: the memory would know the requests of the one before."""
         if self.memory is None:
             return {}
-        self.runs += 1
-        return {"RELAY_MEMORY_URL": f"{self.memory.url.rpartition('/')[0]}/{self.runs}"}
+        return {"RELAY_MEMORY_URL": f"{self.memory.url.rpartition('/')[0]}/{next(self.runs)}"}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -254,8 +253,8 @@ async def main(options: argparse.Namespace) -> None:
             sys.executable, str(HERE / "omni.py"), str(port), str(options.latency)
         )
         stack.callback(omni.kill)
-        memory = await stack.enter_async_context(MemoryServer(directory / "memory")) if options.memory else None
-        bench = Bench(node.url, f"http://127.0.0.1:{port}", directory, memory)
+        server = await stack.enter_async_context(MemoryServer(directory / "memory")) if options.memory else None
+        bench = Bench(node.url, f"http://127.0.0.1:{port}", directory, server)
         async with started(directory / "first", {**bench.settings, "RELAY_HTTP_PORT": "0"}, "worker") as first:
             await first.until_ready()  # makes the topology
         print(f"OMNI after {options.latency * 1000:.0f} ms, RabbitMQ {node.version}, Python {sys.version.split()[0]}")  # noqa: T201

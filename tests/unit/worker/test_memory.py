@@ -397,6 +397,9 @@ async def test_a_required_memory_that_is_missing_forbids_starts_until_it_is_back
     async with working(server, missing.append) as memory:
         assert not await memory.start([Claim("x")])
         assert missing == [True]
+        redelivered = Claim("y", "r", "m", "w.1", may_take_over=True)
+        assert not await memory.start([redelivered])
+        assert redelivered.is_refused  # nothing is decided about what another worker may have ended
         server.is_down = False
         await asyncio.sleep(10)
         assert missing == [True, False]
