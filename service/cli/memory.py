@@ -5,7 +5,7 @@ from typing import Any
 from service.adapters.settings import Settings
 from service.core.attempt.claim import claim_name
 from service.core.attempt.start_record import MemoryUnavailableError
-from service.core.result.origin import origin_name, read_origin
+from service.core.result.origin import origin_name, read_origin, reports_name
 from service.core.result.trail import read_state, read_trail
 
 Row = dict[str, Any]
@@ -25,19 +25,20 @@ async def remembered(settings: Settings, name: str, not_asked: list[str]) -> Row
         try:
             origin = read_origin(await connection.get(origin_name(name)))
             known = await connection.get(claim_name(origin.request_id or name))
+            reports = await connection.get(reports_name(name))
         finally:
             connection.close()
     except MemoryUnavailableError as error:
         not_asked.append(f"the shared memory: unavailable ({error.cause})")
         return None
-    if known is None and origin.request_id is None:
+    if known is None and reports is None and origin.request_id is None:
         return None
     message_id = None if origin.request_id is None else name
     return {
         "requestId": origin.request_id or name,
         "metadata": origin.metadata,
         "state": read_state(known) if known else None,
-        "trail": read_trail(known or b"", message_id),
+        "trail": [*read_trail(known or b"", message_id), *read_trail(reports or b"")],
     }
 
 
@@ -52,7 +53,7 @@ def _line(row: Row) -> str:
         return f"{row['time']} begun by worker {row['worker']}"
     status = row["status"] or {}
     parts = [
-        f"{row['time']} {row['event']} after attempt {row['attempt']}",
+        f"{row['time']} {row['event']}" + (f" after attempt {row['attempt']}" if row["attempt"] else ""),
         f"{row['messages']} messages" if row["messages"] not in {None, 1} else "",
         f"status {status.get('name') or status.get('groupName')}" if status else "",
         f"reason {row['reason']}" if row["reason"] else "",

@@ -14,9 +14,9 @@ from math import inf
 from typing import Protocol, assert_never
 
 from service.core.attempt.call import OmniCall, Origin, Send, merge, plan, split
-from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim
+from service.core.attempt.claim import AWAY, DONE, FREE, GIVEN_UP, Claim, unclaimed
 from service.core.attempt.disposition import judge
-from service.core.attempt.lookup import LookupResult, ResolutionKind
+from service.core.attempt.lookup import Answered, Forbidden, LookupResult, ResolutionKind, Unanswered
 from service.core.attempt.outcome import (
     CANCELLED,
     DUPLICATE,
@@ -26,9 +26,9 @@ from service.core.attempt.outcome import (
     NotAttempted,
     Outcome,
 )
-from service.core.attempt.retry import Policy, duplicate_delay
+from service.core.attempt.retry import Policy, duplicate_delay, hold_delay
 from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
-from service.core.headers import history_of, may_be_duplicate
+from service.core.headers import history_of, mark_republished, may_be_duplicate
 from service.core.history import History, LookupPurpose, owned
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Message, Parsed, SendRequest
@@ -41,11 +41,13 @@ from service.core.result.reconciliation import NOT_ASKED, resolve
 from service.core.result.repetition import (
     DuplicateEnd,
     judge_duplicate,
-    messages_left,
     recorded_events,
     report_conflict,
     report_repetition,
+    report_taken_over,
     report_wait,
+    write_lookup,
+    write_messages,
 )
 from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
 from service.core.topology import NORMAL, Lane
@@ -80,15 +82,19 @@ class _DuplicateError(Exception):
 
 
 class RecordEnd(Protocol):
-    """Records final events in a claim."""
+    """Records in a claim what is going to be published."""
 
     def __call__(
-        self, claim: Claim, events: Sequence[StatusEvent], /, *, is_whole: bool, is_complete: bool
-    ) -> Awaitable[None]:
-        """Begin at once. `is_whole`: about all messages of the request; `is_complete`: no other message is left."""
+        self, claim: Claim, events: Sequence[StatusEvent], messages: str, /, *, is_whole: bool, is_complete: bool
+    ) -> Awaitable[bytes]:
+        """Begin at once. Returns the claim, once it is recorded, if another holder has it; else nothing.
+
+        `messages`: retry messages and dead letters. `is_whole`: about all messages of the request; `is_complete`:
+        nothing is left to be done after that is published.
+        """
 
 
-def _end_nothing(_: Claim, __: Sequence[StatusEvent], /, **___: bool) -> Awaitable[None]:
+def _end_nothing(_: Claim, __: Sequence[StatusEvent], ___: str, /, **____: bool) -> Awaitable[bytes]:
     return DONE
 
 
@@ -137,8 +143,8 @@ class Effects:
 
     Each is then started, or refused since another delivery has the claim."""
     record_end: "RecordEnd" = _end_nothing
-    """Begin at once to record final events. Waiting for it ends when they are recorded, or there is no memory."""
-    release: Callable[[Claim, str], Awaitable[None]] = lambda _, __: DONE
+    """Begin at once to record events. Waiting for it ends when they are recorded, or there is no memory."""
+    release: Callable[[Claim, str], Awaitable[object]] = lambda _, __: DONE
     """Begin at once to replace the holder of a claim. Wait for it as above."""
     cancelled: Callable[[SendRequest, Sequence[Message]], frozenset[str]] = _none
     """Return the ids of those of a request's messages that an order to cancel concerns."""
@@ -168,8 +174,6 @@ class Job:
     """How it ended, if another delivery of the request was served."""
     calls: tuple[OmniCall, ...] = ()
     """The calls that it needs, if they were planned before it is served."""
-    is_scheduled: bool = False
-    """Whether a part of it was put into a delay queue."""
     ended: int = 0
     """Messages that have had their final event, apart from those that were rejected by the validation."""
     published: datetime | None = None
@@ -258,6 +262,7 @@ class Handler:
             request, job.history = resolution.rest, resolution.history
             job.resolution = resolution.kind if purpose == "required" else None
             job.is_missing = resolution.is_missing
+            _note_lookup(job, now, lookup_result, resolution.kind)
             await self._publish(job, resolution.report, now)
         if request is not None and self._is_late(request):
             await job.ownership.require()  # another worker may have posted it in time, while this process stood still
@@ -305,7 +310,7 @@ class Handler:
         defects: dict[Job, Exception] = {}
         for job, call in zip(jobs, calls, strict=True):
             try:
-                for part in slices(self._report(job, call, outcome, now)):
+                for part in slices(_named(job, self._report(job, call, outcome, now))):
                     publications = _publications(job, part, now)
                     collected.append((job, part, publications))
                     for publication in publications:
@@ -343,7 +348,13 @@ class Handler:
     async def _publish_together(self, collected: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
         """Publish for several jobs at once. Returns the jobs about which nothing can be published."""
         defects: dict[Job, Exception] = {}
-        ending = [self._record_end(job, part, is_published=False) for job, part, _ in collected if job.record]
+        ending = [(job, self._record_end(job, part)) for job, part, _ in collected if job.record]
+        refused: list[Job] = []
+        for job, ended in ending:
+            if found := await ended:
+                _refuse(job, found)
+                refused.append(job)
+        collected = [one for one in collected if one[0].record is None or not one[0].record.is_refused]
         try:
             await self._effects.publish(tuple([one for _, _, publications in collected for one in publications]))
         except UnpublishableError as error:
@@ -352,9 +363,12 @@ class Handler:
                     await self._publish_instead(job, part, now, error)
                 except UnpublishableError as again:
                     defects[job] = again
-        ending += [self._record_end(job, part, is_published=True) for job, part, _ in collected if job.record]
-        for ended in ending:
-            await ended
+        for job in refused:
+            job.event_counts.clear()
+            try:
+                await self._repeat(job)
+            except Exception as error:  # noqa: BLE001 - as in `_handle_together`
+                defects[job] = error
         return defects
 
     async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome) -> None:
@@ -454,21 +468,23 @@ class Handler:
             await self._record_start((job,))
         await self._publish_slices(job, report, now, gives_way=gives_way)
 
-    async def _publish_slices(self, job: Job, report: Report, now: datetime, *, gives_way: bool = False) -> None:
-        for place, part in enumerate(slices(report)):
+    async def _publish_slices(
+        self, job: Job, report: Report, now: datetime, *, gives_way: bool = False, is_again: bool = False
+    ) -> None:
+        for place, part in enumerate(slices(_named(job, report))):
             if place and gives_way:
                 await self._effects.give_way()
             job.is_touched |= bool(part.events or part.retries or part.dead_letters)
+            if job.record is not None and (found := await self._record_end(job, part)):
+                _refuse(job, found)
+                raise _DuplicateError
             publications = _publications(job, part, now)
-            ending = [self._record_end(job, part, is_published=False)] if job.record is not None else []
+            if is_again:
+                publications = tuple([mark_republished(one) for one in publications])
             try:
                 await self._effects.publish(publications)
             except UnpublishableError as error:
                 await self._publish_instead(job, part, now, error)
-            if job.record is not None:
-                ending.append(self._record_end(job, part, is_published=True))
-            for ended in ending:
-                await ended
 
     async def _record_start(self, jobs: Sequence[Job]) -> None:
         """Record jobs before anything is published about them: a retry message, or a final event, may have a rival."""
@@ -478,44 +494,49 @@ class Handler:
             if any(record.is_refused for record in records):
                 raise _DuplicateError
 
-    def _record_end(self, job: Job, report: Report, *, is_published: bool) -> Awaitable[None]:
-        """Record the events of a report in the claim of its request.
+    def _record_end(self, job: Job, report: Report) -> Awaitable[bytes]:
+        """Record a report in the claim of its delivery. Wait for that before the report is published.
 
-        They are recorded before they are published: a worker that dies in between leaves an end that another one
-        publishes. But beside a retry message or a dead letter they are recorded after it, since only a redelivery that
-        finds no end publishes that again.
+        Then a worker that dies, or loses its session, leaves a record of all that it may have published: the next one
+        publishes the same. The holder leaves the claim only when a retry message and a dead letter are stored.
         """
-        claim = job.record
-        if claim is None or not claim.name or job.duplicate or not report.events:
+        claim, request = job.record, job.parsed.request
+        if claim is None or request is None or job.duplicate or not (claim.name or claim.request):
             return DONE
-        if is_published is not bool(report.retries or report.dead_letters):
+        events, count, messages = recorded_events(report), len(request.messages), ""
+        if report.retries or report.dead_letters:
+            messages = write_messages(report, count)
+        elif not events:
             return DONE
-        events, request = recorded_events(report), job.parsed.request
-        if not events or request is None:
-            return DONE
-        count = len(request.messages)
         job.ended += sum(event.type in FINAL_EVENTS for event in events)
         is_whole = claim.kind == "whole" and not claim.was_held and len(events) == count
-        return self._effects.record_end(claim, events, is_whole=is_whole, is_complete=job.ended >= count)
+        claim.has_ended = job.ended >= count and not report.dead_letters
+        return self._effects.record_end(claim, events, messages, is_whole=is_whole, is_complete=claim.has_ended)
 
     async def _leave(self, jobs: Sequence[Job]) -> None:
-        """Record that a claim has no holder any more, if the rest of the request is in a delay queue."""
-        away = [job.record for job in jobs if job.is_scheduled and job.record is not None and not job.duplicate]
-        for left in [self._effects.release(claim, AWAY) for claim in away if claim.is_claiming]:
+        """Record that a claim has no holder any more, unless that is recorded already."""
+        held = [job.record for job in jobs if job.record is not None and job.record.is_held]
+        for left in [self._effects.release(claim, AWAY) for claim in held]:
             await left
 
     def _give_up(self, jobs: Sequence[Job], *, is_untouched: bool) -> None:
-        """Let a redelivery have the claims. `is_untouched`: if no call was made before, none was made now."""
+        """Let a redelivery have the claims. `is_untouched`: if no call was made before, none was made now.
+
+        One that was taken over from a holder stays that holder's: it may have made a call, or recorded an end.
+        """
         for job in jobs:
-            if job.record is not None and job.record.is_claiming and not job.record.is_refused:
-                self._effects.release(job.record, FREE if is_untouched and not job.is_touched else GIVEN_UP)
+            claim = job.record
+            if claim is not None and claim.is_claiming and not claim.has_ended:
+                is_free = is_untouched and not job.is_touched and not claim.was_held
+                self._effects.release(claim, FREE if is_free else GIVEN_UP)
 
     async def _repeat(self, job: Job) -> None:
         """Publish the final events of another delivery again, or wait for them."""
         request, claim, now = job.parsed.request, job.record, self._effects.now()
         assert request is not None  # noqa: S101 - or it would have claimed nothing
         assert claim is not None  # noqa: S101
-        job.duplicate = judge_duplicate(claim, request, job.history, now)
+        due = request.content.send_at if self._policy.hold_scheduled else None
+        job.duplicate = judge_duplicate(claim, request, job.history, now, due)
         report = report_rejections(job.parsed, job.history, now) if job.parsed.rejections else Report()
         match job.duplicate:
             case "repeated":
@@ -523,8 +544,10 @@ class Handler:
             case "conflict":
                 report = joined(report, report_conflict(request, job.history, now))
             case "waiting":
-                delay = duplicate_delay(self._policy.retry, job.history.retries)
-                report = joined(report, report_wait(claim, request, job.history, delay))
+                is_held, delay = False, duplicate_delay(self._policy.retry, job.history.retries)
+                if due is not None and (seconds := (due - now).total_seconds()) > 0:
+                    is_held, delay = True, hold_delay(self._policy.retry, seconds)
+                report = joined(report, report_wait(claim, request, job.history, delay, is_held=is_held))
             case "unclear":
                 await self._park(job, request, claim)
             case _:
@@ -536,20 +559,20 @@ class Handler:
     async def _leave_out(self, job: Job, claim: Claim) -> bool:
         """Leave out the messages that the holder had finished, and repeat their events. Returns whether any is left.
 
-        A message that it had scheduled for retry is left out too: it is in a delay queue, or with another worker.
+        A message that it had scheduled for retry is left out too. The holder may have died before the retry message was
+        stored, so that is published again.
         """
         request = job.parsed.request
         assert request is not None  # noqa: S101 - or there would be no claim
-        left = messages_left(claim, request)
+        now = self._effects.now()
+        report, left = report_taken_over(claim, request, now)
         if len(left) == len(request.messages):
             return True
         job.duplicate = "repeated"  # nothing of this is recorded again
         await job.ownership.require()
-        now = self._effects.now()
-        report = report_repetition(claim, request)
         if not left and job.parsed.rejections:
             report = joined(report, report_rejections(job.parsed, job.history, now))
-        await self._publish_slices(job, report, now, gives_way=True)
+        await self._publish_slices(job, report, now, gives_way=True, is_again=True)
         if left:
             job.duplicate = None
             job.parsed = replace(job.parsed, request=replace(request, messages=left))
@@ -557,8 +580,9 @@ class Handler:
 
     async def _park(self, job: Job, request: SendRequest, claim: Claim) -> None:
         """Look a duplicate up in OMNI's logs, as often as that takes, and park it if it is not found."""
-        claim.kind, claim.is_refused, claim.is_started, job.duplicate = "part", False, True, None
-        job.history = owned(replace(job.history, claim=claim.meaning), was_held=True)
+        job.record = unclaimed(claim)
+        job.duplicate = None
+        job.history = owned(replace(job.history, claim=claim.meaning, part="", log_checks=0), was_held=True)
         job.parsed = replace(job.parsed, request=replace(request, on_unknown="park"))
         await self._serve(job)
         job.duplicate = "unclear"
@@ -573,8 +597,46 @@ def _publications(job: Job, report: Report, now: datetime) -> tuple[Publication,
     publications = publish_report(report, job.delivery, now)
     for event in report.events:
         job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
-    job.is_scheduled |= bool(report.retries)
     return publications
+
+
+def _note_lookup(job: Job, now: datetime, lookup_result: LookupResult, kind: ResolutionKind) -> None:
+    """Note how a lookup ended, for an operator."""
+    if job.record is None:
+        return
+    match lookup_result:
+        case Answered():
+            result: str = kind
+        case Forbidden():
+            result = "forbidden"
+        case Unanswered(cause):
+            result = cause
+        case _:
+            assert_never(lookup_result)
+    job.record.notes += write_lookup(now, job.history, result)
+
+
+def _named(job: Job, report: Report) -> Report:
+    """Name the claim of the request, and that of each retry message, in what comes back."""
+    if not (report.retries or report.dead_letters) or job.duplicate:
+        return report
+    claim, meaning = job.record, job.history.claim
+    if claim is None or not claim.name:
+        claim = None
+    elif claim.kind == "whole":
+        meaning = claim.meaning
+    retries = [
+        replace(retry, history=replace(retry.history, claim=meaning, part="" if claim is None else claim.name_part()))
+        for retry in report.retries
+    ]
+    dead_letters = [replace(dead, history=replace(dead.history, claim=meaning)) for dead in report.dead_letters]
+    return replace(report, retries=tuple(retries), dead_letters=tuple(dead_letters))
+
+
+def _refuse(job: Job, found: bytes) -> None:
+    """Note that another delivery has taken a claim over."""
+    if job.record is not None:
+        job.record.known, job.record.is_refused, job.record.has_ended = found, True, False
 
 
 def _note_started(jobs: Sequence[Job]) -> None:

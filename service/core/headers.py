@@ -42,6 +42,8 @@ _CLAIM: Final = "omni-claim"
 """See `History.claim`."""
 _WAITS: Final = "omni-waits"
 """See `History.waits`."""
+_PART: Final = "omni-part"
+"""See `History.part`."""
 _REASON: Final = "omni-reason"
 _DETAIL: Final = "omni-detail"
 _FAILED_AT: Final = "omni-failed-at"
@@ -53,6 +55,7 @@ _LANE: Final = "omni-lane"
 _HISTORY: Final = (_ATTEMPT, _FIRST_SEEN, _AMBIGUOUS, _REDRIVES, _CLAIM, _EXCHANGE, _ROUTING_KEY)
 _PROGRESS: Final = (
     _WAITS,
+    _PART,
     _LOG_CHECKS,
     _RESOLVED,
     _RETRIES,
@@ -90,6 +93,7 @@ def read_history(headers: Mapping[str, Header], now: datetime) -> History:
         redrives=_count(headers.get(_REDRIVES)),
         claim=_text(headers.get(_CLAIM)),
         waits=headers.get(_WAITS) is True,
+        part=_text(headers.get(_PART))[:_MAX_NAME],
     )
 
 
@@ -111,7 +115,12 @@ def history_of(delivery: Delivery, now: datetime) -> History:
 
 def may_be_duplicate(delivery: Delivery) -> bool:
     """Return whether another worker may have the same request, by the broker's mark or by ours."""
-    return delivery.redelivered or delivery.headers.get(_REPUBLISHED) is True
+    return delivery.redelivered or is_republished(delivery.headers)
+
+
+def is_republished(headers: Mapping[str, Header]) -> bool:
+    """Return whether the relay may have published it twice."""
+    return headers.get(_REPUBLISHED) is True
 
 
 def is_returning(headers: Mapping[str, Header]) -> bool:
@@ -211,6 +220,8 @@ def write_progress(history: History) -> dict[str, Header]:
     }
     if history.holds:
         written[_HOLDS] = history.holds
+    if history.part:
+        written[_PART] = history.part
     return {_WAITS: True, **written} if history.waits else written
 
 

@@ -40,6 +40,8 @@ class History:
     """The meaning of the whole request, if this is a part of the delivery that has the request's claim."""
     waits: bool = False
     """Whether it is a duplicate that waits for the end of the delivery that has the claim."""
+    part: str = ""
+    """The name of the claim of a retry message; empty if it is derived from the request or the delivery."""
 
     @property
     def is_unresolved(self) -> bool:
@@ -69,7 +71,8 @@ def owned(history: History, *, was_held: bool) -> History:
 
     `was_held`: another delivery had it, which OMNI may have accepted. Then this one is ambiguous.
     """
-    history = replace(history, waits=False)
+    if history.waits:
+        history = replace(history, waits=False, log_checks=0)
     if not was_held or history.ambiguous:
         return history
     return mark_ambiguous(replace(history, attempts=max(history.attempts, 1)))

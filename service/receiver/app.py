@@ -79,6 +79,7 @@ async def receive_reports(settings: Settings, source: SettingsSource, broker_tok
         lambda: datetime.now(UTC),
         lambda error: log.error("push.failed", **describe(error)),
         find=None if memory is None else memory.find,
+        record=(lambda _: None) if memory is None else memory.record,
     )
 
     def condition() -> Condition:

@@ -102,14 +102,16 @@ class Endpoint:
         defect: Callable[[Exception], None],
         *,
         find: Callable[[Sequence[str]], Awaitable[Sequence[Origin]]] | None = None,
+        record: Callable[[Sequence[ReportEvent]], None] = lambda _: None,
     ) -> None:
-        """`find` returns the requests of messages."""
+        """`find` returns the requests of messages. `record` keeps published events for an operator."""
         self._tokens = tokens
         self._publish = publish
         self._metrics = metrics
         self._now = now
         self._defect = defect
         self._find = find
+        self._record = record
         self._kept = 0
         self._working = Budget(MAX_WORKING)
 
@@ -186,6 +188,7 @@ class Endpoint:
                         events = push.events[start : start + _SLICE]
                         origins = await self._origins(events)
                         await self._publish([render(*pair) for pair in zip(events, origins, strict=True)])
+                        self._record(events)
         except (TimeoutError, NotConfirmedError):
             return "unavailable"
         except Exception as error:  # noqa: BLE001 - a defect of ours costs no report: OMNI pushes again

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from service.adapters.settings import Settings, SettingsError
 from service.core.attempt.start_record import MemoryUnavailableError
-from service.core.result.origin import UNKNOWN, Origin, origin_name, read_origin
+from service.core.result.delivery_report import ReportEvent
+from service.core.result.origin import UNKNOWN, Origin, origin_name, read_origin, reports_name
+from service.core.result.trail import REPORTS, write_report
 
 if TYPE_CHECKING:  # without the setting, its package is not loaded
     from service.adapters.memory import MemoryConnection
@@ -29,9 +31,16 @@ _LONGEST_PAUSE: Final = 30.0
 class Origins:
     """Keeps a connection to the memory, and asks it."""
 
-    def __init__(self, connect: "Connect", connected: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """`failed` gets the cause when the memory is unavailable."""
+    def __init__(
+        self,
+        connect: "Connect",
+        connected: Callable[[], None],
+        failed: Callable[[str], None],
+        kept: float,
+    ) -> None:
+        """`failed` gets the cause when the memory is unavailable. `kept`: seconds for which a report is recorded."""
         self._connect = connect
+        self._kept = kept
         self._connected = connected
         self._failed = failed
         self._connection: MemoryConnection | None = None
@@ -83,6 +92,13 @@ class Origins:
             self._failed(cause)
         self._cause = cause
 
+    def record(self, events: Sequence[ReportEvent]) -> None:
+        """Begin to record reports, so that an operator can find them."""
+        if self._connection is not None:
+            for event in events:
+                values = ("", "", "", REPORTS, write_report(event))
+                self._connection.end_part((reports_name(event.result.message_id),), values, self._kept)
+
     async def find(self, message_ids: Sequence[str]) -> list[Origin]:
         """Return the request of each message, by one question."""
         connection = self._connection
@@ -100,7 +116,7 @@ def origins(settings: Settings, connected: Callable[[], None], failed: Callable[
     """Make it if a memory is set. Raises `SettingsError` if the package for it is not installed."""
     if settings.memory_url is None:
         return None
-    return Origins(connect_by(settings), connected, failed)
+    return Origins(connect_by(settings), connected, failed, settings.memory_ttl)
 
 
 def _set(ended: _Ended, error: MemoryUnavailableError | None) -> None:

@@ -17,8 +17,13 @@ async def start_claims(connection: "MemoryConnection", claims: Sequence[Claim], 
 
     A delivery that may take a claim over does so once the holder is gone.
     """
+    if len(claims) == 1 and claims[0].kind == "whole" and claims[0].name:  # of almost all
+        (claim,) = claims
+        (found,) = await connection.start((), ((claim.record, claim.name, claim.value),), STARTED, kept)
+        await _note(connection, claim, found, kept, is_gone)
+        return
     claiming = [claim for claim in claims if claim.is_claiming]
-    plain = [claim for claim in claims if claim.kind == "part" or not claim.name]
+    plain = [claim for claim in claims if not claim.name]
     known = await connection.start(
         [claim.record for claim in plain],
         [(claim.record, claim.name, claim.value) for claim in claiming],
@@ -28,13 +33,18 @@ async def start_claims(connection: "MemoryConnection", claims: Sequence[Claim], 
     for claim in plain:
         claim.is_started = True
     for claim, found in zip(claiming, known, strict=True):
-        claim.known = found
-        claim.is_refused = bool(found) and not await _take_over(connection, claim, kept, is_gone)
-        claim.is_started = not claim.is_refused
+        await _note(connection, claim, found, kept, is_gone)
     for claim in claims:
         if claim.kind == "waiting" and not claim.may_take_over:
             claim.known = await connection.get(claim.name)
             claim.is_refused = True
+
+
+async def _note(connection: "MemoryConnection", claim: Claim, found: bytes, kept: float, is_gone: "IsGone") -> None:
+    """Note whether a claim was made, or another one was found."""
+    claim.known = found
+    claim.is_refused = bool(found) and not await _take_over(connection, claim, kept, is_gone)
+    claim.is_started = not claim.is_refused
 
 
 async def _take_over(connection: "MemoryConnection", claim: Claim, kept: float, is_gone: "IsGone") -> bool:

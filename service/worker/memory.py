@@ -11,9 +11,9 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from service.adapters.settings import Settings, SettingsError
 from service.core.attempt.call import OmniCall, Send
@@ -50,6 +50,7 @@ from service.worker.telemetry import Telemetry
 if TYPE_CHECKING:  # without the setting, its package is not loaded
     from service.adapters.memory import MemoryConnection
 
+    Give = Callable[[MemoryConnection], Awaitable[bytes | None]]
     Connect = Callable[[Callable[[MemoryUnavailableError], None]], Awaitable[tuple[MemoryConnection, str]]]
 
 _FIRST_PAUSE: Final = 1.0
@@ -59,8 +60,23 @@ whole lease each time."""
 _STEADY: Final = 60.0
 """Seconds after which a connection counts as steady, so that the next pause is short again."""
 _SHORTEST_TIMER: Final = 0.001
+_UNRECORDED: Final = 10_000
+"""Ends that are kept while the memory is away."""
 _LEASE_KEPT: Final = 60.0
 """Seconds for which the memory keeps a lease. It ends by the times that are written in it."""
+
+
+class _Ending:
+    """An end that is being recorded. It has begun, so that others share its command."""
+
+    def __init__(self, memory: "SharedMemory", give: "Give") -> None:
+        self._memory = memory
+        self._give = give
+        self._begun = memory.begin(give)
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        found = None if self._begun is None else (yield from self._begun.__await__())
+        return found if found is not None else (yield from self._memory.end_later(self._give).__await__())
 
 
 class SharedMemory:
@@ -95,6 +111,8 @@ class SharedMemory:
         self._lease_ends = 0.0
         self._distrusted_until = 0.0
         self._numbers = 0
+        self._unrecorded: deque[Give] = deque(maxlen=_UNRECORDED)
+        """Ends that were published without being recorded."""
         self._held: set[str] = set()
         """The holders of claims that are ours."""
         self._changed = asyncio.Event()
@@ -154,7 +172,7 @@ class SharedMemory:
             job.record = Claim(name)
             return
         number = self._numbers = self._numbers + 1
-        job.record = claim = claim_of(
+        job.record = claim_of(
             name,
             parsed.request,
             job.history,
@@ -164,8 +182,6 @@ class SharedMemory:
             kept=self._kept,
             worker=self._name,
         )
-        if claim.kind == "whole":
-            job.history = replace(job.history, claim=claim.meaning)
 
     async def start(self, claims: Sequence[Claim]) -> bool:
         """Record that something is going to be done about deliveries. Returns whether it may be.
@@ -177,32 +193,66 @@ class SharedMemory:
             if self._connection is not None:
                 with contextlib.suppress(MemoryUnavailableError):
                     await start_claims(self._connection, claims, self._kept, self._is_gone)
-                    self._held.update([claim.holder for claim in claims if claim.is_started and claim.is_claiming])
+                    for claim in claims:
+                        if claim.is_held:
+                            self._held.add(claim.holder)
                     return True
                 continue
             left = self._lease_ends - self._clock()
             if left <= 0:
-                for claim in claims:
-                    claim.is_refused = claim.kind == "waiting"
+                is_required = self._on_missing is not None
+                for claim in claims:  # those that another worker may have served wait for the memory, if they must
+                    claim.is_refused = claim.kind == "waiting" or (is_required and claim.is_checked_first)
                 self._note_missing()
                 return self._on_missing is None
             await self._wait(left)
 
     def end(
-        self, claim: Claim, events: Sequence[StatusEvent], /, *, is_whole: bool, is_complete: bool
-    ) -> Awaitable[None]:
-        """Begin to record final events, and delete the record of the start if it is the delivery's own."""
+        self, claim: Claim, events: Sequence[StatusEvent], messages: str, /, *, is_whole: bool, is_complete: bool
+    ) -> Awaitable[bytes]:
+        """Begin to record all that is going to be published, and delete the record of the start if nothing is left.
+
+        A duplicate with the same properties has the same record, and would find itself untouched.
+
+        While the lease lasts, other workers rely on it that this is recorded before it is published. Later it is
+        recorded once the memory is available: duplicates wait for it.
+        """
         if is_complete:
             self._held.discard(claim.holder)
-        if self._connection is None:
-            return DONE
-        record = claim.record if claim.kind == "whole" else ""
-        holder = AWAY if is_complete or claim.kind == "part" else claim.holder
-        lines = claim.first_line, written(claim.meaning, holder)
-        self._connection.put_each(write_origins(events), self._kept)
-        return self._connection.end(record, claim.name, lines, write_ends(events, is_whole=is_whole), self._kept)
+        ends, kept = write_ends(events, is_whole=is_whole), self._kept
+        if claim.notes:
+            ends, claim.notes = claim.notes + ends, ""
+        before, away = claim.first_line, written(claim.meaning, AWAY)
+        after = away if is_complete else before
+        record, origins = claim.record if is_complete else "", write_origins(events)
 
-    def release(self, claim: Claim, holder: str) -> Awaitable[None]:
+        def give(connection: "MemoryConnection") -> Awaitable[bytes | None]:
+            connection.put_each(origins, kept)
+            if not claim.request:
+                return connection.end(record, claim.name, (before, after), ends + messages, kept)
+            own = (claim.name, record or claim.name) if claim.name else ()
+            return connection.end_part((claim.request, *own), (before, after, ends + messages, away, ends), kept)
+
+        return _Ending(self, give)
+
+    async def end_later(self, give: "Give") -> bytes:
+        """Record an end when there is a connection, or once the lease has ended."""
+        while True:
+            left = self._lease_ends - self._clock()
+            if self._connection is not None:
+                if (found := await give(self._connection)) is not None:
+                    return found
+            elif left <= 0:
+                self._unrecorded.append(give)
+                return b""
+            else:
+                await self._wait(left)
+
+    def begin(self, give: "Give") -> Awaitable[bytes | None] | None:
+        """Give a command, if there is a connection."""
+        return None if self._connection is None else give(self._connection)
+
+    def release(self, claim: Claim, holder: str) -> Awaitable[object]:
         """Begin to replace the holder of a claim, which is this delivery."""
         self._held.discard(claim.holder)
         if self._connection is None:
@@ -249,6 +299,8 @@ class SharedMemory:
             if connection.error is not None:  # it ended in the moment of the last answer
                 raise connection.error
             self._connection = connection
+            while self._unrecorded:
+                self._unrecorded.popleft()(connection)
             self._telemetry.memory_connected()
             self.tried.set()
             self._note_missing()
@@ -321,7 +373,12 @@ def noted(send: Send, memory: SharedMemory) -> Send:
     """Send a call once its start is recorded, for all its members at once."""
 
     async def noted_send(call: OmniCall) -> Outcome:
-        claims = [one.record for one in call.members or (call,) if one.record is not None]
+        if not call.members:
+            claim = call.record
+            if claim is not None and not claim.is_started and not claim.is_refused and not await memory.start((claim,)):
+                return NOT_SENT
+            return DUPLICATE if claim is not None and claim.is_refused else await send(call)
+        claims = [one.record for one in call.members if one.record is not None]
         starting = [claim for claim in claims if not claim.is_started and not claim.is_refused]
         if starting and not await memory.start(starting):
             return NOT_SENT

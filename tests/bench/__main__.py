@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from service.demo.rabbitmq.node import private_node
 from service.demo.rabbitmq.ports import free_port
 from tests.bench.process import Process
 from tests.bench.rivals.job import requests
+from tests.support.memory import MemoryServer
 from tests.support.worker import started
 
 HERE: Final = Path(__file__).parent
@@ -93,6 +94,8 @@ class Bench:
     broker: str
     omni: str
     directory: Path
+    memory: MemoryServer | None = None
+    runs: Iterator[int] = field(default_factory=itertools.count)
 
     async def run(self, name: str, kind: str, count: int, variant: Variant) -> Run:
         """Fill the queue, and have it drained."""
@@ -216,7 +219,14 @@ class Bench:
             "RIVAL_OMNI": self.omni,
             "RIVAL_QUEUE": _queue(name),
             **self.settings,
+            **self._memory(),
         }
+
+    def _memory(self) -> dict[str, str]:
+        """Give each run a database of its own: the memory would know the requests of the one before."""
+        if self.memory is None:
+            return {}
+        return {"RELAY_MEMORY_URL": f"{self.memory.url.rpartition('/')[0]}/{next(self.runs)}"}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -243,7 +253,8 @@ async def main(options: argparse.Namespace) -> None:
             sys.executable, str(HERE / "omni.py"), str(port), str(options.latency)
         )
         stack.callback(omni.kill)
-        bench = Bench(node.url, f"http://127.0.0.1:{port}", directory)
+        server = await stack.enter_async_context(MemoryServer(directory / "memory")) if options.memory else None
+        bench = Bench(node.url, f"http://127.0.0.1:{port}", directory, server)
         async with started(directory / "first", {**bench.settings, "RELAY_HTTP_PORT": "0"}, "worker") as first:
             await first.until_ready()  # makes the topology
         print(f"OMNI after {options.latency * 1000:.0f} ms, RabbitMQ {node.version}, Python {sys.version.split()[0]}")  # noqa: T201
@@ -305,4 +316,5 @@ if __name__ == "__main__":
     parser.add_argument("--latency", type=float, default=0.02, help="seconds OMNI takes to answer")
     parser.add_argument("--only", default=",".join(("relay", *RIVALS)))
     parser.add_argument("--kinds", default="distinct,campaign,mix")
+    parser.add_argument("--memory", action="store_true", help="the relay has a shared memory; at most 15 runs")
     asyncio.run(main(parser.parse_args()))

@@ -108,7 +108,7 @@ async def test_report_events_and_find_know_the_request_of_a_message(
         found = await stage.command("find", "m-0", "--json", MEMORY_URL=memory.url)
         known = json.loads(found.output)["memory"]
         assert (known["requestId"], known["metadata"]) == ("order-1", {"tenant": "acme"})
-        assert [row["event"] for row in known["trail"]] == ["begun", "accepted"]
+        assert [row["event"] for row in known["trail"]] == ["begun", "accepted", "delivered"]
         found = await stage.command("find", "order-1", MEMORY_URL=memory.url)
         assert "shared memory  request order-1: ended" in found.output
         assert ("accepted after attempt 1", NUMBER in found.output) == ("accepted after attempt 1", False)

@@ -62,7 +62,7 @@ async def test_of_claims_that_are_made_in_one_turn_each_is_made_once(connection:
     assert started == ["a", "b", "d", "e", "f"]
 
 
-async def test_an_end_is_appended_to_a_claim_of_the_same_meaning_and_makes_one_that_was_lost(
+async def test_an_end_is_appended_to_a_claim_unless_another_holder_has_it_and_makes_one_that_was_lost(
     connection: MemoryConnection,
 ) -> None:
     await connection.start([], [("a", "r1", "m w.1\n"), ("b", "r2", "m w.2\n")], "started", 10)
@@ -72,17 +72,36 @@ async def test_an_end_is_appended_to_a_claim_of_the_same_meaning_and_makes_one_t
         connection.end("", "r2", ("m w.7\n", "m ~\n"), "[3]\n", 10),
         connection.end("", "r2", ("other w.7\n", "other ~\n"), "[4]\n", 10),
         connection.end("", "r3", ("m w.3\n", "m ~\n"), "[5]\n", 10),
+        connection.end("a", "r1", ("m w.1\n", "m ~\n"), "[1]\n", 10),
     ]
-    for end in ends:
-        await end
-    assert await connection.get("r1") == b"m ~\n[1]\n[2]\n"
-    assert await connection.get("r2") == b"m w.2\n[3]\n"
+    found = [await end for end in ends]
+    assert found == [b"", b"m ~\n[1]\n", b"m w.2\n", b"", b"", b""]  # the last one is the first one, given again
+    assert await connection.get("r1") == b"m ~\n[1]\n"
+    assert await connection.get("r2") == b"m w.2\n"
     assert await connection.get("r3") == b"m ~\n[5]\n"
     assert (await connection.get("a"), await connection.get("b")) == (None, b"started")
     await connection.release("r1", "m w.1\n", "m -\n", 10)
     await connection.release("r2", "m w.2\n", "m -\n", 10)
-    assert await connection.get("r1") == b"m ~\n[1]\n[2]\n"
-    assert await connection.get("r2") == b"m -\n[3]\n"
+    assert await connection.get("r1") == b"m ~\n[1]\n"
+    assert await connection.get("r2") == b"m -\n"
+
+
+async def test_the_end_of_a_part_is_appended_to_the_request_unless_another_holder_has_the_part(
+    connection: MemoryConnection,
+) -> None:
+    await connection.start([], [("a", "r", "m w.1\n"), ("b", "p1", "m w.2\n"), ("c", "p2", "m w.8\n")], "x", 10)
+    ended = ("m w.2\n", "m ~\n", "[1]\n[2]\n", "m ~\n", "[1]\n")
+    assert [await connection.end_part(("r", "p1", "b"), ended, 10) for _ in "12"] == [b"", b""]
+    assert (
+        await connection.end_part(("r", "p2", "c"), ("m w.3\n", "m ~\n", "[3]\n", "m ~\n", "[3]\n"), 10) == b"m w.8\n"
+    )
+    assert await connection.end_part(("r",), ("", "", "", "m ~\n", "[4]\n"), 10) == b""
+    assert await connection.end_part(("r",), ("", "", "", "other ~\n", "[5]\n"), 10) == b""
+    assert await connection.end_part(("lost", "p3", "p3"), ended, 10) == b""
+    assert await connection.get("p1") == b"m ~\n[1]\n[2]\n"
+    assert await connection.get("r") == b"m w.1\n[1]\n[4]\n"
+    assert (await connection.get("lost"), await connection.get("p3")) == (b"m ~\n[1]\n", b"m ~\n[1]\n[2]\n")
+    assert (await connection.get("b"), await connection.get("c")) == (None, b"x")
 
 
 async def test_what_is_recorded_without_being_waited_for_never_fails(memory: MemoryServer) -> None:

@@ -62,6 +62,7 @@ class Soak:
     settings: dict[str, str]
     """The environment of each worker."""
     sandbox: str
+    memory: MemoryServer | None = None
     done: Counter[str] = field(default_factory=Counter)
     workers: list[Worker] = field(default_factory=list)
     lives: list[Path] = field(default_factory=list)
@@ -80,7 +81,9 @@ class Soak:
 
     async def make_trouble(self, broker: Broker) -> None:
         """Kill and cut at moments spread over the run, in an order chosen by the seed."""
-        troubles = ["kill"] * self.options.kills + ["cut"] * self.options.cuts + ["crash"] * self.options.crashes
+        options = self.options
+        troubles = ["kill"] * options.kills + ["cut"] * options.cuts + ["crash"] * options.crashes
+        troubles += ["forget"] * options.memory_kills
         self.rng.shuffle(troubles)
         for number, trouble in enumerate(troubles, 1):
             due = len(self.observed.expected) * 0.95 * number / (len(troubles) + 1)
@@ -94,6 +97,11 @@ class Soak:
                     self.rng.choice(self.workers).send(signal.SIGKILL)
                 case "cut":
                     broker.cut()
+                case "forget":
+                    assert self.memory is not None
+                    await self.memory.kill()
+                    await asyncio.sleep(self.rng.choice((0, 1, 8)))
+                    await self.memory.start()
                 case _:
                     await broker.crash(self.done[trouble])
             self.done[trouble] += 1
@@ -166,10 +174,14 @@ async def main(options: argparse.Namespace) -> int:
             "RELAY_OMNI_LOG_QUERIES_PER_MINUTE": str(100 / options.workers),
             "RELAY_OMNI_READ_TIMEOUT": "5",
         }
+        memory = None
         if options.memory:
-            memory = await stack.enter_async_context(MemoryServer(directory / "memory"))
+            kept = ("--save", "", "--appendonly", "yes" if options.memory_persists else "no")
+            memory = await stack.enter_async_context(MemoryServer(directory / "memory", kept))
             settings["RELAY_MEMORY_URL"] = memory.url
-        soak = Soak(options, directory, random.Random(options.seed), observed, settings, f"http://127.0.0.1:{port}")  # noqa: S311
+            settings["RELAY_MEMORY_REQUIRED"] = str(options.memory_required)
+        rng, url = random.Random(options.seed), f"http://127.0.0.1:{port}"  # noqa: S311
+        soak = Soak(options, directory, rng, observed, settings, url, memory)
         checked = await run(directory / "check", settings, "check", within=60)
         _progress(checked.output.strip().replace("\n", "; "))
         await _declare(directory, settings)
@@ -234,7 +246,8 @@ def _judge(soak: Soak, seconds: float, dead_letters: list[dict[str, Any]]) -> in
     _progress(f"lost: {sorted(observed.lost)[:20]}; twice: {sorted(twice)[:20]}")
     answered = soak.options.logs == "answered"
     unexplained = twice if answered or soak.options.policy == "park" else twice - observed.ambiguous
-    return int(bool(observed.lost or leaks or unexplained or (answered and observed.contradicted)))
+    is_contradicted = observed.contradicted and (answered or soak.options.memory)
+    return int(bool(observed.lost or leaks or unexplained or is_contradicted))
 
 
 def _progress(line: str) -> None:
@@ -260,6 +273,9 @@ if __name__ == "__main__":
         "--clock-steps", action="store_true", help="the workers' wall clock steps by up to 5 s, either way"
     )
     parser.add_argument("--memory", action="store_true", help="a memory that all workers share")
+    parser.add_argument("--memory-kills", type=int, default=0, help="of the memory; it starts again soon")
+    parser.add_argument("--memory-required", action="store_true", help="sending pauses while the memory is away")
+    parser.add_argument("--memory-persists", action="store_true", help="the memory keeps its data when it is killed")
     parser.add_argument("--twice", action="store_true", help="publish each request twice; needs --memory")
     parser.add_argument("--rabbitmq-root", type=Path, help="a system tree with another RabbitMQ")
     sys.exit(asyncio.run(main(parser.parse_args())))

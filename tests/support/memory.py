@@ -22,6 +22,8 @@ class MemoryServer:
     options: tuple[str, ...] = ("--save", "", "--appendonly", "no")
     port: int = field(default_factory=free_port)
     password: str = ""
+    file: Path | None = None
+    """Its configuration."""
     _process: asyncio.subprocess.Process | None = None
 
     @property
@@ -44,7 +46,16 @@ class MemoryServer:
         password = ("--requirepass", self.password) if self.password else ()
         self._process = await asyncio.create_subprocess_exec(
             *LEASH,
-            *(program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
+            *(
+                program,
+                *([str(self.file)] if self.file else []),
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--dir",
+                str(self.directory),
+            ),
             *(*self.options, *password),
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,

@@ -1,5 +1,6 @@
 """The client of the memory that all workers share."""
 
-from service.adapters.memory.connection import ANSWER, MemoryConnection, connect
+from service.adapters.memory.connecting import connect
+from service.adapters.memory.connection import ANSWER, MemoryConnection
 
 __all__ = ["ANSWER", "MemoryConnection", "connect"]

@@ -13,22 +13,17 @@ This file has more than 250 lines since the order of commands, and all that ends
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import hiredis
 from redis.asyncio.connection import Connection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -36,6 +31,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from service.adapters.memory.scripts import (
     ABSENT,
     END,
+    END_PART,
     EXCHANGE,
     GET_CHANGED,
     PUT,
@@ -45,19 +41,16 @@ from service.adapters.memory.scripts import (
     SCRIPTS,
     START,
 )
-from service.adapters.tls import client_context, untrusted
-from service.core.attempt.claim import DONE
+from service.adapters.tls import untrusted
 from service.core.attempt.start_record import MemoryCause, MemoryUnavailableError
 
 ANSWER: Final = 0.5
 """Seconds for which an answer is waited for."""
-_CONNECT: Final = 2.0
-"""Seconds for connecting and logging in."""
 _GRACE: Final = 0.05
 """Seconds in which the loop may still read an answer that has arrived while it was busy."""
-_SOON: Final = 0.005
+_SOON: Final = 0.02
 """Seconds within which a command is written that is not waited for: mostly another one takes it along."""
-_PREFIX: Final = "omni-relay:"
+PREFIX: Final = "omni-relay:"
 
 _CAUSES: Final[tuple[tuple[type[Exception], MemoryCause], ...]] = (
     (TimeoutError, "timeout"),
@@ -72,6 +65,7 @@ _REFUSALS: Final[Mapping[str, MemoryCause]] = {
     "NOPERM": "not_permitted",
     "READONLY": "read_only",
     "OOM": "full",
+    "MOVED": "changed",
 }
 """By the first word of an error that the server answers."""
 
@@ -86,40 +80,87 @@ class _Shared:
         self.keys: list[str] = []
         self.more_keys: list[str] = []
         self.values: list[str] = []
-        self.done: asyncio.Future[Any] | None = None
+        self._is_done = False
+        self._answer: Any = None
+        self._error: MemoryUnavailableError | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        """A future for each task that waits: one that is cancelled does not end the others. Faster than `shield`."""
+
+    def done(self) -> bool:
+        """Return whether it is answered."""
+        return self._is_done
+
+    def set_result(self, answer: object) -> None:
+        """Give the answer to all that wait for it."""
+        self._is_done, self._answer = True, answer
+        for one in self._waiting:
+            if not one.done():
+                one.set_result(None)
+
+    def set_exception(self, error: MemoryUnavailableError) -> None:
+        """End the wait of all."""
+        self._error = error
+        self.set_result(None)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Return the answer. Raises `MemoryUnavailableError`."""
+        if not self._is_done:
+            one = asyncio.get_running_loop().create_future()
+            self._waiting.append(one)
+            yield from one
+        if self._error is not None:
+            raise self._error
+        return self._answer
 
 
 class _Confirmed:
-    """Waits until the server has confirmed something, or the connection has ended."""
+    """Waits until the server has confirmed something. Returns one of its answers; None if the connection has ended."""
 
-    def __init__(self, done: "asyncio.Future[Any]") -> None:
-        self._done = done
+    def __init__(self, shared: _Shared, place: int) -> None:
+        self._shared = shared
+        self._place = place
+
+    def __await__(self) -> Generator[Any, None, bytes | None]:
+        try:
+            answer = yield from self._shared.__await__()
+        except MemoryUnavailableError:
+            return None
+        one = answer[self._place] if isinstance(answer, list) and self._place < len(answer) else b""
+        return one if isinstance(one, bytes) else b""
+
+
+class _Nothing:
+    """The result of a command that is not given, since the connection has ended."""
 
     def __await__(self) -> Generator[Any, None, None]:
-        if not self._done.done():
-            with contextlib.suppress(MemoryUnavailableError):
-                yield from asyncio.shield(self._done).__await__()  # others wait for it too
+        yield from ()
+
+
+_NOTHING: Final = _Nothing()
 
 
 class MemoryConnection(asyncio.Protocol):
-    """One connection. Make it with `connect`."""
+    """One connection. Make it with `connecting.connect`."""
 
-    def __init__(self, connection: Connection, on_lost: Callable[[MemoryUnavailableError], None]) -> None:
+    def __init__(
+        self, connection: Connection, on_lost: Callable[[MemoryUnavailableError], None], prefix: str = PREFIX
+    ) -> None:
         writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001 - its only way
         assert writer is not None  # noqa: S101 - it is connected
         self._writer, self._transport = writer, writer.transport
         self.on_lost = on_lost
+        self._prefix = prefix
         self._reader = hiredis.Reader()
         self._shas: dict[str, bytes] = {}
         self._given: list[tuple[tuple[Any, ...], asyncio.Future[Any]] | _Shared] = []
         """Commands that are not written yet, in their order; those that share one where the first was given."""
         self._shared: dict[tuple[str, str, float], _Shared] = {}
-        self._answers: deque[tuple[float, asyncio.Future[Any] | None]] = deque()
+        self._answers: deque[tuple[float, asyncio.Future[Any] | _Shared]] = deque()
         """When each command was given, and what waits for its answer."""
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.TimerHandle | None = None
-        self._overdue: tuple[float, asyncio.Future[Any] | None] | None = None
+        self._overdue: tuple[float, asyncio.Future[Any] | _Shared] | None = None
         """The answer that was overdue at the last look."""
         self._loop = asyncio.get_running_loop()
         self.error: MemoryUnavailableError | None = None
@@ -143,12 +184,12 @@ class MemoryConnection(asyncio.Protocol):
                 self._lose(MemoryUnavailableError("refused"))  # an answer to nothing
                 return
             _, waiting = self._answers.popleft()
-            if waiting is not None and not waiting.done():
+            if not waiting.done():
                 waiting.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the server, or the network, has ended the connection."""
-        self._lose(MemoryUnavailableError("no_connection") if exc is None else _failure(exc))
+        self._lose(MemoryUnavailableError("no_connection") if exc is None else failure_of(exc))
 
     async def begin(self) -> str:
         """Prepare the server. Returns its generation, which is another one after a restart or a failover."""
@@ -161,6 +202,8 @@ class MemoryConnection(asyncio.Protocol):
         answers = await asyncio.gather(self._ask("INFO", "server"), self._ask("INFO", "replication"))
         lines = [line for answer in answers for line in str(answer, "utf-8", "replace").splitlines() if ":" in line]
         facts = dict(line.split(":", 1) for line in lines)
+        if facts.get("role") == "slave":
+            raise MemoryUnavailableError("read_only")
         return f"{facts.get('run_id', '')}.{facts.get('master_replid', '')}"
 
     async def time(self) -> float:
@@ -174,19 +217,19 @@ class MemoryConnection(asyncio.Protocol):
 
     async def get(self, name: str) -> bytes | None:
         """Return a value."""
-        value = await self._ask("GET", _PREFIX + name)
+        value = await self._ask("GET", self._prefix + name)
         return value if isinstance(value, bytes) else None
 
     async def get_all(self, names: Sequence[str]) -> list[bytes | None]:
         """Return several values."""
-        values = await self._ask("MGET", *[_PREFIX + name for name in names])
+        values = await self._ask("MGET", *[self._prefix + name for name in names])
         if not isinstance(values, list) or len(values) != len(names):
             raise MemoryUnavailableError("refused")
         return [value if isinstance(value, bytes) else None for value in values]
 
     async def exchange(self, name: str, before: bytes, after: str, seconds: float) -> bool:
         """Replace a value, if it still is `before`."""
-        given = (self._shas[EXCHANGE], 1, _PREFIX + name, before, after, _milliseconds(seconds))
+        given = (self._shas[EXCHANGE], 1, self._prefix + name, before, after, _milliseconds(seconds))
         answer: int = await self._ask("EVALSHA", *given)
         return answer == 1
 
@@ -195,13 +238,13 @@ class MemoryConnection(asyncio.Protocol):
 
         A value that is not set is empty. Of one with more than `most` bytes, only the version is returned.
         """
-        given = (self._shas[GET_CHANGED], 1, _PREFIX + name, version, length, most)
+        given = (self._shas[GET_CHANGED], 1, self._prefix + name, version, length, most)
         value = await self._ask("EVALSHA", *given)
         return value if isinstance(value, bytes) else None
 
     async def replace(self, name: str, version: str, length: int, value: str, seconds: float) -> bool:
         """Replace a value if its first `length` characters still are `version`, which is empty if it is not set."""
-        given = (self._shas[REPLACE], 1, _PREFIX + name, version, length, value, _milliseconds(seconds))
+        given = (self._shas[REPLACE], 1, self._prefix + name, version, length, value, _milliseconds(seconds))
         answer: int = await self._ask("EVALSHA", *given)
         return answer == 1
 
@@ -209,7 +252,7 @@ class MemoryConnection(asyncio.Protocol):
         """Set a value that is not set, without waiting for the answer, or for a connection that has ended."""
         if self.error is not None:
             return
-        self._share(ABSENT, value, seconds).keys.append(_PREFIX + name)
+        self._share(ABSENT, value, seconds).keys.append(self._prefix + name)
         if self._soon is None:
             self._soon = self._loop.call_later(_SOON, self._write_soon)
 
@@ -217,7 +260,7 @@ class MemoryConnection(asyncio.Protocol):
         """Set values; return when the server has confirmed them."""
         self._require()
         shared = self._share(PUT, value, seconds)
-        shared.keys.extend([_PREFIX + name for name in names])
+        shared.keys.extend([self._prefix + name for name in names])
         await self._done(shared)
 
     def put_each(self, pairs: Sequence[tuple[str, str]], seconds: float) -> None:
@@ -225,7 +268,7 @@ class MemoryConnection(asyncio.Protocol):
         if self.error is not None or not pairs:
             return
         shared = self._share(PUT_EACH, "", seconds)
-        shared.keys.extend([_PREFIX + name for name, _ in pairs])
+        shared.keys.extend([self._prefix + name for name, _ in pairs])
         shared.values.extend([value for _, value in pairs])
         self._write_in_this_turn()
 
@@ -242,45 +285,68 @@ class MemoryConnection(asyncio.Protocol):
                 await self.put(names, value, seconds)
             return []
         if names:
-            self._share(PUT, value, seconds).keys.extend([_PREFIX + name for name in names])
+            self._share(PUT, value, seconds).keys.extend([self._prefix + name for name in names])
         shared = self._share(START, value, seconds)
-        first = len(shared.values)
+        first, prefix = len(shared.values), self._prefix
         for name, claim, wanted in claims:
-            shared.keys.append(_PREFIX + name)
-            shared.more_keys.append(_PREFIX + claim)
+            shared.keys.append(prefix + name)
+            shared.more_keys.append(prefix + claim)
             shared.values.append(wanted)
-        answer = await self._done(shared)
+        if not self._is_due:
+            self._write_in_this_turn()
+        answer = await shared
         if not isinstance(answer, list) or len(answer) < first + len(claims):
             self._lose(MemoryUnavailableError("refused"))
             raise MemoryUnavailableError("refused")
         return [one if isinstance(one, bytes) else b"" for one in answer[first : first + len(claims)]]
 
-    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, seconds: float) -> Awaitable[None]:
-        """Append to a claim of the same meaning, or make it; delete `name`, unless it is empty.
+    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, seconds: float) -> Awaitable[bytes | None]:
+        """Append to a claim, or make it, and delete `name` unless it is empty.
 
-        `lines`: the first line of the claim becomes the second one if it is the first one.
+        `lines`: the first line of the claim before and after that.
 
-        The result is there when the server has confirmed it, or the connection has ended.
+        The result is there when the server has confirmed it, or the connection has ended: None if it has ended; the
+        claim if it has the same meaning and another holder; else nothing.
         """
-        return self._append(END, (_PREFIX + claim, _PREFIX + (name or claim)), (*lines, ends), seconds)
+        return self._append(END, (self._prefix + claim, self._prefix + (name or claim)), (*lines, ends), seconds)
 
-    def release(self, claim: str, before: str, after: str, seconds: float) -> Awaitable[None]:
-        """Replace the first line of a claim, if it is `before`. The result is as that of `end`."""
-        return self._append(RELEASE, (_PREFIX + claim,), (before, after), seconds)
+    def end_part(
+        self, claims: Sequence[str], values: tuple[str, str, str, str, str], seconds: float
+    ) -> Awaitable[bytes | None]:
+        """Append to the claims of a request and of a part of it. The result is as that of `end`.
+
+        `claims`: those of the request and of the part, and the record to delete or the part's again; or that of the
+        request only. `values`: as those of the part for `end`; and the first line of the request's, if it has none, and
+        what is appended to it.
+        """
+        if self.error is not None:
+            return _NOTHING
+        alone = _Shared(END_PART, "", seconds)
+        alone.keys.extend([self._prefix + claim for claim in claims])
+        alone.values.extend(values)
+        self._given.append(alone)
+        self._write_in_this_turn()
+        return _Confirmed(alone, 0)
+
+    def release(self, claim: str, before: str, after: str, seconds: float) -> Awaitable[bytes | None]:
+        """Replace the first line of a claim, if it is `before`. The result is there as that of `end`."""
+        return self._append(RELEASE, (self._prefix + claim,), (before, after), seconds)
 
     def close(self) -> None:
         """End the connection."""
         self._lose(MemoryUnavailableError("no_connection"))
 
-    def _append(self, script: str, keys: tuple[str, ...], values: tuple[str, ...], seconds: float) -> Awaitable[None]:
+    def _append(
+        self, script: str, keys: tuple[str, ...], values: tuple[str, ...], seconds: float
+    ) -> Awaitable[bytes | None]:
         if self.error is not None:
-            return DONE
+            return _NOTHING
         shared = self._share(script, "", seconds)
+        place = len(shared.keys) // len(keys)
         shared.keys.extend(keys)
         shared.values.extend(values)
-        shared.done = shared.done or self._loop.create_future()
         self._write_in_this_turn()
-        return _Confirmed(shared.done)
+        return _Confirmed(shared, place)
 
     def _share(self, script: str, value: str, seconds: float) -> _Shared:
         key = (script, value, seconds)
@@ -291,9 +357,8 @@ class MemoryConnection(asyncio.Protocol):
         return shared
 
     async def _done(self, shared: _Shared) -> Any:  # noqa: ANN401 - as the server answers
-        shared.done = shared.done or self._loop.create_future()
         self._write_in_this_turn()
-        return await asyncio.shield(shared.done)
+        return await shared
 
     def _write_in_this_turn(self) -> None:
         if not self._is_due:
@@ -338,7 +403,7 @@ class MemoryConnection(asyncio.Protocol):
             keys = keys + one.more_keys if one.more_keys else keys
             values = (one.value, *one.values) if one.value else one.values
             commands.append((b"EVALSHA", self._shas[one.script], len(keys), *keys, _milliseconds(one.seconds), *values))
-            self._answers.append((now, one.done))
+            self._answers.append((now, one))
         if commands:
             self._watch()
             self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))
@@ -366,72 +431,17 @@ class MemoryConnection(asyncio.Protocol):
         self.error = error
         for timer in filter(None, (self._timer, self._soon)):
             timer.cancel()
-        given = [one.done if isinstance(one, _Shared) else one[1] for one in self._given]
+        given = [one if isinstance(one, _Shared) else one[1] for one in self._given]
         for one in [one for _, one in self._answers] + given:
-            if one is not None and not one.done():
+            if not one.done():
                 one.set_exception(error)
-                one.exception()  # some are waited for by none
+                if isinstance(one, asyncio.Future):
+                    one.exception()  # some are waited for by none
         self._writer.close()
         self.on_lost(error)
 
 
-async def connect(
-    url: str, ca_file: str | None, on_lost: Callable[[MemoryUnavailableError], None]
-) -> tuple[MemoryConnection, str]:
-    """Connect and log in. Returns the connection, and the generation of the server.
-
-    `on_lost` is called once, when the connection has ended. Raises `MemoryUnavailableError`.
-    """
-    connection = _connection(url, ca_file)
-    made: MemoryConnection | None = None
-    try:
-        async with asyncio.timeout(_CONNECT):
-            await connection.connect()  # type: ignore[no-untyped-call]  # the library's
-            made = MemoryConnection(connection, lambda _: None)
-            generation = await made.begin()
-    except (RedisError, OSError, MemoryUnavailableError) as error:
-        failure = error if isinstance(error, MemoryUnavailableError) else _failure(error)
-        if made is not None:
-            made.close()
-        else:
-            await connection.disconnect(nowait=True)  # it may be half connected
-        raise failure from None  # the cause may repeat what the server has, or the URL
-    if made.error is not None:
-        raise made.error
-    made.on_lost = on_lost
-    return made, generation
-
-
-def _connection(url: str, ca_file: str | None) -> Connection:
-    parts = urlsplit(url)
-    options: dict[str, Any] = {
-        "host": parts.hostname or "localhost",
-        "port": parts.port or 6379,
-        "username": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "db": int(parts.path.strip("/") or 0),
-        "protocol": 2,
-        "driver_info": None,
-        "client_name": "omni-relay",
-        "socket_timeout": None,  # answers have a limit of their own
-        "socket_connect_timeout": _CONNECT,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    return _TlsConnection(ca_file, **options) if parts.scheme == "rediss" else Connection(**options)
-
-
-class _TlsConnection(Connection):
-    """TLS as towards OMNI and the broker: the library's own context does not trust `ca_file` beside the system's."""
-
-    def __init__(self, ca_file: str | None, **options: Any) -> None:  # noqa: ANN401 - the library's
-        super().__init__(**options)
-        self._context = client_context(ca_file)
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {**super()._connection_arguments(), "ssl": self._context}
-
-
-def _failure(error: Exception) -> MemoryUnavailableError:
+def failure_of(error: Exception) -> MemoryUnavailableError:
     """Name the cause. The detail is the text of a refused certificate only: other texts may contain what was sent."""
     if refused := untrusted(error):
         return MemoryUnavailableError("untrusted_certificate", str(refused))

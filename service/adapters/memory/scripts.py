@@ -47,22 +47,46 @@ return known
 """Set each key of the first half, if the claim in the second half is made, or has been made by the same holder."""
 
 END: Final = """
+local found = {}
 for place = 1, #KEYS, 2 do
-  local first = 3 * (place - 1) / 2 + 2
-  local before, after, ends = ARGV[first], ARGV[first + 1], ARGV[first + 2]
-  local known = redis.call('GET', KEYS[place])
-  if not known then
-    redis.call('SET', KEYS[place], after .. ends, 'PX', ARGV[1])
-  elseif string.sub(known, 1, #before) == before then
+  local number = (place + 1) / 2
+  local before, after, ends = ARGV[3 * number - 1], ARGV[3 * number], ARGV[3 * number + 1]
+  local known = redis.call('GET', KEYS[place]) or before
+  found[number] = ''
+  if string.sub(known, 1, #before) == before then
     redis.call('SET', KEYS[place], after .. string.sub(known, #before + 1) .. ends, 'PX', ARGV[1])
-  elseif string.match(known, '^%S*') == string.match(after, '^%S*') then
-    redis.call('SET', KEYS[place], known .. ends, 'PX', ARGV[1])
+    if KEYS[place + 1] ~= KEYS[place] then redis.call('DEL', KEYS[place + 1]) end
+  elseif string.match(known, '^%S*') == string.match(before, '^%S*') and not string.find(known, ends, 1, true) then
+    found[number] = known
   end
-  if KEYS[place + 1] ~= KEYS[place] then redis.call('DEL', KEYS[place + 1]) end
 end
-return 1
+return found
 """
-"""Append final events to claims, each of which is followed by the record to delete, or by itself."""
+"""Append to claims, each of which is followed by the record to delete, or by itself.
+
+Returns the claims that another holder has.
+It may be given again when it is not known whether it was applied."""
+
+END_PART: Final = """
+local before, after, ends, first, events = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+if KEYS[3] then
+  local known = redis.call('GET', KEYS[2]) or before
+  if string.sub(known, 1, #before) ~= before then
+    return {string.find(known, ends, 1, true) and '' or known}
+  end
+  redis.call('SET', KEYS[2], after .. string.sub(known, #before + 1) .. ends, 'PX', ARGV[1])
+  if KEYS[3] ~= KEYS[2] then redis.call('DEL', KEYS[3]) end
+end
+local whole = redis.call('GET', KEYS[1]) or first
+if string.match(whole, '^%S*') == string.match(first, '^%S*') and not string.find(whole, events, 1, true) then
+  redis.call('SET', KEYS[1], whole .. events, 'PX', ARGV[1])
+end
+return {''}
+"""
+"""Append to the claim of a request, whoever holds it, and to that of a part.
+
+The second and third key are the claim of the part, and the record to delete or the same again. Returns the part's claim
+if another holder has it: then nothing is appended."""
 
 RELEASE: Final = """
 for place = 1, #KEYS do
@@ -92,4 +116,4 @@ return 1
 """
 """Replace a value of a version."""
 
-SCRIPTS: Final = (ABSENT, PUT, PUT_EACH, EXCHANGE, START, END, RELEASE, GET_CHANGED, REPLACE)
+SCRIPTS: Final = (ABSENT, PUT, PUT_EACH, EXCHANGE, START, END, END_PART, RELEASE, GET_CHANGED, REPLACE)

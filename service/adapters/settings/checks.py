@@ -27,9 +27,17 @@ _PROXY_URL: Final = (
 )
 
 _MEMORY_URL: Final = (
-    "must be redis://USER:PASSWORD@HOST:PORT/DATABASE or rediss://…; percent-encode / ? # @ : in user and password "
-    "(%2F %3F %23 %40 %3A)"
+    "must be redis://USER:PASSWORD@HOST:PORT/DATABASE or rediss://…, redis+cluster://…@HOST:PORT,HOST:PORT, or "
+    "redis+sentinel://…@HOST:PORT,HOST:PORT/NAME; percent-encode / ? # @ : in user and password (%2F %3F %23 %40 %3A)"
 )
+_MEMORY_LOGIN: Final = r"(?:[^\s@:/?#\\]*(?::[^\s@:/?#\\]*)?@)?"
+_MEMORY_HOST: Final = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_MEMORY_OF_SEVERAL: Final = re.compile(
+    rf"rediss?\+(?:cluster://{_MEMORY_LOGIN}{_MEMORY_HOST}(?:,{_MEMORY_HOST})*/?"
+    rf"|sentinel://{_MEMORY_LOGIN}{_MEMORY_HOST}(?:,{_MEMORY_HOST})*/[\w.-]+)",
+    re.ASCII,
+)
+"""A cluster, by any of its nodes; or a primary that sentinels watch."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]{16,200}", re.ASCII)
 """Characters that need no encoding in a path (RFC 3986, 2.3)."""
@@ -77,6 +85,8 @@ def proxy_fault(url: str) -> str | None:
 
 def memory_fault(url: str) -> str | None:
     """Return what is wrong with the URL of the shared memory, without repeating any of it."""
+    if _MEMORY_OF_SEVERAL.fullmatch(url):
+        return None
     parts = url_parts(url)
     if (
         not parts

@@ -10,12 +10,18 @@ delivery claims the request's id, in the command that records its start. A deliv
   over if its holder is gone: its lease has ended, or it has given the delivery up. One of several does, the others find
   a holder.
 * A delivery that was never delivered before takes nothing over: the holder's delivery will come back.
-* Requests that the relay has published itself, in a delay queue or replayed from the dead letters, are the holder's by
-  their headers. While they are away, the claim has no holder, and is not taken over.
+* Requests that the relay has published itself, in a delay queue or replayed from the dead letters, are parts of it.
+  While they are away, the request's claim has no holder, and is not taken over. Each part has a claim of its own, since
+  it may be delivered twice too: to a worker whose session ends while it makes the call, and to the next one.
 
-The claim collects the final events, so that a duplicate can publish them again; see `result.repetition`. A duplicate
+A claim collects all that is published about its delivery, before that is published. So the next worker that has the
+delivery publishes the same again, whatever the first one has done, and decides nothing itself; see
+`result.repetition`. The final events of a part are recorded in the request's claim too, for duplicates. A duplicate
 that comes earlier waits in a delay queue. It never makes a call: if the claim is lost, or never ends, it is looked up
 in OMNI's logs, and parked.
+
+A holder that learns, from the answer to such a record, that another one has taken its claim over, is a duplicate from
+then on.
 """
 
 from binascii import b2a_base64
@@ -27,7 +33,7 @@ from typing import Final, Literal
 from pydantic_core import to_json
 
 from service.core.delivery import Header
-from service.core.headers import is_returning
+from service.core.headers import is_republished, is_returning
 from service.core.history import History
 from service.core.request.request import SendRequest
 
@@ -37,6 +43,9 @@ FREE: Final = "-"
 """Instead of a holder: it has given the delivery up untouched, and the broker redelivers."""
 GIVEN_UP: Final = "!"
 """Instead of a holder: it has given the delivery up, perhaps after a call, and the broker redelivers."""
+_NO_MEANING: Final = "?"
+_PART: Final = "p"
+_REQUEST: Final = "r"
 _BEGUN: Final = "begun"
 _BYTES: Final = 12
 
@@ -44,16 +53,16 @@ _BYTES: Final = 12
 class _Done:
     """Is done when it is awaited."""
 
-    def __await__(self) -> Generator[None, None, None]:
-        return
-        yield
+    def __await__(self) -> Generator[None, None, bytes]:
+        yield from ()
+        return b""
 
 
 DONE: Final = _Done()
 
 ClaimKind = Literal["whole", "part", "waiting"]
 """whole    as a producer published it
-part     published by the relay: it claims nothing, since it has the claim
+part     published by the relay
 waiting  a duplicate that has waited for the end of the other
 """
 
@@ -65,10 +74,12 @@ class Claim:
     record: str
     """The name of the delivery's record."""
     name: str = ""
-    """The name of the request's claim; empty if nothing is known of it."""
+    """The name of the claim; empty if it has none."""
     meaning: str = ""
     holder: str = ""
     kind: ClaimKind = "whole"
+    request: str = ""
+    """The name of the request's claim, if the claim is that of a part."""
     begun: str = ""
     """The line that says when it arrived, and at which worker."""
     may_take_over: bool = False
@@ -81,18 +92,34 @@ class Claim:
     """Whether another delivery has the claim."""
     was_held: bool = False
     """Whether it was taken over from a holder that may have made a call."""
+    has_ended: bool = False
+    """Whether it is recorded that nothing is left to do."""
+    parts: int = 0
+    """How many claims it has named."""
+    notes: str = ""
+    """Lines for an operator, which are recorded with the next end."""
     known: bytes | None = b""
     """The claim that was found; None if there was none, and empty if the memory is not available."""
 
     @property
     def is_claiming(self) -> bool:
         """Whether it makes a claim, or takes one over, when it starts."""
-        return bool(self.name) and (self.kind == "whole" or (self.kind == "waiting" and self.may_take_over))
+        return bool(self.name) and (self.kind != "waiting" or self.may_take_over)
+
+    @property
+    def is_of_part(self) -> bool:
+        """Whether it is the claim of a part, and not of a request."""
+        return self.name.startswith(_PART)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was made, or taken over, and something may be left to be done."""
+        return self.is_claiming and self.is_started and not self.is_refused and not self.has_ended
 
     @property
     def is_checked_first(self) -> bool:
         """Whether it has to be known before anything else whether it is a duplicate: it is late, and often is one."""
-        return bool(self.name) and (self.kind == "waiting" or (self.kind == "whole" and self.may_take_over))
+        return bool(self.name) and (self.kind == "waiting" or self.may_take_over)
 
     @property
     def first_line(self) -> str:
@@ -102,7 +129,12 @@ class Claim:
     @property
     def value(self) -> str:
         """The claim as it is made."""
-        return self.first_line + self.begun
+        return self.first_line + (self.begun if self.kind == "whole" else "")
+
+    def name_part(self) -> str:
+        """Name the claim of a retry message."""
+        self.parts += 1
+        return f"{_PART}{self.holder}.{self.parts}"
 
 
 def claim_of(  # noqa: PLR0913 - all that it follows from
@@ -116,25 +148,35 @@ def claim_of(  # noqa: PLR0913 - all that it follows from
     kept: float,
     worker: str = "",
 ) -> Claim:
-    """Return the claim of a delivery with a valid request. `redelivered`: by the broker's mark.
+    """Return the claim of a delivery with a valid request.
 
-    `worker`: its name for people.
+    `redelivered`: by the broker's mark; that of the relay is in the headers. `worker`: its name for people.
     """
-    if history.claim:
-        kind: ClaimKind = "waiting" if history.waits else "part"
-        meaning = history.claim
-    elif headers and (history.redrives or is_returning(headers)):
-        return Claim(record, kind="part")  # published when there was no memory, or without the id's claim
+    name, meaning = claim_name(request.request_id), history.claim
+    was_delivered_before = history.attempts > 0 or history.redeliveries > 0
+    if headers and (meaning or history.redrives or is_returning(headers)):
+        kind: ClaimKind = "waiting" if meaning and history.waits else "part"
     else:
         kind, meaning = "whole", meaning_of(request)
-    may_take_over = kind != "part" and (redelivered or history.attempts > 0)
+    if kind == "part" or (kind == "waiting" and history.part):
+        whole = "" if meaning in {"", _NO_MEANING} else name  # else it was published when there was no memory
+        again = redelivered or is_republished(headers) or (kind == "waiting" and was_delivered_before)
+        own = history.part or f"{_PART}{record}"
+        return Claim(record, own, meaning or _NO_MEANING, holder, kind, whole, may_take_over=again, kept=kept)
+    may_take_over = redelivered or was_delivered_before
     begun = f"{to_json((_BEGUN, history.first_seen, worker)).decode()}\n"
-    return Claim(record, claim_name(request.request_id), meaning, holder, kind, begun, may_take_over, kept)
+    return Claim(record, name, meaning, holder, kind, "", begun, may_take_over, kept)
+
+
+def unclaimed(claim: Claim) -> Claim:
+    """Return the claim of a duplicate that is served without one: its ends are recorded for others all the same."""
+    name = claim.request or claim.name
+    return Claim(claim.record, "", claim.meaning, kind="part", request=name, kept=claim.kept, is_started=True)
 
 
 def claim_name(request_id: str) -> str:
     """Name the claim of a request."""
-    return "r" + short_digest(request_id.encode("utf-8", "surrogatepass"))
+    return _REQUEST + short_digest(request_id.encode("utf-8", "surrogatepass"))
 
 
 def meaning_of(request: SendRequest) -> str:

@@ -30,6 +30,11 @@ def origin_name(message_id: str) -> str:
     return "m" + short_digest(message_id.encode("utf-8", "surrogatepass"))
 
 
+def reports_name(message_id: str) -> str:
+    """Name the record of the delivery reports about a message."""
+    return "d" + short_digest(message_id.encode("utf-8", "surrogatepass"))
+
+
 def write_origins(events: Iterable[StatusEvent]) -> list[tuple[str, str]]:
     """Write the records of messages that have events: their names and values."""
     return [

@@ -1,23 +1,28 @@
-"""The final events of a request, kept in its claim so that a duplicate can publish them again.
+"""All that is published about a request, kept in its claim so that another worker can publish it again.
 
-Each line is a JSON array: type, time, attempt, OMNI's status, bulk id, reason, and which messages it is about. No
-address and no text: a duplicate has them. The id of an event follows from its type and the request, so a repeated event
-has the id of the first.
+Each line is a JSON array. No address and no text: a duplicate has them.
+
+* Events: type, time, attempt, OMNI's status, bulk id, reason, and which messages it is about. The id of an event
+  follows from its type and the request, so a repeated event has the id of the first.
+* Retry messages and dead letters, for the worker that takes the claim over: it publishes them once more, marked as
+  possible duplicates. Two equal retry messages name one claim, so one of them is served.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
 
 from pydantic_core import from_json, to_json
 
-from service.core.attempt.claim import Claim, read_claim, short_digest
+from service.core.attempt.claim import AWAY, Claim, read_claim, short_digest
+from service.core.delivery import Header
+from service.core.headers import read_history, write_history, write_progress
 from service.core.history import History
 from service.core.omni.status import Status
 from service.core.request.request import Message, SendRequest
 from service.core.result.event import FINAL_EVENTS, EventType, Reason, ReasonCode, StatusEvent
-from service.core.result.report import Report, RetryMessage, report_each
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage, report_each
 
 DuplicateEnd = Literal["repeated", "waiting", "conflict", "unclear"]
 """repeated  the final events of the first were published again
@@ -31,11 +36,16 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _TYPES: Final[Mapping[str, EventType]] = {
     type_.partition(".")[2]: type_ for type_ in FINAL_EVENTS if type_ != "request.rejected"
 }
-_ALL_TYPES: Final = {*_TYPES, "deferred"}
+_RETRY: Final = "retry"
+_DEAD: Final = "dead"
 _CODES: Final[Mapping[str, ReasonCode]] = {code: code for code in get_args(ReasonCode)}
 _FACTS: Final = 6
 _MAX_TIME: Final = 253_402_300_799_000_000
 """Microseconds since 1970: the last second of the year 9999."""
+_LONGEST: Final = 31_536_000
+"""Seconds: a year."""
+_CHECKS: Final = 3
+"""Times that a duplicate waits for a claim that the memory has lost."""
 _SHORT: Final = 8
 """Characters that stand for the id of a message among those of its request."""
 _REPEATED: Final = "as in the first event about this message, which is repeated for a duplicate request"
@@ -56,16 +66,7 @@ def write_ends(events: Iterable[StatusEvent], *, is_whole: bool) -> str:
     """Write events. `is_whole`: they are about all messages of the request."""
     lines: dict[bytes, list[str]] = {}
     for event in events:
-        status = event.status
-        facts = (
-            event.type.partition(".")[2],
-            (event.time - _EPOCH) // _MICROSECOND,
-            event.attempt,
-            status and (status.group_id, status.group_name, status.id, status.name),
-            event.bulk_id,
-            event.reason and event.reason.code,
-        )
-        lines.setdefault(to_json(facts), []).append(event.message_id or "")
+        lines.setdefault(_facts(event), []).append(event.message_id or "")
     if is_whole and len(lines) == 1:
         return f"{next(iter(lines)).decode()}\n"
     return "".join(
@@ -74,17 +75,65 @@ def write_ends(events: Iterable[StatusEvent], *, is_whole: bool) -> str:
     )
 
 
-def judge_duplicate(claim: Claim, request: SendRequest, history: History, now: datetime) -> DuplicateEnd:
-    """Decide about a duplicate. An ambiguous one may have been posted, so it is not refused for certain."""
+def _facts(event: StatusEvent) -> bytes:
+    status = event.status
+    return to_json(
+        (
+            event.type.partition(".")[2],
+            (event.time - _EPOCH) // _MICROSECOND,
+            event.attempt,
+            status and (status.group_id, status.group_name, status.id, status.name),
+            event.bulk_id,
+            event.reason and event.reason.code,
+        )
+    )
+
+
+def write_lookup(now: datetime, history: History, kind: str) -> str:
+    """Write for an operator that OMNI's logs were asked, and how that ended. No worker reads it."""
+    facts = ("log_lookup", (now - _EPOCH) // _MICROSECOND, history.attempts, None, None, kind)
+    return f"{to_json(facts).decode()}\n"
+
+
+def write_messages(report: Report, count: int) -> str:
+    """Write retry messages and dead letters of a delivery that has so many messages."""
+    lines: list[bytes] = []
+    for retry in report.retries:
+        facts = (_RETRY, retry.delay_seconds, _write_history(retry.history), _names(retry.request, count))
+        lines.append(to_json(facts))
+    for dead in report.dead_letters:
+        facts_ = (_DEAD, dead.reason, dead.cause, _write_history(dead.history), _names(dead.request, count))
+        lines.append(to_json(facts_))
+    return "".join(f"{line.decode()}\n" for line in lines)
+
+
+def _write_history(history: History) -> Mapping[str, Header]:
+    return write_history(history) | write_progress(history)
+
+
+def _names(request: SendRequest, count: int) -> list[str] | None:
+    messages = request.messages
+    return None if len(messages) == count else [short_id(message.message_id) for message in messages]
+
+
+def judge_duplicate(
+    claim: Claim, request: SendRequest, history: History, now: datetime, due: datetime | None = None
+) -> DuplicateEnd:
+    """Decide about a duplicate. An ambiguous one may have been posted, so it is not refused for certain.
+
+    `due`: the time until which the first one is held, if it is: it does not end earlier.
+    """
     known = claim.known
-    is_old = (now - history.first_seen).total_seconds() > claim.kept
-    if known is None:
-        return "unclear"
+    is_held = due is not None and due > now
+    is_old = not is_held and (now - max(history.first_seen, due or history.first_seen)).total_seconds() > claim.kept
+    if known is None:  # its holder makes it anew when it has ended
+        return "waiting" if is_held or (not is_old and history.log_checks < _CHECKS) else "unclear"
     if not known:
         return "unclear" if is_old else "waiting"
     if read_claim(known)[0] != claim.meaning:
         return "unclear" if history.ambiguous else "conflict"
-    if has_ended(claim, request):
+    is_left = claim.is_of_part and read_claim(known)[1] == AWAY  # what is left of a part is a part of its own
+    if is_left or has_ended(claim, request):
         return "repeated"
     return "unclear" if is_old else "waiting"
 
@@ -96,33 +145,58 @@ def has_ended(claim: Claim, request: SendRequest) -> bool:
 
 def report_repetition(claim: Claim, request: SendRequest) -> Report:
     """Report the final events that a claim has for the messages of a request; of several for one, the latest."""
-    lines = _lines_of(claim, request, _TYPES)
+    for_all: Sequence[object] | None = None
+    ends: dict[str, Sequence[object]] = {}
+    for line in _lines(claim):
+        match line:
+            case [str(type_), *_, list(names)] as named if len(named) == _FACTS + 1 and type_ in _TYPES:
+                ends |= dict.fromkeys(map(str, names), named[:-1])
+            case [str(type_), *_] as facts if len(facts) == _FACTS and type_ in _TYPES:
+                for_all, ends = facts, {}
+            case _:
+                continue  # another kind of line
     events = [
-        _event(line, request, message) for message in request.messages if (line := lines.get(message)) is not None
+        _event(line, request, message)
+        for message in request.messages
+        if (line := ends.get(short_id(message.message_id), for_all)) is not None
     ]
     return Report(tuple([event for event in events if event is not None]))
 
 
-def messages_left(claim: Claim, request: SendRequest) -> tuple[Message, ...]:
-    """Return the messages about which a claim has no event: they are in no delay queue, and have not ended."""
-    lines = _lines_of(claim, request, _ALL_TYPES)
-    return tuple([message for message in request.messages if message not in lines])
+def report_taken_over(claim: Claim, request: SendRequest, now: datetime) -> tuple[Report, tuple[Message, ...]]:
+    """Report all that a claim has about a request that is taken over. Returns the messages about which it has nothing.
 
-
-def _lines_of(claim: Claim, request: SendRequest, types: Container[str]) -> dict[Message, Sequence[object]]:
-    """Return the latest line about each message, of those with such types."""
-    for_all: Sequence[object] | None = None
-    ends: dict[str, Sequence[object]] = {}
-    for line in read_claim(claim.known or b"")[2].splitlines():
-        match _read_line(line):
-            case [str(type_), *_, list(names)] as named if len(named) == _FACTS + 1 and type_ in types:
-                ends |= dict.fromkeys(map(str, names), named[:-1])
-            case [str(type_), *_] as facts if len(facts) == _FACTS and type_ in types:
-                for_all, ends = facts, {}
+    Those are in no delay queue, and have not ended.
+    """
+    report = report_repetition(claim, request)
+    done = {event.message_id for event in report.events}
+    retries: list[RetryMessage] = []
+    dead_letters: list[DeadLetterMessage] = []
+    for line in _lines(claim):
+        match line:
+            case ["retry", float(seconds) | int(seconds), dict(history), names] if 0 < seconds < _LONGEST:
+                if part := _part(request, names):
+                    retries.append(RetryMessage(part, read_history(history, now), float(seconds)))
+                    done |= {message.message_id for message in part.messages}
+            case ["dead", "failed" | "unknown" as reason, str(cause), dict(history), names]:
+                if part := _part(request, names):
+                    dead_letters.append(DeadLetterMessage(part, read_history(history, now), reason, cause))
             case _:
-                continue  # another kind of line
-    found = {message: ends.get(short_id(message.message_id), for_all) for message in request.messages}
-    return {message: line for message, line in found.items() if line is not None}
+                continue
+    left = tuple([message for message in request.messages if message.message_id not in done])
+    return replace(report, retries=tuple(retries), dead_letters=tuple(dead_letters)), left
+
+
+def _part(request: SendRequest, names: object) -> SendRequest | None:
+    """Return the named messages of a request; all of them where none is named."""
+    if not isinstance(names, list):
+        return request
+    messages = tuple([message for message in request.messages if short_id(message.message_id) in names])
+    return replace(request, messages=messages) if messages else None
+
+
+def _lines(claim: Claim) -> Iterator[object]:
+    return map(_read_line, read_claim(claim.known or b"")[2].splitlines())
 
 
 def _read_line(line: bytes) -> object:
@@ -173,9 +247,21 @@ def short_id(message_id: str) -> str:
     return short_digest(message_id.encode("utf-8", "surrogatepass"))[:_SHORT]
 
 
-def report_wait(claim: Claim, request: SendRequest, history: History, delay_seconds: float) -> Report:
-    """Schedule a duplicate to look at the claim again."""
-    waiting = replace(history, retries=history.retries + 1, claim=claim.meaning, waits=True)
+def report_wait(
+    claim: Claim, request: SendRequest, history: History, delay_seconds: float, *, is_held: bool = False
+) -> Report:
+    """Schedule a duplicate to look at the claim again. `is_held`: the first one has not begun."""
+    lost = history.log_checks + 1 if claim.known is None and not is_held else 0
+    part = claim.name if claim.is_of_part else ""
+    waiting = replace(
+        history,
+        retries=history.retries + 1,
+        redeliveries=max(history.redeliveries, int(claim.may_take_over)),
+        log_checks=lost,
+        claim=claim.meaning,
+        waits=True,
+        part=part,
+    )
     return Report(retries=(RetryMessage(request, waiting, delay_seconds),))
 
 

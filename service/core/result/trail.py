@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from service.core.attempt.claim import AWAY, FREE, GIVEN_UP, read_claim
+from service.core.result.delivery_report import ReportEvent
 from service.core.result.repetition import short_id
 
 Row = Mapping[str, object]
 
+REPORTS: Final = "reports ~\n"
+"""Before the delivery reports about a message, in place of a claim's first line."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _STATES: Final = {
     AWAY: "ended, or waits in a delay queue",
@@ -28,6 +31,13 @@ def read_trail(known: bytes, message_id: str | None = None) -> list[Row]:
     """Return what happened to a request, in its order; of its messages only to one, if one is named."""
     rows = (_row(line, message_id) for line in read_claim(known)[2].splitlines())
     return [row for row in rows if row is not None]
+
+
+def write_report(event: ReportEvent) -> str:
+    """Write a delivery report about a message."""
+    result, microseconds = event.result, (event.time - _EPOCH) // timedelta(microseconds=1)
+    status = result.status and (result.status.group_id, result.status.group_name, result.status.id, result.status.name)
+    return f"{to_json((event.type.partition('.')[2], microseconds, 0, status, None, result.channel)).decode()}\n"
 
 
 def _row(line: bytes, message_id: str | None) -> Row | None:

@@ -847,6 +847,9 @@ def test_an_address_for_reports_needs_a_token() -> None:
         "redis://localhost:6379/15",
         "rediss://user:p%40ss@memory.example:6380/0",
         "redis://:pass@[::1]:6379",
+        "redis+cluster://a:7000,b:7001",
+        "rediss+cluster://user:p%40ss@[::1]:7000,b.example/",
+        "redis+sentinel://:pass@a,b:26379,c/primary",
     ],
 )
 def test_the_shared_memory_is_a_url_of_redis(url: str) -> None:
@@ -871,6 +874,11 @@ def test_the_shared_memory_is_a_url_of_redis(url: str) -> None:
         f"redis://:{SECRET}@localhost/0?ssl_cert_reqs=none",
         f"redis://:{SECRET} @localhost",
         f"redis://:{SECRET}@local\\host",
+        f"redis+cluster://:{SECRET}@a:7000,b:7001/0",
+        f"redis+cluster://:{SECRET}@a:7000,",
+        f"redis+cluster://:{SECRET}/x@a:7000",
+        f"redis+sentinel://:{SECRET}@a:26379",
+        f"redis+other://:{SECRET}@a",
     ],
 )
 def test_another_url_of_the_shared_memory_is_refused_without_repeating_it(url: str) -> None:

@@ -43,7 +43,7 @@ class Server:
 
 async def test_messages_are_known_while_the_memory_answers() -> None:
     server = Server(is_down=True)
-    asked = Origins(server.connect, lambda: server.story.append("connected"), server.story.append)
+    asked = Origins(server.connect, lambda: server.story.append("connected"), server.story.append, 9)
     running = asyncio.create_task(asked.run())
     await asyncio.sleep(5)
     assert await asked.find(["m-1", "m-2"]) == [UNKNOWN] * 2
@@ -65,7 +65,7 @@ async def test_messages_are_known_while_the_memory_answers() -> None:
 
 async def test_a_memory_that_is_down_is_tried_less_and_less_often() -> None:
     server, began = Server(is_down=True), loop_time()
-    running = asyncio.create_task(Origins(server.connect, lambda: None, lambda _: None).run())
+    running = asyncio.create_task(Origins(server.connect, lambda: None, lambda _: None, 9).run())
     await asyncio.sleep(300)
     assert loop_time() - began >= 300
     assert 10 < server.tries < 20
@@ -75,7 +75,7 @@ async def test_a_memory_that_is_down_is_tried_less_and_less_often() -> None:
 
 async def test_a_memory_at_another_address_is_used_at_once_and_a_pause_is_cut_short() -> None:
     old, new = Server(), Server(is_down=True)
-    asked = Origins(old.connect, lambda: old.story.append("connected"), old.story.append)
+    asked = Origins(old.connect, lambda: old.story.append("connected"), old.story.append, 9)
     running = asyncio.create_task(asked.run())
     await asyncio.sleep(1)
     asked.use(old.connect, elsewhere=False)  # as when only an authority changed

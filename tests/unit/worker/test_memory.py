@@ -15,6 +15,7 @@ from service.adapters.metrics import Metrics
 from service.core.attempt.claim import Claim
 from service.core.attempt.start_record import LEASE, MARGIN, MemoryUnavailableError
 from service.core.delivery import Delivery
+from service.core.result.event import StatusEvent
 from service.worker.memory import SharedMemory
 from service.worker.telemetry import Telemetry
 from tests.support.builder import NOW
@@ -58,6 +59,18 @@ class Server:
             self.values[name] = value
             return b""
         return known
+
+    def end(self, claim: str, lines: tuple[str, str], ends: str, record: str) -> bytes:
+        """Append to a claim, unless another holder has it."""
+        before, after = (line.encode() for line in lines)
+        known = self.values.get(claim, before)
+        if known.startswith(before):
+            self.values[claim] = after + known[len(before) :] + ends.encode()
+            if record != claim:
+                self.values.pop(record, None)
+        elif known.split()[0] == before.split()[0] and ends.encode() not in known:
+            return known
+        return b""
 
     async def connect(self, on_lost: Callable[[MemoryUnavailableError], None]) -> "tuple[MemoryConnection, str]":
         if self.is_down:
@@ -162,14 +175,21 @@ class Connection:
 
         return cast("list[bytes]", await self._ask(apply))
 
-    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, _: float) -> Awaitable[None]:
-        before, after = lines
+    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, _: float) -> Awaitable[bytes | None]:
+        return self._begin(lambda server: server.end(claim, lines, ends, name))
 
-        def apply(server: Server) -> None:
-            known = server.values.get(claim, after.encode()).replace(before.encode(), after.encode(), 1)
-            if known.split()[0] == after.encode().split()[0]:
-                server.values[claim] = known + ends.encode()
-            server.values.pop(name, None)
+    def end_part(
+        self, claims: Sequence[str], values: tuple[str, str, str, str, str], _: float
+    ) -> Awaitable[bytes | None]:
+        before, after, ends, first, events = values
+
+        def apply(server: Server) -> bytes:
+            if len(claims) > 1 and (found := server.end(claims[1], (before, after), ends, claims[2])):
+                return found
+            whole = server.values.get(claims[0], first.encode())
+            if whole.split()[0] == first.encode().split()[0]:
+                server.values[claims[0]] = whole + events.encode()
+            return b""
 
         return self._begin(apply)
 
@@ -177,18 +197,20 @@ class Connection:
         for name, value in pairs:
             self.put_if_absent(name, value, 0)
 
-    def release(self, claim: str, before: str, after: str, _: float) -> Awaitable[None]:
-        def apply(server: Server) -> None:
+    def release(self, claim: str, before: str, after: str, _: float) -> Awaitable[bytes | None]:
+        def apply(server: Server) -> bytes:
             known = server.values.get(claim, b"")
             if known.startswith(before.encode()):
                 server.values[claim] = known.replace(before.encode(), after.encode(), 1)
+            return b""
 
         return self._begin(apply)
 
-    def _begin(self, apply: Callable[[Server], object]) -> Awaitable[None]:
-        async def ask() -> None:
+    def _begin(self, apply: Callable[[Server], bytes]) -> Awaitable[bytes | None]:
+        async def ask() -> bytes | None:
             with contextlib.suppress(MemoryUnavailableError):
-                await self._ask(apply)
+                return cast("bytes", await self._ask(apply))
+            return None
 
         return asyncio.create_task(ask())
 
@@ -314,11 +336,70 @@ async def test_work_goes_on_without_a_memory_once_the_lease_has_ended() -> None:
         assert "x" not in server.values
 
 
+ACCEPTED = StatusEvent("message.accepted", NOW, "r", 1, "m-1")
+
+
+async def claimed(memory: SharedMemory) -> Claim:
+    claim = Claim("x", "r", "m", "w.1")
+    assert await memory.start([claim])
+    return claim
+
+
+async def test_an_end_is_recorded_before_work_goes_on_if_the_memory_is_back_soon() -> None:
+    server = Server()
+    async with working(server) as memory:
+        await asyncio.sleep(10)
+        claim = await claimed(memory)
+        server.restart()
+        assert await memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True) == b""
+        assert server.values["r"].startswith(b'm ~\n["accepted"')
+
+
+async def test_an_end_waits_for_the_memory_until_the_lease_has_ended_and_is_recorded_when_it_is_back() -> None:
+    server = Server()
+    async with working(server) as memory:
+        await asyncio.sleep(10)
+        claim = await claimed(memory)
+        server.is_down = True
+        server.restart()
+        began = loop_time()
+        assert await memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True) == b""
+        assert LEASE - 1 <= loop_time() - began <= LEASE + MARGIN
+        assert "r" not in server.values
+        server.is_down = False
+        await asyncio.sleep(60)
+        assert server.values["r"].startswith(b'm ~\n["accepted"')
+
+
+async def test_an_end_that_was_applied_though_its_answer_was_lost_is_not_taken_for_that_of_another() -> None:
+    server = Server()
+    async with working(server) as memory:
+        await asyncio.sleep(10)
+        claim = await claimed(memory)
+        ending = memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True)
+        (connection,) = server.connections
+        asyncio.get_running_loop().call_later(0.0005, connection.break_off)  # it is applied a moment later
+        assert await ending == b""
+        assert server.values["r"].count(b"accepted") == 1
+
+
+async def test_an_end_of_a_claim_that_another_one_has_taken_over_is_not_recorded() -> None:
+    server = Server()
+    async with working(server) as memory:
+        claim = await claimed(memory)
+        server.values["r"] = b"m w.2\n"
+        assert await memory.end(claim, [ACCEPTED], "", is_whole=True, is_complete=True) == b"m w.2\n"
+        assert server.values["r"] == b"m w.2\n"
+
+
 async def test_a_required_memory_that_is_missing_forbids_starts_until_it_is_back() -> None:
     server, missing = Server(is_down=True), list[bool]()
     async with working(server, missing.append) as memory:
         assert not await memory.start([Claim("x")])
         assert missing == [True]
+        redelivered = Claim("y", "r", "m", "w.1", may_take_over=True)
+        assert not await memory.start([redelivered])
+        assert redelivered.is_refused  # nothing is decided about what another worker may have ended
         server.is_down = False
         await asyncio.sleep(10)
         assert missing == [True, False]

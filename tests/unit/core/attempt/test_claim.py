@@ -61,31 +61,43 @@ def test_all_else_is(change: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("history", "headers", "redelivered", "kind", "has_name", "may_take_over"),
+    ("history", "headers", "redelivered", "kind", "is_claiming", "may_take_over"),
     [
         (a_history(), {}, False, "whole", True, False),
         (a_history(), {"tenant": "acme"}, False, "whole", True, False),
         (a_history(), {}, True, "whole", True, True),
         (a_history(1, ambiguous=True), {"omni-first-seen": 1, "omni-unread": True}, False, "whole", True, True),
-        (replace(a_history(1), claim="m"), {"omni-first-seen": 1}, True, "part", True, False),
+        (replace(a_history(1), claim="m"), {"omni-first-seen": 1}, True, "part", True, True),
+        (replace(a_history(1), claim="m"), {"omni-first-seen": 1}, False, "part", True, False),
+        (replace(a_history(1), claim="m"), {"omni-republished": True}, False, "part", True, True),
+        (replace(a_history(1), claim="m", part="p", waits=True), {"omni-attempt": 1}, False, "waiting", True, True),
+        (replace(a_history(), claim="m", part="p", waits=True), {"omni-attempt": 0}, False, "waiting", False, False),
         (replace(a_history(), redrives=1, claim="m"), {"omni-redrive-count": 1}, False, "part", True, False),
-        (replace(a_history(), redrives=1), {"omni-redrive-count": 1}, False, "part", False, False),
-        (a_history(1), {"omni-first-seen": 1}, False, "part", False, False),
-        (replace(a_history(), claim="m", waits=True), {"omni-first-seen": 1}, False, "waiting", True, False),
+        (replace(a_history(), redrives=1), {"omni-redrive-count": 1}, False, "part", True, False),
+        (a_history(1), {"omni-first-seen": 1}, False, "part", True, False),
+        (replace(a_history(), claim="m", waits=True), {"omni-first-seen": 1}, False, "waiting", False, False),
         (replace(a_history(1), claim="m", waits=True), {"omni-first-seen": 1}, False, "waiting", True, True),
+        (
+            replace(a_history(), redeliveries=1, claim="m", waits=True),
+            {"omni-attempt": 0},
+            False,
+            "waiting",
+            True,
+            True,
+        ),
     ],
 )
-def test_only_what_a_producer_published_claims_its_id_and_only_a_redelivery_may_take_a_claim_over(  # noqa: PLR0913, PLR0917 - columns
+def test_each_delivery_has_a_claim_and_only_one_that_another_worker_may_have_takes_one_over(  # noqa: PLR0913, PLR0917 - columns
     history: History,
     headers: dict[str, Header],
     redelivered: bool,  # noqa: FBT001 - a column
     kind: ClaimKind,
-    has_name: bool,  # noqa: FBT001 - a column
+    is_claiming: bool,  # noqa: FBT001 - a column
     may_take_over: bool,  # noqa: FBT001 - a column
 ) -> None:
     claim = claim_of("record", a_request(), history, headers, "w.1", redelivered=redelivered, kept=9)
-    assert (claim.kind, bool(claim.name), claim.may_take_over) == (kind, has_name, may_take_over)
-    assert claim.is_claiming is (kind == "whole" or may_take_over)
+    assert (claim.kind, claim.is_claiming, claim.may_take_over) == (kind, is_claiming, may_take_over)
+    assert claim.is_of_part is (kind == "part" or bool(history.part))
     assert claim.is_checked_first is (kind == "waiting" or may_take_over)
 
 

@@ -4,20 +4,27 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.attempt.claim import Claim, written
+from service.core.attempt.claim import AWAY, Claim, written
+from service.core.omni.delivery_report import ReportStatus, Result
 from service.core.omni.status import Status
 from service.core.request.request import SendRequest
+from service.core.result.delivery_report import ReportEvent
 from service.core.result.event import Reason, StatusEvent, event_id
+from service.core.result.origin import origin_name, reports_name
 from service.core.result.repetition import (
     has_ended,
     judge_duplicate,
     recorded_events,
     report_conflict,
     report_repetition,
+    report_taken_over,
     report_wait,
     write_ends,
+    write_lookup,
+    write_messages,
 )
-from service.core.result.report import Report
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage
+from service.core.result.trail import REPORTS, read_trail, write_report
 from tests.support.builder import NOW, PHONE, a_history, a_message, a_request, a_status
 
 REQUEST = replace(a_request(*[a_message(f"m-{number}") for number in range(4)]), metadata={"tenant": "acme"})
@@ -138,7 +145,8 @@ def test_a_duplicate_repeats_the_end_and_waits_for_it_but_not_for_ever() -> None
     assert (judge(ENDED), judge(ENDED, is_late=True)) == ("repeated", "repeated")
     assert (judge(PART), judge(PART, is_late=True)) == ("waiting", "unclear")
     assert (judge(unavailable()), judge(unavailable(), is_late=True)) == ("waiting", "unclear")
-    assert judge(lost()) == "unclear"
+    assert (judge(lost()), judge(lost(), is_late=True)) == ("waiting", "unclear")
+    assert judge_duplicate(lost(), REQUEST, replace(a_history(), log_checks=3), NOW) == "unclear"
 
 
 def test_an_id_of_another_request_is_a_conflict_unless_the_request_may_have_been_posted() -> None:
@@ -155,3 +163,63 @@ def test_a_duplicate_that_waits_says_so_and_no_event_is_published() -> None:
     assert report.events == ()
     assert (retry.history.waits, retry.history.claim, retry.history.retries) == (True, "m", 1)
     assert (retry.delay_seconds, retry.request) == (4.0, REQUEST)
+
+
+def left_by(*lines: str) -> tuple[Report, list[str]]:
+    report, left = report_taken_over(a_claim(*[f"{line}\n" for line in lines]), REQUEST, NOW)
+    return report, [message.message_id for message in left]
+
+
+def test_all_that_a_dead_holder_was_about_to_publish_is_published_by_the_next_one() -> None:
+    some, other = (replace(REQUEST, messages=REQUEST.messages[place : place + 1]) for place in (1, 2))
+    retry = RetryMessage(some, replace(a_history(2, ambiguous=True), retries=3, claim="m", part="p7"), 4.0)
+    dead = DeadLetterMessage(other, a_history(8), "failed", "http_503")
+    report = Report((event(0), event(2, "message.failed")), (retry,), (dead,))
+    lines = write_ends(report.events, is_whole=False) + write_messages(report, 4)
+    assert PHONE not in lines
+    again, left = left_by(*lines.splitlines())
+    assert (again.retries, again.dead_letters, left) == ((retry,), (dead,), ["m-3"])
+    assert [event_id(one) for one in again.events] == [event_id(one) for one in report.events]
+    whole = Report(retries=(replace(retry, request=REQUEST),))
+    assert left_by(*write_messages(whole, 4).splitlines()) == (whole, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '["retry",0,{},null]',
+        '["retry",1e99,{},null]',
+        '["retry",1,7,null]',
+        '["retry",1,{},["nobody"]]',
+        '["dead","other","x",{},null]',
+        '["dead","failed",7,{},null]',
+        '["dead","failed","x",{},["nobody"]]',
+    ],
+)
+def test_a_message_of_a_dead_holder_that_is_not_readable_is_none(line: str) -> None:
+    assert left_by(line) == (Report(), [message.message_id for message in REQUEST.messages])
+
+
+def test_a_part_that_has_left_its_rest_to_another_part_has_nothing_to_wait_for() -> None:
+    known = f"{written('m', AWAY)}{write_ends([event(0)], is_whole=False)}".encode()
+    claim = Claim("record", "p7", "m", "w.2", kept=100, known=known)
+    assert judge(claim) == "repeated"
+    claim.name = "r"
+    assert judge(claim) == "waiting"
+    assert report_wait(claim, REQUEST, a_history(), 1).retries[0].history.part == ""
+
+
+def test_an_operator_sees_lookups_and_reports_and_no_worker_reads_them() -> None:
+    status = ReportStatus(group_id=3, group_name="DELIVERED", id=5, name="DELIVERED_TO_HANDSET")
+    result = Result(message_id="m-0", channel="SMS", status=status)
+    line = write_report(ReportEvent("message.delivered", "id", NOW, result))
+    seen = write_report(ReportEvent("message.seen", "id", NOW, Result(message_id="m-0", seen_at=NOW)))
+    lookup = write_lookup(NOW, a_history(2), "forbidden")
+    rows = read_trail(f"{REPORTS}{lookup}{line}{seen}".encode())
+    assert [(row["event"], row["attempt"], row["reason"]) for row in rows] == [
+        ("log_lookup", 2, "forbidden"),
+        ("delivered", 0, "SMS"),
+        ("seen", 0, None),
+    ]
+    assert not has_ended(a_claim(lookup), REQUEST)
+    assert reports_name("m-0") != origin_name("m-0")
