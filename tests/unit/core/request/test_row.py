@@ -52,6 +52,7 @@ def test_a_cell_is_the_field_that_its_column_names(names: str, cells: tuple[str,
         ("sms,sms.text", "has a column sms.text inside another one, sms"),
         ("sms..text", r"has a column sms\.\.text: a name is missing"),
         (".text", "a name is missing"),
+        ("a" + ".a" * 100, "no request is nested so deeply"),
     ],
 )
 def test_a_header_that_is_ambiguous_is_a_fault(names: str, message: str) -> None:
