@@ -348,11 +348,11 @@ class Handler:
     async def _publish_together(self, collected: Sequence[_Published], now: datetime) -> dict[Job, Exception]:
         """Publish for several jobs at once. Returns the jobs about which nothing can be published."""
         defects: dict[Job, Exception] = {}
-        ending = [(job, self._record_end(job, part)) for job, part, _ in collected if job.record]
+        ending = [(job, claim, self._record_end(job, part)) for job, part, _ in collected if (claim := job.record)]
         refused: list[Job] = []
-        for job, ended in ending:
+        for job, claim, ended in ending:
             if found := await ended:
-                _refuse(job, found)
+                _refuse(claim, found)
                 refused.append(job)
         collected = [one for one in collected if one[0].record is None or not one[0].record.is_refused]
         try:
@@ -476,7 +476,7 @@ class Handler:
                 await self._effects.give_way()
             job.is_touched |= bool(part.events or part.retries or part.dead_letters)
             if job.record is not None and (found := await self._record_end(job, part)):
-                _refuse(job, found)
+                _refuse(job.record, found)
                 raise _DuplicateError
             publications = _publications(job, part, now)
             if is_again:
@@ -633,10 +633,9 @@ def _named(job: Job, report: Report) -> Report:
     return replace(report, retries=tuple(retries), dead_letters=tuple(dead_letters))
 
 
-def _refuse(job: Job, found: bytes) -> None:
+def _refuse(claim: Claim, found: bytes) -> None:
     """Note that another delivery has taken a claim over."""
-    if job.record is not None:
-        job.record.known, job.record.is_refused, job.record.has_ended = found, True, False
+    claim.known, claim.is_refused, claim.has_ended = found, True, False
 
 
 def _note_started(jobs: Sequence[Job]) -> None:
