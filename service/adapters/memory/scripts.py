@@ -83,7 +83,7 @@ if string.match(whole, '^%S*') == string.match(first, '^%S*') and not string.fin
 end
 return {''}
 """
-"""Append to the claim of a request, whoever holds it, and to that of a part.
+"""Append to the claim of a request by any holder, and to that of a part.
 
 The second and third key are the claim of the part, and the record to delete or the same again. Returns the part's claim
 if another holder has it: then nothing is appended."""
