@@ -174,13 +174,15 @@ def report_taken_over(claim: Claim, request: SendRequest, now: datetime) -> tupl
     dead_letters: list[DeadLetterMessage] = []
     for line in _lines(claim):
         match line:
-            case ["retry", float(seconds) | int(seconds), dict(history), names] if 0 < seconds < _LONGEST:
-                if part := _part(request, names):
-                    retries.append(RetryMessage(part, read_history(history, now), float(seconds)))
-                    done |= {message.message_id for message in part.messages}
-            case ["dead", "failed" | "unknown" as reason, str(cause), dict(history), names]:
-                if part := _part(request, names):
-                    dead_letters.append(DeadLetterMessage(part, read_history(history, now), reason, cause))
+            case ["retry", float(seconds) | int(seconds), dict(history), names] if 0 < seconds < _LONGEST and (
+                part := _part(request, names)
+            ):
+                retries.append(RetryMessage(part, read_history(history, now), float(seconds)))
+                done |= {message.message_id for message in part.messages}
+            case ["dead", "failed" | "unknown" as reason, str(cause), dict(history), names] if part := _part(
+                request, names
+            ):
+                dead_letters.append(DeadLetterMessage(part, read_history(history, now), reason, cause))
             case _:
                 continue
     left = tuple([message for message in request.messages if message.message_id not in done])
