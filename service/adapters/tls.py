@@ -55,26 +55,31 @@ def client_context(
     """Make a context that trusts the system's authorities and those of `ca_file` (PEM) and `ca_path` (a directory).
 
     `certificate` and `key` are the client's own. A handshake raises `UntrustedCertificateError`. Reads files, for some
-    30 ms. If they cannot be used, their last contents that could be are: they may be in the middle of a rotation.
-    Raises `OSError` if there are none.
+    30 ms. Raises `OSError` if they cannot be used.
     """
-    files = (ca_file, ca_path, certificate, key)
-    try:
-        _usable[files] = _read(*files)
-    except OSError:
-        if files not in _usable:
-            raise
-    return _usable[files]
-
-
-def _read(ca_file: str | None, ca_path: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None or ca_path is not None:
         context.load_verify_locations(ca_file, ca_path)
     if certificate is not None:
         context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL would ask on the terminal
     context.sslobject_class = _VerifyingObject
+    _usable[ca_file, ca_path, certificate, key] = context
     return context
+
+
+def last_client_context(
+    ca_file: str | None = None, ca_path: str | None = None, certificate: str | None = None, key: str | None = None
+) -> ssl.SSLContext:
+    """Make a context for a connection that is opened again and again, with the last files that could be used.
+
+    The files may be in the middle of a rotation. Raises `OSError` if they never could be used.
+    """
+    try:
+        return client_context(ca_file, ca_path, certificate, key)
+    except OSError:
+        if context := _usable.get((ca_file, ca_path, certificate, key)):
+            return context
+        raise
 
 
 def untrusted(error: BaseException | None) -> UntrustedCertificateError | None:

@@ -33,9 +33,10 @@ async def cluster(directory: Path) -> AsyncIterator[list[MemoryServer]]:
             await node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
             await node.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
 
+        for node in nodes[1:]:  # once: each meeting adds a node until it has ended
+            await nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port), node.options[-1])
+
         async def is_complete() -> bool:
-            for node in nodes[1:]:
-                await nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port), node.options[-1])
             answers = [await node.ask("CLUSTER", "INFO") for node in nodes]
             return all(b"cluster_state:ok" in one and b"cluster_known_nodes:3" in one for one in answers)
 

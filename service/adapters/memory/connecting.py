@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, MovedError, RedisError, ResponseError
 
 from service.adapters.memory.connection import PREFIX, MemoryConnection, failure_of
-from service.adapters.tls import client_context
+from service.adapters.tls import last_client_context
 from service.core.attempt.start_record import MemoryUnavailableError
 
 _CONNECT: Final = 2.0
@@ -184,7 +184,7 @@ class _TlsConnection(Connection):
 
     def __init__(self, ca_file: str | None, **options: Any) -> None:  # noqa: ANN401 - the library's
         super().__init__(**options)
-        self._context = client_context(ca_file)
+        self._context = last_client_context(ca_file)
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), "ssl": self._context}

@@ -37,7 +37,7 @@ from service.adapters.rabbitmq.fast_transport import FastPathFactory
 from service.adapters.rabbitmq.field_tables import make_reading_total
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, at_most
 from service.adapters.rabbitmq.messages import read_delivery, write_message
-from service.adapters.tls import client_certificate_fault, client_context
+from service.adapters.tls import client_certificate_fault, last_client_context
 from service.core import topology
 from service.core.delivery import Delivery, Publication, UnpublishableError
 from service.core.forged_headers import without_forged_headers
@@ -326,7 +326,7 @@ def _tls(address: URL) -> ssl.SSLContext:
     `no_verify_ssl` has any value but 0. This one trusts both and always verifies.
     """
     query = address.query
-    return client_context(query.get("cafile"), query.get("capath"), query.get("certfile"), query.get("keyfile"))
+    return last_client_context(query.get("cafile"), query.get("capath"), query.get("certfile"), query.get("keyfile"))
 
 
 def _read(delivery: Delivery, lane: Lane) -> Delivery:

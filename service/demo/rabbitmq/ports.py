@@ -12,6 +12,8 @@ from typing import Self
 _LOWEST, _END = 11_000, 32_000
 _ROW = 10
 _TRIES = 200
+# Processes that were forked, or seeded alike, would choose the same ports at the same time.
+_RANDOM = random.SystemRandom()
 
 
 class NoFreePortError(Exception):
@@ -34,7 +36,7 @@ class Ports:
     def free(cls) -> Self:
         """Choose consecutive ports that no process uses now."""
         for _ in range(_TRIES):
-            first = random.randrange(_LOWEST, _END, _ROW)  # noqa: S311  # no secret
+            first = _RANDOM.randrange(_LOWEST, _END, _ROW)
             if all(_is_free(first + offset) for offset in range(_ROW)):
                 return cls(first, first + 1, first + 2, first + 3, first + 4, first + 5, first + _ROW - 1)
         raise NoFreePortError(f"no {_ROW} free ports in a row between {_LOWEST} and {_END}")

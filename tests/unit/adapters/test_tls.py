@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from service.adapters.tls import UntrustedCertificateError, client_certificate_fault, client_context, untrusted
+from service.adapters.tls import (
+    UntrustedCertificateError,
+    client_certificate_fault,
+    client_context,
+    last_client_context,
+    untrusted,
+)
 from tests.support.tls import certificate
 
 
@@ -34,7 +40,7 @@ def test_files_that_cannot_be_used_change_nothing_and_are_refused_if_they_never_
         path.unlink() if text is None else path.write_text(text)
 
     def make() -> ssl.SSLContext:
-        return client_context(str(authority), None, str(own), str(files[1]))
+        return last_client_context(str(authority), None, str(own), str(files[1]))
 
     for path in (authority, own):
         path.write_text(files[0].read_text())
@@ -42,11 +48,13 @@ def test_files_that_cannot_be_used_change_nothing_and_are_refused_if_they_never_
         first = make()
         write(path, broken)
         assert make() is first
+        with pytest.raises(OSError):  # noqa: PT011 - any of OpenSSL's or of the system's
+            client_context(str(authority), None, str(own), str(files[1]))
         path.write_text(files[0].read_text())
         assert make() is not first
     write(authority, broken)
     with pytest.raises(OSError):  # noqa: PT011 - any of OpenSSL's or of the system's
-        client_context(str(authority))
+        last_client_context(str(authority))
 
 
 def test_a_client_certificate_is_the_cause_if_the_server_says_so_or_if_it_has_ended(tmp_path: Path) -> None:
