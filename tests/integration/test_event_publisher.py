@@ -35,5 +35,6 @@ async def test_events_that_a_broker_does_not_confirm_take_bounded_memory_and_are
         async with asyncio.timeout(5):
             await publisher.publish([event("after")])
         running.cancel()
+        await asyncio.gather(running, return_exceptions=True)  # before the proxy cuts its connection
         found = await channel.declare_queue("events", passive=True)
         assert found.declaration_result.message_count == 8 + 1
