@@ -90,7 +90,9 @@ async def main(directory: Path, rows: int) -> int:
         async with asyncio.timeout(240):
             while await stage.waiting("omni.requests"):  # noqa: ASYNC110 - a server
                 await asyncio.sleep(0.5)
-        await asyncio.sleep(2)
+        counted = -1
+        while counted != (counted := sum(counts)):  # noqa: ASYNC110 - what the queue has sent is not all read yet
+            await asyncio.sleep(5)
         counting.cancel()
     found = {times: counts.count(times) for times in set(counts)}
     print(f"rows by times sent: {found}")  # noqa: T201 - the summary
