@@ -1,4 +1,4 @@
-"""Who issued a certificate, and when it ends: read from its bytes (X.509, RFC 5280; DER, X.690), for log lines."""
+"""Reads the issuer and the end of a certificate from its bytes (X.509, RFC 5280; DER, X.690), for log lines."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

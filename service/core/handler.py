@@ -1,4 +1,4 @@
-"""What is done about one delivery, from its bytes to its settlement, in the order in which it happens.
+"""Handles one delivery: every step from its bytes to its settlement, in order.
 
 The effects are plain functions, bound at run time in `worker.app`; in a test each is a fake function. Nothing here
 settles a delivery. The caller acknowledges it after `handle` has returned, dead-letters it after an exception, and
