@@ -117,16 +117,16 @@ async def main(directory: Path, rate: int) -> int:
         )
         sent = await send(stage, numbers, rate, BEFORE)
         point(new.address)
-        moved_at = time.monotonic()
+        moved_at, taken_before = time.monotonic(), len(old.taken)
         sent += await send(stage, numbers, rate, AFTER)
-        rate_after = len(new.taken) / AFTER
+        rate_after = (len(old.taken) + len(new.taken) - taken_before) / (time.monotonic() - moved_at)
         await stage.until_final_events(sent, within=60)
         events = {tuple(types) for types in stage.final_events().values()}
         stopped = await worker.stop()
     taken = Counter(old.taken) + Counter(new.taken)
     late = old.last_call - moved_at
     print(f"{rate}/s: sent {sent}; final events {events}; old {len(old.taken)}, new {len(new.taken)} calls")  # noqa: T201 - the summary
-    print(f"last call to the old server {late:.1f} s after the move; {rate_after:.0f}/s to the new one")  # noqa: T201 - the summary
+    print(f"last call to the old server {late:.1f} s after the move; {rate_after:.0f} calls a second since then")  # noqa: T201 - the summary
     print(f"connections: old {old.connections}, new {new.connections}; stopped with {stopped}")  # noqa: T201 - the summary
     good = (
         late < LIFETIME
