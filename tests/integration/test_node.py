@@ -11,6 +11,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
+from service.demo.rabbitmq.install import Server
 from service.demo.rabbitmq.node import Node, NodeError, ServerMissingError
 from tests.support.broker import VirtualHost, manage, virtual_host
 
@@ -31,6 +32,12 @@ async def main() -> None:
 
 asyncio.run(main())
 """
+
+
+@pytest.mark.once
+def test_a_relative_path_to_a_system_tree_is_made_absolute(tmp_path: Path) -> None:
+    """The command that enters it runs in the node's directory."""
+    assert str(Path.cwd() / "tree") in Server(Path("tree")).command(tmp_path, "rabbitmq-server")
 
 
 @pytest.mark.long

@@ -64,7 +64,7 @@ class Server:
         """Return the command that runs a program on a node's directory."""
         if self.root is None:
             return list(program)
-        return ["unshare", "-m", "sh", "-c", _ENTER_TREE, "sh", str(self.root), str(directory), *program]
+        return ["unshare", "-m", "sh", "-c", _ENTER_TREE, "sh", str(self.root.absolute()), str(directory), *program]
 
     def erl_call(self) -> str:
         """Return the path of Erlang's program that evaluates an expression on a node, as the node's programs see it."""
