@@ -231,10 +231,10 @@ _LIMITED: Final = {"rate", "refused", "flood"}
 
 async def main(options: argparse.Namespace) -> None:
     """Run the cases, each with a broker of its own: a worker that is killed leaves deliveries that are looked up."""
-    directory = Path(tempfile.mkdtemp(prefix="omni-relay-bench-"))
     for name in options.only.split(","):
         async with AsyncExitStack() as stack:
-            node = await stack.enter_async_context(private_node(directory / f"{name}-node", root=options.rabbitmq_root))
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-bench-")))
+            node = await stack.enter_async_context(private_node(directory / "node", root=options.rabbitmq_root))
             omni = Omni()
             server = await stack.enter_async_context(await asyncio.start_server(omni.serve, "127.0.0.1", 0))
             settings = {
@@ -246,7 +246,7 @@ async def main(options: argparse.Namespace) -> None:
                 **({"RELAY_OMNI_MESSAGES_PER_SECOND": "50"} if name in _LIMITED else {}),
             }
             connection = await stack.enter_async_context(await aio_pika.connect(node.url))
-            worker = await stack.enter_async_context(started(directory / name, settings, "worker"))
+            worker = await stack.enter_async_context(started(directory / "worker", settings, "worker"))
             await worker.until_ready()
             stage = Stage(node.url, await connection.channel(), directory, omni, options.kind, settings)
             print(f"{node.version} {options.kind} {name:<8}{await CASES[name](stage, worker)}", flush=True)  # noqa: T201
