@@ -13,7 +13,11 @@ PREFETCH = 100
 
 
 def request(number: int, kind: str) -> dict[str, Any]:
-    """Make a request: `distinct` texts, one `campaign`, or a `mix` with one text of its own in ten."""
+    """Make a request: `distinct` texts, one `campaign`, a `mix` with one text of its own in ten, or e-mails of some bytes."""
+    if kind.isdecimal():
+        email = {"subject": "Bill", "text": f"{number} ".ljust(int(kind), "x")}
+        to = {"emailAddress": f"someone-{number}@example.com"}
+        return {"requestId": f"r-{number}", "messageId": f"m-{number}", **to, "email": email}
     own = kind == "distinct" or (kind == "mix" and number % 10 == 0)
     return {
         "requestId": f"r-{number}",
