@@ -13,7 +13,7 @@ PREFETCH = 100
 
 
 def request(number: int, kind: str) -> dict[str, Any]:
-    """Make a request: `distinct` texts, one `campaign`, a `mix` with one text of its own in ten, or e-mails of a size."""
+    """Make a request: `distinct` texts, one `campaign`, a `mix` (one text in ten is its own), or large e-mails."""
     if kind.isdecimal():
         email = {"subject": "Bill", "text": f"{number} ".ljust(int(kind), "x")}
         to = {"emailAddress": f"someone-{number}@example.com"}
