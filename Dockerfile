@@ -1,4 +1,4 @@
-# One image for everything `omni-relay` does; the worker unless told otherwise.
+# One image for everything `omni-relay` does; the worker by default.
 #
 #   docker build --tag omni-relay --build-arg REVISION="$(git rev-parse HEAD)" .
 #

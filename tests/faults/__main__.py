@@ -16,7 +16,7 @@ import logging
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +26,10 @@ import httpx
 
 from service.demo.rabbitmq.node import private_node
 from tests.e2e.stage import staged
-from tests.faults.fault import FAULTS, MINUTE, TOUR, Fault, World, background
+from tests.faults.fault import FAULTS, MINUTE, NUMBER, NUMBERS, TOUR, Fault, World, background
+from tests.support.memory import MemoryServer
 from tests.support.prometheus import DASHBOARDS, RULES, filled, prometheus
+from tests.support.receiver import TOKEN, receiving
 
 BEFORE: Final = 15.0
 """Seconds without a fault in the pictures."""
@@ -113,19 +115,33 @@ def scaled(rules: str) -> str:
 
 
 @asynccontextmanager
-async def watched(**settings: str) -> AsyncIterator[tuple[World, Eye]]:
-    """Yield surroundings under load with a Prometheus. Each fault has its own, so that none affects another."""
+async def watched(settings: Mapping[str, str], *, all_parts: bool = False) -> AsyncIterator[tuple[World, Eye]]:
+    """Yield surroundings under load with a Prometheus. Each fault has its own, so that none affects another.
+
+    `all_parts`: with a receiver of delivery reports and a shared memory.
+    """
     async with AsyncExitStack() as life:
         directory = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-faults-")))
         node = await life.enter_async_context(private_node(directory / "broker", management=True))
         stage = await life.enter_async_context(staged(node.url, directory))
+        receivers = []
+        if all_parts:
+            memory = await life.enter_async_context(MemoryServer(directory / "memory"))
+            receiver = await life.enter_async_context(
+                receiving(directory / "receiver", node.url, MEMORY_URL=memory.url)
+            )
+            receivers.append(receiver.process)
+            reports = {"REPORTS_URL": f"http://127.0.0.1:{receiver.port}/reports", "REPORTS_TOKEN": TOKEN}
+            settings = {**settings, "MEMORY_URL": memory.url, **reports}
         workers = [
             await stage.worker(ready=True, program=None, RETRY_BASE_DELAY="1", RETRY_MAX_DELAY="10", **settings)
             for _ in range(2)
         ]
-        world = World(node, stage, workers)
+        world = World(node, stage, workers, NUMBERS if all_parts else (NUMBER,))
         assert node.prometheus_port
-        looking = prometheus(directory / "prometheus", workers, node.prometheus_port, rules=scaled(RULES))
+        looking = prometheus(
+            directory / "prometheus", workers, node.prometheus_port, receivers=receivers, rules=scaled(RULES)
+        )
         eye = Eye(await life.enter_async_context(looking))
         await life.enter_async_context(background(world.load()))
         await asyncio.sleep(BEFORE)
@@ -135,7 +151,7 @@ async def watched(**settings: str) -> AsyncIterator[tuple[World, Eye]]:
 async def tour(out: Path) -> None:
     """Inject some faults in one run, and keep the data of all panels of all dashboards."""
     faults = []
-    async with watched() as (world, eye):
+    async with watched({}, all_parts=True) as (world, eye):
         start = time.time() - BEFORE
         for fault in FAULTS:
             if fault.name in TOUR:
@@ -156,7 +172,7 @@ async def main(out: Path, only: set[str]) -> int:
     unseen = 0
     for fault in FAULTS:
         if not only or fault.name in only:
-            async with watched(**fault.settings) as (world, eye):
+            async with watched(fault.settings) as (world, eye):
                 seen = await watch(fault, world, eye)
             (out / f"{fault.name}.json").write_text(json.dumps(seen))
             unseen += not set(fault.alerts) <= seen["alerts"].keys()

@@ -27,6 +27,8 @@ RATE: Final = 15
 URGENT_RATE: Final = 5
 """One-time passwords a second, beside the campaign that they are shown with."""
 NUMBER: Final = "41793026727"
+NUMBERS: Final = (*(NUMBER,) * 6, "41790092101", "41790092101", "41790092000")
+"""Delivered; delivered and seen; not delivered."""
 
 
 @asynccontextmanager
@@ -51,6 +53,7 @@ class World:
     node: Node
     stage: Stage
     workers: list[Worker]
+    numbers: tuple[str, ...] = (NUMBER,)
     number: int = 0
 
     async def publish(self, *bodies: dict[str, Any] | bytes, lane: topology.Lane = topology.NORMAL) -> None:
@@ -62,7 +65,11 @@ class World:
     def request(self, text: str = "Your code is 1234.") -> dict[str, Any]:
         """Make one that is new."""
         self.number += 1
-        return {"requestId": f"r-{self.number}", "phoneNumber": NUMBER, "text": text}
+        return {
+            "requestId": f"r-{self.number}",
+            "phoneNumber": self.numbers[self.number % len(self.numbers)],
+            "text": text,
+        }
 
     async def load(self, rate: int = RATE, lane: topology.Lane = topology.NORMAL) -> None:
         """Publish steadily, until cancelled."""
@@ -120,7 +127,7 @@ async def results_blocked(world: World) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def flood_of_nonsense(world: World) -> AsyncIterator[None]:
+async def flood_of_invalid_requests(world: World) -> AsyncIterator[None]:
     """Publish unreadable requests, ten times as many as readable ones."""
 
     async def flood() -> None:
@@ -213,8 +220,10 @@ FAULTS: Final = (
     ),
     Fault("omni-down", ("OmniRelayPaused",), ("Why attempts fail", "Paused"), omni(kind="status", status=503)),
     Fault("key-revoked", ("OmniRelayDenied",), ("Why attempts fail", "Paused"), omni(kind="status", status=401)),
-    Fault("results-blocked", ("OmniRelayResultsStalled",), ("Events that went wrong", "Paused"), results_blocked),
-    Fault("flood-of-nonsense", ("OmniRelayInvalidRequests",), ("Producers' faults",), flood_of_nonsense),
+    Fault(
+        "results-blocked", ("OmniRelayResultsStalled",), ("Events repeated or unroutable", "Paused"), results_blocked
+    ),
+    Fault("flood-of-invalid-requests", ("OmniRelayInvalidRequests",), ("Invalid requests",), flood_of_invalid_requests),
     Fault("consumer-cancelled", (), ("Workers that consume", "Requests served"), consumer_cancelled, seconds=40),
     Fault("campaign", (), ("Requests served", "Published to first attempt", "Messages in a call"), campaign),
     Fault(
@@ -228,4 +237,4 @@ FAULTS: Final = (
     Fault("worker-wedged", ("OmniRelayNotAnswering",), ("Workers that consume", "Requests served"), worker_wedged),
     Fault("disk-alarm", ("OmniRelayBrokerAlarm",), ("Alarms", "Requests served"), disk_alarm),
 )
-TOUR: Final = {"broker-gone", "omni-down", "results-blocked", "flood-of-nonsense", "worker-wedged"}
+TOUR: Final = {"broker-gone", "omni-down", "results-blocked", "flood-of-invalid-requests", "worker-wedged"}
