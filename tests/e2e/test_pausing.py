@@ -85,9 +85,10 @@ async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_tha
 ) -> None:
     """The broker delivers it again to the same worker, which knows that it has not posted it.
 
-    A message whose lookup is forbidden is deferred, and ends as unknown.
+    A message whose lookup is forbidden is deferred, and ends as unknown. The request that OMNI refused has no retry: its
+    publication could be cut, and a retry that is published twice is ambiguous.
     """
-    worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_PATH=fast)
+    worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_PATH=fast, RETRY_MAX_ATTEMPTS="1")
     await stage.fault(kind="status", status=403, path="logs")
     await stage.fault(kind="status", status=503, retryAfter="6", times=1)
     await stage.send(request("first", NUMBER))
@@ -106,12 +107,11 @@ async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_tha
 
     posts = await stage.posts(answered=200)
     assert posts.pop("large") == 3
-    assert posts == {"first": 1, **{f"m-{number}": 1 for number in range(12)}}
+    assert posts == {f"m-{number}": 1 for number in range(12)}
     assert {name: types for name, types in stage.event_types().items() if types != ["accepted"]} == {
-        "first": ["deferred", "accepted"],
+        "first": ["failed"],
         "large": ["accepted"] * 3,
     }
-    assert await stage.waiting("omni.dead") == 0
 
 
 async def test_no_call_is_made_before_the_time_of_retry_after(stage: Stage) -> None:
