@@ -60,6 +60,7 @@ async def test_each_shape_is_accepted_with_one_event_a_message(stage: Stage) -> 
     }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("fast", ["true", "false"])
 async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, fast: str) -> None:
     await stage.worker(RABBITMQ_FAST_PATH=fast)
@@ -176,6 +177,7 @@ async def test_a_reply_to_that_the_settings_do_not_allow_is_ignored_and_counted(
     assert await stage.waiting("replies") == 0
 
 
+@pytest.mark.once
 async def test_a_wrong_destination_is_rejected_and_the_others_are_posted(stage: Stage) -> None:
     await stage.worker()
     wrong = {"messageId": "wrong", "to": {"phoneNumber": "call me"}}
@@ -193,6 +195,7 @@ async def test_a_wrong_destination_is_rejected_and_the_others_are_posted(stage: 
     assert await stage.posts() == {"right": 1}
 
 
+@pytest.mark.once
 async def test_a_body_without_a_readable_message_is_rejected_as_a_request(stage: Stage) -> None:
     await stage.worker()
     await stage.send(b"{", b"", b"\xff", b"[]", b"null", b"[" * 100_000, message_id="broken")
@@ -210,6 +213,7 @@ async def test_a_body_without_a_readable_message_is_rejected_as_a_request(stage:
     assert await stage.waiting("omni.dead") == 0
 
 
+@pytest.mark.once
 async def test_a_fault_of_the_whole_request_rejects_each_of_its_messages(stage: Stage) -> None:
     await stage.worker()
     destinations = [{"messageId": name, "to": {"phoneNumber": NUMBER}} for name in ("a", "b")]
@@ -225,6 +229,7 @@ async def test_a_fault_of_the_whole_request_rejects_each_of_its_messages(stage: 
     assert await stage.calls() == []
 
 
+@pytest.mark.once
 async def test_a_message_that_omni_rejects_is_rejected_with_omnis_status(stage: Stage) -> None:
     await stage.worker()
     await stage.send({"requestId": "status", "messageId": "status", "phoneNumber": "41790091014", "text": "hello"})
@@ -239,6 +244,7 @@ async def test_a_message_that_omni_rejects_is_rejected_with_omnis_status(stage: 
     assert set((await stage.posts()).values()) == {1}
 
 
+@pytest.mark.once
 async def test_an_expired_message_is_never_posted(stage: Stage) -> None:
     await stage.worker()
     late = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
@@ -250,6 +256,7 @@ async def test_an_expired_message_is_never_posted(stage: Stage) -> None:
     assert await stage.calls() == []
 
 
+@pytest.mark.once
 async def test_the_same_request_twice_has_the_same_event_ids(stage: Stage) -> None:
     """A consumer can recognise a repeated event by its id."""
     await stage.worker()
@@ -264,6 +271,7 @@ def test_every_event_except_a_deferral_is_final() -> None:
     assert "message.deferred" not in FINAL_EVENTS
 
 
+@pytest.mark.once
 async def test_two_producers_that_use_the_same_ids_have_events_of_their_own(stage: Stage) -> None:
     await stage.worker()
     for number in ("41793010000", "41794010000"):

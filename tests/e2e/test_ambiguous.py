@@ -17,6 +17,7 @@ async def options(stage: Stage, **changes: object) -> None:
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "fault",
     [
@@ -44,6 +45,7 @@ async def test_a_message_accepted_without_an_answer_is_found_and_not_posted_agai
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="answered"}'] == 1
 
 
+@pytest.mark.once
 async def test_a_message_not_accepted_is_posted_again_with_the_same_id_after_several_lookups(stage: Stage) -> None:
     worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="2")
     await stage.send(request("m", GARBLED_ONCE, onUnknown="resend"))
@@ -55,6 +57,7 @@ async def test_a_message_not_accepted_is_posted_again_with_the_same_id_after_sev
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="answered"}'] == 2
 
 
+@pytest.mark.once
 async def test_a_message_that_was_not_found_can_be_parked(stage: Stage) -> None:
     await stage.worker(UNKNOWN_LOG_CHECKS="1")
     await stage.send(request("m", GARBLED, onUnknown="park"))
@@ -68,6 +71,7 @@ async def test_a_message_that_was_not_found_can_be_parked(stage: Stage) -> None:
     assert await stage.posts() == {"m": 1}
 
 
+@pytest.mark.once
 async def test_logs_that_lag_are_looked_up_until_they_show_the_message(stage: Stage) -> None:
     await stage.worker(UNKNOWN_LOG_CHECKS="10")
     await options(stage, logsLag=1)
@@ -80,6 +84,7 @@ async def test_logs_that_lag_are_looked_up_until_they_show_the_message(stage: St
     assert await stage.posts() == {"m": 1}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("policy", "word", "posts"), [("resend", "accepted", 2), ("park", "unknown", 1)])
 async def test_the_policy_applies_when_the_credentials_may_not_read_logs(
     stage: Stage, policy: str, word: str, posts: int
@@ -98,6 +103,7 @@ async def test_the_policy_applies_when_the_credentials_may_not_read_logs(
     assert {line["level"] for line in worker.lines("log_lookup.failed")} == {"warning"}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "fault",
     [
@@ -118,6 +124,7 @@ async def test_one_refused_lookup_does_not_end_lookups(stage: Stage, fault: dict
     assert (await worker.metrics())['omni_relay_log_lookups_total{result="forbidden"}'] == 0
 
 
+@pytest.mark.once
 async def test_all_messages_of_a_large_request_are_looked_up_before_it_is_retried(stage: Stage) -> None:
     """The logs lag, so an ambiguous attempt is repeated. OMNI rejects the repetition; then the logs show the first."""
     await stage.worker(
@@ -138,6 +145,7 @@ async def test_all_messages_of_a_large_request_are_looked_up_before_it_is_retrie
     assert await stage.posts() == {f"m-{n}": 2 for n in range(150)}
 
 
+@pytest.mark.once
 async def test_a_lookup_with_more_entries_than_an_answer_holds_posts_no_message_again(stage: Stage) -> None:
     """An answer has at most a thousand entries in the order of ids, so the last messages are missing."""
     people = [{"messageId": f"m-{n:02}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(100)]
@@ -154,6 +162,7 @@ async def test_a_lookup_with_more_entries_than_an_answer_holds_posts_no_message_
     assert set((await stage.posts()).values()) == {1}
 
 
+@pytest.mark.once
 async def test_while_lookups_fail_nothing_is_decided(stage: Stage) -> None:
     worker = await stage.worker(UNKNOWN_LOG_CHECKS="1", UNKNOWN_POLICY="park")
     await stage.fault(kind="status", status=503, path="logs")

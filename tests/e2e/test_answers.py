@@ -6,6 +6,8 @@ from tests.e2e.stage import KEY, Stage
 from tests.e2e.test_trying_again import NUMBER, request
 from tests.support.gateway import gateway_to
 
+pytestmark = pytest.mark.once
+
 WRONG_PAGE = {"kind": "html", "status": 404}
 
 

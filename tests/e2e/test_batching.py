@@ -1,7 +1,11 @@
 """Requests with equal contents share calls, and each keeps its own outcome."""
 
+import pytest
+
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, request
+
+pytestmark = pytest.mark.once
 
 WRONG = "4179091400"  # the sandbox rejects every call with it
 

@@ -36,6 +36,7 @@ async def test_requests_of_files_and_of_standard_input_are_sent(stage: Stage, tm
     assert set(stage.final_events()) == {"one", "a", "b", "c", "d", "piped"}
 
 
+@pytest.mark.once
 async def test_a_broken_file_is_named_and_nothing_is_sent(stage: Stage, tmp_path: Path) -> None:
     await stage.worker()
     good = tmp_path / "good.json"
@@ -72,6 +73,7 @@ async def test_events_can_be_watched_as_json(stage: Stage, vhost: VirtualHost) -
     assert [json.loads(line) for line in watcher.output.read_text().splitlines()] == [stage.events[0].body]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("arguments", [("watch",), ("watch", "--json")])
 async def test_watched_events_have_no_control_characters(
     stage: Stage, vhost: VirtualHost, arguments: tuple[str, ...]
@@ -129,6 +131,7 @@ async def test_a_check_reports_what_works_and_what_does_not(stage: Stage, unused
     assert await stage.calls() == []
 
 
+@pytest.mark.once
 async def test_a_check_says_what_it_has_not_tested_and_never_that_all_is_well(stage: Stage) -> None:
     await stage.worker()
     await stage.fault(kind="status", status=503)
@@ -140,6 +143,7 @@ async def test_a_check_says_what_it_has_not_tested_and_never_that_all_is_well(st
     assert {name for name, result in results.items() if result == "not_tested"} == {"worker", "sending"}
 
 
+@pytest.mark.once
 async def test_a_check_beside_a_worker_finds_the_outage_that_it_cannot_see_itself(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="status", status=503)
@@ -179,6 +183,7 @@ async def test_the_demo_shows_every_event_and_leaves_no_process_behind(tmp_path:
     assert list(_processes_of(temporary)) == []
 
 
+@pytest.mark.once
 @pytest.mark.timeout(120)
 async def test_the_demo_shows_no_password_of_a_broker_that_is_not_its_own(stage: Stage) -> None:
     demo = await stage.watching("demo", "--keep")
@@ -188,6 +193,7 @@ async def test_the_demo_shows_no_password_of_a_broker_that_is_not_its_own(stage:
     assert "guest:guest" not in demo.output.read_text() + demo.text
 
 
+@pytest.mark.once
 async def test_the_demo_refuses_a_broker_that_is_in_use(stage: Stage) -> None:
     await stage.worker()
     ended = await stage.command("demo")

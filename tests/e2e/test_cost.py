@@ -78,6 +78,7 @@ HOSTILE: dict[str, list[Kind]] = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("hostile", HOSTILE)
 async def test_five_hostile_bodies_at_once_do_not_delay_an_ordinary_request(stage: Stage, hostile: str) -> None:
     worker = await stage.worker(REPLY_TO="*")
@@ -96,6 +97,7 @@ async def test_five_hostile_bodies_at_once_do_not_delay_an_ordinary_request(stag
     assert worker.lines("broker.disconnected") == []
 
 
+@pytest.mark.once
 async def test_forty_requests_to_ten_thousand_are_served_within_the_memory_of_a_pod(stage: Stage) -> None:
     worker = await stage.worker(REPLY_TO="*")
     body = to(f'{{"to":{{"phoneNumber":"{NUMBER}"}},"messageId":"m-#"}}')

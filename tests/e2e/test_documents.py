@@ -47,6 +47,7 @@ def block(text: str, language: str, word: str) -> str:
     return str(found)
 
 
+@pytest.mark.once
 async def test_the_first_request_of_the_readme_is_accepted_and_its_event_shown(stage: Stage) -> None:
     await stage.worker()
     status, output = await shell(stage, block(README, "sh", "hello-1"))

@@ -30,6 +30,7 @@ def repeated(stage: Stage, times: int) -> int:
     return sum(len(types) >= times for types in stage.final_events().values())
 
 
+@pytest.mark.once
 async def test_each_person_gets_one_message_however_often_and_wherever_a_request_is_published(
     stage: Stage, memory: MemoryServer
 ) -> None:
@@ -86,6 +87,7 @@ async def test_a_worker_that_is_killed_between_two_publications_of_a_request_lea
     assert len(unknown) <= 10  # five in flight, and five whose answers had come and were not recorded yet
 
 
+@pytest.mark.once
 async def test_report_events_and_find_know_the_request_of_a_message(
     stage: Stage, memory: MemoryServer, tmp_path: Path
 ) -> None:

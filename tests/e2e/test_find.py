@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
 from tests.support.broker import VirtualHost, user
@@ -19,6 +21,7 @@ async def found(stage: Stage, name: str) -> tuple[int, dict[str, Any]]:
     return ended.status, json.loads(ended.output)
 
 
+@pytest.mark.once
 async def test_a_message_that_omni_took_is_found_in_its_logs(stage: Stage) -> None:
     await stage.worker()
     await stage.send({**request("m", NUMBER), "requestId": "order"})
@@ -53,6 +56,7 @@ async def test_a_dead_letter_is_found_by_its_request_and_by_its_message_and_stay
     assert requests == ["order-1", "order-2", "order-3"]
 
 
+@pytest.mark.once
 async def test_an_id_that_has_left_no_trace_is_a_fault_that_names_the_places_not_asked(stage: Stage) -> None:
     await stage.worker()
     status, known = await found(stage, "nothing")
@@ -63,6 +67,7 @@ async def test_an_id_that_has_left_no_trace_is_a_fault_that_names_the_places_not
     ]
 
 
+@pytest.mark.once
 async def test_a_place_that_gives_no_answer_does_not_hide_the_other(stage: Stage, unused_tcp_port: int) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("taken", NUMBER))

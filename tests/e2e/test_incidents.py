@@ -94,6 +94,7 @@ def page_says(page: str, *words: str) -> None:
     assert [word for word in words if word not in text] == []
 
 
+@pytest.mark.once
 async def test_omni_answers_503(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="status", status=503)
@@ -107,6 +108,7 @@ async def test_omni_answers_503(stage: Stage) -> None:
     await cured.until("log sending.resumed", log_line(worker, "sending.resumed"))
 
 
+@pytest.mark.once
 async def test_omni_is_slow(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=8)
@@ -119,6 +121,7 @@ async def test_omni_is_slow(stage: Stage) -> None:
         await cured.until("status", status(stage, worker, "nothing that needs a person"))
 
 
+@pytest.mark.once
 async def test_the_key_is_wrong(stage: Stage, tmp_path: Path) -> None:
     secrets = mounted(tmp_path / "secrets", OMNI_API_KEY="revoked")
     del stage.settings["RELAY_OMNI_API_KEY"]
@@ -203,6 +206,7 @@ async def test_the_broker_is_stopped(vhost: VirtualHost, tmp_path: Path) -> None
         await cured.until("event", log_line(worker, "delivery.settled", request_id="r-1"))
 
 
+@pytest.mark.once
 async def test_a_producer_floods_with_wrong_requests(stage: Stage) -> None:
     worker = await stage.worker()
     watching = await stage.watching("watch", "--json", "--type", "rejected")
@@ -252,6 +256,7 @@ def naming(worker: Worker, name: str) -> list[dict[str, Any]]:
     return [line for line in settled if name in (line.get("request_id"), *line.get("request_ids", ()))]
 
 
+@pytest.mark.once
 async def test_one_of_a_burst_is_found(stage: Stage) -> None:
     worker = await stage.worker(LOG_LINES_PER_SECOND="10")  # so that nearly all are left out
     for place in (0, 399):

@@ -98,6 +98,7 @@ async def test_after_a_memory_that_lost_its_data_everything_held_is_ambiguous_an
         assert (await second.metrics())["omni_relay_untouched_redeliveries_total"] == 0
 
 
+@pytest.mark.once
 @pytest.mark.long
 async def test_sending_goes_on_without_a_memory_that_does_not_answer(stage: Stage, memory: MemoryServer) -> None:
     worker = await stage.worker(MEMORY_URL=memory.url)
@@ -119,6 +120,7 @@ async def test_sending_goes_on_without_a_memory_that_does_not_answer(stage: Stag
     assert set(kinds(stage)) == {"accepted"}
 
 
+@pytest.mark.once
 @pytest.mark.long
 async def test_sending_pauses_while_a_required_memory_is_away(stage: Stage, memory: MemoryServer) -> None:
     worker = await stage.worker(MEMORY_URL=memory.url, MEMORY_REQUIRED="true")
@@ -134,6 +136,7 @@ async def test_sending_pauses_while_a_required_memory_is_away(stage: Stage, memo
     assert (await worker.metrics())['omni_relay_paused{reason="memory_unavailable"}'] == 0
 
 
+@pytest.mark.once
 async def test_a_refused_password_is_named_and_sending_goes_on(stage: Stage, tmp_path: Path) -> None:
     async with MemoryServer(tmp_path / "own", password="right") as memory:
         url = memory.url.replace("right", "wrong-password")

@@ -85,8 +85,8 @@ async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_tha
 ) -> None:
     """The broker delivers it again to the same worker, which knows that it has not posted it.
 
-    A message whose lookup is forbidden is deferred, and ends as unknown. The request that OMNI refused has no retry: its
-    publication could be cut, and a retry that is published twice is ambiguous.
+    A message whose lookup is forbidden is deferred, and ends as unknown. The request that OMNI refused has no retry:
+    its publication could be cut, and a retry that is published twice is ambiguous.
     """
     worker = await stage.worker(UNKNOWN_POLICY="park", RABBITMQ_FAST_PATH=fast, RETRY_MAX_ATTEMPTS="1")
     await stage.fault(kind="status", status=403, path="logs")
@@ -114,6 +114,7 @@ async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_tha
     }
 
 
+@pytest.mark.once
 async def test_no_call_is_made_before_the_time_of_retry_after(stage: Stage) -> None:
     worker = await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="status", status=429, retryAfter="2", times=1)
@@ -126,6 +127,7 @@ async def test_no_call_is_made_before_the_time_of_retry_after(stage: Stage) -> N
     assert [line["cause"] for line in worker.lines("sending.paused")] == ["http_429"]
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.skipif(not LIBFAKETIME, reason="libfaketime is not installed")
 async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_shortens_it(stage: Stage) -> None:
@@ -155,6 +157,7 @@ async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_short
     assert all(timedelta(seconds=2) <= wait < timedelta(seconds=20) for wait in waits)
 
 
+@pytest.mark.once
 async def test_rejected_requests_do_not_cause_a_pause(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*(request(f"m-{number}", "4179091400") for number in range(40)))
@@ -164,6 +167,7 @@ async def test_rejected_requests_do_not_cause_a_pause(stage: Stage) -> None:
     assert worker.lines("sending.paused") == []
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.parametrize("number", [DENIED, NO_CREDIT], ids=["call", "message"])
 async def test_requests_that_omni_denies_individually_end_and_do_not_slow_others(stage: Stage, number: str) -> None:
@@ -194,6 +198,7 @@ async def test_requests_that_omni_denies_individually_end_and_do_not_slow_others
     assert await stage.waiting("omni.dead") == 0
 
 
+@pytest.mark.once
 async def test_a_single_denied_request_waits_until_another_one_arrives(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_DELAY="1")
     await stage.send(request("alone", DENIED))
@@ -249,6 +254,7 @@ async def test_a_worker_stopped_during_a_pause_leaves_no_ambiguous_attempt(stage
     assert await stage.waiting("omni.dead") == 0
 
 
+@pytest.mark.once
 async def test_a_configured_rate_is_not_exceeded(stage: Stage) -> None:
     await stage.worker(OMNI_MESSAGES_PER_SECOND="20", OMNI_BATCHING="false")
     started = datetime.now(UTC)

@@ -97,6 +97,7 @@ async def test_a_dead_letter_that_has_its_final_event_gets_no_second_one(stage: 
     assert stage.event_types() == {"m": ["failed"]}
 
 
+@pytest.mark.once
 async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flood_the_log(stage: Stage) -> None:
     worker = await stage.worker(LOG_LINES_PER_SECOND="20")
     wrong = [{**request(f"m-{number}", NUMBER), "unheardOf": number} for number in range(1000)]
@@ -117,6 +118,7 @@ async def test_a_flood_of_wrong_requests_is_rejected_one_by_one_and_does_not_flo
         assert {*named, *(one for line in summaries for one in line["request_ids"])} == requests
 
 
+@pytest.mark.once
 async def test_in_a_flood_of_one_producer_each_refusal_of_another_has_its_line_and_names_its_producer(
     stage: Stage,
 ) -> None:

@@ -8,6 +8,8 @@ import pytest
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, request
 
+pytestmark = pytest.mark.once
+
 RATE = 10
 MESSAGES = 150
 

@@ -50,6 +50,7 @@ def in_xml(report: dict[str, Any]) -> bytes:
     return tostring(document)
 
 
+@pytest.mark.once
 async def test_reports_become_events_and_intermediate_ones_do_not(stage: Stage, receiver: Receiver) -> None:
     seen = {"messageId": "seen", "to": "41", "sendAt": "2026-11-22T11:59:00Z", "seenAt": "2026-11-22T12:00:00Z"}
     reports = [a_report(f"group-{group}", group) for group in range(6)]
@@ -84,6 +85,7 @@ async def test_reports_become_events_and_intermediate_ones_do_not(stage: Stage, 
     assert metrics['omni_relay_report_pushes_total{answer="confirmed"}'] == 1
 
 
+@pytest.mark.once
 async def test_a_report_that_is_pushed_again_in_either_format_has_the_same_event_id(
     stage: Stage, receiver: Receiver
 ) -> None:
@@ -96,6 +98,7 @@ async def test_a_report_that_is_pushed_again_in_either_format_has_the_same_event
     assert len({json.dumps(event.body, sort_keys=True) for event in stage.events}) == 1
 
 
+@pytest.mark.once
 async def test_each_of_several_tokens_is_valid_and_no_other(stage: Stage, vhost: VirtualHost, tmp_path: Path) -> None:
     old, new = "an-old-token-0123456", "a-new-token-01234567"
     with user(vhost, **RIGHTS) as url:
@@ -162,6 +165,7 @@ async def test_tokens_and_the_brokers_password_are_replaced_while_pushes_run_and
     await stage.until(lambda: types(stage).keys() == {f"m-{number}" for number in range(len(statuses) + 1)})
 
 
+@pytest.mark.once
 async def test_a_receiver_without_a_token_says_which_setting_is_missing(stage: Stage) -> None:
     ended = await stage.command("reports")
     assert ended.status == 78
@@ -203,6 +207,7 @@ async def test_a_full_results_queue_is_answered_with_503_and_nothing_is_lost(sta
     assert all(len({one.body["id"] for one in stage.about(name)}) == 1 for name in types(stage))
 
 
+@pytest.mark.once
 async def test_a_receiver_that_is_asked_to_stop_answers_what_it_has_begun(stage: Stage, receiver: Receiver) -> None:
     body = json.dumps({"results": [a_report("begun")]}).encode()
     head = f"POST /reports/{TOKEN} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n"
@@ -221,6 +226,7 @@ async def test_a_receiver_that_is_asked_to_stop_answers_what_it_has_begun(stage:
         await receiver.push(a_report("late"))
 
 
+@pytest.mark.once
 async def test_what_omni_says_about_a_message_comes_back_as_events(stage: Stage, receiver: Receiver) -> None:
     """The last digits of a number name the step that delivers: 92000 none, 92101 the first, and it is seen."""
     await stage.worker(REPORTS_URL=f"http://127.0.0.1:{receiver.port}/reports", REPORTS_TOKEN=f"{TOKEN},{TOKEN}-old")
@@ -252,6 +258,7 @@ async def test_what_omni_says_about_a_message_comes_back_as_events(stage: Stage,
     assert all(TOKEN not in event.message.body.decode() for event in stage.events)
 
 
+@pytest.mark.once
 async def test_the_token_is_rotated_without_a_restart_of_receiver_or_worker(
     stage: Stage, vhost: VirtualHost, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ async def exchange(port: int, data: bytes) -> int | None:
         writer.close()
 
 
+@pytest.mark.once
 async def test_a_hostile_push_is_refused_and_the_next_valid_one_succeeds(stage: Stage, receiver: Receiver) -> None:
     wrong = {}
     for number, (name, (data, statuses)) in enumerate(HOSTILE.items()):
@@ -202,6 +203,7 @@ async def trickle(writers: list[asyncio.StreamWriter], byte: bytes) -> None:
         await asyncio.sleep(0.2)
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_valid_pushes_succeed_beside_idle_and_trickling_connections(stage: Stage, receiver: Receiver) -> None:
@@ -222,6 +224,7 @@ async def test_valid_pushes_succeed_beside_idle_and_trickling_connections(stage:
     assert rss(receiver) < 150 * 2**20
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_a_hundred_pushes_of_sixty_reports_at_once_all_become_events(stage: Stage, receiver: Receiver) -> None:

@@ -83,6 +83,7 @@ def credentials(kind: str, value: str) -> tuple[dict[str, str], str, str]:
             return given, f"Bearer token-of-{value}", "OMNI_CLIENT_SECRET"
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["key", "password", "token", "oauth"])
 async def test_omnis_credentials_are_rotated_while_messages_are_sent(stage: Stage, tmp_path: Path, kind: str) -> None:
@@ -113,6 +114,7 @@ async def test_omnis_credentials_are_rotated_while_messages_are_sent(stage: Stag
         assert await worker.stop() == 0
 
 
+@pytest.mark.once
 async def test_a_key_that_is_replaced_before_the_old_one_is_refused_denies_nothing(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -131,6 +133,7 @@ async def test_a_key_that_is_replaced_before_the_old_one_is_refused_denies_nothi
         assert {line["outcome"] for line in worker.lines("attempt.made")} == {"accepted"}
 
 
+@pytest.mark.once
 async def test_a_secret_that_cannot_be_used_is_refused_once_and_the_old_one_stays_in_use(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -157,6 +160,7 @@ async def test_a_secret_that_cannot_be_used_is_refused_once_and_the_old_one_stay
         assert await worker.stop() == 0
 
 
+@pytest.mark.once
 async def test_sighup_reads_everything_again_and_stops_nothing(stage: Stage) -> None:
     worker = await stage.worker()
     worker.send(signal.SIGHUP)
@@ -166,6 +170,7 @@ async def test_sighup_reads_everything_again_and_stops_nothing(stage: Stage) -> 
     assert await worker.stop() == 0
 
 
+@pytest.mark.once
 async def test_sighup_to_a_supervisor_reaches_every_worker(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     for number in (1, 2):

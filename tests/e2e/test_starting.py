@@ -10,6 +10,7 @@ CANARY = "canary4711"
 USUAL = {"OMNI_API_KEY": "key", "HTTP_PORT": "0", "HTTP_HOST": "127.0.0.1"}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -35,6 +36,7 @@ async def test_a_wrong_setting_is_named_in_one_line_without_its_value(
     assert CANARY not in ended.errors
 
 
+@pytest.mark.once
 async def test_a_port_in_use_is_a_fault(stage: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = await stage.command("worker", HTTP_PORT=str(taken.getsockname()[1]))
@@ -64,5 +66,6 @@ async def test_a_worker_waits_for_its_broker(stage: Stage, unused_tcp_port: int)
     assert await worker.stop() == 0
 
 
+@pytest.mark.once
 async def test_wrong_usage_has_its_own_exit_status(stage: Stage) -> None:
     assert (await stage.command("nonsense")).status == 2

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import aio_pika
+import pytest
 
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import NUMBER, UNAVAILABLE, request
@@ -55,6 +56,7 @@ async def test_requests_are_counted_as_they_come_in_and_go_out(stage: Stage) -> 
     assert found["ok"] is True
 
 
+@pytest.mark.once
 async def test_a_wrong_key_is_named_with_the_time_since_when_sending_is_paused(stage: Stage) -> None:
     worker = await stage.worker(OMNI_API_KEY="wrong-canary")
     await stage.send(request("m", NUMBER))
@@ -137,6 +139,7 @@ async def test_a_workers_rights_are_enough_and_a_missing_one_is_named(stage: Sta
         assert "the length of omni.dead: this user may not read omni.dead (queue)" in lacking.output
 
 
+@pytest.mark.once
 async def test_each_process_of_a_supervisor_is_shown(stage: Stage) -> None:
     supervisor = await stage.workers(2)
     async with asyncio.timeout(TIMEOUT):
@@ -148,6 +151,7 @@ async def test_each_process_of_a_supervisor_is_shown(stage: Stage) -> None:
     assert [process["number"] for process in found["processes"]] == ["1", "2"]
 
 
+@pytest.mark.once
 async def test_an_answer_that_is_not_a_workers_is_no_worker(stage: Stage) -> None:
     ended = await stage.command("status", "--seconds", "0.1", "--worker", stage.settings["RELAY_OMNI_BASE_URL"])
     wrong = await stage.command("status", "--worker", "ftp://127.0.0.1")

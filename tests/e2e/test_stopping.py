@@ -21,6 +21,7 @@ def requests(count: int, prefix: str = "m") -> list[dict[str, object]]:
     ]
 
 
+@pytest.mark.once
 async def test_a_worker_asked_to_stop_finishes_calls_in_flight(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=2)
@@ -39,6 +40,7 @@ async def test_a_worker_asked_to_stop_finishes_calls_in_flight(stage: Stage) -> 
     assert not [line for line in worker.lines() if line["level"] in {"error", "critical"}]
 
 
+@pytest.mark.once
 async def test_the_readiness_of_a_stopping_worker_fails(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="latency", seconds=2)

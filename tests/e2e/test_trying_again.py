@@ -41,6 +41,7 @@ async def test_a_retry_waits_as_long_as_retry_after_says(stage: Stage) -> None:
     assert first["body"] == second["body"]
 
 
+@pytest.mark.once
 async def test_only_messages_that_were_not_accepted_are_retried(stage: Stage) -> None:
     await stage.worker()
     destinations = [
@@ -54,6 +55,7 @@ async def test_only_messages_that_were_not_accepted_are_retried(stage: Stage) ->
     assert await stage.posts() == {"again": 2, "taken": 1}
 
 
+@pytest.mark.once
 async def test_after_the_last_attempt_a_message_fails_and_is_dead_lettered(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_ATTEMPTS="2", RETRY_MAX_DELAY="0.2")
     before = datetime.now(UTC)
@@ -124,6 +126,7 @@ async def test_a_delivered_message_has_not_expired_whatever_its_timestamp_says(s
     assert all(moment(call["receivedAt"]) - started <= timedelta(seconds=3) for call in late)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
 async def test_refused_credentials_pause_sending_and_use_up_no_attempt(stage: Stage, seconds: float) -> None:
     """It holds also if many calls are refused at once, or late refusals arrive during the pause."""
