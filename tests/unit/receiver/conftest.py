@@ -11,4 +11,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder; the hook is given those of all folders."""
     for item in items:
         if item.path.parent == _HERE:
-            item.add_marker(pytest.mark.looptime)
+            item.add_marker(pytest.mark.looptime(noop_cycles=1))

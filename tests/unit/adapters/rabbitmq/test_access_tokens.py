@@ -9,7 +9,7 @@ import pytest
 from service.adapters.rabbitmq import AccessTokens, TokenError, TokenEvents
 from service.core.attempt.oauth import Token, TokenFailure
 
-pytestmark = pytest.mark.looptime
+pytestmark = pytest.mark.looptime(noop_cycles=1)
 
 AWAY = TokenFailure("no_connection")
 

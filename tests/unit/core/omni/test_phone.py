@@ -447,6 +447,7 @@ def test_a_posted_number_has_five_to_fifteen_digits_and_is_read_as_itself(writte
         assert read(posted) == posted
 
 
+@pytest.mark.no_cover
 def test_the_libraries_are_not_imported_for_plain_addresses() -> None:
     """They take 2 MiB and 140 ms, which only those pay who send an address that asks for it."""
     program = """
