@@ -1,9 +1,7 @@
 import contextlib
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,29 +93,6 @@ def test_a_shell_gets_a_script_that_it_reads(shell: str) -> None:
     assert "_OMNI_RELAY_COMPLETE" in answer.output
     if program := shutil.which(shell):
         subprocess.run([program, "-n"], input=answer.output.encode(), check=True)
-
-
-_BASH = """\
-source "$0"; COMP_WORDS=(omni-relay send --format ''); COMP_CWORD=3
-_omni_relay_completion omni-relay; printf '%s\\n' "${COMPREPLY[@]}"
-"""
-ASK = {"bash": _BASH, "fish": "source $argv[1]; complete -C 'omni-relay send --format '"}
-"""How a shell shows what it would complete; the script's file is an argument."""
-
-
-@pytest.mark.parametrize("shell", ASK)
-def test_a_shell_completes_by_the_script(shell: str, tmp_path: Path) -> None:
-    """Of zsh, whose completion needs a terminal, only the syntax is tested above."""
-    if (program := shutil.which(shell)) is None:
-        pytest.skip(f"{shell} is not installed")
-    script = tmp_path / "script"
-    script.write_text(CliRunner().invoke(commands, ["completion", shell]).output)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {"PATH": path, "HOME": str(tmp_path), "LANG": "C.UTF-8"}
-    asked = subprocess.run(
-        [program, "-c", ASK[shell], script], env=environment, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert set(asked.stdout.split()) == {"csv", "json", "xml"}, asked.stderr
 
 
 @pytest.mark.parametrize(

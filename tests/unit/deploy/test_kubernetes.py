@@ -42,7 +42,7 @@ Manifest = dict[str, Any]
 def rendered(overlay: str) -> list[Manifest]:
     command = ["kubectl", "kustomize", str(KUBERNETES / "overlays" / overlay)]
     made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
-    return list(yaml.safe_load_all(made.stdout))
+    return list(yaml.load_all(made.stdout, yaml.CSafeLoader))
 
 
 def of_kind(overlay: str, kind: str, name: str = "omni-relay") -> Manifest:
@@ -91,7 +91,7 @@ def test_one_line_of_the_overlay_sets_where_the_runbooks_are(tmp_path: Path) -> 
     file.write_text(file.read_text().replace("address=runbooks.example ", "address=wiki.example/omni-relay "))
     command = ["kubectl", "kustomize", str(overlay)]
     made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
-    (rules,) = (one for one in yaml.safe_load_all(made.stdout) if one["kind"] == "PrometheusRule")
+    (rules,) = (one for one in yaml.load_all(made.stdout, yaml.CSafeLoader) if one["kind"] == "PrometheusRule")
 
     alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
     assert len(alerts) > 20
@@ -220,7 +220,7 @@ def with_component(name: str, folder: Path) -> list[Manifest]:
     (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [production], "components": [component]}))
     command = ["kubectl", "kustomize", str(folder)]
     made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
-    return list(yaml.safe_load_all(made.stdout))
+    return list(yaml.load_all(made.stdout, yaml.CSafeLoader))
 
 
 def valid_component(name: str, folder: Path) -> list[Manifest]:

@@ -148,7 +148,7 @@ def request(number: int) -> bytes:
     return json.dumps(a_body(requestId=f"r-{number}", destinations=people)).encode()
 
 
-@pytest.mark.parametrize("seed", [*range(8), 10, 20, 39, 54])  # the last ones met a fault each
+@pytest.mark.parametrize("seed", [0, 1, 10, 20, 39, 54])  # the last ones met a fault each
 async def test_nobody_gets_a_message_twice_and_each_has_one_final_event(seed: int) -> None:
     world, server = World(random.Random(seed)), Server()  # noqa: S311 - no secret
     world.failing = world.random.choice((0.0, 0.3))
