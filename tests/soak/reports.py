@@ -71,6 +71,14 @@ class Soak:
                 await self.receiver.process.ended()
                 await self.start_receiver()
 
+    async def send_all(self, count: int) -> None:
+        """Publish so many requests, 250 at a time."""
+        for first in range(0, count, 250):
+            await self.send(first, min(250, count - first))
+            sys.stderr.write(f"sent {first + 250}, events {len(self.stage.events)}, killed {dict(self.kills)}\n")
+            await asyncio.sleep(0.7)
+        await asyncio.sleep(5)
+
     async def send(self, first: int, count: int) -> None:
         """Publish requests until the broker has confirmed them; one that is published twice has the same id."""
         bodies = [
@@ -128,11 +136,11 @@ async def main(options: argparse.Namespace) -> int:
             await soak.start_receiver()
             began = time.monotonic()
             killing = asyncio.create_task(soak.kill_in_turn())
-            for first in range(0, options.messages, 250):
-                await soak.send(first, min(250, options.messages - first))
-                sys.stderr.write(f"sent {first + 250}, events {len(stage.events)}, killed {dict(soak.kills)}\n")
-                await asyncio.sleep(0.7)
-            await asyncio.sleep(5)
+            sending = asyncio.create_task(soak.send_all(options.messages))
+            await asyncio.wait({killing, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if killing.done():
+                sending.cancel()
+                await killing  # a broker that does not start again ends the run
             killing.cancel()
             await asyncio.gather(killing, return_exceptions=True)
             sys.stderr.write(f"killed {dict(soak.kills)}\n")
