@@ -39,6 +39,7 @@ class Soak:
         self.port, self.numbers = free_port(), itertools.count()
         self.kills: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
+        self.is_sent = False
         self.worker: Worker | None = None
         self.receiver: Receiver | None = None
         stage.settings |= {"RELAY_REPORTS_URL": f"http://127.0.0.1:{self.port}/reports", "RELAY_REPORTS_TOKEN": TOKEN}
@@ -54,8 +55,8 @@ class Soak:
         self.receiver = await self.life.enter_async_context(starting)
 
     async def kill_in_turn(self) -> None:
-        """Kill something every few seconds, until cancelled."""
-        while True:
+        """Kill something every few seconds, until all is sent; what was killed runs again at the end."""
+        while not self.is_sent:
             await asyncio.sleep(self.rng.uniform(2, 6))
             kind = self.rng.choice(["worker", "receiver", "receiver", "broker"])
             self.kills[kind] += 1
@@ -77,7 +78,7 @@ class Soak:
             await self.send(first, min(250, count - first))
             sys.stderr.write(f"sent {first + 250}, events {len(self.stage.events)}, killed {dict(self.kills)}\n")
             await asyncio.sleep(0.7)
-        await asyncio.sleep(5)
+        self.is_sent = True
 
     async def send(self, first: int, count: int) -> None:
         """Publish requests until the broker has confirmed them; one that is published twice has the same id."""
@@ -135,21 +136,10 @@ async def main(options: argparse.Namespace) -> int:
             await soak.start_worker()
             await soak.start_receiver()
             began = time.monotonic()
-            killing = asyncio.create_task(soak.kill_in_turn())
-            sending = asyncio.create_task(soak.send_all(options.messages))
-            await asyncio.wait({killing, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if killing.done():
-                sending.cancel()
-                await killing  # a broker that does not start again ends the run
-            killing.cancel()
-            await asyncio.gather(killing, return_exceptions=True)
+            async with asyncio.TaskGroup() as tasks:  # a broker that does not start again ends the run
+                tasks.create_task(soak.kill_in_turn())
+                tasks.create_task(soak.send_all(options.messages))
             sys.stderr.write(f"killed {dict(soak.kills)}\n")
-            if not node.running:
-                await node.restart()
-            if soak.worker is None or soak.worker.process.returncode is not None:
-                await soak.start_worker()
-            if soak.receiver is None or soak.receiver.process.process.returncode is not None:
-                await soak.start_receiver()
             until = time.monotonic() + options.wait
             while faults(stage, options.messages)[0] and time.monotonic() < until:
                 await asyncio.sleep(2)
