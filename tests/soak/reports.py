@@ -134,6 +134,8 @@ async def main(options: argparse.Namespace) -> int:
             await stage.sandbox.post("/sandbox/clock", json={"speed": 60})
             soak = Soak(stage, node, life, random.Random(options.seed))  # noqa: S311 - repeatable
             await soak.start_worker()
+            assert soak.worker is not None
+            await soak.worker.until_ready()  # a request that no queue is bound for is confirmed, and gone
             await soak.start_receiver()
             began = time.monotonic()
             async with asyncio.TaskGroup() as tasks:  # a broker that does not start again ends the run
