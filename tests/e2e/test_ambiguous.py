@@ -232,10 +232,11 @@ async def test_an_expired_message_that_is_not_found_is_never_posted(stage: Stage
     assert stage.final_events() == {"m": [word]}
     assert stage.event_types()["m"][0] == "deferred"
     assert await stage.posts() == {}
-    dead_letters = [await stage.take("omni.dead") for _ in range(await stage.waiting("omni.dead"))]
+    dead_letters = [await stage.take("omni.dead") for _ in range(2 if policy == "park" else 1)]
     assert [dead_letter.headers.get("omni-original-exchange") for dead_letter in dead_letters[1:]] == (
         ["omni.requests"] if policy == "park" else []
     )
+    assert await stage.waiting("omni.dead") == 0
 
 
 async def test_a_rejection_that_a_killed_worker_had_not_published_is_found_and_published(stage: Stage) -> None:

@@ -111,7 +111,7 @@ begin
         || C <- rabbit_connection_tracking:list(V)],
     Queues = rabbit_amqqueue:list(V),
     [catch rabbit_amqqueue:purge(Q) || Q <- Queues],
-    erlang:phash2({
+    catch erlang:phash2({
         lists:sort([{amqqueue:get_name(Q), amqqueue:get_type(Q), amqqueue:get_arguments(Q),
             rabbit_amqqueue:info(Q, [messages])} || Q <- Queues]),
         lists:sort([{element(2, X), element(3, X), element(4, X)} || X <- rabbit_exchange:list(V)]),
