@@ -15,7 +15,7 @@ from service.cli.options import reads_settings, settings
 from service.core.delivery import Delivery
 from service.core.omni.channel.sms import MAX_PARTS
 from service.core.request.body import LONGEST
-from service.core.request.compression import read_content_encoding
+from service.core.request.decoding import read_content_encoding
 from service.core.result.explanation import Explanation, content_type_of, explain, visible
 from service.worker.app import message_policy
 

@@ -23,7 +23,7 @@ from typing import Final
 from service.adapters.rabbitmq import Acknowledger, BrokerErrors, ConnectionLifetime, OnDelivery
 from service.core.delivery import Delivery
 from service.core.lanes import LaneQueue
-from service.core.request.compression import memory_of
+from service.core.request.decoding import memory_of
 from service.core.request.parsing import LARGE
 from service.core.topology import LANES
 from service.core.value import dataclass

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from service.adapters.rabbitmq.field_tables import encoded_headers, read_short_string, read_table, read_timestamp
 from service.core.delivery import Delivery, Publication
-from service.core.request.compression import read_content_encoding
+from service.core.request.decoding import read_content_encoding
 
 METHOD, HEADER, BODY = 1, 2, 3
 END: Final = 0xCE

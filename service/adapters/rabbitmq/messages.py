@@ -9,7 +9,7 @@ from aiormq.abc import DeliveredMessage, FieldValue
 from service.adapters.rabbitmq.codec import read_expiration
 from service.adapters.rabbitmq.field_tables import encoded_headers
 from service.core.delivery import Delivery, Publication
-from service.core.request.compression import read_content_encoding
+from service.core.request.decoding import read_content_encoding
 
 
 def read_delivery(message: DeliveredMessage) -> Delivery:

@@ -4,7 +4,7 @@ advanced  `destinations`, and a content object for each channel
 simple    `destinations`, `text` and `mailSubject`: one text for every channel
 flat      `phoneNumber`, `emailAddress` and `messageId` of one recipient at the top level, with either content
 
-Each field is validated here. Rules about several fields (mixed shapes, no content) are in `faults`.
+Each field is validated here, and which fields may stand together. A schedule is checked in `faults`.
 """
 
 import re
@@ -16,14 +16,14 @@ from pydantic_core import PydanticCustomError
 
 from service.core.omni.channel.email import Email
 from service.core.omni.channel.facebook import Facebook
-from service.core.omni.channel.sms import Sms
+from service.core.omni.channel.sms import FITS_ALWAYS, Sms
 from service.core.omni.channel.viber import Viber
 from service.core.omni.channel.voice import Voice
-from service.core.omni.content import Content
+from service.core.omni.content import CHANNELS, Content
 from service.core.omni.destination import Destination, MessageId, PhoneNumber
 from service.core.omni.email_address import EmailAddress
 from service.core.omni.time import Instant
-from service.core.request.request import OnUnknown
+from service.core.request.request import Fault, OnUnknown
 
 MAX_DESTINATIONS: Final = 10_000
 """Messages in one request. OMNI publishes no limit; ours bounds the events that one body can cause."""
@@ -59,6 +59,16 @@ _MAX_OCTETS: Final = 255
 
 SIMPLE: Final = (Sms, Viber, Voice, Facebook, Email)
 """The channels on which a simple request sends its text."""
+
+_LETTER: Final = re.compile(r"[^\W_]")
+"""A letter or a digit: more than the punctuation that a call cannot read out."""
+
+FLAT: Final = ("phoneNumber", "emailAddress")
+"""The addresses of the flat shape."""
+_OF_ONE: Final = (*FLAT, "messageId")
+_SIMPLE: Final = ("text", "mailSubject")
+_CHANNELS: Final = tuple(CHANNELS.values())
+_NO_CONTENT: Final = "names no content: give text, or at least one of " + ", ".join(_CHANNELS)
 
 
 def excess(body: bytes, *, grown: bool = False) -> str:
@@ -116,7 +126,7 @@ def is_request_id(value: object) -> TypeGuard[str]:
 
 
 def _checked_id(value: str) -> str:
-    if not is_request_id(value):
+    if not (value.isascii() and 0 < len(value) <= MAX_ID) and not is_request_id(value):
         raise PydanticCustomError("request_id", "must have 1 to 200 characters and at most 255 bytes")
     return value
 
@@ -138,6 +148,8 @@ def _small(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def _fits_every_channel(text: str) -> str:
+    if len(text) <= FITS_ALWAYS and _LETTER.search(text):
+        return text  # almost every text, without building five contents
     for channel in SIMPLE:
         try:
             channel(text=text)
@@ -168,3 +180,20 @@ class RequestBody(Content):
     expires_at: Instant | None = None
     on_unknown: OnUnknown | None = None
     metadata: Annotated[dict[str, str], AfterValidator(_small)] | None = None
+
+
+def shape_faults(present: set[str]) -> list[Fault]:
+    """Return the faults of a combination of fields: mixed shapes, no recipient, no content."""
+    faults = []
+    if "destinations" not in present:
+        if present.isdisjoint(FLAT):
+            faults.append(Fault("destinations", "is required, unless phoneNumber or emailAddress names one recipient"))
+    elif not present.isdisjoint(_OF_ONE):
+        faults += [Fault(name, "cannot stand beside destinations") for name in _OF_ONE if name in present]
+    if not present.isdisjoint(_CHANNELS):
+        if not present.isdisjoint(_SIMPLE):
+            channel = next(name for name in _CHANNELS if name in present)
+            faults += [Fault(name, f"cannot stand beside {channel}") for name in _SIMPLE if name in present]
+    elif "text" not in present:
+        faults.append(Fault("$", _NO_CONTENT))
+    return faults

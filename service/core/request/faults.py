@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic_core import ErrorDetails
 
-from service.core.omni.content import CHANNELS, MAX_DAYS_AHEAD
+from service.core.omni.content import MAX_DAYS_AHEAD
 from service.core.request.request import Fault
 from service.core.request.spelling import spelling
 
@@ -21,15 +21,7 @@ MAX_FAULTS: Final = 32
 MAX_TEXT: Final = 4096
 """Characters of the faults reported of one message, in paths and texts. The first one is reported in any case."""
 
-FLAT: Final = ("phoneNumber", "emailAddress")
-"""The addresses of the flat shape."""
-
-_OF_ONE: Final = (*FLAT, "messageId")
-_SIMPLE: Final = ("text", "mailSubject")
-_CHANNELS: Final = tuple(CHANNELS.values())
-
 MAX_PATH: Final = 200
-_NO_CONTENT: Final = "names no content: give text, or at least one of " + ", ".join(CHANNELS.values())
 _SENDER: Final = "the sender stands in the scenario's step"
 _ELSEWHERE: Final = {
     "from": _SENDER,
@@ -70,23 +62,6 @@ _FORMS: Final = {
 """The forms of fields that have a pattern. All others with a pattern are web addresses."""
 
 _SUBJECT: Final = re.compile(r"^(Input|String|Tuple|Dictionary) ")
-
-
-def shape_faults(present: set[str]) -> list[Fault]:
-    """Return the faults of a combination of fields: mixed shapes, no recipient, no content."""
-    faults = []
-    if "destinations" not in present:
-        if present.isdisjoint(FLAT):
-            faults.append(Fault("destinations", "is required, unless phoneNumber or emailAddress names one recipient"))
-    elif not present.isdisjoint(_OF_ONE):
-        faults += [Fault(name, "cannot stand beside destinations") for name in _OF_ONE if name in present]
-    if not present.isdisjoint(_CHANNELS):
-        if not present.isdisjoint(_SIMPLE):
-            channel = next(name for name in _CHANNELS if name in present)
-            faults += [Fault(name, f"cannot stand beside {channel}") for name in _SIMPLE if name in present]
-    elif "text" not in present:
-        faults.append(Fault("$", _NO_CONTENT))
-    return faults
 
 
 def time_faults(send_at: datetime, now: datetime) -> list[Fault]:

@@ -12,11 +12,9 @@ from pydantic_core import to_json
 from service.core.delivery import Delivery
 from service.core.identity import digest
 from service.core.omni.content import Content
-from service.core.omni.destination import To
 from service.core.request.body import MAX_ID, is_request_id
-from service.core.request.decoding import Source, decode, json_object
+from service.core.request.decoding import Source, decode, finished, json_object
 from service.core.request.request import Fault
-from service.core.request.steps import finished
 
 _CONTENT: Final = (*(field.alias or name for name, field in Content.model_fields.items()), "text", "mailSubject")
 
@@ -41,11 +39,6 @@ def is_identified(delivery: Delivery) -> bool:
 def is_message_id(value: object) -> TypeGuard[str]:
     """Return whether a value can be a message's id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_ID
-
-
-def message_key(content_digest: str, to: To) -> str:
-    """Distinguish content and recipient of a message. Of the addresses only the last may contain a space."""
-    return f"{content_digest} {to.phone_number} {to.email_address} {to.whats_app_user_id} {to.push_registration_id}"
 
 
 def digest_of_faulty(raw: Mapping[str, object]) -> str:

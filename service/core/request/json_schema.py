@@ -21,8 +21,7 @@ from service.core.omni.channel.step import NANOSECONDS, Step
 from service.core.omni.channel.viber import COMBINATIONS
 from service.core.omni.content import CHANNELS
 from service.core.omni.destination import ADDRESSES
-from service.core.request.body import MAX_ID, RequestBody
-from service.core.request.faults import FLAT
+from service.core.request.body import FLAT, MAX_ID, RequestBody
 
 Schema = dict[str, Any]
 

@@ -18,13 +18,13 @@ from service.core.request.body import (
     MAX_SHARED_VALUES,
     RequestBody,
     metadata_size,
+    shape_faults,
 )
 from service.core.request.decoding import Source
-from service.core.request.faults import MAX_FAULTS, bounded, by_destination, repeated_faults, shape_faults, time_faults
-from service.core.request.rejection import Faults, Raw
+from service.core.request.faults import MAX_FAULTS, bounded, by_destination, repeated_faults, time_faults
+from service.core.request.rejection import Faults, Raw, slices
 from service.core.request.repeated_names import repeated_names
 from service.core.request.request import Fault
-from service.core.request.steps import slices
 
 TOO_MANY: Final = f"must have at most {MAX_SHARED_VALUES:,} values besides its destinations"
 

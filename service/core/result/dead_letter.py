@@ -29,11 +29,9 @@ from service.core.identity import digest
 from service.core.omni.charset import to_utf8, without_mark
 from service.core.poison import COUNT
 from service.core.request.body import excess, is_request_id
-from service.core.request.compression import decompress
-from service.core.request.decoding import json_object
+from service.core.request.decoding import decompress, finished, json_object
 from service.core.request.identification import is_message_id
 from service.core.request.parsing import parse
-from service.core.request.steps import finished
 from service.core.result.event import Reason, StatusEvent
 from service.core.result.publication import with_properties_of
 from service.core.result.report import RelayReason, Report

@@ -12,7 +12,7 @@ from service.core.omni.model import Strict
 MAX_PARTS: Final = 25
 MAX_BYTES: Final = 4000
 
-_SHORT: Final = MAX_PARTS * 33
+FITS_ALWAYS: Final = MAX_PARTS * 33
 """Characters that fit in any encoding: a part holds 33 surrogate pairs at least."""
 LONGEST_TEXT: Final = MAX_PARTS * 153
 """Characters of the longest text that fits: a part holds 153 characters at most."""
@@ -56,20 +56,18 @@ class Sms(Step):
     @property
     def size(self) -> Size:
         """The encoding, and the number of units and parts."""
-        return size_of(self.text, *self._tables)
+        language = self.language.language_code if self.language else "NONE"
+        return size_of(self.text, language, self.transliteration or "NONE")
 
     @property
     def parts(self) -> Parts:
         """The text, divided into its parts."""
-        return split(self.text, *self._tables)
-
-    @property
-    def _tables(self) -> tuple[LanguageCode, Transliteration]:
-        return self.language.language_code if self.language else "NONE", self.transliteration or "NONE"
+        language = self.language.language_code if self.language else "NONE"
+        return split(self.text, language, self.transliteration or "NONE")
 
     @model_validator(mode="after")
     def _sendable(self) -> Self:
-        if len(self.text) <= _SHORT:
+        if len(self.text) <= FITS_ALWAYS:
             return self
         if len(self.text) <= LONGEST_TEXT:
             size = self.size

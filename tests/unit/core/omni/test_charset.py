@@ -26,11 +26,10 @@ from hypothesis import strategies as st
 from service.core.delivery import Delivery
 from service.core.omni.charset import to_utf8, wide_codec
 from service.core.request.body import LONGEST
-from service.core.request.compression import decompress, decompressed_size, memory_of, read_content_encoding
+from service.core.request.decoding import decompress, decompressed_size, finished, memory_of, read_content_encoding
 from service.core.request.identification import is_identified
 from service.core.request.parsing import is_small, parse, parse_in_steps
 from service.core.request.request import Fault
-from service.core.request.steps import finished
 from tests.support.builder import a_body, a_delivery, a_history, parsed
 from tests.unit.strategy import law
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from service.core.request.faults import shape_faults
+from service.core.request.body import shape_faults
 from tests.support.builder import EMAIL, NOW, PHONE, a_body, a_delivery, a_destination, parsed
 
 Fields = dict[str, object]

@@ -3,7 +3,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from service.core.request.body import MAX_DESTINATIONS, RequestBody, is_request_id
+from service.core.omni.channel.sms import FITS_ALWAYS
+from service.core.request.body import MAX_DESTINATIONS, SIMPLE, RequestBody, is_request_id
 from tests.support.builder import a_body, a_destination
 
 
@@ -53,6 +54,15 @@ def test_one_request_names_up_to_ten_thousand_people() -> None:
 
 def _json(people: list[dict[str, object]]) -> str:
     return json.dumps(a_body(destinations=people))
+
+
+@pytest.mark.parametrize("letter", ["x", "ß", "字", "0", "½", "\U0001d4b3"])
+@pytest.mark.parametrize("rest", ["", "_" * (FITS_ALWAYS - 1), "\U0001f600" * (FITS_ALWAYS - 1)])
+def test_a_text_that_is_accepted_without_building_each_content_suits_each_channel(letter: str, rest: str) -> None:
+    text = rest + letter
+
+    assert RequestBody.model_validate({"text": text}).text == text
+    assert [channel(text=text).text for channel in SIMPLE] == [text] * len(SIMPLE)
 
 
 @pytest.mark.parametrize("policy", ["resend", "park"])

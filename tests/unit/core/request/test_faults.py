@@ -1,8 +1,8 @@
 import pytest
 from pydantic_core import ErrorDetails
 
-from service.core.request.body import RequestBody
-from service.core.request.faults import MAX_FAULTS, bounded, by_destination, shape_faults
+from service.core.request.body import RequestBody, shape_faults
+from service.core.request.faults import MAX_FAULTS, bounded, by_destination
 from service.core.request.request import Fault
 from tests.support.builder import a_body, a_destination, parsed
 

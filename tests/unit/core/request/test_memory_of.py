@@ -1,7 +1,7 @@
 import pytest
 
 from service.core.delivery import Delivery
-from service.core.request.compression import memory_of
+from service.core.request.decoding import memory_of
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from service.core.request.steps import slices
+from service.core.request.rejection import slices
 
 PLAIN = {"to": {"phoneNumber": "41793026727", "emailAddress": "email@example.com"}}
 UNUSUAL = [{"to": {"emailAddress": "j\u00f6rg@example.com"}}, {"to": {"phoneNumber": "+44 (0)20 7946 0958"}}]
