@@ -6,7 +6,7 @@ urgent ones. A unit is whatever is scarce: a message where a rate is set, a call
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from service.core.topology import NORMAL, URGENT, Lane
@@ -43,34 +43,54 @@ class LaneQueue(Generic[T]):
         self._normal: deque[T] = deque()
         self._urgent: deque[T] = deque()
         self._owed = 0.0
+        self.size = 0
+        """How many wait. An attribute, since it is read for every message."""
 
     def __len__(self) -> int:
-        return len(self._normal) + len(self._urgent)
+        return self.size
 
-    def waiting(self, lane: Lane) -> deque[T]:
+    def waiting(self, lane: Lane) -> Sequence[T]:
         """Return what waits in a lane."""
-        return self._urgent if lane is URGENT else self._normal
+        return self._lane(lane)
 
     def append(self, lane: Lane, one: T) -> None:
         """Add one at the end of its lane."""
-        self.waiting(lane).append(one)
+        self._lane(lane).append(one)
+        self.size += 1
 
     @property
     def first(self) -> T:
         """The one whose turn it is. There is one."""
-        return self.waiting(self._next)[0]
+        return self._lane(self._next)[0]
 
     def take(self, units: Callable[[T], float] = lambda _: 1.0) -> T:
         """Remove the one whose turn it is, and account for the units that it uses."""
         lane = self._next
-        one = self.waiting(lane).popleft()
+        one = self.take_first(lane)
         others = self._normal if lane is URGENT else self._urgent
         self._owed = account(self._owed, lane, units(one), other_waits=bool(others))
         return one
 
+    def take_first(self, lane: Lane) -> T:
+        """Remove the first one of a lane, whosever turn it is."""
+        self.size -= 1
+        return self._lane(lane).popleft()
+
     def take_last(self) -> T:
         """Remove the latest one, of the normal lane if there is one."""
+        self.size -= 1
         return (self._normal or self._urgent).pop()
+
+    def drop(self, is_dropped: Callable[[T], bool]) -> None:
+        """Remove all of which `is_dropped` says so."""
+        for waiting in (self._normal, self._urgent):
+            left = [one for one in waiting if not is_dropped(one)]
+            waiting.clear()
+            waiting.extend(left)
+        self.size = len(self._normal) + len(self._urgent)
+
+    def _lane(self, lane: Lane) -> deque[T]:
+        return self._urgent if lane is URGENT else self._normal
 
     @property
     def _next(self) -> Lane:

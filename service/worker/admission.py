@@ -109,19 +109,26 @@ class Admission:
             self._waiting.append(delivery.lane, _Waiting(delivery, acknowledger, size, overdue_at))
             self._admit()
             self._watch()
-        elif self._later or self._turn + size > _TURN:
-            self._later.append(delivery.lane, (delivery, acknowledger))
         else:
-            self._begin(delivery, acknowledger, size)
+            # While any waits for the next turn, this one's bytes exceed the limit.
+            if not self._turn:
+                asyncio.get_running_loop().call_soon(self._next_turn)
+            self._turn += size or 1
+            if self._turn > _TURN:
+                self._later.append(delivery.lane, (delivery, acknowledger))
+            else:
+                self._serve(delivery, acknowledger)
         if self._bytes > self._most:
             self._stop_reading(acknowledger.broken)
 
     def done(self, delivery: Delivery) -> None:
         """Free the memory of a delivery that was served."""
         size = memory_of(delivery)
+        self._bytes -= size
         if size > LARGE:
             self._begun -= size
-        self._leave(size)
+        if self._waiting.size or self._unread is not None:
+            self._go_on()
 
     def hold(self) -> Callable[[], int]:
         """Settle nothing until `close`: the broker would send more deliveries. Returns a counter of those so far."""
@@ -152,17 +159,14 @@ class Admission:
         while self._waiting:
             await self._schedule_one(self._waiting.take_last())
 
-    def _begin(self, delivery: Delivery, acknowledger: Acknowledger, size: int) -> None:
-        if not self._turn:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._turn += size
-        self._serve(delivery, acknowledger)
-
     def _next_turn(self) -> None:
         self._turn = 0
-        while self._later and self._turn <= _TURN:
+        while self._later.size and self._turn <= _TURN:
             delivery, acknowledger = self._later.take()
-            self._begin(delivery, acknowledger, memory_of(delivery) or 1)
+            if not self._turn:
+                asyncio.get_running_loop().call_soon(self._next_turn)
+            self._turn += memory_of(delivery) or 1
+            self._serve(delivery, acknowledger)
 
     def _admit(self) -> None:
         """Begin with large deliveries: as many as may be served at once, and always one."""
@@ -178,10 +182,9 @@ class Admission:
                 self._begun += first.size
                 self._serve(first.delivery, first.acknowledger)
 
-    def _leave(self, size: int) -> None:
-        self._bytes -= size
-        if self._waiting:
-            self._admit()
+    def _go_on(self) -> None:
+        """Use the memory that has become free."""
+        self._admit()
         if self._unread is not None and self._bytes <= self._most:
             self._read_on()
 
@@ -225,7 +228,7 @@ class Admission:
         for lane in LANES:
             waiting = self._waiting.waiting(lane)
             while waiting and waiting[0].overdue_at <= now() + _SOON and not self._is_closing:
-                await self._schedule_one(waiting.popleft())
+                await self._schedule_one(self._waiting.take_first(lane))
         if self._bytes > self._most:
             while self._waiting and self._bytes > self._most // 2 and not self._is_closing:
                 await self._schedule_one(self._waiting.take_last())
@@ -243,7 +246,8 @@ class Admission:
                 with contextlib.suppress(*BrokerErrors):
                     await waiting.acknowledger.ack()
         finally:
-            self._leave(waiting.size)
+            self._bytes -= waiting.size
+            self._go_on()
 
 
 def _not_yet(_: Delivery, __: Acknowledger) -> None:

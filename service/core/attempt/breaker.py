@@ -15,14 +15,13 @@ of a gateway. It may refuse the content of one request, or all of them while the
 Times are seconds of a monotonic clock. The wall clock may step, and a pause must end all the same.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
 from typing import Final, Literal, assert_never
 
 from service.core.attempt.disposition import status_cause
 from service.core.attempt.outcome import Accepted, Denied, NotAttempted, Outcome, Rejected, Unavailable, Unknown
-from service.core.omni.status import Status, disposition_of
+from service.core.omni.status import disposition_of
 from service.core.value import dataclass
 
 FAILURES_IN_ROW: Final = 5
@@ -98,7 +97,8 @@ def read_signal(outcome: Outcome, *, again: bool = False) -> Signal | None:
     """
     match outcome:
         case Accepted(statuses):
-            denied = _find_denied(statuses.values())
+            found = {disposition_of(one.group_id, one.id, one.group_name): one for one in statuses.values()}
+            denied = None if "taken" in found else found.get("denied")
             return Signal("denied", status_cause(denied), again=again) if denied else _HEALTHY
         case Rejected():
             return _HEALTHY
@@ -113,18 +113,6 @@ def read_signal(outcome: Outcome, *, again: bool = False) -> Signal | None:
             return Signal("denied", cause, again=again)
         case _:
             assert_never(outcome)
-
-
-def _find_denied(statuses: Iterable[Status]) -> Status | None:
-    """Return the status of a denied message, if no other message was accepted."""
-    denied = None
-    for status in statuses:
-        disposition = disposition_of(status.group_id, status.id, status.group_name)
-        if disposition == "taken":
-            return None
-        if disposition == "denied":
-            denied = status
-    return denied
 
 
 def record_outcome(breaker: CircuitBreaker, signal: Signal, now: float, jitter: float) -> CircuitBreaker:

@@ -3,9 +3,8 @@
     deduplicated    a duplicate of a later attempt gets the outcome of the other
     guarded         waits for the circuit breaker; a call that something forbade before writing starts over here
     batching        calls with equal contents share a call; a rejected one is sent again in halves
-    limited         slots and rate
+    limited         slots and rate; the circuit breaker learns the outcome
     noted           the start is recorded in the shared memory, where there is one
-    recorded        the circuit breaker learns the outcome
     observed        logs and counters
     traced          a span, where traces are on
     client.post     HTTP
@@ -27,7 +26,7 @@ from service.worker.cancellation import Cancellations
 from service.worker.deduplicator import deduplicated
 from service.worker.memory import SharedMemory, noted
 from service.worker.sending.batching import batching
-from service.worker.sending.circuit_breaker import Guard, guarded, recorded
+from service.worker.sending.circuit_breaker import Guard, guarded
 from service.worker.sending.limiter import Limiter, limited
 from service.worker.telemetry import Telemetry
 
@@ -45,7 +44,7 @@ def make_send(  # noqa: PLR0913 - the parts of the chain
 ) -> Send:
     """Wrap `post`. `most`: messages that requests may share a call for; None if they share none."""
     telemetry.metrics.calls_waiting.set_function(lambda: limiter.waiting)
-    send = recorded(telemetry.observed(post), guard)
-    send = limited(send if memory is None else noted(send, memory), limiter, orders)
+    send = telemetry.observed(post)
+    send = limited(send if memory is None else noted(send, memory), limiter, guard.record, orders)
     send = guarded(batching(send, most, lambda: guard.is_closed, orders), guard, now, orders)
     return deduplicated(send, guard.clock, telemetry.duplicate_joined)

@@ -48,7 +48,11 @@ class Batching:
             return await self._send(call)
         ids, batch = ids_of(call), self._open.get(key)
         if batch is None or not fits(batch.ids, ids, self._most):
-            batch = self._start(key, call)
+            batch = self._open[key] = _Batch(key)
+            self._unsealed.add(batch)
+            batch.task = asyncio.create_task(self._run(batch, call))
+            self._tasks.add(batch.task)
+            batch.task.add_done_callback(partial(self._end, batch))
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         batch.members.append((call, outcome))
         batch.ids |= ids
@@ -70,20 +74,11 @@ class Batching:
                 self._close(batch)
                 batch.task.cancel()
 
-    def _start(self, key: bytes, first: OmniCall) -> _Batch:
-        batch = self._open[key] = _Batch(key)
-        self._unsealed.add(batch)
-        batch.task = task = asyncio.create_task(self._run(batch, first))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._end, batch))
-        return batch
-
     async def _run(self, batch: _Batch, first: OmniCall) -> None:
         """Send a batch, and give each member its outcome."""
 
         def seal() -> OmniCall:
             self._close(batch)
-            self._unsealed.discard(batch)
             batch.members = _waiting(batch.members)  # those that were cancelled are not posted
             calls = [call for call, _ in batch.members]
             return merge(calls) if calls else first.guarded(lambda: False)
@@ -100,8 +95,8 @@ class Batching:
     def _end(self, batch: _Batch, task: "asyncio.Task[None]") -> None:
         """Leave no member waiting. A callback, since a task that is cancelled before it starts runs no `finally`."""
         self._tasks.discard(task)
-        self._close(batch)
-        self._unsealed.discard(batch)
+        if batch in self._unsealed:
+            self._close(batch)
         for _, waiting in batch.members:
             waiting.cancel()
 
@@ -132,6 +127,8 @@ class Batching:
         return isinstance(outcome, Rejected) or is_too_large(outcome)
 
     def _close(self, batch: _Batch) -> None:
+        """Let no more calls join."""
+        self._unsealed.discard(batch)
         if self._open.get(batch.key) is batch:
             del self._open[batch.key]
 

@@ -107,9 +107,9 @@ class Guard:
         """How long ago a call last showed that OMNI takes our calls."""
         return seconds_since_healthy(self.breaker, self.clock())
 
-    def record(self, outcome: Outcome, *, denied_before: bool = False) -> None:
-        """Record a call that was made. `denied_before`: an earlier call about its messages was denied."""
-        if signal := read_signal(outcome, again=denied_before):
+    def record(self, outcome: Outcome, denials: int = 0) -> None:
+        """Record a call that was made: once, however many requests share it. `denials`: of its messages before."""
+        if signal := read_signal(outcome, again=denials > 0):
             self._set(record_outcome(self.breaker, signal, self.clock(), self._jitter()))
 
     def advance(self) -> None:
@@ -327,18 +327,6 @@ class _Guarded:
 
     def _is_late(self, call: OmniCall) -> bool:
         return call.expires_at is not None and call.expires_at <= self._now()
-
-
-def recorded(send: Send, guard: Guard) -> Send:
-    """Record the outcome of every call that was made: once, however many requests share it."""
-
-    async def recorded_send(call: OmniCall) -> Outcome:
-        outcome = await send(call)
-        if outcome is not NOT_SENT:
-            guard.record(outcome, denied_before=call.denials > 0)
-        return outcome
-
-    return recorded_send
 
 
 def _end_of_wait(call: OmniCall, deadline: float, clock: float, now: datetime) -> float:

@@ -55,6 +55,7 @@ class Limiter:
         self.rate = rate
         self._on_change = on_change
         self._in_flight = 0
+        self._slots = int(limit.size)
         self._waiting: LaneQueue[_Waiting] = LaneQueue()
         self._free_at = 0.0
         """When the rate has room."""
@@ -64,7 +65,7 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """How many calls wait for a slot."""
-        return 0 if self._has_slot() else len(self._waiting)
+        return 0 if self._in_flight < self._slots else self._waiting.size
 
     def is_large(self, call: OmniCall) -> bool:
         """Whether a call waits for the rate only while no other large call of its lane does."""
@@ -76,7 +77,7 @@ class Limiter:
         None if it was dropped: then it has neither.
         """
         has_room = self.rate is None or self._seconds_to_room(urgent=call.lane is URGENT) <= 0
-        if has_room and self._has_slot() and not self._waiting:
+        if has_room and self._in_flight < self._slots and not self._waiting.size:
             return self._grant(call, waited=False)
         one = _Waiting(call, asyncio.get_running_loop().create_future())
         self._waiting.append(call.lane, one)
@@ -94,15 +95,14 @@ class Limiter:
 
     def drop(self, is_concerned: Callable[[OmniCall], bool]) -> None:
         """Give up calls that wait, except for batches, which give up their members by themselves."""
-        for lane in LANES:
-            waiting = self._waiting.waiting(lane)
-            for one in waiting:
-                if one.call.seal is None and not one.turn.done() and is_concerned(one.call):
-                    one.is_dropped = True
-                    one.turn.set_result(None)
-            left = [one for one in waiting if not one.is_dropped]
-            waiting.clear()
-            waiting.extend(left)
+
+        def drop(one: _Waiting) -> bool:
+            one.is_dropped = one.call.seal is None and not one.turn.done() and is_concerned(one.call)
+            if one.is_dropped:
+                one.turn.set_result(None)
+            return one.is_dropped
+
+        self._waiting.drop(drop)
         self._admit()
 
     def give_back(self, call: OmniCall) -> None:
@@ -113,13 +113,13 @@ class Limiter:
     def release(self) -> None:
         """Give a slot back."""
         self._in_flight -= 1
-        if self._waiting:
+        if self._waiting.size:
             self._admit()
 
     def record(self, outcome: Outcome, seconds: float) -> None:
         """Adapt the number of slots to a call that was made and took so long."""
         if isinstance(outcome, Accepted):
-            self._set(grow(self.limit, seconds, self.waiting))
+            self._set(grow(self.limit, seconds, self._waiting.size if self._in_flight >= self._slots else 0))
         elif is_congestion(outcome):
             self._set(cut(self.limit, self.clock()))
 
@@ -128,14 +128,12 @@ class Limiter:
         self._set(begin_anew(self.limit))
 
     def _set(self, limit: Limit) -> None:
-        if int(limit.size) != int(self.limit.size):
+        self.limit, slots = limit, int(limit.size)
+        if slots != self._slots:
+            self._slots = slots
             self._on_change(limit)
-        self.limit = limit
-        if self._waiting:
+        if self._waiting.size:
             self._admit()
-
-    def _has_slot(self) -> bool:
-        return self._in_flight < int(self.limit.size)
 
     def _seconds_to_room(self, *, urgent: bool) -> float:
         return room_at(self._free_at, urgent=urgent) - self.clock()
@@ -152,7 +150,7 @@ class Limiter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting and self._has_slot():
+        while self._waiting.size and self._in_flight < self._slots:
             urgent = bool(self._waiting.waiting(URGENT))
             if self.rate is not None and (seconds := self._seconds_to_room(urgent=urgent)) > 0:
                 loop = asyncio.get_running_loop()
@@ -169,8 +167,15 @@ class Limiter:
         return 1.0 if self.rate is None else float(len(one.call.messages))
 
 
-def limited(send: Send, limiter: Limiter, orders: Cancellations | None = None) -> Send:
+def limited(
+    send: Send,
+    limiter: Limiter,
+    record: Callable[[Outcome, int], None] = lambda _, __: None,
+    orders: Cancellations | None = None,
+) -> Send:
     """Send a call once it has a slot and its share of the rate. A batch is sealed when it has both.
+
+    `record` gets the outcome of each call that was made, and how often its messages were denied before.
 
     While it waited, its session may have become silent and must be asked. That happens here, where the slot is held and
     the rate is paid: a call that had to queue again for them could become silent again, and never be sent.
@@ -196,6 +201,7 @@ def limited(send: Send, limiter: Limiter, orders: Cancellations | None = None) -
                     limiter.give_back(call)
                     return DUPLICATE
                 if outcome is not NOT_SENT:
+                    record(outcome, call.denials)
                     limiter.record(outcome, limiter.clock() - began)
                     return outcome
             limiter.give_back(call)

@@ -92,3 +92,14 @@ def test_within_a_lane_the_first_is_served_first_and_the_latest_normal_one_is_th
     waiting.append(URGENT, "u3")
     assert waiting.take_last() == "u3"
     assert not waiting
+
+
+def test_some_can_be_removed_before_their_turn() -> None:
+    waiting: LaneQueue[str] = LaneQueue()
+    for lane, one in ((NORMAL, "n1"), (URGENT, "u1"), (NORMAL, "n2"), (NORMAL, "n3")):
+        waiting.append(lane, one)
+
+    waiting.drop(lambda one: one in {"u1", "n2"})
+    assert (waiting.size, list(waiting.waiting(NORMAL)), list(waiting.waiting(URGENT))) == (2, ["n1", "n3"], [])
+    assert waiting.take_first(NORMAL) == "n1"
+    assert waiting.size == 1
