@@ -75,22 +75,15 @@ class Deduplicator(Generic[D, T]):
         entry = self._running[key] = InFlight(key)
         return entry
 
-    def keep(self, entry: InFlight[T], result: T) -> None:
-        """Remember the result for those that wait and for later duplicates."""
-        entry.result, entry.ended_at = result, self._clock()
-        self._done[entry.key] = entry
-        self._done.move_to_end(entry.key)
-        if len(self._done) > self._most:
-            self._done.popitem(last=False)
-        self.give_up(entry)
-
-    def share(self, entry: InFlight[T], result: T) -> None:
-        """Give the result to those that wait, and to no later one."""
+    def end(self, entry: InFlight[T], result: T | None, *, is_kept: bool = True) -> None:
+        """Give the result to those that wait, and to later duplicates if it is kept; None: they start over."""
         entry.result = result
-        self.give_up(entry)
-
-    def give_up(self, entry: InFlight[T]) -> None:
-        """Forget what was in flight: those that wait for it start over."""
+        if is_kept and result is not None:
+            entry.ended_at = self._clock()
+            self._done[entry.key] = entry
+            self._done.move_to_end(entry.key)
+            if len(self._done) > self._most:
+                self._done.popitem(last=False)
         if self._running.get(entry.key) is entry:
             del self._running[entry.key]
         if entry.over is not None:
@@ -181,12 +174,8 @@ def deduplicated(send: Send, clock: Callable[[], float], on_duplicate: Callable[
         try:
             outcome = await send(call)
         finally:
-            if outcome is None:
-                attempts.give_up(entry)
-            elif is_final(call, outcome):
-                attempts.keep(entry, outcome)
-            else:
-                attempts.share(entry, outcome)  # its own next attempt has an equal key and must be made
+            # If it is not final, its own next attempt has an equal key and must be made.
+            attempts.end(entry, outcome, is_kept=outcome is not None and is_final(call, outcome))
         return outcome
 
     return deduplicated_send

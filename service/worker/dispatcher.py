@@ -158,7 +158,7 @@ class Dispatcher:
             try:
                 jobs, calls = [job for job, _, _ in members], [call for _, call, _ in members]
                 results = await self._handler.handle_together(jobs, calls)
-            except Exception as error:  # noqa: BLE001 - as in `_handle`
+            except Exception as error:  # noqa: BLE001 - as in `_result`
                 results = [error] * len(members)
         finally:
             for place, entry in enumerate(entries):
@@ -178,7 +178,8 @@ class Dispatcher:
             self._end(delivery, settlement, started, result)
 
     def _end(self, delivery: Delivery, settlement: str, started: float, result: Settlement | Exception | None) -> None:
-        self._leave(delivery)
+        self._in_flight -= 1
+        self._on_done(delivery)
         self._telemetry.delivery_settled(delivery, settlement, self._telemetry.clock() - started, result)
 
     async def _settle(self, acknowledger: Acknowledger, result: Settlement | Exception) -> str:
@@ -199,7 +200,8 @@ class Dispatcher:
     async def _result(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
         """Handle a delivery, or take over what is or was done about it before it was redelivered.
 
-        One that has a job already is new.
+        One that has a job already is new. Returns the settlement or an exception. On one that is a defect of ours, the
+        delivery is kept for a person as a dead letter, and work goes on.
         """
         deduplicator = self._deduplicator
         while job is None and (known := deduplicator.find(delivery)):
@@ -208,34 +210,31 @@ class Dispatcher:
                 return result
         entry, result = deduplicator.enter(delivery), None
         try:
-            result = await self._handle(delivery, acknowledger, job)
+            job = job or await self._read(delivery, acknowledger)
+            result = await self._handler.handle(job)
+        except DeliveryLostError as error:
+            if job is not None and not job.is_touched:
+                deduplicator.note_untouched(delivery)  # when it is redelivered to us, it is as new as before
+            result = error
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            result = error
         finally:
             self._remember(entry, result)
         return result
 
     def _remember(self, entry: Handled, result: Settlement | Exception | None) -> None:
         is_waiting = isinstance(result, Settlement) and result.duplicate == "waiting"
-        if result is None or isinstance(result, DeliveryLostError) or is_waiting:  # a twin may have the claim
-            self._deduplicator.give_up(entry)
-        else:
-            self._deduplicator.keep(entry, result)
+        is_open = isinstance(result, DeliveryLostError) or is_waiting  # a twin may have the claim
+        self._deduplicator.end(entry, None if is_open else result)
 
-    async def _handle(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
-        """Return the settlement or the exception; on an exception that is a defect of ours, it is dead-lettered."""
-        try:
-            if job is None:
-                is_fresh = delivery.redelivered and await self._is_untouched(delivery)
-                first = replace(delivery, redelivered=False) if is_fresh else delivery
-                job = await self._handler.read_in_steps(first, self._check.ownership(acknowledger))
-                if self._memory is not None:
-                    self._memory.note(job, redelivered=delivery.redelivered)
-            return await self._handler.handle(job)
-        except DeliveryLostError as error:
-            if job is not None and not job.is_touched:
-                self._deduplicator.note_untouched(delivery)  # when it is redelivered to us, it is as new as before
-            return error
-        except Exception as error:  # noqa: BLE001 - whatever it is: the delivery is kept for a person, and work goes on
-            return error
+    async def _read(self, delivery: Delivery, acknowledger: Acknowledger) -> Job:
+        """Parse a delivery; one that was redelivered counts as new if nothing was done about it."""
+        is_fresh = delivery.redelivered and await self._is_untouched(delivery)
+        first = replace(delivery, redelivered=False) if is_fresh else delivery
+        job = await self._handler.read_in_steps(first, self._check.ownership(acknowledger))
+        if self._memory is not None:
+            self._memory.note(job, redelivered=delivery.redelivered)
+        return job
 
     async def _is_untouched(self, delivery: Delivery) -> bool:
         """Return whether nothing was done about a redelivered delivery: by us, or by any worker that had it before."""

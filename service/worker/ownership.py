@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from service.adapters.rabbitmq import Acknowledger, BrokerErrors, ConnectionLifetime
+from service.adapters.rabbitmq import Acknowledger, BrokerErrors
 from service.core.delivery import Ownership
 
 _BEAT: Final = 0.2
@@ -36,62 +36,30 @@ class SessionCheck:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` is in seconds and also counts the time for which the machine is suspended."""
-        self._clock = clock
+        self.clock = clock
+        self.resumed_at = float("-inf")
+        """When the process was last seen to run again after a suspension."""
         self._read_at = clock()
-        self._resumed_at = float("-inf")
         self._latest: SessionOwnership | None = None
         self._beat()
 
     def ownership(self, acknowledger: Acknowledger) -> Ownership:
         """Return the ownership of a delivery: the same for all of a session, so that it is asked about once."""
         latest = self._latest
-        if latest is None or latest.acknowledger.broken is not acknowledger.broken:
+        if latest is None or latest.life is not acknowledger.broken:
             latest = self._latest = SessionOwnership(self, acknowledger)
         return latest
 
-    def is_certain(self, life: ConnectionLifetime) -> bool:
-        """Return whether a session lives at this moment, without asking; False if only the broker knows."""
-        now = self._read_clock()
-        return life.confirmed_at >= self._resumed_at and now - life.last_read_at <= _SILENCE and not life.is_set()
-
-    async def confirm(self, acknowledger: Acknowledger) -> bool:
-        """Return whether a session lives; asks the broker if necessary, for as long as the session lasts."""
-        life = acknowledger.broken
-        if self.is_certain(life):
-            return True
-        async with life.confirming:
-            while not life.is_set() and not self.is_certain(life):
-                asked_at = self._read_clock()
-                try:
-                    await self._ask(acknowledger)
-                except BrokerErrors:
-                    life.set("connection_lost")  # deliveries that may be another worker's are given back as a whole
-                else:
-                    life.confirmed_at, life.last_read_at = asked_at, self._read_clock()
-        return not life.is_set()
-
-    async def _ask(self, acknowledger: Acknowledger) -> None:
-        """Return when the broker has shown that a session lives. Raises one of `BrokerErrors`."""
-        if not self._is_unread_too_long(acknowledger.broken):
-            await acknowledger.alive()
-        if self._is_unread_too_long(acknowledger.broken):
-            raise TimeoutError
-
-    def _is_unread_too_long(self, life: ConnectionLifetime) -> bool:
-        """Return whether deliveries have been left unread so long that the broker may have redelivered them."""
-        since = life.unread_since
-        return since is not None and self._clock() - since > _UNREAD
-
-    def _read_clock(self) -> float:
+    def read_clock(self) -> float:
         """Read the clock, and note a suspension."""
-        now = self._clock()
+        now = self.clock()
         if now - self._read_at > _SUSPENSION:
-            self._resumed_at = now
+            self.resumed_at = now
         self._read_at = now
         return now
 
     def _beat(self) -> None:
-        self._read_clock()
+        self.read_clock()
         asyncio.get_running_loop().call_later(_BEAT, self._beat)
 
 
@@ -99,13 +67,40 @@ class SessionOwnership(Ownership):
     """The ownership of a session's deliveries, which ends with it."""
 
     def __init__(self, check: SessionCheck, acknowledger: Acknowledger) -> None:
-        self.acknowledger = acknowledger
+        self.life = acknowledger.broken
+        self._acknowledger = acknowledger
         self._check = check
 
     def is_certain(self) -> bool:
-        """Return whether the session lives at this moment, without asking."""
-        return self._check.is_certain(self.acknowledger.broken)
+        """Return whether the session lives at this moment, without asking; False if only the broker knows."""
+        check, life = self._check, self.life
+        now = check.read_clock()
+        return life.confirmed_at >= check.resumed_at and now - life.last_read_at <= _SILENCE and not life.is_set()
 
     async def confirm(self) -> bool:
-        """Return whether the session lives; asks the broker if necessary."""
-        return await self._check.confirm(self.acknowledger)
+        """Return whether the session lives; asks the broker if necessary, for as long as the session lasts."""
+        check, life = self._check, self.life
+        if self.is_certain():
+            return True
+        async with life.confirming:
+            while not life.is_set() and not self.is_certain():
+                asked_at = check.read_clock()
+                try:
+                    await self._ask()
+                except BrokerErrors:
+                    life.set("connection_lost")  # deliveries that may be another worker's are given back as a whole
+                else:
+                    life.confirmed_at, life.last_read_at = asked_at, check.read_clock()
+        return not life.is_set()
+
+    async def _ask(self) -> None:
+        """Return when the broker has shown that the session lives. Raises one of `BrokerErrors`."""
+        if not self._is_unread_too_long():
+            await self._acknowledger.alive()
+        if self._is_unread_too_long():
+            raise TimeoutError
+
+    def _is_unread_too_long(self) -> bool:
+        """Return whether deliveries have been left unread so long that the broker may have redelivered them."""
+        since = self.life.unread_since
+        return since is not None and self._check.clock() - since > _UNREAD

@@ -79,7 +79,15 @@ class Telemetry:
         members = call.members or (call,)
         for member in members:
             if member.attempt == 1 and not member.is_measured:
-                self._first_attempt_made(member, asked_at)
+                content, messages = member.content, len(member.messages)
+                if member.published is not None:
+                    waited = max(0.0, (asked_at - member.published).total_seconds())
+                    metrics.queue_seconds[member.lane.name].observe(waited)
+                if content.sms is not None:
+                    size = content.sms.size
+                    metrics.sms_parts[size.encoding].inc(size.parts * messages)
+                if content.facebook is not None:
+                    metrics.legacy["facebook"].inc(messages)
         metrics.attempts[name].inc()
         metrics.attempt_seconds.observe(seconds, exemplar(traces[0]) if traces else None)
         metrics.batch_messages.observe(len(call.messages))
@@ -97,16 +105,6 @@ class Telemetry:
             cause=cause,
             seconds=round(seconds, 4),
         )
-
-    def _first_attempt_made(self, call: OmniCall, asked_at: datetime) -> None:
-        metrics, content, messages = self.metrics, call.content, len(call.messages)
-        if call.published is not None:
-            metrics.queue_seconds[call.lane.name].observe(max(0.0, (asked_at - call.published).total_seconds()))
-        if content.sms is not None:
-            size = content.sms.size
-            metrics.sms_parts[size.encoding].inc(size.parts * messages)
-        if content.facebook is not None:
-            metrics.legacy["facebook"].inc(messages)
 
     def duplicate_joined(self) -> None:
         """Count a duplicate delivery, or a duplicate attempt, that took over the result of another."""

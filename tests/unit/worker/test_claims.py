@@ -110,9 +110,9 @@ class World:
                 pass
             finally:
                 if result is None or result.duplicate == "waiting":
-                    joined.give_up(entry)
+                    joined.end(entry, None)
                 else:
-                    joined.keep(entry, result)
+                    joined.end(entry, result)
 
         async with asyncio.TaskGroup() as tasks:
             while True:

@@ -22,7 +22,7 @@ async def test_a_redelivery_finds_the_one_in_flight() -> None:
 async def test_a_redelivery_finds_the_result() -> None:
     """Its ack may have been lost with the connection."""
     deduplicator = DeliveryDeduplicator(10, loop_time)
-    deduplicator.keep(deduplicator.enter(DELIVERY), SETTLEMENT)
+    deduplicator.end(deduplicator.enter(DELIVERY), SETTLEMENT)
     found = deduplicator.find(replace(DELIVERY, redelivered=True))
     assert found is not None
     assert await found.wait() == SETTLEMENT
@@ -33,7 +33,7 @@ async def test_a_duplicate_of_a_delivery_that_was_given_up_starts_over() -> None
     entry = deduplicator.enter(DELIVERY)
     waiting = asyncio.create_task(entry.wait())
     await asyncio.sleep(0)
-    deduplicator.give_up(entry)
+    deduplicator.end(entry, None)
     assert await waiting is None
     assert deduplicator.find(replace(DELIVERY, redelivered=True)) is None
 
@@ -87,7 +87,7 @@ async def test_two_equal_replays_of_a_dead_letter_are_duplicates() -> None:
     entry = deduplicator.enter(replay)
     assert deduplicator.find(replay) is entry
     assert deduplicator.find(replace(replay, headers={**replay.headers, "omni-republished": True})) is entry
-    deduplicator.keep(entry, SETTLEMENT)
+    deduplicator.end(entry, SETTLEMENT)
     assert deduplicator.find(replay) is entry
     assert deduplicator.find(replace(replay, headers={"omni-redrive-count": 2, "omni-attempt": 0})) is None
 
@@ -100,7 +100,7 @@ async def test_a_result_of_long_ago_does_not_count() -> None:
     running = deduplicator.enter(DELIVERY)
     clock[0] = 100_000.0
     assert deduplicator.find(again) is running
-    deduplicator.keep(running, SETTLEMENT)
+    deduplicator.end(running, SETTLEMENT)
     clock[0] += 3599
     assert deduplicator.find(again) is running
     clock[0] += 1
@@ -110,7 +110,7 @@ async def test_a_result_of_long_ago_does_not_count() -> None:
 async def test_the_latest_result_of_a_key_is_kept() -> None:
     deduplicator: Deduplicator[str, str] = Deduplicator(2, loop_time, str)
     for key, result in ("a", "first"), ("b", "first"), ("a", "second"), ("c", "first"):
-        deduplicator.keep(deduplicator.enter(key), result)
+        deduplicator.end(deduplicator.enter(key), result)
 
     found = deduplicator.find("a")
     assert found is not None
@@ -123,7 +123,7 @@ async def test_a_shared_result_is_for_those_that_wait_only() -> None:
     entry = deduplicator.enter("a")
     waiting = asyncio.create_task(entry.wait())
     await asyncio.sleep(0)
-    deduplicator.share(entry, "end")
+    deduplicator.end(entry, "end", is_kept=False)
 
     assert await waiting == "end"
     assert deduplicator.find("a") is None
@@ -147,7 +147,7 @@ async def test_only_so_many_results_are_kept() -> None:
     deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
     deliveries = [replace(DELIVERY, message_id=f"order-{number}") for number in range(5)]
     for delivery in deliveries:
-        deduplicator.keep(deduplicator.enter(delivery), SETTLEMENT)
+        deduplicator.end(deduplicator.enter(delivery), SETTLEMENT)
 
     found = [deduplicator.find(replace(delivery, redelivered=True)) for delivery in deliveries]
     assert [entry is not None for entry in found] == [False, False, False, True, True]
@@ -157,7 +157,7 @@ async def test_a_delivery_in_flight_is_never_evicted() -> None:
     deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
     slow = deduplicator.enter(DELIVERY)
     for number in range(100):
-        deduplicator.keep(deduplicator.enter(replace(DELIVERY, message_id=f"order-{number + 2}")), SETTLEMENT)
+        deduplicator.end(deduplicator.enter(replace(DELIVERY, message_id=f"order-{number + 2}")), SETTLEMENT)
 
     assert deduplicator.find(replace(DELIVERY, redelivered=True)) is slow
 
@@ -165,7 +165,7 @@ async def test_a_delivery_in_flight_is_never_evicted() -> None:
 async def test_an_equal_one_that_ends_first_does_not_hide_the_other() -> None:
     deduplicator = DeliveryDeduplicator(2, lambda: 0.0)
     first, second = deduplicator.enter(DELIVERY), deduplicator.enter(DELIVERY)
-    deduplicator.give_up(first)
+    deduplicator.end(first, None)
 
     assert deduplicator.find(replace(DELIVERY, redelivered=True)) is second
 
