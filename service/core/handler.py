@@ -49,7 +49,7 @@ from service.core.result.repetition import (
     write_lookup,
     write_messages,
 )
-from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
+from service.core.result.report import FEW, SLICE, Report, report_expiry, report_rejections, slices
 from service.core.topology import NORMAL, Lane
 from service.core.trace_context import read_trace
 from service.core.value import dataclass
@@ -196,7 +196,9 @@ class Handler:
 
     def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Parse a delivery in one step."""
-        history = history_of(delivery, self._effects.now())
+        now = self._effects.now()
+        is_first = not delivery.headers and not delivery.redelivered  # as almost all
+        history = History(now) if is_first else history_of(delivery, now)
         parsed = parse(delivery, history, self._effects.make_id)
         return Job(delivery, history, parsed, ownership, published=delivery.timestamp)
 
@@ -264,7 +266,7 @@ class Handler:
             job.is_missing = resolution.is_missing
             _note_lookup(job, now, lookup_result, resolution.kind)
             await self._publish(job, resolution.report, now)
-        if request is not None and self._is_late(request):
+        if request is not None and request.expires_at is not None and self._is_late(request):
             await job.ownership.require()  # another worker may have posted it in time, while this process stood still
             now = effects.now()
             await self._publish(job, report_expiry(request, job.history, now), now, gives_way=True)
@@ -311,7 +313,9 @@ class Handler:
         for job, call in zip(jobs, calls, strict=True):
             try:
                 for part in slices(_named(job, self._report(job, call, outcome, now))):
-                    publications = _publications(job, part, now)
+                    publications = publish_report(part, job.delivery, now)
+                    for event in part.events:
+                        job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
                     collected.append((job, part, publications))
                     for publication in publications:
                         size += len(publication.body)
@@ -450,35 +454,40 @@ class Handler:
         assert request is not None  # noqa: S101 - or there would be no call
         message_outcomes = judge(call, outcome, ambiguous=job.history.ambiguous)
         part = request if call.messages is request.messages else replace(request, messages=call.messages)
-        return report_attempt(self._attempt(part, job.history, now), message_outcomes)
+        effects = self._effects
+        is_denied = "denied" in [one.disposition for one in message_outcomes]
+        since_success = effects.since_success() if is_denied else inf
+        attempt = Attempt(part, job.history, self._policy, now, effects.jitter(), since_success)
+        return report_attempt(attempt, message_outcomes)
 
     def _attempt(self, request: SendRequest, history: History, now: datetime) -> Attempt:
-        return Attempt(request, history, self._policy, now, self._effects.jitter(), self._effects.since_success())
+        return Attempt(request, history, self._policy, now, self._effects.jitter())
 
     def _is_late(self, request: SendRequest) -> bool:
         return request.expires_at is not None and request.expires_at <= self._effects.now()
 
-    async def _publish(self, job: Job, report: Report, now: datetime, *, gives_way: bool = False) -> None:
+    async def _publish(
+        self, job: Job, report: Report, now: datetime, *, gives_way: bool = False, is_again: bool = False
+    ) -> None:
         """Publish a report in slices; the broker has confirmed one before the next is published.
 
         Between slices it may give way. Otherwise ten thousand events that cost nothing to cause would fill the queues
         of consumers, and the event of an ordinary request would wait behind them.
         """
-        if job.record is not None:
+        if job.record is not None and job.duplicate is None:
             await self._record_start((job,))
-        await self._publish_slices(job, report, now, gives_way=gives_way)
-
-    async def _publish_slices(
-        self, job: Job, report: Report, now: datetime, *, gives_way: bool = False, is_again: bool = False
-    ) -> None:
-        for place, part in enumerate(slices(_named(job, report))):
+        if report.retries or report.dead_letters:
+            report = _named(job, report)
+        for place, part in enumerate(slices(report) if len(report.events) > FEW else (report,)):
             if place and gives_way:
                 await self._effects.give_way()
             job.is_touched |= bool(part.events or part.retries or part.dead_letters)
             if job.record is not None and (found := await self._record_end(job, part)):
                 _refuse(job.record, found)
                 raise _DuplicateError
-            publications = _publications(job, part, now)
+            publications = publish_report(part, job.delivery, now)
+            for event in part.events:
+                job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
             if is_again:
                 publications = tuple([mark_republished(one) for one in publications])
             try:
@@ -554,7 +563,7 @@ class Handler:
                 assert_never(job.duplicate)
         if job.duplicate != "unclear":
             await job.ownership.require()
-            await self._publish_slices(job, report, now, gives_way=True)
+            await self._publish(job, report, now, gives_way=True)
 
     async def _leave_out(self, job: Job, claim: Claim) -> bool:
         """Leave out the messages that the holder had finished, and repeat their events. Returns whether any is left.
@@ -572,7 +581,7 @@ class Handler:
         await job.ownership.require()
         if not left and job.parsed.rejections:
             report = joined(report, report_rejections(job.parsed, job.history, now))
-        await self._publish_slices(job, report, now, gives_way=True, is_again=True)
+        await self._publish(job, report, now, gives_way=True, is_again=True)
         if left:
             job.duplicate = None
             job.parsed = replace(job.parsed, request=replace(request, messages=left))
@@ -591,13 +600,6 @@ class Handler:
         """Replace publications that the broker never accepts. Raises `UnpublishableError` for the replacement too."""
         if publications := publish_instead(report, job.delivery, now, error.publications):
             await self._effects.publish(publications)
-
-
-def _publications(job: Job, report: Report, now: datetime) -> tuple[Publication, ...]:
-    publications = publish_report(report, job.delivery, now)
-    for event in report.events:
-        job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
-    return publications
 
 
 def _note_lookup(job: Job, now: datetime, lookup_result: LookupResult, kind: ResolutionKind) -> None:

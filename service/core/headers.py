@@ -67,7 +67,8 @@ _PROGRESS: Final = (
     _UNREAD,
 )
 _KEY: Final = (_ATTEMPT, _FIRST_SEEN, _RETRIES, _REDRIVES)
-_NO_KEY: Final = (repr(None),) * len(_KEY)
+NO_KEY: Final = (repr(None),) * len(_KEY)
+"""The `publication_key` of a new request."""
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _MAX_TIME: Final = 253_402_300_799_000  # ms; the last second of the year 9999
@@ -103,8 +104,6 @@ def history_of(delivery: Delivery, now: datetime) -> History:
     A worker that died may have posted it. The broker also marks what a worker returned unhandled, so redeliveries are
     allowed on top of the attempts; see `retry.is_used_up`.
     """
-    if not delivery.headers and not delivery.redelivered:
-        return History(now)
     history = read_history(delivery.headers, now)
     if not may_be_duplicate(delivery):
         return history
@@ -135,7 +134,7 @@ def is_republication(headers: Mapping[str, Header]) -> bool:
 
 def publication_key(headers: Mapping[str, Header]) -> tuple[str, ...]:
     """Distinguish the publications of one request. It stays equal when the broker delivers one again."""
-    return tuple(repr(headers.get(name)) for name in _KEY) if headers else _NO_KEY
+    return tuple(repr(headers.get(name)) for name in _KEY) if headers else NO_KEY
 
 
 def read_deadline(headers: Mapping[str, Header]) -> datetime | None:

@@ -51,7 +51,7 @@ class History:
     @property
     def lookup_purpose(self) -> LookupPurpose | None:
         """Why OMNI's logs are asked before a post; None if nothing can have been posted yet."""
-        if self.is_unresolved:
+        if self.ambiguous and not self.resolved:
             return "required"
         return "best_effort" if self.retries > self.holds else None
 

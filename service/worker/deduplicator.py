@@ -17,7 +17,7 @@ from service.core.attempt.disposition import is_final
 from service.core.attempt.outcome import Outcome
 from service.core.delivery import Delivery
 from service.core.handler import Settlement
-from service.core.headers import is_republication, publication_key
+from service.core.headers import NO_KEY, is_republication, publication_key
 from service.core.poison import times_handed_out
 from service.core.request.identification import is_identified
 
@@ -150,7 +150,7 @@ def _key(delivery: Delivery) -> Hashable:
         delivery.reply_to,
         delivery.content_type,
         delivery.content_encoding,
-        publication_key(delivery.headers),
+        publication_key(delivery.headers) if delivery.headers else NO_KEY,
         hashlib.blake2b(delivery.body, digest_size=16).digest(),
     )
 

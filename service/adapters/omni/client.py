@@ -22,7 +22,7 @@ from service.adapters.omni.connection import BrokenAnswerError, NotConnectedErro
 from service.adapters.omni.connector import Connector
 from service.adapters.omni.oauth import Authorization, Credentials, NoTokenError
 from service.adapters.omni.transport import LIFETIME, Transport
-from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs
+from service.core.attempt.answer import BYTES, BYTES_BESIDE, MOST_ENTRIES, read_answer, read_logs
 from service.core.attempt.call import OmniCall
 from service.core.attempt.lookup import LookupResult, Unanswered
 from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
@@ -134,7 +134,7 @@ class OmniClient:
             except XmlError as error:
                 return Rejected("not_xml", str(error))
         try:
-            authorization = await self._authorization.value()
+            authorization = self._authorization.fixed or await self._authorization.value()
             outcome = await self._attempt(call, content, authorization)
             if isinstance(outcome, Accepted) or not _is_refused(outcome):
                 return outcome
@@ -148,9 +148,8 @@ class OmniClient:
     async def _attempt(self, call: OmniCall, content: bytes, authorization: str) -> Outcome:
         own = b"authorization: %s\r\ncontent-length: %d\r\n\r\n" % (authorization.encode(), len(content))
         try:
-            answer = await self._transport.exchange(
-                (self._head, own, content), call.may_send, longest_answer(len(call.messages))
-            )
+            longest = BYTES_BESIDE + BYTES * len(call.messages)
+            answer = await self._transport.exchange((self._head, own, content), call.may_send, longest)
             if "deprecation" in answer.headers or "sunset" in answer.headers:
                 self._deprecated(Deprecation(answer.headers.get("deprecation"), answer.headers.get("sunset")))
             body = answer.body

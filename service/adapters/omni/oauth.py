@@ -62,6 +62,8 @@ class Authorization:
         clock: Callable[[], float],
     ) -> None:
         self._credentials = credentials
+        self.fixed = credentials.fixed
+        """The value, if no tokens are used."""
         self._client = client
         self._now = now
         self._clock = clock
@@ -74,13 +76,13 @@ class Authorization:
     def use(self, credentials: Credentials) -> None:
         """Use other credentials from now on. A token of the old ones is used no more."""
         if credentials != self._credentials:
-            self._credentials = credentials
+            self._credentials, self.fixed = credentials, credentials.fixed
             self._value = None
 
     async def value(self, refused: str | None = None) -> str:
         """Return a value that is valid now, and not the one that OMNI has `refused`. Raises `NoTokenError`."""
-        if self._credentials.fixed is not None:
-            return self._credentials.fixed
+        if self.fixed is not None:
+            return self.fixed
         async with self._lock:
             if self._value is None or self._clock() >= self._renew_at or self._value == refused:
                 credentials = self._credentials
@@ -93,7 +95,7 @@ class Authorization:
 
     async def fresh(self, refused: str) -> str | None:
         """Return another value than the one that OMNI has refused, if there is one. Raises `NoTokenError`."""
-        if self._credentials.fixed == refused:
+        if self.fixed == refused:
             await self.refresh()
         value = await self.value(refused)
         return value if value != refused else None

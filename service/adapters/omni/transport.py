@@ -74,18 +74,25 @@ class Transport(httpx.AsyncBaseTransport):
         Raises `NotConnectedError` or `NotSentError` if nothing was sent; after that `TimeoutError`,
         `BrokenAnswerError`, or `OSError` if the connection was lost.
         """
-        connector = self._connector
-        connection = self._take_idle() or await self._connect(connector)
+        connector, now, connection = self._connector, self._clock(), None
+        while self._idle and connection is None:  # the one that was used last, if it may still be used
+            since, idle = self._idle.pop()
+            if now < idle.expires_at and now - since < idle.idle_limit and idle.is_reusable:
+                connection = idle
+            else:
+                idle.abort()
+        if connection is None:
+            connection = await self._connect(connector)
         try:
             if not may_send():  # the last moment: connecting takes seconds, and writing does not wait
                 raise NotSentError
             return await connection.ask(request, self._answer_timeout, longest)
         finally:
             if connector is self._connector and connection.is_reusable:
-                idle, now = self._idle, self._clock()
-                idle.append((now, connection))
-                while now - idle[0][0] > IDLE:  # at low traffic the oldest are never taken
-                    idle.popleft()[1].abort()
+                now = self._clock()
+                self._idle.append((now, connection))
+                while now - self._idle[0][0] > IDLE:  # at low traffic the oldest are never taken
+                    self._idle.popleft()[1].abort()
             else:
                 connection.abort()
 
@@ -106,16 +113,6 @@ class Transport(httpx.AsyncBaseTransport):
     def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop()[1].abort()
-
-    def _take_idle(self) -> HttpConnection | None:
-        """Take the connection that was used last, if it may still be used."""
-        now = self._clock()
-        while self._idle:
-            since, connection = self._idle.pop()
-            if now < connection.expires_at and now - since < connection.idle_limit and connection.is_reusable:
-                return connection
-            connection.abort()
-        return None
 
     async def _connect(self, connector: Connector) -> HttpConnection:
         # Counted from here: the name is resolved after this.

@@ -53,13 +53,6 @@ class _Batch:
     """Publications without a confirm, by their number on the channel."""
     failed: list[tuple[Publication, Exception]] = field(default_factory=list)
 
-    def settle(self, number: int, error: Exception | None) -> None:
-        publication = self.open.pop(number)
-        if error is not None:
-            self.failed.append((publication, error))
-        if not self.open and not self.settled.done():
-            self.settled.set_result(None)
-
 
 @dataclass(slots=True)
 class _PartialContent:
@@ -181,7 +174,7 @@ class FastPath(asyncio.StreamReaderProtocol):
         """End a pause."""
         if self.is_paused and self._transport_below is not None and not self._transport_below.is_closing():
             self._transport_below.resume_reading()
-            self._show_heartbeat()  # the library has seen nothing during the pause
+            self._show_heartbeat(elapsed())  # the library has seen nothing during the pause
         self.is_paused = False
 
     def flush(self) -> None:
@@ -216,7 +209,7 @@ class FastPath(asyncio.StreamReaderProtocol):
 
         A frame is: type (1 byte), channel (2), size of the payload (4), payload, end octet 0xCE (1).
         """
-        self.life.last_read_at = elapsed()
+        self.life.last_read_at = now = elapsed()
         if self._rest:
             data, self._rest = self._rest + data, b""
         # data[:passed] was passed on or taken. data[passed:at] are whole frames of the library, not yet passed on.
@@ -240,8 +233,8 @@ class FastPath(asyncio.StreamReaderProtocol):
             at = end
         if passed < at:
             super().data_received(data[passed:at])
-        elif at:
-            self._show_heartbeat()  # every frame was taken, so the library has seen none
+        elif at and now - self._heartbeat_shown_at > _HEARTBEAT_SECONDS:
+            self._show_heartbeat(now)  # every frame was taken, so the library has seen none
         if at < size:
             self._rest = data[at:]  # never passed on in part: the rest of it may belong to the fast path
 
@@ -322,17 +315,20 @@ class FastPath(asyncio.StreamReaderProtocol):
             elif one in self._returned:
                 error = UnroutableError()  # an ack confirms also what was returned
             self._returned.discard(one)
-            batch.settle(one, error)
+            publication = batch.open.pop(one)
+            if error is not None:
+                batch.failed.append((publication, error))
+            if not batch.open and not batch.settled.done():
+                batch.settled.set_result(None)
 
-    def _show_heartbeat(self) -> None:
-        """Give the library a heartbeat now and then.
+    def _show_heartbeat(self, now: float) -> None:
+        """Give the library a heartbeat.
 
         A broker sends none while it sends other frames. If the fast path takes all of those, the library sees a
         silent connection and closes it.
         """
-        if (now := self._loop.time()) - self._heartbeat_shown_at > _HEARTBEAT_SECONDS:
-            self._heartbeat_shown_at = now
-            super().data_received(codec.HEARTBEAT)
+        self._heartbeat_shown_at = now
+        super().data_received(codec.HEARTBEAT)
 
 
 class _SharedTransport:

@@ -25,12 +25,6 @@ def repeats(sent: SentTo | None, to: To) -> bool:
     """
     if sent is None:
         return True
-    if (
-        sent.phone_number
-        and sent.phone_number == to.phone_number
-        and not (sent.email_address or sent.push_registration_id or sent.whats_app_user_id)
-    ):
-        return True  # the usual answer, without building what is below
     pairs = (
         (sent.phone_number, to.phone_number),
         (sent.email_address, to.email_address),

@@ -26,7 +26,7 @@ from service.core.attempt.address import repeats
 from service.core.attempt.error_body import has_envelope, read_error
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
-from service.core.omni.answer import LogEntry, OmniAnswer, OmniLogs, SentMessage
+from service.core.omni.answer import DamagedAnswer, LogEntry, OmniAnswer, OmniLogs, SentMessage
 from service.core.omni.charset import charset_parameter, to_utf8
 from service.core.omni.status import Status
 from service.core.omni.xml import XmlError, is_xml, xml_to_json
@@ -37,6 +37,7 @@ MOST_ENTRIES: Final = 1000
 """In one answer of the logs, as we ask for. Source: the specification's maximum for `limit`."""
 
 _SUCCESS: Final = TypeAdapter(OmniAnswer).validator
+_DAMAGED: Final = TypeAdapter(DamagedAnswer).validator
 _ANSWER: Final = frozenset({"omniResponse"})
 _LOGS: Final = frozenset({"omniLogsResponse"})
 _NOT_TAKEN: Final = 503
@@ -47,9 +48,10 @@ _VALUES: Final = 64
 """Values for each message in an answer, or each entry in a page of the logs. OMNI sends about ten, and about thirty."""
 _VALUES_BESIDE: Final = 1000
 _MOST_VALUES: Final = 200_000
-_BYTES: Final = 2**11
-"""Bytes of an answer for each message. OMNI sends about 400, and 600 in XML."""
-_BYTES_BESIDE: Final = 2**18
+BYTES: Final = 2**11
+"""Bytes of an answer that are read for each message of the call. OMNI sends about 400, and 600 in XML."""
+BYTES_BESIDE: Final = 2**18
+"""And besides."""
 _MAX_WAIT: Final = 366 * 86400.0
 """Seconds. Callers have shorter limits of their own."""
 _UNCLEAR: Final = SentMessage()
@@ -74,11 +76,6 @@ def read_answer(
             return Unavailable(cause, retry_after(headers, now))
         case _:
             return Unknown(cause)
-
-
-def longest_answer(messages: int) -> int:
-    """Return the bytes of the longest answer that is read for a call with so many messages."""
-    return _BYTES_BESIDE + _BYTES * messages
 
 
 def read_logs(
@@ -140,8 +137,12 @@ def _cause(status: int) -> str:
 
 
 def _read_success(headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...]) -> Outcome:
+    written = _as_json(headers, body, OmniAnswer, _ANSWER, len(messages))
     try:
-        answer: OmniAnswer = _SUCCESS.validate_json(_as_json(headers, body, OmniAnswer, _ANSWER, len(messages)))
+        try:
+            answer: OmniAnswer = _SUCCESS.validate_json(written)
+        except ValidationError:
+            answer = _DAMAGED.validate_json(written)
     except ValidationError:
         return Unknown("unreadable_answer")
     statuses = _match(answer.messages, messages)
@@ -162,7 +163,9 @@ def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> 
     statuses: dict[str, Status] = {}
     for message in messages:
         entry = entries.get(message.message_id, _UNCLEAR)
-        if entry.status is not None and repeats(entry.to, message.to):
+        # Most answers repeat exactly what was posted. Both models have the same fields.
+        is_posted = entry.to is not None and vars(entry.to) == vars(message.to)
+        if entry.status is not None and (is_posted or repeats(entry.to, message.to)):
             statuses[message.message_id] = entry.status
     return statuses
 
@@ -179,7 +182,7 @@ def _as_json(
     plain = body if is_plain else to_utf8(body, headers.get("content-type"))
     most = min(_VALUES_BESIDE + _VALUES * entries, _MOST_VALUES)
     if is_plain or not is_xml(plain):
-        return plain if holds_at_most(most, plain) else b""
+        return plain if len(plain) <= most or holds_at_most(most, plain) else b""
     for text, charset in ((body, charset_parameter(headers.get("content-type"))), (plain, "utf-8")):
         with contextlib.suppress(XmlError):
             return xml_to_json(text, model, roots, charset, most)

@@ -76,8 +76,8 @@ class OmniCall:
 
     @property
     def content_json(self) -> bytes:
-        """The content as JSON."""
-        return self.content.to_json() if self.written is None else self.written
+        """The content as JSON. It is `written` already, unless it is not that of the request."""
+        return self.written or self.content.to_json()
 
     @property
     def is_first(self) -> bool:
@@ -119,7 +119,7 @@ class OmniCall:
 
     def to_json(self) -> bytes:
         """Render the body. Every destination has a `messageId`, by which the answer is read."""
-        content = self.content_json
+        content = self.written or self.content_json
         separator = b"," if len(content) > len(b"{}") else b""
         destinations = [{"to": message.to, "messageId": message.message_id} for message in self.messages]
         written = to_json(destinations, by_alias=True, exclude_none=True)
@@ -219,7 +219,8 @@ def content_key(call: OmniCall) -> bytes | None:
     """Return equal keys for equal contents of one lane; None if the call has a bulkId already: it is never batched."""
     if call.content.bulk_id is not None:
         return None
-    return call.content_json if call.lane is NORMAL else b"%b %b" % (call.lane.name.encode(), call.content_json)
+    written = call.written or call.content_json
+    return written if call.lane is NORMAL else b"%b %b" % (call.lane.name.encode(), written)
 
 
 def group(calls: Sequence[OmniCall], most: int) -> list[list[int]]:

@@ -39,6 +39,12 @@ class OmniAnswer(Lenient):
     """The answer to a call that OMNI accepted. It has a `bulk_id` only if there were several destinations."""
 
     bulk_id: str | None = None
+    messages: tuple[SentMessage, ...]
+
+
+class DamagedAnswer(OmniAnswer):
+    """The same, some entries of which may be unreadable. It takes longer to read."""
+
     messages: tuple[Annotated[SentMessage, WrapValidator(_or_its_id)], ...]
 
 

@@ -192,23 +192,25 @@ def _events(
     message_outcomes: tuple[MessageOutcome, ...],
     next_attempt_at: datetime | None = None,
 ) -> tuple[StatusEvent, ...]:
-    request = attempt.request
+    request, number = attempt.request, attempt.history.attempts + 1
     return tuple(
-        StatusEvent(
-            type_,
-            attempt.now,
-            request.request_id,
-            attempt.number,
-            message_outcome.message.message_id,
-            message_outcome.message.to.written(),
-            message_outcome.bulk_id or request.content.bulk_id,
-            message_outcome.status,
-            next_attempt_at,
-            None if message_outcome.disposition == "taken" else _reason(attempt, type_, message_outcome),
-            request.metadata,
-            request.content_digest,
-        )
-        for message_outcome in message_outcomes
+        [
+            StatusEvent(
+                type_,
+                attempt.now,
+                request.request_id,
+                number,
+                message_outcome.message.message_id,
+                message_outcome.message.to.written(),
+                message_outcome.bulk_id or request.content.bulk_id,
+                message_outcome.status,
+                next_attempt_at,
+                None if message_outcome.disposition == "taken" else _reason(attempt, type_, message_outcome),
+                request.metadata,
+                request.content_digest,
+            )
+            for message_outcome in message_outcomes
+        ]
     )
 
 

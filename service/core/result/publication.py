@@ -30,12 +30,10 @@ _UNPUBLISHABLE: Final = "the broker does not take what the relay has to publish 
 
 def publish_report(report: Report, delivery: Delivery, now: datetime) -> tuple[Publication, ...]:
     """Render a whole report: events first, for the sake of consumers that see them arrive."""
-    events = [publication for event in report.events for publication in _publish_event(event, delivery)]
-    return (
-        *events,
-        *(_publish_retry(retry, delivery) for retry in report.retries),
-        *(_publish_dead_letter(dead_letter, delivery, now) for dead_letter in report.dead_letters),
-    )
+    publications = [publication for event in report.events for publication in _publish_event(event, delivery)]
+    publications += [_publish_retry(retry, delivery) for retry in report.retries]
+    publications += [_publish_dead_letter(dead_letter, delivery, now) for dead_letter in report.dead_letters]
+    return tuple(publications)
 
 
 def publish_instead(
@@ -84,25 +82,6 @@ def _give_up(retry: RetryMessage, now: datetime) -> list[StatusEvent]:
         )
         for message in request.messages
     ]
-
-
-def _render(event: StatusEvent, id_: str, app_id: str | None) -> bytes:
-    data: dict[str, object] = {
-        "requestId": event.request_id,
-        "bulkId": event.bulk_id,
-        "messageId": event.message_id,
-        "to": event.to,
-        "status": event.status,
-        "attempt": event.attempt,
-        "nextAttemptAt": event.next_attempt_at,
-        "reason": event.reason,
-        "metadata": event.metadata,
-    }
-    if event.message_ids:
-        data["messageIds"] = event.message_ids
-    if app_id is not None:
-        data["appId"] = app_id
-    return to_json(envelope(event.type, id_, event.time, event.message_id, data), by_alias=True)
 
 
 def envelope(
@@ -168,10 +147,25 @@ def with_properties_of(delivery: Delivery, publication: Publication) -> Publicat
 
 def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
     id_ = event_id(event)
+    data: dict[str, object] = {
+        "requestId": event.request_id,
+        "bulkId": event.bulk_id,
+        "messageId": event.message_id,
+        "to": event.to,
+        "status": event.status,
+        "attempt": event.attempt,
+        "nextAttemptAt": event.next_attempt_at,
+        "reason": event.reason,
+        "metadata": event.metadata,
+    }
+    if event.message_ids:
+        data["messageIds"] = event.message_ids
+    if delivery.app_id is not None:
+        data["appId"] = delivery.app_id
     publication = Publication(
         topology.RESULTS,
         event.type,
-        _render(event, id_, delivery.app_id),
+        to_json(envelope(event.type, id_, event.time, event.message_id, data), by_alias=True),
         CLOUD_EVENT,
         id_,
         type=f"omni.{event.type}",

@@ -25,7 +25,8 @@ SLICE: Final = 2**17
 
 _BARE: Final = 1024
 """Bytes of an event besides its metadata and its faults."""
-_FEW: Final = 16
+FEW: Final = 16
+"""Events that are never divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def slices(report: Report) -> Iterator[Report]:
 
     The size of a part is computed when it is asked for, so that nothing slow precedes the first.
     """
-    if len(report.events) <= _FEW:
+    if len(report.events) <= FEW:
         yield report
         return
     start = size = 0

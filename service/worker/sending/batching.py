@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from service.core.attempt.call import OmniCall, Send, content_key, fits, ids_of, is_too_large, merge
+from service.core.attempt.call import OmniCall, Send, content_key, fits, is_too_large, merge
 from service.core.attempt.outcome import NOT_SENT, REFUSED_TOGETHER, Accepted, Denied, Outcome, Rejected, Unknown
 from service.worker.cancellation import Cancellations
 
@@ -46,7 +46,7 @@ class Batching:
         key = content_key(call) if call.is_first and not call.is_alone else None
         if key is None:
             return await self._send(call)
-        ids, batch = ids_of(call), self._open.get(key)
+        ids, batch = {message.message_id for message in call.messages}, self._open.get(key)
         if batch is None or not fits(batch.ids, ids, self._most):
             batch = self._open[key] = _Batch(key)
             self._unsealed.add(batch)

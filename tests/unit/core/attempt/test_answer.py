@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.attempt.answer import MOST_ENTRIES, longest_answer, read_answer, read_logs, retry_after
+from service.core.attempt.answer import BYTES, BYTES_BESIDE, MOST_ENTRIES, read_answer, read_logs, retry_after
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.status import Status
@@ -659,7 +659,7 @@ def test_an_answer_that_repeats_the_longest_ids_is_not_too_long_to_be_read(count
     messages = [a_message(f"{number:é<200}", PHONE) for number in range(count)]
     answer = json.dumps({"bulkId": "é" * 100, "messages": [entry_about(message) for message in messages]})
 
-    assert len(answer) < longest_answer(count)
+    assert len(answer) < BYTES_BESIDE + BYTES * count
     assert isinstance(read(200, answer.encode(), messages), Accepted)
 
 

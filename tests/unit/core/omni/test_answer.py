@@ -3,7 +3,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from service.core.omni.answer import OmniAnswer
+from service.core.omni.answer import DamagedAnswer, OmniAnswer
 from service.core.omni.status import Status
 
 
@@ -81,7 +81,7 @@ def test_of_an_entry_that_cannot_be_read_the_id_is_kept_and_its_neighbours_count
 ) -> None:
     neighbour = {"messageId": "m-2", "status": {"groupId": 1}}
 
-    unread, read = OmniAnswer.model_validate_json(json.dumps({"messages": [entry, neighbour]})).messages
+    unread, read = DamagedAnswer.model_validate_json(json.dumps({"messages": [entry, neighbour]})).messages
 
     assert (unread.status, unread.message_id) == (None, name)
     assert read.message_id == "m-2"
