@@ -254,7 +254,8 @@ class Handler:
             await self._publish(job, report_rejections(parsed, history, now), now, gives_way=True)
         if request is not None and self._policy.hold_scheduled and (due := request.content.send_at):
             request, history = await self._hold(job, request, due), job.history
-        if request is not None and (purpose := history.lookup_purpose):
+        may_be_posted = history.retries > 0 or history.ambiguous
+        if request is not None and may_be_posted and (purpose := history.lookup_purpose):
             lookup_result: LookupResult = NOT_ASKED
             if not may_be_duplicate(job.delivery):
                 lookup_result = await effects.look_up(request.message_ids, purpose, job.delivery.lane)

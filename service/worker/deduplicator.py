@@ -90,10 +90,6 @@ class Deduplicator(Generic[D, T]):
             entry.over.set()
 
 
-Handled = InFlight[Settlement | Exception]
-"""A delivery that is handled: its settlement, or a defect."""
-
-
 class DeliveryDeduplicator(Deduplicator[Delivery, Settlement | Exception]):
     """Remembers deliveries by their content, since a redelivery has another tag."""
 
@@ -102,7 +98,7 @@ class DeliveryDeduplicator(Deduplicator[Delivery, Settlement | Exception]):
         self._untouched: OrderedDict[Hashable, set[int]] = OrderedDict()
         """Deliveries about which nothing was done, with the numbers of times each had been handed out before."""
 
-    def find(self, one: Delivery) -> Handled | None:
+    def find(self, one: Delivery) -> InFlight[Settlement | Exception] | None:
         """Return what is known of a possible duplicate; None for a new delivery, or one without a name.
 
         Two equal requests without a name may be two requests. Two equal retry messages are duplicates.

@@ -23,7 +23,7 @@ from service.core.delivery import Delivery, DeliveryLostError
 from service.core.handler import Handler, Job, Settlement
 from service.core.poison import is_suspected
 from service.core.request.parsing import is_small
-from service.worker.deduplicator import DeliveryDeduplicator, Handled, is_new
+from service.worker.deduplicator import DeliveryDeduplicator, is_new
 from service.worker.memory import SharedMemory
 from service.worker.ownership import SessionCheck
 from service.worker.quarantine import Quarantine
@@ -161,11 +161,13 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - as in `_result`
                 results = [error] * len(members)
         finally:
-            for place, entry in enumerate(entries):
-                self._remember(entry, None if results is None else results[place])
-        for (job, _, _), result in zip(members, results or (), strict=False):
-            if isinstance(result, DeliveryLostError) and not job.is_touched:
-                self._deduplicator.note_untouched(job.delivery)
+            for place, (job, _, _) in enumerate(members):
+                kept = None if results is None else results[place]
+                if isinstance(kept, DeliveryLostError) and not job.is_touched:
+                    self._deduplicator.note_untouched(job.delivery)
+                is_waiting = isinstance(kept, Settlement) and kept.duplicate == "waiting"
+                is_open = isinstance(kept, DeliveryLostError) or is_waiting
+                self._deduplicator.end(entries[place], None if is_open else kept)
         return results
 
     async def _serve(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None = None) -> None:
@@ -208,24 +210,21 @@ class Dispatcher:
             if result := await known.wait():
                 self._telemetry.duplicate_joined()
                 return result
-        entry, result = deduplicator.enter(delivery), None
+        entry = deduplicator.enter(delivery)
+        kept: Settlement | Exception | None = None
         try:
             job = job or await self._read(delivery, acknowledger)
-            result = await self._handler.handle(job)
+            result = settlement = await self._handler.handle(job)
+            kept = None if settlement.duplicate == "waiting" else settlement  # a twin may have the claim
         except DeliveryLostError as error:
             if job is not None and not job.is_touched:
                 deduplicator.note_untouched(delivery)  # when it is redelivered to us, it is as new as before
             result = error
         except Exception as error:  # noqa: BLE001 - whatever it is
-            result = error
+            result = kept = error
         finally:
-            self._remember(entry, result)
+            deduplicator.end(entry, kept)
         return result
-
-    def _remember(self, entry: Handled, result: Settlement | Exception | None) -> None:
-        is_waiting = isinstance(result, Settlement) and result.duplicate == "waiting"
-        is_open = isinstance(result, DeliveryLostError) or is_waiting  # a twin may have the claim
-        self._deduplicator.end(entry, None if is_open else result)
 
     async def _read(self, delivery: Delivery, acknowledger: Acknowledger) -> Job:
         """Parse a delivery; one that was redelivered counts as new if nothing was done about it."""

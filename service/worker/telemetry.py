@@ -117,9 +117,17 @@ class Telemetry:
         trace = read_trace(delivery.headers) if delivery.headers else None
         facts: Mapping[str, object] = {}
         if isinstance(result, Settlement):
-            self._count_result(result)
+            if not result.identified:
+                self.metrics.unidentified.inc()
+            if not result.valid:
+                self.metrics.invalid.inc()
+            if result.resolution is not None:
+                self.metrics.ambiguous_attempts[result.resolution].inc()
+            if "message.accepted" in result.event_counts:
+                self.metrics.acceptance_seconds[result.lane.name].observe(result.age)
             facts = {"request_id": result.request_id, "attempts": result.attempts, "events": result.event_counts}
             if result.duplicate is not None:
+                self.metrics.duplicate_requests[result.duplicate].inc()
                 facts = {**facts, "duplicate": result.duplicate}
         elif result is not None and not isinstance(result, DeliveryLostError):
             facts = describe(result)
@@ -134,19 +142,6 @@ class Telemetry:
             redelivered=delivery.redelivered,
             **({"trace_id": trace_id(trace)} if trace else {}),
         )
-
-    def _count_result(self, result: Settlement) -> None:
-        metrics = self.metrics
-        if not result.identified:
-            metrics.unidentified.inc()
-        if not result.valid:
-            metrics.invalid.inc()
-        if result.duplicate is not None:
-            metrics.duplicate_requests[result.duplicate].inc()
-        if result.resolution is not None:
-            metrics.ambiguous_attempts[result.resolution].inc()
-        if "message.accepted" in result.event_counts:
-            metrics.acceptance_seconds[result.lane.name].observe(result.age)
 
     def published(self, publications: Iterable[Publication]) -> None:
         """Count what the broker has confirmed, and log each final event of a message that was not accepted."""

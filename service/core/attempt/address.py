@@ -14,17 +14,15 @@ _NOT_DIGITS: Final = re.compile(r"[^0-9]", re.ASCII)
 _PHONE: Final = re.compile(r"[+]?[0-9][0-9 ().-]{3,22}", re.ASCII)
 
 
-def repeats(sent: SentTo | None, to: To) -> bool:
+def repeats(sent: SentTo, to: To) -> bool:
     """Return whether an entry of an answer, which has our message id, is about a message to `to`.
 
     The specification requires no address in the answer, and its examples always have every one that was posted. So:
 
-    * an entry without an address, or with some of those that were posted, is about the message;
+    * an entry with some of those that were posted, or without any, is about the message;
     * an entry with another address is about another message that has the same id;
     * an address of a kind that was not posted is ignored beside one that was: OMNI may know more of a person.
     """
-    if sent is None:
-        return True
     pairs = (
         (sent.phone_number, to.phone_number),
         (sent.email_address, to.email_address),

@@ -163,9 +163,9 @@ def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> 
     statuses: dict[str, Status] = {}
     for message in messages:
         entry = entries.get(message.message_id, _UNCLEAR)
-        # Most answers repeat exactly what was posted. Both models have the same fields.
-        is_posted = entry.to is not None and vars(entry.to) == vars(message.to)
-        if entry.status is not None and (is_posted or repeats(entry.to, message.to)):
+        # Most answers repeat exactly what was posted. Both models have the same fields. No address contradicts nothing.
+        is_about = entry.to is None or vars(entry.to) == vars(message.to) or repeats(entry.to, message.to)
+        if entry.status is not None and is_about:
             statuses[message.message_id] = entry.status
     return statuses
 

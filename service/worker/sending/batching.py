@@ -79,7 +79,8 @@ class Batching:
 
         def seal() -> OmniCall:
             self._close(batch)
-            batch.members = _waiting(batch.members)  # those that were cancelled are not posted
+            # Those that were cancelled are not posted.
+            batch.members = [member for member in batch.members if not member[1].done()]
             calls = [call for call, _ in batch.members]
             return merge(calls) if calls else first.guarded(lambda: False)
 

@@ -16,7 +16,6 @@ PHONE_AND_DEVICE = To(phone_number=PHONE, push_registration_id="device-1")
 @pytest.mark.parametrize(
     ("sent", "to", "same"),
     [
-        (None, PHONE_ONLY, True),
         (SentTo(), PHONE_ONLY, True),
         (SentTo(phone_number=PHONE), PHONE_ONLY, True),
         (SentTo(phone_number=f"00{PHONE}"), PHONE_ONLY, True),
@@ -30,7 +29,7 @@ PHONE_AND_DEVICE = To(phone_number=PHONE, push_registration_id="device-1")
         (SentTo(phone_number=PHONE, email_address="x@example.com"), BOTH, False),
     ],
 )
-def test_an_answer_repeats_addresses_that_were_posted(sent: SentTo | None, to: To, *, same: bool) -> None:
+def test_an_answer_repeats_addresses_that_were_posted(sent: SentTo, to: To, *, same: bool) -> None:
     assert repeats(sent, to) is same
 
 
