@@ -14,7 +14,7 @@ which expat collects before it reports anything. The first is switched off, the 
 """
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import field
 from typing import Final, NoReturn
 from xml.parsers import expat
@@ -95,15 +95,33 @@ def read_xml(
     body: bytes, model: type[BaseModel], roots: frozenset[str], charset: str | None, most: int
 ) -> Generator[None, None, object]:
     """Parse a document as `xml_to_json` does, in steps. Returns the values of JSON. Raises `XmlError`."""
+    reader = _Reader(model, roots, most)
+    yield from parse_xml(body, charset, reader.begin, reader.take, reader.end)
+    return reader.root
+
+
+def parse_xml(
+    body: bytes,
+    charset: str | None,
+    begin: Callable[[str, Mapping[str, str]], None],
+    take: Callable[[str], None],
+    end: Callable[[str], None],
+) -> Generator[None, None, None]:
+    """Parse a document in steps; `begin`, `take` and `end` get its elements and texts. Raises `XmlError`.
+
+    The name of an element has its namespace before a `}`. Document types, entities and external references are refused.
+    """
     try:
         encoding = charset_of_xml(body, charset)
     except EncodingError as error:
         raise XmlError(str(error)) from None
+    parser = expat.ParserCreate("utf-8", "}", intern=None)  # names are not kept: each may have its whole namespace
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.CharacterDataHandler, parser.EndElementHandler = begin, take, end
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = _refuse_entities
+    parser.UnparsedEntityDeclHandler = parser.ExternalEntityRefHandler = _refuse_entities
+    fed = 0
     try:
-        parser = expat.ParserCreate("utf-8", "}", intern=None)  # names are not kept
-        reader = _Reader(model, roots, most)
-        reader.subscribe_to(parser)
-        fed = 0
         for part in _in_utf8(body, encoding):
             parser.Parse(part, False)  # noqa: FBT003 - not the end
             fed += len(part)
@@ -115,7 +133,6 @@ def read_xml(
         raise XmlError(str(error)) from None
     except expat.ExpatError:
         raise XmlError(_describe(body, encoding)) from None
-    return reader.root
 
 
 def _in_utf8(body: bytes, encoding: Charset) -> Iterator[bytes]:
@@ -148,16 +165,7 @@ class _Reader:
         self._left = self._most = most
         self._open: list[_Open] = []
 
-    def subscribe_to(self, parser: expat.XMLParserType) -> None:
-        """Subscribe to a parser's events."""
-        parser.buffer_text = True
-        parser.StartElementHandler = self._begin
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._take
-        parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = _refuse_entities
-        parser.UnparsedEntityDeclHandler = parser.ExternalEntityRefHandler = _refuse_entities
-
-    def _begin(self, tag: str, attributes: Mapping[str, str]) -> None:
+    def begin(self, tag: str, attributes: Mapping[str, str]) -> None:
         self._left -= 1
         if self._left < 0:
             raise XmlError(f"must have at most {self._most:,} values")
@@ -193,7 +201,7 @@ class _Reader:
         parent.holder[name] = ""
         return opened
 
-    def _take(self, text: str) -> None:
+    def take(self, text: str) -> None:
         element = self._open[-1]
         if not element.known:
             return
@@ -202,7 +210,7 @@ class _Reader:
         elif not text.isspace():
             raise XmlError("must hold XML elements, not a text", element.path)
 
-    def _end(self, _: str) -> None:
+    def end(self, _: str) -> None:
         element = self._open.pop()
         if not element.known:
             return
