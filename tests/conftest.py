@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.support.broker import ROOT_VARIABLE, VirtualHost, shared_node, virtual_host
 from tests.support.memory import MemoryServer
+from tests.support.node import Node
 
 # Taken out of the environment: the relay's own processes refuse a RELAY_ name they do not know.
 _TREE = os.environ.pop(ROOT_VARIABLE, "")

@@ -30,7 +30,7 @@ from service.adapters.terminal import EventTable, read_row
 from service.core import topology
 from service.core.delivery import Publication
 from service.core.printable import printable
-from service.demo.rabbitmq.node import private_node
+from service.demo.rabbitmq.node import Node
 from service.demo.rabbitmq.ports import free_port
 from service.demo.rabbitmq.reaper import die_with_parent
 from service.demo.samples import SAMPLES
@@ -116,7 +116,7 @@ async def _broker(settings: Settings | None, directory: Path) -> AsyncIterator[s
         yield ",".join(settings.rabbitmq_urls)
         return
     click.echo("starting a private RabbitMQ node")
-    async with private_node(directory) as node:
+    async with Node(directory) as node:
         click.echo(f"RabbitMQ {node.version} listens on 127.0.0.1:{node.port}")
         yield node.url
 

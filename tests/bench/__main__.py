@@ -31,11 +31,11 @@ from typing import Any, Final
 
 import aio_pika
 
-from service.demo.rabbitmq.node import private_node
 from service.demo.rabbitmq.ports import free_port
 from tests.bench.process import Process
 from tests.bench.rivals.job import requests
 from tests.support.memory import MemoryServer
+from tests.support.node import Node
 from tests.support.worker import started
 
 HERE: Final = Path(__file__).parent
@@ -248,7 +248,7 @@ async def main(options: argparse.Namespace) -> None:
     if set(names) - {"relay"}:
         _provide_rivals()
     async with AsyncExitStack() as stack:
-        node = await stack.enter_async_context(private_node(directory / "broker"))
+        node = await stack.enter_async_context(Node(directory / "broker"))
         omni = await asyncio.create_subprocess_exec(
             sys.executable, str(HERE / "omni.py"), str(port), str(options.latency)
         )

@@ -16,7 +16,7 @@ from service.adapters.rabbitmq import connect, declare
 from service.core import topology
 from service.core.attempt.retry import RetryPolicy
 from service.core.delivery import Publication
-from service.demo.rabbitmq.node import Node, private_node
+from tests.support.node import Node
 
 _AT_ONCE = 500
 _QUIET = 5.0
@@ -25,7 +25,7 @@ _QUIET = 5.0
 
 async def bench(directory: Path, requests: int, size: int) -> None:
     """Fill the queue of one node, and print what it costs."""
-    async with private_node(directory) as node:
+    async with Node(directory) as node:
         session = await connect([node.url])
         await declare(session.connection, RetryPolicy().delays, passive=False)
         await asyncio.sleep(_QUIET)

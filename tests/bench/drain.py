@@ -21,10 +21,10 @@ from pathlib import Path
 from service.adapters.rabbitmq import Session, connect, queues
 from service.core import topology
 from service.core.delivery import Publication
-from service.demo.rabbitmq.node import private_node
 from service.demo.rabbitmq.ports import free_port
 from service.sandbox import create_app, serve
 from tests.bench.process import cpu, rss
+from tests.support.node import Node
 
 _TIMEOUT = 600
 
@@ -42,7 +42,7 @@ class Result:
 async def main(requests: int, latency: float) -> None:
     """Run once and print."""
     directory = Path(tempfile.mkdtemp(prefix="omni-relay-bench-"))
-    async with private_node(directory / "broker") as node, serve(create_app()) as sandbox:
+    async with Node(directory / "broker") as node, serve(create_app()) as sandbox:
         session = await connect([node.url])
         worker = await _worker(node.url, sandbox.url, directory)  # declares the topology
         while not await _declared(node.url):  # noqa: ASYNC110 - the broker sets no event of ours

@@ -26,8 +26,8 @@ from pamqp.header import ContentHeader, ProtocolHeader
 from service.adapters.rabbitmq import connect, declare
 from service.core import topology
 from service.core.attempt.retry import RetryPolicy
-from service.demo.rabbitmq.node import Node, private_node
 from tests.support.broker import manage
+from tests.support.node import Node
 
 _AT_ONCE: Final = 500
 _TIMEOUT: Final = 300.0
@@ -120,7 +120,7 @@ async def node_seconds(node: Node) -> float:
 
 async def bench(directory: Path, root: Path | None, requests: int, queues: int) -> None:
     """Send so many requests through so many queues, and print what that took."""
-    async with private_node(directory, root=root, management=True) as node:
+    async with Node(directory, root=root, management=True) as node:
         urls = []
         for number in range(queues):
             manage(node, "PUT", f"vhosts/bench-{number}")

@@ -32,8 +32,8 @@ from typing import Final
 import aio_pika
 
 from service.core.topology import NORMAL, URGENT, Lane
-from service.demo.rabbitmq.node import private_node
 from tests.bench.process import cpu
+from tests.support.node import Node
 from tests.support.worker import Worker, started
 
 _LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -234,7 +234,7 @@ async def main(options: argparse.Namespace) -> None:
     for name in options.only.split(","):
         async with AsyncExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-bench-")))
-            node = await stack.enter_async_context(private_node(directory / "node", root=options.rabbitmq_root))
+            node = await stack.enter_async_context(Node(directory / "node", root=options.rabbitmq_root))
             omni = Omni()
             server = await stack.enter_async_context(await asyncio.start_server(omni.serve, "127.0.0.1", 0))
             settings = {

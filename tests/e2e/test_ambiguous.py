@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage
 from tests.e2e.test_trying_again import GARBLED, GARBLED_ONCE, NUMBER, request
 from tests.support.gateway import gateway_to
+from tests.support.node import Node
 from tests.support.worker import TIMEOUT
 
 

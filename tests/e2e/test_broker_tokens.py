@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
 from tests.e2e.test_rotation import mounted, send_steadily
+from tests.support.node import Node
 from tests.support.token_server import CONFIGURATION, TokenServer, make_key
 
 PLUGINS = ("rabbitmq_auth_backend_oauth2",)

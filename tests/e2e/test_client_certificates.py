@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from service.demo.rabbitmq.ports import free_port
 from tests.e2e.stage import Stage, staged
 from tests.e2e.test_rotation import requests, send_steadily
+from tests.support.node import Node
 from tests.support.tls import certificate, signed_certificate
 
 TLS = """\

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage
 from tests.support.documents import PAGES, ROOT, blocks, commands_of, inline, text_of
+from tests.support.node import Node
 
 README: Final = text_of(ROOT / "README.md")
 OPERATION: Final = text_of(ROOT / "deploy/README.md")

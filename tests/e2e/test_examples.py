@@ -16,10 +16,10 @@ from typing import Final
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, connected, staged
 from tests.support.broker import VirtualHost, virtual_host
 from tests.support.documents import ROOT
+from tests.support.node import Node
 from tests.support.worker import Worker
 
 pytestmark = pytest.mark.once

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from service.demo.rabbitmq.ports import free_port
 from tests.e2e.stage import Stage, staged
 from tests.support.broker import VirtualHost
+from tests.support.node import Node
 from tests.support.proxy import Proxy
 from tests.support.receiver import TOKEN, Receiver, a_report, receiving
 

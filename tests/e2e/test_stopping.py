@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
+from tests.support.node import Node
 
 NUMBER = "41793026727"
 

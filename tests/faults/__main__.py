@@ -24,10 +24,10 @@ from typing import Any, Final
 
 import httpx
 
-from service.demo.rabbitmq.node import private_node
 from tests.e2e.stage import staged
 from tests.faults.fault import FAULTS, MINUTE, NUMBER, NUMBERS, TOUR, Fault, World, background
 from tests.support.memory import MemoryServer
+from tests.support.node import Node
 from tests.support.prometheus import DASHBOARDS, RULES, filled, prometheus
 from tests.support.receiver import TOKEN, receiving
 
@@ -122,7 +122,7 @@ async def watched(settings: Mapping[str, str], *, all_parts: bool = False) -> As
     """
     async with AsyncExitStack() as life:
         directory = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="omni-relay-faults-")))
-        node = await life.enter_async_context(private_node(directory / "broker", management=True))
+        node = await life.enter_async_context(Node(directory / "broker", management=True))
         stage = await life.enter_async_context(staged(node.url, directory))
         receivers = []
         if all_parts:

@@ -16,8 +16,8 @@ import aio_pika
 from service.adapters.rabbitmq import connect
 from service.core import topology
 from service.core.delivery import Publication
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import BROKEN, Stage, connected
+from tests.support.node import Node
 from tests.support.worker import Worker
 
 MINUTE: Final = 4.0

@@ -11,16 +11,16 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from service.demo.rabbitmq.install import Server
-from service.demo.rabbitmq.node import Node, NodeError, ServerMissingError
+from service.demo.rabbitmq.install import NodeError, Server, ServerMissingError
 from tests.support.broker import VirtualHost, manage, virtual_host
+from tests.support.node import Node
 
 StartNode = Callable[[], Awaitable[Node]]
 
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
-from service.demo.rabbitmq.node import Node
+from tests.support.node import Node
 
 async def main() -> None:
     directory, root = sys.argv[1:]

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
 from tests.support.memory import MemoryServer
+from tests.support.node import Node
 from tests.support.proxy import Proxy
 
 DELAYED = 200

@@ -21,9 +21,9 @@ from typing import Final
 
 import httpx
 
-from service.demo.rabbitmq.node import private_node
 from service.demo.rabbitmq.ports import free_port
 from tests.e2e.stage import staged
+from tests.support.node import Node
 from tests.support.receiver import TOKEN, a_report
 
 _IMAGE: Final = "localhost/omni-relay-test"
@@ -94,7 +94,7 @@ def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
 async def main(directory: Path) -> int:
     """Send 20 requests from container to container, push a report, check."""
     sandbox, metrics, reports, reports_metrics = (free_port() for _ in range(4))
-    async with private_node(directory / "broker") as node, staged(node.url, directory / "stage") as stage:
+    async with Node(directory / "broker") as node, staged(node.url, directory / "stage") as stage:
         settings = {
             "RELAY_RABBITMQ_URL": node.url,
             "RELAY_OMNI_BASE_URL": f"http://127.0.0.1:{sandbox}",

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import aio_pika
 
-from service.demo.rabbitmq.node import private_node
 from tests.e2e.stage import Stage, staged
+from tests.support.node import Node
 from tests.support.worker import PROGRAM
 
 GROWTH: Final = 32 * 1024
@@ -77,7 +77,7 @@ async def main(directory: Path, rows: int) -> int:
         written.write("phoneNumber;messageId;sms.text\n")
         written.writelines(f'41793026727;m-{row};"Hello, {row}"\n' for row in range(rows))
     counts, growth = bytearray(rows), 0
-    async with private_node(directory / "broker") as node, staged(node.url, directory / "stage") as stage:
+    async with Node(directory / "broker") as node, staged(node.url, directory / "stage") as stage:
         assert await (await stage.worker()).stop() == 0
         counting = asyncio.create_task(count(node.url, counts))
         for stop_at in (rows // 4, rows * 6 // 10, None):

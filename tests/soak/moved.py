@@ -24,9 +24,9 @@ from typing import Final
 
 import httptools
 
-from service.demo.rabbitmq.node import private_node
 from service.demo.rabbitmq.ports import free_port
 from tests.e2e.stage import Stage, staged
+from tests.support.node import Node
 
 NAME: Final = "omni.moved.example"
 BEFORE, AFTER = 20.0, 75.0
@@ -109,7 +109,7 @@ async def main(directory: Path, rate: int) -> int:
     async with (
         serving(old, port),
         serving(new, port),
-        private_node(directory / "broker") as node,
+        Node(directory / "broker") as node,
         staged(node.url, directory / "stage") as stage,
     ):
         worker = await stage.worker(

@@ -22,9 +22,9 @@ from typing import Final
 
 import httpx
 
-from service.demo.rabbitmq.node import private_node
 from tests.e2e.stage import Stage, staged
 from tests.support.connect_proxy import OPENED, ConnectProxy, connect_proxy
+from tests.support.node import Node
 from tests.support.tls import certificate, forwarded, server_of
 from tests.support.worker import PROGRAM
 
@@ -99,7 +99,7 @@ async def main(directory: Path) -> int:
     files = certificate(directory)
     with namespace() as space:
         async with (
-            private_node(directory / "broker") as node,
+            Node(directory / "broker") as node,
             staged(node.url, directory / "stage") as stage,
             forwarded(httpx.URL(stage.settings["RELAY_OMNI_BASE_URL"]).port or 0, server_of(files)) as omni,
             connect_proxy(password=f"us:{PASSWORD}", host=OUTSIDE) as proxy,

@@ -21,9 +21,9 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from service.demo.rabbitmq.node import Node
 from service.demo.rabbitmq.ports import free_port
 from tests.e2e.stage import BROKEN, RESULTS, Stage, staged
+from tests.support.node import Node
 from tests.support.receiver import TOKEN, Receiver, receiving
 from tests.support.worker import Worker
 

@@ -17,13 +17,13 @@ from typing import Final
 
 import httpx
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
 from tests.e2e.test_rotation import mounted, seconds_until_taken, send_steadily
 from tests.support.account import Account
 from tests.support.broker import manage, user, virtual_host
 from tests.support.connect_proxy import connect_proxy
 from tests.support.memory import MemoryServer
+from tests.support.node import Node
 
 PAUSE: Final = 6.0
 """Seconds of quiet sending before each rotation."""

@@ -18,10 +18,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, staged
 from tests.soak.cancel import requests, say
 from tests.support.memory import MemoryServer
+from tests.support.node import Node
 
 COUNT = 300
 LONGEST = 120.0

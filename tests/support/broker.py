@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from service.demo.rabbitmq.node import Node
+from tests.support.node import Node
 
 ROOT_VARIABLE = "RELAY_TEST_RABBITMQ_ROOT"
 Result = TypeVar("Result")

@@ -66,14 +66,6 @@ class Server:
             return list(program)
         return ["unshare", "-m", "sh", "-c", _ENTER_TREE, "sh", str(self.root.absolute()), str(directory), *program]
 
-    def erl_call(self) -> str:
-        """Return the path of Erlang's program that evaluates an expression on a node, as the node's programs see it."""
-        root = self.root or Path("/")
-        found = sorted(root.glob("usr/lib/erlang/erts-*/bin/erl_call"))
-        if not found:
-            raise NodeError(f"no erl_call in {root}")
-        return f"/{found[-1].relative_to(root)}"
-
     def seen(self, directory: Path) -> Path:
         """Return the path of a node's directory as its programs see it."""
         return directory if self.root is None else Path("/mnt")

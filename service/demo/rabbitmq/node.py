@@ -14,22 +14,18 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
 from service.demo.rabbitmq import reaper
 from service.demo.rabbitmq.handshake import handshake
-from service.demo.rabbitmq.install import EPMD, PROGRAMS, NodeError, Server, ServerMissingError, configuration
+from service.demo.rabbitmq.install import EPMD, PROGRAMS, NodeError, Server, configuration
 from service.demo.rabbitmq.ports import Ports
 
-__all__ = ["Node", "NodeError", "ServerMissingError", "private_node"]
-
 READY_SECONDS = 60.0
-_CTL_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-_STOP_SECONDS = 10.0
 _LAUNCHES = 3  # another process may take a port before the node listens on it
 _LOG_LINES = 30
 _PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus")
@@ -40,7 +36,7 @@ class _PortTakenError(NodeError):
 
 
 class Node:
-    """A node in a directory of its own. Data and ports stay the same over all its starts."""
+    """A node in a directory of its own, which the caller removes. Data and ports stay the same over all its starts."""
 
     def __init__(
         self,
@@ -72,16 +68,6 @@ class Node:
     def port(self) -> int:
         """The AMQP port."""
         return self._ports.amqp
-
-    @property
-    def management_url(self) -> str | None:
-        """The URL of the management interface, if this node has one."""
-        return f"http://127.0.0.1:{self._ports.management}/" if self._management else None
-
-    @property
-    def prometheus_port(self) -> int | None:
-        """The port of /metrics, if this node serves them."""
-        return self._ports.prometheus if self._management else None
 
     @property
     def running(self) -> bool:
@@ -127,52 +113,6 @@ class Node:
         """Crash. The data on disk stays; a quorum queue is there only about a second after it was declared."""
         self._signal(signal.SIGKILL)
         await self._ended(10)
-
-    async def restart(self) -> None:
-        """Stop if it runs, then start with the same data and ports."""
-        await self.stop()
-        await self.start()
-
-    async def pause(self) -> None:
-        """Stop all threads: connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
-        async with asyncio.timeout(_STOP_SECONDS):
-            while not reaper.is_stopped(self._group):  # noqa: ASYNC110  # the kernel sends no event for it
-                await asyncio.sleep(_POLL_SECONDS)
-
-    async def resume(self) -> None:
-        """Continue after a pause."""
-        self._signal(signal.SIGCONT)
-
-    async def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl on this node and return its output."""
-        return await self._run(str(PROGRAMS / "rabbitmqctl"), "-q", *arguments)
-
-    async def evaluate(self, expression: str) -> str:
-        """Evaluate an Erlang expression, a hundred times as fast as rabbitmqctl does; return its value as Erlang."""
-        erl_call = self._server.erl_call()
-        cookie = (self._directory / ".erlang.cookie").read_text()
-        answer = await self._run(erl_call, "-sname", self.name, "-c", cookie, "-e", stdin=f"{expression}.\n")
-        if not answer.startswith("{ok, "):
-            raise NodeError(f"{expression}: {answer}")
-        return answer.removeprefix("{ok, ").removesuffix("}")
-
-    async def _run(self, *program: str, stdin: str = "") -> str:
-        process = await asyncio.create_subprocess_exec(
-            *self._server.command(self._directory, *program),
-            env=self._environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(stdin.encode()), _CTL_SECONDS)
-        finally:
-            if process.returncode is None:
-                process.kill()
-        if process.returncode != 0:
-            raise NodeError(f"{Path(program[0]).name}: {output.decode(errors='replace').strip()}")
-        return output.decode()
 
     async def _launch(self) -> None:
         self._prepare()
@@ -259,13 +199,6 @@ class Node:
         return "\n".join(
             f"--- {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:]) for log in logs
         )
-
-
-@contextlib.asynccontextmanager
-async def private_node(directory: Path, *, root: Path | None = None, management: bool = False) -> AsyncIterator[Node]:
-    """Run a node while inside. The caller removes the directory."""
-    async with Node(directory, root=root, management=management) as node:
-        yield node
 
 
 def _announced_group(process: subprocess.Popen[bytes]) -> int:

@@ -106,15 +106,6 @@ def _listens(epmd: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def is_stopped(pid: int) -> bool:
-    """Return whether every thread of a process has stopped; each reacts to SIGSTOP in its own time."""
-    try:
-        states = [thread.read_text().rpartition(")")[2] for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
-    except OSError:  # a thread has ended meanwhile
-        return False
-    return all(state.split()[0] == "T" for state in states)
-
-
 def _ask_to_stop(group: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGTERM)
