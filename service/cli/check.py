@@ -1,7 +1,8 @@
 """`omni-relay check`: can this configuration work? A line each; nothing is changed and nothing is sent.
 
 It has the settings of the process that it runs in, so a pod's configuration is checked in that pod. A check that passes
-says nothing about sending: an outage of OMNI shows in the worker, which is asked too where one runs beside it.
+says nothing about sending: an outage of OMNI shows in the worker, which is asked too where one runs beside it. All
+checks are in one file, of more than 250 lines, since their order and their words are those of one list.
 """
 
 import asyncio

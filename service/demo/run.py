@@ -1,7 +1,8 @@
 """The demo: a broker, the OMNI sandbox, a worker and a receiver of reports on this machine, with sample requests.
 
 Everything that it starts ends with it: a reaper ends the broker, the sandbox runs in this process, and the kernel ends
-the worker and the receiver when this process ends.
+the worker and the receiver when this process ends. This file has more than 250 lines since what is started, shown and
+ended has to be read together.
 """
 
 import asyncio

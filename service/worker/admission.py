@@ -71,7 +71,7 @@ class Admission:
         self._longest_pause = longest_pause
         self._longest_wait = longest_wait
         self._telemetry = telemetry
-        self._serve: OnDelivery = _not_yet
+        self._serve: OnDelivery = lambda _, __: None
         self._release: Callable[[Delivery], None] = lambda _: None
         self._bytes = 0
         self._begun = 0
@@ -248,7 +248,3 @@ class Admission:
         finally:
             self._bytes -= waiting.size
             self._go_on()
-
-
-def _not_yet(_: Delivery, __: Acknowledger) -> None:
-    """Stand for `serve` until it is known."""

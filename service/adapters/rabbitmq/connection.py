@@ -1,7 +1,8 @@
 """A connection to RabbitMQ that is opened again whenever it is lost.
 
 A session ends as a whole. Then everything is closed, a new session is opened, and the topology is declared again. So
-recovering is the same code as starting.
+recovering is the same code as starting. This file has more than 250 lines since opening, declaring and the dead letters
+that may be lost between the two have to be read together.
 """
 
 import asyncio

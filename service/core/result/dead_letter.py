@@ -125,13 +125,14 @@ def read_dead(delivery: Delivery, *, forgeable: bool = False) -> DeadLetter:
     else:
         reason = _REASONS.get(dead_letter_reason(headers))
         detail, time = dead_letter_detail(headers), dead_letter_time(headers)
+    own_id = _fields(delivery).get("requestId")
     is_urgent = URGENT in (lane_of(death.get("queue")), dead_letter_lane(headers))
     return DeadLetter(
         replace(delivery, lane=URGENT if is_urgent else NORMAL),
         reason or "other",
         detail,
         _read_time(time),
-        _request_id(delivery),
+        own_id if is_request_id(own_id) else delivery.message_id or "",
         history.attempts,
         history.redrives,
     )
@@ -175,16 +176,13 @@ def write_final_event(dead_letter: DeadLetter, now: datetime, make_id: Callable[
     detail = _DETAILS.get(dead_letter.reason) if is_of_the_broker(dead_letter) else None
     if detail is None:
         return Report()
-    request_id = dead_letter.request_id or make_id()
-    reason = Reason("defect", f"{detail}; it is in omni.dead")
-    content_digest = digest(dead_letter.delivery.body)
     event = StatusEvent(
         "request.rejected",
         now,
-        request_id,
+        dead_letter.request_id or make_id(),
         dead_letter.attempts,
-        reason=reason,
-        content_digest=content_digest,
+        reason=Reason("defect", f"{detail}; it is in omni.dead"),
+        content_digest=digest(dead_letter.delivery.body),
         message_ids=_given_message_ids(dead_letter.delivery),
     )
     return Report((event,))
@@ -212,12 +210,6 @@ def _read_time(value: Header) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _request_id(delivery: Delivery) -> str:
-    """Return the id as the relay chooses it: the body's, else the message's."""
-    own = _fields(delivery).get("requestId")
-    return own if is_request_id(own) else delivery.message_id or ""
 
 
 def _fields(delivery: Delivery) -> Mapping[str, object]:

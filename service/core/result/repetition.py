@@ -6,6 +6,8 @@ Each line is a JSON array. No address and no text: a duplicate has them.
   follows from its type and the request, so a repeated event has the id of the first.
 * Retry messages and dead letters, for the worker that takes the claim over: it publishes them once more, marked as
   possible duplicates. Two equal retry messages name one claim, so one of them is served.
+
+Writing and reading have to agree about every line, hence more than 250 lines in one file.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
