@@ -94,30 +94,6 @@ class RecordEnd(Protocol):
         """
 
 
-def _end_nothing(_: Claim, __: Sequence[StatusEvent], ___: str, /, **____: bool) -> Awaitable[bytes]:
-    return DONE
-
-
-async def _go_on() -> None:
-    """Do nothing."""
-
-
-async def _record_nothing(_: Sequence[Claim]) -> bool:
-    return True
-
-
-def _none(_: SendRequest, __: Sequence[Message]) -> frozenset[str]:
-    return frozenset()
-
-
-async def _no_wait(_: float) -> bool:
-    return False
-
-
-def _never() -> float:
-    return inf
-
-
 @dataclass(frozen=True, slots=True)
 class Effects:
     """Everything that the handler needs from outside."""
@@ -132,24 +108,24 @@ class Effects:
     jitter: Callable[[], float]
     """Return a random number from [0, 1)."""
     make_id: Callable[[], str]
-    let_others: Callable[[], Awaitable[None]] = _go_on
+    let_others: Callable[[], Awaitable[object]] = lambda: DONE
     """Let other tasks run, between two steps of long work."""
-    give_way: Callable[[], Awaitable[None]] = _go_on
+    give_way: Callable[[], Awaitable[object]] = lambda: DONE
     """Let the events of other requests go first, between two slices of events that cost no call to OMNI."""
-    since_success: Callable[[], float] = _never
+    since_success: Callable[[], float] = lambda: inf
     """Return the seconds since a call last showed that OMNI accepts our calls."""
-    record_start: Callable[[Sequence[Claim]], Awaitable[bool]] = _record_nothing
+    record_start: Callable[[Sequence[Claim]], Awaitable[object]] = lambda _: DONE
     """Return when the shared memory shows that these deliveries are not untouched any more, or is not available.
 
     Each is then started, or refused since another delivery has the claim."""
-    record_end: "RecordEnd" = _end_nothing
+    record_end: "RecordEnd" = lambda *_, **__: DONE
     """Begin at once to record events. Waiting for it ends when they are recorded, or there is no memory."""
     release: Callable[[Claim, str], Awaitable[object]] = lambda _, __: DONE
     """Begin at once to replace the holder of a claim. Wait for it as above."""
-    cancelled: Callable[[SendRequest, Sequence[Message]], frozenset[str]] = _none
+    cancelled: Callable[[SendRequest, Sequence[Message]], frozenset[str]] = lambda _, __: frozenset()
     """Return the ids of those of a request's messages that an order to cancel concerns."""
-    wait: Callable[[float], Awaitable[bool]] = _no_wait
-    """Wait for so many seconds, if that keeps no other request waiting; else return False at once."""
+    wait: Callable[[float], Awaitable[object]] = lambda _: DONE
+    """Wait for so many seconds, if that keeps no other request waiting; else return something false at once."""
 
 
 @dataclass(eq=False, slots=True)

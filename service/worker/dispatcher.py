@@ -66,7 +66,8 @@ class Dispatcher:
         self._memory = memory
         self._on_done = on_done
         self._tasks: set[asyncio.Task[None]] = set()
-        self._in_flight = 0
+        self.in_flight = 0
+        """How many deliveries were taken and are not settled."""
         self._deduplicator = deduplicator
         self._arrived: list[_Arrived] = []
         self._quarantine = Quarantine(self._serve, self._leave)
@@ -74,14 +75,9 @@ class Dispatcher:
         self._may_settle.set()
         telemetry.metrics.deliveries_in_flight.set_function(lambda: self.in_flight)
 
-    @property
-    def in_flight(self) -> int:
-        """How many deliveries were taken and are not settled."""
-        return self._in_flight
-
     def receive(self, delivery: Delivery, acknowledger: Acknowledger) -> None:
         """Take a delivery; it will be settled, unless its session or the process ends."""
-        self._in_flight += 1
+        self.in_flight += 1
         if self._most and is_new(delivery) and is_small(delivery):
             # It is kept until all that arrived in the same read of the socket, and of its session, are here.
             if self._arrived and self._arrived[0][1].broken is not acknowledger.broken:
@@ -180,7 +176,7 @@ class Dispatcher:
             self._end(delivery, settlement, started, result)
 
     def _end(self, delivery: Delivery, settlement: str, started: float, result: Settlement | Exception | None) -> None:
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._on_done(delivery)
         self._telemetry.delivery_settled(delivery, settlement, self._telemetry.clock() - started, result)
 
@@ -242,7 +238,7 @@ class Dispatcher:
         return self._memory is not None and await self._memory.take_untouched(delivery)
 
     def _leave(self, delivery: Delivery) -> None:
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._on_done(delivery)
 
     async def settle_later(self, cancelling: Awaitable[None], arrived: Callable[[], int]) -> None:

@@ -70,7 +70,11 @@ def judge_logged(
       another step of its scenario was rejected.
     * A permanent refusal resolves an ambiguous attempt. One that allows another try may be an earlier attempt's.
     """
-    entries = [entry for entry in logged if is_logged_for(entry.to, message.to) and not _is_before(entry, since)]
+    entries = [
+        entry
+        for entry in logged
+        if is_logged_for(entry.to, message.to) and (since is None or entry.sent_at is None or entry.sent_at >= since)
+    ]
     for entry in entries:
         if group_of(entry.status.group_id, entry.status.group_name) != _REJECTED:
             return MessageOutcome(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
@@ -81,10 +85,6 @@ def judge_logged(
         if is_unresolved and message_outcome.disposition in {"taken", "refused"}:
             return message_outcome
     return None
-
-
-def _is_before(entry: LogEntry, since: datetime | None) -> bool:
-    return since is not None and entry.sent_at is not None and entry.sent_at < since
 
 
 def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> MessageOutcome:

@@ -67,10 +67,6 @@ class Limiter:
         """How many calls wait for a slot."""
         return 0 if self._in_flight < self._slots else self._waiting.size
 
-    def is_large(self, call: OmniCall) -> bool:
-        """Whether a call waits for the rate only while no other large call of its lane does."""
-        return not may_queue(len(call.messages), self.rate, is_part=call.is_part)
-
     async def acquire(self, call: OmniCall) -> OmniCall | None:
         """Wait for a slot and for the rate of all messages; returns the call, sealed if it was open.
 
@@ -184,7 +180,8 @@ def limited(
         orders.listen(lambda: limiter.drop(orders.concerns))
 
     async def limited_send(call: OmniCall) -> Outcome:
-        if limiter.rate is not None and limiter.is_large(call):
+        rate = limiter.rate
+        if rate is not None and not may_queue(len(call.messages), rate, is_part=call.is_part):
             async with limiter.large[call.lane]:
                 is_dropped = orders is not None and orders.concerns(call)
                 admitted = None if is_dropped else await limiter.acquire(call)
