@@ -61,8 +61,21 @@ def read_answer(
     status: int, headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...], now: datetime
 ) -> Outcome:
     """Return the outcome of a call about `messages`. `headers` has lower-case names."""
-    if status // 100 == 2:  # noqa: PLR2004 - what HTTP defines
-        return _read_success(headers, body, messages)
+    if status // 100 != 2:  # noqa: PLR2004 - what HTTP defines
+        return _read_failure(status, headers, body, now)
+    written = _as_json(headers, body, OmniAnswer, _ANSWER, len(messages))
+    try:
+        try:
+            answer: OmniAnswer = _SUCCESS.validate_json(written)
+        except ValidationError:
+            answer = _DAMAGED.validate_json(written)
+    except ValidationError:
+        return Unknown("unreadable_answer")
+    statuses = _match(answer.messages, messages)
+    return Accepted(statuses, answer.bulk_id) if statuses else Unknown("answer_to_others")
+
+
+def _read_failure(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Outcome:
     cause = _cause(status)
     match status // 100:
         case 3:
@@ -134,19 +147,6 @@ def _http_date(value: str) -> datetime | None:
 
 def _cause(status: int) -> str:
     return f"http_{status}" if 100 <= status <= 599 else "http_other"  # noqa: PLR2004 - what HTTP defines
-
-
-def _read_success(headers: Mapping[str, str], body: bytes, messages: tuple[Message, ...]) -> Outcome:
-    written = _as_json(headers, body, OmniAnswer, _ANSWER, len(messages))
-    try:
-        try:
-            answer: OmniAnswer = _SUCCESS.validate_json(written)
-        except ValidationError:
-            answer = _DAMAGED.validate_json(written)
-    except ValidationError:
-        return Unknown("unreadable_answer")
-    statuses = _match(answer.messages, messages)
-    return Accepted(statuses, answer.bulk_id) if statuses else Unknown("answer_to_others")
 
 
 def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> dict[str, Status]:
