@@ -5,6 +5,8 @@ formatting (U+202A to U+202E, U+2066 to U+2069) shows text in another order. Cha
 printable are never written: controls (C0, DEL, C1), formatting, line and paragraph separators, and unassigned ones.
 """
 
+import unicodedata
+
 
 def printable(text: str) -> str:
     """Return the text on one line, with a space for each character that a terminal might obey."""
@@ -28,3 +30,8 @@ def _escaped(character: str) -> str:
         return " "
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[index : index + 2].hex()}" for index in range(0, len(units), 2))
+
+
+def name_of(character: str) -> str:
+    """Name a character of a value that must not be repeated: `U+200B ZERO WIDTH SPACE`. Controls have no name."""
+    return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()

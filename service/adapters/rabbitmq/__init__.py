@@ -8,7 +8,7 @@
 * `access_tokens` are fetched, and renewed on open connections;
 * `reply_publisher` publishes copies of events for `reply_to`;
 * `event_publisher` publishes for a process that consumes and declares nothing;
-* `permissions` lists the rights that a user needs, `permission_probe` finds those that are missing.
+* `permissions` lists the rights that a user needs, and finds those that are missing.
 """
 
 from service.adapters.rabbitmq.access_tokens import AccessTokens, TokenError, TokenEvents, TokenSource
@@ -17,8 +17,14 @@ from service.adapters.rabbitmq.connection import ReconnectingConnection, connect
 from service.adapters.rabbitmq.event_publisher import EventPublisher, NotConfirmedError, PublisherEvents
 from service.adapters.rabbitmq.fast_path import UnroutableError
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime, elapsed
-from service.adapters.rabbitmq.permission_probe import has_exchange, missing_rights
-from service.adapters.rabbitmq.permissions import Right, RightMissingError, rights_needed, rights_of_receiver
+from service.adapters.rabbitmq.permissions import (
+    Right,
+    RightMissingError,
+    has_exchange,
+    missing_rights,
+    rights_needed,
+    rights_of_receiver,
+)
 from service.adapters.rabbitmq.publisher import ConnectionEvents
 from service.adapters.rabbitmq.reply_publisher import ReplyPublisher
 from service.adapters.rabbitmq.session import AccessRefusedError, BrokerErrors, OnDelivery, Session

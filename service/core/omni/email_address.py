@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from service.core.omni.character import name_of
+from service.core.printable import name_of
 
 MAX_ADDRESS: Final = 254
 """Octets. Source: RFC 3696, erratum 1690."""

@@ -13,7 +13,7 @@ from typing import Final, overload
 
 from pydantic_core import PydanticCustomError
 
-from service.core.omni.character import name_of
+from service.core.printable import name_of
 
 _ZERO_STAYS: Final = "39|378|22[579]|242"
 """Countries whose national numbers begin with 0, and that have no trunk zero: Italy with the Vatican, San Marino,
