@@ -159,7 +159,7 @@ def _broker(trace: Trace) -> tuple[Callable[[Delivery], None], Callable[[], bool
     fast_path.consume("c", lambda _, __: None)
     fast_path.data_received(b"")
     telemetry = Telemetry(Metrics(), _now, time.monotonic)
-    guard = Guard(telemetry.breaker_changed, telemetry.results_stalled, time.monotonic, random.random)
+    guard = Guard(telemetry.breaker_changed, lambda _: None, time.monotonic, random.random)
     limiter = Limiter(Limit(START, MOST), None, telemetry.limit_changed, time.monotonic)
     client, confirmed = _omni(trace), 0
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from service import __version__
@@ -43,7 +44,7 @@ from service.worker.sending.circuit_breaker import Guard
 from service.worker.sending.limiter import Limiter
 from service.worker.sending.log_lookup import LogLookup
 from service.worker.signals import listen_for_reload, listen_for_signals, stop_with_parent
-from service.worker.telemetry import Telemetry
+from service.worker.telemetry import MEMORY_UNAVAILABLE, RESULTS_STALLED, Telemetry
 from service.worker.tracing import tracer_for, tracing
 from service.worker.watchdog import Watchdog
 
@@ -114,7 +115,10 @@ class Worker:
         self._tracer = tracer = tracer_for(settings, telemetry.traces_lost)
         limiter = Limiter(_limit(settings), settings.own_rate, telemetry.limit_changed, time.monotonic)
         self._guard = Guard(
-            _on_breaker_change(telemetry, limiter), telemetry.results_stalled, time.monotonic, random.random
+            _on_breaker_change(telemetry, limiter),
+            partial(telemetry.sending_held, RESULTS_STALLED),
+            time.monotonic,
+            random.random,
         )
         self._memory = memory = shared_memory(settings, telemetry, elapsed, self._memory_missing)
         self._rotation = Rotation(settings, source, self._use, telemetry.rotation_events())
@@ -170,7 +174,7 @@ class Worker:
 
     def _memory_missing(self, missing: bool) -> None:  # noqa: FBT001 - a callback
         self._guard.set_memory_missing(missing=missing)
-        self.telemetry.memory_missing(missing)
+        self.telemetry.sending_held(MEMORY_UNAVAILABLE, missing)
 
     async def _use(self, settings: Settings) -> None:
         """Use new secrets and certificates. Raises `SettingsError` or `OSError` if they cannot be used."""

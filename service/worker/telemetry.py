@@ -188,11 +188,11 @@ class Telemetry:
             until = (self._now() + timedelta(seconds=seconds)).isoformat()
             self.log.error("sending.paused", cause=breaker.cause, until=until)
 
-    def results_stalled(self, stalled: bool) -> None:  # noqa: FBT001 - a callback
-        """Report whether results cannot be published."""
-        self.metrics.paused[RESULTS_STALLED].set(stalled)
-        if stalled:
-            self.log.error("sending.paused", cause=RESULTS_STALLED)
+    def sending_held(self, cause: str, is_held: bool) -> None:  # noqa: FBT001 - a callback
+        """Report whether sending pauses for a cause that is not OMNI's."""
+        self.metrics.paused[cause].set(is_held)
+        if is_held:
+            self.log.error("sending.paused", cause=cause)
         else:
             self.log.info("sending.resumed")
 
@@ -210,14 +210,6 @@ class Telemetry:
             self._memory_fault = error.cause
             detail = {"detail": error.detail} if error.detail else {}
             self.log.error("memory.unavailable", cause=error.cause, **detail)
-
-    def memory_missing(self, missing: bool) -> None:  # noqa: FBT001 - a callback
-        """Report whether sending pauses for the shared memory."""
-        self.metrics.paused[MEMORY_UNAVAILABLE].set(missing)
-        if missing:
-            self.log.error("sending.paused", cause=MEMORY_UNAVAILABLE)
-        else:
-            self.log.info("sending.resumed")
 
     def orders_changed(self, count: int) -> None:
         """Report how many orders to cancel are in force."""

@@ -42,8 +42,7 @@ from service.core.attempt.outcome import Accepted, Outcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
-from service.core.headers import history_of
-from service.core.history import LookupPurpose
+from service.core.history import History, LookupPurpose
 from service.core.omni.status import Status
 from service.core.request.parsing import parse
 from service.core.result.decision import Attempt, report_attempt
@@ -91,7 +90,7 @@ def main() -> None:  # noqa: PLR0915 - a list
     now = datetime.now(UTC)
     policy = Policy(RetryPolicy(8, 1.0, 300.0))
     delivery = Delivery(body, "application/json", "r-0")
-    history = history_of(delivery, now)
+    history = History(now)
     parsed = parse(delivery, history, str)
     assert parsed.request is not None
     request = parsed.request
@@ -140,7 +139,6 @@ def main() -> None:  # noqa: PLR0915 - a list
         log.info("delivery.settled", settlement="acked", seconds=0.1, request_id="r-0", attempts=0, redelivered=False)
 
     stages: dict[str, Callable[[], object]] = {
-        "history": lambda: history_of(delivery, now),
         "parse": lambda: parse(delivery, history, str),
         "plan": lambda: plan(request, history, Origin(), policy),
         "render": call.to_json,

@@ -82,7 +82,9 @@ class Batching:
             # Those that were cancelled are not posted.
             batch.members = [member for member in batch.members if not member[1].done()]
             calls = [call for call, _ in batch.members]
-            return merge(calls) if calls else first.guarded(lambda: False)
+            if not calls:
+                return first.guarded(lambda: False)
+            return calls[0] if len(calls) == 1 else merge(calls)
 
         try:
             outcome = await self._send(first.guarded(first.may_send, seal=seal))

@@ -106,18 +106,15 @@ class Limiter:
         if self.rate is not None:
             self._free_at -= len(call.messages) / self.rate
 
-    def release(self) -> None:
-        """Give a slot back."""
-        self._in_flight -= 1
-        if self._waiting.size:
-            self._admit()
-
-    def record(self, outcome: Outcome, seconds: float) -> None:
-        """Adapt the number of slots to a call that was made and took so long."""
+    def release(self, outcome: Outcome | None = None, seconds: float = 0.0) -> None:
+        """Give a slot back, and adapt the number of slots to the outcome of a call that was made and took so long."""
+        limit = self.limit
         if isinstance(outcome, Accepted):
-            self._set(grow(self.limit, seconds, self._waiting.size if self._in_flight >= self._slots else 0))
-        elif is_congestion(outcome):
-            self._set(cut(self.limit, self.clock()))
+            limit = grow(limit, seconds, self._waiting.size if self._in_flight >= self._slots else 0)
+        elif outcome is not None and is_congestion(outcome):
+            limit = cut(limit, self.clock())
+        self._in_flight -= 1
+        self._set(limit)
 
     def begin_anew(self) -> None:
         """Start over after a pause."""
@@ -190,6 +187,8 @@ def limited(
         if admitted is None:
             return NOT_SENT
         call = admitted if orders is None else orders.guarded(admitted)
+        made: Outcome | None = None
+        seconds = 0.0
         try:
             while call.may_send() or await _is_allowed(call):
                 began = limiter.clock()
@@ -198,13 +197,13 @@ def limited(
                     limiter.give_back(call)
                     return DUPLICATE
                 if outcome is not NOT_SENT:
+                    made, seconds = outcome, limiter.clock() - began
                     record(outcome, call.denials)
-                    limiter.record(outcome, limiter.clock() - began)
                     return outcome
             limiter.give_back(call)
             return NOT_SENT
         finally:
-            limiter.release()
+            limiter.release(made, seconds)
 
     return limited_send
 

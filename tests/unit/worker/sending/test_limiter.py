@@ -68,17 +68,19 @@ async def test_a_call_that_is_cancelled_in_the_turn_in_which_it_gets_its_slot_gi
 
 
 async def test_a_higher_limit_lets_in_calls_that_wait() -> None:
-    world = World(2, fixed=False)
-    tasks = [world.call(name) for name in "abcde"]
+    world = World(3, fixed=False)
+    for _ in range(3):
+        await world.limiter.acquire(a_call())
+    tasks = [world.call(name) for name in "abcd"]
     await settled()
-    world.limiter.record(Accepted({}), 0.01)
+    world.limiter.release(Accepted({}), 0.01)  # a slot is free, and there is one more
     await settled()
-    assert world.sent == ["a", "b", "c"]
+    assert world.sent == ["a", "b"]
 
-    world.limiter.record(Unavailable("http_429"), 0.01)
-    world.limiter.record(Unavailable("http_503"), 0.01)  # shows nothing about the limit
+    world.limiter.release(Unavailable("http_429"), 0.01)
+    world.limiter.release(Unavailable("http_503"), 0.01)  # shows nothing about the limit
     world.limiter.begin_anew()
-    assert world.sizes == [2, 3, 1.5]
+    assert world.sizes == [3, 4, 2]
     world.go.set()
     await asyncio.gather(*tasks)
 
