@@ -93,12 +93,15 @@ class Dispatcher:
     def _start_arrived(self) -> None:
         """Start a task for each group of what has arrived, and one for each other delivery."""
         arrived, self._arrived = self._arrived, []
+        if not arrived:
+            return
+        ownership = self._check.ownership(arrived[0][1])
         members: list[_Member] = []
         for delivery, acknowledger in arrived:
             job = call = None
             # A defect of ours is met again, and reported, where the delivery is handled by itself.
             with contextlib.suppress(Exception):
-                job = self._handler.read(delivery, self._check.ownership(acknowledger))
+                job = self._handler.read(delivery, ownership)
                 if self._memory is not None:
                     self._memory.note(job, redelivered=False)
                 call = self._handler.shareable_call(job) if len(arrived) > 1 else None

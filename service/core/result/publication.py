@@ -16,9 +16,9 @@ from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
 from service.core.request.deadline import deadline
 from service.core.request.request import SendRequest
-from service.core.result.event import FINAL_EVENTS, UNACCEPTED_EVENTS, Reason, StatusEvent, event_id
+from service.core.result.event import FINAL_EVENTS, UNACCEPTED_EVENTS, EventType, Reason, StatusEvent, event_id
 from service.core.result.reply_to import kept_reply_to
-from service.core.result.report import DeadLetterMessage, Report, RetryMessage
+from service.core.result.report import DeadLetterMessage, Report, RetryMessage, report_each
 from service.core.trace_context import trace_headers
 
 SOURCE: Final = "/omni-relay"
@@ -54,7 +54,9 @@ def publish_instead(
     ]
     for retry in report.retries:
         if _key(_publish_retry(retry, delivery)) in keys:
-            events += _give_up(retry, now)
+            type_: EventType = "message.unknown" if retry.history.ambiguous else "message.failed"
+            given_up = report_each(type_, retry.request, retry.history, now, Reason("defect", _UNPUBLISHABLE))
+            events += map(_reduced, given_up.events)
     return tuple(publication for event in events for publication in _publish_event(event, plain))
 
 
@@ -65,23 +67,6 @@ def _key(publication: Publication) -> tuple[str, str, str, bytes]:
 def _reduced(event: StatusEvent) -> StatusEvent:
     reason = event.reason and replace(event.reason, detail=_UNPUBLISHABLE, faults=())
     return replace(event, metadata={}, bulk_id=None, reason=reason)
-
-
-def _give_up(retry: RetryMessage, now: datetime) -> list[StatusEvent]:
-    history, request = retry.history, retry.request
-    return [
-        StatusEvent(
-            "message.unknown" if history.ambiguous else "message.failed",
-            now,
-            request.request_id,
-            history.attempts,
-            message_id=message.message_id,
-            to=message.to.written(),
-            reason=Reason("defect", _UNPUBLISHABLE),
-            content_digest=request.content_digest,
-        )
-        for message in request.messages
-    ]
 
 
 def envelope(
