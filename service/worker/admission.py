@@ -110,7 +110,7 @@ class Admission:
             self._admit()
             self._watch()
         else:
-            # While any waits for the next turn, this one's bytes exceed the limit.
+            # While others wait for the next turn, the limit is exceeded, so this one waits behind them.
             if not self._turn:
                 asyncio.get_running_loop().call_soon(self._next_turn)
             self._turn += size or 1

@@ -51,7 +51,7 @@ _MOST_VALUES: Final = 200_000
 BYTES: Final = 2**11
 """Bytes of an answer that are read for each message of the call. OMNI sends about 400, and 600 in XML."""
 BYTES_BESIDE: Final = 2**18
-"""And besides."""
+"""Bytes of an answer that are read in addition to those."""
 _MAX_WAIT: Final = 366 * 86400.0
 """Seconds. Callers have shorter limits of their own."""
 _UNCLEAR: Final = SentMessage()
@@ -163,7 +163,7 @@ def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> 
     statuses: dict[str, Status] = {}
     for message in messages:
         entry = entries.get(message.message_id, _UNCLEAR)
-        # Most answers repeat exactly what was posted. Both models have the same fields. No address contradicts nothing.
+        # Almost every entry has no address, or exactly those that were posted. Both models have the same fields.
         is_about = entry.to is None or vars(entry.to) == vars(message.to) or repeats(entry.to, message.to)
         if entry.status is not None and is_about:
             statuses[message.message_id] = entry.status

@@ -29,24 +29,21 @@ _NONE: Final = frozenset({"", "identity", "utf-8", "utf8", "us-ascii", "ascii"})
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _NAMED: Final = frozenset(
     {
-        "base64",
-        "br",
-        "bzip2",
-        "compress",
-        "deflate",
-        "iso-8859-1",
-        "latin-1",
-        "lz4",
-        "snappy",
-        "utf-16",
-        "utf-32",
-        "windows-1252",
-        "x-bzip2",
-        "x-compress",
-        "xz",
-        "zip",
-        "zlib",
-        "zstd",
+        *(
+            "base64",
+            "br",
+            "bzip2",
+            "compress",
+            "deflate",
+            "lz4",
+            "snappy",
+            "x-bzip2",
+            "x-compress",
+            "xz",
+            "zip",
+            "zlib",
+        ),
+        *("iso-8859-1", "latin-1", "utf-16", "utf-32", "windows-1252", "zstd"),
     }
 )
 """Encodings that are refused by name. Others are not repeated: a producer may write anything."""
