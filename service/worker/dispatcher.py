@@ -215,12 +215,12 @@ class Dispatcher:
             job = job or await self._read(delivery, acknowledger)
             result = settlement = await self._handler.handle(job)
             kept = None if settlement.duplicate == "waiting" else settlement  # a twin may have the claim
-        except DeliveryLostError as error:
+        except DeliveryLostError as lost:
             if job is not None and not job.is_touched:
                 deduplicator.note_untouched(delivery)  # when it is redelivered to us, it is as new as before
-            result = error
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            result = kept = error
+            result = lost
+        except Exception as defect:  # noqa: BLE001 - whatever it is
+            result = kept = defect
         finally:
             deduplicator.end(entry, kept)
         return result
