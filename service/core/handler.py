@@ -232,7 +232,7 @@ class Handler:
                 await self._serve(job)
             except _DuplicateError:
                 await self._repeat(job)
-            if job.record is not None:
+            if job.record is not None and not job.record.has_ended:
                 await self._leave((job,))
         except BaseException as error:
             self._give_up((job,), is_untouched=isinstance(error, DeliveryLostError))
@@ -464,7 +464,7 @@ class Handler:
         Between slices it may give way. Otherwise ten thousand events that cost nothing to cause would fill the queues
         of consumers, and the event of an ordinary request would wait behind them.
         """
-        if job.record is not None:
+        if job.record is not None and not job.record.is_started:
             await self._record_start((job,))
         await self._publish_slices(job, report, now, gives_way=gives_way)
 
@@ -508,7 +508,7 @@ class Handler:
             messages = write_messages(report, count)
         elif not events:
             return DONE
-        job.ended += sum(event.type in FINAL_EVENTS for event in events)
+        job.ended += len([event for event in events if event.type in FINAL_EVENTS])
         is_whole = claim.kind == "whole" and not claim.was_held and len(events) == count
         claim.has_ended = job.ended >= count and not report.dead_letters
         return self._effects.record_end(claim, events, messages, is_whole=is_whole, is_complete=claim.has_ended)

@@ -98,14 +98,13 @@ class Dispatcher:
         """Start a task for each group of what has arrived, and one for each other delivery."""
         arrived, self._arrived = self._arrived, []
         members: list[_Member] = []
-        for delivery, acknowledger in arrived:
-            job = call = None
-            # A defect of ours is met again, and reported, where the delivery is handled by itself.
-            with contextlib.suppress(Exception):
-                job = self._handler.read(delivery, self._check.ownership(acknowledger))
-                if self._memory is not None:
-                    self._memory.note(job, redelivered=False)
-                call = self._handler.shareable_call(job) if len(arrived) > 1 else None
+        jobs = [self._read_small(delivery, acknowledger) for delivery, acknowledger in arrived]
+        if self._memory is not None:
+            jobs = [self._noted(job) for job in jobs]  # in a loop of its own: half as much CPU
+        for (delivery, acknowledger), job in zip(arrived, jobs, strict=True):
+            call = None
+            with contextlib.suppress(Exception):  # a defect of ours: as below
+                call = self._handler.shareable_call(job) if job is not None and len(arrived) > 1 else None
             if job is None or call is None:
                 self._start(self._serve(delivery, acknowledger, job))
             else:
@@ -117,6 +116,20 @@ class Dispatcher:
             groups = group([call for _, call, _ in members], self._most or 0)
         for places in groups:
             self._start(self._serve_group([members[place] for place in places]))
+
+    def _read_small(self, delivery: Delivery, acknowledger: Acknowledger) -> Job | None:
+        """Parse a delivery. None on a defect of ours: it is met again, and reported, where the delivery is handled."""
+        with contextlib.suppress(Exception):
+            return self._handler.read(delivery, self._check.ownership(acknowledger))
+        return None
+
+    def _noted(self, job: Job | None) -> Job | None:
+        """Note a job in the memory. None on a defect of ours, as above: nothing is sent that is not noted."""
+        with contextlib.suppress(Exception):
+            if job is not None and self._memory is not None:
+                self._memory.note(job, redelivered=False)
+            return job
+        return None
 
     def release(self, delivery: Delivery) -> None:
         """Take note of a delivery that was not begun before its session ended."""
