@@ -1,11 +1,13 @@
 """CPU per message in each stage, in microseconds, in one process without network.
 
     .venv/bin/python -m tests.bench.stage
+    chrt -f 1 .venv/bin/python -m tests.bench.stage --rate 200    # milliseconds without and with a shared memory
 
 The best of several rounds each. The edges write to a wire that takes everything and read what is fed to them, so what a
 whole message costs beside the sum is the kernel's: reading, writing and waiting for sockets. Ends by itself.
 """
 
+import argparse
 import asyncio
 import contextlib
 import io
@@ -16,12 +18,13 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Final, cast
 
 import structlog
@@ -67,6 +70,8 @@ _MERGED: Final = 100
 _NAMES: Final = itertools.count()
 _READ: Final = 30
 """Deliveries that arrive in one read of the socket."""
+_LATENCY: Final = 0.05
+_SHARES: Final = (0.5, 0.99, 1)
 _SHORT: Final = 510
 """Deliveries between two readings of the clock."""
 _PENDING: Final = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
@@ -237,16 +242,7 @@ async def _compare(kind: str) -> None:
     async with AsyncExitStack() as stack:
         applications = {"all but the edges": _Application()}
         if shutil.which("redis-server"):
-            directory = stack.enter_context(tempfile.TemporaryDirectory())
-            server = await stack.enter_async_context(MemoryServer(Path(directory)))
-            memory = SharedMemory(
-                partial(connect, server.url, None), Telemetry(Metrics(), _now, time.monotonic), time.monotonic, kept=100
-            )
-            running = asyncio.create_task(memory.run())
-            stack.push_async_callback(asyncio.wait, {running})
-            stack.callback(running.cancel)
-            await memory.tried.wait()
-            applications["with a shared memory"] = _Application(memory)
+            applications["with a shared memory"] = _Application(await stack.enter_async_context(_memory()))
         for together in (_READ, 1):
             best = dict.fromkeys(applications, float("inf"))
             for _ in range(_ROUNDS * _TIMES // _SHORT):
@@ -257,15 +253,53 @@ async def _compare(kind: str) -> None:
                 print(f"{row:<36}{cpu:>8.1f}", flush=True)  # noqa: T201
 
 
-class _Application:
-    """Everything except sockets; OMNI answers at once."""
+@asynccontextmanager
+async def _memory() -> AsyncIterator[SharedMemory]:
+    telemetry = Telemetry(Metrics(), _now, time.monotonic)
+    with tempfile.TemporaryDirectory() as directory:
+        async with MemoryServer(Path(directory)) as server:
+            memory = SharedMemory(partial(connect, server.url, None), telemetry, time.monotonic, kept=100)
+            running = asyncio.create_task(memory.run())
+            await memory.tried.wait()
+            try:
+                yield memory
+            finally:
+                running.cancel()
+                await asyncio.wait({running})
 
-    def __init__(self, memory: SharedMemory | None = None) -> None:
+
+async def _serve_at(rate: float) -> None:
+    """Have one delivery arrive after the other, without and with a memory in turn; OMNI answers after 50 ms.
+
+    The medians of several runs: neither the broker's disk nor the network is in them, which vary by far more.
+    """
+    async with _memory() as memory:
+        applications = {"without": _Application(latency=_LATENCY), "with": _Application(memory, latency=_LATENCY)}
+        waits: dict[str, list[list[float]]] = {name: [] for name in applications}
+        for _, (name, application) in itertools.product(range(_ROUNDS), applications.items()):
+            waits[name].append(await application.serve_at(rate))
+    for name, runs in waits.items():
+        quantiles = {
+            f"p{share:.0%}".rstrip("%"): [run[round(share * (len(run) - 1))] for run in runs] for share in _SHARES
+        }
+        row = "  ".join(f"{quantile} {1000 * median(each):.1f}" for quantile, each in quantiles.items())
+        print(f"{name:<10}{row}  each p99 {' '.join(f'{1000 * one:.1f}' for one in quantiles['p99'])}")  # noqa: T201
+
+
+class _Application:
+    """Everything except sockets; OMNI answers after `latency` seconds."""
+
+    def __init__(self, memory: SharedMemory | None = None, latency: float = 0.0) -> None:
+        async def post(call: OmniCall) -> Outcome:
+            await asyncio.sleep(latency)
+            assert call.may_send()
+            return Accepted({message.message_id: _PENDING for message in call.messages})
+
         telemetry = Telemetry(Metrics(), _now, time.monotonic)
         guard = Guard(lambda *_: None, lambda _: None, time.monotonic, random.random)
         limiter = Limiter(Limit(MOST, MOST, fixed=True), None, lambda _: None, time.monotonic)
         orders = None if memory is None else memory.cancellations
-        send = make_send(_post, guard, limiter, telemetry, now=_now, most=1000, memory=memory, orders=orders)
+        send = make_send(post, guard, limiter, telemetry, now=_now, most=1000, memory=memory, orders=orders)
         effects = Effects(send, _look, _confirm, _now, lambda: 0.5, str)
         if memory is not None:
             effects = replace(effects, record_start=memory.start, record_end=memory.end, release=memory.release)
@@ -277,8 +311,10 @@ class _Application:
             DeliveryDeduplicator(300, time.monotonic),
             most=1000,
             memory=memory,
-            on_done=lambda _: None if self._dispatcher.in_flight else self._done.set(),
+            on_done=self._end,
         )
+        self._arrived: dict[str | None, float] = {}
+        self._waits: list[float] = []
         self._life = ConnectionLifetime()
         self._fast_path = FastPath(asyncio.StreamReader())
         self._fast_path.life = self._life
@@ -290,22 +326,36 @@ class _Application:
         deliveries = [_named(one) for one in requests(_SHORT, kind)]
         began = time.process_time()
         for start in range(0, _SHORT, together):
-            self._fast_path.data_received(b"")  # bytes arrived just now, so the session counts as alive
-            self._life.confirmed_at = (
-                self._life.last_read_at
-            )  # also after a pause in which the machine did something else
-            for delivery in deliveries[start : start + together]:
-                acknowledger = Acknowledger(cast("RawChannel", None), 1, self._life, self._fast_path)
-                self._dispatcher.receive(delivery, acknowledger)
+            self._receive(deliveries[start : start + together])
             await self._done.wait()
             self._done.clear()
         return (time.process_time() - began) / _SHORT * 1e6
 
+    async def serve_at(self, rate: float) -> list[float]:
+        """Serve some deliveries, of which so many arrive in a second. Returns how long each took, in order."""
+        began, self._waits = time.perf_counter(), []
+        for number, one in enumerate(requests(_SHORT, "distinct")):
+            await asyncio.sleep(began + number / rate - time.perf_counter())
+            delivery = _named(one)
+            self._arrived[delivery.message_id] = time.perf_counter()
+            self._receive([delivery])
+        while self._arrived:
+            await self._done.wait()
+            self._done.clear()
+        return sorted(self._waits)
 
-async def _post(call: OmniCall) -> Outcome:
-    await asyncio.sleep(0)
-    assert call.may_send()
-    return Accepted({message.message_id: _PENDING for message in call.messages})
+    def _receive(self, deliveries: Sequence[Delivery]) -> None:
+        self._fast_path.data_received(b"")  # bytes arrived just now, so the session counts as alive
+        self._life.confirmed_at = self._life.last_read_at  # also after a pause in which the machine did something else
+        for delivery in deliveries:
+            acknowledger = Acknowledger(cast("RawChannel", None), 1, self._life, self._fast_path)
+            self._dispatcher.receive(delivery, acknowledger)
+
+    def _end(self, delivery: Delivery) -> None:
+        if arrived := self._arrived.pop(delivery.message_id, None):
+            self._waits.append(time.perf_counter() - arrived)
+        if not self._dispatcher.in_flight:
+            self._done.set()
 
 
 async def _look(_: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
@@ -327,4 +377,11 @@ def _now() -> datetime:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rate", type=float, default=0.0, help="deliveries a second")
+    options = parser.parse_args()
+    if options.rate:
+        configure_logs("json", "warning", 1)
+        asyncio.run(_serve_at(options.rate))
+    else:
+        main()
