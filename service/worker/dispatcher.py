@@ -102,9 +102,7 @@ class Dispatcher:
         if self._memory is not None:
             jobs = [self._noted(job) for job in jobs]  # in a loop of its own: half as much CPU
         for (delivery, acknowledger), job in zip(arrived, jobs, strict=True):
-            call = None
-            with contextlib.suppress(Exception):  # a defect of ours: as below
-                call = self._handler.shareable_call(job) if job is not None and len(arrived) > 1 else None
+            call = None if job is None or len(arrived) == 1 else self._shareable_call(job)
             if job is None or call is None:
                 self._start(self._serve(delivery, acknowledger, job))
             else:
@@ -119,17 +117,26 @@ class Dispatcher:
 
     def _read_small(self, delivery: Delivery, acknowledger: Acknowledger) -> Job | None:
         """Parse a delivery. None on a defect of ours: it is met again, and reported, where the delivery is handled."""
-        with contextlib.suppress(Exception):
+        try:
             return self._handler.read(delivery, self._check.ownership(acknowledger))
-        return None
+        except Exception:  # noqa: BLE001 - as in `_handle`
+            return None
 
     def _noted(self, job: Job | None) -> Job | None:
         """Note a job in the memory. None on a defect of ours, as above: nothing is sent that is not noted."""
-        with contextlib.suppress(Exception):
+        try:
             if job is not None and self._memory is not None:
                 self._memory.note(job, redelivered=False)
-            return job
-        return None
+        except Exception:  # noqa: BLE001 - as in `_handle`
+            return None
+        return job
+
+    def _shareable_call(self, job: Job) -> OmniCall | None:
+        """Return the call of a job that needs one call and nothing else; None also on a defect of ours, as above."""
+        try:
+            return self._handler.shareable_call(job)
+        except Exception:  # noqa: BLE001 - as in `_handle`
+            return None
 
     def release(self, delivery: Delivery) -> None:
         """Take note of a delivery that was not begun before its session ended."""
