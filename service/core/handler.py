@@ -52,7 +52,7 @@ from service.core.result.repetition import (
 from service.core.result.report import FEW, SLICE, Report, report_expiry, report_rejections, slices
 from service.core.topology import NORMAL, Lane
 from service.core.trace_context import read_trace
-from service.core.value import dataclass
+from service.core.value import dataclass, mypyc_attr
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,7 @@ class Job:
 _Published = tuple[Job, Report, tuple[Publication, ...]]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Handler:
     """Handles one delivery: `read`, then `handle`."""
 
@@ -210,7 +211,7 @@ class Handler:
                 await self._serve(job)
             except _DuplicateError:
                 await self._repeat(job)
-            if job.record is not None:
+            if job.record is not None and not job.record.has_ended:
                 await self._leave((job,))
         except BaseException as error:
             self._give_up((job,), is_untouched=isinstance(error, DeliveryLostError))
@@ -348,8 +349,8 @@ class Handler:
             job.event_counts.clear()
             try:
                 await self._repeat(job)
-            except Exception as error:  # noqa: BLE001 - as in `_handle_together`
-                defects[job] = error
+            except Exception as defect:  # noqa: BLE001 - as in `_handle_together`
+                defects[job] = defect
         return defects
 
     async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome) -> None:
@@ -451,7 +452,7 @@ class Handler:
         Between slices it may give way. Otherwise ten thousand events that cost nothing to cause would fill the queues
         of consumers, and the event of an ordinary request would wait behind them.
         """
-        if job.record is not None and job.duplicate is None:
+        if job.record is not None and job.duplicate is None and not job.record.is_started:
             await self._record_start((job,))
         if report.retries or report.dead_letters:
             report = _named(job, report)
@@ -494,7 +495,7 @@ class Handler:
             messages = write_messages(report, count)
         elif not events:
             return DONE
-        job.ended += sum(event.type in FINAL_EVENTS for event in events)
+        job.ended += len([event for event in events if event.type in FINAL_EVENTS])
         is_whole = claim.kind == "whole" and not claim.was_held and len(events) == count
         claim.has_ended = job.ended >= count and not report.dead_letters
         return self._effects.record_end(claim, events, messages, is_whole=is_whole, is_complete=claim.has_ended)

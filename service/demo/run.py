@@ -1,5 +1,7 @@
 """The demo: a broker, the OMNI sandbox, a worker and a receiver of reports on this machine, with sample requests.
 
+With a shared memory too, if the program of a server for it is installed.
+
 Everything that it starts ends with it: a reaper ends the broker, the sandbox runs in this process, and the kernel ends
 the worker and the receiver when this process ends. This file has more than 250 lines since what is started, shown and
 ended has to be read together.
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import urllib.request
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,13 +33,15 @@ from service.adapters.terminal import EventTable, read_row
 from service.core import topology
 from service.core.delivery import Publication
 from service.core.printable import printable
+from service.demo.memory import private_memory
 from service.demo.rabbitmq.node import Node
 from service.demo.rabbitmq.ports import free_port
 from service.demo.rabbitmq.reaper import die_with_parent
-from service.demo.samples import SAMPLES
+from service.demo.samples import CANCELLED, SAMPLES, WITH_MEMORY, Sample
 from service.sandbox import create_app, serve
 
 _BROKER: Final = "RELAY_RABBITMQ_URL"
+_MEMORY: Final = "RELAY_MEMORY_URL"
 _TIMEOUT: Final = 60
 _SPEED: Final = 60
 """Sandbox seconds in one second while samples are shown: a channel's validity period is at least a minute."""
@@ -54,6 +58,7 @@ class Running:
 
     broker: str
     sandbox: str
+    memory: str | None
     worker: "Process"
     receiver: "Process"
 
@@ -85,7 +90,8 @@ async def show(settings: Settings | None, *, keep: bool) -> int:
         async with (
             _sandbox() as sandbox,
             _broker(given, directory / "broker") as url,
-            _running(url, sandbox, directory) as running,
+            private_memory(directory) as memory,
+            _running(url, sandbox, memory, directory) as running,
         ):
             await asyncio.to_thread(_run_clock, running, _SPEED)
             await _perform(running)
@@ -136,7 +142,14 @@ async def _refuse_busy(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(broker: str, sandbox: str, directory: Path) -> AsyncIterator[Running]:
+async def _running(broker: str, sandbox: str, memory: str | None, directory: Path) -> AsyncIterator[Running]:
+    if memory is None:
+        click.echo(
+            "no valkey-server or redis-server, or no client for it: no duplicate and no cancelled campaign is shown"
+        )
+    else:
+        await _cancel(memory, directory)
+    remembers = {} if memory is None else {_MEMORY: memory}
     port, token = free_port(), secrets.token_hex(24)
     receives = {"RELAY_REPORTS_TOKEN": token, "RELAY_REPORTS_HOST": "127.0.0.1", "RELAY_REPORTS_PORT": str(port)}
     sends = {
@@ -146,37 +159,26 @@ async def _running(broker: str, sandbox: str, directory: Path) -> AsyncIterator[
         "RELAY_REPORTS_TOKEN": token,
     }
     async with (
-        _started("worker", {_BROKER: broker, **sends}, directory) as worker,
-        _started("reports", {_BROKER: broker, **receives}, directory) as receiver,
+        _started("worker", {_BROKER: broker, **sends, **remembers}, directory) as worker,
+        _started("reports", {_BROKER: broker, **receives, **remembers}, directory) as receiver,
     ):
-        yield Running(broker, sandbox, worker, receiver)
+        yield Running(broker, sandbox, memory, worker, receiver)
+
+
+async def _cancel(memory: str, directory: Path) -> None:
+    """Order that a campaign is cancelled. A worker that starts later knows the order at once."""
+    log = directory / "cancel.log"
+    process = await _run(log, {_MEMORY: memory}, directory, "cancel", "--bulk-id", CANCELLED)
+    if await process.wait():
+        raise DemoError(f"omni-relay cancel failed; see {log}")
 
 
 @contextlib.asynccontextmanager
 async def _started(name: str, settings: Mapping[str, str], directory: Path) -> AsyncIterator[Process]:
     """Run a command of the relay."""
     log, port = directory / f"{name}.log", free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)} | {
-        **settings,
-        "RELAY_HTTP_HOST": "127.0.0.1",
-        "RELAY_HTTP_PORT": str(port),
-        "RELAY_LOG_FORMAT": "json",
-    }
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # no module from the working directory
-            "-c",
-            "from service.cli.main import main; main()",
-            name,
-            cwd=directory,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # a Ctrl-C reaches this process only, which then stops the others
-            preexec_fn=die_with_parent,
-        )
+    listens = {"RELAY_HTTP_HOST": "127.0.0.1", "RELAY_HTTP_PORT": str(port), "RELAY_LOG_FORMAT": "json"}
+    process = await _run(log, {**settings, **listens}, directory, name)
     started = Process(name, port, log, process)
     try:
         await _ready(started)
@@ -184,6 +186,26 @@ async def _started(name: str, settings: Mapping[str, str], directory: Path) -> A
         yield started
     finally:
         await _stop(process)
+
+
+async def _run(log: Path, settings: Mapping[str, str], directory: Path, *command: str) -> asyncio.subprocess.Process:
+    """Start a command of the relay with these settings only."""
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    with log.open("wb") as output:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # no module from the working directory
+            "-c",
+            "from service.cli.main import main; main()",
+            *command,
+            cwd=directory,
+            env={**inherited, **settings},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a Ctrl-C reaches this process only, which then stops the others
+            preexec_fn=die_with_parent,
+        )
 
 
 async def _ready(started: Process) -> None:
@@ -215,26 +237,27 @@ def _answers(url: str) -> bool:
 
 async def _perform(running: Running) -> None:
     """Publish the samples and print events until every message has its last one."""
+    samples = SAMPLES if running.memory is None else SAMPLES + WITH_MEMORY
     session = await connect(url.strip() for url in running.broker.split(","))
     try:
-        for sample in SAMPLES:
+        for sample in samples:
             click.echo(f"  {sample.body['requestId']:<14} {sample.title}")
-        listening = asyncio.create_task(_listen(session))
+        listening = asyncio.create_task(_listen(session, samples))
         await asyncio.sleep(0.2)  # until the queue for events is bound
-        for sample in SAMPLES:
+        for sample in samples:
             body = json.dumps(sample.body).encode()
             name = str(sample.body["requestId"])
             published = datetime.now(UTC)
-            await session.publish(
-                Publication(topology.REQUESTS, "send", body, "application/json", name, timestamp=published)
-            )
+            request = Publication(topology.REQUESTS, "send", body, "application/json", name, timestamp=published)
+            for _ in range(sample.copies):
+                await session.publish(request)
         await listening
     finally:
         await session.close()
 
 
-async def _listen(session: Session) -> None:
-    wanted = sum(len(events) for sample in SAMPLES for events in sample.expected)
+async def _listen(session: Session, samples: Sequence[Sample]) -> None:
+    wanted = sum(len(events) for sample in samples for events in sample.expected)
     bodies: list[bytes] = []
     click.echo("each event; reports of OMNI's name the message, and not the request:")
     table = EventTable()
@@ -249,9 +272,11 @@ async def _listen(session: Session) -> None:
     except TimeoutError:
         raise DemoError(f"not every message had its last event within {_TIMEOUT} s") from None
     if (shown := _by_message(bodies)) != sorted(
-        (str(sample.body["requestId"]), events) for sample in SAMPLES for events in sample.expected
+        (str(sample.body["requestId"]), events) for sample in samples for events in sample.expected
     ):
         raise DemoError(f"the events differ from those expected: {shown}")
+    if wanted - len({json.loads(body)["id"] for body in bodies}) != sum(sample.copies - 1 for sample in samples):
+        raise DemoError("a duplicate's event has another id than the first one, or two events have one id")
 
 
 def _by_message(bodies: Iterable[bytes]) -> list[tuple[str, tuple[str, ...]]]:
@@ -290,11 +315,13 @@ def _print_addresses(running: Running, *, is_private: bool, keep: bool) -> None:
         return
     # The URL of the user's own broker holds a password, which must not be printed.
     command = f"export {_BROKER}={shlex.quote(running.broker)}" if is_private else f"with your own {_BROKER}"
+    memory = "" if running.memory is None else f"  find and cancel  export {_MEMORY}={running.memory}\n"
     click.echo(
         f"running until Ctrl-C:\n"
         f"  messages         {running.sandbox}\n"
         f"  worker           {running.worker.operations}/metrics, …/readyz; log: {running.worker.log}\n"
         f"  reports          {running.receiver.operations}/metrics, …/readyz; log: {running.receiver.log}\n"
+        f"{memory}"
         f"  watch and send   {command}\n"
         f"                   .venv/bin/omni-relay watch &\n"
         f"                   .venv/bin/omni-relay send FILE"

@@ -15,6 +15,8 @@ class Sample:
     title: str
     body: dict[str, object]
     expected: tuple[tuple[str, ...], ...]
+    copies: int = 1
+    """How often it is published."""
 
 
 _SCENARIO: Final = "AD9E01A5DC7BEE2C2B828D208182A611"
@@ -109,3 +111,31 @@ SAMPLES: Final = (
         (("rejected",),),
     ),
 )
+
+CANCELLED: Final = "spring-sale"
+"""The bulk id of a campaign that is cancelled."""
+
+WITH_MEMORY: Final = (
+    Sample(
+        "flat: published twice, as after an unclear publish; one SMS, and its first event again",
+        {
+            "requestId": "invoice-9",
+            "messageId": "invoice-9-1",
+            "phoneNumber": "41793026733",
+            "text": "Your invoice is ready.",
+        },
+        (("accepted", "accepted", "delivered"),),
+        copies=2,
+    ),
+    Sample(
+        f"advanced: a campaign, cancelled by `omni-relay cancel --bulk-id {CANCELLED}`",
+        {
+            "requestId": "spring-sale-1",
+            "bulkId": CANCELLED,
+            "destinations": [{"messageId": "spring-sale-1-1", "to": {"phoneNumber": "41793026735"}}],
+            "sms": {"text": "Everything at half the price."},
+        },
+        (("cancelled",),),
+    ),
+)
+"""Samples that need a shared memory."""

@@ -17,11 +17,6 @@ async def start_claims(connection: "MemoryConnection", claims: Sequence[Claim], 
 
     A delivery that may take a claim over does so once the holder is gone.
     """
-    if len(claims) == 1 and claims[0].kind == "whole" and claims[0].name:  # of almost all
-        (claim,) = claims
-        (found,) = await connection.start((), ((claim.record, claim.name, claim.value),), STARTED, kept)
-        await _note(connection, claim, found, kept, is_gone)
-        return
     claiming = [claim for claim in claims if claim.is_claiming]
     plain = [claim for claim in claims if not claim.name]
     known = await connection.start(

@@ -1,11 +1,13 @@
 """CPU per message in each stage, in microseconds, in one process without network.
 
     .venv/bin/python -m tests.bench.stage
+    chrt -f 1 .venv/bin/python -m tests.bench.stage --rate 200    # milliseconds without and with a shared memory
 
 The best of several rounds each. The edges write to a wire that takes everything and read what is fed to them, so what a
 whole message costs beside the sum is the kernel's: reading, writing and waiting for sockets. Ends by itself.
 """
 
+import argparse
 import asyncio
 import contextlib
 import io
@@ -16,11 +18,13 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Final, cast
 
 import structlog
@@ -65,6 +69,11 @@ _MERGED: Final = 100
 _NAMES: Final = itertools.count()
 _READ: Final = 30
 """Deliveries that arrive in one read of the socket."""
+_LATENCY: Final = 0.05
+_SHARES: Final = (0.5, 0.99, 1)
+_SHORT: Final = 510
+"""Deliveries between two readings of the clock."""
+_PENDING: Final = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
 
 
 def cost(work: Callable[[], object], times: int = _TIMES) -> float:
@@ -84,7 +93,7 @@ def _answer(call: OmniCall) -> bytes:
     return json.dumps({"bulkId": "bench", "messages": messages}).encode()
 
 
-def main() -> None:  # noqa: PLR0915 - a list
+def main() -> None:
     """Measure and print."""
     (body,) = (json.dumps(request).encode() for request in requests(1, "distinct"))
     now = datetime.now(UTC)
@@ -106,13 +115,10 @@ def main() -> None:  # noqa: PLR0915 - a list
     async def post(_: OmniCall) -> Outcome:
         return outcome
 
-    async def look(_: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
-        return Unanswered("busy")
-
     async def publish(_: tuple[Publication, ...]) -> None:
         pass
 
-    handler = Handler(Effects(post, look, publish, lambda: now, lambda: 0.5, str), policy)
+    handler = Handler(Effects(post, _look, publish, lambda: now, lambda: 0.5, str), policy)
 
     def whole() -> None:
         with contextlib.suppress(StopIteration):
@@ -166,9 +172,7 @@ def main() -> None:  # noqa: PLR0915 - a list
         print(f"{name + f' (of {_MERGED} merged)':<28}{cost(work, _TIMES // _MERGED) / _MERGED:>8.1f}")  # noqa: T201
     asyncio.run(_edges(call, answer, publish_report(report, delivery, now)[0]))
     for kind in ("distinct", "campaign"):
-        asyncio.run(_application(kind))
-        asyncio.run(_application(kind, together=1))
-        asyncio.run(_remembering(kind))
+        asyncio.run(_compare(kind))
 
 
 class _Wire(asyncio.Transport):
@@ -228,77 +232,136 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
         print(f"{name:<28}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201
 
 
-async def _remembering(kind: str) -> None:
-    """Do the same with a shared memory, if there is a Redis server here; the cost of its connection is included."""
-    if not shutil.which("redis-server"):
-        return
+async def _compare(kind: str) -> None:
+    """Everything except sockets, without and with a shared memory in turn: the machine is not equally fast for long.
+
+    The cost of the memory's connection is included. It is left out if there is no Redis server here.
+    """
+    async with AsyncExitStack() as stack:
+        applications = {"all but the edges": _Application()}
+        if shutil.which("redis-server"):
+            applications["with a shared memory"] = _Application(await stack.enter_async_context(_memory()))
+        for together in (_READ, 1):
+            best = dict.fromkeys(applications, float("inf"))
+            for _ in range(_ROUNDS * _TIMES // _SHORT):
+                for name, application in applications.items():
+                    best[name] = min(best[name], await application.serve(kind, together))
+            for name, cpu in best.items():
+                row = f"{name}, {kind}{', alone' if together == 1 else ''}"
+                print(f"{row:<36}{cpu:>8.1f}", flush=True)  # noqa: T201
+
+
+@asynccontextmanager
+async def _memory() -> AsyncIterator[SharedMemory]:
+    telemetry = Telemetry(Metrics(), _now, time.monotonic)
     with tempfile.TemporaryDirectory() as directory:
         async with MemoryServer(Path(directory)) as server:
-            telemetry = Telemetry(Metrics(), _now, time.monotonic)
             memory = SharedMemory(partial(connect, server.url, None), telemetry, time.monotonic, kept=100)
             running = asyncio.create_task(memory.run())
             await memory.tried.wait()
-            await _application(kind, memory)
-            await _application(kind, memory, together=1)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            try:
+                yield memory
+            finally:
+                running.cancel()
+                await asyncio.wait({running})
 
 
-async def _application(kind: str, memory: SharedMemory | None = None, together: int = _READ) -> None:
-    """Everything except sockets: so many deliveries arrive `together`, and OMNI answers at once."""
-    telemetry = Telemetry(Metrics(), _now, time.monotonic)
-    guard = Guard(lambda *_: None, lambda _: None, time.monotonic, random.random)
-    limiter = Limiter(Limit(MOST, MOST, fixed=True), None, lambda _: None, time.monotonic)
-    status = Status(group_id=1, group_name="PENDING", id=7, name="PENDING_ENROUTE")
+async def _serve_at(rate: float) -> None:
+    """Have one delivery arrive after the other, without and with a memory in turn; OMNI answers after 50 ms.
 
-    async def post(call: OmniCall) -> Outcome:
-        await asyncio.sleep(0)
-        assert call.may_send()
-        return Accepted({message.message_id: status for message in call.messages})
+    The medians of several runs: neither the broker's disk nor the network is in them, which vary by far more.
+    """
+    async with _memory() as memory:
+        applications = {"without": _Application(latency=_LATENCY), "with": _Application(memory, latency=_LATENCY)}
+        waits: dict[str, list[list[float]]] = {name: [] for name in applications}
+        for _, (name, application) in itertools.product(range(_ROUNDS), applications.items()):
+            waits[name].append(await application.serve_at(rate))
+    for name, runs in waits.items():
+        quantiles = {
+            f"p{share:.0%}".rstrip("%"): [run[round(share * (len(run) - 1))] for run in runs] for share in _SHARES
+        }
+        row = "  ".join(f"{quantile} {1000 * median(each):.1f}" for quantile, each in quantiles.items())
+        print(f"{name:<10}{row}  each p99 {' '.join(f'{1000 * one:.1f}' for one in quantiles['p99'])}")  # noqa: T201
 
-    async def look(_: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
-        return Unanswered("busy")
 
-    async def confirm(_: Sequence[Publication]) -> None:
-        await asyncio.sleep(0)
+class _Application:
+    """Everything except sockets; OMNI answers after `latency` seconds."""
 
-    orders = None if memory is None else memory.cancellations
-    send = make_send(post, guard, limiter, telemetry, now=_now, most=1000, memory=memory, orders=orders)
-    publish = confirm
-    effects = Effects(send, look, publish, _now, lambda: 0.5, str)
-    if memory is not None:
-        effects = replace(effects, record_start=memory.start, record_end=memory.end, release=memory.release)
-    handler = Handler(effects, Policy(RetryPolicy()))
-    deduplicator = DeliveryDeduplicator(300, time.monotonic)
-    done = asyncio.Event()
-    dispatcher = Dispatcher(
-        handler,
-        telemetry,
-        SessionCheck(elapsed),
-        deduplicator,
-        most=1000,
-        memory=memory,
-        on_done=lambda _: None if dispatcher.in_flight else done.set(),
-    )
-    fast_path, life = FastPath(asyncio.StreamReader()), ConnectionLifetime()
-    fast_path.life = life
-    fast_path.connection_made(_Wire())
-    fast_path.begin(1, 2, 0)
-    best = float("inf")
-    for _ in range(_ROUNDS):
-        deliveries = [_named(one) for one in requests(_TIMES, kind)]
+    def __init__(self, memory: SharedMemory | None = None, latency: float = 0.0) -> None:
+        async def post(call: OmniCall) -> Outcome:
+            await asyncio.sleep(latency)
+            assert call.may_send()
+            return Accepted({message.message_id: _PENDING for message in call.messages})
+
+        telemetry = Telemetry(Metrics(), _now, time.monotonic)
+        guard = Guard(lambda *_: None, lambda _: None, time.monotonic, random.random)
+        limiter = Limiter(Limit(MOST, MOST, fixed=True), None, lambda _: None, time.monotonic)
+        orders = None if memory is None else memory.cancellations
+        send = make_send(post, guard, limiter, telemetry, now=_now, most=1000, memory=memory, orders=orders)
+        effects = Effects(send, _look, _confirm, _now, lambda: 0.5, str)
+        if memory is not None:
+            effects = replace(effects, record_start=memory.start, record_end=memory.end, release=memory.release)
+        self._done = asyncio.Event()
+        self._dispatcher = Dispatcher(
+            Handler(effects, Policy(RetryPolicy())),
+            telemetry,
+            SessionCheck(elapsed),
+            DeliveryDeduplicator(300, time.monotonic),
+            most=1000,
+            memory=memory,
+            on_done=self._end,
+        )
+        self._arrived: dict[str | None, float] = {}
+        self._waits: list[float] = []
+        self._life = ConnectionLifetime()
+        self._fast_path = FastPath(asyncio.StreamReader())
+        self._fast_path.life = self._life
+        self._fast_path.connection_made(_Wire())
+        self._fast_path.begin(1, 2, 0)
+
+    async def serve(self, kind: str, together: int) -> float:
+        """Serve some deliveries, so many of which arrive `together`. Returns the microseconds for each."""
+        deliveries = [_named(one) for one in requests(_SHORT, kind)]
         began = time.process_time()
-        for start in range(0, _TIMES, together):
-            fast_path.data_received(b"")  # bytes arrived just now, so the session counts as alive
-            life.confirmed_at = life.last_read_at  # also after a pause in which the machine did something else
-            for delivery in deliveries[start : start + together]:
-                dispatcher.receive(delivery, Acknowledger(cast("RawChannel", None), 1, life, fast_path))
-            await done.wait()
-            done.clear()
-        best = min(best, time.process_time() - began)
-    name = f"{'all but the edges' if memory is None else 'with a shared memory'}, {kind}"
-    name = name if together > 1 else f"{name}, alone"
-    print(f"{name:<36}{best / _TIMES * 1e6:>8.1f}")  # noqa: T201
+        for start in range(0, _SHORT, together):
+            self._receive(deliveries[start : start + together])
+            await self._done.wait()
+            self._done.clear()
+        return (time.process_time() - began) / _SHORT * 1e6
+
+    async def serve_at(self, rate: float) -> list[float]:
+        """Serve some deliveries, of which so many arrive in a second. Returns how long each took, in order."""
+        began, self._waits = time.perf_counter(), []
+        for number, one in enumerate(requests(_SHORT, "distinct")):
+            await asyncio.sleep(began + number / rate - time.perf_counter())
+            delivery = _named(one)
+            self._arrived[delivery.message_id] = time.perf_counter()
+            self._receive([delivery])
+        while self._arrived:
+            await self._done.wait()
+            self._done.clear()
+        return sorted(self._waits)
+
+    def _receive(self, deliveries: Sequence[Delivery]) -> None:
+        self._fast_path.data_received(b"")  # bytes arrived just now, so the session counts as alive
+        self._life.confirmed_at = self._life.last_read_at  # also after a pause in which the machine did something else
+        for delivery in deliveries:
+            acknowledger = Acknowledger(cast("RawChannel", None), 1, self._life, self._fast_path)
+            self._dispatcher.receive(delivery, acknowledger)
+
+    def _end(self, delivery: Delivery) -> None:
+        if arrived := self._arrived.pop(delivery.message_id, None):
+            self._waits.append(time.perf_counter() - arrived)
+        if not self._dispatcher.in_flight:
+            self._done.set()
+
+
+async def _look(_: tuple[str, ...], __: LookupPurpose, ___: Lane) -> LookupResult:
+    return Unanswered("busy")
+
+
+async def _confirm(_: Sequence[Publication]) -> None:
+    await asyncio.sleep(0)
 
 
 def _named(request: Mapping[str, object]) -> Delivery:
@@ -312,4 +375,11 @@ def _now() -> datetime:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rate", type=float, default=0.0, help="deliveries a second")
+    options = parser.parse_args()
+    if options.rate:
+        configure_logs("json", "warning", 1)
+        asyncio.run(_serve_at(options.rate))
+    else:
+        main()

@@ -12,6 +12,22 @@ from tests.support.memory import MemoryServer
 from tests.support.receiver import a_report, receiving
 
 NUMBER = "41793026727"
+HOSTILE = (
+    "a\0b",
+    "a\r\nb",
+    "\U0001f600",
+    "{omni-relay}",
+    "{}",
+    "*",
+    "omni-relay:",
+    "$1\r\na",
+    "-",
+    "~",
+    "~ ~\n[]",
+    "worker:",
+    "\\",
+    "--",
+)
 
 
 def requests(count: int, name: str = "m", **fields: object) -> list[dict[str, object]]:
@@ -115,3 +131,25 @@ async def test_report_events_and_find_know_the_request_of_a_message(
         assert "shared memory  request order-1: ended" in found.output
         assert ("accepted after attempt 1", NUMBER in found.output) == ("accepted after attempt 1", False)
         assert found.status == 0
+
+
+@pytest.mark.once
+async def test_an_id_is_only_an_id_whatever_it_looks_like(stage: Stage, memory: MemoryServer) -> None:
+    settings: dict[str, Any] = {"MEMORY_URL": memory.url}
+    await stage.worker(**settings)
+    keys = [key.removeprefix("omni-relay:") for key in await memory.keys()]
+    names = [*HOSTILE, *keys, *(f"omni-relay:{key}" for key in keys)]
+    bodies = [{"requestId": n, "messageId": f"{n} m", "phoneNumber": NUMBER, "text": "hello"} for n in names]
+    await stage.send(*[body for body in bodies for _ in "12"], message_id=None)
+    await stage.until(lambda: repeated(stage, 2) == len(names))
+    assert set((await stage.posts()).values()) == {1}
+    long = {"requestId": "x" * 2**16, "phoneNumber": NUMBER, "text": "hello", "metadata": {"m": "{}\r\n\0\U0001f600"}}
+    await stage.send(long, {**long, "requestId": "long", "messageId": "y" * 2**16}, message_id=None)
+    await stage.until(lambda: [event.type for event in stage.events].count("rejected") == 2)
+    for name in ("{omni-relay}", names[-1]):
+        found = await stage.command("find", "--json", name, **settings)
+        assert json.loads(found.output)["memory"]["requestId"] == name
+    given = await stage.command("cancel", *[f"--request-id={n} c" for n in names if "\0" not in n], **settings)
+    assert given.status == 0, given.errors
+    assert (await stage.command("cancel", "--request-id", "x" * 2**16, **settings)).status == 2
+    assert (await stage.command("find", "x" * 2**16, **settings)).status == 1

@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hiredis
 import pytest
 
-from service.adapters.memory import ANSWER, MemoryConnection, connect
+from service.adapters.memory import ANSWER, Confirmed, MemoryConnection, connect
 from service.core.attempt.start_record import MemoryUnavailableError
 from tests.support.memory import MemoryServer
 from tests.support.proxy import Proxy
@@ -110,6 +111,49 @@ async def test_what_is_recorded_without_being_waited_for_never_fails(memory: Mem
     connection.close()
     await waiting
     await connection.release("r1", "m w.1\n", "m -\n", 10)
+
+
+async def test_a_defect_in_one_end_concerns_this_one_only(connection: MemoryConnection) -> None:
+    def broken(_: MemoryConnection, __: Confirmed) -> None:
+        raise ValueError
+
+    def whole(given: MemoryConnection, confirmed: Confirmed) -> None:
+        given.end("a", "r1", ("m w.1\n", "m ~\n"), "[1]\n", 10, confirmed=confirmed)
+
+    late = [connection.give_late(give) for give in (whole, broken, whole)]
+    found = await asyncio.gather(*[_awaited(one) for one in late], return_exceptions=True)
+    assert [type(one) for one in found] == [bytes, ValueError, bytes]
+    assert await connection.get("r1") == b"m ~\n[1]\n"
+    unwritten = connection.give_late(whole)
+    connection.close()
+    assert (await unwritten, await connection.give_late(whole)) == (None, None)
+
+
+async def _awaited(confirmed: Confirmed) -> bytes | None:
+    return await confirmed
+
+
+async def test_an_answer_of_another_form_confirms_nothing() -> None:
+    answers = {b"SCRIPT": b"$1\r\nx\r\n", b"INFO": b"$0\r\n\r\n", b"EVALSHA": b"*1\r\n$0\r\n\r\n"}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parser = hiredis.Reader()
+        while data := await reader.read(65536):
+            parser.feed(data)
+            while command := parser.gets():
+                writer.write(answers.get(command[0], b"+OK\r\n"))
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    ended = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        connection, _ = await connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", None, lambda _: None)
+        assert await connection.start([], [("a", "r1", "m w.1\n")], "x", 10) == [b""]
+        with pytest.raises(MemoryUnavailableError) as raised:
+            await connection.start([], [("a", "r1", "m w.1\n"), ("b", "r2", "m w.2\n")], "x", 10)
+        assert raised.value.cause == "refused"
+        await ended.wait()
 
 
 async def test_every_key_has_the_prefix_and_expires(connection: MemoryConnection, memory: MemoryServer) -> None:

@@ -27,6 +27,7 @@ then on.
 from binascii import b2a_base64
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -164,8 +165,13 @@ def claim_of(  # noqa: PLR0913 - all that it follows from
         own = history.part or f"{_PART}{record}"
         return Claim(record, own, meaning or _NO_MEANING, holder, kind, whole, may_take_over=again, kept=kept)
     may_take_over = redelivered or was_delivered_before
-    begun = f"{to_json((_BEGUN, history.first_seen, worker)).decode()}\n"
+    begun = f'["{_BEGUN}","{history.first_seen.isoformat().replace("+00:00", "Z")}",{_quoted(worker)}]\n'
     return Claim(record, name, meaning, holder, kind, "", begun, may_take_over, kept)
+
+
+@lru_cache(maxsize=1)
+def _quoted(worker: str) -> str:
+    return to_json(worker).decode()
 
 
 def unclaimed(claim: Claim) -> Claim:
@@ -184,8 +190,11 @@ def meaning_of(request: SendRequest) -> str:
 
     The deadline is left out: a request that is published again may have a later one.
     """
-    messages = [(message.message_id, *vars(message.to).values()) for message in request.messages]
-    return short_digest(to_json((request.content_digest, request.on_unknown, request.metadata, messages)))
+    facts: list[object] = [request.content_digest, request.on_unknown, request.metadata]
+    for message in request.messages:
+        facts.append(message.message_id)
+        facts.extend(vars(message.to).values())
+    return short_digest(to_json(facts))
 
 
 def short_digest(data: bytes) -> str:

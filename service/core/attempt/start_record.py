@@ -90,7 +90,6 @@ class MemoryUnavailableError(Exception):
 
 def record_name(delivery: Delivery) -> str:
     """Name a delivery by all that stays the same when it is redelivered."""
-    digest = hashlib.blake2b(digest_size=16)
     properties = (
         delivery.message_id,
         _seconds(delivery.timestamp),
@@ -100,9 +99,8 @@ def record_name(delivery: Delivery) -> str:
         delivery.content_encoding,
         publication_key(delivery.headers),
     )
-    digest.update(repr(properties).encode("utf-8", "surrogatepass"))
-    digest.update(delivery.body)
-    return digest.hexdigest()
+    named = b"%b%b" % (repr(properties).encode("utf-8", "surrogatepass"), delivery.body)
+    return hashlib.blake2b(named, digest_size=16).hexdigest()
 
 
 def _seconds(time: datetime | None) -> float | None:

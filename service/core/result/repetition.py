@@ -10,7 +10,7 @@ Each line is a JSON array. No address and no text: a duplicate has them.
 Writing and reading have to agree about every line, hence more than 250 lines in one file.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, get_args
@@ -55,17 +55,18 @@ _CONFLICT: Final = "the request id names another request already"
 
 
 def recorded_events(report: Report) -> list[StatusEvent]:
-    """Return the events about valid messages."""
-    return [event for event in report.events if event.message_id is not None and not _is_invalid(event)]
+    """Return the events about valid messages. The validation rejects the others in every duplicate."""
+    return [
+        event
+        for event in report.events
+        if event.message_id is not None and (event.reason is None or event.reason.code != "invalid")
+    ]
 
 
-def _is_invalid(event: StatusEvent) -> bool:
-    """Return whether the validation has rejected a message. It rejects it in every duplicate."""
-    return event.reason is not None and event.reason.code == "invalid"
-
-
-def write_ends(events: Iterable[StatusEvent], *, is_whole: bool) -> str:
+def write_ends(events: Sequence[StatusEvent], *, is_whole: bool) -> str:
     """Write events. `is_whole`: they are about all messages of the request."""
+    if is_whole and len(events) == 1:
+        return f"{_facts(events[0]).decode()}\n"
     lines: dict[bytes, list[str]] = {}
     for event in events:
         lines.setdefault(_facts(event), []).append(event.message_id or "")

@@ -21,6 +21,7 @@ from service.core.request.request import Parsed
 from service.core.topology import Lane
 from service.worker.deduplicator import DeliveryDeduplicator
 from service.worker.dispatcher import Dispatcher
+from service.worker.memory import SharedMemory
 from service.worker.ownership import SessionCheck
 from service.worker.telemetry import Telemetry
 from tests.support.builder import NOW, a_body, a_delivery, a_destination, a_status
@@ -47,10 +48,12 @@ def a_dispatcher(
     handle: Callable[[Delivery], Awaitable[Settlement]] | Handler,
     metrics: Metrics | None = None,
     most: int | None = 1000,
+    memory: SharedMemory | None = None,
 ) -> Dispatcher:
     handler = handle if isinstance(handle, Handler) else Faked(lambda job: handle(job.delivery))
     telemetry = Telemetry(metrics or Metrics(), lambda: NOW, loop_time)
-    return Dispatcher(handler, telemetry, SessionCheck(loop_time), DeliveryDeduplicator(30, loop_time), most=most)
+    deduplicator = DeliveryDeduplicator(30, loop_time)
+    return Dispatcher(handler, telemetry, SessionCheck(loop_time), deduplicator, most=most, memory=memory)
 
 
 def receive(
@@ -78,6 +81,32 @@ class Channel:
 
     async def basic_nack(self, tag: int, *, requeue: bool) -> None:
         self.settled_as.append(f"nack {tag} requeue={requeue}")
+
+
+class Forgetful(SharedMemory):
+    """A memory with a defect."""
+
+    def __init__(self) -> None:
+        pass
+
+    def note(self, job: Job, *, redelivered: bool) -> None:
+        if job.delivery.message_id == "broken" and not redelivered:
+            raise ValueError("a defect")
+
+
+async def test_a_delivery_that_cannot_be_noted_in_the_memory_is_a_dead_letter_and_not_sent() -> None:
+    channel, handled = Channel(), list[str | None]()
+
+    async def handle(delivery: Delivery) -> Settlement:
+        handled.append(delivery.message_id)
+        return Settlement("order-1", identified=True, attempts=0, event_counts={})
+
+    dispatcher = a_dispatcher(handle, memory=Forgetful())
+    for tag, name in enumerate(["order-1", "broken", "order-2"], 1):
+        receive(dispatcher, replace(DELIVERY, message_id=name), channel, tag)
+    await drained(dispatcher)
+    assert handled == ["order-1", "order-2"]
+    assert sorted(channel.settled_as) == ["ack 1", "ack 3", "nack 2 requeue=False"]
 
 
 async def test_while_the_consumer_is_cancelled_nothing_is_settled() -> None:

@@ -175,11 +175,25 @@ class Connection:
 
         return cast("list[bytes]", await self._ask(apply))
 
-    def end(self, name: str, claim: str, lines: tuple[str, str], ends: str, _: float) -> Awaitable[bytes | None]:
+    def claim(self, name: str, claim: str, wanted: str, value: str, _: float) -> Awaitable[bytes | None]:
+        async def ask() -> bytes | None:
+            with contextlib.suppress(MemoryUnavailableError):
+                (found,) = await self.start((), ((name, claim, wanted),), value, 0)
+                return found
+            return None
+
+        return ask()
+
+    def give_late(self, give: Callable[["Connection", None], Awaitable[bytes | None]]) -> Awaitable[bytes | None]:
+        return give(self, None)
+
+    def end(
+        self, name: str, claim: str, lines: tuple[str, str], ends: str, _: float, **__: None
+    ) -> Awaitable[bytes | None]:
         return self._begin(lambda server: server.end(claim, lines, ends, name))
 
     def end_part(
-        self, claims: Sequence[str], values: tuple[str, str, str, str, str], _: float
+        self, claims: Sequence[str], values: tuple[str, str, str, str, str], _: float, **__: None
     ) -> Awaitable[bytes | None]:
         before, after, ends, first, events = values
 

@@ -1,4 +1,6 @@
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -20,6 +22,7 @@ from service.core.attempt.claim import (
 )
 from service.core.delivery import Delivery, Header
 from service.core.history import History, owned
+from service.core.result.origin import origin_name, reports_name
 from tests.support.builder import NOW, OTHER_PHONE, a_body, a_delivery, a_destination, a_history, a_request, parsed
 
 
@@ -145,3 +148,10 @@ def test_a_delivery_that_takes_a_held_claim_over_is_ambiguous() -> None:
 
 async def test_what_is_done_is_not_waited_for() -> None:
     await DONE
+
+
+@pytest.mark.parametrize("name", ["", "{omni-relay}", "{}", "a\r\nb", "a\0b", "\U0001f600", "\ud800", "x" * 2**16])
+@pytest.mark.parametrize("name_of", [claim_name, origin_name, reports_name])
+def test_the_name_of_a_record_contains_nothing_of_the_id(name_of: Callable[[str], str], name: str) -> None:
+    """In a cluster, braces would choose another slot, and all records have to be in one."""
+    assert re.fullmatch(r"[rmd][A-Za-z0-9+/]{16}", name_of(name))
