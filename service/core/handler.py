@@ -52,7 +52,7 @@ from service.core.result.repetition import (
 from service.core.result.report import SLICE, Report, report_expiry, report_rejections, slices
 from service.core.topology import NORMAL, Lane
 from service.core.trace_context import read_trace
-from service.core.value import dataclass
+from service.core.value import dataclass, mypyc_attr
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +183,7 @@ class Job:
 _Published = tuple[Job, Report, tuple[Publication, ...]]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Handler:
     """Handles one delivery: `read`, then `handle`."""
 
@@ -367,8 +368,8 @@ class Handler:
             job.event_counts.clear()
             try:
                 await self._repeat(job)
-            except Exception as error:  # noqa: BLE001 - as in `_handle_together`
-                defects[job] = error
+            except Exception as defect:  # noqa: BLE001 - as in `_handle_together`
+                defects[job] = defect
         return defects
 
     async def _conclude(self, job: Job, call: OmniCall, outcome: Outcome) -> None:
