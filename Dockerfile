@@ -1,5 +1,7 @@
 # One image for everything `omni-relay` does; the worker by default.
 #
+# It has the modules on the path of a message compiled too; `--env OMNI_RELAY_COMPILED=true` runs these.
+#
 #   docker build --tag omni-relay --build-arg REVISION="$(git rev-parse HEAD)" .
 #
 # BASE may name the same image by a digest that you trust: --build-arg BASE=python@sha256:…
@@ -27,6 +29,15 @@ COPY service service
 RUN uv/bin/uv pip install --python /opt/omni-relay --no-deps --offline .
 
 
+# Compiled here, so that neither compiler nor mypy is shipped.
+FROM build AS compiled
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && uv/bin/uv pip install --python /opt/omni-relay --require-hashes --group compile -c requirements.lock \
+    && /opt/omni-relay/bin/python -m service.compiled.build
+
+
 FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -37,8 +48,10 @@ LABEL org.opencontainers.image.title="OMNI Relay" \
 ENV PATH=/opt/omni-relay/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONFAULTHANDLER=1
+    PYTHONFAULTHANDLER=1 \
+    OMNI_RELAY_COMPILED=false
 COPY --from=build /opt/omni-relay /opt/omni-relay
+COPY --from=compiled /opt/omni-relay/compiled /opt/omni-relay/compiled
 
 # A number, so that Kubernetes can see that it is not root. Its files, and the working directory, are root's alone.
 USER 10001:10001

@@ -143,7 +143,9 @@ class Metrics(_Registry):
 
     def __init__(self, delays: Iterable[str] = ()) -> None:
         super().__init__()
-        self.build = Info("omni_relay_build", "The version that is running.", registry=self.registry)
+        self.build = Info(
+            "omni_relay_build", "The version that is running, and whether it is compiled.", registry=self.registry
+        )
         self.deliveries = self._counter(
             "deliveries",
             "Deliveries by settlement. dead_lettered: a defect of the relay, see the log line delivery.settled. "

@@ -14,7 +14,7 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from service import __version__
+from service import COMPILED, __version__
 from service.adapters.output import make_output_total
 from service.adapters.rabbitmq import AccessRefusedError, BrokerErrors, RightMissingError, TopologyError
 from service.adapters.settings import SettingsError
@@ -68,7 +68,7 @@ class _Commands(click.Group):
     epilog="Example: omni-relay demo. Each command has an example of its own: omni-relay send --help",
 )
 @reads_settings
-@click.version_option(__version__, prog_name="omni-relay")
+@click.version_option(f"{__version__} ({'compiled' if COMPILED else 'interpreted'})", prog_name="omni-relay")
 def commands() -> None:
     """Send requests from RabbitMQ to OMNI, status events back. Settings: environment variables RELAY_…."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from service.core.topology import NORMAL, Lane
-from service.core.value import dataclass
+from service.core.value import dataclass, mypyc_attr
 
 Header = object
 """A header's value: anything that AMQP can carry. Every function that reads one accepts any value."""
@@ -57,6 +57,7 @@ class DeliveryLostError(Exception):
     """The session of a delivery ended. Another worker may have it: nothing more may be posted or published for it."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ownership:
     """Whether a delivery is still ours. This one always is; the worker's ends with the session to the broker.
 

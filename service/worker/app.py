@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from service import __version__
+from service import COMPILED, __version__
 from service.adapters.metrics import Metrics
 from service.adapters.omni import Credentials, OmniAccess, OmniClient
 from service.adapters.operations import Condition, make_app, raise_descriptor_limit, serving
@@ -76,7 +76,7 @@ async def work(settings: Settings, source: SettingsSource, listener: int | None 
     _prepare_process()
     app = make_app(worker.metrics.registry, lambda: worker.condition(stop), lambda: stop.is_set() or worker.is_live)
     async with serving(app, settings.http_host, settings.http_port, listener) as port:
-        worker.telemetry.log.info("worker.started", version=__version__, port=port)
+        worker.telemetry.log.info("worker.started", version=__version__, compiled=COMPILED, port=port)
         await worker.run(stop, abort)
     worker.telemetry.log.info("worker.stopped")
 
@@ -90,7 +90,7 @@ class Worker:
     def __init__(self, settings: Settings, source: SettingsSource) -> None:
         retry, policy = retry_policy(settings), message_policy(settings)
         self.metrics = Metrics(lane.delay_queue(delay) for lane in LANES for delay in retry.delays)
-        self.metrics.build.info({"version": __version__})
+        self.metrics.build.info({"version": __version__, "compiled": str(COMPILED).lower()})
         self.telemetry = telemetry = Telemetry(self.metrics, _now, time.monotonic)
         self._grace = settings.shutdown_grace
         self._tokens = broker_tokens(settings, telemetry.token_events())

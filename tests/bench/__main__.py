@@ -37,6 +37,7 @@ from typing import Any, Final
 
 import aio_pika
 
+from service.compiled import VARIABLE
 from service.demo.rabbitmq.ports import free_port
 from tests.bench.process import Process
 from tests.bench.rivals.job import requests
@@ -226,6 +227,7 @@ class Bench:
     def _environment(self, name: str) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
+            VARIABLE: os.environ.get(VARIABLE, ""),  # compiled modules, as this process
             "RIVAL_BROKER": self.broker,
             "RIVAL_OMNI": self.omni,
             "RIVAL_QUEUE": _queue(name),

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.adapters.rabbitmq import Session, connect, queues
+from service.compiled import VARIABLE
 from service.core import topology
 from service.core.delivery import Publication
 from service.demo.rabbitmq.ports import free_port
@@ -108,6 +109,7 @@ def _request(number: int) -> Publication:
 async def _worker(broker: str, sandbox: str, directory: Path) -> asyncio.subprocess.Process:
     environment = {
         "PATH": os.environ["PATH"],
+        VARIABLE: os.environ.get(VARIABLE, ""),  # compiled modules, as this process
         "RELAY_RABBITMQ_URL": broker,
         "RELAY_OMNI_BASE_URL": sandbox,
         "RELAY_OMNI_API_KEY": "bench",

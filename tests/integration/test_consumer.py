@@ -15,9 +15,9 @@ from service.adapters.metrics import Metrics
 from service.adapters.rabbitmq import Acknowledger, ConnectionEvents, ReconnectingConnection, declare, elapsed
 from service.adapters.rabbitmq.session import open_session
 from service.core import topology
-from service.core.attempt.retry import Policy
+from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import ALWAYS_OURS, Delivery, Ownership, Publication
-from service.core.handler import Effects, Handler, Job, Settlement
+from service.core.handler import Handler, Job, Settlement
 from service.core.history import History
 from service.core.request.request import Parsed
 from service.core.topology import LANES, NORMAL, URGENT, Lane
@@ -29,6 +29,7 @@ from service.worker.sending.circuit_breaker import Guard
 from service.worker.telemetry import Telemetry
 from service.worker.watchdog import Watchdog
 from tests.support.broker import VirtualHost
+from tests.support.builder import NO_EFFECTS
 
 SOON = 20.0
 
@@ -37,7 +38,7 @@ class Counter(Handler):
     """A handler that records each delivery and settles it without a call."""
 
     def __init__(self, served: asyncio.Queue[str | None]) -> None:
-        super().__init__(cast("Effects", None), cast("Policy", None))
+        super().__init__(NO_EFFECTS, Policy(RetryPolicy()))
         self._served = served
 
     def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:

@@ -127,7 +127,11 @@ def test_the_demo_installs_only_the_packages_for_running(checkout: Path, tmp_pat
         (programs / name).write_text(f'#!/bin/sh\necho "$0 $*" >>{tmp_path}/called\nexit 1\n')
         (programs / name).chmod(0o755)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "VIRTUAL_ENV"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("RELAY_", "OMNI_RELAY_", "VIRTUAL_ENV"))
+        },
         "PATH": f"{programs}:{os.environ['PATH']}",
         "UV_CACHE_DIR": str(ROOT / ".tools/cache"),
     }

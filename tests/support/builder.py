@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from service.core.attempt.call import OmniCall
 from service.core.attempt.disposition import MessageOutcome
 from service.core.attempt.retry import Policy, RetryPolicy
 from service.core.delivery import Delivery
+from service.core.handler import Effects
 from service.core.history import History
 from service.core.omni.channel.email import Email
 from service.core.omni.channel.sms import Sms
@@ -28,6 +29,13 @@ OTHER_PHONE: Final = "41793026731"
 EMAIL: Final = "email@example.com"
 MADE_UP: Final = "made-up"
 """The id that `parsed` gives to a request that came without one."""
+
+
+async def _no_effect(*_: object) -> Any:  # noqa: ANN401 - of any type
+    raise AssertionError("this handler has no effects")
+
+
+NO_EFFECTS: Final = Effects(_no_effect, _no_effect, _no_effect, lambda: NOW, lambda: 0.5, str)
 
 
 def a_destination(phone: str = PHONE, message_id: str | None = None) -> dict[str, object]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from service import COMPILED
 from tests.support.forked import Forked, fork
 
 PROGRAM: Final = (str(Path(sys.executable).with_name("omni-relay")),)
@@ -77,7 +78,9 @@ class Worker:
 
     async def until_ready(self) -> None:
         """Wait until it consumes."""
-        self._port = (await self.until_line("worker.started"))["port"]
+        line = await self.until_line("worker.started")
+        assert line["compiled"] is COMPILED  # else the tests would run against something else than meant
+        self._port = line["port"]
         await self.until_metric("omni_relay_consuming", 1)
         assert (await self.get("/readyz"))[0] == 200
 

@@ -54,7 +54,7 @@ addresses = st.one_of(
     fields({"whatsAppUserId": st.just("CH.x1")}),
 )
 request_ids = st.text(min_size=1, max_size=60)
-copied_ids = st.builds(message_id, st.sampled_from(["order-1", "order\n1"]), st.integers(0, 3))
+copied_ids = st.builds(message_id, st.sampled_from(["order-1", "order\n1"]), st.text(max_size=3), st.integers(0, 3))
 """Ids as the relay makes them, which somebody read in an event and used again."""
 message_ids = st.text(min_size=1, max_size=200) | lined_names | copied_ids
 destinations = fields({"to": addresses}, messageId=message_ids)

@@ -131,8 +131,8 @@ class OmniClient:
         if self._format == "xml":
             try:
                 content = write_xml("request", from_json(content))
-            except XmlError as error:
-                return Rejected("not_xml", str(error))
+            except XmlError as fault:
+                return Rejected("not_xml", str(fault))
         try:
             authorization = self._authorization.fixed or await self._authorization.value()
             outcome = await self._attempt(call, content, authorization)
@@ -190,10 +190,10 @@ class OmniClient:
         try:
             headers = {"authorization": await self._authorization.value()}
             response = await self._client.get(SCENARIOS, params={"limit": 1}, headers=headers)
-        except NoTokenError as error:
-            return NoAnswer(error.outcome.cause, error.detail)
-        except NotConnectedError as error:
-            return NoAnswer(error.cause, error.detail)
+        except NoTokenError as missing:
+            return NoAnswer(missing.outcome.cause, missing.detail)
+        except NotConnectedError as failure:
+            return NoAnswer(failure.cause, failure.detail)
         except (httpx.HTTPError, OSError) as error:
             return NoAnswer(read_failure(error).cause)
         return response.status_code

@@ -158,8 +158,8 @@ class TokenServer:
             )
             async with httpx.AsyncClient(transport=Transport(url, connector, _ANSWER_TIMEOUT)) as client:
                 status, token = await _request(client, self.url, form, datetime.now(UTC), headers)
-        except NotConnectedError as error:
-            return TokenFailure(error.cause, error.detail), False
+        except NotConnectedError as failure:
+            return TokenFailure(failure.cause, failure.detail), False
         except TimeoutError:
             text = f"the token server does not answer within {_ANSWER_TIMEOUT:.0f} s"
             return TokenFailure("timeout", text), False

@@ -24,7 +24,7 @@ from service.worker.dispatcher import Dispatcher
 from service.worker.memory import SharedMemory
 from service.worker.ownership import SessionCheck
 from service.worker.telemetry import Telemetry
-from tests.support.builder import NOW, a_body, a_delivery, a_destination, a_status
+from tests.support.builder import NO_EFFECTS, NOW, a_body, a_delivery, a_destination, a_status
 from tests.support.loop import loop_time, settled
 
 DELIVERY = Delivery(b'{"phoneNumber": "41793026727", "text": "hello"}', message_id="order-1")
@@ -34,7 +34,7 @@ class Faked(Handler):
     """A handler that does what the test says."""
 
     def __init__(self, handle: Callable[[Job], Awaitable[Settlement]]) -> None:
-        super().__init__(cast("Effects", None), cast("Policy", None))
+        super().__init__(NO_EFFECTS, Policy(RetryPolicy()))
         self._handle = handle
 
     def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
