@@ -163,9 +163,9 @@ async def test_a_worker_that_lost_the_memory_and_posted_without_it_leaves_no_rec
         await stage.fault(kind="latency", seconds=3, times=5)
         await stage.send(*requests(20))
         await stage.until_in_flight(5)
-        second = await stage.worker(UNKNOWN_POLICY="park", OMNI_BATCHING="false", MEMORY_URL=memory.url)
-        await stage.fault(kind="latency", seconds=30)
         proxy.hold()
+        await stage.fault(kind="latency", seconds=30)
+        second = await stage.worker(UNKNOWN_POLICY="park", OMNI_BATCHING="false", MEMORY_URL=memory.url)
         async with asyncio.timeout(20):
             while len(await stage.posts(answered=200)) < 5:  # noqa: ASYNC110 - a server
                 await asyncio.sleep(0.02)
