@@ -28,7 +28,7 @@ MODULES: Final = tuple(
         "core.request": "decoding faults identification parsing request",
         "core.result": "decision event publication report",
         "worker": "admission ownership telemetry",
-        "worker.sending": "batching circuit_breaker limiter",
+        "worker.sending": "batching circuit_breaker",
     }.items()
     for name in names.split()
 )

@@ -130,7 +130,9 @@ async def _observe(  # noqa: PLR0913, PLR0917 - all parts of the run
     sent = await send(stage, proxy)
     await stage.until_final_events(sent, within=60)
     events, posts = stage.final_events(), await stage.posts()
-    outcomes = Counter((line["outcome"], line.get("cause")) for line in worker.lines("attempt.made"))
+    outcomes = Counter(
+        (line["outcome"], line.get("cause")) for line in worker.lines("attempt.made") if "outcome" in line
+    )
     print(f"ways out: {ways}")  # noqa: T201 - the summary
     print(f"sent {sent}; final events {Counter(map(tuple, events.values()))}")  # noqa: T201 - the summary
     print(f"posted {len(posts)}, most often {max(posts.values())}; attempts {dict(outcomes)}")  # noqa: T201 - the summary
