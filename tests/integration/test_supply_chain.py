@@ -144,5 +144,6 @@ def test_the_demo_installs_only_the_packages_for_running(checkout: Path, tmp_pat
     assert not (tmp_path / "called").exists(), (tmp_path / "called").read_text()
     (packages,) = (checkout / ".venv/lib").glob("python*/site-packages")
     found = {plain_name(path.name.partition("-")[0]) for path in packages.glob("*.dist-info")}
-    assert found == {plain_name(name) for name in SHIPPED} | {"omni-relay", "redis", "hiredis"}
+    needed = {"async-timeout"}  # by redis before Python 3.11.3
+    assert found - needed == {plain_name(name) for name in SHIPPED} | {"omni-relay", "redis", "hiredis"}
     assert {path.name for path in (checkout / ".tools").iterdir()} <= {"uv", "lock", "bootstrap.log"}
