@@ -596,6 +596,19 @@ async def test_a_dead_letter_published_before_the_queue_was_restored_may_be_lost
         assert not await client.connection.may_have_lost_dead_letters(session, time.monotonic())
 
 
+async def test_a_dead_letter_published_while_the_queue_is_restored_may_be_lost(vhost: VirtualHost) -> None:
+    """The queue is there before it is bound: a letter that is published in between is confirmed, and not in it."""
+    async with opened(vhost.url) as client, channel_of(vhost.url) as channel:
+        session = await client.connection.session()
+        await channel.queue_delete(topology.DEAD)
+        before, answers = time.monotonic(), []
+        restoring = asyncio.create_task(client.connection.restore(session))
+        while not restoring.done():
+            answers.append(await client.connection.may_have_lost_dead_letters(session, before))
+
+        assert set(answers) == {True}
+
+
 # Properties as they are on the wire: the flags say which are there.
 CONTENT_TYPE, HEADERS, DELIVERY_MODE, PRIORITY, CORRELATION_ID = 15, 13, 12, 11, 10
 REPLY_TO, EXPIRATION, MESSAGE_ID, TIMESTAMP, TYPE, APP_ID = 9, 8, 7, 6, 5, 3

@@ -135,7 +135,10 @@ class ReconnectingConnection:
         although no person will find the letter. If the broker does not answer, nothing is known, so the answer is yes.
         The queue may be there again: another publication has restored it since `published_at` (monotonic seconds).
         """
-        return await self._is_missing(session) or self._unstored.restored_at >= published_at
+        if await self._is_missing(session):
+            return True
+        async with self._restoring:  # while it is declared again it is there, but may not be bound yet
+            return self._unstored.restored_at >= published_at
 
     async def _is_missing(self, session: Session) -> bool:
         """Return whether `omni.dead` is missing, as far as is known. Callers at the same time share one question."""
