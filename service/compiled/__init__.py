@@ -23,7 +23,7 @@ VARIABLE: Final = "OMNI_RELAY_COMPILED"
 FOLDER: Final = Path(sys.prefix, "compiled")
 DIGEST: Final = "digest"
 LAYERS: Final = ("adapters", "compiled", "core", "worker")
-"""What compiled modules are in, and may import."""
+"""Folders of the package. Compiled modules lie in them, and import nothing from elsewhere in it."""
 SUFFIX: Final = EXTENSION_SUFFIXES[0]
 """Of an extension for this version of Python on this machine's kind of processor."""
 

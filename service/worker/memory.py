@@ -109,7 +109,7 @@ class SharedMemory:
         self._connection: MemoryConnection | None = None
         self._holder = Holder(self._worker, 0, "")
         self._untouched = ""
-        """What is recorded about a new delivery."""
+        """The record of a new delivery."""
         self._reading: ClockReading | None = None
         self._lease_ends = 0.0
         self._distrusted_until = 0.0

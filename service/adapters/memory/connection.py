@@ -154,7 +154,7 @@ class MemoryConnection(asyncio.Protocol):
         """Commands that are not written yet, in their order; those that share one where the first was given."""
         self._shared: dict[tuple[str, str, float], _Shared] = {}
         self._late: list[tuple[Give, Confirmed]] = []
-        """What gives further commands when they are written."""
+        """Functions that give further commands when this turn's are written."""
         self._answers: deque[tuple[float, asyncio.Future[Any] | _Shared]] = deque()
         """When each command was given, and what waits for its answer."""
         self._is_due = False
@@ -334,7 +334,7 @@ class MemoryConnection(asyncio.Protocol):
     ) -> Confirmed:
         """Append to a claim, or make it, and delete `name` unless it is empty.
 
-        `lines`: the first line of the claim before and after that. `confirmed`: is used for the result.
+        `lines`: the first line of the claim before and after that. `confirmed`: the object to use for the result.
 
         The result is there when the server has confirmed it, or the connection has ended: None if it has ended; the
         claim if it has the same meaning and another holder; else nothing.
