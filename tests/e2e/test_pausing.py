@@ -144,7 +144,7 @@ async def test_a_wall_clock_that_steps_during_a_pause_neither_prolongs_nor_short
         await stage.fault(kind="status", status=503, retryAfter="2", times=1)
         paused = time.monotonic()
         await stage.send(*requests(10, f"step-{number}"))
-        await worker.until_metric(FAILING, 1)
+        await worker.until(lambda: len(worker.lines("sending.paused")) == number)  # noqa: B023 - awaited here
         offset.write_text(f"{seconds:+}s\n")
         await stage.until_final_events(10 * number)
         assert time.monotonic() - paused > 1
