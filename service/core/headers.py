@@ -17,6 +17,7 @@ from typing import Final
 
 from service.core.delivery import Delivery, Header, Publication
 from service.core.history import History, mark_ambiguous
+from service.core.poison import times_handed_out
 from service.core.topology import NORMAL, URGENT, Lane
 from service.core.trace_context import TRACEPARENT, TRACESTATE, trace_headers
 
@@ -102,14 +103,16 @@ def history_of(delivery: Delivery, now: datetime) -> History:
     """Read a delivery's history, and count a redelivery as an ambiguous attempt.
 
     A worker that died may have posted it. The broker also marks what a worker returned unhandled, so redeliveries are
-    allowed on top of the attempts; see `retry.is_used_up`.
+    allowed on top of the attempts; see `retry.is_used_up`. A delivery that was handed out more than once before counts
+    twice: a dead worker may have published a retry message that counts once, and the two must not be in step.
     """
     history = read_history(delivery.headers, now)
     if not may_be_duplicate(delivery):
         return history
     is_republished_replay = history.is_replay and not delivery.redelivered  # it stays the attempt that was ordered
     attempts = history.attempts + (not is_republished_replay)
-    return mark_ambiguous(replace(history, attempts=attempts, redeliveries=history.redeliveries + 1))
+    redeliveries = history.redeliveries + min(max(times_handed_out(delivery) or 0, 1), 2)
+    return mark_ambiguous(replace(history, attempts=attempts, redeliveries=redeliveries))
 
 
 def may_be_duplicate(delivery: Delivery) -> bool:

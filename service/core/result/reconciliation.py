@@ -12,8 +12,9 @@ settling its delivery leaves two copies of a request, and one may have been post
 keep both from being posted at once:
 
 * A possible duplicate needs one lookup more, and so is always later than the original.
-* Several possible duplicates cannot be distinguished, and may be in step: they were scheduled in the same moment. So
-  each is posted only with a probability of one in five, and otherwise is looked up again after a random delay.
+* Several possible duplicates may be in step: they were scheduled in the same moment. So each is posted only with a
+  probability, and otherwise is looked up again after a random delay. The probability is small for one that was
+  redelivered more than once: of two in step, at least one usually was.
 """
 
 from dataclasses import replace
@@ -32,11 +33,12 @@ from service.core.value import dataclass
 NOT_ASKED: Final = Unanswered("redelivered")
 """The result for a possible duplicate: another worker may be posting it this moment, so it is too early to ask."""
 
-_PROBABILITY: Final = 0.2
-"""Of a possible duplicate being posted after enough lookups. Two in step are both posted at once in one of 20 cases."""
+_PROBABILITY: Final = {False: 0.2, True: 0.05}
+"""Of a possible duplicate being posted after enough lookups, by whether it was redelivered more than once. Two in step
+are both posted at once in one of 20 cases if neither was, of 75 if one was, of 280 if both were."""
 _DELAYS: Final = 3
 """Delays of which a possible duplicate that is not posted takes one. Two that take different ones leave step."""
-_MAX_DRAWS: Final = 12
+_MAX_DRAWS: Final = 60
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 """By which OMNI's clock may be behind ours. An id used again for the same address within that time counts as the same
 message. With a smaller value, a message that OMNI has would be posted again wherever a clock is wrong."""
@@ -148,7 +150,7 @@ def _next(
     if isinstance(lookup_result, Answered) and not is_only_replay:
         if beyond < 0:
             return "look_up"
-        if history.redeliveries and beyond < _MAX_DRAWS and attempt.jitter >= _PROBABILITY:
+        if history.redeliveries and beyond < _MAX_DRAWS and attempt.jitter >= _probability(history):
             return "look_up"
     if is_only_replay or (history.is_replay and not isinstance(lookup_result, Forbidden)):
         return "post"
@@ -166,7 +168,12 @@ def _doublings(attempt: Attempt, history: History, lookup_result: LookupResult) 
     log_checks = history.log_checks - _extra_lookups(history)
     if log_checks < attempt.policy.log_checks:
         return max(log_checks, 0)
-    return int((attempt.jitter - _PROBABILITY) / (1 - _PROBABILITY) * _DELAYS)
+    probability = _probability(history)
+    return int((attempt.jitter - probability) / (1 - probability) * _DELAYS)
+
+
+def _probability(history: History) -> float:
+    return _PROBABILITY[history.redeliveries > 1]
 
 
 def _extra_lookups(history: History) -> int:

@@ -82,6 +82,18 @@ def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
     assert history_of(replace(delivery, redelivered=True), NOW) == History(NOW, 3, ambiguous=True, redeliveries=1)
 
 
+@pytest.mark.parametrize(("times", "redeliveries"), [(None, 2), (1, 2), (2, 3), (9, 3)])
+def test_a_delivery_that_was_handed_out_more_than_once_differs_from_the_retry_of_a_worker_that_died(
+    times: int | None, redeliveries: int
+) -> None:
+    """One that counts up to the limit would end, though each of those workers may have died of something else."""
+    delivery = replace(a_delivery(), redelivered=True, headers={"omni-attempt": 1, "omni-redeliveries": 1})
+    counted = replace(delivery, headers=delivery.headers | ({} if times is None else {"x-delivery-count": times}))
+
+    history = history_of(counted, NOW)
+    assert (history.attempts, history.redeliveries) == (2, redeliveries)
+
+
 @pytest.mark.parametrize(
     ("ambiguous", "resolved", "is_unresolved"),
     [(False, False, False), (True, False, True), (True, True, False)],
