@@ -1,10 +1,25 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import Stage, staged
-from tests.support.broker import VirtualHost
+from service.demo.rabbitmq.node import Node
+from tests.e2e.stage import Stage, prepare, staged
+from tests.support.broker import UsedHosts, VirtualHost, virtual_host
+
+
+@pytest.fixture(scope="session")
+def used_hosts(broker: Node) -> UsedHosts:
+    """Virtual hosts of the shared node with all that a worker declares."""
+    return UsedHosts(broker, prepare)
+
+
+@pytest.fixture
+def vhost(request: pytest.FixtureRequest, broker: Node, used_hosts: UsedHosts) -> Iterator[VirtualHost]:
+    """Lend a virtual host with empty queues; a test that is marked `fresh` gets one without any."""
+    is_fresh = request.node.get_closest_marker("fresh") is not None
+    with virtual_host(broker) if is_fresh else used_hosts.host() as host:
+        yield host
 
 
 @pytest.fixture

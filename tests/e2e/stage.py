@@ -17,11 +17,14 @@ import aio_pika
 import aiormq
 import httpx
 
+from service.adapters.rabbitmq import connect, declare
+from service.core.attempt.retry import RetryPolicy
 from service.sandbox import create_app, serve
 from tests.support.worker import TIMEOUT, Ended, Worker, run, started
 
 KEY = "canary-key"
 RESULTS = "results"
+_BASE_DELAY, _MAX_DELAY = 0.1, 0.2
 DEFERRED = "omni.message.deferred"
 BROKEN = (aiormq.exceptions.AMQPError, RuntimeError, OSError)
 
@@ -249,6 +252,21 @@ async def connected(url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
         yield await connection.channel()
 
 
+async def prepare(url: str) -> None:
+    """Declare what a worker of a stage declares, and a queue for its results that survives restarts."""
+    session = await connect([url])
+    await declare(session.connection, RetryPolicy(base_delay=_BASE_DELAY, max_delay=_MAX_DELAY).delays, passive=False)
+    await session.close()
+    async with connected(url) as channel:
+        await _declare_results(channel)
+
+
+async def _declare_results(channel: aio_pika.abc.AbstractChannel) -> None:
+    results = await channel.declare_exchange("omni.results", "topic", durable=True)
+    queue = await channel.declare_queue(RESULTS, durable=True)
+    await queue.bind(results, "#")
+
+
 @asynccontextmanager
 async def staged(url: str, directory: Path) -> AsyncIterator[Stage]:
     """Make a stage on a broker. The queue for results survives lost connections and restarts."""
@@ -262,17 +280,15 @@ async def staged(url: str, directory: Path) -> AsyncIterator[Stage]:
         AsyncExitStack() as life,
     ):
         async with connected(url) as channel:
-            results = await channel.declare_exchange("omni.results", "topic", durable=True)
-            queue = await channel.declare_queue(RESULTS, durable=True)
-            await queue.bind(results, "#")
+            await _declare_results(channel)
         settings = {
             "RELAY_RABBITMQ_URL": url,
             "RELAY_OMNI_BASE_URL": sandbox.url,
             "RELAY_OMNI_API_KEY": KEY,
             "RELAY_HTTP_HOST": "127.0.0.1",
             "RELAY_HTTP_PORT": "0",
-            "RELAY_RETRY_BASE_DELAY": "0.1",
-            "RELAY_RETRY_MAX_DELAY": "0.2",
+            "RELAY_RETRY_BASE_DELAY": str(_BASE_DELAY),
+            "RELAY_RETRY_MAX_DELAY": str(_MAX_DELAY),
         }
         stage = Stage(url, directory, client, life, settings)
         listening = asyncio.create_task(stage.listen())
