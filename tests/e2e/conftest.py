@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.rabbitmq.node import Node
 from tests.e2e.stage import Stage, prepare, staged
 from tests.support.broker import UsedHosts, VirtualHost, virtual_host
+from tests.support.node import Node
 
 
 @pytest.fixture(scope="session")
