@@ -103,16 +103,17 @@ def history_of(delivery: Delivery, now: datetime) -> History:
     """Read a delivery's history, and count a redelivery as an ambiguous attempt.
 
     A worker that died may have posted it. The broker also marks what a worker returned unhandled, so redeliveries are
-    allowed on top of the attempts; see `retry.is_used_up`. A delivery that was handed out more than once before counts
-    twice: a dead worker may have published a retry message that counts once, and the two must not be in step.
+    allowed on top of the attempts; see `retry.is_used_up`. It may also have published a retry message, which counts
+    this redelivery if that worker had it as redelivered, and would be in step with the one that is published now.
     """
     history = read_history(delivery.headers, now)
     if not may_be_duplicate(delivery):
         return history
     is_republished_replay = history.is_replay and not delivery.redelivered  # it stays the attempt that was ordered
-    attempts = history.attempts + (not is_republished_replay)
-    redeliveries = history.redeliveries + min(max(times_handed_out(delivery) or 0, 1), 2)
-    return mark_ambiguous(replace(history, attempts=attempts, redeliveries=redeliveries))
+    attempts, redeliveries = history.attempts + (not is_republished_replay), history.redeliveries + 1
+    is_even = (times_handed_out(delivery) or 1) % 2 == 0
+    leaves_step = is_even != (redeliveries > 1)
+    return mark_ambiguous(replace(history, attempts=attempts, redeliveries=redeliveries, leaves_step=leaves_step))
 
 
 def may_be_duplicate(delivery: Delivery) -> bool:

@@ -30,7 +30,9 @@ class History:
     holds: int = 0
     """Those of `retries` that only waited for its `sendAt`."""
     redeliveries: int = 0
-    """Times it was redelivered, since a worker died or returned it unhandled. One delivery adds two at most."""
+    """Those of `attempts` that may not have been made: redelivered after a worker died, or returned unhandled."""
+    leaves_step: bool = False
+    """Whether it takes another delay now than the last redelivery of the same message did. Not written to headers."""
     denials: int = 0
     """Consecutive attempts denied while other calls succeeded, the first one included; see `report._denials`."""
     redrives: int = 0

@@ -12,9 +12,10 @@ settling its delivery leaves two copies of a request, and one may have been post
 keep both from being posted at once:
 
 * A possible duplicate needs one lookup more, and so is always later than the original.
-* Several possible duplicates may be in step: they were scheduled in the same moment. So each is posted only with a
-  probability, and otherwise is looked up again after a random delay. The probability is small for one that was
-  redelivered more than once: of two in step, at least one usually was.
+* Several possible duplicates may be in step: they were scheduled in the same moment. So one that follows another takes
+  half of its first delay, and all other delays are multiples of that. Where this does not distinguish them (there are
+  more than two, or the broker does not count), chance does: each is posted only with a probability of one in five, and
+  otherwise is looked up again after a random delay.
 """
 
 from dataclasses import replace
@@ -33,12 +34,11 @@ from service.core.value import dataclass
 NOT_ASKED: Final = Unanswered("redelivered")
 """The result for a possible duplicate: another worker may be posting it this moment, so it is too early to ask."""
 
-_PROBABILITY: Final = {False: 0.2, True: 0.05}
-"""Of a possible duplicate being posted after enough lookups, by whether it was redelivered more than once. Two in step
-are both posted at once in one of 20 cases if neither was, of 75 if one was, of 280 if both were."""
-_DELAYS: Final = 3
+_PROBABILITY: Final = 0.2
+"""Of a possible duplicate being posted after enough lookups. Two in step are both posted at once in one of 16 cases."""
+_DELAYS: Final = 2
 """Delays of which a possible duplicate that is not posted takes one. Two that take different ones leave step."""
-_MAX_DRAWS: Final = 60
+_MAX_DRAWS: Final = 12
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 """By which OMNI's clock may be behind ours. An id used again for the same address within that time counts as the same
 message. With a smaller value, a message that OMNI has would be posted again wherever a clock is wrong."""
@@ -150,7 +150,7 @@ def _next(
     if isinstance(lookup_result, Answered) and not is_only_replay:
         if beyond < 0:
             return "look_up"
-        if history.redeliveries and beyond < _MAX_DRAWS and attempt.jitter >= _probability(history):
+        if history.redeliveries and beyond < _MAX_DRAWS and attempt.jitter >= _PROBABILITY:
             return "look_up"
     if is_only_replay or (history.is_replay and not isinstance(lookup_result, Forbidden)):
         return "post"
@@ -162,18 +162,14 @@ def _next(
 def _doublings(attempt: Attempt, history: History, lookup_result: LookupResult) -> int:
     """Return how often the first delay of a lookup is doubled."""
     if lookup_result is NOT_ASKED:
-        return 1
+        return not attempt.history.leaves_step
     if not isinstance(lookup_result, Answered):
         return history.retries - history.holds
-    log_checks = history.log_checks - _extra_lookups(history)
+    least = _extra_lookups(history)  # all delays of possible duplicates but the first are multiples of the doubled one
+    log_checks = history.log_checks - least
     if log_checks < attempt.policy.log_checks:
-        return max(log_checks, 0)
-    probability = _probability(history)
-    return int((attempt.jitter - probability) / (1 - probability) * _DELAYS)
-
-
-def _probability(history: History) -> float:
-    return _PROBABILITY[history.redeliveries > 1]
+        return max(log_checks, least)
+    return least + int((attempt.jitter - _PROBABILITY) / (1 - _PROBABILITY) * _DELAYS)
 
 
 def _extra_lookups(history: History) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import service as service_package
 from service.core.attempt.retry import is_used_up
-from service.core.delivery import Publication
+from service.core.delivery import Header, Publication
 from service.core.headers import (
     dead_letter_reason,
     history_of,
@@ -82,15 +82,27 @@ def test_a_redelivery_may_have_been_posted_by_a_worker_that_died() -> None:
     assert history_of(replace(delivery, redelivered=True), NOW) == History(NOW, 3, ambiguous=True, redeliveries=1)
 
 
-@pytest.mark.parametrize(("times", "redeliveries"), [(None, 2), (1, 2), (2, 3), (9, 3)])
-def test_a_delivery_that_was_handed_out_more_than_once_differs_from_the_retry_of_a_worker_that_died(
-    times: int | None, redeliveries: int
-) -> None:
-    """One that counts up to the limit would end, though each of those workers may have died of something else."""
-    headers = {"omni-attempt": 1, "omni-redeliveries": 1} | ({} if times is None else {"x-delivery-count": times})
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("name", ["x-delivery-count", "x-acquired-count"])
+def test_two_redeliveries_of_one_message_in_turn_do_not_stay_in_step(name: str, before: int, count: int) -> None:
+    """The first may have left a retry message before its worker died."""
+    first, second = (redelivered({"omni-redeliveries": before, name: number}) for number in (count, count + 1))
 
-    history = history_of(replace(a_delivery(), redelivered=True, headers=headers), NOW)
-    assert (history.attempts, history.redeliveries) == (2, redeliveries)
+    assert first.leaves_step is not second.leaves_step
+    assert first.redeliveries == second.redeliveries == before + 1
+
+
+def test_a_retry_message_that_was_published_twice_is_not_in_step_with_the_first() -> None:
+    """The first is not marked, and takes no first delay."""
+    headers = {"omni-attempt": 1, "omni-redeliveries": 1, "omni-republished": True}
+
+    assert history_of(replace(a_delivery(), headers=headers), NOW).leaves_step
+    assert not redelivered({}).leaves_step  # nothing can be in step with it
+
+
+def redelivered(headers: dict[str, Header]) -> History:
+    return history_of(replace(a_delivery(), redelivered=True, headers={"omni-attempt": 1, **headers}), NOW)
 
 
 @pytest.mark.parametrize(
