@@ -54,6 +54,7 @@ async def test_a_broken_file_is_named_and_nothing_is_sent(stage: Stage, tmp_path
     assert await stage.waiting("omni.requests") == 0
 
 
+@pytest.mark.fresh
 async def test_requests_without_a_bound_queue_are_an_error(stage: Stage) -> None:
     ended = await stage.command("send", stdin=json.dumps(request("lost")).encode())
     assert ended.status == 1

@@ -146,14 +146,19 @@ async def test_tokens_and_the_brokers_password_are_replaced_while_pushes_run_and
                     while True:
                         statuses.append(await receiver.push(a_report(f"m-{len(statuses)}"), token=token))
 
+                async def end(pushing: asyncio.Task[None]) -> None:
+                    pushed = len(statuses)
+                    await receiver.process.until(lambda: len(statuses) > pushed)
+                    pushing.cancel()
+
                 assert await receiver.push(a_report("x"), token=new) == 404
                 pushing = asyncio.create_task(push_steadily(old))
                 await replace("secrets.reloaded", REPORTS_TOKEN=f"{old},{new}", RABBITMQ_URL=first)
-                pushing.cancel()
+                await end(pushing)
                 pushing = asyncio.create_task(push_steadily(new))
                 await replace("secrets.reloaded", REPORTS_TOKEN=new, RABBITMQ_URL=second)
                 assert await receiver.push(a_report("x"), token=old) == 404
-                pushing.cancel()
+                await end(pushing)
                 await replace("secrets.refused", REPORTS_TOKEN="short", RABBITMQ_URL=second)  # and the others stay
                 name = first.split("/")[2].split(":")[0]
                 manage(vhost.node, "DELETE", f"permissions/{vhost.name}/{name}")

@@ -45,6 +45,7 @@ async def test_a_port_in_use_is_a_fault(stage: Stage) -> None:
     assert "Traceback" not in ended.errors
 
 
+@pytest.mark.fresh
 @pytest.mark.parametrize("declare", ["true", "false"])
 async def test_a_topology_that_differs_is_a_fault(stage: Stage, declare: str) -> None:
     if declare == "true":
