@@ -96,6 +96,7 @@ async def test_a_body_is_read_in_its_encoding_or_refused_by_name(stage: Stage, f
     assert set((await stage.posts()).values()) == {1}
 
 
+@pytest.mark.once
 async def test_an_event_is_what_the_contract_says(stage: Stage) -> None:
     await stage.worker()
     before = datetime.now(UTC)
@@ -167,6 +168,7 @@ async def test_reply_to_gets_the_event_and_a_queue_of_the_relay_does_not(stage: 
     await worker.until_metric('omni_relay_reply_copies_total{result="unroutable"}', 1)
 
 
+@pytest.mark.once
 async def test_a_reply_to_that_the_settings_do_not_allow_is_ignored_and_counted(stage: Stage) -> None:
     worker = await stage.worker()
     async with connected(stage.url) as channel:

@@ -217,6 +217,7 @@ async def test_messages_that_a_killed_worker_may_have_posted_before_they_expired
     assert await stage.posts() == {"m": 1}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("policy", "word"), [("resend", "expired"), ("park", "unknown")])
 async def test_an_expired_message_that_is_not_found_is_never_posted(stage: Stage, policy: str, word: str) -> None:
     worker = await stage.worker()
@@ -239,6 +240,7 @@ async def test_an_expired_message_that_is_not_found_is_never_posted(stage: Stage
     assert await stage.waiting("omni.dead") == 0
 
 
+@pytest.mark.once
 async def test_a_rejection_that_a_killed_worker_had_not_published_is_found_and_published(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.fault(kind="refuse", statusId=6, times=1)

@@ -21,6 +21,7 @@ def request(name: str) -> dict[str, object]:
     return {"requestId": name, "messageId": name, "phoneNumber": NUMBER, "text": "Grüße"}
 
 
+@pytest.mark.once
 async def test_requests_of_files_and_of_standard_input_are_sent(stage: Stage, tmp_path: Path) -> None:
     await stage.worker()
     one, several, lines = tmp_path / "one.json", tmp_path / "several.json", tmp_path / "lines.jsonl"
@@ -61,6 +62,7 @@ async def test_requests_without_a_bound_queue_are_an_error(stage: Stage) -> None
     assert "Traceback" not in ended.errors
 
 
+@pytest.mark.once
 async def test_events_can_be_watched_as_json(stage: Stage, vhost: VirtualHost) -> None:
     await stage.worker()
     watcher = await stage.watching("watch", "--json")

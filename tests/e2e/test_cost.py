@@ -126,6 +126,7 @@ ENDS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("end", ENDS)
@@ -222,6 +223,7 @@ def large(name: str) -> bytes:
     return json.dumps(body).encode().ljust(3 * MIB)
 
 
+@pytest.mark.once
 async def test_a_body_longer_than_any_request_is_not_kept_as_it_arrives(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*[b" " * (12 * MIB)] * 3, message_id="long")
@@ -231,6 +233,7 @@ async def test_a_body_longer_than_any_request_is_not_kept_as_it_arrives(stage: S
     assert memory(worker) < 90
 
 
+@pytest.mark.once
 async def test_a_dead_letter_longer_than_any_request_is_not_kept_either(stage: Stage) -> None:
     """RabbitMQ 3 accepts 128 MiB, and a worker killed for its memory leaves all its calls ambiguous."""
     await (await stage.worker()).stop()

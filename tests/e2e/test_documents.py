@@ -78,6 +78,7 @@ async def test_the_commands_for_operators_work_as_they_stand_there(stage: Stage)
         assert "Traceback" not in output
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("change", "error"),
     [

@@ -125,6 +125,7 @@ async def test_a_dead_letter_repeats_no_forged_header(stage: Stage, producer: St
         assert dead_letter.headers["omni-redrive-count"] == 0
 
 
+@pytest.mark.once
 async def test_forged_headers_do_not_reveal_another_producers_message(stage: Stage, producer: Stage) -> None:
     worker = await stage.worker(REPLY_TO="*")
     await stage.send(request("secret", NUMBER))
@@ -140,6 +141,7 @@ async def test_forged_headers_do_not_reveal_another_producers_message(stage: Sta
     assert await lookups(worker) == 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("headers", [{"omni-first-seen": LONG_AGO}, PAST], ids=["first seen", "all"])
 async def test_forged_headers_do_not_bypass_the_check_of_send_at(
     stage: Stage, producer: Stage, headers: dict[str, Any]
@@ -370,6 +372,7 @@ def test_the_rights_in_the_documents_are_those_tested_here() -> None:
         assert f"`{rights}`".replace("|", "\\|") in page  # as a table has it
 
 
+@pytest.mark.once
 async def test_events_are_the_same_however_often_a_forged_request_is_sent(stage: Stage, producer: Stage) -> None:
     await stage.worker()
     for _ in range(2):

@@ -231,6 +231,7 @@ async def test_a_producer_floods_with_wrong_requests(stage: Stage) -> None:
     page_says("OmniRelayInvalidRequests", "message.unaccepted", "app_id", "omni-relay watch --json")
 
 
+@pytest.mark.once
 async def test_requests_become_dead_letters(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.fault(kind="status", status=503, times=3)

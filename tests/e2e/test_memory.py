@@ -59,6 +59,7 @@ async def test_what_a_killed_worker_had_not_started_is_posted_at_once_though_the
     assert NUMBER not in str(await memory.keys())
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.parametrize("fault", ["killed", "flushed", "killed, with old data on disk", "killed, and stays away"])
 async def test_after_a_memory_that_lost_its_data_everything_held_is_ambiguous_and_nothing_is_posted_twice(
@@ -151,6 +152,7 @@ async def test_a_refused_password_is_named_and_sending_goes_on(stage: Stage, tmp
         assert "ok    memory         connected; it can be written" in checked.output
 
 
+@pytest.mark.once
 @pytest.mark.long
 async def test_a_worker_that_lost_the_memory_and_posted_without_it_leaves_no_record_that_it_had_not(
     stage: Stage, memory: MemoryServer

@@ -25,6 +25,7 @@ def requests(count: int, prefix: str = "m") -> list[dict[str, object]]:
     return [request(f"{prefix}-{number}", NUMBER) for number in range(count)]
 
 
+@pytest.mark.once
 async def test_while_omni_is_down_only_probes_are_sent_and_no_message_fails(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="8", RETRY_BASE_DELAY="0.5", RETRY_MAX_DELAY="4")
     await stage.fault(kind="status", status=503)
@@ -51,6 +52,7 @@ async def test_while_omni_is_down_only_probes_are_sent_and_no_message_fails(stag
     assert worker.lines("sending.resumed")
 
 
+@pytest.mark.once
 @pytest.mark.long
 async def test_an_outage_makes_no_attempt_ambiguous_and_no_message_late(stage: Stage) -> None:
     """No worker ends and OMNI accepts nothing, so nothing is looked up, and all are posted as soon as OMNI answers.
@@ -237,6 +239,7 @@ async def test_while_events_are_not_confirmed_no_call_is_made_and_none_is_repeat
     await worker.until_metric(STALLED, 0)
 
 
+@pytest.mark.once
 async def test_a_worker_stopped_during_a_pause_leaves_no_ambiguous_attempt(stage: Stage) -> None:
     worker = await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="status", status=503, retryAfter="8", times=1, seconds=0.5)

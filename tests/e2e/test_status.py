@@ -27,6 +27,7 @@ async def report(stage: Stage, *workers: Worker) -> tuple[int, dict[str, Any]]:
     return ended.status, json.loads(ended.output)
 
 
+@pytest.mark.once
 async def test_a_worker_that_serves_needs_nobody(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(request("m", NUMBER))
@@ -41,6 +42,7 @@ async def test_a_worker_that_serves_needs_nobody(stage: Stage) -> None:
     assert ended.output.endswith("nothing that needs a person\n")
 
 
+@pytest.mark.once
 async def test_requests_are_counted_as_they_come_in_and_go_out(stage: Stage) -> None:
     worker = await stage.worker()
     command = asyncio.create_task(
@@ -88,6 +90,7 @@ async def test_a_full_queue_of_results_is_named(stage: Stage) -> None:
         await channel.queue_delete("full", if_empty=False, if_unused=False)
 
 
+@pytest.mark.once
 async def test_dead_letters_are_counted_by_reason(stage: Stage) -> None:
     worker = await stage.worker(RETRY_MAX_ATTEMPTS="1")
     await stage.send(request("m", UNAVAILABLE))

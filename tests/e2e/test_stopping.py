@@ -76,6 +76,7 @@ async def test_a_worker_stopped_under_load_makes_no_attempt_ambiguous(stage: Sta
     assert set(map(tuple, stage.event_types().values())) == {("accepted",)}
 
 
+@pytest.mark.once
 async def test_after_the_grace_time_unsettled_deliveries_return_to_the_queue(stage: Stage) -> None:
     worker = await stage.worker(SHUTDOWN_GRACE="0.3")
     await stage.fault(kind="hang")
@@ -88,6 +89,7 @@ async def test_after_the_grace_time_unsettled_deliveries_return_to_the_queue(sta
     assert Counter(line["settlement"] for line in worker.lines("delivery.settled")) == {"abandoned": 4}
 
 
+@pytest.mark.once
 async def test_a_second_signal_ends_a_worker_at_once_and_the_next_worker_finishes(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.send(*requests(3, "done"))

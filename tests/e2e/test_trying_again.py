@@ -24,6 +24,7 @@ def moment(text: Any) -> datetime:  # noqa: ANN401  # JSON
     return datetime.fromisoformat(text)
 
 
+@pytest.mark.once
 async def test_a_retry_waits_as_long_as_retry_after_says(stage: Stage) -> None:
     await stage.worker(RETRY_MAX_DELAY="1.6")
     await stage.send(request("m", UNAVAILABLE_ONCE))
@@ -97,6 +98,7 @@ async def test_after_the_last_attempt_a_message_fails_and_is_dead_lettered(stage
     assert set((await stage.posts()).values()) == {2}
 
 
+@pytest.mark.once
 async def test_a_deadline_ends_the_retries(stage: Stage) -> None:
     await stage.worker()
     deadline = datetime.now(UTC) + timedelta(seconds=3)

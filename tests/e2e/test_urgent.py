@@ -66,6 +66,7 @@ async def test_urgent_messages_overtake_a_campaign_that_keeps_most_of_the_rate(s
     assert len(stage.final_events()) < CAMPAIGN
 
 
+@pytest.mark.once
 async def test_urgent_messages_are_never_posted_in_a_call_with_others(stage: Stage) -> None:
     worker = await stage.worker(OMNI_CONCURRENCY="1")
     await stage.fault(kind="latency", seconds=0.2)
@@ -84,6 +85,7 @@ async def test_urgent_messages_are_never_posted_in_a_call_with_others(stage: Sta
     assert await worker.stop() == 0
 
 
+@pytest.mark.once
 async def test_a_flood_of_urgent_messages_leaves_the_campaign_a_tenth(stage: Stage) -> None:
     await (await stage.worker()).stop()  # it has declared the queues
     await stage.send(*campaign("distinct"))
@@ -100,6 +102,7 @@ async def test_a_flood_of_urgent_messages_leaves_the_campaign_a_tenth(stage: Sta
     assert 0.1 < both.count("campaign") / len(both) < 0.5
 
 
+@pytest.mark.once
 async def test_a_retry_of_an_urgent_message_overtakes_the_campaign_too(stage: Stage) -> None:
     await stage.worker(OMNI_MESSAGES_PER_SECOND=str(RATE))
     await stage.send(*campaign("distinct"))
@@ -115,6 +118,7 @@ async def test_a_retry_of_an_urgent_message_overtakes_the_campaign_too(stage: St
     assert len(stage.final_events()) < CAMPAIGN
 
 
+@pytest.mark.once
 async def test_after_an_outage_urgent_messages_go_first(stage: Stage) -> None:
     worker = await stage.worker(OMNI_MESSAGES_PER_SECOND=str(RATE), RETRY_BASE_DELAY="1", RETRY_MAX_DELAY="2")
     await stage.fault(kind="status", status=503)
@@ -184,6 +188,7 @@ async def test_an_urgent_request_that_expired_in_its_queue_is_reported(stage: St
     assert await stage.posts() == {}
 
 
+@pytest.mark.once
 async def test_a_command_sends_urgent_requests(stage: Stage) -> None:
     worker = await stage.worker()
     await worker.stop()
@@ -202,6 +207,7 @@ async def test_a_command_sends_urgent_requests(stage: Stage) -> None:
     await worker.until_metric('omni_relay_acceptance_seconds_count{lane="normal"}', 0)
 
 
+@pytest.mark.once
 async def test_large_requests_that_fill_the_memory_do_not_hold_urgent_ones_up_for_long(stage: Stage) -> None:
     worker = await stage.worker(
         RABBITMQ_MAX_BYTES_IN_FLIGHT=str(8 * MIB), OMNI_MAX_MESSAGES_PER_CALL="10000", OMNI_CONCURRENCY="4"

@@ -155,7 +155,9 @@ async def test_a_slow_answer_to_a_cancel_leaves_the_channel_open(vhost: VirtualH
             await session.close()
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "library alone"])
+@pytest.mark.parametrize(
+    "fast", [pytest.param(True, id="fast path"), pytest.param(False, id="library alone", marks=pytest.mark.once)]
+)
 async def test_a_lane_whose_deliveries_are_all_unsettled_holds_no_other_up(vhost: VirtualHost, *, fast: bool) -> None:
     taken: asyncio.Queue[tuple[Delivery, Acknowledger]] = asyncio.Queue()
 

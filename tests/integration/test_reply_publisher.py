@@ -40,7 +40,9 @@ class Replies:
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=[True, False], ids=["fast path", "library alone"])
+@pytest.fixture(
+    params=[pytest.param(True, id="fast path"), pytest.param(False, id="library alone", marks=pytest.mark.once)]
+)
 def fast(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
