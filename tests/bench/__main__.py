@@ -6,7 +6,7 @@
     .venv/bin/python -m tests.bench --only relay --prefetch 30,100,300,1000         # and --concurrency 4,16,100
     .venv/bin/python -m tests.bench --only relay --processes 1,2,3,4
     .venv/bin/python -m tests.bench --rate 200 --latency 0.05                       # seconds from publish to event
-    .venv/bin/python -m tests.bench --only relay --rate 200 --memory --repeat 6 --directory /dev/shm
+    .venv/bin/python -m tests.bench --only relay --rate 200 --memory --repeat 6 --directory /dev/shm --realtime
 
 One after the other on one machine, each against the same broker and an OMNI that costs next to nothing: a full queue is
 drained by one process, whose CPU time (user and system, its children included) is read from the kernel. Compare ratios,
@@ -15,7 +15,7 @@ from `tests/bench/requirements.txt`, into an environment of their own. Ends by i
 
 With a rate, one run may have a p99 ten times that of the next: the broker waits for the disk for each message, and five
 processes share the cores. So the relay runs without and with a shared memory in turn, several times. The medians
-are compared, and `--directory` leaves the disk out.
+are compared, `--directory` leaves the disk out, and `--realtime` the other processes.
 """
 
 import argparse
@@ -106,6 +106,8 @@ class Bench:
     omni: str
     directory: Path
     memory: MemoryServer | None = None
+    under: tuple[str, ...] = ()
+    """The command that starts a worker's."""
 
     async def run(self, name: str, kind: str, count: int, variant: Variant) -> Run:
         """Fill the queue, and have it drained."""
@@ -210,7 +212,11 @@ class Bench:
         with (self.directory / f"{name}.log").open("ab") as log:
             return Process(
                 subprocess.Popen(
-                    [*self._program(name), *(("--processes", variant.processes) if name == "relay" else ())],
+                    [
+                        *self.under,
+                        *self._program(name),
+                        *(("--processes", variant.processes) if name == "relay" else ()),
+                    ],
                     env={**self._environment(name), **variant.settings},
                     cwd=self.directory,
                     stdout=log,
@@ -261,7 +267,8 @@ async def main(options: argparse.Namespace) -> None:
         )
         stack.callback(omni.kill)
         server = await stack.enter_async_context(MemoryServer(directory / "memory")) if options.memory else None
-        bench = Bench(node.url, f"http://127.0.0.1:{port}", directory, server)
+        under = ("chrt", "-f", "1") if options.realtime else ()
+        bench = Bench(node.url, f"http://127.0.0.1:{port}", directory, server, under)
         async with started(directory / "first", {**bench.settings, "RELAY_HTTP_PORT": "0"}, "worker") as first:
             await first.until_ready()  # makes the topology
         print(f"OMNI after {options.latency * 1000:.0f} ms, RabbitMQ {node.version}, Python {sys.version.split()[0]}")  # noqa: T201
@@ -340,5 +347,6 @@ if __name__ == "__main__":
     parser.add_argument("--only", default=",".join(("relay", *RIVALS)))
     parser.add_argument("--kinds", default="distinct,campaign,mix")
     parser.add_argument("--memory", action="store_true", help="the relay has a shared memory")
+    parser.add_argument("--realtime", action="store_true", help="a worker waits for no other process; needs root")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each, with --rate")
     asyncio.run(main(parser.parse_args()))
