@@ -44,10 +44,13 @@ async def _note(connection: "MemoryConnection", claim: Claim, found: bytes, kept
 
 async def _take_over(connection: "MemoryConnection", claim: Claim, kept: float, is_gone: "IsGone") -> bool:
     holder = holder_to_replace(claim)
-    if holder is None or (holder not in {FREE, GIVEN_UP} and not await is_gone(connection, holder)):
+    if holder is None:
         return False
-    if not await connection.exchange(claim.name, claim.known or b"", taken_over(claim), kept):
-        return False  # another one has
-    claim.was_held = holder != FREE
+    if holder != claim.holder:  # else it has taken it over already, and the answer was lost
+        if holder not in {FREE, GIVEN_UP} and not await is_gone(connection, holder):
+            return False
+        claim.was_held = holder != FREE
+        if not await connection.exchange(claim.name, claim.known or b"", taken_over(claim), kept):
+            return False  # another one has
     await connection.start([claim.record], (), STARTED, kept)
     return True

@@ -117,7 +117,8 @@ class SharedMemory:
         self._unrecorded: deque[Give] = deque(maxlen=_UNRECORDED)
         """Ends that were published without being recorded."""
         self._held: set[str] = set()
-        """The holders of claims that are ours."""
+        """The holders of claims that are ours: from before such a claim is written until its end is, in that order.
+        Otherwise a redelivered duplicate, in the same turn of the loop, would take it over."""
         self._changed = asyncio.Event()
         self._is_replaced = False
         """Whether to connect again at once."""
@@ -190,10 +191,10 @@ class SharedMemory:
         """Do as `start` does. Almost all are claims of new requests, which none has: then it takes fewer steps."""
         connection = self._connection
         if connection is not None and claim.kind == "whole" and claim.name:
+            self._held.add(claim.holder)
             found = await connection.claim(claim.record, claim.name, claim.value, STARTED, self._kept)
             if found == b"":
                 claim.known, claim.is_started = found, True
-                self._held.add(claim.holder)
                 return True
         return await self.start((claim,))
 
@@ -203,23 +204,24 @@ class SharedMemory:
         Each is then started, or refused since another delivery has the claim. While the lease lasts, other workers rely
         on it that nothing is done without a record.
         """
-        while True:
-            if self._connection is not None:
-                with contextlib.suppress(MemoryUnavailableError):
-                    await start_claims(self._connection, claims, self._kept, self._is_gone)
-                    for claim in claims:
-                        if claim.is_held:
-                            self._held.add(claim.holder)
-                    return True
-                continue
-            left = self._lease_ends - self._clock()
-            if left <= 0:
-                is_required = self._on_missing is not None
-                for claim in claims:  # those that another worker may have served wait for the memory, if they must
-                    claim.is_refused = claim.kind == "waiting" or (is_required and claim.is_checked_first)
-                self._note_missing()
-                return self._on_missing is None
-            await self._wait(left)
+        self._held.update([claim.holder for claim in claims if claim.is_claiming])
+        try:
+            while True:
+                if self._connection is not None:
+                    with contextlib.suppress(MemoryUnavailableError):
+                        await start_claims(self._connection, claims, self._kept, self._is_gone)
+                        return True
+                    continue
+                left = self._lease_ends - self._clock()
+                if left <= 0:
+                    is_required = self._on_missing is not None
+                    for claim in claims:  # those that another worker may have served wait for the memory, if they must
+                        claim.is_refused = claim.kind == "waiting" or (is_required and claim.is_checked_first)
+                    self._note_missing()
+                    return self._on_missing is None
+                await self._wait(left)
+        finally:
+            self._held.difference_update([claim.holder for claim in claims if not claim.is_held])
 
     def end(
         self, claim: Claim, events: Sequence[StatusEvent], messages: str, /, *, is_whole: bool, is_complete: bool
@@ -231,14 +233,14 @@ class SharedMemory:
         While the lease lasts, other workers rely on it that this is recorded before it is published. Later it is
         recorded once the memory is available: duplicates wait for it.
         """
-        if is_complete:
-            self._held.discard(claim.holder)
         notes, claim.notes, kept = claim.notes, "", self._kept
         before, away = claim.first_line, written(claim.meaning, AWAY)
         after = away if is_complete else before
         record = claim.record if is_complete else ""
 
         def give(connection: "MemoryConnection", confirmed: "Confirmed | None" = None) -> Awaitable[bytes | None]:
+            if is_complete:
+                self._held.discard(claim.holder)
             ends = notes + write_ends(events, is_whole=is_whole)
             connection.put_each(write_origins(events), kept)
             if not claim.request:

@@ -11,7 +11,14 @@ import hiredis
 import pytest
 
 from service.adapters.memory import ANSWER, Confirmed, MemoryConnection, connect
+from service.adapters.metrics import Metrics
+from service.core.attempt.claim import Claim
 from service.core.attempt.start_record import MemoryUnavailableError
+from service.core.result.event import StatusEvent
+from service.worker.memory import SharedMemory
+from service.worker.telemetry import Telemetry
+from tests.support.builder import NOW
+from tests.support.loop import loop_time
 from tests.support.memory import MemoryServer
 from tests.support.proxy import Proxy
 from tests.support.tls import certificate, forwarded, server_of
@@ -103,6 +110,33 @@ async def test_the_end_of_a_part_is_appended_to_the_request_unless_another_holde
     assert await connection.get("r") == b"m w.1\n[1]\n[4]\n"
     assert (await connection.get("lost"), await connection.get("p3")) == (b"m ~\n[1]\n", b"m ~\n[1]\n[2]\n")
     assert (await connection.get("b"), await connection.get("c")) == (None, b"x")
+
+
+async def test_a_claim_whose_end_is_being_recorded_is_not_taken_over_by_a_duplicate_of_the_same_worker(
+    memory: MemoryServer,
+) -> None:
+    """An end is written after everything else of its turn: so the claim is held until then."""
+    telemetry = Telemetry(Metrics(), lambda: NOW, loop_time)
+    shared = SharedMemory(lambda lost: connect(memory.url, None, lost), telemetry, loop_time, kept=10)
+    running = asyncio.create_task(shared.run())
+    await shared.tried.wait()
+    worker = shared._worker  # noqa: SLF001 - holders are named after it
+    first, duplicate = (Claim("x", "r1", "m", f"{worker}.{number}", may_take_over=number > 1) for number in (1, 2))
+    assert await shared.start_one(first)
+
+    async def end() -> bytes:
+        await shared.start([Claim("y", "r2", "m", f"{worker}.3")])  # in one command with that of the duplicate
+        return await shared.end(
+            first, [StatusEvent("message.accepted", NOW, "r", 1, "m-1")], "", is_whole=True, is_complete=True
+        )
+
+    found, _ = await asyncio.gather(end(), shared.start([duplicate]))
+    assert (found, duplicate.is_refused) == (b"", True)
+    third = Claim("z", "r1", "m", f"{worker}.4", may_take_over=True)
+    await shared.start([third])
+    assert (third.known or b"").startswith(b'm ~\n["accepted"')
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_what_is_recorded_without_being_waited_for_never_fails(memory: MemoryServer) -> None:

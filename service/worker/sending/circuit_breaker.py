@@ -291,7 +291,7 @@ class _Guarded:
                     guard.take_back(entered)
             if outcome is DUPLICATE and call.members:
                 return NOT_SENT
-            is_innocent = outcome is DUPLICATE and call.record is not None and not call.record.is_refused
+            is_innocent = outcome is DUPLICATE and (call.record is None or not call.record.is_refused)
             if outcome is not NOT_SENT and not is_innocent:
                 return outcome
 

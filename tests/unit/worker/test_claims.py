@@ -184,3 +184,18 @@ async def test_a_number_that_is_not_served_any_more_is_gone() -> None:
         server.values[claim.name] = f"m {memory._worker}.3\n".encode()  # noqa: SLF001
         assert await memory.start([claim])
         assert (claim.is_refused, claim.was_held) == (False, True)
+
+
+async def test_a_claim_that_was_taken_over_is_kept_if_the_connection_ends_before_its_start_is_recorded() -> None:
+    """Its holder had given it up untouched. It has lines from before, so it does not read as one that was just made."""
+    server = Server()
+    async with working(server) as memory:
+        claim = Claim("x", claim_name("r"), "m", f"{memory._worker}.7", may_take_over=True)  # noqa: SLF001
+        server.values[claim.name] = b'm -\n["deferred"]\n'
+        starting = asyncio.create_task(memory.start([claim]))
+        await asyncio.sleep(0.0025)
+        assert server.values[claim.name].startswith(claim.first_line.encode())
+        server.connections[0].break_off()
+        assert await starting
+        assert (claim.is_refused, claim.was_held, claim.is_held) == (False, False, True)
+        assert server.values["x"] == b"started"

@@ -14,6 +14,7 @@ from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.attempt.breaker import CircuitBreaker
 from service.core.attempt.call import OmniCall, ids_of, merge, split
+from service.core.attempt.claim import Claim
 from service.core.attempt.concurrency import Limit
 from service.core.attempt.outcome import (
     NOT_SENT,
@@ -31,6 +32,7 @@ from service.core.omni.channel.sms import Sms
 from service.core.topology import URGENT
 from service.worker.cancellation import Cancellations
 from service.worker.deduplicator import deduplicated
+from service.worker.memory import SharedMemory
 from service.worker.ownership import SessionCheck
 from service.worker.sending import make_send
 from service.worker.sending.circuit_breaker import LONGEST_WAIT, Guard
@@ -38,6 +40,7 @@ from service.worker.sending.limiter import Limiter
 from service.worker.telemetry import Telemetry
 from tests.support.builder import NOW, a_call, a_message, a_status
 from tests.support.loop import loop_time, settled
+from tests.unit.worker.test_memory import Server, working
 
 
 class World:
@@ -49,6 +52,7 @@ class World:
         most: int | None = 100,
         rate: float | None = None,
         orders: Cancellations | None = None,
+        memory: SharedMemory | None = None,
     ) -> None:
         self.posted: list[list[str]] = []
         self.go = asyncio.Event()
@@ -62,7 +66,14 @@ class World:
         self.check = SessionCheck(lambda: self.elapsed)
         telemetry = Telemetry(self.metrics, lambda: self.now, self.clock)
         self.send = make_send(
-            self._post, self.guard, self.limiter, telemetry, now=lambda: self.now, most=most, orders=orders
+            self._post,
+            self.guard,
+            self.limiter,
+            telemetry,
+            now=lambda: self.now,
+            most=most,
+            memory=memory,
+            orders=orders,
         )
         self.before_writing: list[Callable[[], None]] = []
         """Functions that are called, one per call, while a token is fetched and a connection opened."""
@@ -628,6 +639,19 @@ async def test_merged_calls_that_wait_for_a_slot_share_the_next() -> None:
     await asyncio.gather(first, *merged)
 
     assert world.posted == [["first"], ["a", "b", "c", "d"]]
+
+
+async def test_beside_a_duplicate_each_of_the_others_is_posted_also_one_without_an_id() -> None:
+    """A request without an id makes no claim."""
+    async with working(Server(values={"duplicate": b"m ~\n"})) as memory:
+        world = World(memory=memory)
+        world.go.set()
+        claims = [Claim("a", "duplicate", "m", "w.1"), Claim("b", "other", "m", "w.2"), None]
+        names = ("duplicate", "other", "without-id")
+        calls = [world.call(name, record=claim) for name, claim in zip(names, claims, strict=True)]
+        outcomes = await asyncio.gather(*calls)
+    assert [type(outcome) for outcome in outcomes] == [NotAttempted, Accepted, Accepted]
+    assert world.posted == [["other", "without-id"]]
 
 
 async def test_of_calls_of_one_turn_each_has_its_own_deadline_and_its_own_rejection() -> None:
