@@ -199,7 +199,7 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
     content = content[content.index(b"\xce\x02") + 1 :]  # without the method that published it
     delivery = b"\x01\x00\x01%s%s\xce%s" % (len(deliver).to_bytes(4), deliver, content)
     print(f"{'AMQP: take a delivery':<28}{cost(lambda: fast_path.data_received(delivery * 30), 60) / 30:>8.1f}")  # noqa: T201
-    print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.ack(1, fast_path.life)):>8.1f}")  # noqa: T201
+    print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.write(codec.write_ack(1, 1), fast_path.life)):>8.1f}")  # noqa: T201
     fast_path.flush()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
     connection = HttpConnection()
