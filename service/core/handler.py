@@ -430,7 +430,7 @@ class Handler:
     def _report(self, job: Job, call: OmniCall, outcome: Outcome, now: datetime) -> Report:
         request = job.parsed.request
         assert request is not None  # noqa: S101 - or there would be no call
-        message_outcomes = judge(call, outcome, ambiguous=job.history.ambiguous)
+        message_outcomes = judge(call.messages, outcome, ambiguous=job.history.ambiguous)
         part = request if call.messages is request.messages else replace(request, messages=call.messages)
         effects = self._effects
         is_denied = "denied" in [one.disposition for one in message_outcomes]

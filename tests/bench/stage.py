@@ -108,7 +108,7 @@ def main() -> None:
     outcome = read_answer(200, {}, answer, call.messages, now)
     assert isinstance(outcome, Accepted)
     attempt = Attempt(request, history, policy, now, 0.5)
-    report = report_attempt(attempt, judge(call, outcome, ambiguous=False))
+    report = report_attempt(attempt, judge(call.messages, outcome, ambiguous=False))
     merged = merge([call] * _MERGED)
     merged_answer = _answer(merged)
 
@@ -149,8 +149,8 @@ def main() -> None:
         "plan": lambda: plan(request, history, Origin(), policy),
         "render": call.to_json,
         "read answer": lambda: read_answer(200, {}, answer, call.messages, now),
-        "judge": lambda: judge(call, outcome, ambiguous=False),
-        "report": lambda: report_attempt(attempt, judge(call, outcome, ambiguous=False)),
+        "judge": lambda: judge(call.messages, outcome, ambiguous=False),
+        "report": lambda: report_attempt(attempt, judge(call.messages, outcome, ambiguous=False)),
         "publication": lambda: publish_report(report, delivery, now),
         "(whole path)": whole,
         "content key": lambda: content_key(call),
