@@ -48,6 +48,7 @@ from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.history import History, LookupPurpose
 from service.core.omni.status import Status
+from service.core.request.decoding import finished
 from service.core.request.parsing import parse
 from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_report
@@ -100,7 +101,7 @@ def main() -> None:
     policy = Policy(RetryPolicy(8, 1.0, 300.0))
     delivery = Delivery(body, "application/json", "r-0")
     history = History(now)
-    parsed = parse(delivery, history, str)
+    parsed = finished(parse(delivery, history, str))
     assert parsed.request is not None
     request = parsed.request
     (call,) = plan(request, history, Origin(), policy)
@@ -145,7 +146,7 @@ def main() -> None:
         log.info("delivery.settled", settlement="acked", seconds=0.1, request_id="r-0", attempts=0, redelivered=False)
 
     stages: dict[str, Callable[[], object]] = {
-        "parse": lambda: parse(delivery, history, str),
+        "parse": lambda: finished(parse(delivery, history, str)),
         "plan": lambda: plan(request, history, Origin(), policy),
         "render": call.to_json,
         "read answer": lambda: read_answer(200, {}, answer, call.messages, now),
