@@ -15,6 +15,7 @@ from service.cli.rows import Format, Row, Source, read_rows
 from service.cli.send_progress import digest_of
 from service.core.delivery import Delivery
 from service.core.history import History
+from service.core.request.decoding import finished
 from service.core.request.parsing import parse
 from service.core.request.row import merged
 from service.core.topology import NORMAL, Lane
@@ -101,7 +102,7 @@ def check(requests: Input, *, unchecked: bool) -> Faults:
 
 def _faults(value: object, now: datetime) -> list[str]:
     """List the faults for which the worker would refuse a request, or a part of it."""
-    parsed = parse(Delivery(body_of(value)), History(now), lambda: "unnamed")
+    parsed = finished(parse(Delivery(body_of(value)), History(now), lambda: "unnamed"))
     faults = [*parsed.faults, *(fault for rejection in parsed.rejections for fault in rejection.faults)]
     return [f"{fault.path}: {fault.message}" for fault in dict.fromkeys(faults)]
 

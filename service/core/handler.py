@@ -30,7 +30,8 @@ from service.core.attempt.retry import Policy, duplicate_delay, hold_delay
 from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Ownership, Publication, UnpublishableError
 from service.core.headers import history_of, mark_republished, may_be_duplicate
 from service.core.history import History, LookupPurpose, owned
-from service.core.request.parsing import is_small, parse, parse_in_steps
+from service.core.request.decoding import finished
+from service.core.request.parsing import is_small, parse
 from service.core.request.request import Message, Parsed, SendRequest
 from service.core.result.cancellation import report_cancellation
 from service.core.result.decision import Attempt, joined, report_attempt
@@ -176,7 +177,7 @@ class Handler:
         now = self._effects.now()
         is_first = not delivery.headers and not delivery.redelivered  # as almost all
         history = History(now) if is_first else history_of(delivery, now)
-        parsed = parse(delivery, history, self._effects.make_id)
+        parsed = finished(parse(delivery, history, self._effects.make_id))
         return Job(delivery, history, parsed, ownership, published=delivery.timestamp)
 
     async def read_in_steps(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
@@ -185,7 +186,7 @@ class Handler:
             return self.read(delivery, ownership)
         now = self._effects.now()
         history = history_of(delivery, now)
-        steps = parse_in_steps(delivery, history, self._effects.make_id)
+        steps = parse(delivery, history, self._effects.make_id)
         while True:
             try:
                 next(steps)
@@ -430,7 +431,7 @@ class Handler:
     def _report(self, job: Job, call: OmniCall, outcome: Outcome, now: datetime) -> Report:
         request = job.parsed.request
         assert request is not None  # noqa: S101 - or there would be no call
-        message_outcomes = judge(call, outcome, ambiguous=job.history.ambiguous)
+        message_outcomes = judge(call.messages, outcome, ambiguous=job.history.ambiguous)
         part = request if call.messages is request.messages else replace(request, messages=call.messages)
         effects = self._effects
         is_denied = "denied" in [one.disposition for one in message_outcomes]

@@ -156,13 +156,11 @@ class Dispatcher:
                     self._start(self._serve(job.delivery, acknowledger, job))
                 return
             for result in results:
-                job, _, acknowledger = left[0]
-                settlement = await self._settle(acknowledger, result)
-                left.popleft()
-                self._end(job.delivery, settlement, started, result)
+                job, _, acknowledger = left.popleft()
+                await self._settle(job.delivery, acknowledger, started, result)
         finally:
-            for job, _, _ in left:
-                self._end(job.delivery, "abandoned", started, None)
+            for job, _, acknowledger in left:
+                await self._settle(job.delivery, acknowledger, started, None)
 
     async def _results(self, members: Sequence[_Member]) -> Sequence[Settlement | Exception] | None:
         """Handle deliveries by one call. Returns each one's result; None if each has to be handled by itself."""
@@ -185,33 +183,38 @@ class Dispatcher:
         return results
 
     async def _serve(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None = None) -> None:
-        started, settlement = self._telemetry.clock(), "abandoned"
+        started = self._telemetry.clock()
         result: Settlement | Exception | None = None
         try:
             result = await self._result(delivery, acknowledger, job)
-            settlement = await self._settle(acknowledger, result)
         finally:
-            self._end(delivery, settlement, started, result)
+            await self._settle(delivery, acknowledger, started, result)
 
-    def _end(self, delivery: Delivery, settlement: str, started: float, result: Settlement | Exception | None) -> None:
-        self.in_flight -= 1
-        self._on_done(delivery)
-        self._telemetry.delivery_settled(delivery, settlement, self._telemetry.clock() - started, result)
-
-    async def _settle(self, acknowledger: Acknowledger, result: Settlement | Exception) -> str:
-        """Settle a delivery, here and nowhere else; returns how. Nothing is settled without a result."""
-        if isinstance(result, DeliveryLostError):
-            return "lost"
-        if not self._may_settle.is_set():
-            await self._may_settle.wait()
+    async def _settle(
+        self, delivery: Delivery, acknowledger: Acknowledger, started: float, result: Settlement | Exception | None
+    ) -> None:
+        """Settle a delivery, here and nowhere else. One without a result is abandoned, without a wait."""
+        settlement = "abandoned"
         try:
-            if isinstance(result, Settlement):
-                await acknowledger.ack()
-                return "acked"
-            await acknowledger.dead_letter()
+            if isinstance(result, DeliveryLostError):
+                settlement = "lost"
+            elif result is not None:
+                if not self._may_settle.is_set():
+                    await self._may_settle.wait()
+                if isinstance(result, Settlement):
+                    await acknowledger.ack()
+                    settlement = "acked"
+                else:
+                    await acknowledger.dead_letter()
+                    settlement = "dead_lettered"
         except BrokerErrors:
-            return "lost"  # usual when the connection drops: the broker redelivers, and the duplicate gets this result
-        return "dead_lettered"
+            settlement = (
+                "lost"  # usual when the connection drops: the broker redelivers; the duplicate gets this result
+            )
+        finally:
+            self.in_flight -= 1
+            self._on_done(delivery)
+            self._telemetry.delivery_settled(delivery, settlement, self._telemetry.clock() - started, result)
 
     async def _result(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
         """Handle a delivery, or take over what is or was done about it before it was redelivered.

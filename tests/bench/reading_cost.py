@@ -14,7 +14,7 @@ from typing import Final
 
 from service.core.delivery import Delivery
 from service.core.headers import read_history
-from service.core.request.parsing import parse_in_steps
+from service.core.request.parsing import parse
 from tests.support.hostile import GZIP, JSON, XML
 
 
@@ -37,7 +37,7 @@ def cost(name: str) -> tuple[float, float, int]:
     delivery = Delivery(make(), content_type, content_encoding=content_encoding)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew
     before, longest, count = memory("VmRSS"), 0.0, 0
-    steps, left = parse_in_steps(delivery, read_history({}, datetime.now(UTC)), str), True
+    steps, left = parse(delivery, read_history({}, datetime.now(UTC)), str), True
     while left:
         began = time.process_time()
         left = next(steps, "done") != "done"

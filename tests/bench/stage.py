@@ -48,6 +48,7 @@ from service.core.delivery import Delivery, Publication
 from service.core.handler import Effects, Handler
 from service.core.history import History, LookupPurpose
 from service.core.omni.status import Status
+from service.core.request.decoding import finished
 from service.core.request.parsing import parse
 from service.core.result.decision import Attempt, report_attempt
 from service.core.result.publication import publish_report
@@ -100,7 +101,7 @@ def main() -> None:
     policy = Policy(RetryPolicy(8, 1.0, 300.0))
     delivery = Delivery(body, "application/json", "r-0")
     history = History(now)
-    parsed = parse(delivery, history, str)
+    parsed = finished(parse(delivery, history, str))
     assert parsed.request is not None
     request = parsed.request
     (call,) = plan(request, history, Origin(), policy)
@@ -108,7 +109,7 @@ def main() -> None:
     outcome = read_answer(200, {}, answer, call.messages, now)
     assert isinstance(outcome, Accepted)
     attempt = Attempt(request, history, policy, now, 0.5)
-    report = report_attempt(attempt, judge(call, outcome, ambiguous=False))
+    report = report_attempt(attempt, judge(call.messages, outcome, ambiguous=False))
     merged = merge([call] * _MERGED)
     merged_answer = _answer(merged)
 
@@ -145,12 +146,12 @@ def main() -> None:
         log.info("delivery.settled", settlement="acked", seconds=0.1, request_id="r-0", attempts=0, redelivered=False)
 
     stages: dict[str, Callable[[], object]] = {
-        "parse": lambda: parse(delivery, history, str),
+        "parse": lambda: finished(parse(delivery, history, str)),
         "plan": lambda: plan(request, history, Origin(), policy),
         "render": call.to_json,
         "read answer": lambda: read_answer(200, {}, answer, call.messages, now),
-        "judge": lambda: judge(call, outcome, ambiguous=False),
-        "report": lambda: report_attempt(attempt, judge(call, outcome, ambiguous=False)),
+        "judge": lambda: judge(call.messages, outcome, ambiguous=False),
+        "report": lambda: report_attempt(attempt, judge(call.messages, outcome, ambiguous=False)),
         "publication": lambda: publish_report(report, delivery, now),
         "(whole path)": whole,
         "content key": lambda: content_key(call),
@@ -199,7 +200,7 @@ async def _edges(call: OmniCall, answer: bytes, event: Publication) -> None:
     content = content[content.index(b"\xce\x02") + 1 :]  # without the method that published it
     delivery = b"\x01\x00\x01%s%s\xce%s" % (len(deliver).to_bytes(4), deliver, content)
     print(f"{'AMQP: take a delivery':<28}{cost(lambda: fast_path.data_received(delivery * 30), 60) / 30:>8.1f}")  # noqa: T201
-    print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.ack(1, fast_path.life)):>8.1f}")  # noqa: T201
+    print(f"{'AMQP: ack':<28}{cost(lambda: fast_path.write(codec.write_ack(1, 1), fast_path.life)):>8.1f}")  # noqa: T201
     fast_path.flush()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
     connection = HttpConnection()

@@ -16,7 +16,7 @@ from service.core.attempt.answer import read_answer
 from service.core.attempt.call import Origin, plan
 from service.core.attempt.disposition import judge
 from service.core.attempt.retry import Policy, RetryPolicy
-from tests.support.builder import EMAIL, NOW, OTHER_PHONE, PHONE, a_call, a_delivery, a_history, a_message, parsed
+from tests.support.builder import EMAIL, NOW, OTHER_PHONE, PHONE, a_delivery, a_history, a_message, parsed
 
 HERE: Final = Path(__file__).parent
 REQUESTS: Final = sorted(path.parent for path in HERE.glob("requests/*/request.json"))
@@ -48,7 +48,7 @@ def test_an_answer_means_this_outcome(folder: Path) -> None:
 
     outcome = read_answer(int(first.split()[1]), headers, body, PEOPLE, NOW)
 
-    message_outcomes = judge(a_call(*PEOPLE), outcome, ambiguous=False)
+    message_outcomes = judge(PEOPLE, outcome, ambiguous=False)
     meant = {
         "outcome": type(outcome).__name__,
         **{name: value for name, value in asdict(outcome).items() if name != "statuses"},

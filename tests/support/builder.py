@@ -16,6 +16,7 @@ from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
 from service.core.omni.destination import To
 from service.core.omni.status import Disposition, Status
+from service.core.request.decoding import finished
 from service.core.request.parsing import parse
 from service.core.request.request import Message, Parsed, SendRequest
 from service.core.result.decision import Attempt
@@ -64,7 +65,7 @@ def a_history(attempts: int = 0, *, ambiguous: bool = False) -> History:
 def parsed(delivery: Delivery | object, history: History | None = None) -> Parsed:
     """Parse a delivery, or a body."""
     given = delivery if isinstance(delivery, Delivery) else a_delivery(delivery)
-    return parse(given, history or a_history(), lambda: MADE_UP)
+    return finished(parse(given, history or a_history(), lambda: MADE_UP))
 
 
 def a_message(message_id: str = "m-1", phone: str | None = PHONE, email: str | None = None) -> Message:

@@ -2,6 +2,7 @@
 
 from aiormq.abc import AbstractChannel as RawChannel
 
+from service.adapters.rabbitmq.codec import write_ack, write_dead_letter
 from service.adapters.rabbitmq.fast_path import FastPath
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core import topology
@@ -25,14 +26,14 @@ class Acknowledger:
         if self.fast_path is None:
             await self.broken.ask(self.channel.basic_ack(self.tag))
         else:
-            self.fast_path.ack(self.tag, self.broken)
+            self.fast_path.write(write_ack(self.fast_path.delivery_channel, self.tag), self.broken)
 
     async def dead_letter(self) -> None:
         """Reject without requeueing: the broker moves the message, unchanged, to the dead-letter queue."""
         if self.fast_path is None:
             await self.broken.ask(self.channel.basic_nack(self.tag, requeue=False))
         else:
-            self.fast_path.dead_letter(self.tag, self.broken)
+            self.fast_path.write(write_dead_letter(self.fast_path.delivery_channel, self.tag), self.broken)
 
     async def sync(self) -> None:
         """Return when the broker has processed all frames sent on the channel so far, acks included."""

@@ -78,7 +78,7 @@ class FastPath(asyncio.StreamReaderProtocol):
         """None once the connection has ended."""
         self._rest = b""
         """The beginning of a frame whose end has not arrived."""
-        self._delivery_channel = self._publish_channel = NO_CHANNEL
+        self.delivery_channel = self._publish_channel = NO_CHANNEL
         self._consuming_channels: set[int] = set()
         self._frame_max = 0
         self._consumers: dict[str, OnDelivered] = {}
@@ -104,7 +104,7 @@ class FastPath(asyncio.StreamReaderProtocol):
         The publish channel must be in confirm mode, and nothing may have been published on it. A connection that
         serves only one of the two purposes has `NO_CHANNEL` for the other. `frame_max` is in bytes, 0 for no limit.
         """
-        self._delivery_channel, self._publish_channel = delivery_channel, publish_channel
+        self.delivery_channel, self._publish_channel = delivery_channel, publish_channel
         self._frame_max = frame_max
         self._consuming_channels = {delivery_channel} - {NO_CHANNEL}
 
@@ -125,13 +125,17 @@ class FastPath(asyncio.StreamReaderProtocol):
             # The number may be used again: the next channel must not continue an old content.
             self._content.pop(channel, None)
 
-    def ack(self, tag: int, life: ConnectionLifetime) -> None:
-        """Acknowledge a delivery of a session. Raises `ConnectionResetError`."""
-        self._write(codec.write_ack(self._delivery_channel, tag), life)
+    def write(self, frames: bytes, life: ConnectionLifetime) -> None:
+        """Write at the end of this turn of the event loop, together with other frames: one system call for all.
 
-    def dead_letter(self, tag: int, life: ConnectionLifetime) -> None:
-        """Reject a delivery of a session without requeueing it. Raises `ConnectionResetError`."""
-        self._write(codec.write_dead_letter(self._delivery_channel, tag), life)
+        Raises `ConnectionResetError` if `life`, the session, is over. The connection may be open all the same, such as
+        when the broker cancelled the consumer.
+        """
+        if self._transport_below is None or self._transport_below.is_closing() or life.is_set():
+            raise ConnectionResetError("the connection or its session has ended")
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(frames)
 
     async def publish(
         self, publications: Sequence[Publication], life: ConnectionLifetime
@@ -150,7 +154,7 @@ class FastPath(asyncio.StreamReaderProtocol):
                     batch.failed.append((publication, UnpublishableError([publication])))
                     continue
                 # Counted only after it was queued: a publication that is never written has no number at the broker.
-                self._write(frames, life)
+                self.write(frames, life)
                 self._published += 1
                 batch.open[self._published] = publication
                 self._unconfirmed[self._published] = batch
@@ -182,17 +186,6 @@ class FastPath(asyncio.StreamReaderProtocol):
         if self._waiting and self._transport_below is not None:
             waiting, self._waiting = self._waiting, []
             self._transport_below.write(b"".join(waiting))
-
-    def _write(self, frames: bytes, life: ConnectionLifetime) -> None:
-        """Write at the end of this turn of the event loop, together with other frames: one system call for all.
-
-        The connection may still be open although the session is over, such as when the broker cancelled the consumer.
-        """
-        if self._transport_below is None or self._transport_below.is_closing() or life.is_set():
-            raise ConnectionResetError("the connection or its session has ended")
-        if not self._waiting:
-            self._loop.call_soon(self.flush)
-        self._waiting.append(frames)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; give the library one that cannot end a pause (`_SharedTransport`)."""

@@ -1,5 +1,6 @@
 """What an outcome means for each message of the call, by the status catalogue: whether it may be posted again."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -30,33 +31,38 @@ class MessageOutcome:
     """Seconds that OMNI asks us to wait, if it does."""
 
 
-def judge(call: OmniCall, outcome: Outcome, *, ambiguous: bool) -> tuple[MessageOutcome, ...]:
-    """Judge every message of a call. `ambiguous`: OMNI may have accepted an earlier attempt."""
+def judge(messages: Sequence[Message], outcome: Outcome, *, ambiguous: bool) -> tuple[MessageOutcome, ...]:
+    """Judge messages by the outcome of a call about them. `ambiguous`: OMNI may have accepted an earlier attempt."""
     match outcome:
-        case Accepted():
-            return tuple(_judge_message(message, outcome, ambiguous=ambiguous) for message in call.messages)
+        case Accepted(statuses, bulk_id):
+            judged: list[MessageOutcome] = []
+            for message in messages:
+                status = statuses.get(message.message_id)
+                if status is None:
+                    judged.append(MessageOutcome(message, "ambiguous", "not_in_answer"))
+                    continue
+                meaning = disposition_of(status.group_id, status.id, status.group_name, ambiguous=ambiguous)
+                cause = "accepted" if meaning == "taken" else status_cause(status)
+                judged.append(MessageOutcome(message, meaning, cause, status.name or "", status, bulk_id))
+            return tuple(judged)
         case Rejected(cause, detail):
-            return tuple(MessageOutcome(message, "refused", cause, detail) for message in call.messages)
+            return tuple(MessageOutcome(message, "refused", cause, detail) for message in messages)
         case Unavailable(cause, retry_after):
             disposition: Disposition = "not_attempted" if cause in _NOT_BEGUN else "again"
-            return tuple(
-                MessageOutcome(message, disposition, cause, retry_after=retry_after) for message in call.messages
-            )
+            return tuple(MessageOutcome(one, disposition, cause, retry_after=retry_after) for one in messages)
         case Unknown(cause):
-            return tuple(MessageOutcome(message, "ambiguous", cause) for message in call.messages)
+            return tuple(MessageOutcome(message, "ambiguous", cause) for message in messages)
         case Denied(cause):
-            return tuple(MessageOutcome(message, "denied", cause) for message in call.messages)
+            return tuple(MessageOutcome(message, "denied", cause) for message in messages)
         case NotAttempted(cause):
-            return tuple(MessageOutcome(message, "not_attempted", cause) for message in call.messages)
+            return tuple(MessageOutcome(message, "not_attempted", cause) for message in messages)
         case _:
             assert_never(outcome)
 
 
 def is_final(call: OmniCall, outcome: Outcome) -> bool:
     """Return whether this outcome allows no message of the call to be posted again."""
-    return all(
-        message_outcome.disposition in {"taken", "refused"} for message_outcome in judge(call, outcome, ambiguous=True)
-    )
+    return all(one.disposition in {"taken", "refused"} for one in judge(call.messages, outcome, ambiguous=True))
 
 
 def judge_logged(
@@ -79,21 +85,11 @@ def judge_logged(
         if group_of(entry.status.group_id, entry.status.group_name) != _REJECTED:
             return MessageOutcome(message, "taken", "found", status=entry.status, bulk_id=entry.bulk_id)
     for entry in entries:
-        message_outcome = _judge_message(
-            message, Accepted({message.message_id: entry.status}, entry.bulk_id), ambiguous=True
-        )
+        answered = Accepted({message.message_id: entry.status}, entry.bulk_id)
+        (message_outcome,) = judge((message,), answered, ambiguous=True)
         if is_unresolved and message_outcome.disposition in {"taken", "refused"}:
             return message_outcome
     return None
-
-
-def _judge_message(message: Message, accepted: Accepted, *, ambiguous: bool) -> MessageOutcome:
-    status = accepted.statuses.get(message.message_id)
-    if status is None:
-        return MessageOutcome(message, "ambiguous", "not_in_answer")
-    disposition = disposition_of(status.group_id, status.id, status.group_name, ambiguous=ambiguous)
-    cause = "accepted" if disposition == "taken" else status_cause(status)
-    return MessageOutcome(message, disposition, cause, status.name or "", status, accepted.bulk_id)
 
 
 def status_cause(status: Status) -> str:

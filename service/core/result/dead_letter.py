@@ -228,7 +228,7 @@ def message_ids(dead_letter: DeadLetter) -> tuple[str, ...]:
     names = list(_given_message_ids(dead_letter.delivery))
     if dead_letter.reason not in _UNREAD_REASONS:
         history = read_history(dead_letter.delivery.headers, datetime.fromtimestamp(0, UTC))
-        parsed = parse(dead_letter.delivery, history, lambda: "")
+        parsed = finished(parse(dead_letter.delivery, history, lambda: ""))
         names += parsed.request.message_ids if parsed.request else ()
         names += [rejection.message_id for rejection in parsed.rejections]
     return tuple(dict.fromkeys(names))

@@ -4,16 +4,10 @@ from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
 from typing import Final, Literal
-from uuid import UUID
 
-from pydantic_core import to_json
-
-from service.core.identity import uuid5
 from service.core.omni.status import Status
 from service.core.request.request import Fault
 from service.core.value import dataclass
-
-_EVENTS: Final = UUID("6f6d6e69-7265-4c61-8179-6576656e7473").bytes
 
 EventType = Literal[
     "message.accepted",
@@ -87,18 +81,3 @@ class StatusEvent:
     """A digest of the content, or of the body of a request that names no message. It is not published."""
     message_ids: tuple[str, ...] = ()
     """The ids in the body of a request that the broker gave up, as far as it can be read. They are not in the id."""
-
-
-def event_id(event: StatusEvent) -> str:
-    """Derive the id of an event from the fact, so that a repeated event has the id it had.
-
-    * A final event is published once for a message, so its id does not depend on the attempt: two workers that reach it
-      on different attempts publish the same id. A deferral depends on the attempt and its time.
-    * Two producers may use the same ids, and one may use them twice. So content and recipient count too.
-
-    Any change here gives other ids to events that consumers may already have.
-    """
-    parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
-    if event.next_attempt_at is not None:
-        parts += [event.attempt, event.next_attempt_at.isoformat()]
-    return uuid5(_EVENTS, to_json(parts))

@@ -16,6 +16,7 @@ from service.core.headers import read_history
 from service.core.omni.channel.sms_parts import EXTENSION, GSM, Parts
 from service.core.omni.xml import XmlError
 from service.core.omni.xml_writing import write_xml
+from service.core.request.decoding import finished
 from service.core.request.parsing import parse
 from service.core.request.request import Fault, Message, OnUnknown, Rejection
 from service.core.value import dataclass
@@ -94,7 +95,7 @@ class Explanation:
 def explain(delivery: Delivery, policy: Policy, now: datetime, *, as_xml: bool = False) -> Explanation:
     """Explain a delivery as if it arrived now for the first time. `as_xml`: calls are posted as XML."""
     history = read_history({}, now)
-    parsed = parse(delivery, history, lambda: _MADE_UP)
+    parsed = finished(parse(delivery, history, lambda: _MADE_UP))
     request_id = parsed.request_id if parsed.identified else None
     request = parsed.request
     if request is None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from pydantic_core import to_json
 
@@ -11,12 +12,13 @@ from service.core import topology
 from service.core.delivery import Delivery, Header, Publication, Unaccepted
 from service.core.headers import dead_letter_headers, retry_headers, unread_retry_headers
 from service.core.history import History
+from service.core.identity import uuid5
 from service.core.omni.content import Content
 from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
 from service.core.request.deadline import deadline
 from service.core.request.request import SendRequest
-from service.core.result.event import FINAL_EVENTS, UNACCEPTED_EVENTS, EventType, Reason, StatusEvent, event_id
+from service.core.result.event import FINAL_EVENTS, UNACCEPTED_EVENTS, EventType, Reason, StatusEvent
 from service.core.result.reply_to import kept_reply_to
 from service.core.result.report import DeadLetterMessage, Report, RetryMessage, report_each
 from service.core.trace_context import trace_headers
@@ -25,6 +27,7 @@ SOURCE: Final = "/omni-relay"
 CLOUD_EVENT: Final = "application/cloudevents+json"
 JSON: Final = "application/json"
 
+_EVENTS: Final = UUID("6f6d6e69-7265-4c61-8179-6576656e7473").bytes
 _UNPUBLISHABLE: Final = "the broker does not take what the relay has to publish about it"
 
 
@@ -165,6 +168,21 @@ def _publish_event(event: StatusEvent, delivery: Delivery) -> list[Publication]:
         return [publication]
     copy = replace(publication, exchange=topology.DIRECT, routing_key=delivery.reply_to, is_copy=True)
     return [publication, copy]
+
+
+def event_id(event: StatusEvent) -> str:
+    """Derive the id of an event from the fact, so that a repeated event has the id it had.
+
+    * A final event is published once for a message, so its id does not depend on the attempt: two workers that reach it
+      on different attempts publish the same id. A deferral depends on the attempt and its time.
+    * Two producers may use the same ids, and one may use them twice. So content and recipient count too.
+
+    Any change here gives other ids to events that consumers may already have.
+    """
+    parts: list[object] = [event.request_id, event.message_id or "", event.type, event.content_digest, event.to]
+    if event.next_attempt_at is not None:
+        parts += [event.attempt, event.next_attempt_at.isoformat()]
+    return uuid5(_EVENTS, to_json(parts))
 
 
 def _unaccepted(event: StatusEvent, delivery: Delivery) -> Unaccepted:

@@ -9,7 +9,6 @@ affect the others.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from service.core.attempt.call import OmniCall, Send, content_key, fits, is_too_large, merge
 from service.core.attempt.outcome import NOT_SENT, REFUSED_TOGETHER, Accepted, Denied, Outcome, Rejected, Unknown
@@ -52,7 +51,7 @@ class Batching:
             self._unsealed.add(batch)
             batch.task = asyncio.create_task(self._run(batch, call))
             self._tasks.add(batch.task)
-            batch.task.add_done_callback(partial(self._end, batch))
+            batch.task.add_done_callback(self._tasks.discard)
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         batch.members.append((call, outcome))
         batch.ids |= ids
@@ -94,14 +93,10 @@ class Batching:
             for _, waiting in _waiting(batch.members):
                 # OMNI may have taken the call, and another member may have caused the defect.
                 waiting.set_result(Unknown("exception")) if several else waiting.set_exception(error)
-
-    def _end(self, batch: _Batch, task: "asyncio.Task[None]") -> None:
-        """Leave no member waiting. A callback, since a task that is cancelled before it starts runs no `finally`."""
-        self._tasks.discard(task)
-        if batch in self._unsealed:
+        finally:
             self._close(batch)
-        for _, waiting in batch.members:
-            waiting.cancel()
+            for _, waiting in batch.members:
+                waiting.cancel()
 
     async def _distribute(self, members: Sequence[_Member], outcome: Outcome) -> None:
         """Give members their outcome. A call that was rejected because of one of them is sent again in halves.

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.identity import bulk_id, digest, message_id
-from service.core.result.event import EventType, Reason, StatusEvent, event_id
+from service.core.result.event import EventType, Reason, StatusEvent
+from service.core.result.publication import event_id
 from tests.support.builder import NOW, a_status
 from tests.unit.strategy import law, lined_names, names
 

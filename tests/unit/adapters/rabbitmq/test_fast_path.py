@@ -1,9 +1,12 @@
 """The fast path: what is written, and what is not."""
 
 import asyncio
+from typing import cast
 
 import pytest
+from aiormq.abc import AbstractChannel as RawChannel
 
+from service.adapters.rabbitmq import Acknowledger
 from service.adapters.rabbitmq.fast_path import FastPath
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core.delivery import Publication
@@ -29,10 +32,11 @@ async def test_after_the_end_of_its_session_nothing_is_settled_or_published_over
     fast_path.begin(1, 2, 0)
     life.set()
 
+    acknowledger = Acknowledger(cast("RawChannel", None), 1, life, fast_path)
     with pytest.raises(ConnectionResetError):
-        fast_path.ack(1, life)
+        await acknowledger.ack()
     with pytest.raises(ConnectionResetError):
-        fast_path.dead_letter(1, life)
+        await acknowledger.dead_letter()
     ((_, error),) = await fast_path.publish([Publication("", "q", b"", "text/plain", "m-1")], life)
     fast_path.flush()
 

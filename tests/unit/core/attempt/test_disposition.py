@@ -32,21 +32,21 @@ ONE, TWO = a_message("m-1"), a_message("m-2")
 def test_a_call_that_ended_without_an_answer_ends_the_same_for_each_message(
     outcome: Outcome, message_outcome: MessageOutcome
 ) -> None:
-    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (message_outcome, replace(message_outcome, message=TWO))
+    assert judge((ONE, TWO), outcome, ambiguous=False) == (message_outcome, replace(message_outcome, message=TWO))
 
 
 def test_an_answer_has_a_status_for_each_message() -> None:
     taken, refused = a_status(1, 7, "PENDING_ENROUTE"), a_status(5, 6, "REJECTED_NETWORK")
     outcome = Accepted({"m-1": taken, "m-2": refused}, "bulk-1")
 
-    assert judge(a_call(ONE, TWO), outcome, ambiguous=False) == (
+    assert judge((ONE, TWO), outcome, ambiguous=False) == (
         MessageOutcome(ONE, "taken", "accepted", "PENDING_ENROUTE", taken, "bulk-1"),
         MessageOutcome(TWO, "refused", "status_6", "REJECTED_NETWORK", refused, "bulk-1"),
     )
 
 
 def test_a_message_that_the_answer_does_not_name_is_ambiguous() -> None:
-    message_outcomes = judge(a_call(ONE, TWO), Accepted({"m-1": a_status()}), ambiguous=False)
+    message_outcomes = judge((ONE, TWO), Accepted({"m-1": a_status()}), ambiguous=False)
 
     assert message_outcomes[1] == MessageOutcome(TWO, "ambiguous", "not_in_answer")
 
@@ -76,7 +76,7 @@ def test_a_message_that_the_answer_does_not_name_is_ambiguous() -> None:
 )
 def test_the_group_decides_unless_the_table_knows_better(status: Status, disposition: str) -> None:
     """A group nobody has seen counts as taken: to send again could reach the person twice."""
-    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": status}), ambiguous=False)
+    (message_outcome,) = judge((ONE,), Accepted({"m-1": status}), ambiguous=False)
 
     assert message_outcome.disposition == disposition
     assert message_outcome.status == status
@@ -84,14 +84,14 @@ def test_the_group_decides_unless_the_table_knows_better(status: Status, disposi
 
 def test_a_message_the_flooding_filter_refused_is_tried_after_an_hour() -> None:
     """The filter counts refused messages too, so to try sooner prolongs the refusal."""
-    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 20)}), ambiguous=False)
+    (message_outcome,) = judge((ONE,), Accepted({"m-1": a_status(5, 20)}), ambiguous=False)
 
     assert message_outcome.disposition == "later"
 
 
 @pytest.mark.parametrize(("ambiguous", "disposition"), [(True, "taken"), (False, "refused")])
 def test_a_duplicate_id_means_that_the_ambiguous_attempt_was_accepted(disposition: str, *, ambiguous: bool) -> None:
-    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, 23)}), ambiguous=ambiguous)
+    (message_outcome,) = judge((ONE,), Accepted({"m-1": a_status(5, 23)}), ambiguous=ambiguous)
 
     assert message_outcome.disposition == disposition
 
@@ -101,13 +101,13 @@ def test_a_duplicate_id_means_that_the_ambiguous_attempt_was_accepted(dispositio
     [(6, "status_6"), (999, "status_999"), (1000, "status_other"), (-1, "status_other"), (None, "status_other")],
 )
 def test_a_cause_is_a_word_of_a_closed_list(status_id: int | None, cause: str) -> None:
-    (message_outcome,) = judge(a_call(ONE), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
+    (message_outcome,) = judge((ONE,), Accepted({"m-1": a_status(5, status_id, None)}), ambiguous=False)
 
     assert (message_outcome.cause, message_outcome.detail) == (cause, "")
 
 
 def test_a_call_that_was_not_made_leaves_its_messages_not_attempted() -> None:
-    assert judge(a_call(ONE), NotAttempted("http_401"), ambiguous=False) == (
+    assert judge((ONE,), NotAttempted("http_401"), ambiguous=False) == (
         MessageOutcome(ONE, "not_attempted", "http_401"),
     )
 

@@ -28,7 +28,7 @@ from service.core.omni.charset import to_utf8, wide_codec
 from service.core.request.body import LONGEST
 from service.core.request.decoding import decompress, decompressed_size, finished, memory_of, read_content_encoding
 from service.core.request.identification import is_identified
-from service.core.request.parsing import is_small, parse, parse_in_steps
+from service.core.request.parsing import is_small, parse
 from service.core.request.request import Fault
 from tests.support.builder import a_body, a_delivery, a_history, parsed
 from tests.unit.strategy import law
@@ -325,7 +325,7 @@ def delivered(row: Row) -> Delivery:
 
 
 def in_steps(delivery: Delivery) -> object:
-    return finished(parse_in_steps(delivery, a_history(), lambda: "made-up", large=0))
+    return finished(parse(delivery, a_history(), lambda: "made-up", large=0))
 
 
 def test_a_body_is_read_in_its_encoding_or_refused_by_name() -> None:
@@ -410,7 +410,7 @@ def test_of_many_destinations_only_the_one_with_a_name_given_twice_is_rejected(*
         '{"to":{"phoneNumber":"41793026729"},"messageId":"m-4"}]}'
     )
     delivery = a_delivery(body.encode())
-    reading = finished(parse_in_steps(delivery, a_history(), str, large=0)) if large else parsed(delivery)
+    reading = finished(parse(delivery, a_history(), str, large=0)) if large else parsed(delivery)
 
     assert reading.request is not None
     assert reading.request.message_ids == ("m-1", "m-4")
@@ -564,7 +564,7 @@ def test_zero_bytes_reveal_wide_encodings(body: bytes, codec: str | None) -> Non
     content_type=st.sampled_from([JSON, XML, f"{XML}; charset=utf-16", f"{XML}; charset=gbk"]),
 )
 def test_any_bytes_can_be_parsed(body: bytes, content_type: str) -> None:
-    reading = parse(Delivery(body, content_type), a_history(), lambda: "made-up")
+    reading = finished(parse(Delivery(body, content_type), a_history(), lambda: "made-up"))
 
     assert reading.request is None
     assert reading.faults

@@ -31,7 +31,7 @@ from service.core.request.body import (
 )
 from service.core.request.faults import MAX_FAULTS, MAX_TEXT
 from service.core.request.identification import is_identified
-from service.core.request.parsing import LARGE, is_small, parse_in_steps
+from service.core.request.parsing import LARGE, is_small, parse
 from service.core.request.request import Fault, Parsed, SendRequest
 from service.core.result.decision import report_attempt
 from service.core.result.publication import publish_report, render_request
@@ -706,7 +706,7 @@ def test_a_body_of_up_to_4_kib_is_small() -> None:
 
 def in_steps(delivery: Delivery) -> Parsed:
     """Read a delivery as if it were large."""
-    steps = parse_in_steps(delivery, a_history(), lambda: MADE_UP, large=0)
+    steps = parse(delivery, a_history(), lambda: MADE_UP, large=0)
     while True:
         try:
             next(steps)
@@ -830,7 +830,7 @@ def test_names_given_twice_are_found_in_steps() -> None:
 
 def steps_of(body: object) -> int:
     """Count the turns that others have while a body is read."""
-    return len(list(parse_in_steps(a_delivery(body), a_history(), lambda: MADE_UP)))
+    return len(list(parse(a_delivery(body), a_history(), lambda: MADE_UP)))
 
 
 @pytest.mark.no_cover

@@ -6,8 +6,7 @@ from types import MappingProxyType
 import pytest
 
 from service.core.result.dead_letter import read_dead, write_final_event
-from service.core.result.event import event_id
-from service.core.result.publication import publish_report
+from service.core.result.publication import event_id, publish_report
 from service.core.result.report import Report
 from tests.support.builder import NOW, a_body, a_delivery
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from service.core.delivery import Delivery, Publication, Unaccepted
 from service.core.headers import history_of, is_returning, read_history
 from service.core.request.request import Fault
-from service.core.result.event import EventType, Reason, StatusEvent, event_id
+from service.core.result.event import EventType, Reason, StatusEvent
 from service.core.result.publication import (
+    event_id,
     publish_instead,
     publish_report,
     render_request,

@@ -9,8 +9,9 @@ from service.core.omni.delivery_report import ReportStatus, Result
 from service.core.omni.status import Status
 from service.core.request.request import SendRequest
 from service.core.result.delivery_report import ReportEvent
-from service.core.result.event import Reason, StatusEvent, event_id
+from service.core.result.event import Reason, StatusEvent
 from service.core.result.origin import origin_name, reports_name
+from service.core.result.publication import event_id
 from service.core.result.repetition import (
     has_ended,
     judge_duplicate,

@@ -14,7 +14,8 @@ from service.core.attempt.retry import HOUR, Policy, RetryPolicy
 from service.core.omni.status import Disposition
 from service.core.request.request import Fault, OnUnknown, Parsed, Rejection
 from service.core.result.decision import Attempt, report_attempt
-from service.core.result.event import FINAL_EVENTS, Reason, event_id
+from service.core.result.event import FINAL_EVENTS, Reason
+from service.core.result.publication import event_id
 from service.core.result.report import DeadLetterMessage, Report, RetryMessage, report_expiry, report_rejections, slices
 from tests.support.builder import (
     NOW,

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.omni.channel.sms import MAX_PARTS, Sms
+from service.core.omni.channel.sms import MAX_PARTS, Language, Sms
 from service.core.omni.channel.sms_parts import (
     EXTENSION,
     GSM,
@@ -260,9 +260,15 @@ SECTIONS: Final = {
 in_each_section = pytest.mark.parametrize("rows", SECTIONS.values(), ids=SECTIONS.keys())
 
 
+def an_sms(text: str, language: LanguageCode, table: Transliteration) -> Sms:
+    """Return an SMS of any length, which may be longer than one may be."""
+    return Sms.model_construct(text=text, language=Language(language_code=language), transliteration=table)
+
+
 @in_each_section
 def test_a_text_takes_as_many_units_and_parts_as_the_source_says(rows: list[Row]) -> None:
     assert [row for row in rows if size_of(row[0], *options(row[1])) != row[2:5]] == []
+    assert [row for row in rows if an_sms(row[0], *options(row[1])).size != row[2:5]] == []
 
 
 @in_each_section
@@ -433,6 +439,7 @@ def test_any_text_is_cut_as_by_a_splitter_that_is_written_otherwise(
 
     size, made = size_of(text, language, table), split(text, language, table)
 
+    assert size == an_sms(text, language, table).size
     assert (size.encoding, size.parts) == (encoding, len(parts))
     assert (made.encoding, list(made.texts)) == (encoding, parts)
     assert (sum(made.units), "".join(made.texts)) == (size.units, text)
