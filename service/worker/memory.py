@@ -312,6 +312,7 @@ class SharedMemory:
         self._untouched = untouched(self._holder, 0)
         self._reading = None
         try:
+            began = self._clock()
             await self._renew(connection)
             if connection.error is not None:  # it ended in the moment of the last answer
                 raise connection.error
@@ -323,9 +324,10 @@ class SharedMemory:
             self._note_missing()
             self._wake()
             while True:
-                await self._wait(RENEWAL)
+                await self._wait(began + RENEWAL - self._clock())  # orders are read in time, also if answers are slow
                 if self._is_replaced:
                     return
+                began = self._clock()
                 await self._renew(connection)
         finally:
             connection.close()

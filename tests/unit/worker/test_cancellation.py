@@ -1,6 +1,7 @@
 """The orders that a worker knows, while the memory changes, loses and regains its list."""
 
 import asyncio
+from itertools import cycle
 
 from service.core.attempt.cancellation import Conditions, Named, Order, change_list, read_list, write_list
 from service.core.attempt.start_record import ClockReading
@@ -87,6 +88,17 @@ async def test_a_worker_reads_the_list_within_two_seconds_of_each_change() -> No
             await give(server, undo=undo)
             await asyncio.sleep(1.5)
             assert bool(memory.cancellations.cancelled(REQUEST, REQUEST.messages)) is not undo
+
+
+async def test_a_worker_reads_the_list_within_two_seconds_also_if_the_memory_is_nearly_too_slow() -> None:
+    seconds = cycle((0.48, 0.24, 0.24, 0.48))  # generation, time and list together, lease
+    server = Server(delay=lambda: next(seconds))
+    async with working(server) as memory:
+        for number in range(12):
+            await asyncio.sleep(3 + 0.2 * number)
+            await give(server, undo=number % 2 == 1)
+            await asyncio.sleep(2)
+            assert bool(memory.cancellations.cancelled(REQUEST, REQUEST.messages)) is (number % 2 == 0), number
 
 
 async def test_a_worker_that_connects_again_knows_what_was_ordered_meanwhile_and_keeps_what_was_lost() -> None:

@@ -106,7 +106,8 @@ class Connection:
         self.free_at = max(self.free_at, loop_time()) + self.server.delay()
         asyncio.get_running_loop().call_at(self.free_at, run)
         try:
-            return await asyncio.wait_for(answer, ANSWER)
+            async with asyncio.timeout(ANSWER):  # `wait_for` may ignore that a worker dies in the same moment
+                return cast("object", await answer)
         except TimeoutError:
             self.break_off()
         assert self.error is not None
