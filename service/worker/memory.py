@@ -60,6 +60,8 @@ _LONGEST_PAUSE: Final = 30.0
 whole lease each time."""
 _STEADY: Final = 60.0
 """Seconds after which a connection counts as steady, so that the next pause is short again."""
+_LAST_TRY: Final = 1.0
+"""Seconds before the end of the lease, at which it is tried at the latest: after that, work goes on without records."""
 _SHORTEST_TIMER: Final = 0.001
 _UNRECORDED: Final = 10_000
 """Ends that are kept while the memory is away."""
@@ -130,7 +132,7 @@ class SharedMemory:
         """Stay connected until cancelled."""
         pause = _FIRST_PAUSE
         while True:
-            began = self._clock()
+            began, connections = self._clock(), self._connections
             try:
                 await self._serve()
             except MemoryUnavailableError as error:
@@ -140,10 +142,14 @@ class SharedMemory:
             finally:
                 self._drop()
             self.tried.set()
-            pause = _FIRST_PAUSE if self._clock() - began >= _STEADY else min(2 * pause, _LONGEST_PAUSE)
+            left = self._lease_ends - self._clock()
+            if self._clock() - began >= _STEADY:
+                pause = _FIRST_PAUSE
+            elif left <= 0 or self._connections > connections:  # while sending waits, trying costs nothing
+                pause = min(2 * pause, _LONGEST_PAUSE)
             self._note_missing()
             if not self._is_replaced:
-                await self._wait(min(pause, max(0.0, self._lease_ends - self._clock()) or pause))
+                await self._wait(_until_next_try(pause, left))
             self._is_replaced = False
             self._note_missing()
 
@@ -382,6 +388,16 @@ class SharedMemory:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _until_next_try(pause: float, left: float) -> float:
+    """Return the seconds to wait before connecting again, if the lease lasts for `left` seconds more."""
+    if left <= 0:
+        return pause
+    is_late = (
+        pause == _LONGEST_PAUSE or left <= _LAST_TRY
+    )  # a memory that ends each connection does not prolong it again
+    return min(pause, left if is_late else left - _LAST_TRY)
 
 
 def _lease_name(worker: str) -> str:

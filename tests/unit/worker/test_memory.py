@@ -45,6 +45,10 @@ class Server:
     def time(self) -> float:
         return self.clock_offset + loop_time()
 
+    def return_(self) -> None:
+        """Accept connections again."""
+        self.is_down = False
+
     def restart(self) -> None:
         """Come back with the data of the latest snapshot."""
         self.generation += 1
@@ -447,6 +451,39 @@ async def test_a_brief_interruption_is_waited_for() -> None:
         server.restart()
         assert await memory.start([Claim("x")])
         assert server.values["x"] == b"started"
+
+
+async def test_a_memory_that_is_back_soon_is_waited_for_also_at_the_third_interruption_in_a_minute() -> None:
+    """It is tried before the lease ends, not when it ends: else work would go on without it in the same moment."""
+    server = Server()
+    async with working(server) as memory:
+        for name in "abcd":
+            await asyncio.sleep(8)
+            server.is_down = True
+            server.restart()
+            asyncio.get_running_loop().call_later(4, server.return_)
+            assert await memory.start([Claim(name)])
+            assert server.values[name] == b"started"
+
+
+async def test_a_memory_that_ends_each_connection_does_not_stop_work_for_long() -> None:
+    server = Server()
+    async with working(server) as memory:
+        ending = asyncio.create_task(end_each_connection(server))
+        began = loop_time()
+        for number in range(20):
+            assert await memory.start([Claim(f"x{number}")])
+            await asyncio.sleep(5)
+        assert loop_time() - began < 300
+        ending.cancel()
+
+
+async def end_each_connection(server: Server) -> None:
+    """End each connection as soon as a lease is written."""
+    while True:
+        await asyncio.sleep(0.05)
+        for connection in tuple(server.connections):
+            connection.break_off()
 
 
 async def test_a_memory_that_works_for_moments_is_tried_less_and_less_often() -> None:
