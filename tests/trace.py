@@ -24,6 +24,7 @@ from typing import Any, Final, cast
 from aiormq.abc import AbstractChannel as RawChannel
 
 import service
+from service import COMPILED
 from service.adapters.logging import configure_logs
 from service.adapters.metrics import Metrics
 from service.adapters.omni import Credentials, OmniAccess, OmniClient
@@ -225,6 +226,8 @@ async def trace_one() -> Trace:
 
 def main() -> None:
     """Trace and print."""
+    if COMPILED:
+        raise SystemExit("OMNI_RELAY_COMPILED: it has to be false, since no compiled function can be traced")
     configure_logs("json", "info", 1)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         trace = asyncio.run(trace_one())
