@@ -3,7 +3,8 @@
     .venv/bin/python -m tests.trace
 
 The real classes, from the callback that takes a delivery to its ack. Only the wires are fakes: the broker confirms and
-OMNI accepts at once. Counted are the functions and files of `service/`, how often a function calls one of a higher
+OMNI accepts at once. Left out is `adapters.rabbitmq.publisher`, which publishes again over the next session, and all
+between it and the wire. Counted are the functions and files of `service/`, how often a function calls one of a higher
 layer (a climb), and how many frames of `service/` wait while the POST is in flight. Ends by itself.
 """
 
