@@ -3,7 +3,8 @@
     .venv/bin/python -m tests.trace
 
 The real classes, from the callback that takes a delivery to its ack. Only the wires are fakes: the broker confirms and
-OMNI accepts at once. Counted are the functions and files of `service/`, how often a function calls one of a higher
+OMNI accepts at once. Left out is `adapters.rabbitmq.publisher`, which publishes again over the next session, and all
+between it and the wire. Counted are the functions and files of `service/`, how often a function calls one of a higher
 layer (a climb), and how many frames of `service/` wait while the POST is in flight. Ends by itself.
 """
 
@@ -24,6 +25,7 @@ from typing import Any, Final, cast
 from aiormq.abc import AbstractChannel as RawChannel
 
 import service
+from service import COMPILED
 from service.adapters.logging import configure_logs
 from service.adapters.metrics import Metrics
 from service.adapters.omni import Credentials, OmniAccess, OmniClient
@@ -225,6 +227,8 @@ async def trace_one() -> Trace:
 
 def main() -> None:
     """Trace and print."""
+    if COMPILED:
+        raise SystemExit("OMNI_RELAY_COMPILED: it has to be false, since no compiled function can be traced")
     configure_logs("json", "info", 1)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         trace = asyncio.run(trace_one())

@@ -89,7 +89,7 @@ def _addresses(found: Explanation) -> Iterator[str]:
     if found.messages:
         yield "to"
     for message in found.messages:
-        yield f"  message {visible(message.message_id)}{_to(message.to.written())}"
+        yield f"  message {visible(message.message_id)}{_to(message.to)}"
 
 
 def _count(found: Explanation) -> str:

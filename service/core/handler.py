@@ -31,7 +31,7 @@ from service.core.delivery import ALWAYS_OURS, Delivery, DeliveryLostError, Owne
 from service.core.headers import history_of, mark_republished, may_be_duplicate
 from service.core.history import History, LookupPurpose, owned
 from service.core.request.decoding import finished
-from service.core.request.parsing import is_small, parse
+from service.core.request.parsing import parse
 from service.core.request.request import Message, Parsed, SendRequest
 from service.core.result.cancellation import report_cancellation
 from service.core.result.decision import Attempt, joined, report_attempt
@@ -182,8 +182,6 @@ class Handler:
 
     async def read_in_steps(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Parse a delivery as `read` does, and let other tasks run if that takes long."""
-        if is_small(delivery):
-            return self.read(delivery, ownership)
         now = self._effects.now()
         history = history_of(delivery, now)
         steps = parse(delivery, history, self._effects.make_id)

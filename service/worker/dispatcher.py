@@ -156,30 +156,34 @@ class Dispatcher:
                     self._start(self._serve(job.delivery, acknowledger, job))
                 return
             for result in results:
-                job, _, acknowledger = left.popleft()
-                await self._settle(job.delivery, acknowledger, started, result)
+                job, _, acknowledger = left[0]
+                settlement = await self._settle(acknowledger, result)
+                left.popleft()
+                self._end(job.delivery, settlement, started, result)
         finally:
-            for job, _, acknowledger in left:
-                await self._settle(job.delivery, acknowledger, started, None)
+            for member in left:
+                self._end(member[0].delivery, "abandoned", started, None)
 
     async def _results(self, members: Sequence[_Member]) -> Sequence[Settlement | Exception] | None:
         """Handle deliveries by one call. Returns each one's result; None if each has to be handled by itself."""
         entries = [self._deduplicator.enter(job.delivery) for job, _, _ in members]
-        results: Sequence[Settlement | Exception] | None = None
+        results: Sequence[Settlement | Exception] | None
         try:
-            try:
-                jobs, calls = [job for job, _, _ in members], [call for _, call, _ in members]
-                results = await self._handler.handle_together(jobs, calls)
-            except Exception as error:  # noqa: BLE001 - as in `_result`
-                results = [error] * len(members)
-        finally:
-            for place, (job, _, _) in enumerate(members):
-                kept = None if results is None else results[place]
-                if isinstance(kept, DeliveryLostError) and not job.is_touched:
-                    self._deduplicator.note_untouched(job.delivery)
-                is_waiting = isinstance(kept, Settlement) and kept.duplicate == "waiting"
-                is_open = isinstance(kept, DeliveryLostError) or is_waiting
-                self._deduplicator.end(entries[place], None if is_open else kept)
+            jobs, calls = [job for job, _, _ in members], [call for _, call, _ in members]
+            results = await self._handler.handle_together(jobs, calls)
+        except Exception as error:  # noqa: BLE001 - as in `_result`
+            results = [error] * len(members)
+        except BaseException:
+            for entry in entries:
+                self._deduplicator.end(entry, None)
+            raise
+        for place, (job, _, _) in enumerate(members):
+            kept = None if results is None else results[place]
+            if isinstance(kept, DeliveryLostError) and not job.is_touched:
+                self._deduplicator.note_untouched(job.delivery)
+            is_waiting = isinstance(kept, Settlement) and kept.duplicate == "waiting"
+            is_open = isinstance(kept, DeliveryLostError) or is_waiting
+            self._deduplicator.end(entries[place], None if is_open else kept)
         return results
 
     async def _serve(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None = None) -> None:
@@ -187,34 +191,31 @@ class Dispatcher:
         result: Settlement | Exception | None = None
         try:
             result = await self._result(delivery, acknowledger, job)
-        finally:
-            await self._settle(delivery, acknowledger, started, result)
+            settlement = await self._settle(acknowledger, result)
+        except BaseException:
+            self._end(delivery, "abandoned", started, result)
+            raise
+        self._end(delivery, settlement, started, result)
 
-    async def _settle(
-        self, delivery: Delivery, acknowledger: Acknowledger, started: float, result: Settlement | Exception | None
-    ) -> None:
-        """Settle a delivery, here and nowhere else. One without a result is abandoned, without a wait."""
-        settlement = "abandoned"
+    def _end(self, delivery: Delivery, settlement: str, started: float, result: Settlement | Exception | None) -> None:
+        self.in_flight -= 1
+        self._on_done(delivery)
+        self._telemetry.delivery_settled(delivery, settlement, self._telemetry.clock() - started, result)
+
+    async def _settle(self, acknowledger: Acknowledger, result: Settlement | Exception) -> str:
+        """Settle a delivery, here and nowhere else; returns how. Nothing is settled without a result."""
+        if isinstance(result, DeliveryLostError):
+            return "lost"
+        if not self._may_settle.is_set():
+            await self._may_settle.wait()
         try:
-            if isinstance(result, DeliveryLostError):
-                settlement = "lost"
-            elif result is not None:
-                if not self._may_settle.is_set():
-                    await self._may_settle.wait()
-                if isinstance(result, Settlement):
-                    await acknowledger.ack()
-                    settlement = "acked"
-                else:
-                    await acknowledger.dead_letter()
-                    settlement = "dead_lettered"
+            if isinstance(result, Settlement):
+                await acknowledger.ack()
+                return "acked"
+            await acknowledger.dead_letter()
         except BrokerErrors:
-            settlement = (
-                "lost"  # usual when the connection drops: the broker redelivers; the duplicate gets this result
-            )
-        finally:
-            self.in_flight -= 1
-            self._on_done(delivery)
-            self._telemetry.delivery_settled(delivery, settlement, self._telemetry.clock() - started, result)
+            return "lost"  # usual when the connection drops: the broker redelivers, and the duplicate gets this result
+        return "dead_lettered"
 
     async def _result(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None) -> Settlement | Exception:
         """Handle a delivery, or take over what is or was done about it before it was redelivered.
@@ -228,20 +229,23 @@ class Dispatcher:
                 self._telemetry.duplicate_joined()
                 return result
         entry = deduplicator.enter(delivery)
-        kept: Settlement | Exception | None = None
         try:
             job = job or await self._read(delivery, acknowledger)
-            result = settlement = await self._handler.handle(job)
-            kept = None if settlement.duplicate == "waiting" else settlement  # a twin may have the claim
+            settlement = await self._handler.handle(job)
         except DeliveryLostError as lost:
             if job is not None and not job.is_touched:
                 deduplicator.note_untouched(delivery)  # when it is redelivered to us, it is as new as before
-            result = lost
+            deduplicator.end(entry, None)
+            return lost
         except Exception as defect:  # noqa: BLE001 - whatever it is
-            result = kept = defect
-        finally:
-            deduplicator.end(entry, kept)
-        return result
+            deduplicator.end(entry, defect)
+            return defect
+        except BaseException:
+            deduplicator.end(entry, None)
+            raise
+        # One that waits is not kept: a twin may have the claim.
+        deduplicator.end(entry, None if settlement.duplicate == "waiting" else settlement)
+        return settlement
 
     async def _read(self, delivery: Delivery, acknowledger: Acknowledger) -> Job:
         """Parse a delivery; one that was redelivered counts as new if nothing was done about it."""

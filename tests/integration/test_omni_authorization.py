@@ -18,12 +18,11 @@ from service.core.attempt.lookup import Unanswered
 from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Rejected, Unavailable
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
-from service.core.omni.destination import To
 from service.core.request.request import Message
 from service.sandbox import serve
 from tests.support.omni_server import Act, answer, misbehaving, say, then_close
 
-TO = To(phone_number="41793026727")
+TO = {"phoneNumber": "41793026727"}
 MESSAGE = Message("m-1", TO)
 
 

@@ -26,7 +26,6 @@ from service.core.attempt.call import OmniCall, notify_members
 from service.core.attempt.outcome import NOT_SENT, Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
-from service.core.omni.destination import To
 from service.core.request.request import Message
 from service.sandbox import create_app, serve
 from tests.support.omni_server import (
@@ -53,7 +52,7 @@ Post = Callable[[str], Awaitable[Outcome]]
 
 
 def call() -> OmniCall:
-    to = To(phone_number=NUMBER)
+    to = {"phoneNumber": NUMBER}
     return OmniCall(Content(sms=Sms(text=TEXT)), (Message(MESSAGE, to),), "request-1", 1)
 
 

@@ -16,14 +16,13 @@ from service.core.attempt.lookup import Unanswered
 from service.core.attempt.outcome import Accepted, Denied, Unavailable
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
-from service.core.omni.destination import To
 from service.core.request.request import Message
 from tests.support.connect_proxy import NEEDS_PASSWORD, OPENED, connect_proxy
 from tests.support.omni_server import answer, full_backlog, misbehaving, untrusted, write_authority
 
 KEY, PASSWORD = "canary-key", "canary:p/ss"
 IN_URL = "user:canary%3Ap%2Fss"
-CALL = OmniCall(Content(sms=Sms(text="canary-text")), (Message("m-1", To(phone_number="41793026727")),), "r-1", 1)
+CALL = OmniCall(Content(sms=Sms(text="canary-text")), (Message("m-1", {"phoneNumber": "41793026727"}),), "r-1", 1)
 TAKEN = json.dumps({"messages": [{"messageId": "m-1", "status": {"groupId": 1, "id": 7}}]}).encode()
 TOKEN = b'{"access_token":"t","expires_in":3600}'
 OAUTH = Credentials(client_id="us", client_secret=KEY)

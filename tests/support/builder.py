@@ -70,7 +70,7 @@ def parsed(delivery: Delivery | object, history: History | None = None) -> Parse
 
 def a_message(message_id: str = "m-1", phone: str | None = PHONE, email: str | None = None) -> Message:
     """Build a message."""
-    return Message(message_id, To(phone_number=phone, email_address=email))
+    return Message(message_id, To(phone_number=phone, email_address=email).written())
 
 
 def a_content() -> Content:

@@ -21,7 +21,6 @@ from service.adapters.rabbitmq.session import CONNECT_TIMEOUT, BrokerErrors, Ses
 from service.adapters.rabbitmq.topology import TopologyError, declare, declare_dead
 from service.adapters.tls import ClientCertificateError, untrusted
 from service.core import topology
-from service.core.delivery import Publication
 from service.core.result.unstored import Unstored, arrive, restored
 
 _DECLARE_TIMEOUT: Final = 3 * CONNECT_TIMEOUT
@@ -52,6 +51,7 @@ class ReconnectingConnection:
         self.refusals = 0
         """Sessions in a row that ended because of the content of a publication."""
         self._publisher = Publisher(self, events)
+        self.publish = self._publisher.publish
         self._url = ""
         self._restoring = asyncio.Lock()
         self._checking = asyncio.Lock()
@@ -120,13 +120,6 @@ class ReconnectingConnection:
                 return session
             # Without a pause, this loop would keep the event loop busy, and `run` could not open the next one.
             await asyncio.sleep(FIRST_WAIT)
-
-    async def publish(self, publications: Iterable[Publication]) -> None:
-        """Return when the broker has confirmed every one, over as many sessions as that takes.
-
-        Raises `UnpublishableError` with those that it never takes, after all others are confirmed.
-        """
-        await self._publisher.publish(publications)
 
     async def may_have_lost_dead_letters(self, session: Session, published_at: float) -> bool:
         """Return whether `omni.dead` is missing, or was when these were published; call it after they were confirmed.

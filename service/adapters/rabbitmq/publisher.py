@@ -119,7 +119,7 @@ class Publisher:
         return time.monotonic() - next(iter(self._unconfirmed.values())) if self._unconfirmed else 0.0
 
     async def publish(self, publications: Iterable[Publication]) -> None:
-        """Return when the broker has confirmed every one.
+        """Return when the broker has confirmed every one, over as many sessions as that takes.
 
         Raises `UnpublishableError` with those that it never takes, after all others are confirmed.
         """

@@ -5,16 +5,17 @@ of the step that the entry is about). Source: the vendor's specification, `To` a
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from service.core.omni.answer import SentTo
-from service.core.omni.destination import To
+from service.core.omni.destination import ADDRESSES
 
 _NOT_DIGITS: Final = re.compile(r"[^0-9]", re.ASCII)
 _PHONE: Final = re.compile(r"[+]?[0-9][0-9 ().-]{3,22}", re.ASCII)
 
 
-def repeats(sent: SentTo, to: To) -> bool:
+def repeats(sent: SentTo, to: Mapping[str, str]) -> bool:
     """Return whether an entry of an answer, which has our message id, is about a message to `to`.
 
     The specification requires no address in the answer, and its examples always have every one that was posted. So:
@@ -24,17 +25,17 @@ def repeats(sent: SentTo, to: To) -> bool:
     * an address of a kind that was not posted is ignored beside one that was: OMNI may know more of a person.
     """
     pairs = (
-        (sent.phone_number, to.phone_number),
-        (sent.email_address, to.email_address),
-        (sent.push_registration_id, to.push_registration_id),
-        (sent.whats_app_user_id, to.whats_app_user_id),
+        (sent.phone_number, to.get("phoneNumber")),
+        (sent.email_address, to.get("emailAddress")),
+        (sent.push_registration_id, to.get("pushRegistrationId")),
+        (sent.whats_app_user_id, to.get("whatsAppUserId")),
     )
     listed = [(theirs, ours) for theirs, ours in pairs if theirs]
     posted = [_is_same(theirs, ours) for theirs, ours in listed if ours is not None]
     return all(posted) if posted else not listed
 
 
-def is_logged_for(logged: str | None, to: To) -> bool:
+def is_logged_for(logged: str | None, to: Mapping[str, str]) -> bool:
     """Return whether a log entry with our message id is about a message to `to`.
 
     * An entry has the address of one step. Push, LINE and others have ids of their own, which OMNI may find by a phone
@@ -43,13 +44,14 @@ def is_logged_for(logged: str | None, to: To) -> bool:
     """
     if not logged or logged.isspace():
         return True
-    ids = tuple(one for one in (to.push_registration_id, to.whats_app_user_id) if one is not None)
+    phone, email, *others = map(to.get, ADDRESSES)
+    ids = tuple([one for one in others if one is not None])
     if "@" in logged:
-        own = to.email_address
+        own = email
     elif _PHONE.fullmatch(logged.strip()):
-        own = to.phone_number
+        own = phone
     else:
-        return logged.strip() in ids or bool(to.phone_number or to.email_address)
+        return logged.strip() in ids or bool(phone or email)
     return _is_same(logged, own) if own is not None else bool(ids)
 
 

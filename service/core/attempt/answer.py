@@ -28,6 +28,7 @@ from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unans
 from service.core.attempt.outcome import Accepted, Denied, Outcome, Rejected, Unavailable, Unknown
 from service.core.omni.answer import DamagedAnswer, LogEntry, OmniAnswer, OmniLogs, SentMessage
 from service.core.omni.charset import charset_parameter, to_utf8
+from service.core.omni.destination import ADDRESSES
 from service.core.omni.status import Status
 from service.core.omni.xml import XmlError, is_xml, xml_to_json
 from service.core.request.body import holds_at_most
@@ -163,8 +164,12 @@ def _match(answered: tuple[SentMessage, ...], messages: tuple[Message, ...]) -> 
     statuses: dict[str, Status] = {}
     for message in messages:
         entry = entries.get(message.message_id, _UNCLEAR)
-        # Almost every entry has no address, or exactly those that were posted. Both models have the same fields.
-        is_about = entry.to is None or vars(entry.to) == vars(message.to) or repeats(entry.to, message.to)
+        # Almost every entry has no address, or exactly those that were posted. `SentTo` has the order of `ADDRESSES`.
+        is_about = (
+            entry.to is None
+            or tuple(vars(entry.to).values()) == tuple(map(message.to.get, ADDRESSES))
+            or repeats(entry.to, message.to)
+        )
         if entry.status is not None and is_about:
             statuses[message.message_id] = entry.status
     return statuses

@@ -122,8 +122,7 @@ class OmniCall:
         content = self.written or self.content_json
         separator = b"," if len(content) > len(b"{}") else b""
         destinations = [{"to": message.to, "messageId": message.message_id} for message in self.messages]
-        written = to_json(destinations, by_alias=True, exclude_none=True)
-        return b'%b%b%b"destinations":%b}' % (content[:-1], separator, self.notify, written)
+        return b'%b%b%b"destinations":%b}' % (content[:-1], separator, self.notify, to_json(destinations))
 
 
 Send = Callable[[OmniCall], Awaitable[Outcome]]

@@ -36,6 +36,7 @@ from pydantic_core import to_json
 from service.core.delivery import Header
 from service.core.headers import is_republished, is_returning
 from service.core.history import History
+from service.core.omni.destination import ADDRESSES
 from service.core.request.request import SendRequest
 
 AWAY: Final = "~"
@@ -193,7 +194,7 @@ def meaning_of(request: SendRequest) -> str:
     facts: list[object] = [request.content_digest, request.on_unknown, request.metadata]
     for message in request.messages:
         facts.append(message.message_id)
-        facts.extend(vars(message.to).values())
+        facts.extend(map(message.to.get, ADDRESSES))
     return short_digest(to_json(facts))
 
 

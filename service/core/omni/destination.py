@@ -10,7 +10,7 @@ from service.core.omni.model import Strict
 from service.core.omni.phone import digits
 
 ADDRESSES: Final = ("phoneNumber", "emailAddress", "pushRegistrationId", "whatsAppUserId")
-"""Names of the addresses, as OMNI spells them."""
+"""Names of the addresses, as OMNI spells them, in the order of `To` and of what OMNI repeats."""
 
 PhoneNumber = Annotated[str, BeforeValidator(digits)]
 

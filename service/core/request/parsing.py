@@ -26,9 +26,9 @@ from service.core.identity import digest, message_id
 from service.core.omni.channel.email import Email
 from service.core.omni.charset import json_error
 from service.core.omni.content import Content
-from service.core.omni.destination import To
+from service.core.omni.destination import ADDRESSES
 from service.core.omni.model import Strict
-from service.core.request.body import MAX_DESTINATIONS, SIMPLE, RequestBody, shape_faults
+from service.core.request.body import FLAT, MAX_DESTINATIONS, SIMPLE, RequestBody, shape_faults
 from service.core.request.deadline import deadline
 from service.core.request.decoding import (
     JSON,
@@ -68,7 +68,6 @@ _IDS: Final = 250
 """Messages that get their ids in one step."""
 
 _CONTENT: Final = tuple(Content.model_fields)
-_NO_ADDRESS: Final = dict.fromkeys(To.model_fields)
 _EMPTY: Final = {
     channel.__name__.lower(): (channel, {name: field.default for name, field in channel.model_fields.items()})
     for channel in SIMPLE
@@ -215,13 +214,13 @@ def _build(
             yield
         if given is None:
             # Of the addresses only the last may contain a space, so no two recipients give the same text.
-            addresses = f"{to.phone_number} {to.email_address} {to.whats_app_user_id} {to.push_registration_id}"
-            own_id = message_id(id_, f"{content_digest} {addresses}", position, given_ids)
+            phone, email, push, user = map(to.get, ADDRESSES)
+            own_id = message_id(id_, f"{content_digest} {phone} {email} {user} {push}", position, given_ids)
         elif given not in used:
             own_id = given
         else:
             fault = Fault(f"destinations[{position}].messageId", "is used by an earlier destination")
-            repeated[position] = ({"to": to.model_dump(by_alias=True, exclude_none=True)}, (fault,))
+            repeated[position] = ({"to": to}, (fault,))
             continue
         messages.append(Message(own_id, to))
         used.add(own_id)
@@ -254,9 +253,10 @@ def _are_clearly_unique(body: bytes) -> bool:
 
 def _recipients(body: RequestBody) -> list[Recipient]:
     if body.destinations is not None:
-        return [(destination.to, destination.message_id) for destination in body.destinations]
-    addresses = {**_NO_ADDRESS, "phone_number": body.phone_number, "email_address": body.email_address}
-    return [(_trusted(To, addresses), body.message_id)]
+        return [(destination.to.written(), destination.message_id) for destination in body.destinations]
+    given = zip(FLAT, (body.phone_number, body.email_address), strict=True)
+    to = {name: value for name, value in given if value is not None}
+    return [(to, body.message_id)]
 
 
 def _content(body: RequestBody) -> Content:

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Literal
 
 from service.core.omni.content import Content
-from service.core.omni.destination import To
 from service.core.value import dataclass
 
 OnUnknown = Literal["resend", "park"]
@@ -26,7 +25,8 @@ class Message:
     """One recipient. The id never changes, however often the message is retried."""
 
     message_id: str
-    to: To
+    to: Mapping[str, str] = field(hash=False)
+    """The addresses that are given, by OMNI's names in the order of `ADDRESSES`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ _FAULT_COST: Final = 256
 _MAX_COST: Final = 4 * 2**20
 """Bytes that the faults of all destinations of one request may take. Each destination after that has one fault."""
 
-Recipient = tuple[To, str | None]
-"""An address, and the message id that it came with."""
+Recipient = tuple[Mapping[str, str], str | None]
+"""Addresses, and the message id that it came with."""
 
 
 def schedule_faults(body: RequestBody, source: Source) -> list[Fault]:
@@ -144,7 +144,8 @@ def _validate_slice(
             for position, faults in by_destination(found)[1].items():
                 wrong[position] = faults, left.pop(position)[1]
         else:
-            return {position: (one.to, one.message_id) for position, one in zip(left, read, strict=True)}, wrong
+            recipients = [(one.to.written(), one.message_id) for one in read]
+            return dict(zip(left, recipients, strict=True)), wrong
     return {}, wrong
 
 

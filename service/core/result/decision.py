@@ -201,7 +201,7 @@ def _events(
                 request.request_id,
                 number,
                 message_outcome.message.message_id,
-                message_outcome.message.to.written(),
+                message_outcome.message.to,
                 message_outcome.bulk_id or request.content.bulk_id,
                 message_outcome.status,
                 next_attempt_at,

@@ -79,7 +79,7 @@ class Explanation:
                 {"messageId": one.message_id, "to": dict(one.to), "faults": [_fault(fault) for fault in one.faults]}
                 for one in self.rejections
             ],
-            "messages": [{"messageId": one.message_id, "to": one.to.written()} for one in self.messages],
+            "messages": [{"messageId": one.message_id, "to": dict(one.to)} for one in self.messages],
             "calls": [from_json(call) for call in self.calls],
             "sms": sms,
             "sendAt": self.send_at and self.send_at.isoformat(),

@@ -14,7 +14,6 @@ from service.core.headers import dead_letter_headers, retry_headers, unread_retr
 from service.core.history import History
 from service.core.identity import uuid5
 from service.core.omni.content import Content
-from service.core.omni.destination import Destination
 from service.core.request.body import RequestBody
 from service.core.request.deadline import deadline
 from service.core.request.request import SendRequest
@@ -96,13 +95,14 @@ def render_request(request: SendRequest) -> bytes:
     body = RequestBody.model_construct(
         None,
         **content,
-        destinations=tuple(Destination(to=message.to, message_id=message.message_id) for message in request.messages),
         request_id=request.request_id,
         expires_at=request.expires_at,
         on_unknown=request.on_unknown,
         metadata=dict(request.metadata) or None,
     )
-    return body.model_dump_json(by_alias=True, exclude_none=True).encode()
+    written = body.model_dump_json(by_alias=True, exclude_none=True).encode()
+    destinations = to_json([{"to": message.to, "messageId": message.message_id} for message in request.messages])
+    return b'%b,"destinations":%b}' % (written[:-1], destinations)
 
 
 def schedule_unread_retry(delivery: Delivery, history: History, delay_seconds: float, id_: str) -> Publication:

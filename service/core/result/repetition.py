@@ -220,7 +220,7 @@ def _event(facts: Sequence[object], request: SendRequest, message: Message) -> S
                 request.request_id,
                 attempt,
                 message.message_id,
-                message.to.written(),
+                message.to,
                 bulk_id if isinstance(bulk_id, str) else None,
                 _status(status),
                 reason=Reason(_CODES[code], _REPEATED) if isinstance(code, str) and code in _CODES else None,

@@ -134,7 +134,7 @@ def report_each(type_: EventType, request: SendRequest, history: History, now: d
                 request.request_id,
                 history.attempts,
                 message_id=message.message_id,
-                to=message.to.written(),
+                to=message.to,
                 bulk_id=request.content.bulk_id,
                 reason=reason,
                 metadata=request.metadata,

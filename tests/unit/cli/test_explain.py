@@ -62,7 +62,7 @@ def test_each_example_of_the_readme_would_be_posted(body: str) -> None:
     found = explained(body)
 
     assert not found.is_refused
-    assert [message.to.phone_number for message in found.messages] == [PHONE]
+    assert [message.to["phoneNumber"] for message in found.messages] == [PHONE]
     result = run(given=body.encode())
     assert result.exit_code == 0
     assert f"phoneNumber {PHONE}" in result.output

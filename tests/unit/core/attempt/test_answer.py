@@ -665,4 +665,4 @@ def test_an_answer_that_repeats_the_longest_ids_is_not_too_long_to_be_read(count
 
 def entry_about(message: Message) -> dict[str, object]:
     status = {"groupId": 1, "groupName": "PENDING", "id": 7, "name": "PENDING_ENROUTE", "description": "x" * 100}
-    return {"messageId": message.message_id, "to": {"phoneNumber": message.to.phone_number}, "status": status}
+    return {"messageId": message.message_id, "to": {"phoneNumber": message.to["phoneNumber"]}, "status": status}

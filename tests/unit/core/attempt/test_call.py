@@ -4,7 +4,6 @@ from service.core.attempt.call import OmniCall
 from service.core.omni.channel.email import Email
 from service.core.omni.channel.sms import Sms
 from service.core.omni.content import Content
-from service.core.omni.destination import To
 from service.core.request.request import Message
 
 
@@ -14,7 +13,7 @@ def test_a_call_is_rendered_with_the_vendors_names_and_without_empty_fields() ->
         sms=Sms(text="Grüezi", validity_period=90, validity_period_time_unit="SECONDS"),
         email=Email(text="Hello", subject="A greeting"),
     )
-    call = OmniCall(content, (Message('m"1', To(phone_number="41793026727")),), "order-1", 1)
+    call = OmniCall(content, (Message('m"1', {"phoneNumber": "41793026727"}),), "order-1", 1)
 
     assert json.loads(call.to_json()) == {
         "bulkId": "bulk-1",
@@ -25,7 +24,7 @@ def test_a_call_is_rendered_with_the_vendors_names_and_without_empty_fields() ->
 
 
 def test_a_call_that_leaves_everything_to_its_scenario_is_written_whole() -> None:
-    call = OmniCall(Content(), (Message("m-1", To(email_address="one@example.com")),), "order-1", 1)
+    call = OmniCall(Content(), (Message("m-1", {"emailAddress": "one@example.com"}),), "order-1", 1)
 
     assert json.loads(call.to_json()) == {
         "destinations": [{"to": {"emailAddress": "one@example.com"}, "messageId": "m-1"}]

@@ -40,7 +40,7 @@ def event(position: int, type_: str = "message.accepted", **changes: object) -> 
         REQUEST.request_id,
         2,
         message.message_id,
-        message.to.written(),
+        message.to,
         "bulk-1",
         DESCRIBED,
         metadata=REQUEST.metadata,
