@@ -159,36 +159,39 @@ class Dispatcher:
                 job, _, acknowledger = left.popleft()
                 await self._settle(job.delivery, acknowledger, started, result)
         finally:
-            for job, _, acknowledger in left:
-                await self._settle(job.delivery, acknowledger, started, None)
+            for other in left:
+                await self._settle(other[0].delivery, other[2], started, None)
 
     async def _results(self, members: Sequence[_Member]) -> Sequence[Settlement | Exception] | None:
         """Handle deliveries by one call. Returns each one's result; None if each has to be handled by itself."""
         entries = [self._deduplicator.enter(job.delivery) for job, _, _ in members]
-        results: Sequence[Settlement | Exception] | None = None
+        results: Sequence[Settlement | Exception] | None
         try:
-            try:
-                jobs, calls = [job for job, _, _ in members], [call for _, call, _ in members]
-                results = await self._handler.handle_together(jobs, calls)
-            except Exception as error:  # noqa: BLE001 - as in `_result`
-                results = [error] * len(members)
-        finally:
-            for place, (job, _, _) in enumerate(members):
-                kept = None if results is None else results[place]
-                if isinstance(kept, DeliveryLostError) and not job.is_touched:
-                    self._deduplicator.note_untouched(job.delivery)
-                is_waiting = isinstance(kept, Settlement) and kept.duplicate == "waiting"
-                is_open = isinstance(kept, DeliveryLostError) or is_waiting
-                self._deduplicator.end(entries[place], None if is_open else kept)
+            jobs, calls = [job for job, _, _ in members], [call for _, call, _ in members]
+            results = await self._handler.handle_together(jobs, calls)
+        except Exception as error:  # noqa: BLE001 - as in `_result`
+            results = [error] * len(members)
+        except BaseException:
+            for entry in entries:
+                self._deduplicator.end(entry, None)
+            raise
+        for place, (job, _, _) in enumerate(members):
+            kept = None if results is None else results[place]
+            if isinstance(kept, DeliveryLostError) and not job.is_touched:
+                self._deduplicator.note_untouched(job.delivery)
+            is_waiting = isinstance(kept, Settlement) and kept.duplicate == "waiting"
+            is_open = isinstance(kept, DeliveryLostError) or is_waiting
+            self._deduplicator.end(entries[place], None if is_open else kept)
         return results
 
     async def _serve(self, delivery: Delivery, acknowledger: Acknowledger, job: Job | None = None) -> None:
         started = self._telemetry.clock()
-        result: Settlement | Exception | None = None
         try:
             result = await self._result(delivery, acknowledger, job)
-        finally:
-            await self._settle(delivery, acknowledger, started, result)
+        except BaseException:
+            await self._settle(delivery, acknowledger, started, None)
+            raise
+        await self._settle(delivery, acknowledger, started, result)
 
     async def _settle(
         self, delivery: Delivery, acknowledger: Acknowledger, started: float, result: Settlement | Exception | None
@@ -228,20 +231,23 @@ class Dispatcher:
                 self._telemetry.duplicate_joined()
                 return result
         entry = deduplicator.enter(delivery)
-        kept: Settlement | Exception | None = None
         try:
             job = job or await self._read(delivery, acknowledger)
-            result = settlement = await self._handler.handle(job)
-            kept = None if settlement.duplicate == "waiting" else settlement  # a twin may have the claim
+            settlement = await self._handler.handle(job)
         except DeliveryLostError as lost:
             if job is not None and not job.is_touched:
                 deduplicator.note_untouched(delivery)  # when it is redelivered to us, it is as new as before
-            result = lost
+            deduplicator.end(entry, None)
+            return lost
         except Exception as defect:  # noqa: BLE001 - whatever it is
-            result = kept = defect
-        finally:
-            deduplicator.end(entry, kept)
-        return result
+            deduplicator.end(entry, defect)
+            return defect
+        except BaseException:
+            deduplicator.end(entry, None)
+            raise
+        # One that waits is not kept: a twin may have the claim.
+        deduplicator.end(entry, None if settlement.duplicate == "waiting" else settlement)
+        return settlement
 
     async def _read(self, delivery: Delivery, acknowledger: Acknowledger) -> Job:
         """Parse a delivery; one that was redelivered counts as new if nothing was done about it."""
