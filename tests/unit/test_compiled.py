@@ -1,6 +1,7 @@
 """Modules that mypyc has compiled: which, and when they are used."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -83,6 +84,24 @@ def test_no_compiled_function_reads_in_finally_what_is_assigned_in_try(name: str
         for node in ast.walk(function):
             if isinstance(node, ast.Try) and node.finalbody:
                 assert not named(node.body, ast.Store) & named(node.finalbody, ast.Load), function.name
+
+
+def test_an_interpreted_class_inherits_from_no_compiled_one_that_does_not_allow_it() -> None:
+    """Making an object of it would be a `TypeError`."""
+    texts = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
+    compiled = {PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in MODULES}
+    classes = {
+        found for path in compiled for found in re.findall(r"((?:^@.*\n)*)^class (\w+)", texts[path], re.MULTILINE)
+    }
+    closed = {name for decorators, name in classes if "allow_interpreted_subclasses=True" not in decorators}
+    assert "Dispatcher" in closed
+    for path in texts.keys() - compiled:
+        bases = {
+            name
+            for found in re.findall(r"^class \w+\(([^)]*)\)", texts[path], re.MULTILINE)
+            for name in re.findall(r"\w+", found)
+        }
+        assert not bases & closed, path
 
 
 def named(statements: list[ast.stmt], context: type[ast.expr_context]) -> set[str]:
