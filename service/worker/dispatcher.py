@@ -158,9 +158,10 @@ class Dispatcher:
             for result in results:
                 job, _, acknowledger = left.popleft()
                 await self._settle(job.delivery, acknowledger, started, result)
-        finally:
-            for other in left:
-                await self._settle(other[0].delivery, other[2], started, None)
+        except BaseException:
+            for job, _, acknowledger in left:
+                await self._settle(job.delivery, acknowledger, started, None)
+            raise
 
     async def _results(self, members: Sequence[_Member]) -> Sequence[Settlement | Exception] | None:
         """Handle deliveries by one call. Returns each one's result; None if each has to be handled by itself."""
@@ -211,9 +212,8 @@ class Dispatcher:
                     await acknowledger.dead_letter()
                     settlement = "dead_lettered"
         except BrokerErrors:
-            settlement = (
-                "lost"  # usual when the connection drops: the broker redelivers; the duplicate gets this result
-            )
+            # Usual when the connection drops: the broker redelivers, and the duplicate gets this result.
+            settlement = "lost"
         finally:
             self.in_flight -= 1
             self._on_done(delivery)
