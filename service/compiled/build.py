@@ -27,8 +27,8 @@ MODULES: Final = tuple(
         "core.omni": "phone",
         "core.request": "decoding faults identification parsing request",
         "core.result": "decision event publication report",
-        "worker": "admission ownership telemetry",
-        "worker.sending": "batching circuit_breaker",
+        "worker": "admission deduplicator dispatcher ownership telemetry",
+        "worker.sending": "batching circuit_breaker limiter",
     }.items()
     for name in names.split()
 )
@@ -36,8 +36,7 @@ MODULES: Final = tuple(
 
 * models of pydantic, which needs their annotations and the signatures of their methods;
 * `adapters.logging`, `core.omni.channel.sms_parts`, `core.request.repeated_names`: mypyc cannot compile nested classes,
-  lone surrogates in texts, and attributes of a dictionary;
-* `worker.deduplicator`, `worker.dispatcher`: see `tests/unit/test_compiled.py`.
+  lone surrogates in texts, and attributes of a dictionary.
 """
 
 OPTIMIZATION: Final = "2"

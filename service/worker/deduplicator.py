@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from service.core.attempt.call import OmniCall, Send
@@ -29,15 +28,15 @@ KEPT: Final = 3600.0
 _ATTEMPTS_KEPT: Final = 1000
 
 
-@dataclass(eq=False, slots=True)
 class InFlight(Generic[T]):
     """Something that is running, and then its result."""
 
-    key: Hashable
-    result: T | None = None
-    ended_at: float = 0.0
-    over: asyncio.Event | None = None
-    """Set when it is over; None while none waits for it."""
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.result: T | None = None
+        self.ended_at = 0.0
+        self.over: asyncio.Event | None = None
+        """Set when it is over; None while none waits for it."""
 
     async def wait(self) -> T | None:
         """Return its result; None if it was given up."""
@@ -166,12 +165,14 @@ def deduplicated(send: Send, clock: Callable[[], float], on_duplicate: Callable[
             if (known := await other.wait()) is not None:
                 on_duplicate()
                 return known
-        entry, outcome = attempts.enter(call), None
+        entry = attempts.enter(call)
         try:
             outcome = await send(call)
-        finally:
-            # If it is not final, its own next attempt has an equal key and must be made.
-            attempts.end(entry, outcome, is_kept=outcome is not None and is_final(call, outcome))
+        except BaseException:
+            attempts.end(entry, None)
+            raise
+        # If it is not final, its own next attempt has an equal key and must be made.
+        attempts.end(entry, outcome, is_kept=is_final(call, outcome))
         return outcome
 
     return deduplicated_send

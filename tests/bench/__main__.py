@@ -11,7 +11,8 @@
 One after the other on one machine, each against the same broker and an OMNI that costs next to nothing: a full queue is
 drained by one process, whose CPU time (user and system, its children included) is read from the kernel. Compare ratios,
 not seconds. The relay does more than its rivals: it checks, logs, measures and remembers. The rivals' packages come
-from `tests/bench/requirements.txt`, into an environment of their own. Ends by itself.
+from `tests/bench/requirements.txt`, into an environment of their own. The worker in Go is built where Go is installed;
+`go-1` is the same program on one thread. Ends by itself.
 
 With a rate, one run may have a p99 ten times that of the next: the broker waits for the disk for each message, and five
 processes share the cores. So the relay runs without and with a shared memory in turn, several times. The medians
@@ -24,6 +25,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,7 +58,10 @@ RIVALS: Final = {
     "faststream": ("with_faststream.py", "work"),
     "taskiq": ("with_taskiq.py", "work"),
     "celery": ("with_celery.py", "work"),
+    "go": ("in_go", "work"),
+    "go-1": ("in_go", "work", "1"),
 }
+IN_GO: Final = frozenset({"go", "go-1"})
 _WARM: Final = 0.1
 _TIMEOUT: Final = 600.0
 
@@ -228,6 +233,8 @@ class Bench:
         if name == "relay":
             return [sys.executable, "-c", "from service.cli.main import main; main()", "worker"]
         file, *arguments = RIVALS[name]
+        if name in IN_GO:
+            return [str(VENV / file), *arguments]
         return [str(VENV / "bin" / "python"), str(HERE / "rivals" / file), *arguments]
 
     def _environment(self, name: str) -> dict[str, str]:
@@ -258,8 +265,10 @@ async def main(options: argparse.Namespace) -> None:
     """Run everything that is asked for, and print a table."""
     directory, port = Path(tempfile.mkdtemp(prefix="omni-relay-bench-", dir=options.directory)), free_port()
     names, kinds = options.only.split(","), options.kinds.split(",")
-    if set(names) - {"relay"}:
+    if set(names) - {"relay"} - IN_GO:
         _provide_rivals()
+    if IN_GO & set(names) and not _build_rival_in_go():
+        names = [name for name in names if name not in IN_GO]
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(Node(directory / "broker"))
         omni = await asyncio.create_subprocess_exec(
@@ -332,6 +341,17 @@ def _provide_rivals() -> None:
     ]
     subprocess.run(pip, check=True)
     stamp.write_text(wanted)
+
+
+def _build_rival_in_go() -> bool:
+    """Build the worker in Go; return whether there is one."""
+    go = shutil.which("go")
+    if go is None:
+        print("The rivals in Go are left out: Go is not installed")  # noqa: T201
+        return False
+    VENV.mkdir(parents=True, exist_ok=True)
+    subprocess.run([go, "build", "-o", VENV / "in_go", "."], cwd=HERE / "rivals" / "in_go", check=True)
+    return True
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Modules that mypyc has compiled: which, and when they are used."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -82,7 +83,37 @@ def test_no_compiled_function_reads_in_finally_what_is_assigned_in_try(name: str
     for function in functions(name):
         for node in ast.walk(function):
             if isinstance(node, ast.Try) and node.finalbody:
-                assert not named(node.body, ast.Store) & named(node.finalbody, ast.Load), function.name
+                both = named(node.body, ast.Store) & named(node.finalbody, ast.Load)
+                assert both <= texts(function), function.name
+
+
+def texts(function: ast.AST) -> set[str]:
+    """List the names that a function assigns literal texts to, and nothing else: they have one type everywhere."""
+    assigned = [
+        (ast.unparse(node.targets[0]), node.value) for node in ast.walk(function) if isinstance(node, ast.Assign)
+    ]
+    others = {
+        name for name, value in assigned if not isinstance(value, ast.Constant) or not isinstance(value.value, str)
+    }
+    return {name for name, _ in assigned} - others
+
+
+def test_an_interpreted_class_inherits_from_no_compiled_one_that_does_not_allow_it() -> None:
+    """Making an object of it would be a `TypeError`."""
+    texts = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
+    compiled = {PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in MODULES}
+    classes = {
+        found for path in compiled for found in re.findall(r"((?:^@.*\n)*)^class (\w+)", texts[path], re.MULTILINE)
+    }
+    closed = {name for decorators, name in classes if "allow_interpreted_subclasses=True" not in decorators}
+    assert "Dispatcher" in closed
+    for path in texts.keys() - compiled:
+        bases = {
+            name
+            for found in re.findall(r"^class \w+\(([^)]*)\)", texts[path], re.MULTILINE)
+            for name in re.findall(r"\w+", found)
+        }
+        assert not bases & closed, path
 
 
 def named(statements: list[ast.stmt], context: type[ast.expr_context]) -> set[str]:

@@ -6,9 +6,10 @@ from service.adapters.rabbitmq.codec import write_ack, write_dead_letter
 from service.adapters.rabbitmq.fast_path import FastPath
 from service.adapters.rabbitmq.lifetime import ConnectionLifetime
 from service.core import topology
-from service.core.value import dataclass
+from service.core.value import dataclass, mypyc_attr
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 @dataclass(frozen=True, slots=True)
 class Acknowledger:
     """Settles one delivery, at most once, while its session lives.

@@ -187,23 +187,23 @@ def limited(
         if admitted is None:
             return NOT_SENT
         call = admitted if orders is None else orders.guarded(admitted)
-        made: Outcome | None = None
+        outcome: Outcome = NOT_SENT
         seconds = 0.0
         try:
-            while call.may_send() or await _is_allowed(call):
+            while outcome is NOT_SENT and (call.may_send() or await _is_allowed(call)):
                 began = limiter.clock()
                 outcome = await send(call)
-                if outcome is DUPLICATE:
-                    limiter.give_back(call)
-                    return DUPLICATE
-                if outcome is not NOT_SENT:
-                    made, seconds = outcome, limiter.clock() - began
-                    record(outcome, call.denials)
-                    return outcome
+                seconds = limiter.clock() - began
+        except BaseException:
+            limiter.release()
+            raise
+        if outcome is NOT_SENT or outcome is DUPLICATE:
             limiter.give_back(call)
-            return NOT_SENT
-        finally:
-            limiter.release(made, seconds)
+            limiter.release()
+        else:
+            limiter.release(outcome, seconds)
+            record(outcome, call.denials)
+        return outcome
 
     return limited_send
 

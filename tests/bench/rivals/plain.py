@@ -47,8 +47,8 @@ async def work(*, tuned: bool) -> None:
             )
             answer = await client.post(OMNI, json=payload(body))
             content = event(body, answer.json())
-            message = aio_pika.Message(content, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-            await results.publish(message, "message.accepted")
+            publication = aio_pika.Message(content, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+            await results.publish(publication, "message.accepted")
             await message.ack()
 
         await queue.consume(handle)
