@@ -133,11 +133,13 @@ async def test_all_messages_of_a_large_request_are_looked_up_before_it_is_retrie
         RETRY_MAX_DELAY="3.2",
         OMNI_LOG_QUERIES_PER_MINUTE="6000",
     )
-    await options(stage, logsLag=1.5)
+    await options(stage, logsLag=3600)
     await stage.fault(kind="reset", taken=True, times=1)
     await stage.fault(kind="status", status=503, retryAfter="2", times=1)
     people = [{"messageId": f"m-{n}", "to": {"phoneNumber": f"4179300{n:04}"}} for n in range(150)]
     await stage.send({"requestId": "r", "destinations": people, "sms": {"text": "hello"}})
+    await stage.until(lambda: any(event.data["reason"]["code"] == "unavailable" for event in stage.events))
+    await options(stage, logsLag=0)
     await stage.until_final_events(150)
 
     assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
