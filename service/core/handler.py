@@ -290,6 +290,8 @@ class Handler:
         for job, call in zip(jobs, calls, strict=True):
             try:
                 for part in slices(_named(job, self._report(job, call, outcome, now))):
+                    if job.duplicate:
+                        break  # since an earlier part was not recorded: another delivery has the claim
                     publications = publish_report(part, job.delivery, now)
                     for event in part.events:
                         job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
@@ -330,12 +332,12 @@ class Handler:
         """Publish for several jobs at once. Returns the jobs about which nothing can be published."""
         defects: dict[Job, Exception] = {}
         ending = [(job, claim, self._record_end(job, part)) for job, part, _ in collected if (claim := job.record)]
-        refused: list[Job] = []
+        refused: dict[Job, None] = {}  # each once, however many parts it has
         for job, claim, ended in ending:
             if found := await ended:
                 _refuse(claim, found)
-                refused.append(job)
-        collected = [one for one in collected if one[0].record is None or not one[0].record.is_refused]
+                refused[job] = None
+        collected = [one for one in collected if one[0] not in refused]
         try:
             await self._effects.publish(tuple([one for _, _, publications in collected for one in publications]))
         except UnpublishableError as error:

@@ -490,6 +490,24 @@ async def test_a_claim_of_which_a_part_was_made_is_given_up_as_that() -> None:
     assert world.holder == GIVEN_UP
 
 
+@pytest.mark.parametrize("count", [150, 500])
+async def test_a_request_with_many_messages_whose_claim_was_taken_over_is_left_to_the_other_once(count: int) -> None:
+    """Its events are published in several parts, of which several may be collected."""
+    world = World(call_size=1000)
+
+    def take_over(call: OmniCall) -> Outcome:
+        world.claims = {name: known.replace(b" w.1\n", b" w.9\n") for name, known in world.claims.items()}
+        return accept(call)
+
+    world.outcome = take_over
+    people = [a_destination(message_id=f"m-{number}") for number in range(count)]
+    jobs = [world.read(a_delivery(a_body(requestId="many", destinations=people))), world.read(named("b"))]
+    calls = [call for call in map(world.handler.shareable_call, jobs) if call]
+    results = await world.handler.handle_together(jobs, calls)
+    assert [one.duplicate for one in results or () if isinstance(one, Settlement)] == ["waiting", None]
+    assert sorted(one.type or one.routing_key for one in world.published) == [ACCEPTED, "omni.requests.delay.1"]
+
+
 def named(name: str, text: str = "Hello") -> Delivery:
     return a_delivery(a_body(requestId=name, destinations=[a_destination(message_id=name)], sms={"text": text}))
 
