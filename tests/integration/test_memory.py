@@ -190,6 +190,25 @@ async def test_an_answer_of_another_form_confirms_nothing() -> None:
         await ended.wait()
 
 
+async def test_values_of_another_program_at_our_names_count_as_absent(
+    connection: MemoryConnection, memory: MemoryServer
+) -> None:
+    """An error about one of them would end the connection each time, and stop sending."""
+    names = ("record", "claim", "ended", "request", "part", "list")
+    for name in names:
+        await memory.ask("LPUSH", f"omni-relay:{name}", "x")
+    assert await connection.get("record") is None
+    assert not await connection.exchange("record", b"x", "y", 10)
+    await connection.release("claim", "m w.1\n", "m -\n", 10)
+    assert await connection.start([], [("record", "claim", "m w.1\n"), ("b", "c", "m w.2\n")], "x", 10) == [b"", b""]
+    assert await connection.end("", "ended", ("m w.3\n", "m ~\n"), "[1]\n", 10) == b""
+    values = ("m w.4\n", "m ~\n", "[2]\n", "m ~\n", "[2]\n")
+    assert await connection.end_part(("request", "part", "part"), values, 10) == b""
+    assert await connection.get_changed("list", "v1", 2, 100) == b""
+    assert await connection.replace("list", "", 2, "v1", 10)
+    assert await connection.get_all(names) == [b"x", b"m w.1\n", b"m ~\n[1]\n", b"m ~\n[2]\n", b"m ~\n[2]\n", b"v1"]
+
+
 async def test_every_key_has_the_prefix_and_expires(connection: MemoryConnection, memory: MemoryServer) -> None:
     connection.put_if_absent("a", "x", 10)
     await connection.put(["b"], "x", 10)

@@ -220,9 +220,9 @@ class MemoryConnection(asyncio.Protocol):
         return seconds + microseconds / 1e6
 
     async def get(self, name: str) -> bytes | None:
-        """Return a value."""
-        value = await self._ask("GET", self._prefix + name)
-        return value if isinstance(value, bytes) else None
+        """Return a value; None also for one of another program, which is no text."""
+        (value,) = await self.get_all((name,))
+        return value
 
     async def get_all(self, names: Sequence[str]) -> list[bytes | None]:
         """Return several values."""
