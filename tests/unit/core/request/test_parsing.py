@@ -30,7 +30,7 @@ from service.core.request.body import (
 )
 from service.core.request.faults import MAX_FAULTS, MAX_TEXT
 from service.core.request.identification import is_identified
-from service.core.request.parsing import LARGE, is_small, parse
+from service.core.request.parsing import LARGE, SMALL, is_small, parse
 from service.core.request.request import Fault, Parsed, SendRequest
 from service.core.result.decision import report_attempt
 from service.core.result.publication import publish_report, render_request
@@ -1066,6 +1066,15 @@ def test_the_text_of_a_channel_is_never_in_a_fault(channel: str) -> None:
 
     assert faults_of(parsed(body))
     assert not any("sesame" in path + message for path, message in faults_of(parsed(body)))
+
+
+@pytest.mark.parametrize("padding", [0, SMALL, LARGE])
+def test_fields_that_cannot_stand_together_are_named_in_bodies_of_every_size(padding: int) -> None:
+    body = a_body(destinations=[a_destination()], phoneNumber="41793026727")
+
+    assert faults_of(parsed(json.dumps(body).encode() + b" " * padding)) == [
+        ("phoneNumber", "cannot stand beside destinations")
+    ]
 
 
 @pytest.mark.parametrize("padding", [0, LARGE])
