@@ -99,7 +99,7 @@ def texts(function: ast.AST) -> set[str]:
 
 
 def test_an_interpreted_class_inherits_from_no_compiled_one_that_does_not_allow_it() -> None:
-    """Making an object of it would be a `TypeError`."""
+    """Making an object of it would be a `TypeError`. Its own slots would hide the fields of the compiled class."""
     texts = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
     compiled = {PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in MODULES}
     classes = {
