@@ -1,22 +1,25 @@
 """Traces switched on: deliveries carry our own context, and acknowledgers end the span that the delivery began."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.adapters.rabbitmq import Acknowledger, OnDelivery
 from service.adapters.settings import Settings, SettingsError
 from service.core.delivery import Delivery
-from service.core.value import dataclass
 
 if TYPE_CHECKING:  # where traces are off, their packages are not loaded
     from service.adapters.tracing import TracedDelivery, Tracer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TracedAcknowledger(Acknowledger):
-    """An acknowledger that ends the spans of its delivery."""
+    """An acknowledger that ends the spans of its delivery.
 
-    trail: "TracedDelivery"
+    It is no dataclass with slots: these would hide the fields of the base class where that one is compiled.
+    """
+
+    def __init__(self, one: Acknowledger, trail: "TracedDelivery") -> None:
+        super().__init__(one.channel, one.tag, one.broken, one.fast_path)
+        self.trail: Final = trail
 
     async def ack(self) -> None:
         """Settle it: done. Raises as `Acknowledger.ack` does."""
@@ -34,10 +37,7 @@ def tracing(tracer: "Tracer", receive: OnDelivery) -> OnDelivery:
 
     def receive_traced(delivery: Delivery, acknowledger: Acknowledger) -> None:
         trail = tracer.begin(delivery)
-        own = TracedAcknowledger(
-            acknowledger.channel, acknowledger.tag, acknowledger.broken, acknowledger.fast_path, trail=trail
-        )
-        receive(trail.delivery, own)
+        receive(trail.delivery, TracedAcknowledger(acknowledger, trail))
 
     return receive_traced
 
