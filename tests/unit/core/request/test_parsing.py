@@ -30,7 +30,7 @@ from service.core.request.body import (
 )
 from service.core.request.faults import MAX_FAULTS, MAX_TEXT
 from service.core.request.identification import is_identified
-from service.core.request.parsing import LARGE, is_small, parse
+from service.core.request.parsing import LARGE, SMALL, is_small, parse
 from service.core.request.request import Fault, Parsed, SendRequest
 from service.core.result.decision import report_attempt
 from service.core.result.publication import publish_report, render_request
@@ -1086,3 +1086,13 @@ def test_addresses_are_those_that_are_posted_in_every_shape_and_size(padding: in
     (rejection,) = reading.rejections
     assert rejection.to == wrong
     assert [fault.path for fault in rejection.faults] == [f"destinations[1].to.{name}" for name in wrong]
+
+
+@pytest.mark.parametrize("padding", [SMALL, LARGE])
+def test_fields_that_cannot_stand_together_are_a_fault_in_a_body_of_any_size(padding: int) -> None:
+    body = a_body(text="Hello")
+
+    reading = parsed(json.dumps(body).encode() + b" " * padding)
+
+    assert reading == parsed(body)
+    assert faults_of(reading)
