@@ -16,9 +16,18 @@ class Deadly(Handler):
 
     def read(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
         """Kill the process, or read the delivery."""
-        if KILLER in delivery.body:
-            os.kill(os.getpid(), signal.SIGKILL)
+        _kill(delivery)
         return super().read(delivery, ownership)
+
+    async def read_in_steps(self, delivery: Delivery, ownership: Ownership = ALWAYS_OURS) -> Job:
+        """Do the same in steps."""
+        _kill(delivery)
+        return await super().read_in_steps(delivery, ownership)
+
+
+def _kill(delivery: Delivery) -> None:
+    if KILLER in delivery.body:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
