@@ -394,9 +394,8 @@ def _until_next_try(pause: float, left: float) -> float:
     """Return the seconds to wait before connecting again, if the lease lasts for `left` seconds more."""
     if left <= 0:
         return pause
-    is_late = (
-        pause == _LONGEST_PAUSE or left <= _LAST_TRY
-    )  # a memory that ends each connection does not prolong it again
+    # A memory that ends each connection has the longest pause, and does not prolong the lease again.
+    is_late = pause == _LONGEST_PAUSE or left <= _LAST_TRY
     return min(pause, left if is_late else left - _LAST_TRY)
 
 
