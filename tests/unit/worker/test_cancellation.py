@@ -1,7 +1,7 @@
 """The orders that a worker knows, while the memory changes, loses and regains its list."""
 
 import asyncio
-from itertools import cycle
+from itertools import count, cycle
 
 from service.core.attempt.cancellation import Conditions, Named, Order, change_list, read_list, write_list
 from service.core.attempt.start_record import ClockReading
@@ -14,6 +14,7 @@ MEMORY = 1_000_000.0
 """How far the memory's clock is ahead of the worker's."""
 REQUEST = a_request()
 ORDERS = Named(request_ids=(REQUEST.request_id,)).orders()
+VERSIONS = count()
 
 
 def list_of(*orders: Conditions, seconds: float = 10, undone: bool = False) -> bytes:
@@ -77,7 +78,7 @@ async def give(server: Server, *, undo: bool = False) -> None:
     """Do what the command does."""
     before = read_list(server.values.get("cancel"))
     change = change_list(before, ORDERS, server.time(), 30, undo=undo)
-    server.values["cancel"] = write_list(change.listed, f"{id(change):016x}").encode()
+    server.values["cancel"] = write_list(change.listed, f"{next(VERSIONS):016x}").encode()
 
 
 async def test_a_worker_reads_the_list_within_two_seconds_of_each_change() -> None:
