@@ -35,7 +35,8 @@ NOT_ASKED: Final = Unanswered("redelivered")
 """The result for a possible duplicate: another worker may be posting it this moment, so it is too early to ask."""
 
 _PROBABILITY: Final = 0.2
-"""Of a possible duplicate being posted after enough lookups. Two in step are both posted at once in one of 16 cases."""
+"""Of a possible duplicate being posted after enough lookups. Two that chance alone keeps apart are both posted at once
+in one of eleven cases."""
 _DELAYS: Final = 2
 """Delays of which a possible duplicate that is not posted takes one. Two that take different ones leave step."""
 _MAX_DRAWS: Final = 12
@@ -162,7 +163,7 @@ def _next(
 def _doublings(attempt: Attempt, history: History, lookup_result: LookupResult) -> int:
     """Return how often the first delay of a lookup is doubled."""
     if lookup_result is NOT_ASKED:
-        return not attempt.history.leaves_step
+        return 0 if attempt.history.leaves_step else 1
     if not isinstance(lookup_result, Answered):
         return history.retries - history.holds
     least = _extra_lookups(history)  # all delays of possible duplicates but the first are multiples of the doubled one

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.core.omni.channel.sms_parts import GSM, LanguageCode, Parts, Size, Transliteration, size_of, split
+from service.core.omni.channel.sms_parts import LanguageCode, Parts, Size, Transliteration, size_of, split
 from service.core.omni.channel.step import Step, Text
 from service.core.omni.model import Strict
 
@@ -56,8 +56,6 @@ class Sms(Step):
     @property
     def size(self) -> Size:
         """The encoding, and the number of units and parts."""
-        if GSM.issuperset(self.text):  # almost every text: a tenth of the time
-            return Size("gsm7", len(self.text), 1 if len(self.text) <= 160 else -(-len(self.text) // 153))  # noqa: PLR2004 - see `sms_parts`
         language = self.language.language_code if self.language else "NONE"
         return size_of(self.text, language, self.transliteration or "NONE")
 
