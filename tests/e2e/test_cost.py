@@ -150,7 +150,7 @@ async def test_the_events_of_a_request_take_no_more_memory_than_it_has_destinati
     assert worker.lines("broker.disconnected") == []
 
 
-@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize("fast", ["true", pytest.param("false", marks=pytest.mark.once)])
 async def test_deliveries_beyond_the_memory_limit_wait_in_the_broker_and_then_in_a_delay_queue(
     stage: Stage, fast: str
 ) -> None:
@@ -187,7 +187,7 @@ async def test_deliveries_beyond_the_memory_limit_wait_in_the_broker_and_then_in
     assert memory(worker) < 180
 
 
-@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize("fast", ["true", pytest.param("false", marks=pytest.mark.once)])
 async def test_a_worker_that_stops_while_reading_is_paused_makes_no_attempt_ambiguous(stage: Stage, fast: str) -> None:
     """The broker's answer to a cancel comes behind all deliveries that it has sent.
 

@@ -95,7 +95,7 @@ async def test_a_replayed_request_keeps_its_ids_and_messages_known_to_omni_are_n
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("logs", [True, False])
+@pytest.mark.parametrize("logs", [True, pytest.param(False, marks=pytest.mark.once)])
 async def test_an_ambiguous_message_that_was_parked_is_accepted_after_a_replay(stage: Stage, *, logs: bool) -> None:
     """Without the right to read logs it stays unknown; the operator who replays it has decided."""
     worker = await stage.worker(UNKNOWN_POLICY="park", UNKNOWN_LOG_CHECKS="1")

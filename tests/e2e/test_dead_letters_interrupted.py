@@ -151,6 +151,7 @@ async def test_the_first_signal_ends_a_replay_after_the_current_letter(stage: St
     assert not await stage.exists("omni.dead.replay")  # no letter may have been sent twice
 
 
+@pytest.mark.once
 @pytest.mark.long
 async def test_a_second_signal_ends_a_replay_at_once(stage: Stage, vhost: VirtualHost) -> None:
     await put_dead_letters(stage, 2, listening=True)
@@ -272,7 +273,9 @@ class Kill(NamedTuple):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("listening", [False, True], ids=["no worker", "worker"])
+@pytest.mark.parametrize(
+    "listening", [pytest.param(False, id="no worker", marks=pytest.mark.once), pytest.param(True, id="worker")]
+)
 @pytest.mark.parametrize(
     "kill",
     [

@@ -154,6 +154,7 @@ async def runbook_commands(vhost: VirtualHost, page: str) -> list[list[str]]:
     return found
 
 
+@pytest.mark.once
 async def test_results_are_blocked(stage: Stage, vhost: VirtualHost) -> None:
     """One queue refuses by its arguments, another by a policy."""
     worker = await stage.worker()

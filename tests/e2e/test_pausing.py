@@ -81,7 +81,7 @@ async def test_an_outage_makes_no_attempt_ambiguous_and_no_message_late(stage: S
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize("fast", ["true", pytest.param("false", marks=pytest.mark.once)])
 async def test_a_connection_that_ends_during_a_pause_makes_nothing_ambiguous_that_was_not_posted(
     stage: Stage, vhost: VirtualHost, fast: str
 ) -> None:

@@ -84,6 +84,7 @@ async def test_a_connection_that_is_lost_before_the_confirm_is_no_200(
     assert contradictions(stage) == []
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_no_report_is_lost_when_broker_and_receiver_are_killed(
@@ -120,6 +121,7 @@ async def test_no_report_is_lost_when_broker_and_receiver_are_killed(
         assert max(attempts) > 1  # the kill of the receiver met a push
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_a_broker_that_is_silent_is_a_503_in_time_and_then_all_is_well(

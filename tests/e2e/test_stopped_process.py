@@ -36,9 +36,14 @@ async def stopped(vhost: VirtualHost) -> AsyncIterator[list[Worker]]:
 @pytest.mark.parametrize(
     ("holds", "settings"),
     [
-        pytest.param("slow", {"OMNI_CONCURRENCY": "1"}, id="wait in a batch"),
-        pytest.param("rate", {"OMNI_MESSAGES_PER_SECOND": "3", "OMNI_BATCHING": "false"}, id="wait for the rate"),
-        pytest.param("unread", {}, id="are still unread"),
+        pytest.param("slow", {"OMNI_CONCURRENCY": "1"}, id="wait in a batch", marks=pytest.mark.once),
+        pytest.param(
+            "rate",
+            {"OMNI_MESSAGES_PER_SECOND": "3", "OMNI_BATCHING": "false"},
+            id="wait for the rate",
+            marks=pytest.mark.once,
+        ),
+        pytest.param("unread", {}, id="are still unread", marks=pytest.mark.once),
         pytest.param("slow", {"RABBITMQ_FAST_PATH": "false", "OMNI_CONCURRENCY": "1"}, id="come by way of the library"),
         pytest.param("slow", {"OMNI_CONCURRENCY": "1", "OMNI_BATCHING": "false", "heartbeat": "1"}, id="heartbeats"),
     ],
@@ -78,6 +83,7 @@ async def test_deliveries_that_another_worker_has_served_are_not_posted_again(
     await stage.until(lambda: bool(stage.about("after")))
 
 
+@pytest.mark.once
 @pytest.mark.long
 @pytest.mark.timeout(150)
 async def test_the_present_owner_of_an_expired_request_publishes_its_final_event(

@@ -45,6 +45,7 @@ async def ahead_of_last_code(stage: Stage, since: datetime) -> int:
     return sum(name.startswith("campaign") and posted_at >= since for name, posted_at in posted[:last])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["same", "distinct"])
 async def test_urgent_messages_overtake_a_campaign_that_keeps_most_of_the_rate(stage: Stage, kind: str) -> None:
     await stage.worker(OMNI_MESSAGES_PER_SECOND=str(RATE))
@@ -135,7 +136,7 @@ async def test_after_an_outage_urgent_messages_go_first(stage: Stage) -> None:
     assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
 
 
-@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("taken", [True, pytest.param(False, marks=pytest.mark.once)])
 async def test_a_killed_worker_loses_no_urgent_message_sends_none_twice_and_they_stay_urgent(
     stage: Stage, *, taken: bool
 ) -> None:

@@ -40,6 +40,7 @@ def test_a_relative_path_to_a_system_tree_is_made_absolute(tmp_path: Path) -> No
     assert str(Path.cwd() / "tree") in Server(Path("tree")).command(tmp_path, "rabbitmq-server")
 
 
+@pytest.mark.once
 @pytest.mark.long
 async def test_a_node_whose_address_is_in_use_takes_another_and_does_not_answer_while_paused(
     tmp_path: Path, rabbitmq_root: Path | None
@@ -75,6 +76,7 @@ async def test_a_missing_server_is_named_with_the_package_to_install(tmp_path: P
         await Node(tmp_path / "node", root=tmp_path).start()
 
 
+@pytest.mark.once
 async def test_a_node_that_cannot_start_raises_an_error_with_its_log(
     tmp_path: Path, rabbitmq_root: Path | None
 ) -> None:
