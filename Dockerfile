@@ -1,6 +1,6 @@
 # One image for everything `omni-relay` does; the worker by default.
 #
-# It has the modules on the path of a message compiled too; `--env OMNI_RELAY_COMPILED=true` runs these.
+# The modules on the path of a message run compiled; `--env OMNI_RELAY_COMPILED=false` runs their sources.
 #
 #   docker build --tag omni-relay --build-arg REVISION="$(git rev-parse HEAD)" .
 #
@@ -49,7 +49,7 @@ ENV PATH=/opt/omni-relay/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONFAULTHANDLER=1 \
-    OMNI_RELAY_COMPILED=false
+    OMNI_RELAY_COMPILED=true
 COPY --from=build /opt/omni-relay /opt/omni-relay
 COPY --from=compiled /opt/omni-relay/compiled /opt/omni-relay/compiled
 
