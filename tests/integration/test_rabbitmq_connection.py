@@ -118,7 +118,7 @@ class Client:
         async def settle(delivery: Delivery, acknowledger: Acknowledger) -> None:
             self.received.append(delivery)
             if ack:
-                with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError):
+                with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError, ConnectionResetError):
                     await acknowledger.ack()
             async with self.changed:
                 self.changed.notify_all()
