@@ -9,7 +9,7 @@ if ! podman image exists "$base"; then
     place=$(mktemp -d)
     trap 'rm -rf "$place"' EXIT
     mirror=$(awk '/^URIs:/{print $2; exit}' /etc/apt/sources.list.d/debian.sources)
-    mmdebstrap --quiet --variant=minbase --include=python3-minimal,python3-venv,ca-certificates trixie "$place/root" "$mirror"
+    mmdebstrap --quiet --variant=minbase --include=python3-dev,python3-venv,ca-certificates trixie "$place/root" "$mirror"
     cp /etc/ssl/certs/ca-certificates.crt "$place/root/etc/ssl/certs/"
     ln -sf python3 "$place/root/usr/bin/python"
     tar -C "$place/root" -c . | podman import --quiet --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' \
