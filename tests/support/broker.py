@@ -34,11 +34,8 @@ def shared_node(directory: Path, root: Path | None) -> Iterator[Node]:
 
 def _complete(coroutine: Coroutine[object, object, Result]) -> Result:
     # Not asyncio.run(): it would take away the loop that pytest-asyncio has set.
-    loop = asyncio.new_event_loop()
-    try:
-        return loop.run_until_complete(coroutine)
-    finally:
-        loop.close()
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(coroutine)
 
 
 @dataclass(frozen=True, slots=True)
