@@ -86,6 +86,21 @@ def test_no_compiled_function_reads_in_finally_what_is_assigned_in_try(name: str
                 assert not named(node.body, ast.Store) & named(node.finalbody, ast.Load), function.name
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_no_compiled_function_suspends_in_except_or_finally(name: str) -> None:
+    """There the thread keeps the exception as the one that is being handled, also for all other tasks.
+
+    Each later exception then refers to it, and may become the next one: they are never freed, and raising one takes
+    longer each time. Handle it behind the statement instead. So does an `async with` whose exit waits; no exit of a
+    lock, a semaphore or `asyncio.timeout` does.
+    """
+    for function in functions(name):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Try):
+                handling = [*node.finalbody, *(one for handler in node.handlers for one in handler.body)]
+                assert not any(suspends(statement) for statement in handling), function.name
+
+
 def test_an_interpreted_class_inherits_from_no_compiled_one_that_does_not_allow_it() -> None:
     """Making an object of it would be a `TypeError`. Its own slots would hide the fields of the compiled class."""
     texts = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
@@ -102,6 +117,14 @@ def test_an_interpreted_class_inherits_from_no_compiled_one_that_does_not_allow_
             for name in re.findall(r"\w+", found)
         }
         assert not bases & closed, path
+
+
+def suspends(node: ast.AST) -> bool:
+    """Return whether control may leave the function here for a while."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return False
+    waiting = ast.Await | ast.Yield | ast.YieldFrom | ast.AsyncFor | ast.AsyncWith
+    return isinstance(node, waiting) or any(map(suspends, ast.iter_child_nodes(node)))
 
 
 def named(statements: list[ast.stmt], context: type[ast.expr_context]) -> set[str]:
