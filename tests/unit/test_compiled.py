@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import pytest
 
 from service import COMPILED
-from service.compiled import DIGEST, SUFFIX, digest_of, find_compiled
+from service.compiled import RECORD, SUFFIX, digest_of, find_compiled, record
 from service.compiled.build import MODULES, PACKAGE
 from service.compiled.constructors import with_constructors
 
@@ -153,7 +153,7 @@ def folder(tmp_path: Path, package: Path) -> Path:
     (made / "service/core").mkdir(parents=True)
     (made / f"service/core/one{SUFFIX}").touch()
     (made / f"service__mypyc{SUFFIX}").touch()
-    (made / DIGEST).write_text(digest_of(package))
+    (made / RECORD).write_text(record(digest_of(package), made))
     return made
 
 
@@ -195,9 +195,25 @@ def test_a_source_that_came_or_went_since_is_an_error(folder: Path, package: Pat
 
 
 def test_a_folder_that_is_written_in_part_is_an_error(folder: Path, package: Path) -> None:
-    (folder / DIGEST).unlink()
+    (folder / RECORD).unlink()
     with pytest.raises(ImportError, match="nothing is compiled"):
         find_compiled("true", folder, package)
+
+
+def test_a_compiled_file_that_is_missing_or_cut_off_or_for_another_python_is_an_error(
+    folder: Path, package: Path
+) -> None:
+    """Otherwise a source would run beside compiled modules, which have its classes a second time."""
+    file = folder / f"service/core/one{SUFFIX}"
+    for spoil in (
+        lambda: file.write_bytes(b"more"),
+        lambda: file.rename(file.with_name("one.cpython-399-x86_64-linux-gnu.so")),
+    ):
+        assert find_compiled("true", folder, package) is not None
+        spoil()
+        with pytest.raises(ImportError, match=r"incomplete, or .* another Python.* deploy/bootstrap --compiled"):
+            find_compiled("true", folder, package)
+        file.write_bytes(b"")
 
 
 def test_another_value_is_an_error_that_does_not_repeat_it(folder: Path, package: Path) -> None:
