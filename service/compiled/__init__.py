@@ -1,9 +1,9 @@
 """Modules that mypyc has compiled, in place of their sources: if `OMNI_RELAY_COMPILED` is `true`, and only then.
 
-`build` writes them into a folder of the virtual environment, beside a digest of their sources and of all that those may
-import. The import of the package fails if one of these has changed since. So compiled code is never older than its
-source, and never runs beside other versions: compiled modules contain constants of all others, and know the layout of
-each other's objects.
+`build` writes them into a folder of the virtual environment, beside a record: a digest of their sources and of all that
+those may import, and each compiled file. The import of the package fails if one of these has changed since, or is for
+another version of Python. So compiled code is never older than its source, and never runs beside other versions, or the
+sources of some: compiled modules contain constants of all others, and know the layout of each other's objects.
 
 The variable is no setting: it is read before anything else is imported.
 """
@@ -21,7 +21,7 @@ from typing import Final
 
 VARIABLE: Final = "OMNI_RELAY_COMPILED"
 FOLDER: Final = Path(sys.prefix, "compiled")
-DIGEST: Final = "digest"
+RECORD: Final = "record"
 LAYERS: Final = ("adapters", "compiled", "core", "worker")
 """Folders of the package. Compiled modules lie in them, and import nothing from elsewhere in it."""
 SUFFIX: Final = EXTENSION_SUFFIXES[0]
@@ -59,6 +59,17 @@ def digest_of(package: Path) -> str:
     return digest.hexdigest()
 
 
+def files_in(folder: Path) -> str:
+    """List the compiled files in a folder with their sizes, one a line."""
+    files = sorted(folder.rglob(f"*{SUFFIX}"))
+    return "".join(f"{file.relative_to(folder)} {file.stat().st_size}\n" for file in files)
+
+
+def record(digest: str, folder: Path) -> str:
+    """Return the record of what is compiled in a folder, from sources with that digest."""
+    return f"{digest}\n{files_in(folder)}"
+
+
 def modules_in(folder: Path) -> dict[str, Path]:
     """Return the compiled modules in a folder, by their full names."""
     return {".".join(path.relative_to(folder).parts).removesuffix(SUFFIX): path for path in folder.rglob(f"*{SUFFIX}")}
@@ -70,14 +81,15 @@ def find_compiled(wanted: str, folder: Path, package: Path) -> CompiledFinder | 
         return None
     if wanted.lower() not in ("1", "true"):
         raise ImportError(f"{VARIABLE}: it is neither true nor false")
+    again = "Run: deploy/bootstrap --compiled"
     try:
-        compiled = (folder / DIGEST).read_text()
+        digest, _, files = (folder / RECORD).read_text().partition("\n")
     except OSError:
-        raise ImportError(f"{VARIABLE}: nothing is compiled in {folder}. Run: deploy/bootstrap --compiled") from None
-    if compiled != digest_of(package):
-        raise ImportError(
-            f"{VARIABLE}: {folder} was compiled from other sources than {package} has. Run: deploy/bootstrap --compiled"
-        )
+        raise ImportError(f"{VARIABLE}: nothing is compiled in {folder}. {again}") from None
+    if digest != digest_of(package):
+        raise ImportError(f"{VARIABLE}: {folder} was compiled from other sources than {package} has. {again}")
+    if files != files_in(folder):
+        raise ImportError(f"{VARIABLE}: {folder} is incomplete, or was compiled for another Python. {again}")
     return CompiledFinder(modules_in(folder))
 
 

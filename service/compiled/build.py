@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from service.compiled import DIGEST, FOLDER, digest_of
+from service.compiled import FOLDER, RECORD, digest_of, record
 from service.compiled.constructors import with_constructors
 
 PACKAGE: Final = Path(__file__).parents[1]
@@ -45,14 +45,14 @@ OPTIMIZATION: Final = "2"
 def main() -> None:
     """Compile, unless the present sources are compiled already."""
     digest = digest_of(PACKAGE)
-    if (FOLDER / DIGEST).exists() and (FOLDER / DIGEST).read_text() == digest:
+    if (FOLDER / RECORD).exists() and (FOLDER / RECORD).read_text() == record(digest, FOLDER):
         return
     with tempfile.TemporaryDirectory() as directory:
         built = compile_in(Path(directory))
-        # The digest comes last: a folder that is written in part is not used.
+        # The record comes last: a folder that is written in part is not used.
         shutil.rmtree(FOLDER, ignore_errors=True)
         shutil.copytree(built, FOLDER)
-        (FOLDER / DIGEST).write_text(digest)
+        (FOLDER / RECORD).write_text(record(digest, FOLDER))
 
 
 def compile_in(directory: Path) -> Path:

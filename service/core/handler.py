@@ -206,9 +206,12 @@ class Handler:
     async def handle(self, job: Job) -> Settlement:
         """Do everything about a job: report what is invalid, look up, attempt, report. Or repeat another's events."""
         try:
+            is_served = True
             try:
                 await self._serve(job)
             except _DuplicateError:
+                is_served = False
+            if not is_served:
                 await self._repeat(job)
             if job.record is not None and not job.record.has_ended:
                 await self._leave((job,))
@@ -338,12 +341,15 @@ class Handler:
                 _refuse(claim, found)
                 refused[job] = None
         collected = [one for one in collected if one[0] not in refused]
+        unpublishable: UnpublishableError | None = None
         try:
             await self._effects.publish(tuple([one for _, _, publications in collected for one in publications]))
         except UnpublishableError as error:
+            unpublishable = error
+        if unpublishable is not None:
             for job, part, _ in collected:
                 try:
-                    await self._publish_instead(job, part, now, error)
+                    await self._publish_instead(job, part, now, unpublishable)
                 except UnpublishableError as again:
                     defects[job] = again
         for job in refused:
@@ -469,10 +475,13 @@ class Handler:
                 job.event_counts[event.type] = job.event_counts.get(event.type, 0) + 1
             if is_again:
                 publications = tuple([mark_republished(one) for one in publications])
+            unpublishable: UnpublishableError | None = None
             try:
                 await self._effects.publish(publications)
             except UnpublishableError as error:
-                await self._publish_instead(job, part, now, error)
+                unpublishable = error
+            if unpublishable is not None:
+                await self._publish_instead(job, part, now, unpublishable)
 
     async def _record_start(self, jobs: Sequence[Job]) -> None:
         """Record jobs before anything is published about them: a retry message, or a final event, may have a rival."""

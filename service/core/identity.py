@@ -16,6 +16,8 @@ from pydantic_core import to_json
 
 _MESSAGES: Final = UUID("6f6d6e69-7265-4c61-8179-6d6573736167").bytes
 _BULKS: Final = UUID("6f6d6e69-7265-4c61-8179-62756c6b7300").bytes
+_LENGTHENED: Final = 1000
+"""Names in use after which the next one has no longer input than the last. A producer can compute thousands before."""
 _VARIANT: Final = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 
 
@@ -30,8 +32,11 @@ def message_id(request_id: str, content: str, position: int, used: Container[str
     `content`: stands for content and recipient. A producer whose counter restarts uses a request id again for another
     message, which must get another id. `used`: ids of other messages of the request, which may be a copy of ours.
     """
-    name = uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}".encode())
-    return name if name not in used else message_id(f"{request_id}/{position}", content, position, used)
+    tries = 1
+    while (name := uuid5(_MESSAGES, f"{position} {len(request_id)} {request_id} {content}".encode())) in used:
+        request_id = f"{request_id if tries < _LENGTHENED else name}/{position}"
+        tries += 1
+    return name
 
 
 def bulk_id(request_id: str, first_message_id: str, content_digest: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import pytest
 
 from service import COMPILED
-from service.compiled import DIGEST, SUFFIX, digest_of, find_compiled
+from service.compiled import RECORD, SUFFIX, digest_of, find_compiled, record
 from service.compiled.build import MODULES, PACKAGE
 from service.compiled.constructors import with_constructors
 
@@ -86,6 +86,21 @@ def test_no_compiled_function_reads_in_finally_what_is_assigned_in_try(name: str
                 assert not named(node.body, ast.Store) & named(node.finalbody, ast.Load), function.name
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_no_compiled_function_suspends_in_except_or_finally(name: str) -> None:
+    """There the thread keeps the exception as the one that is being handled, also for all other tasks.
+
+    Each later exception then refers to it, and may become the next one: they are never freed, and raising one takes
+    longer each time. Handle it behind the statement instead. So does an `async with` whose exit waits; no exit of a
+    lock, a semaphore or `asyncio.timeout` does.
+    """
+    for function in functions(name):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Try):
+                handling = [*node.finalbody, *(one for handler in node.handlers for one in handler.body)]
+                assert not any(suspends(statement) for statement in handling), function.name
+
+
 def test_an_interpreted_class_inherits_from_no_compiled_one_that_does_not_allow_it() -> None:
     """Making an object of it would be a `TypeError`. Its own slots would hide the fields of the compiled class."""
     texts = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
@@ -102,6 +117,14 @@ def test_an_interpreted_class_inherits_from_no_compiled_one_that_does_not_allow_
             for name in re.findall(r"\w+", found)
         }
         assert not bases & closed, path
+
+
+def suspends(node: ast.AST) -> bool:
+    """Return whether control may leave the function here for a while."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return False
+    waiting = ast.Await | ast.Yield | ast.YieldFrom | ast.AsyncFor | ast.AsyncWith
+    return isinstance(node, waiting) or any(map(suspends, ast.iter_child_nodes(node)))
 
 
 def named(statements: list[ast.stmt], context: type[ast.expr_context]) -> set[str]:
@@ -130,7 +153,7 @@ def folder(tmp_path: Path, package: Path) -> Path:
     (made / "service/core").mkdir(parents=True)
     (made / f"service/core/one{SUFFIX}").touch()
     (made / f"service__mypyc{SUFFIX}").touch()
-    (made / DIGEST).write_text(digest_of(package))
+    (made / RECORD).write_text(record(digest_of(package), made))
     return made
 
 
@@ -172,9 +195,25 @@ def test_a_source_that_came_or_went_since_is_an_error(folder: Path, package: Pat
 
 
 def test_a_folder_that_is_written_in_part_is_an_error(folder: Path, package: Path) -> None:
-    (folder / DIGEST).unlink()
+    (folder / RECORD).unlink()
     with pytest.raises(ImportError, match="nothing is compiled"):
         find_compiled("true", folder, package)
+
+
+def test_a_compiled_file_that_is_missing_or_cut_off_or_for_another_python_is_an_error(
+    folder: Path, package: Path
+) -> None:
+    """Otherwise a source would run beside compiled modules, which have its classes a second time."""
+    file = folder / f"service/core/one{SUFFIX}"
+    for spoil in (
+        lambda: file.write_bytes(b"more"),
+        lambda: file.rename(file.with_name("one.cpython-399-x86_64-linux-gnu.so")),
+    ):
+        assert find_compiled("true", folder, package) is not None
+        spoil()
+        with pytest.raises(ImportError, match=r"incomplete, or .* another Python.* deploy/bootstrap --compiled"):
+            find_compiled("true", folder, package)
+        file.write_bytes(b"")
 
 
 def test_another_value_is_an_error_that_does_not_repeat_it(folder: Path, package: Path) -> None:

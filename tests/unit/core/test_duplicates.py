@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -181,6 +182,25 @@ async def test_the_end_is_recorded_before_it_is_published_and_a_duplicate_repeat
         assert (settlement.duplicate, settlement.event_counts) == ("repeated", {"message.accepted": 2})
     assert world.story[3:] == [[ACCEPTED] * 2] * 2
     assert world.ids == world.ids[:2] * 3
+
+
+async def test_a_duplicate_that_waits_for_the_broker_leaves_no_exception_to_other_tasks() -> None:
+    """A compiled `except` does, if it waits: each exception of any task would keep the one before it, for ever."""
+    world, confirmed = World(), asyncio.Event()
+    await world.handle(a_delivery(TWO_PEOPLE))
+    publish, seen = world.publish, asyncio.get_running_loop().create_future()
+
+    async def publish_later(publications: tuple[Publication, ...]) -> None:
+        asyncio.get_running_loop().call_soon(lambda: seen.set_result(sys.exc_info()))
+        await confirmed.wait()
+        await publish(publications)
+
+    world.publish = publish_later  # type: ignore[method-assign]  # a slow broker
+    # A task of its own coroutine, as the dispatcher's.
+    waiting = asyncio.ensure_future(world.handler.handle(world.read(a_delivery(TWO_PEOPLE))))
+    assert await seen == (None, None, None)
+    confirmed.set()
+    assert (await waiting).duplicate == "repeated"
 
 
 async def test_a_message_that_the_validation_rejects_has_no_end_in_the_claim() -> None:

@@ -44,6 +44,28 @@ def test_each_position_of_each_request_has_a_name_of_its_own(request: str, posit
     assert name != message_id(request, "Goodbye", position)
 
 
+class InUse:
+    """Says of so many names that they are in use, and keeps all that it was asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.names: list[str] = []
+
+    def __contains__(self, name: object) -> bool:
+        self.names.append(str(name))
+        return len(self.names) <= self.count
+
+
+def test_a_name_is_found_however_many_are_in_use() -> None:
+    """A producer knows how ids are derived, and can give them all to other messages of its request."""
+    used = InUse(9_999)
+    assert message_id("order-1", "Hello", 7, used) == used.names[-1]
+    assert len(set(used.names)) == 10_000
+    assert [message_id("order-1" + "/7" * place, "Hello", 7) for place in (0, 1, 999)] == [
+        used.names[place] for place in (0, 1, 999)
+    ]
+
+
 def test_a_final_event_has_one_id_however_often_and_whenever_it_is_published() -> None:
     again = replace(
         EVENT,
