@@ -58,6 +58,11 @@ class LaneQueue(Generic[T]):
         self._lane(lane).append(one)
         self.size += 1
 
+    def put_back(self, lane: Lane, one: T) -> None:
+        """Add one that was taken at the beginning of its lane."""
+        self._lane(lane).appendleft(one)
+        self.size += 1
+
     @property
     def first(self) -> T:
         """The one whose turn it is. There is one."""

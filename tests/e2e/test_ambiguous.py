@@ -165,6 +165,30 @@ async def test_a_lookup_with_more_entries_than_an_answer_holds_posts_no_message_
 
 
 @pytest.mark.once
+async def test_an_id_that_a_gateway_refuses_leaves_the_lookups_of_others_answered(stage: Stage) -> None:
+    """Requests of several producers share a lookup. The messages of one have ids that a filter takes for an attack."""
+    others = [f"m-{number}" for number in range(10)]
+    refused = [f"r-{number}' OR '1'='1" for number in range(8)]
+    async with gateway_to(stage.sandbox) as gateway:
+        gateway.refused = "' OR '1'='1"
+        worker = await stage.worker(OMNI_BASE_URL=gateway.url, OMNI_LOG_QUERIES_PER_MINUTE="240")
+        await stage.fault(kind="latency", seconds=9)
+        await stage.send(*(request(name, NUMBER) for name in (*refused[:4], *others, *refused[4:])))
+        await stage.until_in_flight(18)
+        await stage.mend()
+        worker.send(signal.SIGKILL)
+        await stage.worker(OMNI_BASE_URL=gateway.url, OMNI_LOG_QUERIES_PER_MINUTE="240")
+        await stage.until(lambda: stage.final_events().keys() >= {*others})
+
+        assert stage.final_events() == {name: ["accepted"] for name in others}
+        gateway.refused = ""
+        await stage.until_final_events(18)
+
+    assert set(map(tuple, stage.final_events().values())) == {("accepted",)}
+    assert set((await stage.posts()).values()) == {1}
+
+
+@pytest.mark.once
 async def test_while_lookups_fail_nothing_is_decided(stage: Stage) -> None:
     worker = await stage.worker(UNKNOWN_LOG_CHECKS="1", UNKNOWN_POLICY="park")
     await stage.fault(kind="status", status=503, path="logs")

@@ -26,6 +26,8 @@ class Gateway:
     """Calls that were."""
     entries: int = 1
     """Entries of each message in the logs, such as one for every step of its scenario."""
+    refused: str = ""
+    """A text of a message id. It answers each log lookup with such an id by a page of its own, as a filter does."""
     _last: Response = field(default_factory=lambda: Response(status_code=502))
 
     async def pass_on(self, request: Request) -> Response:
@@ -34,6 +36,8 @@ class Gateway:
         if request.method == "POST" and self.repeats:
             self.repeats, self.repeated = self.repeats - 1, self.repeated + 1
             return self._last
+        if self.refused and any(self.refused in one for one in request.query_params.getlist("messageId")):
+            return Response("<html>Request blocked</html>", status_code=403, media_type="text/html")
         kept = {name: value for name, value in request.headers.items() if name in {"authorization", "content-type"}}
         url = f"{request.url.path}?{request.url.query}"
         answer = await self.behind.request(request.method, url, content=body, headers=kept)

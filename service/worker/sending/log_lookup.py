@@ -1,18 +1,22 @@
 """Lookups in OMNI's logs, gathered: many messages in one query, and no more queries than OMNI allows.
 
-The urgent lane's questions are asked first, and questions of both lanes share a query.
+The urgent lane's questions are asked first, and questions of both lanes share a query. One whose ids had no answer in a
+query of their own, while others had, shares none, and waits for no other: see `core.attempt.log_sharing`.
 
 A lookup about an ambiguous attempt waits for its answer. A best-effort lookup that would have to wait long is not made:
 the request is then scheduled for retry and does not take the place of another.
 """
 
 import asyncio
+import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
 from service.core.attempt.log_access import GRANTED, LogAccess, record_answer
+from service.core.attempt.log_sharing import WHOLE, may_concern_one, record_lookup
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.history import LookupPurpose
 from service.core.lanes import LaneQueue
@@ -26,11 +30,14 @@ LONGEST_QUERY: Final = 6000
 SOON: Final = 10.0
 """Seconds that a best-effort lookup may wait for others."""
 _LONGEST_PAUSE: Final = 60.0
+_ALONE: Final = 60.0
+"""Seconds for which an id that had no answer alone is asked about only when nothing else is."""
+_MOST_ALONE: Final = 10_000
 
 Ask = Callable[[tuple[str, ...]], Awaitable[LookupResult]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Query:
     """Ids that fit in one query, together with others or alone."""
 
@@ -61,6 +68,9 @@ class LogLookup:
         self._next = 0.0
         self._access = access
         self._clock = clock
+        self._sharing = WHOLE
+        self._alone: OrderedDict[str, float] = OrderedDict()
+        """Ids that had no answer in a query of their own while others had, with the time of that."""
 
     async def look(self, ids: tuple[str, ...], purpose: LookupPurpose, lane: Lane = NORMAL) -> LookupResult:
         """Ask about messages, in as many queries as necessary.
@@ -68,22 +78,31 @@ class LogLookup:
         The next query is made when the one before it is answered. So a request with many messages takes turns with
         others, and does not make them wait until all of its queries are answered.
         """
-        if purpose == "best_effort" and self._is_busy(lane):
+        if purpose == "best_effort" and self._line(lane) > SOON:
             return Unanswered("busy")
         whole = Answered({})
         for part, size in _parts(ids):
             if self._access.denied_until is not None and self._clock() < self._access.denied_until:
                 return Forbidden("http_403")
-            lookup_result = await self._put(_Query(part, size, lane))
+            is_alone = bool(self._alone) and any(one in self._alone for one in part)
+            if is_alone and self._line(NORMAL) > self._longest_line(part):
+                return Unanswered("busy")
+            lookup_result = await self._put(_Query(part, LONGEST_QUERY if is_alone else size, lane))
             if not isinstance(lookup_result, Answered):
                 return lookup_result
             whole = _joined(whole, lookup_result)
         return whole
 
-    def _is_busy(self, lane: Lane) -> bool:
+    def _line(self, lane: Lane) -> float:
+        """Return for how many seconds a question would wait."""
         lanes = LANES if lane is NORMAL else (lane,)
         ahead = sum(len(query.ids) for one in lanes for query in self._waiting.waiting(one)) / MOST_IDS
-        return self._next - self._clock() + ahead * self._pause > SOON
+        return self._next - self._clock() + ahead * self._pause
+
+    def _longest_line(self, ids: tuple[str, ...]) -> float:
+        """Return for how many seconds a question about ids that had no answer alone may wait."""
+        latest = max(self._alone.get(one, 0.0) for one in ids)
+        return 0.0 if self._clock() - latest < _ALONE else SOON
 
     async def _put(self, query: _Query) -> LookupResult:
         self._waiting.append(query.lane, query)
@@ -95,13 +114,44 @@ class LogLookup:
         while self._waiting:
             await asyncio.sleep(self._next - self._clock())
             self._next = self._clock() + self._pause
-            asked = _fill(self._waiting)
+            asked = _fill(self._waiting, self._sharing.most)
             ids = _ids_of(asked)
-            lookup_result = self._record(await self._ask(ids))
+            lookup_result = await self._ask(ids)
+            again = self._again(asked, lookup_result)
+            lookup_result = self._record(lookup_result)
+            for query in again:
+                self._waiting.put_back(query.lane, query)
+            asked = [query for query in asked if query not in again]
             if isinstance(lookup_result, Answered) and lookup_result.incomplete and len(ids) > 1:
                 self._ask_again(asked)
             else:
                 _answer(asked, lookup_result)
+
+    def _again(self, asked: list[_Query], lookup_result: LookupResult) -> list[_Query]:
+        """Return the questions that are asked again at once, since one of them may have left the others unanswered."""
+        now = self._clock()
+        self._sharing, following = record_lookup(self._sharing, lookup_result, len(asked), now)
+        if following != "settle":
+            again = asked.copy()
+            random.shuffle(again)
+            return again if following == "divide" else again[:1]
+        if isinstance(lookup_result, Answered):
+            for one in _ids_of(asked) if self._alone else ():
+                self._alone.pop(one, None)
+        elif may_concern_one(lookup_result):
+            self._note_alone(asked, now)
+        return []
+
+    def _note_alone(self, asked: list[_Query], now: float) -> None:
+        """Remember a question that had no answer; if the logs have answered nothing lately, none is to blame."""
+        if not self._sharing.is_open(now):
+            self._alone.clear()
+            return
+        for one in _ids_of(asked):
+            self._alone[one] = now
+            self._alone.move_to_end(one)
+        while len(self._alone) > _MOST_ALONE:
+            self._alone.popitem(last=False)
 
     def _ask_again(self, asked: list[_Query]) -> None:
         """Ask again what had no complete answer: each lane's question by itself, or the one lane's in halves."""
@@ -155,11 +205,11 @@ def _answer(queries: list[_Query], lookup_result: LookupResult) -> None:
             query.answer.set_result(lookup_result)
 
 
-def _fill(waiting: LaneQueue[_Query]) -> list[_Query]:
-    """Take as many queries as fit into one."""
+def _fill(waiting: LaneQueue[_Query], most: int) -> list[_Query]:
+    """Take as many queries as fit into one, and no more than `most`."""
     taken: list[_Query] = []
     count = size = 0
-    while waiting:
+    while waiting and len(taken) < most:
         query = waiting.first
         count, size = count + len(query.ids), size + query.size
         if taken and (count > MOST_IDS or size > LONGEST_QUERY):

@@ -103,3 +103,12 @@ def test_some_can_be_removed_before_their_turn() -> None:
     assert (waiting.size, list(waiting.waiting(NORMAL)), list(waiting.waiting(URGENT))) == (2, ["n1", "n3"], [])
     assert waiting.take_first(NORMAL) == "n1"
     assert waiting.size == 1
+
+
+def test_one_that_is_put_back_is_the_first_of_its_lane_again() -> None:
+    waiting: LaneQueue[str] = LaneQueue()
+    for one in ("n1", "n2"):
+        waiting.append(NORMAL, one)
+
+    waiting.put_back(NORMAL, waiting.take())
+    assert (waiting.size, list(waiting.waiting(NORMAL))) == (2, ["n1", "n2"])

@@ -249,3 +249,81 @@ async def test_a_question_of_both_lanes_without_a_complete_answer_is_divided_by_
     )
 
     assert omni.asked == [("u-1", "n-1", "n-2"), ("u-1",), ("n-1", "n-2")]
+
+
+def refusing(ids: tuple[str, ...]) -> LookupResult:
+    return Unanswered("http_403") if any(one.startswith("refused") for one in ids) else everything(ids)
+
+
+async def test_an_id_that_is_refused_leaves_only_its_own_question_without_an_answer() -> None:
+    omni = Omni(refusing)
+    lookup = omni.lookup()
+    names_of_others = [f"m-{number}" for number in range(40)]
+
+    refused, *others = await asyncio.gather(
+        *(lookup.look((name,), "required") for name in ("refused", *names_of_others))
+    )
+
+    assert refused == Unanswered("http_403")
+    assert all(name in names(other) for name, other in zip(names_of_others, others, strict=True))
+
+
+async def test_an_id_that_is_refused_shares_no_query_any_more_and_waits_for_no_other() -> None:
+    omni = Omni(refusing)
+    lookup = omni.lookup(rate=1200)
+    await lookup.look(("m-1",), "required")
+    assert await lookup.look(("refused",), "required") == Unanswered("http_403")
+    omni.asked.clear()
+
+    other = asyncio.create_task(lookup.look(("m-2",), "required"))
+    await asyncio.sleep(0)
+    assert await lookup.look(("refused",), "required") == Unanswered("busy")
+    await other
+    assert omni.asked == [("m-2",)]
+    await asyncio.sleep(2 * 60 / 1200)
+    both = await asyncio.gather(lookup.look(("refused",), "required"), lookup.look(("m-3",), "required"))
+
+    assert omni.asked == [("m-2",), ("refused",), ("m-3",)]
+    assert both[0] == Unanswered("http_403")
+    assert names(both[1]) == {"m-3"}
+
+
+async def test_an_id_that_is_not_refused_any_more_shares_queries_again() -> None:
+    refused = {"m-1"}
+    omni = Omni(lambda ids: Unanswered("http_403") if refused.intersection(ids) else everything(ids))
+    lookup = omni.lookup()
+    await lookup.look(("other",), "required")
+    assert await lookup.look(("m-1",), "required") == Unanswered("http_403")
+    refused.clear()
+    await asyncio.sleep(0.01)
+    await lookup.look(("m-1",), "required")
+    omni.asked.clear()
+
+    await asyncio.gather(*(lookup.look((name,), "required") for name in ("m-1", "m-2")))
+    assert omni.asked == [("m-1", "m-2")]
+
+
+async def test_while_the_logs_answer_nobody_no_question_is_to_blame_and_few_queries_are_made() -> None:
+    omni = Omni(lambda _: Unanswered("http_500"))
+    lookup = omni.lookup()
+    for _ in range(3):
+        results = await asyncio.gather(*(lookup.look((f"m-{number}",), "required") for number in range(MOST_IDS)))
+        assert results == [Unanswered("http_500")] * MOST_IDS
+    omni.asked.clear()
+
+    await asyncio.gather(*(lookup.look((f"m-{number}",), "required") for number in range(MOST_IDS)))
+    assert len(omni.asked) <= 3
+
+
+async def test_the_ids_that_are_remembered_as_refused_are_bounded() -> None:
+    omni = Omni(refusing)
+    lookup = omni.lookup()
+    await lookup.look(("m",), "required")
+    for first in range(0, 10_200, 100):
+        await asyncio.sleep(0.002)
+        await lookup.look(tuple(f"refused-{number}" for number in range(first, first + 100)), "required")
+
+    omni.asked.clear()
+    await asyncio.gather(lookup.look(("refused-0",), "required"), lookup.look(("other",), "required"))
+
+    assert omni.asked[0] == ("refused-0", "other")
