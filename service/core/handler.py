@@ -206,7 +206,7 @@ class Handler:
     async def handle(self, job: Job) -> Settlement:
         """Do everything about a job: report what is invalid, look up, attempt, report. Or repeat another's events."""
         try:
-            is_served = True
+            is_served = True  # and no await in `except`: compiled, it would leave its exception to all other tasks
             try:
                 await self._serve(job)
             except _DuplicateError:

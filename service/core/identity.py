@@ -17,7 +17,7 @@ from pydantic_core import to_json
 _MESSAGES: Final = UUID("6f6d6e69-7265-4c61-8179-6d6573736167").bytes
 _BULKS: Final = UUID("6f6d6e69-7265-4c61-8179-62756c6b7300").bytes
 _LENGTHENED: Final = 1000
-"""Names in use after which the next one has no longer input than the last. A producer can compute thousands before."""
+"""Names in use after which the input stops growing: a producer can compute thousands of them in advance."""
 _VARIANT: Final = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 
 

@@ -8,7 +8,6 @@ the request is then scheduled for retry and does not take the place of another.
 """
 
 import asyncio
-import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ class LogLookup:
             lookup_result = await self._ask(ids)
             again = self._again(asked, lookup_result)
             lookup_result = self._record(lookup_result)
-            for query in again:
+            for query in reversed(again):
                 self._waiting.put_back(query.lane, query)
             asked = [query for query in asked if query not in again]
             if isinstance(lookup_result, Answered) and lookup_result.incomplete and len(ids) > 1:
@@ -132,9 +131,8 @@ class LogLookup:
         now = self._clock()
         self._sharing, following = record_lookup(self._sharing, lookup_result, len(asked), now)
         if following != "settle":
-            again = asked.copy()
-            random.shuffle(again)
-            return again if following == "divide" else again[:1]
+            first = self._sharing.failures % len(asked)  # another one each time: it may be the one to blame
+            return asked if following == "divide" else asked[first : first + 1]
         if isinstance(lookup_result, Answered):
             for one in _ids_of(asked) if self._alone else ():
                 self._alone.pop(one, None)
