@@ -178,7 +178,7 @@ def _broker(trace: Trace) -> tuple[Callable[[Delivery], None], Callable[[], bool
 
     effects = Effects(
         send=make_send(client.post, guard, limiter, telemetry, now=_now, most=100),
-        look_up=LogLookup(client.look, 60, telemetry.logs_looked_up, time.monotonic).look,
+        look_up=LogLookup(client.look, 60, telemetry.logs_looked_up, time.monotonic, random.random).look,
         publish=published,
         now=_now,
         jitter=random.random,

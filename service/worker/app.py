@@ -131,7 +131,9 @@ class Worker:
         orders = None if memory is None else memory.cancellations
         effects = Effects(
             send=make_send(post, self._guard, limiter, telemetry, now=_now, most=most, memory=memory, orders=orders),
-            look_up=LogLookup(self._client.look, settings.own_logs_rate, telemetry.logs_looked_up, time.monotonic).look,
+            look_up=LogLookup(
+                self._client.look, settings.own_logs_rate, telemetry.logs_looked_up, time.monotonic, random.random
+            ).look,
             publish=publish,
             now=_now,
             jitter=random.random,

@@ -68,7 +68,7 @@ async def test_each_person_gets_one_message_however_often_and_wherever_a_request
     await stage.send(f"<request>{xml}</request>".encode(), content_type="application/xml")
     await stage.until(lambda: repeated(stage, 3) == 9)
     assert (await stage.posts()).total() == 43
-    # What is to be published is recorded first, so the repetition of another worker may come before the first event.
+    # A worker records an event before it publishes it. So another worker may publish its repetition first.
     first, *others = sorted(stage.about("m-0"), key=lambda event: event.data["status"]["description"] is None)
     assert {event.type for event in others} == {"accepted"}
     for event in others:

@@ -6,7 +6,7 @@ the requests of all others without an answer. So
 
 * a lookup that failed for a reason that one id may be is made again in halves;
 * after several failures in a row the logs are rather closed to everybody. Then each failed lookup is followed by one
-  about a single question of it, another each time, and the others have no answer;
+  about a single question of it, chosen at random, and the others have no answer;
 * a question that failed alone while others were answered shares no lookup for some time; see `worker.sending`.
 """
 

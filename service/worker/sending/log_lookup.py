@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
-from service.core.attempt.log_access import GRANTED, LogAccess, record_answer
+from service.core.attempt.log_access import GRANTED, record_answer
 from service.core.attempt.log_sharing import WHOLE, may_concern_one, record_lookup
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.history import LookupPurpose
@@ -56,8 +56,9 @@ class LogLookup:
         rate: float,
         on_result: Callable[[LookupResult], None],
         clock: Callable[[], float],
-        access: LogAccess = GRANTED,
+        chance: Callable[[], float],
     ) -> None:
+        """`clock` is monotonic, in seconds. `chance` gives numbers from [0, 1)."""
         self._ask = ask
         self._pause = 60 / rate
         self._on_result = on_result
@@ -65,8 +66,9 @@ class LogLookup:
         self._task: asyncio.Task[None] | None = None
         self._divided: set[asyncio.Task[None]] = set()
         self._next = 0.0
-        self._access = access
+        self._access = GRANTED
         self._clock = clock
+        self._chance = chance
         self._sharing = WHOLE
         self._alone: OrderedDict[str, float] = OrderedDict()
         """Ids that had no answer in a query of their own while others had, with the time of that."""
@@ -77,14 +79,14 @@ class LogLookup:
         The next query is made when the one before it is answered. So a request with many messages takes turns with
         others, and does not make them wait until all of its queries are answered.
         """
-        if purpose == "best_effort" and self._line(lane) > SOON:
+        if purpose == "best_effort" and self._wait(lane) > SOON:
             return Unanswered("busy")
         whole = Answered({})
         for part, size in _parts(ids):
             if self._access.denied_until is not None and self._clock() < self._access.denied_until:
                 return Forbidden("http_403")
             is_alone = bool(self._alone) and any(one in self._alone for one in part)
-            if is_alone and self._line(NORMAL) > self._longest_line(part):
+            if is_alone and self._wait(NORMAL) > self._longest_wait(part):
                 return Unanswered("busy")
             lookup_result = await self._put(_Query(part, LONGEST_QUERY if is_alone else size, lane))
             if not isinstance(lookup_result, Answered):
@@ -92,13 +94,13 @@ class LogLookup:
             whole = _joined(whole, lookup_result)
         return whole
 
-    def _line(self, lane: Lane) -> float:
+    def _wait(self, lane: Lane) -> float:
         """Return for how many seconds a question would wait."""
         lanes = LANES if lane is NORMAL else (lane,)
         ahead = sum(len(query.ids) for one in lanes for query in self._waiting.waiting(one)) / MOST_IDS
         return self._next - self._clock() + ahead * self._pause
 
-    def _longest_line(self, ids: tuple[str, ...]) -> float:
+    def _longest_wait(self, ids: tuple[str, ...]) -> float:
         """Return for how many seconds a question about ids that had no answer alone may wait."""
         latest = max(self._alone.get(one, 0.0) for one in ids)
         return 0.0 if self._clock() - latest < _ALONE else SOON
@@ -131,8 +133,9 @@ class LogLookup:
         now = self._clock()
         self._sharing, following = record_lookup(self._sharing, lookup_result, len(asked), now)
         if following != "settle":
-            first = self._sharing.failures % len(asked)  # another one each time: it may be the one to blame
-            return asked if following == "divide" else asked[first : first + 1]
+            # Any one: in turn, those of two producers that alternate could all be of the one that is to blame.
+            sample = asked[int(self._chance() * len(asked))]
+            return asked if following == "divide" else [sample]
         if isinstance(lookup_result, Answered):
             for one in _ids_of(asked) if self._alone else ():
                 self._alone.pop(one, None)

@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 
-from service.core.attempt.log_access import PERIOD, REFUSALS, LogAccess
+from service.core.attempt.log_access import PERIOD, REFUSALS
 from service.core.attempt.lookup import Answered, Forbidden, LookupResult, Unanswered
 from service.core.history import LookupPurpose
 from service.core.omni.answer import LogEntry
@@ -26,8 +26,8 @@ class Omni:
         await asyncio.sleep(0)
         return self._answer(ids)
 
-    def lookup(self, rate: float = 60_000) -> LogLookup:
-        return LogLookup(self.ask, rate, self.reported.append, loop_time)
+    def lookup(self, rate: float = 60_000, chance: Callable[[], float] = lambda: 0.0) -> LogLookup:
+        return LogLookup(self.ask, rate, self.reported.append, loop_time, chance)
 
 
 def everything(ids: tuple[str, ...]) -> LookupResult:
@@ -100,8 +100,12 @@ async def test_a_refusal_is_no_answer_until_it_is_persistent() -> None:
 
 async def test_denied_logs_are_not_asked_again_for_a_while() -> None:
     omni = Omni(lambda _: Forbidden("http_403"))
-    almost = LogAccess(REFUSALS - 1, loop_time() - PERIOD)
-    lookup = LogLookup(omni.ask, 60_000, omni.reported.append, loop_time, almost)
+    lookup = omni.lookup()
+    for _ in range(REFUSALS - 1):
+        await lookup.look(("m",), "required")
+    await asyncio.sleep(PERIOD)
+    omni.asked.clear()
+    omni.reported.clear()
 
     assert [await lookup.look(("m",), purpose) for purpose in (*PURPOSES, *PURPOSES)] == [Forbidden("http_403")] * 4
     assert omni.asked == [("m",)]
@@ -313,6 +317,19 @@ async def test_while_the_logs_answer_nobody_no_question_is_to_blame_and_few_quer
 
     await asyncio.gather(*(lookup.look((f"m-{number}",), "required") for number in range(MOST_IDS)))
     assert len(omni.asked) <= 3
+
+
+async def test_while_the_logs_answer_nobody_any_question_may_be_the_one_that_is_asked_alone() -> None:
+    omni = Omni(lambda _: Unanswered("http_500"))
+    lookup = omni.lookup(chance=lambda: 0.99)
+    for number in range(8):
+        await lookup.look((f"m-{number}",), "required")
+    omni.asked.clear()
+
+    await asyncio.gather(*(lookup.look((f"m-{number}",), "required") for number in range(MOST_IDS)))
+
+    assert [len(asked) for asked in omni.asked] == [MOST_IDS, 1]
+    assert omni.asked[1] == (f"m-{MOST_IDS - 1}",)
 
 
 async def test_the_ids_that_are_remembered_as_refused_are_bounded() -> None:
