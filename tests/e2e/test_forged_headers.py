@@ -287,7 +287,7 @@ async def test_a_message_put_into_a_delay_queue_by_another_client_is_not_trusted
     """A user who may write to the default exchange can publish to every queue."""
     await stage.worker(RETRY_MAX_ATTEMPTS="2")
     await stage.send(request("m", UNAVAILABLE), headers=PAST, exchange="", key=DELAY)
-    await stage.send(request("n", NUMBER), headers=PAST, exchange="", key="omni.requests")
+    await stage.send(request("n", NUMBER, sms={"text": "another"}), headers=PAST, exchange="", key="omni.requests")
     await stage.until_final_events(2)
 
     assert stage.event_types() == {"m": ["deferred", "failed"], "n": ["accepted"]}
